@@ -128,6 +128,7 @@ def columns(self: Motion, names: Sequence[str], what: str = "columns") -> np.nda
                          f"columns named {', '.join(names[:3])}{', ...' * (len(names) > 3)}", "use a file that has them (names are case-sensitive)")
     return self.values[:, [self._index[n] for n in names]]
 
+# %% ../nbs/00_motion.ipynb #00-motion-021
 @patch
 def coordinates(self: Motion, names: Sequence[str] = COORDINATES) -> np.ndarray:
     "The coordinates (T, 33) in rad and m, in the published order unless `names` says otherwise."
@@ -138,7 +139,7 @@ def activations(self: Motion) -> np.ndarray:
     "Muscle activations (T, 80) in [0, 1], left 40 first."
     return self.columns(ACTIVATIONS, "activations")
 
-# %% ../nbs/00_motion.ipynb #00-motion-022
+# %% ../nbs/00_motion.ipynb #00-motion-023
 @patch(as_prop=True)
 def rate_hz(self: Motion) -> float:
     "Frames per second."
@@ -162,6 +163,7 @@ def to_pandas(self: Motion):
     import pandas as pd
     return pd.DataFrame(self.values, index=pd.Index(self.time, name="time"), columns=list(self.names))
 
+# %% ../nbs/00_motion.ipynb #00-motion-024
 @patch
 def with_columns(self: Motion, names: Sequence[str], values) -> Motion:
     "With columns replaced, or added at the end; `values` (T, len(names)) or (T,) for one."
@@ -172,8 +174,8 @@ def with_columns(self: Motion, names: Sequence[str], values) -> Motion:
     out[:, [every.index(n) for n in names]] = values
     return replace(self, values=out, names=every)
 
-# %% ../nbs/00_motion.ipynb #00-motion-024
-_THIGH, _SHANK, _ANKLE_HEIGHT, _HIP = 0.41, 0.40, 0.07, (-0.056, -0.079)  # m; hip centre in the pelvis frame: x forward, y up
+# %% ../nbs/00_motion.ipynb #00-motion-026
+_THIGH, _SHANK, _ANKLE_HEIGHT, _HIP = 0.41, 0.40, 0.085, (-0.056, -0.079)  # m; hip centre in the pelvis frame: x forward, y up
 
 def analytic_squat(reps: int = 5, rate_hz: float = 60., period: float = 2.7, depth_deg: float = 100., pause: float = 0.5) -> Motion:
     """Squats on flat, still feet with 33 coordinates (rad, m). Standing for `pause` s before, between and after repetitions of
@@ -195,7 +197,7 @@ def analytic_squat(reps: int = 5, rate_hz: float = 60., period: float = 2.7, dep
                     f"arm_flex_{side}": 0.9 * knee, f"elbow_flex_{side}": 0.2 + 0 * knee}
     return Motion.from_arrays(time, np.stack([columns[n] for n in COORDINATES], axis=1), source="analytic squat")
 
-# %% ../nbs/00_motion.ipynb #00-motion-030
+# %% ../nbs/00_motion.ipynb #00-motion-032
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
 _HEADER_LINES, _HEADER_BYTES = 1000, 1 << 20
 
@@ -223,7 +225,7 @@ def _read_lines(path, kind: str) -> list[str]:
         lines.pop()
     return lines
 
-# %% ../nbs/00_motion.ipynb #00-motion-032
+# %% ../nbs/00_motion.ipynb #00-motion-034
 _NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|inf(inity)?|nan)", re.I | re.A)
 
 def _bad_cell(path, line: int, column: int, name: str, cell: str) -> InputError:
@@ -251,7 +253,7 @@ def _parse(path, rows: list[str], first_line: int, names: Sequence[str]) -> np.n
                     raise _bad_cell(path, first_line + i, j + 1, names[j], cell) from None
         raise InputError(path, "numbers that cannot be read", "decimal numbers", "export the file again") from None
 
-# %% ../nbs/00_motion.ipynb #00-motion-034
+# %% ../nbs/00_motion.ipynb #00-motion-036
 class _Table(NamedTuple):
     path: Path
     header: dict[str, tuple[str, int]]  # lower-case key: (value, line)
@@ -276,7 +278,7 @@ def _header(path, lines: list[str]) -> tuple[dict[str, tuple[str, int]], int]:
     raise InputError(f"{path}, line 1", f"no line 'endheader' in the first {min(len(lines), _HEADER_LINES)} lines (the file starts with '{lines[0][:40]}')",
                      "an OpenSim .mot or .sto file, whose header ends with 'endheader'", "put 'endheader' between the header and the column names, or export again")
 
-# %% ../nbs/00_motion.ipynb #00-motion-035
+# %% ../nbs/00_motion.ipynb #00-motion-037
 def _labels(path, line: str, number: int) -> list[str]:
     "Column labels: separated by tabs when there are tabs (then they may hold spaces), else by spaces."
     labels = [c.strip() for c in line.strip().split("\t")] if "\t" in line.strip() else line.split()
@@ -290,11 +292,12 @@ def _labels(path, line: str, number: int) -> list[str]:
             raise InputError(f"{path}, line {number}, column {j + 1}", found, "distinct column names", "rename or delete the column")
     return names
 
+# %% ../nbs/00_motion.ipynb #00-motion-039
 def _promised(path, header, keys, count: int, what: str):
     "Compare a count in the header with the file."
     for key in keys:
-        if key in header and header[key][0] != str(count):
-            value, line = header[key]
+        value, line = header.get(key.lower(), (str(count), 0))
+        if value != str(count):
             raise InputError(f"{path}, line {line}", f"{key} {value} in the header and {count} {what} in the file", "the same number",
                              f"export again if the file was cut off; otherwise write {count} in the header")
 
@@ -312,11 +315,11 @@ def _read_table(path) -> _Table:
     names = _labels(path, lines[start], start + 1)
     rows, first = lines[start + 1:], start + 2
     values = _parse(path, rows, first, names)
-    _promised(path, header, ("ncolumns", "datacolumns"), len(names), "columns")
-    _promised(path, header, ("nrows", "datarows"), len(rows), "rows")
+    _promised(path, header, ("nColumns", "datacolumns"), len(names), "columns")
+    _promised(path, header, ("nRows", "datarows"), len(rows), "rows")
     return _Table(path, header, tuple(names[1:]), values[:, 0], values[:, 1:], [row.split(None, 1)[0] for row in rows], first)
 
-# %% ../nbs/00_motion.ipynb #00-motion-037
+# %% ../nbs/00_motion.ipynb #00-motion-041
 def _check_time(path, time: np.ndarray, tokens: Sequence[str], first_line: int, column: int = 1):
     "InputError unless the time is finite, increasing and evenly spaced to its printed precision."
     def fail(i, found, expected, cure):
@@ -337,7 +340,7 @@ def _decimals(token: str) -> int:
     mantissa, _, exponent = token.lower().partition("e")
     return max(len(mantissa.partition(".")[2]) - int(exponent or 0), 0)
 
-# %% ../nbs/00_motion.ipynb #00-motion-039
+# %% ../nbs/00_motion.ipynb #00-motion-043
 _HINGE = re.compile(r"(hip_|knee_|ankle_|subtalar_|mtp_|elbow_|lumbar_)[a-z_]+|pelvis_(tilt|list)")
 
 def _in_degrees(table: _Table, in_degrees: bool | None) -> bool:
@@ -348,22 +351,20 @@ def _in_degrees(table: _Table, in_degrees: bool | None) -> bool:
         return bool(in_degrees)
     if said.lower() not in ("yes", "no", ""):
         raise InputError(f"{table.path}, line {line}", f"inDegrees={said}", "inDegrees=yes or inDegrees=no", "correct the header")
-    def peak(columns):
-        return max(((np.nanmax(np.abs(table.values[:, j]), initial=0), table.names[j]) for j in columns), default=(0.0, ""))
-    hinge, name = peak([j for j in angles if _HINGE.fullmatch(table.names[j])])
-    knee = max((np.ptp(table.values[:, j]) for j in angles if table.names[j].startswith("knee_angle") and "beta" not in table.names[j]), default=0)
+    hinge, name = max(((np.abs(table.values[:, j]).max(), table.names[j]) for j in angles if _HINGE.fullmatch(table.names[j])), default=(0.0, ""))
+    knee = max((np.ptp(table.values[:, j]) for j in angles if table.names[j] in ("knee_angle_l", "knee_angle_r")), default=0)
     where = f"{table.path}, line {line}" if line else table.path
     if said.lower() == "no" and hinge > 2 * np.pi:
         raise InputError(where, f"inDegrees=no with {name} reaching {hinge:.4g}", "radians (a joint turns by less than 2 pi)", "write inDegrees=yes, or pass in_degrees=True")
     if said.lower() == "yes" and hinge > 360:
         raise InputError(where, f"inDegrees=yes with {name} reaching {hinge:.4g}", "degrees within 360", "the angles were converted twice: divide them by 57.29578, or pass in_degrees=True")
-    if said.lower() == "yes" and knee > 0.8 and peak(angles)[0] <= np.pi:
-        raise InputError(where, f"inDegrees=yes with every angle within {peak(angles)[0]:.3g}", "degrees", "write inDegrees=no, or pass in_degrees=True if they are so small")
+    if said.lower() == "yes" and knee > 0.5 and hinge <= np.pi:
+        raise InputError(where, f"inDegrees=yes with {name} reaching only {hinge:.3g} while a knee moves by {knee:.2g}", "degrees", "write inDegrees=no, or pass in_degrees=True if the motion is so small")
     if not said and hinge <= 2 * np.pi:
         raise InputError(where, f"no inDegrees in the header and angles up to {hinge:.3g}, which could be either", "a stated unit", "write inDegrees=yes or inDegrees=no into the header, or pass in_degrees=True or False")
     return said.lower() != "no"
 
-# %% ../nbs/00_motion.ipynb #00-motion-041
+# %% ../nbs/00_motion.ipynb #00-motion-045
 def _fill(time: np.ndarray, values: np.ndarray, max_gap_s: float) -> np.ndarray:
     "Bridge NaN runs of at most `max_gap_s` that have good frames on both sides; `values` (T, D)."
     from scipy.interpolate import CubicSpline
@@ -380,7 +381,7 @@ def _runs(mask: np.ndarray) -> list[tuple[int, int]]:
     edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(int), [0]])))
     return list(zip(edges[::2].tolist(), edges[1::2].tolist()))
 
-# %% ../nbs/00_motion.ipynb #00-motion-043
+# %% ../nbs/00_motion.ipynb #00-motion-047
 def read_motion(path, in_degrees: bool | None = None, fill: str | None = None, max_gap_s: float = 0.1) -> Motion:
     """Read a .mot or .sto file. `in_degrees` overrides the header; `fill='spline'` bridges NaN gaps up to `max_gap_s` s.
     Raises InputError with file, line, column and cure."""
@@ -401,7 +402,7 @@ def read_motion(path, in_degrees: bool | None = None, fill: str | None = None, m
         warnings.warn(f"{table.path}: unit of {', '.join(unknown[:5])} unknown, values kept as printed", stacklevel=2)
     return Motion(table.time, values, table.names, str(table.path))
 
-# %% ../nbs/00_motion.ipynb #00-motion-045
+# %% ../nbs/00_motion.ipynb #00-motion-049
 def write_motion(motion: Motion, path, in_degrees: bool = True) -> None:
     "Write a .mot file that OpenSim opens, angles in degrees or radians, 8 decimals; whole or not at all."
     if not np.isfinite(motion.values).all():
@@ -416,7 +417,7 @@ def write_motion(motion: Motion, path, in_degrees: bool = True) -> None:
     with atomic_write(path) as file:
         file.write("\n".join([*header, *(row % tuple(r) for r in table.tolist())]) + "\n")
 
-# %% ../nbs/00_motion.ipynb #00-motion-051
+# %% ../nbs/00_motion.ipynb #00-motion-055
 @patch
 def slice(self: Motion, start: float, end: float) -> Motion:
     "Frames from `start` to `end` (s, both included)."
@@ -427,6 +428,7 @@ def slice(self: Motion, start: float, end: float) -> Motion:
                          "choose times within the trial")
     return replace(self, time=self.time[keep], values=self.values[keep])
 
+# %% ../nbs/00_motion.ipynb #00-motion-056
 def resample_array(time: np.ndarray, values: np.ndarray, rate_hz: float) -> tuple[np.ndarray, np.ndarray]:
     "Anti-aliased resampling along the first axis: (new time, new values). Zero-lag Butterworth filter, then cubic splines."
     from scipy.interpolate import CubicSpline
@@ -448,7 +450,7 @@ def resample(self: Motion, rate_hz: float) -> Motion:
     share = [n.endswith("/activation") for n in self.names]
     return replace(self, time=time, values=np.where(share, np.clip(values, 0, 1), values))
 
-# %% ../nbs/00_motion.ipynb #00-motion-056
+# %% ../nbs/00_motion.ipynb #00-motion-061
 _SIDEWAYS = ("pelvis_list", "pelvis_rotation", "pelvis_tz", "lumbar_bending", "lumbar_rotation")
 _SIDE = re.compile(r"_([lr])(?=$|/|_beta)")
 
@@ -461,7 +463,7 @@ def mirror(self: Motion) -> Motion:
     sign = np.where([n.split("/")[0] in _SIDEWAYS for n in self.names], -1.0, 1.0)
     return replace(self, values=self.columns(partner) * sign)
 
-# %% ../nbs/00_motion.ipynb #00-motion-059
+# %% ../nbs/00_motion.ipynb #00-motion-064
 class Gap(NamedTuple):
     "A run of frames without a marker: `start`, `stop` are frame indices (stop excluded)."
     name: str
@@ -495,7 +497,7 @@ class Markers:
             raise InputError(self.source, f"no marker {name}", f"one of {', '.join(self.names)}", "check the marker's name")
         return self.positions[:, self.names.index(name)]
 
-# %% ../nbs/00_motion.ipynb #00-motion-060
+# %% ../nbs/00_motion.ipynb #00-motion-065
 @patch
 def gaps(self: Markers) -> list[Gap]:
     "Every run of missing frames, marker by marker."
@@ -515,7 +517,7 @@ def slice(self: Markers, start: float, end: float) -> Markers:
     keep = (self.time >= start - half) & (self.time <= end + half)
     return replace(self, time=self.time[keep], positions=self.positions[keep])
 
-# %% ../nbs/00_motion.ipynb #00-motion-063
+# %% ../nbs/00_motion.ipynb #00-motion-068
 _METRES = {"m": 1.0, "mm": 1e-3, "cm": 1e-2}
 
 def _trc_header(path, lines: list[str]) -> tuple[dict[str, str], list[str]]:
@@ -535,12 +537,12 @@ def _trc_header(path, lines: list[str]) -> tuple[dict[str, str], list[str]]:
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"{path}, line 4", f"marker {name} twice", "distinct marker names", "rename or delete the marker")
-    _promised(path, {"nummarkers": (header["nummarkers"], 3)}, ("nummarkers",), len(names), "marker names")
+    _promised(path, {"nummarkers": (header["nummarkers"], 3)}, ("NumMarkers",), len(names), "marker names")
     if header["units"].lower() not in _METRES:
         raise InputError(f"{path}, line 3", f"Units {header['units']}", "m, cm or mm", "correct the unit")
     return header, names
 
-# %% ../nbs/00_motion.ipynb #00-motion-064
+# %% ../nbs/00_motion.ipynb #00-motion-069
 def read_trc(path) -> Markers:
     "Read a .trc file; lost markers become NaN. Raises InputError with file, line, column and cure."
     path = Path(path)
@@ -551,7 +553,7 @@ def read_trc(path) -> Markers:
         start += 1
     labels = ["Frame#", "Time", *(f"{n} {axis}" for n in names for axis in "xyz")]
     rows = [_trc_cells(path, row, start + i + 1, len(labels)) for i, row in enumerate(lines[start:])]
-    _promised(path, {"numframes": (header["numframes"], 3)}, ("numframes",), len(rows), "frames")
+    _promised(path, {"numframes": (header["numframes"], 3)}, ("NumFrames",), len(rows), "frames")
     table = _parse(path, rows, start + 1, labels)
     _check_time(path, table[:, 1], [row.split(None, 2)[1] for row in rows], start + 1, column=2)
     if len(bad := np.argwhere(np.isinf(table))):
@@ -562,6 +564,7 @@ def read_trc(path) -> Markers:
         raise InputError(f"{path}, line 3", f"DataRate {rate:g}", f"{markers.rate_hz:.6g} Hz, as the Time column has it", "correct DataRate or the times")
     return _check_extent(markers, f"{path}, line 3", f"Units {header['units']}")
 
+# %% ../nbs/00_motion.ipynb #00-motion-070
 def _trc_cells(path, row: str, line: int, count: int) -> str:
     "A data row with 'nan' in its empty cells."
     cells = row.split("\t") if "\t" in row else row.split()
@@ -576,7 +579,7 @@ def _float(path, line: int, name: str, cell: str) -> float:
         raise InputError(f"{path}, line {line}", f"{name} {cell}", "a positive number", f"correct {name}")
     return float(cell)
 
-# %% ../nbs/00_motion.ipynb #00-motion-066
+# %% ../nbs/00_motion.ipynb #00-motion-072
 def _lost(positions: np.ndarray) -> np.ndarray:
     "NaN where a marker is missing in part or sits exactly at the origin."
     lost = np.isnan(positions).any(-1) | (positions == 0).all(-1)
@@ -592,7 +595,7 @@ def _check_extent(markers: Markers, where, unit: str) -> Markers:
             raise InputError(where, f"{unit} with markers that span {span:.3g} m", "a person of 0.2 to 10 m", "correct the unit")
     return markers
 
-# %% ../nbs/00_motion.ipynb #00-motion-067
+# %% ../nbs/00_motion.ipynb #00-motion-073
 def write_trc(markers: Markers, path) -> None:
     "Write a .trc file in metres with micrometres printed; missing markers are empty cells. Whole or not at all."
     rate, frames, count = markers.rate_hz, len(markers.time), len(markers.names)
@@ -607,7 +610,7 @@ def write_trc(markers: Markers, path) -> None:
     with atomic_write(path) as file:
         file.write("\n".join([*header, *rows]) + "\n")
 
-# %% ../nbs/00_motion.ipynb #00-motion-070
+# %% ../nbs/00_motion.ipynb #00-motion-076
 UI_PRMD_MARKERS = tuple("""LFHD RFHD LBHD RBHD C7 T10 CLAV STRN RBAK LSHO LUPA LELB LFRM LWRA LWRB LFIN RSHO RUPA RELB RFRM RWRA RWRB
     RFIN LASI RASI LPSI RPSI LTHI LKNE LTIB LANK LHEE LTOE RTHI RKNE RTIB RANK RHEE RTOE""".split())
 
@@ -625,6 +628,7 @@ def _read_positions(path: Path) -> Markers:
         raise _bad_cell(path, bad[0][0] + 1, bad[0][1] + 1, names[bad[0][1]], "inf")
     return _z_up(table.reshape(len(lines), -1, 3), 1e-3, UI_PRMD_MARKERS, str(path))
 
+# %% ../nbs/00_motion.ipynb #00-motion-077
 def read_ui_prmd(path) -> dict[str, Markers]:
     "Trials by name ('m01_s01_e01') from one position file of UI-PRMD, or all Vicon ones in a folder and below it."
     path = Path(path)
@@ -636,7 +640,7 @@ def read_ui_prmd(path) -> dict[str, Markers]:
         raise InputError(path, f"{len(files)} files for {len(trials)} trials", "one file a trial", "give a folder that holds each trial once")
     return {name: _read_positions(file) for name, file in trials.items()}
 
-# %% ../nbs/00_motion.ipynb #00-motion-071
+# %% ../nbs/00_motion.ipynb #00-motion-078
 def read_marker_archive(path) -> dict[str, Markers]:
     "Trials from an .npz with `marker_names` (M,) and one (T, M, 3) array a trial at 100 Hz, z up: float mm or integer 0.1 mm."
     path = Path(path)
@@ -656,7 +660,7 @@ def read_marker_archive(path) -> dict[str, Markers]:
         raise InputError(path, "no trials", expected, cure)
     return {key: _z_up(a, 1e-4 if a.dtype.kind == "i" else 1e-3, names, f"{path}, array {key}") for key, a in sorted(arrays.items())}
 
-# %% ../nbs/00_motion.ipynb #00-motion-073
+# %% ../nbs/00_motion.ipynb #00-motion-080
 def read_markers(path) -> dict[str, Markers]:
     "Trials by name from a .trc file, a marker .npz, or a UI-PRMD text file or folder (a folder without those: its .trc files)."
     path = Path(path)
@@ -670,7 +674,7 @@ def read_markers(path) -> dict[str, Markers]:
         raise InputError(path, f"a file ending in '{path.suffix}'", ".trc, .npz, or UI-PRMD's .txt", "convert the markers to .trc")
     return read_ui_prmd(path)
 
-# %% ../nbs/00_motion.ipynb #00-motion-075
+# %% ../nbs/00_motion.ipynb #00-motion-082
 @dataclass(frozen=True)
 class Session:
     "An OpenCap session: mass (kg), height (m), the scaled model and the trials' files; None or empty where absent."
@@ -687,6 +691,7 @@ class Session:
             raise InputError(self.folder, f"no trial {trial}", f"one of {', '.join(self.kinematics) or 'none'}", "check the trial's name")
         return read_motion(self.kinematics[trial])
 
+# %% ../nbs/00_motion.ipynb #00-motion-083
 def read_session(folder) -> Session:
     "Find the files of an OpenCap session folder (OpenCapData_<id>)."
     import yaml
@@ -705,7 +710,7 @@ def read_session(folder) -> Session:
     number = lambda key: float(metadata[key]) if isinstance(metadata, dict) and isinstance(metadata.get(key), (int, float)) else None
     return Session(folder, number("mass_kg"), number("height_m"), models[0] if models else None, kinematics, markers)
 
-# %% ../nbs/00_motion.ipynb #00-motion-078
+# %% ../nbs/00_motion.ipynb #00-motion-086
 def example_squat() -> Motion:
     "A deep squat of a real person with arms overhead (UI-PRMD, public domain), shipped with the package."
     return read_motion(resources.files("bige") / "assets" / "squat.mot")
