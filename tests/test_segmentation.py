@@ -1,0 +1,376 @@
+"""Segmentation: the right count on real trials however they are disturbed, boundaries of known squats, an exact search, honest refusals."""
+import json
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import bige.segmentation as seg
+from bige.motion import InputError, Motion, analytic_squat, example_squat, read_marker_archive, read_motion, read_trc, write_motion
+from bige.segmentation import best_choices, segment, segment_file
+
+KNEES = ("knee_angle_r", "knee_angle_l")
+TRIALS = {"labval_s4_62.6kg/squat/squats1_manual_scaling_ik.mot": 5, "labval_s4_62.6kg/squat_asym/squatsAsym1_manual_scaling_ik.mot": 5,
+          "labval_s4_62.6kg/sts/STS1_manual_scaling_ik.mot": 6, "labval_s2_78.2kg/squat/squats1_videoAndMocap.mot": 5,
+          "fieldstudy_s0_72kg/squat/Squats_0.mot": 5, "kirsten_75.3kg/squat/DLS01_ik.mot": 5}
+
+
+def knees(time, right, left=None, source="made up"):
+    "A motion of two knee angles, rad."
+    return Motion(time, np.stack([right, right if left is None else left], axis=1), KNEES, source)
+
+
+def pair(motion):
+    return knees(motion.time, motion[KNEES[0]], motion[KNEES[1]], motion.source)
+
+
+def remake(motion, values, rate_hz=None):
+    rate = rate_hz or motion.rate_hz
+    return Motion(motion.time[0] + np.arange(len(values)) / rate, values, KNEES, motion.source)
+
+
+def noisy(motion, rng):
+    return remake(motion, motion.values + np.deg2rad(rng.normal(0, 1, motion.values.shape)))
+
+
+def at_rate(motion, rate_hz):
+    time = np.arange(motion.time[0], motion.time[-1], 1 / rate_hz)
+    return remake(motion, np.stack([np.interp(time, motion.time, c) for c in motion.values.T], axis=1), rate_hz)
+
+
+def stand(motion, blend_s):
+    "One second of upright standing on either side, reached within `blend_s`."
+    n, m = round(motion.rate_hz), max(1, round(blend_s * motion.rate_hz))
+    weight = (1 - np.cos(np.linspace(0, np.pi, m)))[:, None] / 2
+    upright = np.full((n, 2), np.deg2rad(5))
+    before, after = (upright[:m] * (1 - weight) + weight * motion.values[0], upright[:m] * weight + (1 - weight) * motion.values[-1])
+    return remake(motion, np.concatenate([upright, before, motion.values, after, upright]))
+
+
+DISTURBED = {
+    "as it is": lambda m, rng: m,
+    "sides swapped": lambda m, rng: remake(m, m.values[:, ::-1]),
+    "backwards": lambda m, rng: remake(m, m.values[::-1]),
+    "noise": noisy,
+    "30 Hz": lambda m, rng: at_rate(m, 30),
+    "200 Hz": lambda m, rng: at_rate(m, 200),
+    "30 Hz, noise": lambda m, rng: noisy(at_rate(m, 30), rng),
+    "pose held": lambda m, rng: remake(m, np.pad(m.values, ((round(m.rate_hz),) * 2, (0, 0)), mode="edge")),
+    "standing": lambda m, rng: stand(m, 0.5),
+    "standing, at once": lambda m, rng: stand(m, 0),
+    "30 Hz, standing, backwards, noise": lambda m, rng: noisy(remake(m, stand(at_rate(m, 30), 0.5).values[::-1], 30), rng),
+}
+
+
+def bridged(markers, name):
+    "A marker's positions (T, 3) m with drop-outs bridged by straight lines."
+    p = np.array(markers[name])
+    lost = ~np.isfinite(p).all(axis=1)
+    return np.stack([np.interp(markers.time, markers.time[~lost], axis[~lost]) for axis in p.T], axis=1)
+
+
+def flexion(markers, side):
+    """Knee flexion, rad, of one side: angle at the knee marker between the ankle marker and the hip centre, the latter at 0.19, 0.30 and
+    0.36 of the ASIS distance behind, below and beside the middle of the ASIS markers (Bell and others 1990)."""
+    p = {n: bridged(markers, n) for n in ("LASI", "RASI", "LPSI", "RPSI", side + "KNE", side + "ANK")}
+    unit = lambda v: v / np.linalg.norm(v, axis=1, keepdims=True)
+    front = (p["LASI"] + p["RASI"]) / 2
+    right, forward = unit(p["RASI"] - p["LASI"]), front - (p["LPSI"] + p["RPSI"]) / 2
+    up = unit(np.cross(right, forward))
+    width = np.median(np.linalg.norm(p["RASI"] - p["LASI"], axis=1))
+    hip = front - 0.30 * width * up - 0.19 * width * np.cross(up, right) + 0.36 * width * right * (1 if side == "R" else -1)
+    axis = unit(np.cross(hip - p[side + "ANK"], p[side + "KNE"] - p[side + "ANK"]).sum(axis=0, keepdims=True))
+    axis = axis * np.sign((axis * right).sum(axis=1).mean())
+    flat = lambda v: v - (v * axis).sum(axis=1, keepdims=True) * axis
+    thigh, shank = unit(flat(hip - p[side + "KNE"])), unit(flat(p[side + "KNE"] - p[side + "ANK"]))
+    return np.arctan2((np.cross(shank, thigh) * axis).sum(axis=1), (thigh * shank).sum(axis=1))
+
+
+def from_markers(markers, source="markers"):
+    return knees(markers.time, flexion(markers, "R"), flexion(markers, "L"), source)
+
+
+@pytest.fixture(scope="module")
+def real(shared):
+    "Every shared trial as (motion of the two knees, true count). Trials that come as markers: knee flexion from three markers a leg."
+    trials = {name: (pair(read_motion(shared / name)), count) for name, count in TRIALS.items()}
+    trials["kuleuven"] = from_markers(read_trc(shared / "kuleuven/squat/markers_Squat2.trc")), 1
+    archive = read_marker_archive(shared / "ui_prmd/squat_m01_vicon_markers_mm_100Hz.npz")
+    trials |= {name: (from_markers(markers, name), 1) for name, markers in archive.items()}
+    assert len(trials) == len(TRIALS) + 1 + 160
+    return trials
+
+
+@pytest.mark.parametrize("how", DISTURBED)
+def test_count_of_every_shared_trial(real, how):
+    rng, wrong = np.random.default_rng(0), {}
+    for name, (motion, count) in real.items():
+        try:
+            found = len(segment(DISTURBED[how](motion, rng)).segments)
+        except InputError as error:
+            found = str(error)
+        if found != count:
+            wrong[name] = found
+    assert not wrong
+
+
+@pytest.mark.parametrize("name", TRIALS)
+def test_shared_trial_whole_file(shared, name, tmp_path):
+    motion = read_motion(shared / name)
+    found = segment(motion)
+    mirrored = segment(motion.mirror()) if motion.has("pelvis_list") else found
+    assert found.segments == mirrored.segments
+    assert 0.7 < found.confidence <= 1 and len(found.scores) == TRIALS[name]
+    again = segment_file(shared / name, tmp_path)
+    assert again.segments == found.segments and len(list(tmp_path.glob("*_rep*.mot"))) == TRIALS[name]
+
+
+def test_shared_rests_are_outside(real):
+    "Between two squats of a trial with pauses, the knees are straight and slow where nothing is selected, and move where something is."
+    for name in list(TRIALS)[:2]:
+        motion = real[name][0]
+        k, found = seg.knee_signals(motion), segment(motion)
+        inside = np.any([(k.time >= a) & (k.time <= b) for a, b in found.segments], axis=0)
+        assert (k.speed[inside] ** 2).sum() > 0.99 * (k.speed ** 2).sum()
+        between = ~inside & (k.time > found.segments[0][0]) & (k.time < found.segments[-1][1])
+        assert between.sum() > 60 and np.rad2deg(k.flexion[between].max()) < 25
+
+
+def made(seed):
+    "Random squats: number, tempo, depth, rests, waiting at the bottom, asymmetry, noise, rate; with their true starts and ends."
+    rng = np.random.default_rng(seed)
+    n, rate = int(rng.integers(1, 13)), float(rng.choice([30, 50, 60, 100, 200]))
+    tempo, depth, lopsided = rng.uniform(0.9, 4.5), rng.uniform(40, 130), rng.uniform(0.6, 1)
+    rest, wait = rng.choice([0, rng.uniform(0, 2)]), rng.choice([0, rng.uniform(0, 1.5)])
+    at, truth, parts = rng.uniform(0, 1.5), [], []
+    for _ in range(n):
+        period = tempo * rng.uniform(0.8, 1.2)
+        truth.append((at, at + period + wait))
+        parts.append((at, period, depth * rng.uniform(0.87, 1.13)))
+        at += period + wait + rest * rng.uniform(0.7, 1.3)
+    time = np.arange(0, truth[-1][1] + rng.uniform(0, 1.5), 1 / rate)
+    angle = np.zeros_like(time)
+    for start, period, deep in parts:
+        u = time - start
+        phase = np.where(u < period / 2, u / period, np.where(u < period / 2 + wait, 0.5, (u - wait) / period))
+        angle += np.where((phase > 0) & (phase < 1), deep / 2 * (1 - np.cos(2 * np.pi * phase)), 0)
+    both = np.stack([angle, lopsided * angle], axis=1) + rng.uniform(0, 8) + rng.uniform(0, 1) * rng.normal(size=(time.size, 2))
+    return Motion(time, np.deg2rad(both), KNEES), np.array(truth)
+
+
+def sweep(seeds):
+    wrong, errors = [], []
+    for seed in seeds:
+        motion, truth = made(seed)
+        try:
+            found = np.array(segment(motion).segments)
+        except InputError:
+            found = np.empty((0, 2))
+        if len(found) != len(truth):
+            wrong.append(seed)
+        else:
+            errors.append(np.abs(found - truth).max() / (truth[:, 1] - truth[:, 0]).mean())
+    return wrong, np.array(errors)
+
+
+def test_random_squats():
+    wrong, errors = sweep(range(300))
+    assert not wrong
+    assert np.median(errors) < 0.04 and np.quantile(errors, 0.95) < 0.08 and errors.max() < 0.2
+
+
+@pytest.mark.slow
+def test_many_random_squats():
+    wrong, errors = sweep(range(1000, 6000))
+    assert not wrong
+    assert errors.max() < 0.25
+
+
+@pytest.mark.parametrize("rate_hz", [20, 30, 60, 100, 240])
+@pytest.mark.parametrize("pause", [0.0, 0.5, 3.0])
+def test_known_boundaries(rate_hz, pause):
+    motion = analytic_squat(reps=4, rate_hz=rate_hz, pause=pause)
+    truth = pause + (2.7 + pause) * np.arange(4)[:, None] + [0, 2.7]
+    found = segment(motion)
+    assert np.abs(np.array(found.segments) - truth).max() < 0.1
+    assert np.isin(found.segments, motion.time).all() and np.allclose(found.depths_deg, 100, atol=2)
+    assert not any(found.cut) and not found.rejected and found.confidence > 0.95
+    assert found == segment(motion)
+
+
+def test_boundaries_follow_the_clock():
+    motion = analytic_squat(3)
+    later = Motion(motion.time + 100, motion.values, motion.names)
+    assert np.allclose(np.array(segment(later).segments), np.array(segment(motion).segments) + 100, atol=1e-6)
+
+
+def test_backwards_is_the_mirror_image():
+    motion, _ = made(7)
+    back = remake(motion, motion.values[::-1])
+    end = motion.time[-1]
+    assert np.allclose(np.array(segment(back).segments), end - np.array(segment(motion).segments)[::-1, ::-1], atol=0.05)
+
+
+def test_segments_do_not_overlap_and_lie_inside():
+    for seed in range(40):
+        motion, _ = made(seed)
+        flat = np.ravel(segment(motion).segments)
+        assert (np.diff(flat) >= 0).all() and flat[0] >= motion.time[0] and flat[-1] <= motion.time[-1]
+
+
+def test_example_squat_is_one():
+    found = segment(example_squat())
+    assert len(found.segments) == 1 and found.depths_deg[0] > 90
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.integers(0, 2**31), st.integers(1, 9), st.integers(1, 4))
+def test_search_equals_brute_force(seed, size, most):
+    rng = np.random.default_rng(seed)
+    start = np.sort(rng.integers(0, 60, size))
+    end, cost = start + rng.integers(1, 30, size), rng.random(size)
+    apart = seg.differences(seg.Pairs(start, end, start, cost, rng.random((size, 101, 2))), 1.0)
+    for n, (least, path) in enumerate(best_choices(cost, apart, most), 1):
+        prices = {c: cost[list(c)].sum() + sum(apart[a, b] for a, b in zip(c, c[1:])) for c in combinations(range(size), n)}
+        best = min(prices, key=prices.get, default=None)
+        if best is None or np.isinf(prices[best]):
+            assert np.isinf(least)
+        else:
+            assert np.isclose(least, prices[best]) and tuple(path) == best
+
+
+@pytest.mark.parametrize("reps", [1, 2, 3, 4])
+def test_segment_finds_the_cheapest_of_all_choices(reps):
+    rng = np.random.default_rng(reps)
+    motion = noisy(pair(analytic_squat(4, pause=1.5)), rng)
+    k = seg.knee_signals(motion)
+    bends = seg.find_bends(k.flexion.min(axis=1))
+    pairs = seg.possible_pairs(k, bends, range(len(bends)))
+    apart = seg.differences(pairs, float(np.median([b.depth for b in bends])))
+    least = min(pairs.cost[list(c)].sum() + sum(apart[a, b] for a, b in zip(c, c[1:]))
+                for c in combinations(range(len(pairs.cost)), reps))
+    assert len(pairs.cost) > 4 and np.isclose(segment(motion, reps).scores[reps - 1].cost * reps, least)
+
+
+def test_number_of_repetitions_given():
+    time = np.arange(0, 17, 1 / 60)
+    angle = sum(np.where(np.abs(time - c) < 1.35, d * (1 + np.cos(2 * np.pi * (time - c) / 2.7)) / 2, 0)
+                for c, d in ((2, 100), (5.2, 60), (8.4, 101), (11.6, 99), (14.8, 122)))
+    motion = knees(time, np.deg2rad(angle))
+    auto = segment(motion)
+    assert len(auto.segments) == 4 and [r.reason for r in auto.rejected] == ["less than its share of depth"]
+    assert np.allclose([s for s, _ in segment(motion, 3).segments], np.array([2, 8.4, 11.6]) - 1.35, atol=0.1), "the three most alike"
+    assert len(segment(motion, 5).segments) == 5
+    with pytest.raises(InputError, match="6 as asked"):
+        segment(motion, 6)
+    for wrong in (0, -1, 2.5, "many"):
+        with pytest.raises(InputError, match="whole number"):
+            segment(motion, wrong)
+
+
+def walking(time, swing):
+    def knee(phase):
+        return 5 + 15 * np.exp(-((phase % 1 - 0.15) / 0.07) ** 2) + swing * np.exp(-((phase % 1 - 0.72) / 0.09) ** 2)
+    return np.deg2rad(knee(time)), np.deg2rad(knee(time + 0.5))
+
+
+NOTHING = {
+    "standing": lambda t, rng: np.deg2rad(5 + rng.normal(0, 1, (2, t.size))),
+    "still": lambda t, rng: np.zeros((2, t.size)),
+    "white noise 5": lambda t, rng: np.deg2rad(rng.normal(0, 5, (2, t.size))),
+    "white noise 60": lambda t, rng: np.deg2rad(rng.normal(0, 60, (2, t.size))),
+    "same noise in both": lambda t, rng: np.tile(np.deg2rad(rng.normal(0, 40, t.size)), (2, 1)),
+    "sway": lambda t, rng: np.tile(np.deg2rad(7.5 * np.sin(2 * np.pi * t * rng.uniform(.2, 1.5))), (2, 1)),
+    "walking": lambda t, rng: walking(t * rng.uniform(.8, 1.1), 60),
+    "small steps": lambda t, rng: walking(t * rng.uniform(.8, 1.1), 20),
+    "one knee": lambda t, rng: np.stack([np.deg2rad(40 * (1 - np.cos(2 * np.pi * t / 3))), 0 * t]),
+    "knees in turn": lambda t, rng: np.deg2rad([40 * (1 - np.cos(2 * np.pi * t / 3)), 40 * (1 + np.cos(2 * np.pi * t / 3))]),
+}
+
+
+@pytest.mark.parametrize("what", NOTHING)
+def test_no_repetition(what):
+    for seed in range(25):
+        rng = np.random.default_rng(seed)
+        time = np.arange(0, rng.uniform(2, 12), 1 / 60)
+        with pytest.raises(InputError, match="no repetition found"):
+            segment(knees(time, *NOTHING[what](time, rng)))
+
+
+@pytest.mark.parametrize("frames", [2, 4, 10, 20])
+def test_too_short(frames):
+    with pytest.raises(InputError, match="no repetition found"):
+        segment(analytic_squat().slice(1, 1 + (frames - 1) / 60))
+
+
+def test_unusable_knees():
+    motion = analytic_squat(2)
+    with pytest.raises(InputError, match="knee_angle_r"):
+        segment(Motion(motion.time, motion[KNEES[1]][:, None], KNEES[1:], "one.mot"))
+    angle = np.array(motion[KNEES[0]])
+    angle[30] = np.nan
+    with pytest.raises(InputError, match=r"gap\.mot: found a knee angle that is not a number at 0\.5 s"):
+        segment(knees(motion.time, angle, source="gap.mot"))
+
+
+def test_record():
+    found = segment(analytic_squat(3))
+    with pytest.raises(AttributeError):
+        found.confidence = 0
+    table = found.to_pandas()
+    assert list(table.columns) == ["start_s", "end_s", "duration_s", "depth_deg", "likeness", "cut"] and len(table) == 3
+    assert set(np.ravel(found.segments)) <= set(found.candidates)
+    written = json.loads(json.dumps(found.to_json("five")))
+    assert list(written) == ["trial", "rate_hz", "confidence", "segments"] and written["trial"] == "five" and written["rate_hz"] == 60
+    assert [list(s) for s in written["segments"]] == [["start_s", "end_s"]] * 3
+
+
+@pytest.fixture
+def trial(tmp_path):
+    write_motion(analytic_squat(3), tmp_path / "three.mot")
+    return tmp_path / "three.mot"
+
+
+def test_files(trial, tmp_path):
+    out = tmp_path / "deep" / "out"
+    found, whole = segment_file(trial, out), read_motion(trial)
+    assert sorted(p.name for p in out.iterdir()) == ["segments.json", "three_rep1.mot", "three_rep2.mot", "three_rep3.mot"]
+    listed = json.loads((out / "segments.json").read_text())
+    for i, part in enumerate(listed["segments"], 1):
+        rep = read_motion(out / f"three_rep{i}.mot")
+        assert rep.names == whole.names and np.allclose(rep.time[[0, -1]], [part["start_s"], part["end_s"]], atol=1e-5)
+        first = np.abs(whole.time - rep.time[0]).argmin()
+        assert np.allclose(rep.values, whole.values[first:first + len(rep.time)], atol=1e-6)
+    assert listed["trial"] == "three" and listed["confidence"] == round(found.confidence, 4)
+
+
+def test_files_of_an_earlier_run_are_replaced(trial, tmp_path):
+    out = tmp_path / "out"
+    segment_file(trial, out)
+    (out / "three_rep_notes.mot").write_text("mine")
+    segment_file(trial, out, reps=1)
+    assert sorted(p.name for p in out.iterdir()) == ["segments.json", "three_rep1.mot", "three_rep_notes.mot"]
+
+
+def test_same_bytes_every_time(trial, tmp_path):
+    for name in "ab":
+        segment_file(trial, tmp_path / name)
+    for file in (tmp_path / "a").iterdir():
+        assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes()
+
+
+def test_nothing_written_when_nothing_found(tmp_path):
+    still = analytic_squat(1)
+    write_motion(Motion(still.time, 0 * still.values, still.names), tmp_path / "still.mot")
+    with pytest.raises(InputError, match=r"still\.mot: no repetition found"):
+        segment_file(tmp_path / "still.mot", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_folder_that_is_a_file(trial, tmp_path):
+    (tmp_path / "out").write_text("")
+    with pytest.raises(InputError, match="a folder that can be written"):
+        segment_file(trial, tmp_path / "out")
+    assert (tmp_path / "out").read_text() == ""
