@@ -211,8 +211,6 @@ def _read_lines(path, kind: str) -> list[str]:
         data = path.read_bytes()
     except OSError as error:
         raise InputError(path, error.strerror or str(error), "a readable file", "allow reading it") from None
-    if not data.strip():
-        raise InputError(path, "an empty file", kind, again)
     if junk := _CONTROL.search(data):
         line = data.count(b"\n", 0, junk.start()) + 1
         raise InputError(f"{path}, line {line}", f"binary data (byte {data[junk.start()]:#04x})", f"{kind}: plain text", again)
@@ -220,6 +218,8 @@ def _read_lines(path, kind: str) -> list[str]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = data.decode("latin-1")
+    if not text.strip():
+        raise InputError(path, "an empty file", kind, again)
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     while not lines[-1].strip():
         lines.pop()
@@ -370,8 +370,8 @@ def _fill(time: np.ndarray, values: np.ndarray, max_gap_s: float) -> np.ndarray:
     from scipy.interpolate import CubicSpline
     values, step = np.array(values, float), np.median(np.diff(time))
     for j in np.flatnonzero(np.isnan(values).any(0)):
-        good = ~np.isnan(values[:, j])
-        for start, stop in _runs(~good):
+        good = np.isfinite(values[:, j])
+        for start, stop in _runs(np.isnan(values[:, j])):
             if start and stop < len(time) and (stop - start) * step <= max_gap_s + 1e-9 and good.sum() > 3:
                 values[start:stop, j] = CubicSpline(time[good], values[good, j])(time[start:stop])
     return values
@@ -385,6 +385,8 @@ def _runs(mask: np.ndarray) -> list[tuple[int, int]]:
 def read_motion(path, in_degrees: bool | None = None, fill: str | None = None, max_gap_s: float = 0.1) -> Motion:
     """Read a .mot or .sto file. `in_degrees` overrides the header; `fill='spline'` bridges NaN gaps up to `max_gap_s` s.
     Raises InputError with file, line, column and cure."""
+    if fill not in (None, "spline"):
+        raise InputError(path, f"fill={fill!r}", "fill='spline' or None", "choose one of these")
     table = _read_table(path)
     _check_time(table.path, table.time, table.tokens, table.first_line)
     values = _fill(table.time, table.values, max_gap_s) if fill == "spline" else table.values
@@ -531,7 +533,7 @@ def _trc_header(path, lines: list[str]) -> tuple[dict[str, str], list[str]]:
             raise InputError(f"{path}, line 3", f"{len(cells)} values for {len(keys)} keys" if len(keys) != len(cells) else f"no {key}",
                              "DataRate, NumFrames, NumMarkers and Units", "correct lines 2 and 3")
     labels = lines[3].strip("\n").split("\t") if "\t" in lines[3] else lines[3].split()
-    if labels[0].strip().lower() not in ("frame#", "frame") or len(labels) < 3 or not labels[1].strip().lower().startswith("time"):
+    if len(labels) < 3 or labels[0].strip().lower() not in ("frame#", "frame") or not labels[1].strip().lower().startswith("time"):
         raise InputError(f"{path}, line 4", f"'{lines[3][:40]}'", "Frame#, Time and the marker names", "correct line 4")
     names = [c.strip() for c in labels[2:] if c.strip()]
     for name in names:
@@ -635,10 +637,14 @@ def read_ui_prmd(path) -> dict[str, Markers]:
     files = [path] if not path.is_dir() else sorted(p for p in path.rglob("*_positions*.txt") if "kinect" not in str(p.relative_to(path)).lower())
     if not files:
         raise InputError(path, "no *_positions.txt files", "the Vicon positions of UI-PRMD", "give the folder 'Segmented Movements/Vicon/Positions' or one file in it")
+    return {name: _read_positions(file) for name, file in _by_trial(path, files).items()}
+
+def _by_trial(folder: Path, files: list[Path]) -> dict[str, Path]:
+    "Files by trial name; InputError when two share a name."
     trials = {file.stem.replace("_positions", ""): file for file in files}
     if len(trials) < len(files):
-        raise InputError(path, f"{len(files)} files for {len(trials)} trials", "one file a trial", "give a folder that holds each trial once")
-    return {name: _read_positions(file) for name, file in trials.items()}
+        raise InputError(folder, f"{len(files)} files for {len(trials)} trials", "one file a trial", "give a folder that holds each trial once")
+    return trials
 
 # %% ../nbs/00_motion.ipynb #00-motion-078
 def read_marker_archive(path) -> dict[str, Markers]:
@@ -662,14 +668,14 @@ def read_marker_archive(path) -> dict[str, Markers]:
 
 # %% ../nbs/00_motion.ipynb #00-motion-080
 def read_markers(path) -> dict[str, Markers]:
-    "Trials by name from a .trc file, a marker .npz, or a UI-PRMD text file or folder (a folder without those: its .trc files)."
+    "Trials by name from a .trc file, a marker .npz, or a UI-PRMD text file or folder (a folder without those: its .trc files, also in folders below)."
     path = Path(path)
     if path.suffix.lower() == ".trc":
         return {path.stem: read_trc(path)}
     if path.suffix.lower() == ".npz":
         return read_marker_archive(path)
-    if path.is_dir() and not any(path.rglob("*_positions*.txt")) and (files := sorted(path.glob("*.trc"))):
-        return {file.stem: read_trc(file) for file in files}
+    if path.is_dir() and not any(path.rglob("*_positions*.txt")) and (files := sorted(path.rglob("*.trc"))):
+        return {name: read_trc(file) for name, file in _by_trial(path, files).items()}
     if path.exists() and not path.is_dir() and path.suffix.lower() != ".txt":
         raise InputError(path, f"a file ending in '{path.suffix}'", ".trc, .npz, or UI-PRMD's .txt", "convert the markers to .trc")
     return read_ui_prmd(path)
@@ -705,7 +711,7 @@ def read_session(folder) -> Session:
     if notes.exists():
         try:
             metadata = yaml.safe_load("\n".join(_read_lines(notes, "a YAML file")))
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError) as error:
             raise InputError(notes, str(error), "a YAML file", "correct the file") from None
     number = lambda key: float(metadata[key]) if isinstance(metadata, dict) and isinstance(metadata.get(key), (int, float)) else None
     return Session(folder, number("mass_kg"), number("height_m"), models[0] if models else None, kinematics, markers)

@@ -280,6 +280,12 @@ def test_gaps_are_filled_only_on_request(mot, tmp_path):
     refuse(read_motion, path, "line 12", fill="spline")
 
 
+def test_filling_neither_hides_nor_stumbles_over_infinity(mot, tmp_path):
+    (tmp_path / "a.mot").write_text(cell_edit(70, 15, "inf")(cell_edit(60, 15, "nan")(mot)))
+    refuse(read_motion, tmp_path / "a.mot", "line 70, column 15", "inf", fill="spline")
+    refuse(read_motion, tmp_path / "a.mot", "fill='linear'", fill="linear")
+
+
 def test_filled_file_is_still_checked_for_its_unit(mot, tmp_path):
     (tmp_path / "a.mot").write_text(cell_edit(60, 15, "nan")(mot).replace("inDegrees=yes", "inDegrees=no"))
     refuse(read_motion, tmp_path / "a.mot", "write inDegrees=yes", fill="spline")
@@ -550,6 +556,11 @@ def test_ui_prmd_layout(separator, markers, tmp_path):
             trial = trials["m01_s01_e01"]
             assert trial.names == UI_PRMD_MARKERS and trial.rate_hz == pytest.approx(100) and trial.gaps() == [("LBHD", 4, 5)]
             np.testing.assert_allclose(trial.fill().positions, markers.positions, atol=1e-4)
+    (folder / "again").mkdir()
+    shutil.copy(folder / "m01_s01_e01_positions.txt", folder / "again")
+    with pytest.raises(InputError, match="2 files for 1 trials"):
+        read_markers(tmp_path)
+    shutil.rmtree(folder / "again")
     short = [*rows[:9], separator.join(rows[9].split(separator)[:-1]), *rows[10:]]
     (folder / "m01_s01_e01_positions.txt").write_text("\n".join(short))
     with pytest.raises(InputError, match="m01_s01_e01_positions.txt, line 10: found 116 values; expected 117"):
@@ -584,6 +595,7 @@ def test_session(markers, tmp_path):
     session = read_session(folder)
     assert (session.mass_kg, session.height_m, session.model.name) == (61.5, 1.7, "LaiUhlrich2022_scaled.osim")
     assert session.motion("squats1").has(COORDINATES) and list(session.markers) == ["squats1"]
+    assert list(read_markers(folder)) == ["squats1"]
     with pytest.raises(InputError, match="no trial jump"):
         session.motion("jump")
     (folder / "sessionMetadata.yaml").write_text("mass_kg: [1\n")
