@@ -4,17 +4,19 @@
 
 # %% auto #0
 __all__ = ['GRAVITY', 'TORQUE_MOTORS', 'LEG_RESERVES', 'PELVIS_RESERVES', 'FRICTION', 'LIFTED', 'MIN_ACTIVATION', 'WEIGHTS',
-           'MTP_STIFFNESS', 'MTP_DAMPING', 'FAR_DEG', 'AIRBORNE', 'Pose', 'Axis', 'outward', 'inverse_dynamics',
-           'contact_jacobian', 'FrameSolver', 'smooth', 'within_range', 'reference', 'Simulation', 'QPModel',
-           'airborne_frames', 'solve_frames', 'simulate', 'foot_force_columns', 'motion_file', 'read_records',
-           'add_record', 'save', 'simulate_files']
+           'MTP_STIFFNESS', 'MTP_DAMPING', 'FAR_DEG', 'AIRBORNE', 'LOWER', 'Pose', 'Axis', 'outward',
+           'inverse_dynamics', 'contact_jacobian', 'FrameSolver', 'smooth', 'within_range', 'reference', 'Simulation',
+           'QPModel', 'airborne_frames', 'solve_frames', 'simulate', 'foot_force_columns', 'motion_file',
+           'read_records', 'add_record', 'simulate_files']
 
 # %% ../nbs/05_simulation.ipynb #05-simulation-003
 import json, os, platform, resource, time
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 import numpy as np
+from fastcore.basics import patch
 from .motion import ACTIVATIONS, COORDINATES, InputError, Motion, atomic_write, read_motion, write_motion
 from .muscles import FITTED_RANGE_DEG, MuscleGeometry, default_geometry, file_digest, fit_geometry, rigid_tendon
 from .skeleton import Skeleton
@@ -307,26 +309,25 @@ class QPModel:
         return muscles, jacobian, need, points
 
 # %% ../nbs/05_simulation.ipynb #05-simulation-036
-AIRBORNE = 0.05  # m
+AIRBORNE, LOWER = 0.10, 0.05  # m
 
-def airborne_frames(skeleton: Skeleton, q: np.ndarray, points: np.ndarray, source) -> tuple[np.ndarray, float]:
+def airborne_frames(skeleton: Skeleton, q: np.ndarray, source) -> tuple[np.ndarray, float]:
     """Mask (T,) of frames without ground contact, and the ground's height (m); InputError when the feet are not what carries."""
-    lowest = points[..., 1].min(1)
+    lowest = skeleton.contact_points(q)[..., 1].min(1)
     ground = float(np.quantile(lowest, 0.1))
+    below = lowest - skeleton.joint_centres(q)[..., 1].min(1)
+    if (below > LOWER).mean() > 0.1:
+        raise InputError(source, f"other body parts {100 * below.max():.0f} cm lower than the feet", "a motion carried by the feet", "check which axis is up: it should be y")
     airborne = lowest > ground + AIRBORNE
     if airborne.mean() > 0.5:
         raise InputError(source, f"feet more than {100 * AIRBORNE:.0f} cm above the ground in {100 * airborne.mean():.0f} % of the frames",
                          "a motion carried by the feet", "check pelvis_ty and its unit")
-    below = lowest - skeleton.joint_centres(q)[..., 1].min(1)
-    if (below > AIRBORNE).mean() > 0.1:
-        raise InputError(source, f"other body parts {100 * below.max():.0f} cm lower than the feet", "a motion carried by the feet", "check which axis is up: it should be y")
     return airborne, ground
 
 # %% ../nbs/05_simulation.ipynb #05-simulation-037
-def solve_frames(model: QPModel, motion: Motion, q, qd, qdd, clipped) -> Simulation:
+def solve_frames(model: QPModel, motion: Motion, q, qd, qdd, airborne) -> Simulation:
     """Every frame's program, assembled into a Simulation."""
     muscles, jacobian, need, points = model.frames(q, qd, qdd)
-    airborne, ground = airborne_frames(model.skeleton, q, points, motion.source)
     lifted = (points[..., 1] > points[..., 1].min(1, keepdims=True) + LIFTED) | airborne[:, None]
     answers = [model.solver(*frame) for frame in zip(muscles, jacobian, need, lifted)]
     x, solved = np.array([a for a, _ in answers]), np.array([ok for _, ok in answers])
@@ -335,8 +336,7 @@ def solve_frames(model: QPModel, motion: Motion, q, qd, qdd, clipped) -> Simulat
     scale = np.array([model.weight / 10 if name in COORDINATES[3:6] else 10.0 for name in PELVIS_RESERVES])
     reserves = dict(zip(LEG_RESERVES, x[:, _BLOCK["legs"]].T * 10)) | dict(zip(PELVIS_RESERVES, (x[:, _BLOCK["pelvis"]] * scale).T))
     failed = int((~solved).sum())
-    record = {"frames": len(q), "frames_failed": failed, "frames_airborne": int(airborne.sum()), "ground_height_m": round(ground, 4),
-              "clipped_deg": clipped, "body_weight_n": round(model.weight, 3)}
+    record = {"frames": len(q), "frames_failed": failed, "frames_airborne": int(airborne.sum()), "body_weight_n": round(model.weight, 3)}
     activations = np.clip(x[:, _BLOCK["muscles"]], MIN_ACTIVATION, 1)
     return Simulation(Motion.from_arrays(motion.time, q, activations, source=motion.source), forces.reshape(-1, 12, 3), points,
                       need - (jacobian @ forces[..., None])[..., 0], reserves, f"Failed_In_{failed}_Frames" if failed else "Solve_Succeeded", record)
@@ -344,7 +344,8 @@ def solve_frames(model: QPModel, motion: Motion, q, qd, qdd, clipped) -> Simulat
 # %% ../nbs/05_simulation.ipynb #05-simulation-039
 def _versions() -> dict:
     from importlib.metadata import version
-    return {"python": platform.python_version()} | {name: version(name) for name in ("numpy", "casadi")}
+    import bige
+    return {"bige": bige.__version__, "python": platform.python_version()} | {name: version(name) for name in ("numpy", "casadi")}
 
 def _seconds(motion: Motion, start, end) -> slice:
     low = 0 if start is None else int(np.searchsorted(motion.time, start - 1e-9))
@@ -361,12 +362,13 @@ def simulate(motion: Motion, model=None, mode: str = "qp", start: float | None =
     model = model if isinstance(model, QPModel) else QPModel(model)
     part = _seconds(motion, start, end)
     q, qd, qdd, clipped = reference(motion, cutoff_hz)
+    airborne, ground = airborne_frames(model.skeleton, smooth(motion.coordinates(), motion.rate_hz, cutoff_hz)[part], motion.source)
     piece = Motion.from_arrays(motion.time[part], q[part], source=motion.source)
-    result = solve_frames(model, piece, q[part], qd[part], qdd[part], clipped)
+    result = solve_frames(model, piece, q[part], qd[part], qdd[part], airborne)
     leg = max(float(np.nanmax(np.abs(result.reserves[name]))) for name in LEG_RESERVES)
     pelvis = max(float(np.nanmax(np.abs(result.reserves[name]))) for name in PELVIS_RESERVES[3:]) / model.weight
     result.record.update(
-        mode=mode, status=result.status, iterations=len(piece.time), cpu_s=round(time.process_time() - cpu, 3), wall_s=round(time.perf_counter() - clock, 3),
+        clipped_deg=clipped, ground_height_m=round(ground, 4), mode=mode, status=result.status, iterations=len(piece.time), cpu_s=round(time.process_time() - cpu, 3), wall_s=round(time.perf_counter() - clock, 3),
         peak_gb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 3), start_s=float(piece.time[0]), end_s=float(piece.time[-1]),
         largest_leg_reserve_nm=round(leg, 2), largest_pelvis_force_bw=round(pelvis, 4), mean_vertical_force_bw=round(float(np.nanmean(result.vertical_force)), 4),
         model=Path(model.name).name, model_digest=model.geometry.digest, activation_names=list(ACTIVATIONS),
@@ -415,25 +417,24 @@ def _write_files(result: Simulation, folder, trial: str) -> None:
     write_motion(Motion(result.motion.time, columns, names), Path(folder) / f"ground_forces_{trial}.mot")
     write_motion(result.motion, motion_file(folder, trial))
 
-def save(result: Simulation, folder, trial: str) -> None:
+@patch
+def save(self: Simulation, folder, trial: str) -> None:
     """Write the two motion files and the record of a simulation that succeeded; of another one, the record only."""
-    if result.status == "Solve_Succeeded":
-        _write_files(result, folder, trial)
+    if self.status == "Solve_Succeeded":
+        _write_files(self, folder, trial)
     Path(folder).mkdir(parents=True, exist_ok=True)
-    add_record(folder, trial, result.record)
-
-Simulation.save = save
+    add_record(folder, trial, self.record)
 
 # %% ../nbs/05_simulation.ipynb #05-simulation-051
-_PREPARED: dict = {}
+@lru_cache(maxsize=1)
+def _prepared(model: str | None, digest: str) -> QPModel:
+    """A model, prepared once in every process; the digest makes a changed file count as another model."""
+    return QPModel(model)
 
-def _one_trial(path: str, out: str, model, mode: str, start, end, cutoff_hz: float) -> dict:
-    """Read, simulate and write one trial in a worker process; returns its record."""
+def _one_trial(path: str, out: str, model, digest: str, mode: str, start, end, cutoff_hz: float) -> dict:
+    """Read, simulate and write one trial, perhaps in a worker process; returns its record."""
     try:
-        if model not in _PREPARED:
-            _PREPARED.clear()
-            _PREPARED[model] = QPModel(model)
-        result = simulate(read_motion(path), _PREPARED[model], mode, start, end, cutoff_hz)
+        result = simulate(read_motion(path), _prepared(model, digest), mode, start, end, cutoff_hz)
         if result.status == "Solve_Succeeded":
             _write_files(result, out, Path(path).stem)
         return result.record
@@ -465,13 +466,12 @@ def simulate_files(paths, out, model=None, jobs: int = 1, mode: str = "qp", star
         if done:
             done(trial, record)
 
+    arguments = (str(out), model, prepared.geometry.digest, mode, start, end, cutoff_hz)
     if jobs <= 1 or len(waiting) <= 1:
-        _PREPARED.clear()
-        _PREPARED[model] = prepared
         for trial, path in waiting.items():
-            keep(trial, _one_trial(str(path), str(out), model, mode, start, end, cutoff_hz))
+            keep(trial, _one_trial(str(path), *arguments))
     else:
-        _in_processes(waiting, (str(out), model, mode, start, end, cutoff_hz), jobs, keep)
+        _in_processes(waiting, arguments, jobs, keep)
     return {trial: record for trial, record in read_records(out).items() if trial in trials}
 
 # %% ../nbs/05_simulation.ipynb #05-simulation-053
