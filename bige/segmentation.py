@@ -73,7 +73,7 @@ class Bend(NamedTuple):
 def _tops(x: np.ndarray) -> list[int]:
     "Peaks of `x` between which it falls below half of the lower one (and by half of MIN_DEPTH at least)."
     base, tops = x.min(), []
-    for p in find_peaks(np.concatenate([[base - 1], x, [base - 1]]), prominence=MIN_DEPTH / 2)[0] - 1:
+    for p in find_peaks(np.concatenate([[base], x, [base]]), prominence=MIN_DEPTH / 2)[0] - 1:
         while tops:
             low, lower = x[tops[-1]:p + 1].min(), min(x[tops[-1]], x[p])
             if low - base < 0.5 * (lower - base) and lower - low >= MIN_DEPTH / 2:
@@ -233,8 +233,8 @@ def _bends_to_use(motion: Motion, bends: Sequence[Bend], reasons: Sequence[str],
     use = [i for i, reason in enumerate(reasons) if not reason]
     if not use:
         deepest = max((np.rad2deg(b.depth) for b in bends), default=0.0)
-        why = ", ".join(sorted(set(reasons))) or "the knees hardly move"
-        raise none_found(motion, f"{len(bends)} bends of both knees, up to {deepest:.0f}° deep ({why})",
+        why = ", ".join(sorted(set(reasons)))
+        raise none_found(motion, f"bends of both knees up to {deepest:.0f}° deep, rejected as {why}" if bends else "knees that hardly move",
                          f"both knees bending together by {np.rad2deg(MIN_DEPTH):.0f}° or more and straightening again")
     if reps == "auto" or reps <= len(use):
         return use
