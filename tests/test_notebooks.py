@@ -11,8 +11,9 @@ ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted(p.name for p in (ROOT / "nbs").glob("*.ipynb"))
 RUN = """
 import sys
+from pathlib import Path
 from nbdev.test import test_nb
-ok, seconds = test_nb(sys.argv[1], skip_flags=sys.argv[2].split(), force_flags=sys.argv[3].split(), basepath='.')
+ok, seconds = test_nb(Path(sys.argv[1]), skip_flags=sys.argv[2].split(), force_flags=sys.argv[3].split(), basepath='.')
 sys.exit(not ok)
 """
 
