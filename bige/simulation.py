@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 from .motion import ACTIVATIONS, COORDINATES, InputError, Motion, atomic_write, read_motion, write_motion
-from .muscles import FITTED_RANGE_DEG, MuscleGeometry, default_geometry, file_digest, fit_geometry, rigid_tendon
+from .muscles import FITTED_RANGE_DEG, WORKING_STRETCH, MuscleGeometry, default_geometry, file_digest, fit_geometry, rigid_tendon
 from .skeleton import Skeleton
 
 # %% ../nbs/05_simulation.ipynb #05-simulation-008
@@ -372,7 +372,7 @@ def simulate(motion: Motion, model=None, mode: str = "qp", start: float | None =
         peak_gb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 3), start_s=float(piece.time[0]), end_s=float(piece.time[-1]),
         largest_leg_reserve_nm=round(leg, 2), largest_pelvis_force_bw=round(pelvis, 4), mean_vertical_force_bw=round(float(np.nanmean(result.vertical_force)), 4),
         model=Path(model.name).name, model_digest=model.geometry.digest, activation_names=list(ACTIVATIONS),
-        settings={"cutoff_hz": cutoff_hz, "weights": model.weights, "friction": FRICTION, "lifted_m": LIFTED}, versions=_versions())
+        settings={"cutoff_hz": cutoff_hz, "weights": model.weights, "friction": FRICTION, "lifted_m": LIFTED, "tendon_stretch": WORKING_STRETCH}, versions=_versions())
     return result
 
 # %% ../nbs/05_simulation.ipynb #05-simulation-046
@@ -458,7 +458,7 @@ def simulate_files(paths, out, model=None, jobs: int = 1, mode: str = "qp", star
     records = read_records(out)
     def job(path):
         return {"input": file_digest(path) if path.is_file() else None, "model": prepared.geometry.digest, "mode": mode, "start": start, "end": end,
-                "cutoff_hz": cutoff_hz, "weights": prepared.weights}
+                "cutoff_hz": cutoff_hz, "weights": prepared.weights, "tendon_stretch": WORKING_STRETCH}
     waiting = {t: p for t, p in trials.items() if not _finished(records.get(t, {}), job(p), out, t)}
 
     def keep(trial, record):

@@ -9,8 +9,8 @@ from hypothesis import given, settings, strategies as st
 
 from bige import muscles
 from bige.motion import COORDINATES, MUSCLES, InputError
-from bige.muscles import (LEG_COLUMNS, MUSCLE_NAMES, SIDES, MuscleGeometry, activation_rate, all_exponents, default_geometry, fit_geometry,
-                          fit_muscle, force_length, force_velocity, monomial_slopes, monomials, passive_force, rigid_tendon, run_opensim, usual_poses)
+from bige.muscles import (WORKING_STRETCH, LEG_COLUMNS, MUSCLE_NAMES, SIDES, MuscleGeometry, activation_rate, all_exponents, default_geometry, fit_geometry,
+                          fit_muscle, force_length, force_velocity, monomial_slopes, monomials, passive_force, rigid_tendon, run_opensim, tendon_length, usual_poses)
 
 needs_opensim = pytest.mark.skipif(importlib.util.find_spec("opensim") is None, reason="OpenSim is not installed (pip install --no-deps opensim==4.6)")
 
@@ -30,10 +30,16 @@ def test_curves_have_their_anchors():
     assert (np.diff(force_velocity(v)) > 0).all()
 
 
+def test_the_tendon_works_at_a_fifth_of_its_load():
+    f = np.linspace(0, 1, 1001)
+    assert (np.diff(tendon_length(f)) > 0).all() and tendon_length(f[0]) == pytest.approx(1, abs=0.003)
+    assert np.interp(WORKING_STRETCH, tendon_length(f), f) == pytest.approx(0.2, abs=0.05)
+
+
 def test_rigid_tendon_pennation_and_speed():
     parameters = np.array([[100.0, 0.1, 0.2, np.pi / 6, 10.0]])
     along = 0.1 * np.cos(np.pi / 6)  # fibre at optimal length, at its optimal pennation
-    force, l, v = rigid_tendon(np.array([[0.2 + along]]), np.array([[-1.0]]), parameters)
+    force, l, v = rigid_tendon(np.array([[0.2 * 1.02 + along]]), np.array([[-1.0]]), parameters)
     assert l[0, 0] == pytest.approx(1) and v[0, 0] == pytest.approx(-np.cos(np.pi / 6))
     assert force[0, 0] == pytest.approx(100 * force_length(1.0) * force_velocity(v[0, 0]) * np.cos(np.pi / 6))
 
