@@ -16,11 +16,11 @@ from fastcore.basics import patch
 from .motion import COORDINATES, InputError, atomic_write
 
 # %% auto #0
-__all__ = ['GENERIC_FOOT_LENGTH', 'PUBLISHED_FOOT_SCALE', 'SPHERE_RADIUS', 'SPHERES', 'namespace', 'like', 'take', 'Curve',
-           'spline_slopes', 'Joint', 'rodrigues', 'rotation', 'euler_xyz', 'Body', 'Marker', 'ContactSphere',
-           'read_curve', 'read_motion_axes', 'read_joint', 'read_bodies', 'read_markers', 'standard_spheres',
-           'read_spheres', 'Skeleton', 'compose', 'turn', 'Chain', 'soft_lowest', 'ground_height', 'contact_weights',
-           'sliding_speed']
+__all__ = ['GENERIC_FOOT_LENGTH', 'PUBLISHED_FOOT_SCALE', 'SPHERE_RADIUS', 'SPHERES', 'namespace', 'like', 'take', 'parts',
+           'add_product', 'Curve', 'spline_slopes', 'Joint', 'rodrigues', 'rotation', 'euler_xyz', 'Body', 'Marker',
+           'ContactSphere', 'read_curve', 'read_motion_axes', 'read_joint', 'read_bodies', 'read_markers',
+           'standard_spheres', 'read_spheres', 'Skeleton', 'compose', 'turn', 'Chain', 'soft_lowest', 'ground_height',
+           'contact_weights', 'sliding_speed']
 
 # %% ../nbs/01_skeleton.ipynb #01-skeleton-004
 def namespace(x):
@@ -36,8 +36,17 @@ def like(constant, x):
     return xp.as_tensor(np.ascontiguousarray(constant), device=x.device, dtype=None if whole else x.dtype)
 
 def take(x, index, axis):
-    "Entries `index` of `x` along `axis`."
+    "Entries `index` of `x` along `axis`; all of them when `index` is None."
+    if index is None: return x
     return np.take(x, index, axis) if isinstance(x, np.ndarray) else x.index_select(axis, index)
+
+def parts(x, axis):
+    "The slices of `x` along `axis`."
+    return tuple(np.moveaxis(x, axis, 0)) if isinstance(x, np.ndarray) else x.unbind(axis)
+
+def add_product(c, a, b):
+    "c + a b, in one go where the library can."
+    return c + a * b if isinstance(c, np.ndarray) else namespace(c).addcmul(c, a, b)
 
 # %% ../nbs/01_skeleton.ipynb #01-skeleton-006
 @dataclass(frozen=True, eq=False)
@@ -422,25 +431,33 @@ def _skeleton(model: ET.Element, where: str) -> Skeleton:
         muscle_digest=_muscle_digest(model), credit=" ".join((model.findtext("credits") or "").split()))
 
 # %% ../nbs/01_skeleton.ipynb #01-skeleton-028
+def _sum_of_products(a, b):
+    total = a[0] * b[0]
+    for x, y in zip(a[1:], b[1:]): total = add_product(total, x, y)
+    return total
+
 def compose(A, B):
     "Matrix product of (3, 3, …) and (3, 3, …), the matrix axes first."
-    return A[:, 0, None] * B[None, 0] + A[:, 1, None] * B[None, 1] + A[:, 2, None] * B[None, 2]
+    return _sum_of_products([a[:, None] for a in parts(A, 1)], [b[None] for b in parts(B, 0)])
 
 def turn(A, v):
     "(3, 3, …) times (3, …)."
-    return A[:, 0] * v[0] + A[:, 1] * v[1] + A[:, 2] * v[2]
+    return _sum_of_products(parts(A, 1), parts(v, 0))
 
 # %% ../nbs/01_skeleton.ipynb #01-skeleton-029
 @dataclass(frozen=True, eq=False)
 class _Level:
-    "The joints at one depth of the tree, as tables of constants."
-    parent: np.ndarray | None    # (n,) their parents' places in the level above; None at the ground
-    polynomials: tuple           # (coordinate (F,), coefficients (degree + 1, F, 1))
-    splines: tuple               # of (coordinate, Curve)
-    turns: tuple                 # of (A, B, C (3, 3, n, 1), row (n,)): A + sin B + (1 - cos) C
-    offset: np.ndarray           # (3, n, 1) p_PF
-    moves: tuple                 # of (axis (3, n, 1), row (n,))
-    back: np.ndarray | None      # (3, n, 1) p_BM
+    """The n joints at one depth of the tree as tables. Slot s holds the s-th rotation of every joint, then
+    come the slots of translations; a joint with fewer has a function that is 0 there."""
+    parent: np.ndarray | None      # (n,) their parents' places in the level above; None: all of it, as it is
+    coordinate: np.ndarray         # (F,) coordinate of each function, polynomials first
+    table: np.ndarray | None       # (degree + 1, polynomials, 1); None: every function is its coordinate
+    splines: tuple                 # of (coordinate (1,), Curve)
+    order: np.ndarray | None       # functions to slots
+    rotations: tuple               # of (A, B, C), each (3, 3, n, 1): A + B sin + C cos
+    translations: tuple            # of axes (3, n, 1)
+    offset: np.ndarray             # (3, n, 1) p_PF
+    back: np.ndarray | None        # (3, n, 1) p_BM
 
 def _cast(tree, x):
     "Every array inside nested tuples as an array of `x`'s kind."
@@ -449,47 +466,57 @@ def _cast(tree, x):
     return like(tree, x) if isinstance(tree, np.ndarray) else tree
 
 # %% ../nbs/01_skeleton.ipynb #01-skeleton-030
-def _turns(joint: Joint, row: dict) -> list[tuple]:
-    "(A, B, C, row) of each moving rotation, with the fixed rotations of the joint multiplied in."
-    out, fixed = [], joint.R_PF
-    for coordinate, axis, curve in joint.rotations:
+_STILL = (COORDINATES[0], np.zeros(3), Curve.polynomial(0., 0.))
+
+def _rotations(joint: Joint) -> list[tuple]:
+    "(A, B, C) of each moving rotation, with the fixed rotations of the joint multiplied in."
+    found, fixed = [], joint.R_PF
+    for _, axis, curve in joint.rotations:
         if curve.is_constant: fixed = fixed @ rotation(axis, curve.coefficients[0, 0]); continue
         K, K2 = rodrigues(axis)
-        out.append([fixed, fixed @ K, fixed @ K2, row[id(curve)]]); fixed = np.eye(3)
-    if not out: return [[fixed @ joint.R_BM.T, np.zeros((3, 3)), np.zeros((3, 3)), 0]]
-    out[-1][:3] = [M @ fixed @ joint.R_BM.T for M in out[-1][:3]]
-    return out
+        found.append((fixed @ (np.eye(3) + K2), fixed @ K, -fixed @ K2)); fixed = np.eye(3)
+    if not found: found, fixed = [(fixed, np.zeros((3, 3)), np.zeros((3, 3)))], np.eye(3)
+    return found[:-1] + [tuple(M @ fixed @ joint.R_BM.T for M in found[-1])]
 
-def _moves(joint: Joint, row: dict) -> tuple[np.ndarray, list[tuple]]:
-    "The joint's fixed offset (3,), and (axis, row) of each moving translation, in the parent."
-    offset, moving = joint.p_PF, []
-    for coordinate, axis, curve in joint.translations:
-        if curve.is_constant: offset = offset + joint.R_PF @ axis * curve.coefficients[0, 0]
-        else: moving.append((joint.R_PF @ axis, row[id(curve)]))
-    return offset, moving
+def _offset(joint: Joint) -> np.ndarray:
+    "Where the joint centre sits in the parent before anything moves, (3,) m."
+    return joint.p_PF + joint.R_PF @ sum((a * f.coefficients[0, 0] for _, a, f in joint.translations if f.is_constant), np.zeros(3))
 
 # %% ../nbs/01_skeleton.ipynb #01-skeleton-031
-def _level(joints: list[Joint], parent: np.ndarray | None) -> _Level:
-    "Tables for joints of one depth: all their turns side by side, padded with stillness."
-    terms = [(COORDINATES.index(c), f) for j in joints for c, _, f in j.rotations + j.translations if not f.is_constant]
-    flat, curved = [[t for t in terms if (len(t[1].knots) > 0) == s] for s in (False, True)]
-    row = {id(f): k for k, (_, f) in enumerate(flat + curved)}
-    degree = max([f.coefficients.shape[1] for _, f in flat], default=1)
-    table = np.zeros((degree, len(flat), 1))
+def _slots(rows: list[list], filler) -> list[list]:
+    "Rows of different length -> columns, short rows filled up."
+    return [[r[s] if s < len(r) else filler for r in rows] for s in range(max(map(len, rows)))]
+
+def _order(index, size: int) -> np.ndarray | None:
+    "Places to take out of `size`; None when that means all of them as they are."
+    return None if list(index) == list(range(size)) else np.array(index)
+
+def _functions(slots: list[list]) -> dict:
+    "The tables of a level's functions: polynomials side by side, splines one by one, and where each goes."
+    terms = [(COORDINATES.index(c), f) for slot in slots for c, _, f in slot]
+    places = sorted(range(len(terms)), key=lambda k: len(terms[k][1].knots) > 0)
+    flat = [terms[k] for k in places if len(terms[k][1].knots) == 0]
+    table = np.zeros((max([f.coefficients.shape[1] for _, f in flat], default=2), len(flat), 1))
     for k, (_, f) in enumerate(flat): table[:f.coefficients.shape[1], k, 0] = f.coefficients[0]
-    turns = [_turns(j, row) for j in joints]
-    still = (np.eye(3), np.zeros((3, 3)), np.zeros((3, 3)), 0)
-    padded = [[t[m] if m < len(t) else still for t in turns] for m in range(max(map(len, turns)))]
-    offsets, moves = zip(*(_moves(j, row) for j in joints))
-    slots = [[m[s] if s < len(m) else (np.zeros(3), 0) for m in moves] for s in range(max(map(len, moves)))]
-    back = np.stack([j.p_BM for j in joints], -1)[..., None]
-    stack = lambda arrays: np.stack(arrays, -1)[..., None]
-    return _Level(parent, (np.array([c for c, _ in flat], int), table), tuple(curved),
-                  tuple((*(stack(M) for M in (A, B, C)), np.array(r)) for A, B, C, r in (zip(*p) for p in padded)),
-                  stack(offsets), tuple((stack(a), np.array(r)) for a, r in (zip(*s) for s in slots)),
-                  back if back.any() else None)
+    plain = len(table) == 2 and (table[0] == 0).all() and (table[1] == 1).all()
+    return dict(coordinate=np.array([c for c, _ in flat], int), table=None if plain else table,
+                splines=tuple((np.array([c]), f) for c, f in terms if len(f.knots)), order=_order(np.argsort(places), len(terms)))
 
 # %% ../nbs/01_skeleton.ipynb #01-skeleton-032
+def _level(joints: list[Joint], parent: np.ndarray | None) -> _Level:
+    "The tables of joints at one depth."
+    moving = lambda terms: [t for t in terms if not t[2].is_constant]
+    still = np.eye(3), np.zeros((3, 3)), np.zeros((3, 3))
+    turning = _slots([moving(j.rotations) for j in joints], _STILL)
+    sliding = _slots([[(c, j.R_PF @ a, f) for c, a, f in moving(j.translations)] for j in joints], _STILL)
+    stack = lambda arrays: np.stack(arrays, -1)[..., None]
+    back = stack([j.p_BM for j in joints])
+    return _Level(parent=parent, **_functions(turning + sliding),
+                  rotations=tuple(tuple(map(stack, zip(*slot))) for slot in _slots([_rotations(j) for j in joints], still)),
+                  translations=tuple(stack([a for _, a, _ in slot]) for slot in sliding),
+                  offset=stack([_offset(j) for j in joints]), back=back if back.any() else None)
+
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-033
 class Chain:
     "Forward kinematics of `bodies` and of the bodies they hang from, one level of the tree after another."
     def __init__(self, joints: tuple[Joint, ...], bodies: tuple[str, ...]):
@@ -501,37 +528,38 @@ class Chain:
         self.levels, self.bodies, above = [], [], []
         for d in range(max(depth.values()) + 1):
             here = [j for j in ordered if depth[j.child] == d]
-            self.levels.append(_level(here, np.array([above.index(j.parent) for j in here]) if d else None))
+            self.levels.append(_level(here, _order([above.index(j.parent) for j in here], len(above)) if d and len(above) > 1 else None))
             above = [j.child for j in here]; self.bodies += above
         self._cast = {}
 
     def __call__(self, q):
-        "q (33, N) -> rotations (3, 3, B, N), origins (3, B, N) and joint centres (3, B, N) of `self.bodies`."
+        "q (33, N) -> rotations (3, 3, n, N), origins (3, n, N) and joint centres (3, n, N), each a tuple of levels."
         key = (namespace(q), q.dtype, getattr(q, "device", None))
         if key not in self._cast: self._cast[key] = _cast(tuple(self.levels), q)
         found, R, p = [], None, None
         for level in self._cast[key]:
             R, p, centre = _step(level, q, R, p); found.append((R, p, centre))
-        return [namespace(q).concatenate(parts, -2) for parts in zip(*found)]
+        return [tuple(part) for part in zip(*found)]
 
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-033
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-034
 def _values(level: _Level, q):
-    "The joint functions of a level, (F, N)."
-    coordinate, table = level.polynomials
-    x = take(q, coordinate, 0)
-    y = table[-1]
-    for c in reversed(range(len(table) - 1)): y = y * x + table[c]
-    if not level.splines: return y
-    return namespace(q).concatenate([y * (1 + 0 * x), *(f(q[c])[None] for c, f in level.splines)], 0)
+    "The joint functions of a level at poses q (33, N), (slots, n, N)."
+    y = x = take(q, level.coordinate, 0)
+    n, slots = level.offset.shape[1], (len(level.coordinate) + len(level.splines)) // level.offset.shape[1]
+    if level.table is not None:
+        y = level.table[-1]
+        for c in reversed(range(len(level.table) - 1)): y = add_product(level.table[c], y, x)
+    if level.splines:
+        y = namespace(q).concatenate([y, *(f(take(q, c, 0)[0])[None] for c, f in level.splines)], 0)
+    return take(y, level.order, 0).reshape(slots, n, q.shape[-1])
 
 def _step(level: _Level, q, R_parent, p_parent):
     "Rotations, origins and joint centres of a level in the world, from those of the level above."
-    xp, values, R, centre = namespace(q), _values(level, q), None, level.offset
-    for A, B, C, row in level.turns:
-        M = A
-        if len(values): angle = take(values, row, 0); M = A + B * xp.sin(angle) + C * (1 - xp.cos(angle))
-        R = M if R is None else compose(R, M)
-    for axis, row in level.moves: centre = centre + axis * take(values, row, 0)
+    xp, values, centre = namespace(q), _values(level, q), level.offset
+    turning, sliding = values[:len(values) - len(level.translations)], values[len(values) - len(level.translations):]
+    R = functools.reduce(compose, [add_product(add_product(A, B, sin), C, cos) for (A, B, C), sin, cos in
+                                   zip(level.rotations, parts(xp.sin(turning), 0), parts(xp.cos(turning), 0))] or [level.rotations[0][0]])
+    for axis, value in zip(level.translations, parts(sliding, 0)): centre = add_product(centre, axis, value)
     if R_parent is None:
         R, centre = (xp.broadcast_to(a, (*a.shape[:-1], q.shape[-1])) for a in (R, centre))
     else:
@@ -539,20 +567,20 @@ def _step(level: _Level, q, R_parent, p_parent):
         R, centre = compose(R_parent, R), p_parent + turn(R_parent, centre)
     return R, (centre if level.back is None else centre - turn(R, level.back)), centre
 
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-034
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-035
 @patch
-def _frames(self: Skeleton, q, bodies: tuple[str, ...]):
-    "Batch shape, rotations (3, 3, B, N), origins (3, B, N) and joint centres (3, B, N) of `bodies`, N poses in a row."
+def _frames(self: Skeleton, q, bodies: tuple[str, ...], wanted: str):
+    """What `wanted` of "R" (3, 3, B, N), "p" origins (3, B, N) and "c" joint centres (3, B, N) of `bodies`, N poses in a row."""
     bodies = tuple(bodies)
     if bodies not in self._chains:
         unknown = [b for b in bodies if b not in self.bodies]
         if unknown: raise InputError(self.name, f"no body {unknown[0]!r}", "one of " + ", ".join(self.bodies), "check the name")
         chain = Chain(self.tree + self.coupled, bodies)
-        order = [chain.bodies.index(b) for b in bodies]
-        self._chains[bodies] = chain, None if order == list(range(len(chain.bodies))) else np.array(order)
+        self._chains[bodies] = chain, _order([chain.bodies.index(b) for b in bodies], len(chain.bodies))
     chain, order = self._chains[bodies]
-    frames = chain(q.reshape(-1, len(COORDINATES)).T)
-    return frames if order is None else [take(f, like(order, q), -2) for f in frames]
+    levels = dict(zip("Rpc", chain(q.reshape(-1, len(COORDINATES)).T)))
+    order = None if order is None else like(order, q)
+    return [take(namespace(q).concatenate(levels[w], -2), order, -2) for w in wanted]
 
 def _poses(q):
     "Check the last axis; numbers of other kinds become float64."
@@ -568,18 +596,18 @@ def _batch(x, q):
     x = xp.moveaxis(x, (-1, -2), (0, 1))
     return x.reshape(*q.shape[:-1], *x.shape[1:])
 
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-035
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-036
 @patch
 def joint_centres(self: Skeleton, q):
     "Poses (…, 33) rad, m -> joint centres (…, J, 3) m, ordered as `joint_names`."
     q = _poses(q)
-    return _batch(self._frames(q, self.body_names)[2], q)
+    return _batch(self._frames(q, self.body_names, "c")[0], q)
 
 @patch
 def body_transforms(self: Skeleton, q, bodies: tuple[str, ...] | None = None):
     "Poses (…, 33) -> homogeneous transforms (…, B, 4, 4) of `bodies` (default: `body_names`) in the world."
     q = _poses(q); xp = namespace(q)
-    R, p, _ = self._frames(q, self.body_names if bodies is None else bodies)
+    R, p = self._frames(q, self.body_names if bodies is None else bodies, "Rp")
     last = xp.broadcast_to(like(np.array([0., 0, 0, 1])[:, None, None], q), (4, *p.shape[1:]))
     return _batch(xp.concatenate([xp.concatenate([R, p[:, None]], 1), last[None]], 0), q)
 
@@ -589,12 +617,14 @@ def points(self: Skeleton, q, bodies, locations):
     q = _poses(q)
     names = tuple(dict.fromkeys(bodies))
     if not names: return q[..., :0, None] + like(np.zeros(3), q)
-    R, p, _ = self._frames(q, names)
-    at = like(np.array([names.index(b) for b in bodies]), q)
-    local = locations if namespace(locations) is namespace(q) and not isinstance(locations, np.ndarray) else like(np.asarray(locations, float), q)
-    return _batch(take(p, at, -2) + turn(take(R, at, -2), local.T[..., None]), q)
+    R, p = self._frames(q, names, "Rp")
+    frames = namespace(q).concatenate([R, p[:, None]], 1).reshape(3, 4 * len(names), -1)
+    local = locations if type(locations) is type(q) else like(np.asarray(locations, float), q)
+    with_one = namespace(q).concatenate([local, like(np.ones((len(bodies), 1)), q)], 1)
+    chosen = like(np.array([[b == n for n in names] for b in bodies], float), q)
+    return _batch((with_one[:, :, None] * chosen[:, None]).reshape(len(bodies), -1) @ frames, q)
 
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-036
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-037
 def _markers_named(skeleton: Skeleton, names) -> list[Marker]:
     "Markers by name, upper and lower case alike."
     known = {m.name.lower(): m for m in skeleton.markers}
@@ -619,49 +649,48 @@ def centre_of_mass(self: Skeleton, q):
     points = self.points(q, names, np.array([self.bodies[b].mass_center for b in names]))
     return (points * like(share[:, None], points)).sum(-2)
 
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-038
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-039
 @patch
 def contact_points(self: Skeleton, q):
     "Poses (…, 33) -> lowest point (…, 12, 3) m of each contact sphere, ordered as `contacts`."
     centres = self.points(q, [s.body for s in self.contacts], np.array([s.location for s in self.contacts]))
     return centres - like(np.array([[0, s.radius, 0] for s in self.contacts]), centres)
 
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-039
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-040
 def soft_lowest(points, softness: float = 0.002):
     """Weighted mean (…, 3) of points (…, P, 3) with weights exp(-height / softness), `softness` in m:
     the lowest point, except that points of nearly equal height share the weight."""
-    height = points[..., 1]
-    weight = namespace(points).exp((namespace(points).amin(height, -1)[..., None] - height) / softness)
-    return (points * (weight / weight.sum(-1)[..., None])[..., None]).sum(-2)
+    xp, height = namespace(points), parts(points, -1)[1]
+    weight = xp.exp((xp.amin(height, -1)[..., None] - height) / softness)
+    weight = weight / weight.sum(-1)[..., None]
+    return xp.stack([(c * weight).sum(-1) for c in parts(points, -1)], -1)
 
 def ground_height(points):
     "Height (…) m of the ground under points (…, T, P, 3): median over frames of the lowest point of each frame."
     xp = namespace(points)
-    lowest = xp.amin(points[..., 1], -1)
-    ordered = xp.sort(lowest, -1)
+    ordered = xp.sort(xp.amin(parts(points, -1)[1], -1), -1)
     if xp is not np: ordered = ordered.values
-    n = lowest.shape[-1]
+    n = ordered.shape[-1]
     return (ordered[..., (n - 1) // 2] + ordered[..., n // 2]) / 2
 
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-040
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-041
 def contact_weights(points, ground=None, height: float = 0.02, softness: float = 0.004):
     "How much each point (…, T, P, 3) bears on the ground: 1 on it, 1/2 at `height` m above, 0 far above -> (…, T, P)."
-    xp = namespace(points)
     if ground is None: ground = ground_height(points)
-    above = points[..., 1] - (ground[..., None, None] if getattr(ground, "ndim", 0) else ground)
-    return (1 + xp.tanh((height - above) / (2 * softness))) / 2
+    above = parts(points, -1)[1] - (ground[..., None, None] if getattr(ground, "ndim", 0) else ground)
+    return (1 + namespace(points).tanh((height - above) / (2 * softness))) / 2
 
 def sliding_speed(points, rate_hz: float, ground=None):
     """Horizontal speed (…, T - 1) m/s of the points (…, T, P, 3) that bear on the ground, from each frame
     to the next: mean over points, weighted by contact at both ends; 0 where nothing touches."""
-    xp = namespace(points)
-    weight = contact_weights(points, ground)
+    xp, weight = namespace(points), contact_weights(points, ground)
     weight = weight[..., 1:, :] * weight[..., :-1, :]
-    step = (points[..., 1:, :, :] - points[..., :-1, :, :]) * rate_hz
-    speed = xp.sqrt(step[..., 0]**2 + step[..., 2]**2 + 1e-8) - 1e-4
+    x, _, z = parts(points, -1)
+    x, z = (c[..., 1:, :] - c[..., :-1, :] for c in (x, z))
+    speed = (xp.sqrt(x**2 + z**2 + 1e-12) - 1e-6) * rate_hz
     return (weight * speed).sum(-1) / (weight.sum(-1) + 1e-6)
 
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-041
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-042
 @patch
 def lowest_point(self: Skeleton, q, softness: float = 0.002):
     "Poses (…, 33) -> soft lowest contact point (…, 3) m."
@@ -677,7 +706,7 @@ def sliding_speed(self: Skeleton, q, rate_hz: float):
     "Poses (…, T, 33) -> contact-weighted sliding speed (…, T - 1) m/s."
     return sliding_speed(self.contact_points(q), rate_hz)
 
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-043
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-044
 def _plain(x):
     "Numbers, lists and dictionaries only, for JSON."
     if isinstance(x, np.ndarray): return x.tolist()
@@ -699,7 +728,7 @@ def save(self: Skeleton, path: str | Path) -> None:
     text = json.dumps({"format": "bige skeleton 1", "coordinates": COORDINATES, **_plain(self)}, separators=(",", ":")).encode()
     with atomic_write(path, "wb") as file: file.write(gzip.compress(text, mtime=0) if str(path).endswith(".gz") else text)
 
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-044
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-045
 def _arrays(record: dict, **kinds) -> dict:
     return {k: kinds[k](v) if k in kinds else (np.array(v, float) if isinstance(v, list) else v) for k, v in record.items()}
 
@@ -724,7 +753,7 @@ def load(cls: Skeleton, path: str | Path) -> Skeleton:
         if isinstance(e, InputError): raise
         raise InputError(str(path), "not a saved skeleton", "JSON written by Skeleton.save", "compile it again from its .osim") from None
 
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-045
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-046
 @functools.lru_cache(maxsize=1)
 def _default_skeleton() -> Skeleton: return Skeleton.load(Path(__file__).parent / "assets" / "skeleton.json.gz")
 
