@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['GRAVITY', 'TORQUE_MOTORS', 'LEG_RESERVES', 'PELVIS_RESERVES', 'FRICTION', 'LIFTED', 'MIN_ACTIVATION', 'WEIGHTS',
            'MTP_STIFFNESS', 'MTP_DAMPING', 'FAR_DEG', 'AIRBORNE', 'LOWER', 'Pose', 'Axis', 'outward',
-           'inverse_dynamics', 'contact_jacobian', 'FrameSolver', 'smooth', 'within_range', 'reference', 'Simulation',
-           'QPModel', 'airborne_frames', 'solve_frames', 'simulate', 'foot_force_columns', 'motion_file',
+           'inverse_dynamics', 'contact_jacobian', 'FrameSolver', 'smooth', 'within_range', 'beyond_range', 'reference',
+           'Simulation', 'QPModel', 'lifted_spheres', 'solve_frames', 'simulate', 'foot_force_columns', 'motion_file',
            'read_records', 'add_record', 'simulate_files']
 
 # %% ../nbs/05_simulation.ipynb #05-simulation-003
@@ -228,39 +228,43 @@ def _slope(time: np.ndarray, values: np.ndarray) -> np.ndarray:
     return CubicSpline(time, values).derivative()(time)
 
 # %% ../nbs/05_simulation.ipynb #05-simulation-030
-FAR_DEG = 30.0  # beyond the fitted range by more than this, a pose is refused instead of clipped
+FAR_DEG = 30.0  # beyond the fitted range by more than this, a pose is refused
 
-def within_range(q: np.ndarray, source) -> tuple[np.ndarray, dict]:
-    """Leg angles clipped to the range of the muscle fit, and by how many degrees each had to be; InputError when far off."""
-    q, clipped = q.copy(), {}
-    for i, name in enumerate(COORDINATES):
-        if name[:-2] not in FITTED_RANGE_DEG:
-            continue
-        low, high = np.deg2rad(FITTED_RANGE_DEG[name[:-2]])
-        excess = np.rad2deg(np.maximum(low - q[:, i], q[:, i] - high).max())
-        if excess > FAR_DEG:
-            frame = int(np.maximum(low - q[:, i], q[:, i] - high).argmax())
+_LEG = [(i, name, np.deg2rad(FITTED_RANGE_DEG[name[:-2]])) for i, name in enumerate(COORDINATES) if name[:-2] in FITTED_RANGE_DEG]
+
+def within_range(q: np.ndarray) -> np.ndarray:
+    """Coordinates (T, 33) with leg angles clipped to the range of the muscle fit."""
+    q = q.copy()
+    for i, _, (low, high) in _LEG:
+        q[:, i] = np.clip(q[:, i], low, high)
+    return q
+
+def beyond_range(q: np.ndarray, source) -> dict:
+    """By how many degrees leg angles leave the range of the muscle fit, by name; InputError when far off."""
+    excess = {}
+    for i, name, (low, high) in _LEG:
+        beyond = np.rad2deg(np.maximum(low - q[:, i], q[:, i] - high))
+        frame = int(beyond.argmax())
+        if beyond[frame] > FAR_DEG:
             raise InputError(f"{source}, frame {frame + 1}", f"{name} of {np.rad2deg(q[frame, i]):.0f} degrees", "%d to %d degrees" % FITTED_RANGE_DEG[name[:-2]],
                              "check the units and the sign of this coordinate")
-        if excess > 0.01:
-            clipped[name] = round(float(excess), 2)
-        q[:, i] = np.clip(q[:, i], low, high)
-    return q, clipped
+        if beyond[frame] > 0.01:
+            excess[name] = round(float(beyond[frame]), 2)
+    return excess
 
-# %% ../nbs/05_simulation.ipynb #05-simulation-031
-def reference(motion: Motion, cutoff_hz: float = 4.0) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict]:
-    """Filtered coordinates, speeds and accelerations (T, 33) each, and what was clipped (deg)."""
+# %% ../nbs/05_simulation.ipynb #05-simulation-032
+def reference(motion: Motion, cutoff_hz: float = 4.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Filtered coordinates, speeds and accelerations, (T, 33) each."""
     raw = motion.coordinates()
     if not np.isfinite(raw).all():
         raise InputError(motion.source, "coordinates that are not numbers", "finite coordinates in every frame", "fill or cut the gaps")
     if motion.duration < 2 / cutoff_hz:
         raise InputError(motion.source, f"{motion.duration:.2f} s of motion", f"at least {2 / cutoff_hz:.2f} s for the {cutoff_hz:g} Hz filter", "use a longer trial")
-    q, clipped = within_range(smooth(raw, motion.rate_hz, cutoff_hz), motion.source)
+    q = smooth(raw, motion.rate_hz, cutoff_hz)
     qd = smooth(_slope(motion.time, q), motion.rate_hz, cutoff_hz)
-    qdd = smooth(_slope(motion.time, qd), motion.rate_hz, cutoff_hz)
-    return q, qd, qdd, clipped
+    return q, qd, smooth(_slope(motion.time, qd), motion.rate_hz, cutoff_hz)
 
-# %% ../nbs/05_simulation.ipynb #05-simulation-033
+# %% ../nbs/05_simulation.ipynb #05-simulation-034
 @dataclass(frozen=True, eq=False)
 class Simulation:
     """Muscles and forces behind a motion. Sphere and foot order: right before left."""
@@ -282,7 +286,7 @@ class Simulation:
         """Total vertical force (T,) in body weights."""
         return self.ground_forces[..., 1].sum(1) / self.record["body_weight_n"]
 
-# %% ../nbs/05_simulation.ipynb #05-simulation-034
+# %% ../nbs/05_simulation.ipynb #05-simulation-035
 class QPModel:
     """A model prepared for many trials: skeleton, muscle geometry and solver. `model` is an .osim path, or None for the default."""
     def __init__(self, model=None, weights: dict = WEIGHTS):
@@ -298,7 +302,7 @@ class QPModel:
         """All that the frames' programs need: muscle columns (T, 33, 80), Jacobians, needs (T, 33) and contact points."""
         poses, axes = outward(self.skeleton, q, qd, qdd)
         points, jacobian = contact_jacobian(self.skeleton, poses, axes)
-        lengths, arms = self.geometry(q)
+        lengths, arms = self.geometry(within_range(q))
         force = rigid_tendon(lengths, -np.einsum("tmi,ti->tm", arms, qd), self.geometry.parameters)[0]
         muscles = (arms * force[..., None]).transpose(0, 2, 1)
         need = inverse_dynamics(self.skeleton, poses, axes)
@@ -308,27 +312,28 @@ class QPModel:
             need[:, i] += MTP_STIFFNESS * q[:, i] + MTP_DAMPING * qd[:, i]
         return muscles, jacobian, need, points
 
-# %% ../nbs/05_simulation.ipynb #05-simulation-036
+# %% ../nbs/05_simulation.ipynb #05-simulation-037
 AIRBORNE, LOWER = 0.10, 0.05  # m
 
-def airborne_frames(skeleton: Skeleton, q: np.ndarray, source) -> tuple[np.ndarray, float]:
-    """Mask (T,) of frames without ground contact, and the ground's height (m); InputError when the feet are not what carries."""
-    lowest = skeleton.contact_points(q)[..., 1].min(1)
-    ground = float(np.quantile(lowest, 0.1))
-    below = lowest - skeleton.joint_centres(q)[..., 1].min(1)
+def lifted_spheres(skeleton: Skeleton, q: np.ndarray, source) -> tuple[np.ndarray, float]:
+    """Which spheres carry nothing, (T, 12) bool, and the ground's height (m); InputError when the feet are not what carries."""
+    height = skeleton.contact_points(q)[..., 1]
+    resting = np.quantile(height, 0.1, axis=0)
+    ground = float(resting.min())
+    below = height.min(1) - skeleton.joint_centres(q)[..., 1].min(1)
     if (below > LOWER).mean() > 0.1:
         raise InputError(source, f"other body parts {100 * below.max():.0f} cm lower than the feet", "a motion carried by the feet", "check which axis is up: it should be y")
-    airborne = lowest > ground + AIRBORNE
+    risen = height - np.where(resting < ground + AIRBORNE, resting, ground)
+    airborne = risen.min(1) > AIRBORNE
     if airborne.mean() > 0.5:
         raise InputError(source, f"feet more than {100 * AIRBORNE:.0f} cm above the ground in {100 * airborne.mean():.0f} % of the frames",
                          "a motion carried by the feet", "check pelvis_ty and its unit")
-    return airborne, ground
+    return (risen > risen.min(1, keepdims=True) + LIFTED) | airborne[:, None], ground
 
-# %% ../nbs/05_simulation.ipynb #05-simulation-037
-def solve_frames(model: QPModel, motion: Motion, q, qd, qdd, airborne) -> Simulation:
+# %% ../nbs/05_simulation.ipynb #05-simulation-038
+def solve_frames(model: QPModel, motion: Motion, q, qd, qdd, lifted) -> Simulation:
     """Every frame's program, assembled into a Simulation."""
     muscles, jacobian, need, points = model.frames(q, qd, qdd)
-    lifted = (points[..., 1] > points[..., 1].min(1, keepdims=True) + LIFTED) | airborne[:, None]
     answers = [model.solver(*frame) for frame in zip(muscles, jacobian, need, lifted)]
     x, solved = np.array([a for a, _ in answers]), np.array([ok for _, ok in answers])
     x[~solved] = np.nan
@@ -336,12 +341,12 @@ def solve_frames(model: QPModel, motion: Motion, q, qd, qdd, airborne) -> Simula
     scale = np.array([model.weight / 10 if name in COORDINATES[3:6] else 10.0 for name in PELVIS_RESERVES])
     reserves = dict(zip(LEG_RESERVES, x[:, _BLOCK["legs"]].T * 10)) | dict(zip(PELVIS_RESERVES, (x[:, _BLOCK["pelvis"]] * scale).T))
     failed = int((~solved).sum())
-    record = {"frames": len(q), "frames_failed": failed, "frames_airborne": int(airborne.sum()), "body_weight_n": round(model.weight, 3)}
+    record = {"frames": len(q), "frames_failed": failed, "frames_airborne": int(lifted.all(1).sum()), "body_weight_n": round(model.weight, 3)}
     activations = np.clip(x[:, _BLOCK["muscles"]], MIN_ACTIVATION, 1)
     return Simulation(Motion.from_arrays(motion.time, q, activations, source=motion.source), forces.reshape(-1, 12, 3), points,
                       need - (jacobian @ forces[..., None])[..., 0], reserves, f"Failed_In_{failed}_Frames" if failed else "Solve_Succeeded", record)
 
-# %% ../nbs/05_simulation.ipynb #05-simulation-039
+# %% ../nbs/05_simulation.ipynb #05-simulation-040
 def _versions() -> dict:
     from importlib.metadata import version
     import bige
@@ -361,10 +366,11 @@ def simulate(motion: Motion, model=None, mode: str = "qp", start: float | None =
     clock, cpu = time.perf_counter(), time.process_time()
     model = model if isinstance(model, QPModel) else QPModel(model)
     part = _seconds(motion, start, end)
-    q, qd, qdd, clipped = reference(motion, cutoff_hz)
-    airborne, ground = airborne_frames(model.skeleton, smooth(motion.coordinates(), motion.rate_hz, cutoff_hz)[part], motion.source)
+    q, qd, qdd = reference(motion, cutoff_hz)
+    clipped = beyond_range(q, motion.source)
+    lifted, ground = lifted_spheres(model.skeleton, q, motion.source)
     piece = Motion.from_arrays(motion.time[part], q[part], source=motion.source)
-    result = solve_frames(model, piece, q[part], qd[part], qdd[part], airborne)
+    result = solve_frames(model, piece, q[part], qd[part], qdd[part], lifted[part])
     leg = max(float(np.nanmax(np.abs(result.reserves[name]))) for name in LEG_RESERVES)
     pelvis = max(float(np.nanmax(np.abs(result.reserves[name]))) for name in PELVIS_RESERVES[3:]) / model.weight
     result.record.update(
@@ -375,7 +381,7 @@ def simulate(motion: Motion, model=None, mode: str = "qp", start: float | None =
         settings={"cutoff_hz": cutoff_hz, "weights": model.weights, "friction": FRICTION, "lifted_m": LIFTED, "tendon_stretch": WORKING_STRETCH}, versions=_versions())
     return result
 
-# %% ../nbs/05_simulation.ipynb #05-simulation-046
+# %% ../nbs/05_simulation.ipynb #05-simulation-047
 def foot_force_columns(result: Simulation) -> tuple[tuple, np.ndarray]:
     """Names and values (T, 18): for each foot force (N), centre of pressure (m) and free moment (N·m)."""
     names, columns = [], []
@@ -392,7 +398,7 @@ def foot_force_columns(result: Simulation) -> tuple[tuple, np.ndarray]:
 def motion_file(folder, trial: str) -> Path:
     return Path(folder) / f"kinematics_activations_{trial}_muscle_driven.mot"
 
-# %% ../nbs/05_simulation.ipynb #05-simulation-047
+# %% ../nbs/05_simulation.ipynb #05-simulation-048
 def read_records(folder) -> dict:
     """trial -> record, from `simulation.json` (which holds the record itself when there is one trial only)."""
     path = Path(folder) / "simulation.json"
@@ -410,7 +416,7 @@ def add_record(folder, trial: str, record: dict) -> None:
     with atomic_write(Path(folder) / "simulation.json") as file:
         json.dump(records if len(records) > 1 else records[trial], file, indent=1)
 
-# %% ../nbs/05_simulation.ipynb #05-simulation-048
+# %% ../nbs/05_simulation.ipynb #05-simulation-049
 def _write_files(result: Simulation, folder, trial: str) -> None:
     Path(folder).mkdir(parents=True, exist_ok=True)
     names, columns = foot_force_columns(result)
@@ -425,7 +431,7 @@ def save(self: Simulation, folder, trial: str) -> None:
     Path(folder).mkdir(parents=True, exist_ok=True)
     add_record(folder, trial, self.record)
 
-# %% ../nbs/05_simulation.ipynb #05-simulation-051
+# %% ../nbs/05_simulation.ipynb #05-simulation-052
 @lru_cache(maxsize=1)
 def _prepared(model: str | None, digest: str) -> QPModel:
     """A model, prepared once in every process; the digest makes a changed file count as another model."""
@@ -446,7 +452,7 @@ def _one_trial(path: str, out: str, model, digest: str, mode: str, start, end, c
 def _finished(record: dict, job: dict, out, trial: str) -> bool:
     return record.get("status") == "Solve_Succeeded" and record.get("job") == job and motion_file(out, trial).exists()
 
-# %% ../nbs/05_simulation.ipynb #05-simulation-052
+# %% ../nbs/05_simulation.ipynb #05-simulation-053
 def simulate_files(paths, out, model=None, jobs: int = 1, mode: str = "qp", start=None, end=None, cutoff_hz: float = 4.0, done=None) -> dict:
     """Simulate trial files into folder `out`; returns trial -> record. `done(trial, record)` is called after each trial."""
     trials = {Path(p).stem: Path(p) for p in paths}
@@ -458,7 +464,7 @@ def simulate_files(paths, out, model=None, jobs: int = 1, mode: str = "qp", star
     records = read_records(out)
     def job(path):
         return {"input": file_digest(path) if path.is_file() else None, "model": prepared.geometry.digest, "mode": mode, "start": start, "end": end,
-                "cutoff_hz": cutoff_hz, "weights": prepared.weights, "tendon_stretch": WORKING_STRETCH}
+                "cutoff_hz": cutoff_hz, "weights": prepared.weights, "tendon_stretch": WORKING_STRETCH, "bige": _versions()["bige"]}
     waiting = {t: p for t, p in trials.items() if not _finished(records.get(t, {}), job(p), out, t)}
 
     def keep(trial, record):
@@ -474,7 +480,7 @@ def simulate_files(paths, out, model=None, jobs: int = 1, mode: str = "qp", star
         _in_processes(waiting, arguments, jobs, keep)
     return {trial: record for trial, record in read_records(out).items() if trial in trials}
 
-# %% ../nbs/05_simulation.ipynb #05-simulation-053
+# %% ../nbs/05_simulation.ipynb #05-simulation-054
 def _in_processes(waiting: dict, arguments: tuple, jobs: int, keep) -> None:
     """Run trials in worker processes; what is finished is kept even when the rest is interrupted."""
     import multiprocessing

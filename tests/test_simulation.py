@@ -105,7 +105,7 @@ def test_the_answer_explains_the_motion(model, squat, result):
     a, f = result.motion.activations(), result.ground_forces
     assert a.min() >= 0.01 and a.max() <= 1 and f[..., 1].min() > -1e-6
     assert (np.abs(f[..., [0, 2]]).max(-1) <= 0.8 / np.sqrt(2) * f[..., 1] + 1e-4).all()
-    q, qd, qdd, _ = reference(squat)
+    q, qd, qdd = reference(squat)
     muscles, jacobian, need, _ = model.frames(q, qd, qdd)
     left = need - (jacobian @ f.reshape(-1, 36, 1))[..., 0] - (muscles @ a[..., None])[..., 0]
     for name in LEG_RESERVES:
@@ -196,6 +196,22 @@ def test_a_model_without_mass_is_refused(shared, tmp_path, squat):
 def test_clipping_is_reported(model, squat):
     clipped = simulate(changed(squat, "hip_adduction_r", np.deg2rad(30)), model).record["clipped_deg"]
     assert clipped["hip_adduction_r"] == pytest.approx(10, abs=0.1)
+
+
+def test_a_deep_knee_is_kept_as_recorded(model):
+    deep = analytic_squat(reps=1, depth_deg=148)
+    result = simulate(deep, model)
+    assert np.rad2deg(result.motion["knee_angle_r"].max()) > 145 and 7 < result.record["clipped_deg"]["knee_angle_r"] < 10
+
+
+def test_a_tilted_shoe_still_stands_flat(model, squat, result):
+    """Ten degrees of constant ankle offset must not put the person on tiptoe."""
+    tilted = squat
+    for name in ("ankle_angle_l", "ankle_angle_r"):
+        tilted = changed(tilted, name, squat[name] - np.deg2rad(10))
+    heel = [0, 6]
+    forces = simulate(tilted, model).ground_forces[:, heel, 1]
+    assert np.median(forces.sum(1)) > 0.05 * result.record["body_weight_n"]
 
 
 def test_files(result, tmp_path):
