@@ -73,40 +73,45 @@ class Axis:
     linear: np.ndarray
     point: np.ndarray
 
-# %% ../nbs/05_simulation.ipynb #05-simulation-013
-def outward(skeleton: Skeleton, q: np.ndarray, qd: np.ndarray, qdd: np.ndarray) -> tuple[dict, list]:
-    """First pass: q, qd, qdd (T, 33) -> body name -> Pose, and all Axis records."""
-    zero = np.zeros((len(q), 3))
-    poses = {"ground": Pose(np.broadcast_to(np.eye(3), (len(q), 3, 3)), zero, zero, zero, zero + [0, GRAVITY, 0])}
-    axes = []
-    for joint in skeleton.tree + skeleton.coupled:
-        parent = poses[joint.parent]
-        R, w, al = parent.R @ joint.R_PF, parent.w, parent.al
-        moved, speed, push = _turn(parent.R, joint.p_PF), zero, zero
-        lines = []
-        for term in joint.translations:
-            line = _turn(R, term[1])
-            x, rate, acceleration, slope = _travel(term, q, qd, qdd)
-            moved, speed, push = moved + line * x[:, None], speed + line * np.reshape(rate, (-1, 1)), push + line * np.reshape(acceleration, (-1, 1))
-            if slope is not None:
-                lines.append((term[0], zero, line * slope[:, None]))
-        point = parent.p + moved
-        a = parent.a + _cross(al, moved) + _cross(w, _cross(w, moved) + 2 * speed) + push
-        for term in joint.rotations:
-            line = _turn(R, term[1])
-            x, rate, acceleration, slope = _travel(term, q, qd, qdd)
-            al = al + line * np.reshape(acceleration, (-1, 1)) + _cross(w, line * np.reshape(rate, (-1, 1)))
-            w = w + line * np.reshape(rate, (-1, 1))
-            R = R @ _rotation(term[1], x)
-            if slope is not None:
-                lines.append((term[0], line * slope[:, None], zero))
-        R = R @ joint.R_BM.T
-        back = -_turn(R, joint.p_BM)
-        poses[joint.child] = Pose(R, point + back, w, al, a + _cross(al, back) + _cross(w, _cross(w, back)))
-        axes += [Axis(COORDINATES.index(name), joint.child, angular, linear, point) for name, angular, linear in lines]
-    return poses, axes
+# %% ../nbs/05_simulation.ipynb #05-simulation-014
+def _column(x) -> np.ndarray:
+    return np.reshape(x, (-1, 1))
+
+def _across(joint, parent: Pose, q, qd, qdd) -> tuple[Pose, list]:
+    """The child's Pose, and an Axis for each term of the joint that moves."""
+    zero, lines = np.zeros_like(parent.p), []
+    R, w, al = parent.R @ joint.R_PF, parent.w, parent.al
+    moved, speed, push = _turn(parent.R, joint.p_PF), zero, zero
+    for term in joint.translations:
+        line = _turn(R, term[1])
+        x, rate, acceleration, slope = _travel(term, q, qd, qdd)
+        moved, speed, push = moved + line * _column(x), speed + line * _column(rate), push + line * _column(acceleration)
+        if slope is not None:
+            lines.append((term[0], zero, line * _column(slope)))
+    point, a = parent.p + moved, parent.a + _cross(al, moved) + _cross(w, _cross(w, moved) + 2 * speed) + push
+    for term in joint.rotations:
+        line = _turn(R, term[1])
+        x, rate, acceleration, slope = _travel(term, q, qd, qdd)
+        al, w = al + line * _column(acceleration) + _cross(w, line * _column(rate)), w + line * _column(rate)
+        R = R @ _rotation(term[1], x)
+        if slope is not None:
+            lines.append((term[0], line * _column(slope), zero))
+    R = R @ joint.R_BM.T
+    back = -_turn(R, joint.p_BM)
+    pose = Pose(R, point + back, w, al, a + _cross(al, back) + _cross(w, _cross(w, back)))
+    return pose, [Axis(COORDINATES.index(name), joint.child, angular, linear, point) for name, angular, linear in lines]
 
 # %% ../nbs/05_simulation.ipynb #05-simulation-015
+def outward(skeleton: Skeleton, q: np.ndarray, qd: np.ndarray, qdd: np.ndarray) -> tuple[dict, list]:
+    """First pass: q, qd, qdd (T, 33) -> body name -> Pose, and all Axis records."""
+    zero, axes = np.zeros((len(q), 3)), []
+    poses = {"ground": Pose(np.broadcast_to(np.eye(3), (len(q), 3, 3)), zero, zero, zero, zero + [0, GRAVITY, 0])}
+    for joint in skeleton.tree + skeleton.coupled:
+        poses[joint.child], found = _across(joint, poses[joint.parent], q, qd, qdd)
+        axes += found
+    return poses, axes
+
+# %% ../nbs/05_simulation.ipynb #05-simulation-017
 def inverse_dynamics(skeleton: Skeleton, poses: dict, axes: list) -> np.ndarray:
     """Second pass: generalised forces (T, 33) that the motion needs, with no force from outside but gravity."""
     force, moment = {}, {}
@@ -130,7 +135,7 @@ def inverse_dynamics(skeleton: Skeleton, poses: dict, axes: list) -> np.ndarray:
         tau[:, axis.coordinate] += (axis.angular * about + axis.linear * force[axis.child]).sum(-1)
     return tau
 
-# %% ../nbs/05_simulation.ipynb #05-simulation-021
+# %% ../nbs/05_simulation.ipynb #05-simulation-023
 def contact_jacobian(skeleton: Skeleton, poses: dict, axes: list) -> tuple[np.ndarray, np.ndarray]:
     """Lowest points (T, 12, 3) m of the spheres, and (T, 33, 36): generalised force per unit force on each."""
     parents = {joint.child: joint.parent for joint in skeleton.tree + skeleton.coupled}
@@ -148,7 +153,7 @@ def contact_jacobian(skeleton: Skeleton, poses: dict, axes: list) -> tuple[np.nd
                 jacobian[:, axis.coordinate, 3 * s:3 * s + 3] += axis.linear + _cross(axis.angular, points[:, s] - axis.point)
     return points, jacobian
 
-# %% ../nbs/05_simulation.ipynb #05-simulation-024
+# %% ../nbs/05_simulation.ipynb #05-simulation-026
 TORQUE_MOTORS = {name: 300.0 if name.startswith("lumbar") else 150.0 for name in COORDINATES
                  if name.startswith(("lumbar", "arm", "elbow", "pro_sup"))}  # N·m at activation 1
 LEG_RESERVES = tuple(name for name in COORDINATES if name.startswith(("hip", "knee", "ankle", "subtalar", "mtp")))
@@ -158,7 +163,7 @@ FRICTION, LIFTED, MIN_ACTIVATION = 0.8, 0.03, 0.01  # -, m, -
 WEIGHTS = {"muscles": 1.0, "forces": 0.1, "motors": 0.01, "legs": 2.0, "hip_rotation": 0.2, "mtp": 1.0, "pelvis": 50.0}
 MTP_STIFFNESS, MTP_DAMPING = 25.0, 2.0  # N·m/rad, N·m·s/rad: the ball of the foot is a spring
 
-# %% ../nbs/05_simulation.ipynb #05-simulation-025
+# %% ../nbs/05_simulation.ipynb #05-simulation-027
 _SIZES = {"muscles": 80, "forces": 36, "motors": len(TORQUE_MOTORS), "legs": len(LEG_RESERVES), "pelvis": 6}
 _ENDS = np.cumsum([0, *_SIZES.values()])
 _BLOCK = {name: slice(int(a), int(b)) for name, a, b in zip(_SIZES, _ENDS, _ENDS[1:])}
@@ -188,7 +193,7 @@ def _friction_rows() -> np.ndarray:
         rows[r, start + direction], rows[r, start + 1] = sign, -FRICTION / np.sqrt(2)
     return rows
 
-# %% ../nbs/05_simulation.ipynb #05-simulation-027
+# %% ../nbs/05_simulation.ipynb #05-simulation-029
 class FrameSolver:
     """The quadratic program of one frame, prepared once for a body weight (N)."""
     def __init__(self, weight: float, weights: dict = WEIGHTS):
@@ -214,7 +219,7 @@ class FrameSolver:
                             uba=np.r_[need, np.zeros(48)], lbx=self.low, ubx=high)
         return np.asarray(answer["x"]).ravel(), bool(self.conic.stats()["success"])
 
-# %% ../nbs/05_simulation.ipynb #05-simulation-029
+# %% ../nbs/05_simulation.ipynb #05-simulation-031
 def smooth(values: np.ndarray, rate_hz: float, cutoff_hz: float) -> np.ndarray:
     """Zero-lag low-pass of columns (T, D): Butterworth of order 2, forwards and backwards."""
     from scipy.signal import butter, filtfilt
@@ -227,7 +232,7 @@ def _slope(time: np.ndarray, values: np.ndarray) -> np.ndarray:
     from scipy.interpolate import CubicSpline
     return CubicSpline(time, values).derivative()(time)
 
-# %% ../nbs/05_simulation.ipynb #05-simulation-030
+# %% ../nbs/05_simulation.ipynb #05-simulation-032
 FAR_DEG = 30.0  # beyond the fitted range by more than this, a pose is refused
 
 _LEG = [(i, name, np.deg2rad(FITTED_RANGE_DEG[name[:-2]])) for i, name in enumerate(COORDINATES) if name[:-2] in FITTED_RANGE_DEG]
@@ -252,7 +257,7 @@ def beyond_range(q: np.ndarray, source) -> dict:
             excess[name] = round(float(beyond[frame]), 2)
     return excess
 
-# %% ../nbs/05_simulation.ipynb #05-simulation-032
+# %% ../nbs/05_simulation.ipynb #05-simulation-034
 def reference(motion: Motion, cutoff_hz: float = 4.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Filtered coordinates, speeds and accelerations, (T, 33) each."""
     raw = motion.coordinates()
@@ -264,7 +269,7 @@ def reference(motion: Motion, cutoff_hz: float = 4.0) -> tuple[np.ndarray, np.nd
     qd = smooth(_slope(motion.time, q), motion.rate_hz, cutoff_hz)
     return q, qd, smooth(_slope(motion.time, qd), motion.rate_hz, cutoff_hz)
 
-# %% ../nbs/05_simulation.ipynb #05-simulation-034
+# %% ../nbs/05_simulation.ipynb #05-simulation-036
 @dataclass(frozen=True, eq=False)
 class Simulation:
     """Muscles and forces behind a motion. Sphere and foot order: right before left."""
@@ -286,7 +291,7 @@ class Simulation:
         """Total vertical force (T,) in body weights."""
         return self.ground_forces[..., 1].sum(1) / self.record["body_weight_n"]
 
-# %% ../nbs/05_simulation.ipynb #05-simulation-035
+# %% ../nbs/05_simulation.ipynb #05-simulation-037
 class QPModel:
     """A model prepared for many trials: skeleton, muscle geometry and solver. `model` is an .osim path, or None for the default."""
     def __init__(self, model=None, weights: dict = WEIGHTS):
@@ -312,7 +317,7 @@ class QPModel:
             need[:, i] += MTP_STIFFNESS * q[:, i] + MTP_DAMPING * qd[:, i]
         return muscles, jacobian, need, points
 
-# %% ../nbs/05_simulation.ipynb #05-simulation-037
+# %% ../nbs/05_simulation.ipynb #05-simulation-039
 AIRBORNE, LOWER = 0.10, 0.05  # m
 
 def lifted_spheres(skeleton: Skeleton, q: np.ndarray, source) -> tuple[np.ndarray, float]:
@@ -330,23 +335,30 @@ def lifted_spheres(skeleton: Skeleton, q: np.ndarray, source) -> tuple[np.ndarra
                          "a motion carried by the feet", "check pelvis_ty and its unit")
     return (risen > risen.min(1, keepdims=True) + LIFTED) | airborne[:, None], ground
 
-# %% ../nbs/05_simulation.ipynb #05-simulation-038
-def solve_frames(model: QPModel, motion: Motion, q, qd, qdd, lifted) -> Simulation:
-    """Every frame's program, assembled into a Simulation."""
+# %% ../nbs/05_simulation.ipynb #05-simulation-040
+def _solve_part(model: QPModel, q, qd, qdd, lifted) -> tuple:
+    """Unknowns (T, 149), solved (T,), foot forces (T, 12, 3), their points, and joint moments (T, 33) of a stretch of frames."""
     muscles, jacobian, need, points = model.frames(q, qd, qdd)
     answers = [model.solver(*frame) for frame in zip(muscles, jacobian, need, lifted)]
     x, solved = np.array([a for a, _ in answers]), np.array([ok for _, ok in answers])
     x[~solved] = np.nan
     forces = x[:, _BLOCK["forces"]] * model.weight / 10
+    return x, solved, forces.reshape(-1, 12, 3), points, need - (jacobian @ forces[..., None])[..., 0]
+
+def solve_frames(model: QPModel, motion: Motion, q, qd, qdd, lifted, at_once: int = 400) -> Simulation:
+    """Every frame's program, assembled into a Simulation; some hundred frames at once, to keep memory small."""
+    stretches = [slice(k, k + at_once) for k in range(0, len(q), at_once)]
+    parts = [_solve_part(model, q[s], qd[s], qdd[s], lifted[s]) for s in stretches]
+    x, solved, forces, points, moments = (np.concatenate(part) for part in zip(*parts))
     scale = np.array([model.weight / 10 if name in COORDINATES[3:6] else 10.0 for name in PELVIS_RESERVES])
     reserves = dict(zip(LEG_RESERVES, x[:, _BLOCK["legs"]].T * 10)) | dict(zip(PELVIS_RESERVES, (x[:, _BLOCK["pelvis"]] * scale).T))
     failed = int((~solved).sum())
     record = {"frames": len(q), "frames_failed": failed, "frames_airborne": int(lifted.all(1).sum()), "body_weight_n": round(model.weight, 3)}
     activations = np.clip(x[:, _BLOCK["muscles"]], MIN_ACTIVATION, 1)
-    return Simulation(Motion.from_arrays(motion.time, q, activations, source=motion.source), forces.reshape(-1, 12, 3), points,
-                      need - (jacobian @ forces[..., None])[..., 0], reserves, f"Failed_In_{failed}_Frames" if failed else "Solve_Succeeded", record)
+    status = f"Failed_In_{failed}_Frames" if failed else "Solve_Succeeded"
+    return Simulation(Motion.from_arrays(motion.time, q, activations, source=motion.source), forces, points, moments, reserves, status, record)
 
-# %% ../nbs/05_simulation.ipynb #05-simulation-040
+# %% ../nbs/05_simulation.ipynb #05-simulation-042
 def _versions() -> dict:
     from importlib.metadata import version
     import bige
@@ -381,7 +393,7 @@ def simulate(motion: Motion, model=None, mode: str = "qp", start: float | None =
         settings={"cutoff_hz": cutoff_hz, "weights": model.weights, "friction": FRICTION, "lifted_m": LIFTED, "tendon_stretch": WORKING_STRETCH}, versions=_versions())
     return result
 
-# %% ../nbs/05_simulation.ipynb #05-simulation-047
+# %% ../nbs/05_simulation.ipynb #05-simulation-049
 def foot_force_columns(result: Simulation) -> tuple[tuple, np.ndarray]:
     """Names and values (T, 18): for each foot force (N), centre of pressure (m) and free moment (N·m)."""
     names, columns = [], []
@@ -398,7 +410,7 @@ def foot_force_columns(result: Simulation) -> tuple[tuple, np.ndarray]:
 def motion_file(folder, trial: str) -> Path:
     return Path(folder) / f"kinematics_activations_{trial}_muscle_driven.mot"
 
-# %% ../nbs/05_simulation.ipynb #05-simulation-048
+# %% ../nbs/05_simulation.ipynb #05-simulation-050
 def read_records(folder) -> dict:
     """trial -> record, from `simulation.json` (which holds the record itself when there is one trial only)."""
     path = Path(folder) / "simulation.json"
@@ -416,7 +428,7 @@ def add_record(folder, trial: str, record: dict) -> None:
     with atomic_write(Path(folder) / "simulation.json") as file:
         json.dump(records if len(records) > 1 else records[trial], file, indent=1)
 
-# %% ../nbs/05_simulation.ipynb #05-simulation-049
+# %% ../nbs/05_simulation.ipynb #05-simulation-051
 def _write_files(result: Simulation, folder, trial: str) -> None:
     Path(folder).mkdir(parents=True, exist_ok=True)
     names, columns = foot_force_columns(result)
@@ -431,7 +443,7 @@ def save(self: Simulation, folder, trial: str) -> None:
     Path(folder).mkdir(parents=True, exist_ok=True)
     add_record(folder, trial, self.record)
 
-# %% ../nbs/05_simulation.ipynb #05-simulation-052
+# %% ../nbs/05_simulation.ipynb #05-simulation-054
 @lru_cache(maxsize=1)
 def _prepared(model: str | None, digest: str) -> QPModel:
     """A model, prepared once in every process; the digest makes a changed file count as another model."""
@@ -452,7 +464,7 @@ def _one_trial(path: str, out: str, model, digest: str, mode: str, start, end, c
 def _finished(record: dict, job: dict, out, trial: str) -> bool:
     return record.get("status") == "Solve_Succeeded" and record.get("job") == job and motion_file(out, trial).exists()
 
-# %% ../nbs/05_simulation.ipynb #05-simulation-053
+# %% ../nbs/05_simulation.ipynb #05-simulation-055
 def simulate_files(paths, out, model=None, jobs: int = 1, mode: str = "qp", start=None, end=None, cutoff_hz: float = 4.0, done=None) -> dict:
     """Simulate trial files into folder `out`; returns trial -> record. `done(trial, record)` is called after each trial."""
     trials = {Path(p).stem: Path(p) for p in paths}
@@ -480,7 +492,7 @@ def simulate_files(paths, out, model=None, jobs: int = 1, mode: str = "qp", star
         _in_processes(waiting, arguments, jobs, keep)
     return {trial: record for trial, record in read_records(out).items() if trial in trials}
 
-# %% ../nbs/05_simulation.ipynb #05-simulation-054
+# %% ../nbs/05_simulation.ipynb #05-simulation-056
 def _in_processes(waiting: dict, arguments: tuple, jobs: int, keep) -> None:
     """Run trials in worker processes; what is finished is kept even when the rest is interrupted."""
     import multiprocessing
