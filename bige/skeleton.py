@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib, functools, gzip, hashlib, json, sys
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass, field, replace
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from .motion import COORDINATES, InputError, atomic_write
 
 # %% auto #0
 __all__ = ['GENERIC_FOOT_LENGTH', 'PUBLISHED_FOOT_SCALE', 'SPHERE_RADIUS', 'SPHERES', 'namespace', 'like', 'take', 'parts',
-           'add_product', 'Curve', 'spline_slopes', 'Joint', 'rodrigues', 'rotation', 'euler_xyz', 'Body', 'Marker',
+           'add_product', 'rodrigues', 'rotation', 'euler_xyz', 'Curve', 'spline_slopes', 'Joint', 'Body', 'Marker',
            'ContactSphere', 'read_curve', 'read_motion_axes', 'read_joint', 'read_bodies', 'read_markers',
            'standard_spheres', 'read_spheres', 'Skeleton', 'compose', 'turn', 'Chain', 'soft_lowest', 'ground_height',
            'contact_weights', 'sliding_speed']
@@ -48,7 +49,24 @@ def add_product(c, a, b):
     "c + a b, in one go where the library can."
     return c + a * b if isinstance(c, np.ndarray) else namespace(c).addcmul(c, a, b)
 
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-006
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-007
+def rodrigues(axis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    "(K, K²) of a unit axis: a turn by θ about it is I + sin θ K + (1 - cos θ) K²."
+    x, y, z = axis
+    K = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    return K, K @ K
+
+def rotation(axis: np.ndarray, angle: float) -> np.ndarray:
+    "Rotation matrix (3, 3) of a turn by `angle` rad about the unit `axis`."
+    K, K2 = rodrigues(axis)
+    return np.eye(3) + np.sin(angle) * K + (1 - np.cos(angle)) * K2
+
+def euler_xyz(angles: np.ndarray) -> np.ndarray:
+    "Body-fixed X, then Y, then Z rotation: the meaning of `orientation` in an .osim file."
+    X, Y, Z = (rotation(axis, angle) for axis, angle in zip(np.eye(3), angles))
+    return X @ Y @ Z
+
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-011
 @dataclass(frozen=True, eq=False)
 class Curve:
     """A piecewise polynomial of one coordinate. Piece k lies between knots k-1 and k and is
@@ -72,7 +90,7 @@ class Curve:
         for k in reversed(range(c.shape[1])): y = y * x + c[piece, k]
         return y
 
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-007
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-013
 @patch
 def scaled(self: Curve, factor: float) -> Curve:
     "`factor` times the curve."
@@ -84,7 +102,7 @@ def after(self: Curve, slope: float, offset: float) -> Curve:
     powers = slope ** np.arange(self.coefficients.shape[1])
     return Curve(self.coefficients * powers, (self.knots - offset) / slope, (self.origins - offset) / slope)
 
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-008
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-017
 def spline_slopes(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Second derivatives / 6 at the knots of the cubic spline that Forsythe, Malcolm and Moler (1977) give and
     OpenSim's SimmSpline uses: third derivatives at both ends are those of the cubics through the four end points."""
@@ -100,7 +118,7 @@ def spline_slopes(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     else: A[0, 0], A[-1, -1] = -h[0], -h[-1]
     return np.linalg.solve(A, b)
 
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-009
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-018
 @patch(cls_method=True)
 def spline(cls: Curve, x: np.ndarray, y: np.ndarray) -> Curve:
     "OpenSim's SimmSpline through the points (x, y); straight lines beyond the ends."
@@ -113,7 +131,7 @@ def spline(cls: Curve, x: np.ndarray, y: np.ndarray) -> Curve:
     ends = np.array([[y[0], b[0], 0, 0], [y[-1], last, 0, 0]])
     return cls(np.concatenate([ends[:1], inside, ends[1:]]), x, np.concatenate([x[:1], x]))
 
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-011
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-022
 @dataclass(frozen=True, eq=False)
 class Joint:
     """How a child body sits on its parent.  X_parent_child = (R_PF, p_PF) · motion · (R_BM, p_BM)⁻¹:
@@ -134,24 +152,7 @@ class Joint:
         "Names of the coordinates that move the joint, each once."
         return tuple(dict.fromkeys(c for c, _, _ in self.rotations + self.translations if c))
 
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-012
-def rodrigues(axis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    "(K, K²) of a unit axis: a turn by θ about it is I + sin θ K + (1 - cos θ) K²."
-    x, y, z = axis
-    K = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return K, K @ K
-
-def rotation(axis: np.ndarray, angle: float) -> np.ndarray:
-    "Rotation matrix (3, 3) of a turn by `angle` rad about the unit `axis`."
-    K, K2 = rodrigues(axis)
-    return np.eye(3) + np.sin(angle) * K + (1 - np.cos(angle)) * K2
-
-def euler_xyz(angles: np.ndarray) -> np.ndarray:
-    "Body-fixed X, then Y, then Z rotation: the meaning of `orientation` in an .osim file."
-    X, Y, Z = (rotation(axis, angle) for axis, angle in zip(np.eye(3), angles))
-    return X @ Y @ Z
-
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-014
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-024
 @dataclass(frozen=True, eq=False)
 class Body:
     "Mass (kg), mass centre in the body frame (3,) m, and inertia about it: xx, yy, zz, xy, xz, yz (kg m²)."
@@ -171,7 +172,7 @@ class ContactSphere(Marker):
     "A sphere under the foot: centre `location` (3,) m in `body`, `radius` m."
     radius: float = 0.032
 
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-015
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-026
 def _numbers(text: str | None, default: str = "") -> np.ndarray:
     return np.array((text if text and text.strip() else default).split(), float)
 
@@ -190,7 +191,7 @@ def read_curve(element: ET.Element, where: str) -> Curve:
     raise InputError(where, f"a function of kind {kind}", "Constant, LinearFunction, PolynomialFunction, "
                      "SimmSpline or MultiplierFunction", "replace the function in the model")
 
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-016
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-029
 _FIXED_AXES = {"PinJoint": "z", "UniversalJoint": "xy", "WeldJoint": ""}
 
 def read_motion_axes(joint: ET.Element, coordinates: list[str], where: str) -> tuple[tuple, tuple]:
@@ -213,7 +214,7 @@ def read_motion_axes(joint: ET.Element, coordinates: list[str], where: str) -> t
         found[axis.get("name")[0]].append((name[0], direction / np.linalg.norm(direction), curve))
     return tuple(found["r"]), tuple(found["t"])
 
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-017
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-031
 class _Frames:
     "Looks up the frames of a model: each a body, with a rotation and an offset in it."
     def __init__(self, model: ET.Element, where: str):
@@ -237,7 +238,7 @@ class _Frames:
         body, R, p = self(frame.findtext("socket_parent", ""), full.split("/")[2] if full.startswith("/jointset") else "")
         return body, R @ euler_xyz(_numbers(frame.findtext("orientation"), "0 0 0")), p + R @ _numbers(frame.findtext("translation"), "0 0 0")
 
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-018
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-033
 def _joint_elements(model: ET.Element):
     "(joint element, child body name) of either file layout: a JointSet, or (before version 30500) joints inside bodies."
     yield from ((joint, None) for joint in model.iterfind("JointSet/objects/*"))
@@ -260,7 +261,7 @@ def read_joint(element: ET.Element, child: str | None, frames: _Frames) -> tuple
         R_PF, R_BM = euler_xyz(R_PF), euler_xyz(R_BM)
     return Joint(name, parent, child, R_PF, p_PF, R_BM, p_BM, rotations, translations), coordinates
 
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-019
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-035
 def _from_the_ground_up(joints: list[Joint], where: str) -> list[Joint]:
     "Joints ordered so that a parent comes before its children."
     placed, ordered, waiting = {"ground"}, [], list(joints)
@@ -272,6 +273,7 @@ def _from_the_ground_up(joints: list[Joint], where: str) -> list[Joint]:
         ordered += ready[:1]; placed.add(ready[0].child); waiting.remove(ready[0])
     return ordered
 
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-036
 def _couplers(model: ET.Element, where: str) -> dict[str, tuple[str, float, float]]:
     "dependent coordinate -> (independent coordinate, slope, offset)."
     found = {}
@@ -294,7 +296,7 @@ def _settle(term: tuple, couplers: dict, held: dict[str, float]) -> tuple:
         return None, axis, Curve.polynomial(float(curve(np.array(held.get(coordinate, 0.)))))
     return coordinate, axis, curve
 
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-020
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-038
 def read_bodies(model: ET.Element) -> dict[str, Body]:
     "Mass properties of every body but the ground."
     bodies = {}
@@ -313,7 +315,7 @@ def read_markers(model: ET.Element, frames: _Frames) -> tuple[Marker, ...]:
         markers.append(Marker(m.get("name"), body, p + R @ _numbers(m.findtext("location"))))
     return tuple(markers)
 
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-021
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-040
 GENERIC_FOOT_LENGTH = 0.1788     # m, calcaneus origin to toe joint, generic LaiUhlrich2022 and Rajagopal2015
 PUBLISHED_FOOT_SCALE = 0.913924  # foot of the person for whom the placements below were published, over generic
 SPHERE_RADIUS = 0.032            # m
@@ -341,7 +343,7 @@ def read_spheres(model: ET.Element, frames: _Frames, joints: tuple[Joint, ...]) 
     own = [[s for s in found if s.body in feet[side]] for side in "rl"]
     return tuple(own[0] + own[1]) if len(own[0]) == len(own[1]) == 6 else standard_spheres(joints)
 
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-023
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-042
 @dataclass(frozen=True, eq=False)
 class Skeleton:
     "A tree of joints with 33 coordinates, and what hangs on it. Metres, radians, kilograms."
@@ -355,7 +357,7 @@ class Skeleton:
     muscles: tuple[str, ...]                 # names in file order
     muscle_digest: str                       # hash of the model's muscles and wrapping surfaces
     credit: str = ""
-    _chains: dict = field(default_factory=dict, repr=False)
+    _chains: dict = field(default_factory=dict, init=False, repr=False)   # joint tables made so far, by bodies
 
     coordinate_names = COORDINATES
 
@@ -369,7 +371,7 @@ class Skeleton:
     def mass(self) -> float: return sum(b.mass for b in self.bodies.values())
     def __repr__(self): return f"Skeleton({self.name}: {len(self.tree)} joints, {len(self.markers)} markers, {self.mass:.1f} kg)"
 
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-024
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-044
 def _open_model(path) -> ET.Element:
     "The Model element of an .osim file."
     try: root = ET.parse(path).getroot()
@@ -391,12 +393,12 @@ def _muscle_digest(model: ET.Element) -> str:
         for e in top.iter(): digest.update(f"{e.tag} {e.get('name')} {' '.join((e.text or '').split())}\n".encode())
     return digest.hexdigest()
 
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-025
-def _check_coordinates(coordinates: dict[str, ET.Element], where: str) -> None:
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-045
+def _check_coordinates(coordinates: set[str], where: str) -> None:
     "Refuse a model that lacks one of the 33 coordinates."
     missing = [c for c in COORDINATES if c not in coordinates]
     if not missing: return
-    near = difflib.get_close_matches(missing[0], [c for c in coordinates if c not in COORDINATES], n=1)
+    near = difflib.get_close_matches(missing[0], sorted(coordinates - set(COORDINATES)), n=1)
     hint = f"did you mean {near[0]}? rename it" if near else "use a full-body model such as LaiUhlrich2022 or Rajagopal2015"
     shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
     raise InputError(where, f"no coordinate {shown}", f"all {len(COORDINATES)} coordinates", hint)
@@ -410,14 +412,14 @@ def from_osim(cls: Skeleton, path: str | Path) -> Skeleton:
     except (AttributeError, IndexError, KeyError, StopIteration, TypeError, ValueError) as e:
         raise InputError(where, f"a model that cannot be read ({type(e).__name__}: {e})", "a complete OpenSim model", "open and save it in OpenSim 4") from e
 
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-026
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-046
 def _skeleton(model: ET.Element, where: str) -> Skeleton:
     frames, joints, coordinates = _Frames(model, where), [], {}
     for element, child in _joint_elements(model):
         joint, its = read_joint(element, child, frames)
         joints.append(joint); coordinates |= its
-    _check_coordinates(coordinates, where)
     couplers = _couplers(model, where)
+    _check_coordinates(set(coordinates) - (set(couplers) - set(COORDINATES)), where)
     held = {n: float(c.findtext("default_value", "0")) for n, c in coordinates.items() if n not in COORDINATES}
     settle = lambda terms: tuple(_settle(t, couplers, held) for t in terms)
     follows = {j.child for j in joints if set(j.coordinates) & set(couplers) - set(COORDINATES)} - {j.parent for j in joints}
@@ -430,7 +432,7 @@ def _skeleton(model: ET.Element, where: str) -> Skeleton:
         muscles=tuple(f.get("name") for f in model.iterfind("ForceSet/objects/*") if "Muscle" in f.tag),
         muscle_digest=_muscle_digest(model), credit=" ".join((model.findtext("credits") or "").split()))
 
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-028
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-055
 def _sum_of_products(a, b):
     total = a[0] * b[0]
     for x, y in zip(a[1:], b[1:]): total = add_product(total, x, y)
@@ -444,7 +446,7 @@ def turn(A, v):
     "(3, 3, …) times (3, …)."
     return _sum_of_products(parts(A, 1), parts(v, 0))
 
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-029
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-057
 @dataclass(frozen=True, eq=False)
 class _Level:
     """The n joints at one depth of the tree as tables. Slot s holds the s-th rotation of every joint, then
@@ -465,7 +467,7 @@ def _cast(tree, x):
     if isinstance(tree, tuple): return tuple(_cast(t, x) for t in tree)
     return like(tree, x) if isinstance(tree, np.ndarray) else tree
 
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-030
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-058
 _STILL = (COORDINATES[0], np.zeros(3), Curve.polynomial(0., 0.))
 
 def _rotations(joint: Joint) -> list[tuple]:
@@ -482,7 +484,7 @@ def _offset(joint: Joint) -> np.ndarray:
     "Where the joint centre sits in the parent before anything moves, (3,) m."
     return joint.p_PF + joint.R_PF @ sum((a * f.coefficients[0, 0] for _, a, f in joint.translations if f.is_constant), np.zeros(3))
 
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-031
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-059
 def _slots(rows: list[list], filler) -> list[list]:
     "Rows of different length -> columns, short rows filled up."
     return [[r[s] if s < len(r) else filler for r in rows] for s in range(max(map(len, rows)))]
@@ -502,7 +504,7 @@ def _functions(slots: list[list]) -> dict:
     return dict(coordinate=np.array([c for c, _ in flat], int), table=None if plain else table,
                 splines=tuple((np.array([c]), f) for c, f in terms if len(f.knots)), order=_order(np.argsort(places), len(terms)))
 
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-032
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-060
 def _level(joints: list[Joint], parent: np.ndarray | None) -> _Level:
     "The tables of joints at one depth."
     moving = lambda terms: [t for t in terms if not t[2].is_constant]
@@ -516,7 +518,7 @@ def _level(joints: list[Joint], parent: np.ndarray | None) -> _Level:
                   translations=tuple(stack([a for _, a, _ in slot]) for slot in sliding),
                   offset=stack([_offset(j) for j in joints]), back=back if back.any() else None)
 
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-033
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-062
 class Chain:
     "Forward kinematics of `bodies` and of the bodies they hang from, one level of the tree after another."
     def __init__(self, joints: tuple[Joint, ...], bodies: tuple[str, ...]):
@@ -541,7 +543,7 @@ class Chain:
             R, p, centre = _step(level, q, R, p); found.append((R, p, centre))
         return [tuple(part) for part in zip(*found)]
 
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-034
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-063
 def _values(level: _Level, q):
     "The joint functions of a level at poses q (33, N), (slots, n, N)."
     y = x = take(q, level.coordinate, 0)
@@ -567,7 +569,7 @@ def _step(level: _Level, q, R_parent, p_parent):
         R, centre = compose(R_parent, R), p_parent + turn(R_parent, centre)
     return R, (centre if level.back is None else centre - turn(R, level.back)), centre
 
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-035
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-067
 @patch
 def _frames(self: Skeleton, q, bodies: tuple[str, ...], wanted: str):
     """What `wanted` of "R" (3, 3, B, N), "p" origins (3, B, N) and "c" joint centres (3, B, N) of `bodies`, N poses in a row."""
@@ -596,7 +598,7 @@ def _batch(x, q):
     x = xp.moveaxis(x, (-1, -2), (0, 1))
     return x.reshape(*q.shape[:-1], *x.shape[1:])
 
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-036
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-068
 @patch
 def joint_centres(self: Skeleton, q):
     "Poses (…, 33) rad, m -> joint centres (…, J, 3) m, ordered as `joint_names`."
@@ -619,12 +621,12 @@ def points(self: Skeleton, q, bodies, locations):
     if not names: return q[..., :0, None] + like(np.zeros(3), q)
     R, p = self._frames(q, names, "Rp")
     frames = namespace(q).concatenate([R, p[:, None]], 1).reshape(3, 4 * len(names), -1)
-    local = locations if type(locations) is type(q) else like(np.asarray(locations, float), q)
+    local = locations.to(q) if hasattr(locations, "to") else like(np.asarray(locations, float), q)
     with_one = namespace(q).concatenate([local, like(np.ones((len(bodies), 1)), q)], 1)
     chosen = like(np.array([[b == n for n in names] for b in bodies], float), q)
     return _batch((with_one[:, :, None] * chosen[:, None]).reshape(len(bodies), -1) @ frames, q)
 
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-037
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-075
 def _markers_named(skeleton: Skeleton, names) -> list[Marker]:
     "Markers by name, upper and lower case alike."
     known = {m.name.lower(): m for m in skeleton.markers}
@@ -649,64 +651,7 @@ def centre_of_mass(self: Skeleton, q):
     points = self.points(q, names, np.array([self.bodies[b].mass_center for b in names]))
     return (points * like(share[:, None], points)).sum(-2)
 
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-039
-@patch
-def contact_points(self: Skeleton, q):
-    "Poses (…, 33) -> lowest point (…, 12, 3) m of each contact sphere, ordered as `contacts`."
-    centres = self.points(q, [s.body for s in self.contacts], np.array([s.location for s in self.contacts]))
-    return centres - like(np.array([[0, s.radius, 0] for s in self.contacts]), centres)
-
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-040
-def soft_lowest(points, softness: float = 0.002):
-    """Weighted mean (…, 3) of points (…, P, 3) with weights exp(-height / softness), `softness` in m:
-    the lowest point, except that points of nearly equal height share the weight."""
-    xp, height = namespace(points), parts(points, -1)[1]
-    weight = xp.exp((xp.amin(height, -1)[..., None] - height) / softness)
-    weight = weight / weight.sum(-1)[..., None]
-    return xp.stack([(c * weight).sum(-1) for c in parts(points, -1)], -1)
-
-def ground_height(points):
-    "Height (…) m of the ground under points (…, T, P, 3): median over frames of the lowest point of each frame."
-    xp = namespace(points)
-    ordered = xp.sort(xp.amin(parts(points, -1)[1], -1), -1)
-    if xp is not np: ordered = ordered.values
-    n = ordered.shape[-1]
-    return (ordered[..., (n - 1) // 2] + ordered[..., n // 2]) / 2
-
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-041
-def contact_weights(points, ground=None, height: float = 0.02, softness: float = 0.004):
-    "How much each point (…, T, P, 3) bears on the ground: 1 on it, 1/2 at `height` m above, 0 far above -> (…, T, P)."
-    if ground is None: ground = ground_height(points)
-    above = parts(points, -1)[1] - (ground[..., None, None] if getattr(ground, "ndim", 0) else ground)
-    return (1 + namespace(points).tanh((height - above) / (2 * softness))) / 2
-
-def sliding_speed(points, rate_hz: float, ground=None):
-    """Horizontal speed (…, T - 1) m/s of the points (…, T, P, 3) that bear on the ground, from each frame
-    to the next: mean over points, weighted by contact at both ends; 0 where nothing touches."""
-    xp, weight = namespace(points), contact_weights(points, ground)
-    weight = weight[..., 1:, :] * weight[..., :-1, :]
-    x, _, z = parts(points, -1)
-    x, z = (c[..., 1:, :] - c[..., :-1, :] for c in (x, z))
-    speed = (xp.sqrt(x**2 + z**2 + 1e-12) - 1e-6) * rate_hz
-    return (weight * speed).sum(-1) / (weight.sum(-1) + 1e-6)
-
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-042
-@patch
-def lowest_point(self: Skeleton, q, softness: float = 0.002):
-    "Poses (…, 33) -> soft lowest contact point (…, 3) m."
-    return soft_lowest(self.contact_points(q), softness)
-
-@patch
-def ground_height(self: Skeleton, q):
-    "Poses (…, T, 33) -> height (…) m of the ground."
-    return ground_height(self.contact_points(q))
-
-@patch
-def sliding_speed(self: Skeleton, q, rate_hz: float):
-    "Poses (…, T, 33) -> contact-weighted sliding speed (…, T - 1) m/s."
-    return sliding_speed(self.contact_points(q), rate_hz)
-
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-044
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-077
 def _plain(x):
     "Numbers, lists and dictionaries only, for JSON."
     if isinstance(x, np.ndarray): return x.tolist()
@@ -728,7 +673,7 @@ def save(self: Skeleton, path: str | Path) -> None:
     text = json.dumps({"format": "bige skeleton 1", "coordinates": COORDINATES, **_plain(self)}, separators=(",", ":")).encode()
     with atomic_write(path, "wb") as file: file.write(gzip.compress(text, mtime=0) if str(path).endswith(".gz") else text)
 
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-045
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-078
 def _arrays(record: dict, **kinds) -> dict:
     return {k: kinds[k](v) if k in kinds else (np.array(v, float) if isinstance(v, list) else v) for k, v in record.items()}
 
@@ -753,11 +698,68 @@ def load(cls: Skeleton, path: str | Path) -> Skeleton:
         if isinstance(e, InputError): raise
         raise InputError(str(path), "not a saved skeleton", "JSON written by Skeleton.save", "compile it again from its .osim") from None
 
-# %% ../nbs/01_skeleton.ipynb #01-skeleton-046
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-079
 @functools.lru_cache(maxsize=1)
-def _default_skeleton() -> Skeleton: return Skeleton.load(Path(__file__).parent / "assets" / "skeleton.json.gz")
+def _default_skeleton() -> Skeleton: return Skeleton.load(resources.files("bige") / "assets" / "skeleton.json.gz")
 
 @patch(cls_method=True)
 def default(cls: Skeleton) -> Skeleton:
     "The embedded skeleton: numbers of LaiUhlrich2022 with the 39 Plug-in-Gait markers of UI-PRMD."
     return _default_skeleton()
+
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-089
+@patch
+def contact_points(self: Skeleton, q):
+    "Poses (…, 33) -> lowest point (…, 12, 3) m of each contact sphere, ordered as `contacts`."
+    centres = self.points(q, [s.body for s in self.contacts], np.array([s.location for s in self.contacts]))
+    return centres - like(np.array([[0, s.radius, 0] for s in self.contacts]), centres)
+
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-091
+def soft_lowest(points, softness: float = 0.002):
+    """Weighted mean (…, 3) of points (…, P, 3) with weights exp(-height / softness), `softness` in m:
+    the lowest point, except that points of nearly equal height share the weight."""
+    xp, height = namespace(points), parts(points, -1)[1]
+    weight = xp.exp((xp.amin(height, -1)[..., None] - height) / softness)
+    weight = weight / weight.sum(-1)[..., None]
+    return xp.stack([(c * weight).sum(-1) for c in parts(points, -1)], -1)
+
+def ground_height(points):
+    "Height (…) m of the ground under points (…, T, P, 3): median over frames of the lowest point of each frame."
+    xp = namespace(points)
+    ordered = xp.sort(xp.amin(parts(points, -1)[1], -1), -1)
+    if xp is not np: ordered = ordered.values
+    n = ordered.shape[-1]
+    return (ordered[..., (n - 1) // 2] + ordered[..., n // 2]) / 2
+
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-093
+def contact_weights(points, ground=None, height: float = 0.02, softness: float = 0.004):
+    "How much each point (…, T, P, 3) bears on the ground: 1 on it, 1/2 at `height` m above, 0 far above -> (…, T, P)."
+    if ground is None: ground = ground_height(points)
+    above = parts(points, -1)[1] - (ground[..., None, None] if getattr(ground, "ndim", 0) else ground)
+    return (1 + namespace(points).tanh((height - above) / (2 * softness))) / 2
+
+def sliding_speed(points, rate_hz: float, ground=None):
+    """Horizontal speed (…, T - 1) m/s of the points (…, T, P, 3) that bear on the ground, from each frame
+    to the next: mean over points, weighted by contact at both ends; 0 where nothing touches."""
+    xp, weight = namespace(points), contact_weights(points, ground)
+    weight = weight[..., 1:, :] * weight[..., :-1, :]
+    x, _, z = parts(points, -1)
+    x, z = (c[..., 1:, :] - c[..., :-1, :] for c in (x, z))
+    speed = (xp.sqrt(x**2 + z**2 + 1e-12) - 1e-6) * rate_hz
+    return (weight * speed).sum(-1) / (weight.sum(-1) + 1e-6)
+
+# %% ../nbs/01_skeleton.ipynb #01-skeleton-094
+@patch
+def lowest_point(self: Skeleton, q, softness: float = 0.002):
+    "Poses (…, 33) -> soft lowest contact point (…, 3) m."
+    return soft_lowest(self.contact_points(q), softness)
+
+@patch
+def ground_height(self: Skeleton, q):
+    "Poses (…, T, 33) -> height (…) m of the ground."
+    return ground_height(self.contact_points(q))
+
+@patch
+def sliding_speed(self: Skeleton, q, rate_hz: float):
+    "Poses (…, T, 33) -> contact-weighted sliding speed (…, T - 1) m/s."
+    return sliding_speed(self.contact_points(q), rate_hz)
