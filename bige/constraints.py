@@ -21,9 +21,9 @@ from .motion import ACTIVATIONS, COORDINATES, TRANSLATIONS, InputError, atomic_w
 __all__ = ['MUSCLES', 'RAD', 'KINDS', 'LIMITS', 'REQUIRED', 'NATURAL', 'UNITS', 'PUBLISHED', 'MAX_BYTES', 'Batch', 'rate',
            'length', 'at_frame', 'moment', 'Kind', 'kind', 'muscle_range', 'coordinate_range', 'pelvis_tilt',
            'asymmetry', 'angular_velocity', 'com_velocity', 'com_acceleration', 'foot_sliding', 'proximity',
-           'smoothness', 'ground', 'Constraint', 'outside', 'loss', 'metric', 'violation', 'suggest', 'read_constraint',
-           'ConstraintSet', 'default_constraints', 'parse_constraints', 'read_constraints', 'to_yaml',
-           'write_constraints', 'override']
+           'smoothness', 'ground', 'Constraint', 'outside', 'judged', 'loss', 'metric', 'violation', 'suggest',
+           'read_constraint', 'ConstraintSet', 'default_constraints', 'parse_constraints', 'read_constraints',
+           'to_yaml', 'write_constraints', 'override']
 
 # %% ../nbs/09_constraints.ipynb #09-constraints-005
 MUSCLES = tuple(a.partition("/")[0] for a in ACTIVATIONS)          # vasmed_l, …
@@ -193,11 +193,15 @@ def outside(x, limits):
     above = 0 if high is None else (x - high).clamp(min=0)
     return below + above
 
+def judged(c: Constraint, batch: Batch):
+    "What limits apply to, (B, frames, components) SI: the values of a range, the root mean square of the other kinds."
+    x = c.kind.value(batch, c)
+    return x if c.kind.signed or c.kind.name == "muscle_range" else ((x ** 2).mean((1, 2), keepdim=True) + 1e-12) ** 0.5
+
 def loss(c: Constraint, batch: Batch):
     "Unweighted loss of each motion, (B,)."
-    x = c.kind.value(batch, c)
-    if c.limits != (None, None): return (outside(x, c.limits) / c.kind.scale).mean((1, 2))
-    return ((x / c.kind.scale) ** 2).sum(-1).mean(1)
+    if c.limits != (None, None): return (outside(judged(c, batch), c.limits) / c.kind.scale).mean((1, 2))
+    return ((c.kind.value(batch, c) / c.kind.scale) ** 2).sum(-1).mean(1)
 
 def metric(c: Constraint, batch: Batch):
     "What the tables print, (B,), in the constraint's unit: distance from the range for muscles, else the (root mean square) value."
@@ -208,9 +212,7 @@ def metric(c: Constraint, batch: Batch):
 def violation(c: Constraint, batch: Batch):
     "Largest distance from the limits over components and frames, (B,), in the constraint's unit; None without limits."
     if c.limits == (None, None): return None
-    x = c.kind.value(batch, c)
-    if not c.kind.signed and c.kind.name != "muscle_range": x = ((x ** 2).mean((1, 2)) ** 0.5)[:, None, None]
-    return outside(x, c.limits).amax((1, 2)) / c.per_unit
+    return outside(judged(c, batch), c.limits).amax((1, 2)) / c.per_unit
 
 # %% ../nbs/09_constraints.ipynb #09-constraints-026
 def suggest(found: str, known: Sequence[str]) -> str:
