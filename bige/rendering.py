@@ -18,8 +18,8 @@ from .skeleton import Skeleton
 # %% auto #0
 __all__ = ['JOINT_BODIES', 'VIEW_DEG', 'LIMBS', 'TRUNK', 'NEAR', 'MIDDLE', 'FAR', 'QUADRICEPS', 'COLOUR_MAP', 'CURVES', 'STYLE',
            'landmarks', 'ground_level', 'project', 'capsule', 'spindle', 'quadriceps', 'draw_pose', 'squat_cycle',
-           'strip', 'peak_activation', 'by_activation', 'preview', 'cycle_curve', 'curves', 'png', 'save_picture',
-           'render', 'html_page', 'html_table', 'html_picture']
+           'cycle_frames', 'strip', 'peak_activation', 'by_activation', 'preview', 'cycle_curve', 'curves', 'png',
+           'save_picture', 'render', 'html_page', 'html_table', 'markdown_table', 'html_picture', 'report']
 
 # %% ../nbs/13_rendering.ipynb #13-rendering-008
 JOINT_BODIES = {'hip': 'femur', 'knee': 'tibia', 'ankle': 'talus', 'heel': 'calcn', 'ball': 'toes',
@@ -150,15 +150,21 @@ def draw_pose(ax, pose: dict[str, np.ndarray], at: float = 0., activation: np.nd
                                      edgecolors='white', linewidths=.4, zorder=2))
 
 # %% ../nbs/13_rendering.ipynb #13-rendering-026
-def squat_cycle(motion: Motion) -> tuple[int, int]:
-    "First and last frame of the deepest repetition in the motion."
+def squat_cycle(motion: Motion) -> tuple[int, int, int]:
+    "First, deepest and last frame of the deepest repetition in the motion."
     knee = (motion['knee_angle_l'] + motion['knee_angle_r']) / 2
     deepest = int(knee.argmax())
     upright = knee <= knee.min() + 0.05 * np.ptp(knee)
     before, after = np.flatnonzero(upright[:deepest]), np.flatnonzero(upright[deepest:])
     start = int(before[-1]) if before.size else 0
     end = deepest + int(after[0]) if after.size else len(knee) - 1
-    return (start, end) if end > start else (0, len(knee) - 1)
+    if not start < end: start, end = 0, len(knee) - 1               # nobody moves: all of it
+    return start, deepest if start < deepest < end else (start + end) // 2, end
+
+
+def cycle_frames(motion: Motion, percent) -> np.ndarray:
+    "Frames, as fractions, at percentages of the cycle: 0 standing, 50 deepest, 100 standing again."
+    return np.interp(percent, [0, 50, 100], squat_cycle(motion))
 
 # %% ../nbs/13_rendering.ipynb #13-rendering-029
 def _new_figure(width: float, height: float):
@@ -190,15 +196,14 @@ def strip(motions: Motion | list[Motion], skeleton: Skeleton | None = None, labe
     axes = fig.subplots(len(motions), 1, squeeze=False)[:, 0]
     for i, (ax, motion) in enumerate(zip(axes, motions)):
         page = {n: project(p) for n, p in landmarks(motion, skeleton).items()}
-        start, end = squat_cycle(motion)
-        activation = quadriceps(motion)
-        place = lambda frame: (frame - start) / (end - start) * (poses - 1) * spacing
+        activation, cycle = quadriceps(motion), squat_cycle(motion)
+        place = lambda frame: np.interp(frame, cycle, [0, .5, 1]) * (poses - 1) * spacing
         for percent in np.linspace(0, 100, poses):
-            frame = round(start + percent / 100 * (end - start))
+            frame = round(float(cycle_frames(motion, percent)))
             draw_pose(ax, {n: p[frame] for n, p in page.items()}, place(frame),
                       None if activation is None else activation[frame])
             ax.text(place(frame), -.04, f'{percent:.0f} %', ha='center', va='top', fontsize=8)
-        frames = np.arange(start, end + 1)
+        frames = np.arange(cycle[0], cycle[2] + 1)
         hips = page['pelvis'][frames]
         ax.plot(hips[:, 0] + place(frames), hips[:, 1], color='black', lw=1.3, zorder=3)
         _stage(ax, -.7, (poses - 1) * spacing + .8)
@@ -208,9 +213,9 @@ def strip(motions: Motion | list[Motion], skeleton: Skeleton | None = None, labe
 
 # %% ../nbs/13_rendering.ipynb #13-rendering-033
 def peak_activation(motion: Motion, muscles: tuple[str, ...] = ('vasmed_l', 'vasmed_r')) -> float:
-    "Largest activation over time of the given muscles' mean; nan when the motion carries none."
+    "Largest activation of the given muscles over time; nan when the motion carries none."
     names = [f'{m}/activation' for m in muscles]
-    return float(np.mean([motion[n] for n in names], 0).max()) if motion.has(names) else float('nan')
+    return float(np.max([motion[n] for n in names])) if motion.has(names) else float('nan')
 
 
 def by_activation(motions: list[Motion]) -> list[int]:
@@ -218,11 +223,6 @@ def by_activation(motions: list[Motion]) -> list[int]:
     depth = lambda m: float(max(m['knee_angle_l'].max(), m['knee_angle_r'].max()))
     key = peak_activation if all(m.has(ACTIVATIONS) for m in motions) else depth
     return sorted(range(len(motions)), key=lambda i: key(motions[i]))
-
-
-def _half_way(motion: Motion) -> int:
-    "The frame in the middle of the squat cycle."
-    return sum(squat_cycle(motion)) // 2
 
 # %% ../nbs/13_rendering.ipynb #13-rendering-034
 def preview(motions: list[Motion], skeleton: Skeleton | None = None, labels: list[str] | None = None,
@@ -236,7 +236,7 @@ def preview(motions: list[Motion], skeleton: Skeleton | None = None, labels: lis
     for ax, row in zip(axes, rows):
         depth = []
         for column, i in enumerate(row):
-            motion, frame, at = motions[i], _half_way(motions[i]), column * spacing
+            motion, frame, at = motions[i], squat_cycle(motions[i])[1], column * spacing
             page = {n: project(p[frame]) for n, p in landmarks(motion, skeleton).items()}
             shift = at - page['pelvis'][0]
             activation = quadriceps(motion)
@@ -244,7 +244,7 @@ def preview(motions: list[Motion], skeleton: Skeleton | None = None, labels: lis
             depth.append((at, page['pelvis'][1]))
             ax.text(at + .1, -.06, _caption(motion, labels[i] if labels else str(i)), ha='center', va='top', fontsize=7)
         ax.plot(*zip(*depth), color='black', lw=1.2, marker='o', ms=2.5, zorder=3)
-        _stage(ax, -.6, width - .3, top=1.9)
+        _stage(ax, -.6, width - .1, top=1.9)
         ax.set_ylim(-.42, 1.9)
     if any(quadriceps(m) is not None for m in motions): _colour_bar(fig, axes)
     return fig
@@ -267,9 +267,8 @@ def cycle_curve(motion: Motion, name: str, n: int = 101) -> np.ndarray | None:
     for names in ([name], [f'{name}_l', f'{name}_r'], [f'{name}_l/activation', f'{name}_r/activation']):
         if motion.has(names): break
     else: return None
-    start, end = squat_cycle(motion)
     mean = np.mean([motion[i] for i in names], 0)
-    curve = np.interp(np.linspace(start, end, n), np.arange(len(mean)), mean)
+    curve = np.interp(cycle_frames(motion, np.linspace(0, 100, n)), np.arange(len(mean)), mean)
     return curve if names[0].endswith('/activation') else np.degrees(curve)
 
 # %% ../nbs/13_rendering.ipynb #13-rendering-041
@@ -309,7 +308,7 @@ def save_picture(fig, path, dpi: int = 100) -> None:
 
 # %% ../nbs/13_rendering.ipynb #13-rendering-047
 def render(paths: list, out, use_strip: bool = False, skeleton: Skeleton | None = None) -> None:
-    "Draw motion files into one PNG: half-way poses side by side, or one strip a file."
+    "Draw motion files into one PNG: deepest poses side by side, or one strip a file."
     if Path(out).suffix.lower() != '.png':
         raise InputError(str(out), f"a picture name ending in '{Path(out).suffix}'", "a name ending in '.png'",
                          "choose a .png name, for example -o strip.png (films and 3-D pages are not available yet)")
@@ -345,15 +344,45 @@ def html_table(rows: list[dict]) -> str:
     def cell(value) -> str:
         if isinstance(value, (bool, np.bool_)):
             return '<td class="yes">✓ met</td>' if value else '<td class="no">✗ not met</td>'
-        if isinstance(value, float): value = f'{value:.3g}' if np.isfinite(value) else '–'
+        if isinstance(value, float): value = f'{value:.4g}' if np.isfinite(value) else '–'
         return f'<td>{html.escape(str(value))}</td>'
     head = ''.join(f'<th scope="col">{html.escape(str(k))}</th>' for k in rows[0])
     body = '\n'.join('<tr>' + ''.join(cell(v) for v in row.values()) + '</tr>' for row in rows)
     return f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
 
 
-def html_picture(fig, alt: str, caption: str = '', dpi: int = 100) -> str:
-    "The figure inside the page, with a text in its place for those who cannot see it."
-    data = b64encode(png(fig, dpi)).decode()
+def markdown_table(rows: list[dict]) -> str:
+    "The rows as a Markdown table."
+    lines = [list(rows[0]), ['---'] * len(rows[0]), *[[str(v) for v in row.values()] for row in rows]]
+    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines)
+
+
+def html_picture(picture: bytes, alt: str, caption: str = '') -> str:
+    "A PNG inside the page, with a text in its place for those who cannot see it."
+    data = b64encode(picture).decode()
     return (f'<figure><img alt="{html.escape(alt)}" src="data:image/png;base64,{data}">'
             f'<figcaption>{html.escape(caption)}</figcaption></figure>')
+
+# %% ../nbs/13_rendering.ipynb #13-rendering-054
+def report(motions: list[Motion], tables: dict[str, list[dict]], provenance: dict, command: str, title: str = 'Guided squats',
+           lead: str = '', reference: list[Motion] = (), skeleton: Skeleton | None = None, requested: dict | None = None, overview: bytes | None = None) -> str:
+    "One self-contained HTML page on generated motions; tables are rows by heading, `overview` the PNG of `preview` if it is drawn already."
+    overview = overview or png(preview(motions, skeleton))
+    parts = [f'<p>{html.escape(lead)}</p>', html_picture(overview, f'{len(motions)} squats side by side, ordered by peak activation',
+             'Every sample at 50 % of its cycle, its deepest pose, ordered by peak activation of vastus medialis; the line marks the height of the hips.')]
+    for heading, rows in tables.items(): parts += [f'<h2>{html.escape(heading)}</h2>', html_table(rows)]
+    parts += ['<h2>Pictures and curves</h2>', *_report_pictures(motions, reference, skeleton, requested)]
+    parts += ['<h2>Where it comes from</h2>', html_table([{'what': k, 'value': v} for k, v in provenance.items()]),
+              f'<p>To make the same files again:</p><pre>{html.escape(command)}</pre>']
+    return html_page(title, parts)
+
+
+def _report_pictures(motions, reference, skeleton, requested) -> list[str]:
+    "The strip and the curves of a report, each with its text."
+    middle = by_activation(motions)[len(motions) // 2]
+    parts = [html_picture(png(strip(motions[middle], skeleton)), 'Seven poses of one squat from standing to standing',
+                          f'Sample {middle}, in the middle of that order, from 0 to 100 % of its cycle with the path of the hips.')]
+    band = ' Grey: 10th to 90th percentile of the reference repetitions.' if reference else ''
+    dotted = ' Dotted: the requested range.' if requested else ''
+    return parts + [html_picture(png(curves(motions, reference, requested)), 'Joint angles and muscle activations over the squat cycle',
+                                 f'Thin: samples; red: their mean, left and right averaged.{band}{dotted}')]

@@ -1,0 +1,450 @@
+"""The command: every verb on real input, every bad input one message, files whole or not there, exit status true."""
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bige.cli import INSTALL, explain, main, output_folder, whole_folder
+from bige.motion import ACTIVATIONS, InputError, analytic_squat, example_squat, read_motion, write_motion
+
+BIGE = [sys.executable, "-c", "import sys; from bige.cli import main; sys.exit(main())"]
+HEAVY = ("torch", "nimblephysics", "opensim", "casadi", "pandas", "matplotlib")
+
+
+def run(*arguments, **options) -> subprocess.CompletedProcess:
+    "The command in a process of its own."
+    return subprocess.run([*BIGE, *map(str, arguments)], capture_output=True, text=True, timeout=120, **options)
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def squat(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("squat") / "squat.mot"
+    write_motion(example_squat(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def simulated(squat, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("simulated")
+    assert main(["simulate", str(squat), "--out", str(out)]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("generated") / "a"
+    assert main(["generate", "-n", "3", "--seed", "7", "--out", str(out)]) == 0
+    return out
+
+
+# every verb on real input
+
+def test_info_names_versions_and_assets(capsys):
+    assert main(["info", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["versions"]["numpy"] == np.__version__ and record["device"]
+    assert "skeleton.json.gz" in [a["file"] for a in record["assets"]]
+    assert main(["info"]) == 0
+    assert "skeleton.json.gz" in capsys.readouterr().out
+
+
+def test_segment_writes_one_file_a_repetition(tmp_path, capsys):
+    write_motion(analytic_squat(reps=4), tmp_path / "four.mot")
+    assert main(["segment", str(tmp_path / "four.mot"), "--out", str(tmp_path / "out")]) == 0
+    assert "4 repetitions" in capsys.readouterr().out
+    record = json.loads((tmp_path / "out" / "segments.json").read_text())
+    assert set(record) == {"trial", "rate_hz", "confidence", "segments"} and len(record["segments"]) == 4
+    assert set(record["segments"][0]) == {"start_s", "end_s"}
+    assert len(list((tmp_path / "out").glob("*.mot"))) == 4
+    assert main(["segment", str(tmp_path / "four.mot"), "--reps", "2", "--json", "--out", str(tmp_path / "two")]) == 0
+    assert len(json.loads(capsys.readouterr().out)["segments"]) == 2
+
+
+def test_segment_reads_a_real_trial(shared, tmp_path):
+    trial = shared / "labval_s4_62.6kg/squat/squats1_manual_scaling_ik.mot"
+    assert main(["segment", str(trial), "--reps", "auto", "--out", str(tmp_path)]) == 0
+    assert len(json.loads((tmp_path / "segments.json").read_text())["segments"]) == 5
+
+
+def test_ik_scales_a_model_and_writes_a_trial(shared, tmp_path, capsys):
+    everyone = np.load(shared / "ui_prmd/squat_m01_vicon_markers_mm_100Hz.npz")
+    key = next(k for k in everyone.files if k.startswith("m01_s03"))
+    np.savez(tmp_path / "one.npz", **{key: everyone[key][::4], "marker_names": everyone["marker_names"]})
+    assert main(["ik", str(tmp_path / "one.npz"), "--json", "--out", str(tmp_path / "out")]) == 0
+    record = json.loads(capsys.readouterr().out)
+    (trial,) = record["trials"].values()
+    assert trial["rms_mm"] < 25
+    assert (tmp_path / "out" / "ik.json").exists() and len(list((tmp_path / "out").glob("*.osim"))) == 1
+    assert read_motion(next((tmp_path / "out").glob("*.mot"))).coordinates().shape[1] == 33
+
+
+def test_simulate_writes_activations_forces_and_a_record(simulated):
+    motion = read_motion(simulated / "kinematics_activations_squat_muscle_driven.mot")
+    assert motion.coordinates().shape[1] == 33 and 0 <= motion.activations().min() <= motion.activations().max() <= 1
+    record = json.loads((simulated / "simulation.json").read_text())
+    assert record["status"] == "Solve_Succeeded"
+    assert any("force" in f.name for f in simulated.iterdir())
+
+
+def test_dataset_collects_simulated_repetitions(simulated, tmp_path, capsys):
+    people = [shutil.copytree(simulated, tmp_path / name) for name in ("anna", "bea")]
+    assert main(["dataset", *map(str, people), "--out", str(tmp_path / "d" / "data.npz")]) == 0
+    with np.load(tmp_path / "d" / "data.npz") as data:
+        assert data["kinematics"].shape == (2, 196, 33) and data["activations"].shape == (2, 196, 80) and data["mask"].any()
+        assert set(data["subjects"].astype(str)) == {"anna", "bea"}
+    assert "2 repetitions of 2 people" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("network", ["vqvae", "surrogate"])
+def test_train_writes_weights_and_resumes(network, tmp_path, capsys):
+    from bige.dataset import save_dataset, toy_dataset
+    save_dataset(toy_dataset(), tmp_path / "toy.npz")
+    line = ["train", network, "--data", str(tmp_path / "toy.npz"), "--out", str(tmp_path / "run")]
+    assert main([*line, "--steps", "2"]) == 0
+    weights = everything(tmp_path / "run")[f"{network}.safetensors"]
+    assert main([*line, "--steps", "2", "--resume", "--json"]) == 0
+    assert everything(tmp_path / "run")[f"{network}.safetensors"] == weights
+    assert main([*line, "--steps", "3", "--resume"]) == 2
+
+
+def test_predict_adds_activations_and_uncertainty(squat, tmp_path):
+    assert main(["predict", str(squat), "--out", str(tmp_path)]) == 0
+    motions = [read_motion(f) for f in sorted(tmp_path.glob("*.mot"))]
+    full = next(m for m in motions if m.has(ACTIVATIONS))
+    assert 0 <= full.activations().min() <= full.activations().max() <= 1
+    assert full.coordinates().shape[1] == 33
+    assert any("uncertainty" in f.name for f in tmp_path.iterdir())
+
+
+def test_predict_with_the_published_weights(shared, squat, tmp_path):
+    weights = shared / "published/transformer_surrogate_model_v2.pth"
+    assert main(["predict", str(squat), "--surrogate", str(weights), "--out", str(tmp_path)]) == 0
+    assert any(read_motion(f).has(ACTIVATIONS) for f in tmp_path.glob("*.mot"))
+
+
+def test_reconstruct_writes_the_round_trip(squat, tmp_path):
+    assert main(["reconstruct", str(squat), "--out", str(tmp_path)]) == 0
+    record = json.loads((tmp_path / "reconstruction.json").read_text())
+    (row,) = record["repetitions"]
+    assert 0 < row["legs_deg"] < 45 and len(row["codes"]) == 49
+    assert read_motion(next(tmp_path.glob("*.mot"))).coordinates().shape[1] == 33
+
+
+def test_generate_fills_the_folder(generated):
+    names = set(everything(generated))
+    assert names == {"sample_00.mot", "sample_01.mot", "sample_02.mot", "metrics.json", "constraints.yaml", "preview.png", "report.html"}
+    motions = [read_motion(generated / f"sample_{i:02d}.mot") for i in range(3)]
+    peaks = [np.max([m["vasmed_l/activation"], m["vasmed_r/activation"]]) for m in motions]
+    assert peaks == sorted(peaks) and all(m.has(ACTIVATIONS) for m in motions)
+    for m in motions: assert 50 < np.degrees(m["knee_angle_r"].max()) < 150
+    record = json.loads((generated / "metrics.json").read_text())
+    keys = {"pelvis_tilt_deg", "asymmetry_deg", "angular_velocity_deg_s", "com_velocity_m_s", "com_acceleration_m_s2", "mac",
+            "penetration_cm", "floating_cm", "sliding_m_s", "fidelity_w2", "diversity_entropy"}
+    assert len(record["samples"]) == 3 and keys <= set(record["samples"][0]) and keys <= set(record["mean"]) and keys <= set(record["sd"])
+
+
+def test_generate_twice_gives_the_same_bytes(generated, tmp_path):
+    assert main(["generate", "-n", "3", "--seed", "7", "--out", str(tmp_path / "b")]) == 0
+    assert everything(generated) == everything(tmp_path / "b")
+    assert main(["generate", "-n", "3", "--seed", "8", "--out", str(tmp_path / "c")]) == 0
+    assert everything(generated)["sample_00.mot"] != everything(tmp_path / "c")["sample_00.mot"]
+
+
+def test_generate_reads_back_the_constraints_it_wrote(generated, tmp_path):
+    line = ["generate", "-n", "2", "--constraints", str(generated / "constraints.yaml"), "--set", "muscle_range.low=0.5", "muscle_range.high=0.6"]
+    assert main([*line, "--out", str(tmp_path)]) == 0
+    assert "low: 0.5" in (tmp_path / "constraints.yaml").read_text()
+
+
+def test_generate_again_leaves_no_old_samples(tmp_path):
+    for n in ("3", "2"): assert main(["generate", "-n", n, "--method", "vqvae", "--out", str(tmp_path)]) == 0
+    assert sorted(p.name for p in tmp_path.glob("*.mot")) == ["sample_00.mot", "sample_01.mot"]
+
+
+def test_report_names_no_path_of_this_machine(generated):
+    text = (generated / "report.html").read_text()
+    assert str(generated.parent) not in text and str(Path.home()) not in text and "--seed 7" in text
+
+
+@pytest.mark.parametrize("form, start", [("md", "**Table 2"), ("csv", "table,model,metric"), ("latex", "% Table 2"), ("json", "{")])
+def test_evaluate_in_every_format(form, start, generated, capsys):
+    assert main(["evaluate", str(generated), "--reference", str(generated), "--format", form]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(start) and "as published" in text and "sound" in text
+
+
+def test_evaluate_passes_over_ground_forces(simulated, capsys):
+    assert main(["evaluate", str(simulated), "--reference", str(simulated), "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["Table 2, as published"][simulated.name]["fidelity ↓"][0] == 0
+
+
+def test_render_makes_a_picture(squat, tmp_path):
+    assert main(["render", str(squat), str(squat), "-o", str(tmp_path / "new" / "two.png"), "--strip"]) == 0
+    assert (tmp_path / "new" / "two.png").read_bytes().startswith(b"\x89PNG")
+
+
+# bad input
+
+BAD_MOTIONS = {
+    "missing": lambda good, path: None,
+    "empty": lambda good, path: path.write_text(""),
+    "truncated": lambda good, path: path.write_bytes(good.read_bytes()[:-300]),
+    "binary": lambda good, path: path.write_bytes(bytes(range(256)) * 40),
+    "nan": lambda good, path: path.write_text("\n".join(_nan_at(good.read_text().split("\n"), 30))),
+    "degrees called radians": lambda good, path: path.write_text(good.read_text().replace("inDegrees=yes", "inDegrees=no")),
+    "directory": lambda good, path: path.mkdir(),
+    "other columns": lambda good, path: path.write_text("forces\nversion=1\nnRows=2\nnColumns=2\ninDegrees=yes\nendheader\ntime\tforce_x\n0\t1\n0.01\t2\n"),
+}
+
+
+def _nan_at(lines: list[str], row: int) -> list[str]:
+    cells = lines[row].split("\t")
+    return [*lines[:row], "\t".join([*cells[:5], "nan", *cells[6:]]), *lines[row + 1:]]
+
+
+VERBS_ON_A_MOTION = {
+    "segment": lambda bad, out: ["segment", bad, "--out", out],
+    "simulate": lambda bad, out: ["simulate", bad, "--out", out],
+    "predict": lambda bad, out: ["predict", bad, "--out", out],
+    "reconstruct": lambda bad, out: ["reconstruct", bad, "--out", out],
+    "render": lambda bad, out: ["render", bad, "-o", out / "a.png"],
+}
+
+
+def refused(arguments, capsys, out: Path | None = None, *words: str) -> str:
+    "Exit status 2, one line on stderr, nothing on stdout, nothing written."
+    assert main([str(a) for a in arguments]) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1 and said.err.startswith("bige"), said
+    assert "Traceback" not in said.err
+    for word in words: assert word in said.err, said.err
+    if out is not None: assert not out.exists(), everything(out)
+    return said.err
+
+
+@pytest.mark.parametrize("verb", VERBS_ON_A_MOTION)
+@pytest.mark.parametrize("fault", BAD_MOTIONS)
+def test_bad_motion(verb, fault, squat, tmp_path, capsys):
+    bad = tmp_path / "bad.mot"
+    BAD_MOTIONS[fault](squat, bad)
+    refused(VERBS_ON_A_MOTION[verb](bad, tmp_path / "out"), capsys, tmp_path / "out", "bad.mot")
+
+
+@pytest.mark.parametrize("fault", ["missing", "empty", "truncated", "binary", "nan"])
+@pytest.mark.parametrize("verb", ["evaluate", "reference", "dataset"])
+def test_bad_motion_in_a_folder(verb, fault, squat, tmp_path, capsys):
+    bad = tmp_path / "in" / "kinematics_activations_bad_muscle_driven.mot"
+    bad.parent.mkdir()
+    BAD_MOTIONS[fault](squat, bad)
+    lines = {"evaluate": ["evaluate", bad.parent], "reference": ["evaluate", squat.parent, "--reference", bad.parent],
+             "dataset": ["dataset", bad.parent, "--out", tmp_path / "out" / "d.npz"]}
+    refused(lines[verb], capsys, tmp_path / "out", str(bad.parent))
+
+
+@pytest.mark.parametrize("name, content", [("missing.trc", None), ("empty.trc", b""), ("binary.trc", bytes(range(256)) * 20),
+                                           ("text.trc", b"PathFileType\t4\n"), ("bad.npz", b"PK\x03\x04 no"), ("notes.pdf", b"%PDF")])
+def test_bad_markers(name, content, tmp_path, capsys):
+    if content is not None: (tmp_path / name).write_bytes(content)
+    refused(["ik", tmp_path / name, "--out", tmp_path / "out"], capsys, tmp_path / "out", name)
+
+
+BAD_MODELS = {"missing.osim": None, "empty.osim": "", "text.osim": "no model", "cut.osim": "<OpenSimDocument><Model><Bo",
+              "other.osim": "<OpenSimDocument Version='40000'><Model name='m'><BodySet><objects/></BodySet><JointSet><objects/></JointSet></Model></OpenSimDocument>"}
+
+
+@pytest.mark.parametrize("name", BAD_MODELS)
+@pytest.mark.parametrize("verb", ["simulate", "generate", "ik"])
+def test_bad_model(verb, name, squat, tmp_path, capsys):
+    if BAD_MODELS[name] is not None: (tmp_path / name).write_text(BAD_MODELS[name])
+    np.savez(tmp_path / "m.npz", m01_s01_e01_cor=np.random.default_rng(0).normal(1000, 300, (10, 39, 3)), marker_names=[f"M{i}" for i in range(39)])
+    first = {"simulate": ["simulate", squat], "generate": ["generate", "-n", "1"], "ik": ["ik", tmp_path / "m.npz"]}[verb]
+    refused([*first, "--model", tmp_path / name, "--out", tmp_path / "out"], capsys, tmp_path / "out", name)
+
+
+@pytest.mark.parametrize("content, word", [("", "c.yaml"), ("constraints: [", "line"), ("a: 1", "constraints"), ("\x00\x01", "c.yaml"),
+                                           ("constraints:\n- {kind: muscel_range}", "muscle_range"),
+                                           ("constraints:\n- {kind: muscle_range, muscles: [vasmed_l], low: .nan, high: 1}", "low"),
+                                           ("constraints:\n- {kind: coordinate_range, coordinate: knee_angle_r, low: 1, high: 2, unit: kg}", "unit")])
+def test_bad_constraints(content, word, tmp_path, capsys):
+    (tmp_path / "c.yaml").write_text(content)
+    refused(["generate", "--constraints", tmp_path / "c.yaml", "--out", tmp_path / "out"], capsys, tmp_path / "out", word)
+
+
+@pytest.mark.parametrize("setting", ["muscle_range", "muscle_range.high=much", "muscel_range.high=1", "muscle_range.colour=1", "=", "muscle_range.high=2"])
+def test_bad_setting(setting, tmp_path, capsys):
+    refused(["generate", "--set", setting, "--out", tmp_path / "out"], capsys, tmp_path / "out", "--set")
+
+
+def test_bad_checkpoint(squat, tmp_path, capsys):
+    import torch
+    from safetensors.torch import save_file
+    save_file({"weight": torch.zeros(3, 5)}, tmp_path / "other.safetensors")
+    torch.save({"weight": torch.zeros(3, 5)}, tmp_path / "other.pth")
+    (tmp_path / "junk.pth").write_bytes(b"junk" * 50)
+    (tmp_path / "empty.pth").write_bytes(b"")
+    for name in ("other.safetensors", "other.pth", "junk.pth", "empty.pth", "missing.pth"):
+        refused(["predict", squat, "--surrogate", tmp_path / name, "--out", tmp_path / "out"], capsys, tmp_path / "out", name)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04", "arrays"])
+@pytest.mark.parametrize("network", ["vqvae", "surrogate"])
+def test_bad_training_data(network, content, tmp_path, capsys):
+    if content == "arrays": np.savez(tmp_path / "d.npz", kinematics=np.zeros((2, 10, 5)))
+    elif content is not None: (tmp_path / "d.npz").write_bytes(content)
+    refused(["train", network, "--data", tmp_path / "d.npz", "--out", tmp_path / "out"], capsys, tmp_path / "out", "d.npz")
+
+
+OUTPUTS = {**VERBS_ON_A_MOTION,
+           "dataset": lambda good, out: ["dataset", good.parent, "--out", out / "d.npz"],
+           "train": lambda good, out: ["train", "vqvae", "--data", good, "--out", out],
+           "generate": lambda good, out: ["generate", "--out", out],
+           "ik": lambda good, out: ["ik", good, "--out", out]}
+
+
+@pytest.mark.parametrize("verb", OUTPUTS)
+def test_folder_that_cannot_be_written_is_refused_before_the_work(verb, squat, tmp_path, capsys):
+    (tmp_path / "file").write_text("not a folder")
+    start = time.perf_counter()
+    refused(OUTPUTS[verb](squat, tmp_path / "file" / "below"), capsys, None, "cannot be written", "Cure")
+    assert time.perf_counter() - start < 2
+    assert (tmp_path / "file").read_text() == "not a folder" and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("line", ["", "fly", "generate", "generate --out x -n 0", "generate --out x -n 1.5", "generate --out x --seed -1",
+                                  "generate --out x --method magic", "segment a.mot --reps many --out x", "segment --out x", "simulate a.mot --mode tracking --out x",
+                                  "simulate a.mot --start soon --out x", "train gan --data d --out x", "evaluate", "evaluate a --format xml", "render a.mot", "info extra"])
+def test_bad_options(line, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refused(line.split(), capsys, tmp_path / "x", "--help")
+
+
+def test_tracking_is_refused_in_words_and_not_offered(capsys):
+    assert "not available yet" in refused(["simulate", "a.mot", "--mode", "tracking", "--out", "x"], capsys)
+    assert main(["simulate", "--help"]) == 0
+    assert "tracking" not in capsys.readouterr().out
+
+
+def test_no_repetition_in_the_trial(tmp_path, capsys):
+    standing = analytic_squat(reps=1).slice(0, 0.4)
+    write_motion(standing, tmp_path / "standing.mot")
+    refused(["segment", tmp_path / "standing.mot", "--out", tmp_path / "out"], capsys, tmp_path / "out", "repetition")
+
+
+# errors and files
+
+def test_explain_tells_users_what_they_can_do():
+    assert explain(InputError("a.mot", "x", "y", "z")) == "a.mot: found x; expected y. Cure: z."
+    assert "pip install pyyaml" in explain(ModuleNotFoundError(name="yaml"))
+    assert explain(ModuleNotFoundError(name="bige.motion")) is None and explain(KeyError("bug")) is None
+    assert "No space left" in explain(OSError(28, "No space left on device", "a/b.mot"))
+    assert all(" " not in package for package in INSTALL.values())
+
+
+def test_missing_package_is_one_message(capsys, monkeypatch, squat, tmp_path):
+    for name in [m for m in sys.modules if m.split(".")[0] == "matplotlib" or m == "bige.rendering"]: monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    refused(["render", squat, "-o", tmp_path / "out" / "a.png"], capsys, tmp_path / "out", "pip install matplotlib")
+
+
+def test_full_disk_is_one_message(capsys, monkeypatch, squat, tmp_path):
+    def full(*_): raise OSError(28, "No space left on device")
+    monkeypatch.setattr("os.replace", full)
+    refused(["render", squat, "-o", tmp_path / "out" / "a.png"], capsys, tmp_path / "out", "No space left")
+
+
+def test_whole_folder_moves_only_what_is_finished(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old.txt").write_text("old")
+    with pytest.raises(KeyboardInterrupt), whole_folder(tmp_path / "out") as part:
+        (part / "new.txt").write_text("new")
+        raise KeyboardInterrupt
+    assert everything(tmp_path) == {"out/old.txt": b"old"}
+    with whole_folder(tmp_path / "out") as part:
+        (part / "deep").mkdir()
+        (part / "deep" / "new.txt").write_text("new")
+    assert set(everything(tmp_path)) == {"out/old.txt", "out/deep/new.txt"}
+
+
+def test_folders_made_for_nothing_are_removed(tmp_path):
+    with pytest.raises(ValueError), output_folder(tmp_path / "a" / "b"): raise ValueError
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ValueError), output_folder(tmp_path / "a" / "b") as folder:
+        (folder / "result").write_text("kept")
+        raise ValueError
+    assert everything(tmp_path) == {"a/b/result": b"kept"}
+
+
+def test_a_mistake_of_ours_is_not_hidden(monkeypatch, squat, tmp_path):
+    monkeypatch.setattr("bige.segmentation.segment_file", lambda *_: {}["bug"])
+    with pytest.raises(KeyError): main(["segment", str(squat), "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_generation_leaves_nothing(stop, tmp_path):
+    process = subprocess.Popen([*BIGE, "generate", "-n", "400", "--out", str(tmp_path / "out")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.time() + 30
+    while not (tmp_path / "out").exists() and process.poll() is None and time.time() < deadline: time.sleep(0.02)
+    time.sleep(1.5)
+    process.send_signal(stop)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130 and said.count("\n") == 1 and "interrupted" in said
+    assert not (tmp_path / "out").exists()
+
+
+# how quickly, and with what
+
+LIGHT = {"import bige": "import bige", "help": "from bige.cli import main; main(['--help'])",
+         "segment": "from bige.cli import main; assert main(['segment', sys.argv[1], '--out', sys.argv[2]]) == 0",
+         "evaluate": "from bige.cli import main; assert main(['evaluate', sys.argv[3], '--reference', sys.argv[3]]) == 0",
+         "read": "from bige.motion import read_motion; read_motion(sys.argv[1])"}
+
+
+@pytest.mark.parametrize("what", LIGHT)
+def test_light_verbs_import_nothing_heavy(what, squat, tmp_path):
+    code = f"import sys\n{LIGHT[what]}\nprint('HEAVY', [m for m in {HEAVY} if m in sys.modules], 'numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, squat, tmp_path, squat.parent], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.rstrip().endswith(f"HEAVY [] {what not in ('import bige', 'help')}"), done.stdout[-300:]
+
+
+def test_help_answers_within_half_a_second_of_python():
+    def best(command): return min(_seconds(command) for _ in range(5))
+    assert best([*BIGE, "--help"]) - best([sys.executable, "-c", "pass"]) < 0.5
+
+
+def _seconds(command) -> float:
+    start = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    return time.perf_counter() - start
+
+
+@pytest.mark.parametrize("verb", ["info", "segment", "ik", "simulate", "dataset", "train", "predict", "reconstruct", "generate", "evaluate", "render"])
+def test_every_verb_explains_itself(verb, capsys):
+    assert main([verb, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"usage: bige {verb}") and "--json" in text
+
+
+def test_the_process_gives_the_same_status_and_streams(squat, tmp_path):
+    good, bad = run("segment", squat, "--json", "--out", tmp_path / "a"), run("segment", tmp_path / "no.mot", "--out", tmp_path / "b")
+    assert good.returncode == 0 and json.loads(good.stdout)["segments"] and good.stderr == ""
+    assert bad.returncode == 2 and bad.stdout == "" and bad.stderr.count("\n") == 1 and "no.mot" in bad.stderr
+
+
+def test_closed_pipe_is_no_traceback(squat):
+    line = " ".join(["'%s'" % a for a in [*BIGE, "evaluate", str(squat.parent), "--reference", str(squat.parent)]])
+    done = subprocess.run(["bash", "-c", f"{line} | head -c 1"], capture_output=True, text=True, timeout=60)
+    assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
