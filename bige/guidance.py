@@ -104,7 +104,7 @@ def realise(models: Models, z: Tensor, skeleton, detail: Tensor | float = 0., st
 def _default() -> Skeleton: return Skeleton.default()
 
 # %% ../nbs/10_guidance.ipynb #10-guidance-017
-KNEE_PEAK = (np.deg2rad(70.), np.deg2rad(138.))            # a repetition shallower or deeper than this is no start for a squat
+KNEE_PEAK = (np.deg2rad(60.), np.deg2rad(137.))            # a repetition shallower or deeper than this is no start for a squat
 
 def request_losses(models: Models, constraints: Sequence[Constraint]) -> Tensor:
     "Weighted loss (N,) of the requests with limits on the real repetitions, with their own activations: no network is asked."
