@@ -18,10 +18,10 @@ from pathlib import Path
 
 # %% auto #0
 __all__ = ['INSTALL', 'PACKAGES', 'output_folder', 'whole_folder', 'explain', 'Parser', 'to_json', 'plural', 'main', 'versions',
-           'device', 'assets', 'info', 'segment', 'ik', 'simulate', 'dataset', 'train', 'reconstruct', 'predict',
-           'requested', 'asked_rows', 'outcome_rows', 'score_rows', 'sample_rows', 'dotted_lines', 'provenance',
-           'reproduce', 'pictures', 'generate', 'read_folder', 'reference_motions', 'evaluate', 'render', 'count',
-           'seed', 'seconds', 'reps', 'mode', 'parser']
+           'device', 'asset_folder', 'assets', 'info', 'segment', 'ik', 'simulate', 'dataset', 'train', 'reconstruct',
+           'predict', 'requested', 'asked_rows', 'outcome_rows', 'score_rows', 'sample_rows', 'dotted_lines',
+           'provenance', 'reproduce', 'pictures', 'generate', 'read_folder', 'reference_motions', 'evaluate', 'render',
+           'count', 'seed', 'seconds', 'reps', 'mode', 'parser']
 
 # %% ../nbs/16_cli.ipynb #16-cli-005
 def _input_error(*parts: str) -> Exception:
@@ -156,12 +156,18 @@ def device() -> str:
     "Where torch computes here."
     try: import torch
     except ImportError: return 'none (torch is not installed)'
-    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else f'CPU, {torch.get_num_threads()} threads'
+    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else f'CPU, {plural(torch.get_num_threads(), "thread")}'
 
 # %% ../nbs/16_cli.ipynb #16-cli-019
+def asset_folder() -> Path:
+    "Where the shipped weights and reference motions lie."
+    from importlib.resources import files
+    return Path(str(files('bige'))) / 'assets'
+
+
 def assets() -> list[dict]:
     "The shipped files with size and what their provenance file says about them."
-    folder = Path(__file__).parent / 'assets' if '__file__' in globals() else Path('../bige/assets')
+    folder = asset_folder()
     source = folder / 'provenance.json'
     notes = json.loads(source.read_text(encoding='utf-8')) if source.is_file() else {}
     return [{'file': f.name, 'kB': round(f.stat().st_size / 1000), **_note(notes.get(f.name) or notes.get(f.stem))}
@@ -177,13 +183,9 @@ def info(args) -> tuple[dict, str]:
     lines += ['', f'device: {record["device"]}', '', 'assets:']
     for asset in record['assets']:
         lines.append(f'  {asset["file"]} ({asset["kB"]} kB)')
-        lines += [f'    {k}: {_short(v)}' for k, v in asset.items() if k not in ('file', 'kB')]
+        notes = {k: v if isinstance(v, str) else json.dumps(_plain(v), ensure_ascii=False) for k, v in asset.items() if k not in ('file', 'kB')}
+        lines += [f'    {k}: {text}' for k, text in notes.items() if len(text) <= 200]      # the long ones: --json
     return record, '\n'.join(lines)
-
-
-def _short(value) -> str:
-    text = value if isinstance(value, str) else json.dumps(_plain(value), ensure_ascii=False)
-    return text if len(text) <= 110 else text[:107] + '...'
 
 # %% ../nbs/16_cli.ipynb #16-cli-021
 def segment(args) -> tuple[dict, str]:
@@ -385,8 +387,7 @@ def provenance(guided) -> dict[str, str]:
     "What made the files: versions, commit, model and weights."
     from hashlib import sha256
     from bige.training import git_commit
-    folder = Path(__file__).parent / 'assets' if '__file__' in globals() else Path('../bige/assets')
-    weights = {f: sha256((folder / f).read_bytes()).hexdigest()[:12] for f in ('vqvae.safetensors', 'surrogate.safetensors')}
+    weights = {f: sha256((asset_folder() / f).read_bytes()).hexdigest()[:12] for f in ('vqvae.safetensors', 'surrogate.safetensors')}
     found = versions()
     return {'method': guided.method, 'seed': str(guided.seed), 'skeleton': f'{guided.skeleton.name} ({guided.skeleton.digest[:12]})',
             **{f: f'sha256 {digest}…' for f, digest in weights.items()}, 'commit': git_commit() or 'not in a repository',
@@ -420,11 +421,10 @@ def generate(args) -> tuple[dict, str]:
     with whole_folder(args.out) as part:
         constraints = requested(args)
         from bige.guidance import generate, save
-        from bige.metrics import load_reference
         from bige.skeleton import Skeleton
         skeleton = Skeleton.from_osim(args.model) if args.model else None
         guided = generate(constraints, n=args.n, seed=args.seed, method=args.method, skeleton=skeleton)
-        reference = load_reference(split='val')
+        reference = reference_motions()
         scores = save(guided, part / 'new', reference, also=lambda folder, scores: pictures(folder, guided, scores, reference, args))
         for file in list((part / 'new').iterdir()): file.rename(part / file.name)
     for old in Path(args.out).glob('sample_*.mot'):
@@ -447,10 +447,10 @@ def read_folder(folder) -> dict[str, 'Motion']:
 
 
 def reference_motions(folder=None) -> list:
-    "The motions of a folder, or the shipped repetitions of people."
+    "The motions of a folder, or the shipped repetitions of the people whom the networks have not seen."
     if folder: return list(read_folder(folder).values())
     from bige.metrics import load_reference
-    return load_reference()
+    return load_reference(split='val')
 
 # %% ../nbs/16_cli.ipynb #16-cli-040
 def evaluate(args) -> tuple[dict, str]:
@@ -552,7 +552,7 @@ def _result_verbs(add) -> None:
     _model(p); _out(p)
     p = add('evaluate', evaluate, 'the tables of the paper for folders of motions')
     p.add_argument('folders', nargs='+', metavar='FOLDER')
-    p.add_argument('--reference', metavar='FOLDER', help='what to compare with (default: the shipped repetitions)')
+    p.add_argument('--reference', metavar='FOLDER', help='what to compare with (default: the shipped repetitions of people left out of training)')
     p.add_argument('--format', choices=('md', 'csv', 'json', 'latex'), default='md')
     p = add('render', render, 'a picture of one to three motions')
     p.add_argument('motions', nargs='+', metavar='A.mot')
