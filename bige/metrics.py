@@ -19,7 +19,7 @@ from .skeleton import ground_height, sliding_speed
 # %% auto #0
 __all__ = ['LEG_PAIRS', 'VASTUS_MEDIALIS', 'MAC_RANGE', 'FLOOR_SD', 'KEYS', 'TABLES', 'FORMATS', 'activation', 'peak_frame',
            'pelvis_tilt', 'asymmetry', 'asymmetry_sum', 'angular_velocity', 'com_velocity', 'com_acceleration',
-           'body_com', 'mac', 'floor_joints', 'floor_contact', 'in_degrees', 'fidelity_w2', 'diversity_entropy',
+           'body_com', 'mac', 'floor_joints', 'floor_contact', 'in_degrees', 'fidelity_w2', 'heap', 'diversity_entropy',
            'normalised', 'coordinate_w2', 'sliced_w2', 'density_coverage', 'pairwise_deg', 'load_reference', 'score',
            'score_set', 'evaluate', 'table_rows', 'tables']
 
@@ -128,8 +128,14 @@ def in_degrees(motion: Motion) -> np.ndarray:
 
 def fidelity_w2(motions: Sequence[Motion], reference: Sequence[Motion]) -> float:
     "Squared Wasserstein distance of two normals fitted to all flattened values (degrees and metres mixed, as published)."
-    a, b = (np.concatenate([in_degrees(m).ravel() for m in group]) for group in (motions, reference))
-    return float((a.mean() - b.mean()) ** 2 + (a.std() - b.std()) ** 2)
+    return _w2_of_normals(heap(motions), heap(reference))
+
+def heap(motions: Sequence[Motion]) -> tuple[float, float]:
+    "Mean and standard deviation of all values of all motions."
+    x = np.concatenate([in_degrees(m).ravel() for m in motions])
+    return x.mean(), x.std()
+
+def _w2_of_normals(a: tuple, b: tuple) -> float: return float((a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2)
 
 def diversity_entropy(motion: Motion) -> float:
     "Shannon entropy (natural logarithm) of a 10-bin density histogram of all values of one motion (as published)."
@@ -213,13 +219,13 @@ def load_reference(path=None, split: str | None = None) -> list[Motion]:
 KEYS = ("pelvis_tilt_deg", "asymmetry_deg", "angular_velocity_deg_s", "com_velocity_m_s", "com_acceleration_m_s2", "mac",
         "penetration_cm", "floating_cm", "sliding_m_s", "fidelity_w2", "diversity_entropy")
 
-def score(motion: Motion, skeleton, muscles=VASTUS_MEDIALIS, low=MAC_RANGE[0], high=MAC_RANGE[1], reference: Sequence[Motion] | None = None) -> dict:
-    "Every metric of one motion, by name; `fidelity_w2` is None without a reference and `mac` without activations."
+def score(motion: Motion, skeleton, muscles=VASTUS_MEDIALIS, low=MAC_RANGE[0], high=MAC_RANGE[1], real: tuple[float, float] | None = None) -> dict:
+    "Every metric of one motion, by name; `fidelity_w2` is None without `real`, the `heap` of the reference, and `mac` without activations."
     contact, joints = floor_contact(motion, skeleton), floor_joints(motion, skeleton)
     body = body_com(motion, skeleton)
     knee = np.maximum(motion["knee_angle_l"], motion["knee_angle_r"])
     values = (pelvis_tilt(motion), asymmetry(motion), angular_velocity(motion), com_velocity(motion), com_acceleration(motion),
-              mac(motion, muscles, low, high), *contact, fidelity_w2([motion], reference) if reference else None, diversity_entropy(motion))
+              mac(motion, muscles, low, high), *contact, _w2_of_normals(heap([motion]), real) if real else None, diversity_entropy(motion))
     return dict(zip(KEYS, values)) | {
         "penetration_cm_joints": joints[0], "floating_cm_joints": joints[1], "sliding_m_s_joints": joints[2],
         "asymmetry_sum_deg": asymmetry_sum(motion), "pelvis_tilt_deepest_deg": float(np.rad2deg(motion["pelvis_tilt"][knee.argmax()])),
@@ -254,7 +260,8 @@ def evaluate(motions: Sequence[Motion], reference: Sequence[Motion] | None = Non
     if skeleton is None:
         from bige.skeleton import Skeleton
         skeleton = Skeleton.default()
-    samples = [score(m, skeleton, muscles, low, high, reference) for m in motions]
+    real = heap(reference) if reference else None
+    samples = [score(m, skeleton, muscles, low, high, real) for m in motions]
     return {"n": len(motions), "samples": samples, "mean": _spread(samples, np.mean), "sd": _spread(samples, np.std),
             "set": score_set(motions, reference)}
 
