@@ -18,10 +18,10 @@ from .skeleton import Body, ContactSphere, Curve, Marker, Skeleton, standard_sph
 
 # %% auto #0
 __all__ = ['DEEPER', 'ARM', 'PULLS', 'GROUPS', 'ARM_STARTS', 'BENT', 'SCALE_SIGMAS', 'KINDS', 'WEIGHTS', 'SIGMAS', 'LAB_NAMES',
-           'PLACEMENT_LIMIT', 'MARGIN', 'SINGLE', 'TANGLED', 'STIFFNESS', 'JOINT_STIFFNESS', 'OUTLIER', 'FRAME_LIMIT',
-           'ENOUGH', 'CALIBRATION_FRAMES', 'depth_first', 'derivative', 'PointChain', 'columns', 'Problem',
-           'group_matrix', 'make_problem', 'solve_poses', 'solve_robust', 'rigid', 'pelvis_start', 'multi_start',
-           'start_from', 'register', 'plain_name', 'marker_kind', 'known_placements', 'match_markers', 'rigid_pairs',
+           'PLACEMENT_LIMIT', 'MARGIN', 'SINGLE', 'TANGLED', 'STIFFNESS', 'OUTLIER', 'FRAME_LIMIT', 'ENOUGH',
+           'CALIBRATION_FRAMES', 'depth_first', 'derivative', 'PointChain', 'columns', 'Problem', 'group_matrix',
+           'make_problem', 'solve_poses', 'solve_robust', 'rigid', 'pelvis_start', 'multi_start', 'start_from',
+           'register', 'plain_name', 'marker_kind', 'known_placements', 'match_markers', 'rigid_pairs',
            'stature_and_doubts', 'flat_feet', 'calibrate', 'misplaced', 'restart', 'hand_costs', 'untangle',
            'continuous_triple', 'continuous', 'smooth', 'suspects', 'swaps', 'solve_frames', 'scale_skeleton',
            'TrialFit', 'IKFit', 'fit_markers', 'keep', 'fit_joint_centres', 'write_osim', 'person_of', 'ik_files']
@@ -96,6 +96,7 @@ def _curves(self: PointChain, q):
     for k, m, curve, its_slope in self.curves: f[:, k, m], slope[:, k, m] = curve(x[:, k, m].contiguous()), its_slope(x[:, k, m].contiguous())
     return f, slope
 
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-015
 @patch
 def frames(self: PointChain, q: torch.Tensor, size: torch.Tensor) -> dict:
     "Rotations and origins of the bodies, joint centres and axes in the world, for poses (N, 33) and body sizes (B, 3)."
@@ -116,7 +117,7 @@ def frames(self: PointChain, q: torch.Tensor, size: torch.Tensor) -> dict:
         o.append(pp + (Rp @ centre[:, k, :, None])[..., 0]); a.append(Rp @ axes[:, k]); s.append(Rp @ slide[k])
     return dict(R=torch.stack(R, 1), p=torch.stack(p, 1), centre=o, axes=a, slides=s, slope=slope, slid=f[..., 3:])
 
-# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-015
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-016
 @patch
 def points(self: PointChain, q, size, local, frames=None):
     "Positions (N, M, 3) m of points at `local` (M, 3) m."
@@ -138,7 +139,7 @@ def jacobian(self: PointChain, q, size, local):
         else: J[:, c, a:b] += (now["slides"][k][:, :, m - 3] * now["slope"][:, k, m, None])[:, None]
     return x, J, now
 
-# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-017
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-018
 @patch
 def size_jacobian(self: PointChain, now: dict, base: torch.Tensor) -> torch.Tensor:
     "Derivatives (N, 3B, M, 3) of the points by the body sizes; `base` (M, 3) m are the unscaled locations."
@@ -155,7 +156,7 @@ def size_jacobian(self: PointChain, now: dict, base: torch.Tensor) -> torch.Tens
     for i, b in enumerate(self.point_body.tolist()): D[:, b, :, i] += turned[:, b] * base[i][:, None]
     return D.reshape(N, 3 * B, M, 3)
 
-# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-020
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-021
 DEEPER = {"knee_angle": np.deg2rad(150.), "hip_flexion": np.deg2rad(140.)}   # rad: deep squats pass the 140° and 120° of the usual models
 ARM = ("arm_flex", "arm_add", "arm_rot")
 PULLS = {"mtp_angle": 1e-2, "subtalar_angle": 3e-3, "hip_rotation": 1e-3, **dict.fromkeys(ARM, 1e-6), "elbow_flex": 1e-6, "pro_sup": 3e-4}  # m²/rad²
@@ -180,7 +181,7 @@ class Problem:
         size = self.groups @ scales
         return size, self.base * size[self.chain.point_body] + offsets
 
-# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-021
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-022
 GROUPS = {"pelvis_x": ("pelvis", "x"), "pelvis_y": ("pelvis", "y"), "pelvis_z": ("pelvis", "z"),
     "femur_y": ("femur", "y"), "femur_xz": ("femur", "xz"), "tibia_y": ("tibia", "y"), "tibia_xz": ("tibia", "xz"),
     "foot_x": ("talus calcn toes", "x"), "foot_yz": ("talus calcn toes", "yz"),
@@ -208,7 +209,7 @@ def make_problem(skeleton: Skeleton, bodies: Sequence[str], base: torch.Tensor) 
     home[columns("pro_sup")] = 1.
     return Problem(chain, base, group_matrix(chain.bodies), lower, upper, pull, home)
 
-# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-022
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-023
 def _cost(problem, q, x, target, weight):
     return (weight[..., None] * (x - target) ** 2).sum((1, 2)) + (problem.pull * (q - problem.home) ** 2).sum(1)
 
@@ -228,7 +229,7 @@ def _hold(problem, q, H, g):
     H.diagonal(dim1=1, dim2=2).add_(1 - free)
     return H, g * free, free
 
-# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-023
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-024
 def solve_poses(problem: Problem, body: tuple, target: torch.Tensor, weight: torch.Tensor, q: torch.Tensor, iterations: int = 15):
     """Levenberg–Marquardt on all frames at once. `target` (N, M, 3) m, `weight` (N, M), start `q` (N, 33).
     Returns poses (N, 33) and costs (N,) m². Frames that have converged leave the batch."""
@@ -254,7 +255,7 @@ def solve_poses(problem: Problem, body: tuple, target: torch.Tensor, weight: tor
         if done.float().mean() > .2: live, q, x, J, c, damping, target, weight = (v[~done] for v in (live, q, x, J, c, damping, target, weight))
     return best_q, best_c
 
-# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-025
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-026
 def solve_robust(problem: Problem, body: tuple, target, weight, q: torch.Tensor, widths: Sequence[float]) -> torch.Tensor:
     "Poses (N, 33) with markers further than about `widths` m (one after another) from their place losing their say."
     for width in widths:
@@ -262,7 +263,15 @@ def solve_robust(problem: Problem, body: tuple, target, weight, q: torch.Tensor,
         q, _ = solve_poses(problem, body, target, weight / (1 + (error / width) ** 2) ** 2, q, 8)
     return q
 
-# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-027
+def _best_robust(problem, body, target, weight, starts, widths=(.2, .1, .05)):
+    "The robust solution with the least robust cost, frame by frame, and its points."
+    tried = [solve_robust(problem, body, target, weight, q, widths) for q in starts]
+    points = [problem.chain.points(q, *body) for q in tried]
+    squared = torch.stack([((x - target) ** 2).sum(-1) for x in points])
+    best, every = (weight * squared / (1 + squared / widths[-1] ** 2)).sum(-1).argmin(0), torch.arange(len(target))
+    return torch.stack(tried)[best, every], torch.stack(points)[best, every]
+
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-028
 def rigid(model: torch.Tensor, target: torch.Tensor, weight: torch.Tensor):
     "Rotations (N, 3, 3) and shifts (N, 3) that take points (M, 3) closest to targets (N, M, 3) (Kabsch 1976)."
     w = weight / weight.sum(1, keepdim=True).clamp(min=1e-12)
@@ -284,7 +293,7 @@ def pelvis_start(problem: Problem, body: tuple, target: torch.Tensor, weight: to
         q[:, COORDINATES.index(name)] = value
     return q, (target - shift[:, None]) @ R
 
-# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-028
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-029
 ARM_STARTS = [(f, a, r) for f in (10, 90, 130, 170) for a in (-70, -40, -10) for r in (-60, 0, 60)]   # deg
 BENT = {"elbow_flex": 40, "pro_sup": 80, "knee_angle": 12, "hip_flexion": 12}                         # deg
 
@@ -296,7 +305,7 @@ def multi_start(problem: Problem, body: tuple, target: torch.Tensor, weight: tor
     for k, degs in enumerate(ARM_STARTS):
         for name, deg in zip(ARM, degs): q[k][:, columns(name)] = np.deg2rad(deg)
     Y, W = target.repeat(S, 1, 1), weight.repeat(S, 1)
-    q, c = solve_poses(problem, body, Y, W, q.reshape(S * N, -1))
+    q, c = solve_poses(problem, body, Y, W, q.reshape(S * N, -1), 8)
     error = (W * ((chain.points(q, *body) - Y) ** 2).sum(-1)).reshape(S, N, -1)
     q, every = q.reshape(S, N, -1), torch.arange(N)
     best = q[c.reshape(S, N).argmin(0), every].clone()
@@ -306,6 +315,7 @@ def multi_start(problem: Problem, body: tuple, target: torch.Tensor, weight: tor
         best[:, angles] = q[error[..., arm].sum(-1).argmin(0), every][:, angles]
     return solve_poses(problem, body, target, weight, best)
 
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-030
 def start_from(problem: Problem, body: tuple, target, weight, known_q, known_target, known_weight):
     "Starts (N, 33): joint angles of the known pose whose markers look most alike, pelvis from its own markers."
     q, cloud = pelvis_start(problem, body, target, weight)
@@ -315,7 +325,7 @@ def start_from(problem: Problem, body: tuple, target, weight, known_q, known_tar
     q[:, 6:] = known_q[like, 6:]
     return q
 
-# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-030
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-032
 SCALE_SIGMAS = {"torso_x": .08, "torso_y": .08, "torso_z": .08}       # others 0.06: trunks differ most in shape
 
 def register(problem: Problem, scales, offsets, q, target, weight, usual, sigma, stature, frames=2., noise=.01):
@@ -344,7 +354,7 @@ def register(problem: Problem, scales, offsets, q, target, weight, usual, sigma,
     q = q - (K[..., -1] - K[..., :-1] @ step).clamp(-.5, .5)
     return scales - step[:G], offsets - step[G:].reshape(M, 3), torch.minimum(torch.maximum(q, problem.lower), problem.upper)
 
-# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-032
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-034
 KINDS = {"virtual": r"hjc|kjc|ajc", "head": r"^[lr][fb]hd$", "hand": r"^[lr]fin$",
     "technical": r"^[lr](tib|thi|upa|frm|bak)\d?$|^[lr](ua|la)\d$|_(thigh|sh)\d$|_shank|_humerus$|_forearm$", "anatomical": ""}
 WEIGHTS = {"virtual": .3, "head": .1, "hand": .2, "technical": .5, "anatomical": 1.}
@@ -360,7 +370,7 @@ def marker_kind(name: str) -> str:
     "'virtual' (computed, not seen), 'head', 'hand', 'technical' (anywhere along a limb) or 'anatomical' (on a bone)."
     return next(kind for kind, pattern in KINDS.items() if re.search(pattern, plain_name(name)))
 
-# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-033
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-035
 def known_placements(skeleton: Skeleton, names: Sequence[str]) -> list[Marker]:
     """The model's own markers when it knows at least ten of `names`; else the embedded sets (Plug-in-Gait, OpenCap),
     as far as the model has their bodies."""
@@ -383,7 +393,7 @@ def match_markers(skeleton: Skeleton, names: Sequence[str], source: str = "marke
     order = {j.child: k for k, j in enumerate(depth_first(skeleton.tree))}
     return sorted(((found[n], placed[n]) for n in found), key=lambda pair: (order[pair[1].body], plain_name(pair[0])))
 
-# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-036
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-038
 PLACEMENT_LIMIT = 0.04      # m: an anatomical marker further from its usual place is not on its landmark
 
 def rigid_pairs(problem: Problem) -> list[tuple[int, int, float, bool]]:
@@ -404,6 +414,7 @@ def _stature(pairs) -> float:
     lengths = np.cumsum([length for _, length in ratios])
     return float(np.clip(ratios[np.searchsorted(lengths, lengths[-1] / 2)][0], .6, 1.5)) if ratios else 1.
 
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-039
 def stature_and_doubts(problem: Problem, kinds: Sequence[str], target, weight) -> tuple[float, set[int]]:
     "Size of the person over the model's, and the markers whose distances contradict it, the worst taken out one by one."
     pairs, doubts = [], set()
@@ -420,7 +431,7 @@ def stature_and_doubts(problem: Problem, kinds: Sequence[str], target, weight) -
         if not excess.any(): return stature, doubts
         doubts.add(int(excess.argmax()))
 
-# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-038
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-041
 def flat_feet(problem: Problem, stature: float, target, weight, sigma, sure: float = .01, most: float = .02):
     "Prior means and spreads (M, 3) m of marker offsets, with the heights of foot markers taken from frames in which the foot stands."
     usual, sigma = torch.zeros_like(problem.base), sigma.clone()
@@ -437,7 +448,7 @@ def flat_feet(problem: Problem, stature: float, target, weight, sigma, sure: flo
         sigma[foot, 1] = sure
     return usual, sigma
 
-# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-039
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-042
 def calibrate(problem: Problem, kinds: Sequence[str], target, weight, rounds: int = 16):
     """Scales (G,), offsets (M, 3) m, poses (N, 33), stature and doubted markers from some frames of a person.
     Anatomical markers that end up further than the limit from their place get a tighter prior until they do not."""
@@ -453,8 +464,11 @@ def calibrate(problem: Problem, kinds: Sequence[str], target, weight, rounds: in
     known, _ = multi_start(problem, body, target[few], loose[few])
     q = start_from(problem, body, target, loose, known, target[few], loose[few])
     q, _ = solve_poses(problem, body, target, loose, q, 20)
-    sure = solve_robust(problem, body, target, loose, q, (.3, .15, .1))
-    wrong = misplaced(problem.chain.points(sure, *body), target, weight, bound)
+    upright = start_from(problem, body, target, loose, known, target[few], loose[few])
+    for name in ("hip_flexion", "hip_adduction", "hip_rotation", "knee_angle", "ankle_angle"): upright[:, columns(name)] = np.deg2rad(BENT.get(name, 0.))
+    sure, x = _best_robust(problem, body, target, loose, (q, upright), (.3, .15, .1))
+    wrong = misplaced(x, target, weight, bound)
+    wrong |= wrong.double().mean(0) > .3          # wrong that often: wrong throughout
     if wrong.any():
         weight, q = torch.where(wrong, 0., weight), torch.where(wrong.any(1)[:, None], sure, q)
         q, _ = solve_poses(problem, body, target, torch.where(wrong, 0., loose), q, 20)
@@ -468,9 +482,15 @@ def calibrate(problem: Problem, kinds: Sequence[str], target, weight, rounds: in
         if k > 2: sigma = torch.where(over[:, None], .85 * sigma, sigma)
     return scales, offsets, q, stature, {i for i in doubts}
 
-def misplaced(x, target, weight, bound, far: float = .15) -> torch.Tensor:
-    "(N, M) True for markers on landmarks that are too far from their place to be what their name says."
-    return (weight > 0) & bound & ((x - target).norm(dim=-1) > far)
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-043
+def misplaced(x, target, weight, bound, far: float = .2) -> torch.Tensor:
+    """(N, M) True for markers on landmarks that cannot be what their name says: `far` m from their place, or half of that
+    and fitting another's place, which in turn fits theirs."""
+    d = torch.cdist(x, target) ** 2
+    own = d.diagonal(dim1=1, dim2=2)
+    known = (weight > 0) & bound
+    pair = (d + d.transpose(1, 2) < .25 * (own[:, :, None] + own[:, None, :])) & known[:, :, None] & known[:, None, :]
+    return known & ((own > far ** 2) | (pair.any(2) & (own > far ** 2 / 4)))
 
 def restart(problem: Problem, body: tuple, target, weight, q, few):
     "Poses after another search over arm poses, now with the person's sizes, where that is better."
@@ -480,7 +500,7 @@ def restart(problem: Problem, body: tuple, target, weight, q, few):
     q, c = solve_poses(problem, body, target, weight, q)
     return torch.where((c_again < c)[:, None], again, q)
 
-# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-041
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-045
 MARGIN = 0.75        # another order must bring the squared error of the arm below this fraction …
 SINGLE = 0.5         # … and in a single frame below this one
 TANGLED = 0.015      # m: arms that fit better than this (RMS) are not questioned
@@ -498,6 +518,7 @@ def _hand_orders(problem: Problem) -> list[torch.Tensor]:
         orders.append(index)
     return orders if len(orders) <= 6 else orders[:1]
 
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-046
 def hand_costs(problem: Problem, body: tuple, bony, target, weight, known=None):
     "Squared errors (2 sides, orders, N) m² of the arms under each order of the hand's labels; the orders; the arms' markers."
     orders, where = _hand_orders(problem), [problem.chain.bodies[b] for b in problem.chain.point_body.tolist()]
@@ -514,13 +535,12 @@ def hand_costs(problem: Problem, body: tuple, bony, target, weight, known=None):
         for s, arm in enumerate(arms): cost[s, k] = error[:, arm].sum(1) / w[:, arm].sum(1).clamp(min=1)
     return cost, orders, arms
 
-def _choose(cost: np.ndarray, margin: float) -> np.ndarray:
-    "Best order (…) from costs (orders, …): the given one unless another is clearly better."
-    best = cost.argmin(0)
-    clear = (cost.min(0) < margin * cost[0]) & (cost[0] > TANGLED ** 2)
-    return np.where(clear, best, 0)
+def _choose(cost: np.ndarray, given: int, margin: float) -> np.ndarray:
+    "Best order (…) from costs (orders, …): the `given` one unless another is clearly better."
+    clear = (cost.min(0) < margin * cost[given]) & (cost[given] > TANGLED ** 2)
+    return np.where(clear, cost.argmin(0), given)
 
-# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-042
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-047
 def untangle(problem: Problem, body: tuple, bony, target, weight, spans: Sequence[slice], dense: bool) -> torch.Tensor:
     """(N, M): which column each label's data is taken from, frame by frame. One order a trial, from three of its frames;
     where these disagree (labels changed within the trial) and `dense`, from every frame."""
@@ -529,20 +549,20 @@ def untangle(problem: Problem, body: tuple, bony, target, weight, spans: Sequenc
     index = torch.arange(target.shape[1]).repeat(len(target), 1)
     for t, span in enumerate(spans):
         here = cost[:, :, 3 * t:3 * t + 3]
-        whole, single = [_choose(c.mean(1), MARGIN) for c in here], [_choose(c, SINGLE) for c in here]
+        whole = [int(_choose(c.mean(1), 0, MARGIN)) for c in here]
         n = span.stop - span.start
         picked = [np.full(n, w) for w in whole]
-        if dense and any((c != c[0]).any() for c in single):
+        if dense and any((_choose(c, w, SINGLE) != w).any() for c, w in zip(here, whole)):
             from scipy.ndimage import median_filter
             every, *_ = hand_costs(problem, body, bony, target[span], weight[span])
-            picked = [_choose(median_filter(c, (1, 15), mode="nearest"), SINGLE) for c in every]
+            picked = [_choose(median_filter(c, (1, 15), mode="nearest"), w, SINGLE) for c, w in zip(every, whole)]
         for side, arm in enumerate(arms):
             for k in set(picked[side].tolist()) - {0}:
                 frames = span.start + torch.from_numpy(np.flatnonzero(picked[side] == k))
                 index[frames[:, None], torch.tensor(arm)] = orders[k][arm]
     return index
 
-# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-044
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-049
 def _wrap(angle): return torch.remainder(angle + np.pi, 2 * np.pi) - np.pi
 
 def continuous_triple(t: torch.Tensor) -> torch.Tensor:
@@ -571,16 +591,15 @@ def continuous(q: torch.Tensor) -> torch.Tensor:
     q[1:, heading] = q[0, heading] + _wrap(q[:, heading].diff()).cumsum(0)
     return q
 
-# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-046
-STIFFNESS = {"arm_flex": 1e-2, "arm_add": 1e-2, "arm_rot": 1e-2, "pro_sup": 1e-2}     # m²/rad² at 100 frames a second; others 1e-3
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-051
+STIFFNESS = {"arm_flex": 1e-2, "arm_add": 1e-2, "arm_rot": 1e-2, "pro_sup": 1e-2}     # m²/rad² at 100 frames a second; others `least`
 
-JOINT_STIFFNESS = {"hip_rotation": 1e-2, "lumbar_bending": 1e-2, "lumbar_rotation": 1e-2, "lumbar_extension": 1e-2, "subtalar_angle": 1e-2}
-
-def smooth(problem: Problem, body: tuple, target, weight, q: torch.Tensor, rate_hz: float, iterations: int = 3, stiffness: dict = {}) -> torch.Tensor:
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-052
+def smooth(problem: Problem, body: tuple, target, weight, q: torch.Tensor, rate_hz: float, iterations: int = 3, least: float = 1e-3) -> torch.Tensor:
     "Poses (T, 33) that minimise the costs of all frames + stiffness × squared changes between frames."
     from scipy.linalg import solveh_banded
-    (T, D), stiff = q.shape, torch.full((33,), 1e-3, dtype=torch.float64)
-    for name, value in {**STIFFNESS, **stiffness}.items(): stiff[columns(name)] = value
+    (T, D), stiff = q.shape, torch.full((33,), least, dtype=torch.float64)
+    for name, value in STIFFNESS.items(): stiff[columns(name)] = max(value, least)
     stiff[:6] = 0
     stiff = stiff * (rate_hz / 100) ** 2
     total = lambda q, x: float(_cost(problem, q, x, target, weight).sum() + (stiff * q.diff(dim=0) ** 2).sum())
@@ -606,7 +625,7 @@ def smooth(problem: Problem, body: tuple, target, weight, q: torch.Tensor, rate_
         if gain < 1e-4: break
     return q
 
-# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-048
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-054
 OUTLIER = 0.06               # m beyond three times the marker's usual error
 FRAME_LIMIT = 0.05           # m, RMS without head
 ENOUGH = 0.6                 # of the markers
@@ -624,7 +643,7 @@ def swaps(x, target, suspect) -> list[tuple[int, int, int]]:
         found += [(n, who[a], who[b]) for a in range(len(who)) for b in range(a) if d[a, b] + d[b, a] < .25 * (d[a, a] + d[b, b])]
     return found
 
-# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-049
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-055
 def solve_frames(problem: Problem, body: tuple, target, weight, known_q, known_target, known_weight, usual):
     "Poses of any number of frames, weights without the suspects, suspects (N, M) and swaps."
     start = torch.cat([start_from(problem, body, target[rows], weight[rows], known_q, known_target, known_weight) for rows in torch.arange(len(target)).split(400)])
@@ -633,15 +652,16 @@ def solve_frames(problem: Problem, body: tuple, target, weight, known_q, known_t
     suspect = suspects(x, target, weight, usual)
     rows = torch.nonzero(suspect.any(1))[:, 0]
     if not len(rows): return q, weight, suspect, []
-    q[rows] = solve_robust(problem, body, target[rows], weight[rows], start[rows], (.2, .1, .05))
-    x = problem.chain.points(q[rows], *body)
+    clean = torch.nonzero(~suspect.any(1))[:, 0]
+    starts = [start[rows]] + ([q[clean[(rows[:, None] - clean).abs().argmin(1)]]] if len(clean) else [])      # the second: its neighbour in time
+    q[rows], x = _best_robust(problem, body, target[rows], weight[rows], starts)
     suspect[rows] = suspects(x, target[rows], weight[rows], usual)
     swapped = [(int(rows[n]), i, j) for n, i, j in swaps(x, target[rows], suspect[rows])]
     weight = torch.where(suspect, 0., weight)
     q[rows], _ = solve_poses(problem, body, target[rows], weight[rows], q[rows], 12)
     return q, weight, suspect, swapped
 
-# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-051
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-057
 def _stretched(inertia: np.ndarray, s: np.ndarray) -> np.ndarray:
     "Inertia (xx, yy, zz, xy, xz, yz) of a body of the same mass stretched by `s` along its axes."
     moments = (inertia[:3].sum() / 2 - inertia[:3]) * s ** 2
@@ -664,7 +684,7 @@ def scale_skeleton(skeleton: Skeleton, sizes: dict[str, np.ndarray], mass: float
     ranges[columns(*ARM)] = np.array([-2 * np.pi, 2 * np.pi])
     return replace(skeleton, name=name, tree=tree, coupled=coupled, bodies=bodies, contacts=contacts, markers=tuple(markers), ranges=ranges)
 
-# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-053
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-059
 @dataclass(frozen=True, eq=False)
 class TrialFit:
     "How well one trial was fitted. Errors in mm, frames as indices."
@@ -685,6 +705,7 @@ class TrialFit:
         return {**{k: round(float(v), 2) for k, v in zip(("rms_mm", "max_mm", "rms_with_head_mm", "max_with_head_mm"),
                 (used[0].mean(), used[0].max(), used[1].mean(), used[1].max()))}, "frames": len(self.rms_mm), **shown}
 
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-060
 @dataclass(frozen=True, eq=False)
 class IKFit:
     "A person: the scaled skeleton, motions by trial, and how all of it came about."
@@ -701,7 +722,7 @@ class IKFit:
     absent: list[str]                  # in the model, not in the trials
     ms_per_frame: float
 
-# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-054
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-061
 def _ranges(frames) -> list[list[int]]:
     "Sorted frame indices as [[first, last], …]."
     frames = np.unique(np.asarray(frames, int))
@@ -728,7 +749,7 @@ def _stack(trials: dict[str, Markers], names: Sequence[str], weights: torch.Tens
 def _rms(error, use) -> torch.Tensor:
     return ((error ** 2 * use).sum(1) / use.sum(1).clamp(min=1)).sqrt()
 
-# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-055
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-062
 CALIBRATION_FRAMES = 120
 
 def _calibration_frames(weight: torch.Tensor) -> torch.Tensor:
@@ -752,7 +773,7 @@ def _prepare(trials: dict[str, Markers], skeleton: Skeleton, person: str, scale:
     absent = [m.name for m in skeleton.markers if plain_name(m.name) not in {plain_name(n) for n in names}]
     return problem, used, placed, kinds, target, weight, unmatched, absent
 
-# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-056
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-063
 def fit_markers(trials: dict[str, Markers], model: str | Path | Skeleton | None = None, scale: bool = True,
                 person: str = "person", mass_kg: float | None = None) -> IKFit:
     """Fit all trials of one person together. `model`: an .osim, a skeleton, or None for the embedded one;
@@ -783,7 +804,7 @@ def fit_markers(trials: dict[str, Markers], model: str | Path | Skeleton | None 
          for n, k, p, o, e in zip(used, kinds, placed, offsets, error)},
         [used[i] for i in sorted(doubts)], unmatched, absent, 1e3 * (time.process_time() - began) / len(target))
 
-# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-057
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-064
 def _usual(problem, body, q, target, weight) -> torch.Tensor:
     "Median error (M,) m of each marker where it was seen, at most 3 cm for those on landmarks (head and limbs may be worse)."
     error = (problem.chain.points(q, *body) - target).norm(dim=-1)
@@ -802,6 +823,7 @@ def keep(problem: Problem, kinds, target, weight):
     q = start_from(problem, body, target, weight, known, target[few], weight[few])
     return scales, offsets, solve_poses(problem, body, target, weight, q, 20)[0], 1., set()
 
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-065
 def _untangled(problem: Problem, kinds, target, weight, spans, pick, scale: bool):
     "Targets and weights with the labels of hands put right, and where each was taken from (N, M): by the usual places, then by the person's own."
     bony = _tensor([.02 if k in ("technical", "head") else 1. for k in kinds])
@@ -815,6 +837,7 @@ def _untangled(problem: Problem, kinds, target, weight, spans, pick, scale: bool
         order = untangle(problem, problem.body(scales, offsets), bony, target, weight, spans, dense=True)
     return take(target, order), take(weight, order), order
 
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-066
 def _finish_trial(problem, body, name, markers, used, head, target, weight, trusted, suspect, swapped, q, order):
     "Motion (None when too little could be fitted), TrialFit and marker errors (T, M) of one trial."
     T, seen = len(q), weight > 0
@@ -835,7 +858,7 @@ def _finish_trial(problem, body, name, markers, used, head, target, weight, trus
     motion = Motion.from_arrays(markers.time[a:b], q[a:b].numpy(), source=name) if b - a > 1 else None
     return motion, fit, torch.where(trusted > 0, error, torch.nan)
 
-# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-059
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-068
 def fit_joint_centres(positions: np.ndarray, joint_names: Sequence[str], skeleton: Skeleton | None = None, rate_hz: float = 60.) -> tuple[Motion, np.ndarray]:
     """Motion and errors (T, J) m from joint centres (T, J, 3) m, y up, NaN where missing. `joint_names` are joints of the
     skeleton, which must have the person's size already (sizes are not fitted)."""
@@ -854,11 +877,11 @@ def fit_joint_centres(positions: np.ndarray, joint_names: Sequence[str], skeleto
     start, _ = multi_start(problem, body, target[few], weight[few])
     q = start_from(problem, body, target, weight, start, target[few], weight[few])
     q, _ = solve_poses(problem, body, target, weight, q, 20)
-    q = smooth(problem, body, target, weight, continuous(q), rate_hz, iterations=5, stiffness=JOINT_STIFFNESS)
+    q = smooth(problem, body, target, weight, continuous(q), rate_hz, iterations=5, least=.1)
     error = (problem.chain.points(q, *body) - target).norm(dim=-1).numpy()[:, np.argsort(order)]
     return Motion.from_arrays(np.arange(len(q)) / rate_hz, q.numpy(), source="joint centres"), error
 
-# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-061
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-070
 _SCALE_IN_OPENSIM = """
 import json, sys, opensim as osim
 osim.Logger.setLevelString('error')
@@ -882,6 +905,7 @@ model.finalizeConnections()
 model.printToXML(job['out'])
 """
 
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-071
 def _scale_in_opensim(base: Path, fit: IKFit, out: Path) -> None:
     "Write OpenSim's own scaling of the model `base` to `out`."
     wide = [(c, *map(float, fit.skeleton.ranges[COORDINATES.index(c)])) for c in (COORDINATES[i] for i in columns(*DEEPER, *ARM))]
@@ -895,7 +919,7 @@ def _scale_in_opensim(base: Path, fit: IKFit, out: Path) -> None:
         raise InputError(base, f"a model OpenSim could not scale ({last})", "a model OpenSim 4 opens, and the opensim package",
                          "pip install opensim, or set BIGE_OPENSIM_PYTHON to a Python that has it; or leave out --model")
 
-# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-062
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-072
 def _element(parent, tag: str, text=None, **attributes):
     e = ET.SubElement(parent, tag, attributes)
     if text is not None: e.text = text if isinstance(text, str) else " ".join(repr(float(v)) for v in np.ravel(text))
@@ -911,9 +935,11 @@ def _write_curve(parent, curve: Curve) -> None:
         _element(spline, "x", curve.knots); _element(spline, "y", curve(curve.knots))
     else:
         c, x0 = np.polynomial.Polynomial(curve.coefficients[0]), curve.origins[0]
-        c = c(np.polynomial.Polynomial([-x0, 1.])).coef
-        _element(_element(parent, "PolynomialFunction", name="function"), "coefficients", c[::-1])
+        c = np.trim_zeros(c(np.polynomial.Polynomial([-x0, 1.])).coef, "b")
+        if len(c) < 2: _element(_element(parent, "Constant", name="function"), "value", c.sum())
+        else: _element(_element(parent, "LinearFunction" if len(c) == 2 else "PolynomialFunction", name="function"), "coefficients", c[::-1])
 
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-073
 def _write_joint(joints, joint, ranges: dict) -> None:
     e = _element(joints, "CustomJoint" if joint.coordinates else "WeldJoint", name=joint.name)
     _element(e, "socket_parent_frame", "parent"); _element(e, "socket_child_frame", "child")
@@ -936,7 +962,7 @@ def _write_joint(joints, joint, ranges: dict) -> None:
             t = _element(transform, "TransformAxis", name=f"{kind}{i}")
             _element(t, "coordinates", name or ""); _element(t, "axis", axis); _write_curve(t, curve)
 
-# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-063
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-074
 def write_osim(skeleton: Skeleton, path: str | Path) -> None:
     """Write a skeleton as an OpenSim 4 model without muscles: bodies, joints, coordinates, markers, contact spheres. Bodies
     that only follow a coordinate (patellae) are left out."""
@@ -959,7 +985,7 @@ def write_osim(skeleton: Skeleton, path: str | Path) -> None:
     ET.indent(document)
     with atomic_write(path, "wb") as file: file.write(b'<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(document))
 
-# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-064
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-075
 def person_of(trial: str, source: Path) -> str:
     "The person a trial belongs to: 's01' of 'm01_s01_e01', else the folder it lies in."
     if found := re.fullmatch(r"m\d+_(s\d+)_e\d+(_\w+)?", trial): return found[1]
@@ -977,7 +1003,7 @@ def _fingerprint(trials: dict[str, Markers], model: Path | None) -> str:
     for name, m in trials.items(): digest.update(f"{name} {m.names}".encode() + m.positions.tobytes() + m.time.tobytes())
     return digest.hexdigest()
 
-# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-065
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-076
 def _fit_person(person: str, trials: dict[str, Markers], names: dict[str, str], out: Path, model: Path | None, fingerprint: str) -> dict:
     "Fit a person, write the model and the motions, return the entry of ik.json."
     torch.set_num_threads(1)
@@ -1006,7 +1032,7 @@ def _collect(paths: Sequence[str | Path]) -> dict[str, dict[str, Markers]]:
             person[trial] = markers
     return people
 
-# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-066
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-077
 def ik_files(paths: Sequence[str | Path], out: str | Path, model: str | Path | None = None, jobs: int = 1, progress=None) -> dict:
     """Marker files -> `<person>.osim`, `<trial>.mot` and `ik.json` in folder `out`; returns what ik.json holds.
     People done before from the same input are kept. `progress(done, total, person)` is called after each."""

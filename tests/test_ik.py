@@ -1,0 +1,352 @@
+"""Inverse kinematics: kinematics of the chain, recovery of known people, reports, files, real data."""
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings, strategies as st
+
+from bige import ik
+from bige.motion import COORDINATES, InputError, Markers, example_squat, read_markers, read_motion, write_trc
+from bige.skeleton import Skeleton
+
+torch.set_num_threads(1)
+UI_PRMD = "ui_prmd/squat_m01_vicon_markers_mm_100Hz.npz"
+HAS_OPENSIM = subprocess.run([os.environ.get("BIGE_OPENSIM_PYTHON", sys.executable), "-c", "import opensim"], capture_output=True).returncode == 0
+needs_opensim = pytest.mark.skipif(not HAS_OPENSIM, reason="no opensim package: pip install opensim, or set BIGE_OPENSIM_PYTHON")
+
+
+def someone(noise=.002, moved=.005, rate_hz=25., seed=0):
+    """(skeleton of a made-up person, true motion, its markers)"""
+    rng, generic = np.random.default_rng(seed), Skeleton.default()
+    squat = example_squat().resample(rate_hz)
+    bodies = [j.child for j in ik.depth_first(generic.tree)]
+    scales = torch.full((len(ik.GROUPS) + 1,), 1.04, dtype=torch.float64)
+    scales[3], scales[5] = 1.08, 1.01
+    size = {b: s.numpy() for b, s in zip(bodies, ik.group_matrix(bodies) @ scales)}
+    stuck = [ik.Marker(m.name, m.body, m.location * size[m.body] + rng.normal(0, moved, 3)) for m in generic.markers]
+    person = ik.scale_skeleton(generic, size, 75., stuck, "someone")
+    seen = person.marker_positions(squat.coordinates())
+    return person, squat, Markers(squat.time, seen + rng.normal(0, noise, seen.shape), person.marker_names)
+
+
+@pytest.fixture(scope="module")
+def made_up():
+    person, squat, markers = someone()
+    return person, squat, markers, ik.fit_markers({"squat": markers}, person="someone")
+
+
+def rms_deg(motion, truth, *names):
+    return {n: np.rad2deg(np.sqrt(np.mean((motion[n] - np.interp(motion.time, truth.time, truth[n])) ** 2))) for n in names}
+
+
+def sorted_chain(skeleton):
+    order = {j.child: k for k, j in enumerate(ik.depth_first(skeleton.tree))}
+    markers = sorted(skeleton.markers, key=lambda m: order[m.body])
+    return ik.PointChain(skeleton, [m.body for m in markers]), markers, torch.as_tensor(np.array([m.location for m in markers]))
+
+
+def test_chain_agrees_with_the_skeleton_and_with_differences():
+    skeleton = Skeleton.default()
+    chain, markers, base = sorted_chain(skeleton)
+    q = .4 * torch.randn(3, 33, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    one = torch.ones(len(chain.bodies), 3, dtype=torch.float64)
+    x, J, now = chain.jacobian(q, one, base)
+    assert (x - skeleton.marker_positions(q, [m.name for m in markers])).abs().max() < 1e-12
+    h = 1e-6
+    numeric = torch.stack([(chain.points(q + h * e, one, base) - chain.points(q - h * e, one, base)) / (2 * h) for e in torch.eye(33, dtype=torch.float64)], 1)
+    assert (J - numeric).abs().max() < 1e-8
+    stretch = lambda e: chain.points(q, one + e, base * (one + e)[chain.point_body])
+    directions = torch.eye(3 * len(chain.bodies), dtype=torch.float64).reshape(-1, len(chain.bodies), 3)
+    numeric = torch.stack([stretch(e) - x for e in directions], 1)
+    assert (chain.size_jacobian(now, base) - numeric).abs().max() < 1e-9
+
+
+def test_scaled_skeleton_moves_like_the_stretched_chain():
+    skeleton = Skeleton.default()
+    chain, markers, base = sorted_chain(skeleton)
+    size = .8 + .4 * torch.rand(len(chain.bodies), 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    local = base * size[chain.point_body]
+    sizes = {b: s.numpy() for b, s in zip(chain.bodies, size)}
+    placed = [ik.Marker(m.name, m.body, l) for m, l in zip(markers, local.numpy())]
+    scaled = ik.scale_skeleton(skeleton, sizes, 70., placed, "scaled")
+    q = .4 * torch.randn(5, 33, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    assert (chain.points(q, size, local) - scaled.marker_positions(q, [m.name for m in markers])).abs().max() < 1e-12
+    assert scaled.mass == pytest.approx(70.)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(*[st.floats(-3.1, 3.1)] * 3), min_size=2, max_size=30))
+def test_continuous_triples_are_the_same_rotations(triples):
+    def rotation(t):
+        (cf, sf), (ca, sa), (cr, sr) = ((torch.cos(x), torch.sin(x)) for x in t.T)
+        o, i = torch.zeros_like(cf), torch.ones_like(cf)
+        Z = torch.stack([cf, -sf, o, sf, cf, o, o, o, i], -1).reshape(-1, 3, 3)
+        X = torch.stack([i, o, o, o, ca, -sa, o, sa, ca], -1).reshape(-1, 3, 3)
+        Y = torch.stack([cr, o, sr, o, i, o, -sr, o, cr], -1).reshape(-1, 3, 3)
+        return Z @ X @ Y
+    t = torch.tensor(triples, dtype=torch.float64)
+    again = ik.continuous_triple(t)
+    assert (rotation(again) - rotation(t)).abs().max() < 1e-9
+    assert again.diff(dim=0).abs().max() <= np.pi + 1e-9
+
+
+def test_a_smooth_arm_through_the_gimbal_stays_smooth():
+    t = torch.linspace(0, 1, 100, dtype=torch.float64)
+    true = torch.stack([.5 + .2 * t, -2.4 * torch.sin(np.pi * t), .3 * t], 1)
+    other = torch.stack([true[:, 0] + np.pi, np.pi - true[:, 1], true[:, 2] + np.pi], 1)
+    folded = torch.where((torch.arange(100) // 7 % 2 == 0)[:, None], true, other)
+    assert ik.continuous_triple(torch.remainder(folded + np.pi, 2 * np.pi) - np.pi).diff(dim=0).abs().max() < .1
+
+
+def test_a_known_person_is_recovered(made_up):
+    person, squat, markers, fit = made_up
+    motion, trial = fit.motions["squat"], fit.trials["squat"]
+    errors = rms_deg(motion, squat, "hip_flexion_r", "hip_flexion_l", "knee_angle_r", "knee_angle_l", "ankle_angle_r", "ankle_angle_l")
+    assert max(errors.values()) < 4
+    assert trial.rms_mm.mean() < 5 and not trial.unfitted_frames and not trial.outliers and not trial.swapped and not trial.relabelled
+    assert fit.scales["femur_y"] == pytest.approx(1.08, abs=.04) and fit.scales["tibia_y"] == pytest.approx(1.01, abs=.04)
+    moved = [p["moved_total_mm"] for p in fit.placements.values() if p["kind"] == "anatomical"]
+    assert max(moved) <= 40 and np.median(moved) <= 25
+    lower, upper = fit.skeleton.ranges.T
+    q = motion.coordinates()
+    assert (q >= lower - 1e-9).all() and (q <= upper + 1e-9).all()
+
+
+def test_residuals_reported_are_those_of_the_written_skeleton(made_up):
+    _, _, markers, fit = made_up
+    names = [n for n in fit.placements if fit.placements[n]["kind"] != "head"]
+    x = fit.skeleton.marker_positions(fit.motions["squat"].coordinates(), names)
+    error = np.linalg.norm(x - np.stack([markers[n] for n in names], 1), axis=-1)
+    assert np.allclose(1e3 * np.sqrt((error ** 2).mean(1)), fit.trials["squat"].rms_mm, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_same_input_same_result(made_up):
+    _, _, markers, fit = made_up
+    again = ik.fit_markers({"squat": markers}, person="someone")
+    assert (again.motions["squat"].values == fit.motions["squat"].values).all()
+
+
+@pytest.mark.slow
+def test_any_heading_and_place(made_up):
+    _, squat, markers, fit = made_up
+    c, s = np.cos(2.5), np.sin(2.5)
+    turned = markers.positions @ np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]).T + [3., 0, -1.]
+    again = ik.fit_markers({"squat": Markers(markers.time, turned, markers.names)}, person="someone")
+    for name in ("knee_angle_r", "hip_flexion_l", "lumbar_extension", "arm_rot_r"):
+        assert np.abs(again.motions["squat"][name] - fit.motions["squat"][name]).max() < np.deg2rad(1.)
+
+
+def test_lost_markers_are_reported_and_not_needed(made_up):
+    _, squat, markers, _ = made_up
+    broken = markers.positions.copy()
+    broken[5:15, markers.names.index("LASI")] = np.nan
+    broken[:, markers.names.index("RTHI")] = np.nan
+    fit = ik.fit_markers({"squat": Markers(markers.time, broken, markers.names)}, person="someone")
+    trial = fit.trials["squat"]
+    assert trial.dropouts["LASI"] == [[5, 14]] and trial.dropouts["RTHI"] == [[0, len(squat.time) - 1]]
+    assert max(rms_deg(fit.motions["squat"], squat, "knee_angle_r", "knee_angle_l").values()) < 4
+
+
+@pytest.mark.parametrize("pair", [("LKNE", "RKNE"), ("LASI", "RASI"), pytest.param(("LANK", "LELB"), marks=pytest.mark.slow)])
+def test_exchanged_labels_are_found_and_left_out(made_up, pair):
+    _, squat, markers, _ = made_up
+    mixed, rows = markers.positions.copy(), [markers.names.index(n) for n in pair]
+    mixed[20:30, rows] = mixed[20:30, rows[::-1]]
+    trial = ik.fit_markers({"squat": Markers(markers.time, mixed, markers.names)}, person="someone").trials["squat"]
+    assert [(sorted(s[:2]), s[2]) for s in trial.swapped] == [(sorted(pair), [[20, 29]])]
+    assert all(trial.outliers[n] == [[20, 29]] for n in pair) and trial.rms_mm.max() < 10
+
+
+def test_knees_exchanged_throughout_are_not_used_silently(made_up):
+    _, squat, markers, _ = made_up
+    mixed, rows = markers.positions.copy(), [markers.names.index(n) for n in ("LKNE", "RKNE")]
+    mixed[:, rows] = mixed[:, rows[::-1]]
+    fit = ik.fit_markers({"squat": Markers(markers.time, mixed, markers.names)}, person="someone")
+    assert fit.trials["squat"].swapped and max(rms_deg(fit.motions["squat"], squat, "knee_angle_r", "hip_flexion_r").values()) < 6
+
+
+def test_exchanged_wrist_labels_are_put_right_and_reported(made_up):
+    _, squat, markers, fit = made_up
+    mixed, rows = markers.positions.copy(), [markers.names.index(n) for n in ("RWRA", "RWRB")]
+    mixed[:, rows] = mixed[:, rows[::-1]]
+    again = ik.fit_markers({"squat": Markers(markers.time, mixed, markers.names)}, person="someone")
+    last = len(squat.time) - 1
+    assert again.trials["squat"].relabelled == [["RWRB", "RWRA", [[0, last]]], ["RWRA", "RWRB", [[0, last]]]]
+    assert np.abs(again.motions["squat"]["pro_sup_r"] - fit.motions["squat"]["pro_sup_r"]).max() < np.deg2rad(2)
+
+
+def test_frames_without_enough_markers_are_cut_off_and_marked(made_up):
+    _, squat, markers, _ = made_up
+    broken = markers.positions.copy()
+    broken[:4] = np.nan
+    broken[40:43, :30] = np.nan
+    fit = ik.fit_markers({"squat": Markers(markers.time, broken, markers.names)}, person="someone")
+    trial, motion = fit.trials["squat"], fit.motions["squat"]
+    assert trial.unfitted_frames == [0, 1, 2, 3, 40, 41, 42]
+    start, stop = trial.written
+    assert (start, stop) == max([(4, 40), (43, len(squat.time))], key=lambda r: r[1] - r[0])
+    assert len(motion.time) == stop - start and np.allclose(motion.time, markers.time[start:stop])
+
+
+@pytest.mark.parametrize("spelling, plain, kind", [
+    ("LASI", "lasi", "anatomical"), ("R.ASIS", "r_asis", "anatomical"), ("r.ASIS_study", "r_asis", "anatomical"), ("Subject:LTIB", "ltib", "technical"),
+    ("L_elbow_lat", "l_lelbow", "anatomical"), ("r_thigh2_study", "r_thigh2", "technical"), ("RBHD", "rbhd", "head"), ("RHJC_study", "rhjc", "virtual"),
+    ("L_HJC_reg", "l_hjc_reg", "virtual"), ("R_shank_antsup", "r_shank_antsup", "technical"), ("LFIN", "lfin", "hand")])
+def test_marker_names(spelling, plain, kind):
+    assert ik.plain_name(spelling) == plain and ik.marker_kind(spelling) == kind
+
+
+def test_unknown_markers_are_one_clear_error():
+    strange = Markers(np.arange(5) / 100, np.random.default_rng(0).normal(size=(5, 12, 3)), [f"m{i}" for i in range(12)])
+    with pytest.raises(InputError, match="0 of 12 markers known"):
+        ik.fit_markers({"t": strange})
+
+
+def test_empty_frames_are_one_clear_error(made_up):
+    markers = made_up[2]
+    with pytest.raises(InputError, match="at most 0 markers"):
+        ik.fit_markers({"t": Markers(markers.time, markers.positions * np.nan, markers.names)})
+
+
+def test_joint_centres():
+    skeleton, squat = Skeleton.default(), example_squat().resample(25.)
+    names = ["ground_pelvis", "hip_r", "walker_knee_r", "ankle_r", "mtp_r", "hip_l", "walker_knee_l", "ankle_l", "mtp_l", "acromial_r", "elbow_r", "radius_hand_r", "acromial_l", "elbow_l", "radius_hand_l"]
+    centres = skeleton.joint_centres(squat.coordinates())[:, [skeleton.joint_names.index(n) for n in names]]
+    centres[3, 4] = np.nan
+    motion, error = ik.fit_joint_centres(centres, names, skeleton, 25.)
+    assert np.nanmean(error[np.isfinite(centres).all(-1)]) < .004
+    assert max(rms_deg(motion, squat, "knee_angle_r", "knee_angle_l", "hip_flexion_r", "ankle_angle_l").values()) < 3
+    with pytest.raises(InputError, match="rename the joints"):
+        ik.fit_joint_centres(centres, ["nose", *names[1:]], skeleton)
+
+
+OPEN_AND_PLACE = """
+import json, sys, opensim as osim
+osim.Logger.setLevelString('error')
+model = osim.Model(sys.argv[1]); state = model.initSystem(); job = json.load(sys.stdin); out = []
+for pose in job['poses']:
+    for name, value in zip(job['names'], pose): model.updCoordinateSet().get(name).setValue(state, value, False)
+    model.assemble(state) if job['assemble'] else None
+    model.realizePosition(state)
+    out.append([[m.getLocationInGround(state).get(i) for i in range(3)] for m in (model.getMarkerSet().get(n) for n in job['markers'])])
+json.dump({'points': out, 'mass': model.getTotalMass(state), 'muscles': model.getMuscles().getSize()}, sys.stdout)
+"""
+
+
+def in_opensim(path, poses, markers, assemble=False):
+    job = json.dumps({"poses": poses.tolist(), "names": COORDINATES, "markers": list(markers), "assemble": assemble})
+    done = subprocess.run([os.environ.get("BIGE_OPENSIM_PYTHON", sys.executable), "-c", OPEN_AND_PLACE, str(path)], input=job, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr[-500:]
+    return json.loads(done.stdout[done.stdout.index("{"):])
+
+
+@needs_opensim
+def test_own_osim_opens_in_opensim_and_moves_alike(made_up, tmp_path):
+    person = made_up[3].skeleton
+    ik.write_osim(person, tmp_path / "p.osim")
+    poses = np.random.default_rng(0).uniform(np.maximum(person.ranges[:, 0], -1.5), np.minimum(person.ranges[:, 1], 1.5), (20, 33))
+    found = in_opensim(tmp_path / "p.osim", poses, person.marker_names)
+    assert np.abs(np.array(found["points"]) - person.marker_positions(poses)).max() < 1e-9
+    again = Skeleton.from_osim(tmp_path / "p.osim")
+    assert np.abs(again.contact_points(poses) - person.contact_points(poses)).max() < 1e-9
+
+
+def test_files_resume_and_names(made_up, tmp_path):
+    _, squat, markers, fit = made_up
+    (tmp_path / "anna").mkdir()
+    write_trc(markers, tmp_path / "anna/one.trc"); write_trc(markers, tmp_path / "anna/two.trc")
+    called = []
+    report = ik.ik_files([tmp_path / "anna"], tmp_path / "out", progress=lambda *a: called.append(a))
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["anna.osim", "ik.json", "one.mot", "two.mot"]
+    assert json.loads((tmp_path / "out/ik.json").read_text()) == json.loads(json.dumps(report)) and called == [(1, 1, "anna")]
+    assert {"rms_mm", "max_mm", "unfitted_frames", "swapped", "dropouts"} <= set(report["trials"]["one"])
+    assert report["trials"]["one"]["rms_mm"] < 5
+    assert np.allclose(read_motion(tmp_path / "out/one.mot").time, markers.time, atol=1e-6)
+    before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()}
+    assert ik.ik_files([tmp_path / "anna"], tmp_path / "out")["persons"] == json.loads(json.dumps(report["persons"]))
+    assert before == {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()}
+
+
+def test_file_names_of_ui_prmd():
+    assert ik._file_names(["m01_s01_e01_cor", "m01_s01_e02_inc"]) == {"m01_s01_e01_cor": "m01_s01_e01", "m01_s01_e02_inc": "m01_s01_e02"}
+    assert ik._file_names(["m01_s01_e01_cor", "m01_s01_e01_inc"])["m01_s01_e01_cor"] == "m01_s01_e01_cor"
+
+
+def test_unwritable_folder_is_one_clear_error(made_up, tmp_path):
+    write_trc(made_up[2], tmp_path / "a.trc")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="choose another folder"):
+        ik.ik_files([tmp_path / "a.trc"], tmp_path / "file")
+
+
+def agreement(shared, trc, mot, model, scale):
+    truth = read_motion(shared / mot)
+    fit = ik.fit_markers(read_markers(shared / trc), shared / model if model else None, scale=scale)
+    motion = next(iter(fit.motions.values()))
+    return rms_deg(motion, truth, *(f"{n}_{s}" for n in ("hip_flexion", "knee_angle", "ankle_angle") for s in "rl")), fit
+
+
+LAB = "labval_s4_62.6kg"
+FIELD = "fieldstudy_s0_72kg/squat"
+
+
+@pytest.mark.parametrize("trc, mot, model", [
+    (f"{LAB}/squat/squats1.trc", f"{LAB}/squat/squats1_manual_scaling_ik.mot", f"{LAB}/squat/manually_scaled.osim"),
+    (f"{FIELD}/Squats_0.trc", f"{FIELD}/Squats_0.mot", f"{FIELD}/LaiArnoldModified2017_poly_withArms_weldHand_scaled.osim")])
+def test_supplied_angles_are_met_with_the_supplied_model(shared, trc, mot, model):
+    errors, fit = agreement(shared, trc, mot, model, scale=False)
+    assert max(errors.values()) < 2, errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trial", ["squat_asym/squatsAsym1", "sts/STS1"])
+def test_supplied_angles_of_other_exercises(shared, trial):
+    errors, _ = agreement(shared, f"{LAB}/{trial}.trc", f"{LAB}/{trial}_manual_scaling_ik.mot", f"{LAB}/squat/manually_scaled.osim", scale=False)
+    assert max(errors.values()) < 2, errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trc, mot, model", [
+    (f"{LAB}/squat/squats1.trc", f"{LAB}/squat/squats1_manual_scaling_ik.mot", f"{LAB}/squat/unscaled_generic.osim"),
+    (f"{FIELD}/Squats_0.trc", f"{FIELD}/Squats_0.mot", "models/LaiArnoldModified2017_poly_withArms_weldHand_generic.osim"),
+    (f"{FIELD}/Squats_0.trc", f"{FIELD}/Squats_0.mot", None)])
+def test_own_scaling_is_close(shared, trc, mot, model):
+    errors, _ = agreement(shared, trc, mot, model, scale=True)
+    assert max(errors.values()) < 4.3, errors
+
+
+def test_two_real_squats(shared):
+    trials = read_markers(shared / UI_PRMD)
+    fit = ik.fit_markers({t: trials[t] for t in ("m01_s10_e01_cor", "m01_s10_e01_inc")}, person="s10")
+    assert np.concatenate([t.rms_mm for t in fit.trials.values()]).max() < 25
+    assert {r[0] for r in fit.trials["m01_s10_e01_cor"].relabelled} >= {"RWRA", "RWRB"}
+    for motion in fit.motions.values():
+        assert np.abs(np.diff(motion.coordinates()[:, 6:], axis=0)).max() < np.deg2rad(15)
+
+
+@needs_opensim
+@pytest.mark.slow
+def test_all_squats(shared, tmp_path):
+    model = shared / "models/LaiUhlrich2022_Vicon_39.osim"
+    report = ik.ik_files([shared / UI_PRMD], tmp_path, model)
+    trials, persons = report["trials"], report["persons"]
+    assert len(trials) == 160 and all(t["file"] for t in trials.values())
+    per_person = {p: np.mean([t["rms_mm"] for t in trials.values() if t["person"] == p]) for p in persons}
+    assert np.mean(list(per_person.values())) <= 11 and max(per_person.values()) <= 16
+    assert max(t["max_mm"] for t in trials.values()) <= 35
+    for entry in persons.values():
+        moved = [p["moved_total_mm"] for n, p in entry["placements"].items() if p["kind"] == "anatomical" and n not in entry["doubted_markers"]]
+        assert max(moved) <= 40 and np.median(moved) <= 25
+    for name, trial in trials.items():
+        q = read_motion(tmp_path / trial["file"]).coordinates()
+        assert np.abs(np.diff(q[:, 6:], axis=0)).max() < np.deg2rad(30)
+    scaled = Skeleton.from_osim(tmp_path / "s01.osim")
+    poses = read_motion(tmp_path / trials["m01_s01_e01_cor"]["file"]).coordinates()[::50]
+    found = in_opensim(tmp_path / "s01.osim", poses, scaled.marker_names)
+    assert found["muscles"] == 80 and found["mass"] == pytest.approx(persons["s01"]["mass_kg"], abs=.02)
+    assert np.abs(np.array(found["points"]) - scaled.marker_positions(poses)).max() < 1e-9
