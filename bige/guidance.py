@@ -170,8 +170,8 @@ def natural_limits(constraints: Sequence[Constraint], real: Batch) -> tuple[Cons
     return tuple(out)
 
 # %% ../nbs/10_guidance.ipynb #10-guidance-032
-def guide(models: Models, constraints: Sequence[Constraint], start: Tensor, skeleton, steps: int = 60, lr: float = 0.04) -> Search:
-    """Optimise a continuous residual on the quantised latents of `start` (B, T, 33) until every limit is met.
+def guide(models: Models, constraints: Sequence[Constraint], start: Tensor, skeleton, steps: int = 80, lr: float = 0.08, cutoff_hz: float = 1.5) -> Search:
+    """Optimise a continuous residual, slower than `cutoff_hz`, on the quantised latents of `start` (B, T, 33) until every limit is met.
 
     Keeps the best iterate of each motion: limits met before not met, then the least loss."""
     with torch.no_grad():
@@ -180,11 +180,13 @@ def guide(models: Models, constraints: Sequence[Constraint], start: Tensor, skel
         detail = start - models.vqvae.decode(base)
         real = realise(models, base, skeleton, detail)
         terms_of = natural_limits(constraints, real)
+    slow = smoother(base.shape[2], cutoff_hz, RATE_HZ * base.shape[2] / start.shape[1])       # symmetric
     x, m, v = (torch.zeros_like(base) for _ in range(3))
     best, best_cost, taken = x.clone(), torch.full((len(x),), torch.inf), torch.zeros(len(x), dtype=torch.long)
     active, losses = torch.arange(len(x)), []
     for step in range(steps + 1):
-        r = x[active].requires_grad_()
+        p = x[active].requires_grad_()
+        r = p @ slow
         batch = realise(models, base[active] + unit * r, skeleton, detail[active], real.q[active], (r ** 2).mean((1, 2)))
         terms = judge(terms_of, batch)
         with torch.no_grad(): met = all_met(constraints, batch)
@@ -193,7 +195,7 @@ def guide(models: Models, constraints: Sequence[Constraint], start: Tensor, skel
         better = cost < best_cost[active]
         best[active[better]], best_cost[active[better]] = r.detach()[better], cost[better]
         if step == steps or met.all(): break
-        (grad,) = torch.autograd.grad(terms.sum(), r)
+        (grad,) = torch.autograd.grad(terms.sum(), p)
         active, grad = active[~met], grad[~met]
         taken[active] += 1
         moments = x[active], m[active], v[active]
@@ -315,7 +317,7 @@ def _search(models, constraints, n, g, method, skeleton, steps, iterations) -> S
 
 # %% ../nbs/10_guidance.ipynb #10-guidance-052
 def generate(constraints: ConstraintSet | None = None, n: int = 20, seed: int = 0, method: str = "guided", skeleton=None,
-             models: Models | None = None, steps: int = 60, iterations: int = 3000) -> Guided:
+             models: Models | None = None, steps: int = 80, iterations: int = 3000) -> Guided:
     """`n` motions (196 frames, 60 Hz, 33 coordinates + 80 activations) that meet the constraints, sorted by peak vastus medialis.
 
     `method`: 'guided', 'published' (its `iterations`) or 'vqvae' (no guidance). `skeleton`: a person's own limb lengths. Same seed, same motions."""
