@@ -4,7 +4,7 @@
 #     data_scripts/from_trial_to_squats.sh [DATA_FOLDER] [OUT_FOLDER] [UI_PRMD_TRIALS]
 #
 # DATA_FOLDER holds the motion data that CONTRIBUTING.md describes. The networks trained here are small
-# (a minute each): they show that the path works; the shipped ones come from build_assets.sh.
+# (a minute or two each): they show that the path works; the shipped ones come from build_assets.sh.
 set -euo pipefail
 DATA=${1:-../shared/data}
 OUT=${2:-out/path}
@@ -21,7 +21,9 @@ python data_scripts/some_trials.py "$DATA/ui_prmd/squat_m01_vicon_markers_mm_100
 bige ik "$OUT/markers.npz" --model "$MODEL" --out "$OUT/ik"
 
 echo "== muscle activations, one quadratic programme a frame"
-bige simulate "$OUT"/ik/m01_*.mot --mode qp --out "$OUT/simulation"
+for model in "$OUT"/ik/*.osim; do
+    bige simulate "$OUT"/ik/m01_"$(basename "$model" .osim)"_*.mot --mode qp --model "$model" --out "$OUT/simulation"
+done
 
 echo "== repetitions to one data set"
 bige dataset "$OUT/simulation" --out "$OUT/data.npz"
@@ -30,6 +32,8 @@ echo "== the two networks, small"
 bige train vqvae --data "$OUT/data.npz" --out "$OUT/vqvae" --steps 300
 bige train surrogate --data "$OUT/data.npz" --out "$OUT/surrogate" --steps 300
 
-echo "== guided squats from the shipped networks, and their scores beside the measured repetitions"
+echo "== guided squats from these networks, and from the shipped ones, beside the measured repetitions"
+bige generate -n 20 --seed 0 --vqvae "$OUT/vqvae/vqvae.safetensors" --surrogate "$OUT/surrogate/surrogate.safetensors" \
+    --data "$OUT/data.npz" --out "$OUT/generated_own"
 bige generate -n 20 --seed 0 --out "$OUT/generated"
-bige evaluate "$OUT/generated" --reference "$OUT/simulation"
+bige evaluate "$OUT/generated_own" "$OUT/generated" --reference "$OUT/simulation"
