@@ -383,11 +383,12 @@ def dotted_lines(constraints) -> dict[str, tuple]:
     return lines
 
 
-def provenance(guided) -> dict[str, str]:
+def provenance(guided, args) -> dict[str, str]:
     "What made the files: versions, commit, model and weights."
     from hashlib import sha256
     from bige.training import git_commit
-    weights = {f: sha256((asset_folder() / f).read_bytes()).hexdigest()[:12] for f in ('vqvae.safetensors', 'surrogate.safetensors')}
+    files = [Path(own or asset_folder() / shipped) for own, shipped in ((args.vqvae, 'vqvae.safetensors'), (args.surrogate, 'surrogate.safetensors'), (args.data, 'reference.npz'))]
+    weights = {f.name: sha256(f.read_bytes()).hexdigest()[:12] for f in files}
     found = versions()
     return {'method': guided.method, 'seed': str(guided.seed), 'skeleton': f'{guided.skeleton.name} ({guided.skeleton.digest[:12]})',
             **{f: f'sha256 {digest}…' for f, digest in weights.items()}, 'commit': git_commit() or 'not in a repository',
@@ -396,8 +397,8 @@ def provenance(guided) -> dict[str, str]:
 # %% ../nbs/16_cli.ipynb #16-cli-036
 def reproduce(args) -> str:
     "The command that makes the same files again, run in the folder of the results."
-    model = f' --model {Path(args.model).name}' if args.model else ''
-    return f'bige generate --constraints constraints.yaml -n {args.n} --seed {args.seed} --method {args.method}{model} --out again'
+    own = ''.join(f' --{name} {Path(file).name}' for name in ('model', 'vqvae', 'surrogate', 'data') if (file := getattr(args, name)))
+    return f'bige generate --constraints constraints.yaml -n {args.n} --seed {args.seed} --method {args.method}{own} --out again'
 
 
 def pictures(folder: Path, guided, scores: dict, reference: list, args) -> None:
@@ -412,7 +413,7 @@ def pictures(folder: Path, guided, scores: dict, reference: list, args) -> None:
               'Scores beside measured squats': score_rows(scores, evaluate(reference, skeleton=None)), 'Each sample': sample_rows(guided)}
     lead = (f'{plural(len(motions), "squat")}, method {guided.method}, seed {guided.seed}; {int(guided.satisfied.sum())} of them meet every limit. '
             'Motions are in OpenSim coordinates; activations are predicted by a surrogate network, not yet confirmed by a simulation.')
-    page = report(motions, tables, provenance(guided), reproduce(args), 'Generated squats', lead, reference, guided.skeleton,
+    page = report(motions, tables, provenance(guided, args), reproduce(args), 'Generated squats', lead, reference, guided.skeleton,
                   dotted_lines(guided.constraints), overview)
     with atomic_write(folder / 'report.html') as f: f.write(page)
 
@@ -420,10 +421,11 @@ def pictures(folder: Path, guided, scores: dict, reference: list, args) -> None:
 def generate(args) -> tuple[dict, str]:
     with whole_folder(args.out) as part:
         constraints = requested(args)
-        from bige.guidance import generate, save
+        from bige.guidance import Models, generate, save
         from bige.skeleton import Skeleton
         skeleton = Skeleton.from_osim(args.model) if args.model else None
-        guided = generate(constraints, n=args.n, seed=args.seed, method=args.method, skeleton=skeleton)
+        models = Models.load(args.vqvae, args.surrogate, args.data)
+        guided = generate(constraints, n=args.n, seed=args.seed, method=args.method, skeleton=skeleton, models=models)
         reference = reference_motions()
         scores = save(guided, part / 'new', reference, also=lambda folder, scores: pictures(folder, guided, scores, reference, args))
         for file in list((part / 'new').iterdir()): file.rename(part / file.name)
@@ -549,6 +551,9 @@ def _result_verbs(add) -> None:
     p.add_argument('-n', type=count, default=20, metavar='N', help='how many (default 20)')
     p.add_argument('--seed', type=seed, default=0, metavar='N')
     p.add_argument('--method', choices=('guided', 'published', 'vqvae'), default='guided')
+    for name, text in (('vqvae', 'motion model'), ('surrogate', 'surrogate')):
+        p.add_argument(f'--{name}', metavar='FILE', help=f'own {text} (.safetensors of bige train; default: the shipped one)')
+    p.add_argument('--data', metavar='DATA.npz', help='own repetitions to start from (of bige dataset; default: the shipped ones)')
     _model(p); _out(p)
     p = add('evaluate', evaluate, 'the tables of the paper for folders of motions')
     p.add_argument('folders', nargs='+', metavar='FOLDER')
