@@ -15,6 +15,7 @@ def main() -> None:
     notebook.cells = [c for c in notebook.cells if not (c.cell_type == "code" and c.source.lstrip().startswith("#| hide"))]
     for cell in notebook.cells:
         cell.source = "\n".join(line for line in cell.source.split("\n") if not line.startswith("#| "))
+    notebook.metadata["language_info"] = {"name": "python"}
     text, _ = MarkdownExporter().from_notebook_node(notebook)
     text = text.replace("](images/", "](nbs/images/").replace('src="images/', 'src="nbs/images/')
     (ROOT / "README.md").write_text(text.strip() + "\n", encoding="utf-8")

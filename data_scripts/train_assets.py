@@ -7,7 +7,6 @@ Weights learn from everybody in DATA.npz; reference.npz holds only the people of
 import argparse
 import hashlib
 import json
-import re
 import shutil
 import sys
 import time
@@ -17,17 +16,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bige.dataset import load_dataset, save_dataset, select, select
+from bige.dataset import load_dataset, save_dataset, select
 from bige.motion import InputError, atomic_write
 from bige.train_surrogate import DEFAULT_PLAN as SURROGATE_PLAN, train_surrogate
 from bige.train_vqvae import DEFAULT_PLAN as VQVAE_PLAN, train_vqvae
 from bige.training import run_record, write_json
-
-
-def public(data):
-    "The repetitions of UI-PRMD; all of them when there are none (another data set, whose owner decides)."
-    chosen = np.array([bool(re.match(r"m\d\d_s\d\d_", t)) for t in data.trials])
-    return select(data, chosen) if chosen.any() else data
 
 
 def compact(data):
@@ -81,10 +74,10 @@ def main(arguments=None) -> int:
         people = {s: sorted(set(data.subjects[data.split == s].tolist())) for s in ("train", "val")}
         write_json(out / "provenance.json", run_record(
             command="python data_scripts/train_assets.py DATA.npz OUT", share_of_steps=a.share,
-            data={"repetitions": len(data), "people": people, "sha256": hashlib.sha256(Path(a.data).read_bytes()).hexdigest(),
-                  "processing": "own inverse kinematics where there are markers, own quadratic-program activations, bige dataset"},
-            reference={"repetitions": len(shipped), "people": sorted(set(shipped.subjects.tolist())), "source": "UI-PRMD deep squats (m01), Vakanski et al. 2018",
-                       "licence": "PDDL 1.0 (public domain)"},
+            data={"repetitions": len(data), "in_reference": len(shipped), "people": people, "sha256": hashlib.sha256(Path(a.data).read_bytes()).hexdigest(),
+                  "processing": "our inverse kinematics and quadratic-program activations, then bige dataset",
+                  "source": "UI-PRMD deep squats (m01), optical markers, Vakanski et al. 2018; the networks also saw OpenCap and OpenSim example squats",
+                  "licence": "PDDL 1.0 (public domain) for all that reference.npz holds"},
             files={p: hashlib.sha256((out / p).read_bytes()).hexdigest() for p in ("vqvae.safetensors", "surrogate.safetensors", "reference.npz")},
             surrogate=surrogate, vqvae=vqvae))
     except InputError as error:

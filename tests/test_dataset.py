@@ -1,0 +1,240 @@
+"""Data sets: what goes in comes out, on one skeleton, with people kept apart; what does not belong in is refused."""
+import io
+import zipfile
+
+import numpy as np
+import pytest
+
+from bige.dataset import (FRAMES, RATE_HZ, Dataset, build_dataset, canonical, find_simulations, fit_length, from_motions, load_dataset, mirror_arrays, name_arms,
+                          normalisation, part, repetition, save_dataset, select, split_people, subject_of, toy_dataset, with_mirrored)
+from bige.motion import ACTIVATIONS, COORDINATES, InputError, Motion, analytic_squat, example_squat, read_motion, write_motion
+from bige.skeleton import Skeleton
+
+KNEE = COORDINATES.index("knee_angle_r")
+
+
+@pytest.fixture(scope="module")
+def toy():
+    return toy_dataset()
+
+
+def simulated(reps=1, depth_deg=100.0, **how):
+    squat = analytic_squat(reps=reps, depth_deg=depth_deg, **how)
+    push = np.clip(squat["knee_angle_r"] / 3, 0.01, 1)
+    return Motion.from_arrays(squat.time, squat.coordinates(), np.repeat(push[:, None], 80, 1))
+
+
+def write_people(folder, people=("s01", "s02", "s07"), **how):
+    for k, p in enumerate(people):
+        for e in (1, 2):
+            write_motion(simulated(depth_deg=90 + 5 * k + e, **how), folder / f"kinematics_activations_m01_{p}_e{e:02d}_cor_muscle_driven.mot")
+    return folder
+
+
+def arrays(data):
+    return {k: getattr(data, k) for k in ("kinematics", "activations", "mask", "subjects", "trials", "split", "stretch")}
+
+
+def test_files_become_a_data_set_and_come_back(tmp_path):
+    (tmp_path / "sim").mkdir()
+    write_people(tmp_path / "sim")
+    (tmp_path / "sim" / "ground_forces_m01_s01_e01_cor.mot").write_text("not read")
+    data = build_dataset([tmp_path / "sim"], tmp_path / "data.npz")
+    assert data.trials.tolist() == [f"m01_{p}_e0{e}_cor" for p in ("s01", "s02", "s07") for e in (1, 2)]
+    assert data.split.tolist() == ["train"] * 4 + ["val"] * 2
+    again = load_dataset(tmp_path / "data.npz")
+    for key, value in arrays(data).items():
+        assert np.array_equal(value, getattr(again, key)), key
+    peaks = np.rad2deg(data.kinematics[..., KNEE].max(1))
+    assert np.allclose(peaks, [91, 92, 96, 97, 101, 102], atol=0.5)
+    first = (tmp_path / "data.npz").read_bytes()
+    build_dataset([tmp_path / "sim"], tmp_path / "data.npz")
+    assert (tmp_path / "data.npz").read_bytes() == first
+
+
+def test_a_long_recording_is_cut_into_its_repetitions(tmp_path):
+    for name in ("anna", "ben"):
+        (tmp_path / name).mkdir()
+        write_motion(simulated(reps=3), tmp_path / name / "trial_muscle_driven.mot")
+    data = build_dataset([tmp_path])
+    assert data.subjects.tolist() == ["anna"] * 3 + ["ben"] * 3 and data.trials.tolist()[:2] == ["trial_rep1", "trial_rep2"]
+    assert np.rad2deg(data.kinematics[..., KNEE].max(1)).min() > 95
+
+
+@pytest.mark.parametrize("rate", [25.0, 50.0, 100.0, 200.0])
+def test_any_frame_rate_gives_the_same_motion(rate):
+    squat = simulated(rate_hz=200.0, period=2.0, pause=0.3)
+    values, mask, stretch = fit_length(squat.resample(rate))
+    reference, reference_mask, _ = fit_length(squat)
+    n = min(mask.sum(), reference_mask.sum()) - 6
+    assert stretch == 1 and abs(int(mask.sum()) - int(reference_mask.sum())) <= 3
+    assert np.abs(values[6:n, KNEE] - reference[6:n, KNEE]).max() < np.deg2rad(0.6)
+
+
+def test_long_repetitions_are_stretched_and_short_ones_left_out():
+    slow = simulated(period=4.5)
+    values, mask, stretch = fit_length(slow)
+    assert mask.all() and stretch == pytest.approx(slow.duration * RATE_HZ / (FRAMES - 1))
+    assert np.allclose(values[-1, :33], slow.values[-1, :33], atol=0.02)
+    usual = {("a", "1"): simulated(), ("b", "1"): simulated()}
+    assert len(from_motions(usual | {("a", "2"): simulated().slice(0, 0.9)})) == 2
+    with pytest.raises(InputError, match="64 frames"):
+        from_motions({("a", "2"): simulated().slice(0, 0.9)})
+
+
+def test_tiling_starts_again_and_padding_holds():
+    values, mask, _ = fit_length(example_squat())
+    n = int(mask.sum())
+    tiled, every, _ = fit_length(example_squat(), "tile")
+    assert np.array_equal(values[n:], np.repeat(values[n - 1:n], FRAMES - n, 0)) and every.all()
+    assert np.array_equal(tiled[n:], tiled[:FRAMES - n])
+    with pytest.raises(InputError, match="pad"):
+        fit_length(example_squat(), "repeat")
+
+
+def test_canonical_motions_stand_on_the_ground_wherever_they_were_recorded():
+    skeleton, squat = Skeleton.default(), example_squat()
+    q = squat.coordinates()
+    moved = q.copy()
+    moved[:, [COORDINATES.index(t) for t in ("pelvis_tx", "pelvis_ty", "pelvis_tz")]] += [3.0, 0.4, -2.0]
+    a, b = canonical(q, rate_hz=squat.rate_hz), canonical(moved, rate_hz=squat.rate_hz)
+    assert np.allclose(a, b, atol=1e-9)
+    same = [i for i, n in enumerate(COORDINATES) if not n.startswith(("pelvis", "arm_"))]
+    assert np.allclose(a[:, same], q[:, same], atol=1e-9)
+    lowest = skeleton.contact_points(a)[..., 1].min(1)
+    assert np.abs(lowest).max() < 0.015
+    assert skeleton.sliding_speed(a, squat.rate_hz).mean() < 0.04
+    assert np.allclose(canonical(a, rate_hz=squat.rate_hz)[:, :3], a[:, :3], atol=1e-9)
+    two = canonical(np.stack([q, q]), rate_hz=squat.rate_hz)
+    assert np.allclose(two[0], a) and np.allclose(two[1], a)
+
+
+def test_arms_keep_their_direction_under_the_agreed_name():
+    skeleton, rng = Skeleton.default(), np.random.default_rng(0)
+    K = example_squat().coordinates() + 0.3 * rng.standard_normal(33)
+    K[:, COORDINATES.index("arm_flex_r")] += 4 * np.pi
+    K[:, COORDINATES.index("arm_add_l")] = np.pi - K[:, COORDINATES.index("arm_add_l")]
+    named = name_arms(K)
+    assert np.allclose(skeleton.body_transforms(K), skeleton.body_transforms(named), atol=1e-9)
+    assert np.abs(np.median(named[:, COORDINATES.index("arm_add_l")])) <= np.pi / 2
+    assert -np.pi / 2 <= np.median(named[:, COORDINATES.index("arm_flex_r")]) <= 3 * np.pi / 2
+
+
+def test_mirroring_agrees_with_motion_and_undoes_itself(toy):
+    K, A = mirror_arrays(toy.kinematics, toy.activations)
+    motion = repetition(toy, 0).mirror()
+    n = motion.time.size
+    assert np.allclose(K[0, :n], motion.coordinates(), atol=1e-6) and np.allclose(A[0, :n], motion.activations(), atol=1e-6)
+    assert np.array_equal(mirror_arrays(K, A)[0], toy.kinematics) and np.array_equal(mirror_arrays(K, A)[1], toy.activations)
+    assert len(with_mirrored(toy)) == 2 * len(toy)
+
+
+@pytest.mark.parametrize("path, who", [
+    ("out/kinematics_activations_m01_s07_e01_cor_muscle_driven.mot", "s07"), ("m03_s02_e10.mot", "s02"),
+    ("OpenCapData_ab12/OpenSimData/Dynamics/x/kinematics_activations_squat_muscle_driven.mot", "OpenCapData_ab12"), ("anna/squat/trial.mot", "anna")])
+def test_subjects_by_name(path, who):
+    assert subject_of(path) == who
+
+
+def test_split_is_by_person():
+    assert split_people(["s07", "s01", "s10", "s02"]).tolist() == ["val", "train", "val", "train"]
+    assert split_people(list("abcdefghij") * 2).tolist() == (["train"] * 8 + ["val"] * 2) * 2
+    assert split_people(["s01", "s02"], validation=["s01"]).tolist() == ["val", "train"]
+    for people, validation in ((["s01"] * 5, None), (["s07", "s10"], None), (["a", "b"], ["c"])):
+        with pytest.raises(InputError):
+            split_people(people, validation)
+
+
+def test_normalisation_ignores_padding_and_has_a_floor(toy):
+    mean, std = normalisation(toy)
+    K = toy.kinematics.copy()
+    K[~toy.mask] = 7.0
+    changed = Dataset(**(arrays(toy) | {"kinematics": K}))
+    assert np.array_equal(normalisation(changed)[0], mean) and std.min() >= 0.0099
+
+
+@pytest.mark.parametrize("change", [
+    lambda a: a.update(kinematics=np.where(np.arange(33) == 3, np.nan, a["kinematics"])),
+    lambda a: a.update(activations=a["activations"] * np.inf),
+    lambda a: a.update(activations=a["activations"] * 100),
+    lambda a: a.update(kinematics=a["kinematics"] * 180 / np.pi),
+    lambda a: a.update(kinematics=a["kinematics"][:, :100]),
+    lambda a: a.update(activations=a["activations"][..., :79]),
+    lambda a: a.update(mask=np.zeros_like(a["mask"])),
+    lambda a: a.update(mask=a["mask"][:-1]),
+    lambda a: a.update(split=np.array(["test"] * len(a["split"]))),
+    lambda a: a.update(split=np.array(["train", "val"] * (len(a["split"]) // 2))),
+    lambda a: a.update(subjects=np.array("s01")),
+    lambda a: a.update({k: v[:0] for k, v in a.items()})],
+    ids="nan inf percent degrees frames muscles empty-mask mask split both-sides scalar none".split())
+def test_wrong_data_are_refused(toy, change):
+    broken = arrays(toy)
+    change(broken)
+    with pytest.raises(InputError):
+        Dataset(**broken)
+
+
+def test_wrong_files_are_refused(toy, tmp_path):
+    save_dataset(toy, tmp_path / "good.npz")
+    good = (tmp_path / "good.npz").read_bytes()
+    with np.load(tmp_path / "good.npz") as archive:
+        content = dict(archive)
+    def zipped(**change):
+        np.savez(tmp_path / "made.npz", **{k: v for k, v in (content | change).items() if v is not None})
+        return (tmp_path / "made.npz").read_bytes()
+    pickled = io.BytesIO()
+    np.savez(pickled, **(content | {"subjects": np.array([object()] * len(toy), dtype=object)}))
+    array = io.BytesIO()
+    np.save(array, toy.kinematics)
+    cases = {"empty": b"", "binary": bytes(range(256)) * 50, "half": good[:len(good) // 2], "flipped": good[:9000] + b"\0" * 50 + good[9050:],
+             "array": array.getvalue(), "pickled": pickled.getvalue(), "no mask": zipped(mask=None), "rate": zipped(rate_hz=np.float64(50)),
+             "order": zipped(names=content["names"][::-1]), "text": zipped(kinematics=np.array(["a"]))}
+    for name, data in cases.items():
+        (tmp_path / "bad.npz").write_bytes(data)
+        with pytest.raises(InputError) as error:
+            load_dataset(tmp_path / "bad.npz")
+        assert "bad.npz" in str(error.value), name
+    for missing in (tmp_path / "missing.npz", tmp_path):
+        with pytest.raises(InputError):
+            load_dataset(missing)
+
+
+def test_folders_without_simulations_are_refused(tmp_path):
+    with pytest.raises(InputError, match="no .mot file"):
+        find_simulations([tmp_path])
+    with pytest.raises(InputError, match="nothing there"):
+        find_simulations([tmp_path / "missing"])
+    write_motion(example_squat().slice(0, 2), tmp_path / "squat.mot")
+    plain = analytic_squat(reps=1)
+    write_motion(plain, tmp_path / "plain_muscle_driven.mot")
+    with pytest.raises(InputError, match="activations"):
+        build_dataset([tmp_path])
+
+
+def test_one_person_only_writes_nothing(tmp_path):
+    (tmp_path / "sim").mkdir()
+    write_people(tmp_path / "sim", people=("s01",))
+    with pytest.raises(InputError, match="somebody else"):
+        build_dataset([tmp_path / "sim"], tmp_path / "data.npz")
+    assert not (tmp_path / "data.npz").exists()
+
+
+def test_an_empty_part_is_refused(toy):
+    with pytest.raises(InputError, match="val"):
+        part(select(toy, toy.split == "train"), "val")
+
+
+def test_the_file_holds_no_code(toy, tmp_path):
+    save_dataset(toy, tmp_path / "toy.npz")
+    with zipfile.ZipFile(tmp_path / "toy.npz") as archive:
+        for name in archive.namelist():
+            assert np.lib.format.read_array(archive.open(name), allow_pickle=False).dtype.kind != "O"
+
+
+def test_published_simulations_can_be_read(shared):
+    files = sorted((shared / "fieldstudy_s0_72kg").rglob("*kinematics_activations*.mot"))
+    with pytest.raises(InputError, match="1 people"):
+        build_dataset(files)
+    data = from_motions({(f"p{k}", f.stem): read_motion(f) for k, f in enumerate(files)})
+    assert len(data) == len(files) and set(data.split) == {"train", "val"}
+    assert data.activations.shape[2] == len(ACTIVATIONS) and 70 < np.rad2deg(data.kinematics[..., KNEE].max()) < 140

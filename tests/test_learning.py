@@ -1,0 +1,431 @@
+"""The two networks, their training, their files."""
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bige.dataset import load_dataset, part, reference, repetition, save_dataset, select, toy_dataset
+from bige.motion import ACTIVATIONS, COORDINATES, InputError, analytic_squat, example_squat, read_motion
+from bige.skeleton import Skeleton
+from bige.surrogate import (TABLE_MUSCLES, PublishedSurrogate, Surrogate, SurrogateConfig, activation_scores, features, load_surrogate, predict, save_surrogate, score_table)
+from bige.train_surrogate import main as surrogate_main, train_surrogate
+from bige.train_vqvae import augmented, main as vqvae_main, train_vqvae
+from bige.training import Plan, batch_indices, learning_rate, train
+from bige.vqvae import PUBLISHED, VQVAE, LossWeights, VQConfig, load_vqvae, perplexity, reconstruction_loss, reconstruction_scores, save_vqvae
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL_VQ, SMALL_NET = VQConfig(width=16, code_dim=8, codes=16, levels=2), SurrogateConfig(width=8, members=2)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def toy():
+    return toy_dataset()
+
+
+@pytest.fixture(scope="module")
+def squats(toy):
+    return torch.tensor(toy.kinematics[:4])
+
+
+def small_vqvae(squats):
+    torch.manual_seed(0)
+    model = VQVAE(SMALL_VQ)
+    model(squats)
+    return model.eval()
+
+
+# VQ-VAE
+
+def test_shapes_codes_and_straight_through_gradient(squats):
+    model = small_vqvae(squats)
+    z_e = model.encode(squats)
+    z_e.retain_grad()
+    z_q, codes, commitment = model.quantise(z_e)
+    assert z_e.shape == (4, 8, 49) and codes.shape == (4, 49, 2) and commitment.ndim == 0
+    assert torch.allclose(model.from_codes(codes), z_q, atol=1e-5)
+    weight = torch.randn_like(z_q)
+    (z_q * weight).sum().backward()
+    assert torch.equal(z_e.grad, weight), "straight-through in evaluation mode, once"
+    assert model.decode(z_q).shape == squats.shape
+    with torch.no_grad():
+        assert torch.equal(model(squats)[0], model(squats)[0])
+
+
+def test_quantising_picks_the_nearest_words(squats):
+    model = small_vqvae(squats)
+    with torch.no_grad():
+        z_e = model.encode(squats)
+        _, codes, _ = model.quantise(z_e)
+        words = model.quantiser.layers[0]._codebook.embed[0]
+        nearest = torch.cdist(z_e.transpose(1, 2).reshape(-1, 8), words).argmin(1)
+    assert torch.equal(nearest, codes[..., 0].flatten())
+
+
+def test_the_published_configuration_can_be_built():
+    model = VQVAE(PUBLISHED)
+    assert 17e6 < sum(p.numel() for p in model.parameters()) < 21e6 and model.quantiser.num_quantizers == 1
+
+
+@pytest.mark.parametrize("shape", [(196, 33), (1, 196, 32), (1, 195, 33), (1, 0, 33)])
+def test_wrong_motions_are_refused(squats, shape):
+    with pytest.raises(InputError):
+        small_vqvae(squats).encode(torch.zeros(shape))
+    with pytest.raises(InputError):
+        small_vqvae(squats).decode(torch.zeros(2, 9, 49))
+
+
+def test_units_do_not_matter_inside(squats):
+    model = small_vqvae(squats)
+    scale, other = torch.rand(33) + 0.5, VQVAE(SMALL_VQ)
+    other.load_state_dict(model.state_dict())
+    other.eval()
+    other.mean, other.std = model.mean * scale, model.std * scale
+    with torch.no_grad():
+        assert torch.allclose(other(squats * scale)[0], model(squats)[0] * scale, atol=1e-4)
+
+
+def test_loss_terms_see_what_they_should(squats):
+    mask, skeleton = torch.ones(4, 196, dtype=torch.bool), Skeleton.default()
+    zero = reconstruction_loss(squats, squats, mask, skeleton=skeleton)
+    assert all(float(v) < 1e-8 for v in zero.values())
+    lifted = squats.clone()
+    lifted[..., COORDINATES.index("pelvis_ty")] += 0.02
+    terms = reconstruction_loss(lifted, squats, mask, skeleton=skeleton)
+    assert terms["feet"] > 0.4 and terms["velocity"] < 1e-6 and terms["sliding"] < 1e-4
+    half = torch.arange(196).expand(4, -1) < 98
+    late = squats.clone()
+    late[:, 120:] += 0.3
+    outside, inside = (reconstruction_loss(late, squats, m)["pose"] for m in (half, ~half))
+    assert outside < 0.15 * inside
+    published = reconstruction_loss(squats, squats, mask, LossWeights(temporal="published"))
+    assert published["velocity"] > 0.01
+
+
+def test_perplexity_counts_words():
+    assert np.allclose(perplexity(torch.arange(8).repeat(5)[:, None], 16), 8)
+    assert np.allclose(perplexity(torch.zeros(10, 3, dtype=torch.long), 16), 1)
+
+
+# surrogate
+
+def test_features_ignore_position_and_have_a_gradient(squats):
+    moved = squats.clone()
+    moved[..., 3:6] += torch.tensor([1.0, 2.0, -3.0])
+    assert torch.allclose(features(moved), features(squats), atol=2e-2)
+    K = squats.double().clone().requires_grad_(True)
+    features(K).square().sum().backward()
+    assert K.grad.isfinite().all()
+    ramp = torch.zeros(1, 30, 33, dtype=torch.double)
+    ramp[0, :, COORDINATES.index("knee_angle_r")] = torch.arange(30) / 60
+    assert torch.allclose(features(ramp)[0, 1:-1].amax(1), torch.maximum(torch.arange(1, 29) / 60, torch.tensor(1.0)).double()), "cosine of a hanging arm, then 0.3 of 1 rad/s"
+
+
+def test_heading_does_not_change_a_prediction():
+    model, squat = load_surrogate(), example_squat()
+    from bige.dataset import face_forward
+    q = squat.coordinates()
+    K = face_forward(q)
+    K2 = K.copy()
+    angle = np.deg2rad(50)
+    from bige.dataset import pelvis_rotation
+    R = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]]) @ pelvis_rotation(K)
+    K2[:, :3] = np.stack([np.arctan2(-R[:, 0, 1], R[:, 1, 1]), np.arcsin(R[:, 2, 1]), np.arctan2(-R[:, 2, 0], R[:, 2, 2])], 1)
+    a, b = (predict(squat.with_columns(COORDINATES[:3], k[:, :3]), model).motion.activations() for k in (K, K2))
+    assert np.allclose(a, b, atol=1e-4)
+
+
+@pytest.mark.parametrize("frames", [1, 50, 196, 500])
+def test_any_length(frames):
+    model = Surrogate(SMALL_NET).eval()
+    mean, std = model.with_uncertainty(torch.zeros(2, frames, 33))
+    assert mean.shape == std.shape == (2, frames, 80) and (mean > 0).all() and (mean < 1).all() and (std >= 0).all()
+    with pytest.raises(InputError):
+        model(torch.zeros(2, frames, 32))
+
+
+def test_batches_do_not_mix():
+    model = load_surrogate()
+    K = torch.tensor(reference().kinematics[:6])
+    with torch.no_grad():
+        assert torch.allclose(model(K)[2], model(K[2:3])[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("rate", [30.0, 50.0, 100.0])
+def test_predictions_at_any_rate_agree(rate):
+    squat, model = example_squat(), load_surrogate()
+    guess, again = predict(squat, model), predict(squat.resample(rate), model)
+    assert again.motion.time.size == squat.resample(rate).time.size and again.uncertainty.shape == (again.motion.time.size, 80)
+    k = "vasmed_r/activation"
+    assert np.abs(np.interp(squat.time, again.motion.time, again.motion[k]) - guess.motion[k]).max() < 0.1
+
+
+def test_scores_by_hand():
+    rng = np.random.default_rng(0)
+    truth = rng.uniform(size=(2, 50, 80))
+    mask = np.arange(50) < 40
+    mask = np.stack([mask, mask])
+    guess = truth + 0.1
+    guess[:, 40:] = 9.0
+    scores = activation_scores(guess, truth, mask)
+    k = ACTIVATIONS.index("soleus_l/activation")
+    assert scores["rmse"]["soleus_l"] == pytest.approx(0.1) and scores["r2"]["soleus_l"] == pytest.approx(1 - 0.01 / truth[:, :40, k].var())
+    table = score_table({"ours": scores})
+    assert table.shape == (8, 4) and table.loc["vaslat_l", ("published", "R²")] == 0.873
+
+
+def test_published_weights_and_their_two_readings(shared):
+    path = shared / "published/transformer_surrogate_model_v2.pth"
+    frame, batch = load_surrogate(path), load_surrogate(path, axis="batch")
+    K = torch.tensor(np.stack([analytic_squat(reps=1, depth_deg=d).coordinates()[:150] for d in (80, 100, 120)]), dtype=torch.float32)
+    with torch.no_grad():
+        assert torch.allclose(frame(K)[:1], batch(K[:1]), atol=1e-6)
+        assert (batch(K)[0] - batch(K[:1])[0]).abs().max() > 0.01
+        order = torch.randperm(150, generator=torch.Generator().manual_seed(0))
+        frame.positional_encoding.zero_()
+        assert torch.allclose(frame(K[:, order]), frame(K)[:, order], atol=1e-5), "each frame for itself"
+    assert predict(example_squat(), frame).uncertainty is None
+    with pytest.raises(InputError):
+        PublishedSurrogate("time")
+
+
+def test_published_weights_on_a_new_person_score_as_recorded(shared):
+    """Design note: soleus 0.73 / 0.12, vastus intermedius 0.65 / 0.24, lateralis -0.05 / -0.06, medialis -0.33 / -0.11 on three repetitions tiled to 196 frames."""
+    model = load_surrogate(shared / "published/transformer_surrogate_model_v2.pth")
+    K, A = [], []
+    for file in sorted((shared / "fieldstudy_s0_72kg").rglob("*kinematics_activations*.mot")):
+        motion = read_motion(file).resample(60.0)
+        index = np.arange(196) % motion.time.size
+        K.append(motion.coordinates()[index])
+        A.append(motion.activations()[index])
+    with torch.no_grad():
+        guess = model(torch.tensor(np.stack(K), dtype=torch.float32)).numpy()
+    r2 = activation_scores(guess, np.stack(A), np.ones((len(K), 196), bool))["r2"]
+    assert np.allclose([r2[m] for m in TABLE_MUSCLES], [0.73, 0.12, 0.65, 0.24, -0.05, -0.06, -0.33, -0.11], atol=0.1), "resampling moves them by some hundredths"
+
+
+# files
+
+@pytest.mark.parametrize("kind", ["vqvae", "surrogate"])
+def test_weights_come_back_and_damage_is_named(kind, squats, tmp_path):
+    path = tmp_path / "w.safetensors"
+    if kind == "vqvae":
+        model, save, load = small_vqvae(squats), save_vqvae, load_vqvae
+    else:
+        model, save, load = Surrogate(SMALL_NET).eval(), save_surrogate, load_surrogate
+    save(model, path, note="test")
+    again = load(path)
+    answer = lambda m: m(squats)[0] if kind == "vqvae" else m(squats)
+    with torch.no_grad():
+        assert torch.equal(answer(model), answer(again))
+    assert not any(p.requires_grad for p in again.parameters()) and not again.training
+    good = path.read_bytes()
+    length = int.from_bytes(good[:8], "little")
+    wrong_size = json.loads(good[8:8 + length])
+    config = json.loads(wrong_size["__metadata__"]["bige"])
+    config["config"]["width"] = 24
+    wrong_size["__metadata__"]["bige"] = json.dumps(config)
+    header = json.dumps(wrong_size).encode()
+    config["config"]["width"] = -3
+    wrong_size["__metadata__"]["bige"] = json.dumps(config)
+    negative = json.dumps(wrong_size).encode()
+    with_nan = model.state_dict()
+    with_nan = {k: v.clone() for k, v in with_nan.items()}
+    next(v for v in with_nan.values() if v.is_floating_point())[..., 0] = float("nan")
+    model.load_state_dict(with_nan)
+    save(model, path)
+    cases = {"empty": b"", "half": good[:len(good) // 2], "binary": os.urandom(3000), "width": len(header).to_bytes(8, "little") + header + good[8 + length:],
+             "negative": len(negative).to_bytes(8, "little") + negative + good[8 + length:], "nan": path.read_bytes()}
+    for name, data in cases.items():
+        path.write_bytes(data)
+        with pytest.raises(InputError) as error:
+            load(path)
+        assert "w.safetensors" in str(error.value), name
+    with pytest.raises(InputError):
+        load(tmp_path / "missing.safetensors")
+    other = load_surrogate if kind == "vqvae" else load_vqvae
+    path.write_bytes(good)
+    with pytest.raises(InputError, match="weights of a"):
+        other(path)
+
+
+# the loop
+
+def test_every_repetition_once_a_pass():
+    plan = Plan(steps=1, batch=5)
+    passes = [torch.cat([batch_indices(23, plan, 4 * e + k) for k in range(4)]) for e in range(3)]
+    assert all(len(set(p.tolist())) == 20 for p in passes) and not torch.equal(passes[0], passes[1])
+    assert batch_indices(3, plan, 7).numel() == 3
+
+
+def test_learning_rate_rises_and_falls():
+    plan = Plan(steps=100, lr=1.0, warmup=0.1)
+    rates = [learning_rate(plan, s) for s in range(100)]
+    assert rates[0] == pytest.approx(0.1) and max(rates) == pytest.approx(1.0) and int(np.argmax(rates)) in (9, 10) and rates[-1] < 0.02
+    assert learning_rate(Plan(steps=1), 0) > 0
+
+
+@pytest.mark.parametrize("kind", ["vqvae", "surrogate"])
+def test_killed_and_resumed_is_the_same_bit_for_bit(kind, toy, tmp_path):
+    plan = Plan(steps=12, batch=4, lr=3e-3, log_every=2, checkpoint_every=4)
+    if kind == "vqvae":
+        run = lambda out, **how: train_vqvae(toy, tmp_path / out, plan, SMALL_VQ, **how)
+    else:
+        run = lambda out, **how: train_surrogate(toy, tmp_path / out, plan, SMALL_NET, **how)
+    run("straight")
+    run("killed", until=6)
+    run("killed", resume=True)
+    a, b = ((tmp_path / out / f"{kind}.safetensors").read_bytes() for out in ("straight", "killed"))
+    assert a == b
+    rows = [[c for k, c in enumerate(line.split(",")) if k != 1] for line in (tmp_path / "killed" / "log.csv").read_text().splitlines()]
+    assert rows == [[c for k, c in enumerate(line.split(",")) if k != 1] for line in (tmp_path / "straight" / "log.csv").read_text().splitlines()]
+    record = json.loads((tmp_path / "killed" / "run.json").read_text())
+    assert record["plan"]["steps"] == 12 and "torch" in record["versions"] and record["people"]["val"]
+    assert not [p for p in (tmp_path / "killed").iterdir() if p.suffix == ".tmp"]
+
+
+def test_bad_checkpoints_and_other_plans_are_refused(toy, tmp_path):
+    plan = Plan(steps=4, batch=4, checkpoint_every=2)
+    train_surrogate(toy, tmp_path, plan, SMALL_NET)
+    with pytest.raises(InputError, match="another plan"):
+        train_surrogate(toy, tmp_path, Plan(steps=6, batch=4), SMALL_NET, resume=True)
+    with pytest.raises(InputError, match="cannot be read"):
+        train_surrogate(toy, tmp_path, plan, SurrogateConfig(width=16, members=2), resume=True)
+    (tmp_path / "checkpoint.pt").write_bytes(b"x" * 1000)
+    with pytest.raises(InputError, match="cannot be read"):
+        train_surrogate(toy, tmp_path, plan, SMALL_NET, resume=True)
+    with pytest.raises(InputError, match="no checkpoint"):
+        train_surrogate(toy, tmp_path / "new", plan, SMALL_NET, resume=True)
+
+
+def test_a_failed_write_leaves_the_last_checkpoint(tmp_path, monkeypatch):
+    model = torch.nn.Linear(2, 1)
+    loss = lambda i: (model(torch.ones(len(i), 2)).square().mean(), {})
+    plan = Plan(steps=4, batch=2, checkpoint_every=2)
+    train(model, loss, 4, plan, tmp_path, until=2)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    def full(state, file):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(InputError, match="No space left"):
+        train(model, loss, 4, plan, tmp_path, resume=True)
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+    assert not [p for p in tmp_path.iterdir() if p.suffix == ".tmp"]
+
+
+def test_a_loss_that_is_no_number_ends_the_run(tmp_path):
+    model = torch.nn.Linear(2, 1)
+    with pytest.raises(InputError, match="not a number"):
+        train(model, lambda i: (model(torch.ones(1, 2)).sum() * float("nan"), {}), 4, Plan(steps=2), tmp_path)
+
+
+def test_augmented_motions_are_squats(toy):
+    seen = part(toy, "train")
+    K, mask = augmented(seen)
+    again, _ = augmented(seen)
+    assert np.array_equal(K, again) and len(K) == 8 * len(seen) and np.isfinite(K).all() and mask.any(1).all()
+    knee = np.rad2deg(K[..., COORDINATES.index("knee_angle_r")].max(1))
+    recorded = np.rad2deg(seen.kinematics[..., COORDINATES.index("knee_angle_r")].max(1))
+    assert knee.min() > recorded.min() - 1 and knee.max() < recorded.max() + 1
+    points = Skeleton.default().contact_points(K.astype(float))
+    assert np.abs(points[..., 1].min(-1)).max() < 0.02
+
+
+def test_one_person_or_an_empty_part_is_refused(toy, tmp_path):
+    only = select(toy, toy.split == "train")
+    for run in (train_vqvae, train_surrogate):
+        with pytest.raises(InputError, match="val"):
+            run(only, tmp_path, Plan(steps=1))
+
+
+@pytest.mark.parametrize("main", [vqvae_main, surrogate_main])
+def test_command_lines(main, toy, tmp_path, capsys):
+    save_dataset(toy, tmp_path / "toy.npz")
+    assert main(["--data", str(tmp_path / "none.npz"), "--out", str(tmp_path / "run")]) == 2
+    assert "none.npz" in capsys.readouterr().err
+    assert main(["--data", str(tmp_path / "toy.npz"), "--out", str(tmp_path / "run"), "--steps", "0"]) == 2
+    extra = ["--width", "16"] if main is vqvae_main else []
+    assert main(["--data", str(tmp_path / "toy.npz"), "--out", str(tmp_path / "run"), "--steps", "2", "--batch", "4", *extra]) == 0
+    assert {"checkpoint.pt", "run.json", "log.csv", "curves.png"} <= {p.name for p in (tmp_path / "run").iterdir()}
+    (tmp_path / "file").write_text("")
+    assert main(["--data", str(tmp_path / "toy.npz"), "--out", str(tmp_path / "file")]) == 2
+
+
+@pytest.mark.slow
+def test_killed_by_signal_and_resumed(toy, tmp_path):
+    save_dataset(toy, tmp_path / "toy.npz")
+    command = [sys.executable, "-m", "bige.train_surrogate", "--data", str(tmp_path / "toy.npz"), "--steps", "450", "--batch", "2"]
+    quiet = {"cwd": ROOT, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run([*command, "--out", str(tmp_path / "straight")], check=True, **quiet)
+    running = subprocess.Popen([*command, "--out", str(tmp_path / "killed")], **quiet)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "killed" / "checkpoint.pt").exists() and running.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    running.kill()
+    running.wait()
+    subprocess.run([*command, "--out", str(tmp_path / "killed"), "--resume"], check=True, **quiet)
+    assert (tmp_path / "straight" / "surrogate.safetensors").read_bytes() == (tmp_path / "killed" / "surrogate.safetensors").read_bytes()
+
+
+@pytest.mark.slow
+def test_the_assets_script_writes_everything(toy, tmp_path):
+    save_dataset(toy_dataset(people=8, repetitions=2), tmp_path / "toy.npz")
+    done = subprocess.run([sys.executable, str(ROOT / "data_scripts/train_assets.py"), str(tmp_path / "toy.npz"), str(tmp_path / "out"),
+                           "--runs", str(tmp_path / "runs"), "--share", "0.01"], capture_output=True, text=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    assert done.returncode == 0, done.stderr
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["provenance.json", "reference.npz", "surrogate.safetensors", "vqvae.safetensors"]
+    load_vqvae(tmp_path / "out/vqvae.safetensors"), load_surrogate(tmp_path / "out/surrogate.safetensors"), load_dataset(tmp_path / "out/reference.npz")
+
+
+# what is shipped
+
+def test_shipped_vqvae_on_people_it_has_not_seen():
+    val = part(reference(), "val")
+    scores = reconstruction_scores(load_vqvae(), val.kinematics, val.mask)
+    assert scores["legs_and_trunk_deg"] < 5 and scores["pelvis_cm"] < 2 and min(scores["perplexity"]) > 20
+    assert scores["pelvis_acceleration_m_s2"] < 2 * scores["pelvis_acceleration_data_m_s2"]
+
+
+def test_shipped_surrogate_on_people_it_has_not_seen():
+    val, model = part(reference(), "val"), load_surrogate()
+    with torch.no_grad():
+        mean, std = model.with_uncertainty(torch.tensor(val.kinematics))
+    r2 = activation_scores(mean.numpy(), val.activations, val.mask)["r2"]
+    assert np.mean([r2[m] for m in TABLE_MUSCLES]) > 0.7
+    wrong = np.abs(mean.numpy() - val.activations)[val.mask]
+    assert 0.5 < np.sqrt((wrong**2).mean()) / np.sqrt((std.numpy()[val.mask]**2).mean()) < 2
+
+
+def test_shipped_files_fit_their_record():
+    import hashlib
+    assets = ROOT / "bige/assets"
+    record = json.loads((assets / "provenance.json").read_text())
+    for name, digest in record["files"].items():
+        assert hashlib.sha256((assets / name).read_bytes()).hexdigest() == digest, name
+    assert record["data"]["in_reference"] == len(reference()) and sum((assets / n).stat().st_size for n in record["files"]) < 20e6
+
+
+def test_decoding_and_predicting_is_fast():
+    vqvae, surrogate = load_vqvae(), load_surrogate()
+    z, best = torch.randn(64, vqvae.config.code_dim, 49, generator=torch.Generator().manual_seed(0)), np.inf
+    for _ in range(4):
+        start = time.process_time()
+        with torch.no_grad():
+            surrogate(vqvae.decode(z))
+        best = min(best, time.process_time() - start)
+    assert best < 0.9, "0.2 s on an idle core; three times that on a busy one is no reason to fail"
+    assert repetition(reference(), 0).has(ACTIVATIONS)
