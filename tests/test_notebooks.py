@@ -44,7 +44,7 @@ def copy(tmp_path_factory) -> Path:
 
 
 def test_package_is_what_the_notebooks_export(copy):
-    subprocess.run([sys.executable, "-c", "from nbdev.export import nbdev_export; nbdev_export()"], cwd=copy, check=True)
+    subprocess.run([sys.executable, "-c", "from nbdev.doclinks import nbdev_export; nbdev_export()"], cwd=copy, check=True)
     ours, theirs = ({p.name: p.read_text() for p in (top / "bige").glob("*.py")} for top in (ROOT, copy))
     assert sorted(ours) == sorted(theirs)
     assert [name for name in ours if ours[name] != theirs[name]] == []
