@@ -17,11 +17,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 # %% auto #0
-__all__ = ['INSTALL', 'PACKAGES', 'output_folder', 'whole_folder', 'explain', 'Parser', 'to_json', 'plural', 'main', 'versions',
-           'device', 'asset_folder', 'assets', 'info', 'segment', 'ik', 'simulate', 'dataset', 'train', 'reconstruct',
-           'predict', 'requested', 'asked_rows', 'outcome_rows', 'score_rows', 'sample_rows', 'dotted_lines',
-           'provenance', 'reproduce', 'pictures', 'generate', 'read_folder', 'reference_motions', 'evaluate', 'render',
-           'count', 'seed', 'seconds', 'reps', 'mode', 'parser']
+__all__ = ['INSTALL', 'PACKAGES', 'output_folder', 'whole_folder', 'explain', 'Parser', 'to_json', 'plural', 'Interrupt', 'main',
+           'versions', 'device', 'asset_folder', 'assets', 'info', 'segment', 'ik', 'simulate', 'dataset', 'train',
+           'reconstruct', 'predict', 'requested', 'asked_rows', 'outcome_rows', 'score_rows', 'sample_rows',
+           'dotted_lines', 'provenance', 'reproduce', 'pictures', 'generate', 'read_folder', 'reference_motions',
+           'evaluate', 'render', 'count', 'seed', 'seconds', 'reps', 'mode', 'parser']
 
 # %% ../nbs/16_cli.ipynb #16-cli-005
 def _input_error(*parts: str) -> Exception:
@@ -111,19 +111,30 @@ def _say_warning(message, category, *_, **__):
         print(f'bige: note: {message}', file=sys.stderr)
 
 
-def _stop(signum, frame): raise KeyboardInterrupt
+class Interrupt:
+    "Ctrl-C that is not forgotten: loading a compiled library may swallow the exception, so long work asks again between two trials."
+    def __init__(self): self.asked = False
+
+    def __call__(self, signum, frame):
+        self.asked = True
+        raise KeyboardInterrupt
+
+    def check(self):
+        if self.asked: raise KeyboardInterrupt
 
 
 def main(argv: list[str] | None = None) -> int:
     "Run one verb; returns the exit status 0, 2 (bad input) or 130 (interrupted)."
+    interrupt = Interrupt()
     if argv is None:                                    # the process is ours: also stop cleanly when asked by `kill`
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, _stop)
+        for number in (signal.SIGINT, signal.SIGTERM): signal.signal(number, interrupt)
     try:
         args = parser().parse_args(argv)
+        args.check = interrupt.check
         with warnings.catch_warnings():
             warnings.showwarning = _say_warning
             record, text = args.run(args)
+        interrupt.check()
         print(to_json(record) if args.json else text, flush=True)
         return 0
     except SystemExit as stop: return int(stop.code or 0)      # argparse has said what there is to say
@@ -202,7 +213,7 @@ def ik(args) -> tuple[dict, str]:
     from bige.ik import ik_files
     counter = _progress()
     with output_folder(args.out) as folder:
-        record = ik_files(args.markers, folder, model=args.model, jobs=args.jobs,
+        record = ik_files(args.markers, folder, model=args.model, jobs=args.jobs, scale={'yes': True, 'no': False}.get(args.scale),
                           progress=counter and (lambda done, total, person: counter(f'{done} of {total} people')))
     lines = [f'{t}: marker RMS {r["rms_mm"]:.1f} mm, at most {r["max_mm"]:.1f} mm in a frame' if r['file'] else f'{t}: could not be fitted'
              for t, r in record['trials'].items()]
@@ -224,9 +235,13 @@ def simulate(args) -> tuple[dict, str]:
     from bige.simulation import simulate_files
     for trial in args.trials: read_motion(trial).coordinates()          # refuse a bad file before hours of work on good ones
     counter, done = _progress(), []
+    def count_trial(trial, _):
+        args.check()
+        done.append(trial)
+        if counter: counter(f'{len(done)} of {len(args.trials)} trials')
     with output_folder(args.out) as folder:
         record = simulate_files(args.trials, folder, model=args.model, jobs=args.jobs, mode=args.mode, start=args.start, end=args.end,
-                                done=counter and (lambda trial, _: (done.append(trial), counter(f'{len(done)} of {len(args.trials)} trials'))))
+                                done=count_trial)
         failed = {trial: r for trial, r in record.items() if r['status'] != 'Solve_Succeeded'}
         if failed and len(failed) == len(record): (folder / 'simulation.json').unlink(missing_ok=True)
         if failed: raise _not_simulated(failed, len(record))
@@ -465,6 +480,8 @@ def evaluate(args) -> tuple[dict, str]:
 
 def render(args) -> tuple[dict, str]:
     from bige.rendering import render
+    if len(args.motions) > 3:
+        raise _input_error('bige render', f'{len(args.motions)} motions', 'one to three', 'leave some out, or render them in turn')
     with output_folder(Path(args.out).parent): render(args.motions, args.out, use_strip=args.strip)
     return {'picture': args.out}, f'written to {args.out}'
 
@@ -508,6 +525,7 @@ def _motion_verbs(add) -> None:
     _out(p)
     p = add('ik', ik, 'markers to joint angles and a scaled model')
     p.add_argument('markers', nargs='+', metavar='MARKERS', help='.trc or .npz files, or a UI-PRMD folder')
+    p.add_argument('--scale', choices=('auto', 'yes', 'no'), default='auto', help="scale the model to the person (default auto: unless --model already fits the markers)")
     _model(p); _jobs(p); _out(p)
     p = add('simulate', simulate, 'muscle activations and ground forces of a trial')
     p.add_argument('trials', nargs='+', metavar='TRIAL.mot')

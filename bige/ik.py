@@ -19,12 +19,13 @@ from .skeleton import Body, ContactSphere, Curve, Marker, Skeleton, standard_sph
 # %% auto #0
 __all__ = ['DEEPER', 'ARM', 'PULLS', 'GROUPS', 'ARM_STARTS', 'BENT', 'SCALE_SIGMAS', 'KINDS', 'WEIGHTS', 'SIGMAS', 'LAB_NAMES',
            'PLACEMENT_LIMIT', 'MARGIN', 'SINGLE', 'TANGLED', 'STIFFNESS', 'OUTLIER', 'FRAME_LIMIT', 'ENOUGH',
-           'CALIBRATION_FRAMES', 'depth_first', 'derivative', 'PointChain', 'columns', 'Problem', 'group_matrix',
-           'make_problem', 'solve_poses', 'solve_robust', 'rigid', 'pelvis_start', 'multi_start', 'start_from',
-           'register', 'plain_name', 'marker_kind', 'known_placements', 'match_markers', 'rigid_pairs',
+           'CALIBRATION_FRAMES', 'OWN_MODEL_MM', 'depth_first', 'derivative', 'PointChain', 'columns', 'Problem',
+           'group_matrix', 'make_problem', 'solve_poses', 'solve_robust', 'rigid', 'pelvis_start', 'multi_start',
+           'start_from', 'register', 'plain_name', 'marker_kind', 'known_placements', 'match_markers', 'rigid_pairs',
            'stature_and_doubts', 'flat_feet', 'calibrate', 'misplaced', 'restart', 'hand_costs', 'untangle',
            'continuous_triple', 'continuous', 'smooth', 'suspects', 'swaps', 'solve_frames', 'scale_skeleton',
-           'TrialFit', 'IKFit', 'fit_markers', 'keep', 'fit_joint_centres', 'write_osim', 'person_of', 'ik_files']
+           'TrialFit', 'IKFit', 'fit_markers', 'keep', 'fit_joint_centres', 'write_osim', 'person_of', 'is_own_model',
+           'ik_files']
 
 # %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-011
 def _tensor(x) -> torch.Tensor: return torch.as_tensor(np.asarray(x), dtype=torch.float64)
@@ -701,9 +702,10 @@ class TrialFit:
     def summary(self) -> dict:
         a, b = self.written
         shown = {k: v for k, v in asdict(self).items() if k not in ("rms_mm", "rms_all_mm")}
-        used = (self.rms_mm[a:b], self.rms_all_mm[a:b]) if b > a else (np.zeros(1) * np.nan,) * 2
-        return {**{k: round(float(v), 2) for k, v in zip(("rms_mm", "max_mm", "rms_with_head_mm", "max_with_head_mm"),
-                (used[0].mean(), used[0].max(), used[1].mean(), used[1].max()))}, "frames": len(self.rms_mm), **shown}
+        keys = ("rms_mm", "max_mm", "rms_with_head_mm", "max_with_head_mm")
+        errors = [round(float(how(x[a:b])), 2) if b > a else None for x in (self.rms_mm, self.rms_all_mm) for how in (np.mean, np.max)]
+        if b <= a: shown["worst_marker"] = None
+        return {**dict(zip(keys, errors)), "frames": len(self.rms_mm), **shown}
 
 # %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-060
 @dataclass(frozen=True, eq=False)
@@ -986,28 +988,36 @@ def write_osim(skeleton: Skeleton, path: str | Path) -> None:
     with atomic_write(path, "wb") as file: file.write(b'<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(document))
 
 # %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-075
-def person_of(trial: str, source: Path) -> str:
-    "The person a trial belongs to: 's01' of 'm01_s01_e01', else the folder it lies in."
-    if found := re.fullmatch(r"m\d+_(s\d+)_e\d+(_\w+)?", trial): return found[1]
-    folder = source.resolve() if source.is_dir() else source.resolve().parent
-    return folder.parent.name if folder.name == "MarkerData" else folder.name
+def person_of(trial: str, folder: str) -> str:
+    "The person a trial belongs to: 's01' of 'm01_s01_e01', else the name of its folder."
+    found = re.fullmatch(r"m\d+_(s\d+)_e\d+(_\w+)?", trial)
+    return found[1] if found else folder
 
 def _file_names(trials: Sequence[str]) -> dict[str, str]:
     "trial -> file stem: '_cor' and '_inc' of UI-PRMD are dropped where no two trials then share a name."
     short = {t: re.sub(r"^(m\d+_s\d+_e\d+)_(cor|inc)$", r"\1", t) for t in trials}
     return {t: s if list(short.values()).count(s) == 1 else t for t, s in short.items()}
 
-def _fingerprint(trials: dict[str, Markers], model: Path | None) -> str:
+def _fingerprint(trials: dict[str, Markers], model: Path | None, scale: bool | None) -> str:
     "What a person's result depends on."
-    digest = hashlib.sha256(b"ik 1" + (Path(model).read_bytes() if model else Skeleton.default().digest.encode()))
+    digest = hashlib.sha256(f"ik 2 {scale}".encode() + (Path(model).read_bytes() if model else Skeleton.default().digest.encode()))
     for name, m in trials.items(): digest.update(f"{name} {m.names}".encode() + m.positions.tobytes() + m.time.tobytes())
     return digest.hexdigest()
 
-# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-076
-def _fit_person(person: str, trials: dict[str, Markers], names: dict[str, str], out: Path, model: Path | None, fingerprint: str) -> dict:
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-077
+OWN_MODEL_MM = 16.   # a model scaled to its person fits within 10 to 12 mm untouched, a generic one misses by 22 mm and more
+
+def is_own_model(trials: dict[str, Markers], model: Path) -> bool:
+    "Whether `model` fits the shortest of the trials as it is, sizes and marker places untouched."
+    name = min(trials, key=lambda t: len(trials[t].time))
+    fit = fit_markers({name: trials[name]}, model, scale=False)
+    return bool(fit.motions) and fit.trials[name].summary()["rms_mm"] < OWN_MODEL_MM
+
+def _fit_person(person: str, trials: dict[str, Markers], names: dict[str, str], out: Path, model: Path | None, scale: bool | None, fingerprint: str) -> dict:
     "Fit a person, write the model and the motions, return the entry of ik.json."
     torch.set_num_threads(1)
-    fit = fit_markers(trials, model, person=person)
+    if scale is None: scale = not (model and is_own_model(trials, model))
+    fit = fit_markers(trials, model, scale, person)
     osim = out / f"{person}.osim"
     if model:
         temporary = out / f".{person}.{os.getpid()}.osim"
@@ -1017,24 +1027,32 @@ def _fit_person(person: str, trials: dict[str, Markers], names: dict[str, str], 
         finally: temporary.unlink(missing_ok=True)
     else: write_osim(fit.skeleton, osim)
     for trial, motion in fit.motions.items(): write_motion(motion, out / f"{names[trial]}.mot")
-    entry = {"model": osim.name, "stature": round(fit.stature, 4), "mass_kg": round(fit.skeleton.mass, 2), "mass_is": "assumed: the model's, times stature squared",
+    entry = {"model": osim.name, "stature": round(fit.stature, 4), "scaled": scale, "mass_kg": round(fit.skeleton.mass, 2), "mass_is": "assumed: the model's, times stature squared" if scale else "the model's",
         "scales": {k: round(v, 4) for k, v in fit.scales.items()}, "placements": fit.placements, "doubted_markers": fit.doubted,
         "unmatched_markers": fit.unmatched, "absent_markers": fit.absent, "ms_per_frame": round(fit.ms_per_frame, 2), "fingerprint": fingerprint}
     return {"person": entry, "trials": {t: {"person": person, "file": f"{names[t]}.mot" if t in fit.motions else None, **fit.trials[t].summary()} for t in trials}}
 
+def _person_names(paths: Sequence[Path]) -> dict[Path, str]:
+    "For each file the name of its folder; where different folders share a name, the folder above it is put in front."
+    folders = {p: (f.parent if f.name == "MarkerData" else f) for p in paths for f in [p.resolve() if p.is_dir() else p.resolve().parent]}
+    alike = lambda f: len({g for g in folders.values() if g.name == f.name}) > 1
+    return {p: f"{f.parent.name}_{f.name}" if alike(f) else f.name for p, f in folders.items()}
+
 def _collect(paths: Sequence[str | Path]) -> dict[str, dict[str, Markers]]:
     "person -> trial -> markers of all inputs."
-    people: dict = {}
+    people, folder_names = {}, _person_names([Path(p) for p in paths])
     for path in map(Path, paths):
         for trial, markers in read_markers(path).items():
-            person = people.setdefault(person_of(trial, path), {})
+            person = people.setdefault(person_of(trial, folder_names[path]), {})
             if trial in person: raise InputError(path, f"a second trial {trial}", "one trial a name", "rename one of the files")
             person[trial] = markers
     return people
 
-# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-077
-def ik_files(paths: Sequence[str | Path], out: str | Path, model: str | Path | None = None, jobs: int = 1, progress=None) -> dict:
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-078
+def ik_files(paths: Sequence[str | Path], out: str | Path, model: str | Path | None = None, jobs: int = 1, progress=None,
+             scale: bool | None = None) -> dict:
     """Marker files -> `<person>.osim`, `<trial>.mot` and `ik.json` in folder `out`; returns what ik.json holds.
+    `scale`: whether to scale the model to the person; None: unless the model given already fits the markers.
     People done before from the same input are kept. `progress(done, total, person)` is called after each."""
     from concurrent.futures import ProcessPoolExecutor, as_completed
     import multiprocessing
@@ -1047,12 +1065,12 @@ def ik_files(paths: Sequence[str | Path], out: str | Path, model: str | Path | N
     except (OSError, ValueError): record = {}
     report, todo = {"persons": {}, "trials": {}}, {}
     for person, trials in people.items():
-        mark, old = _fingerprint(trials, model), record.get("persons", {}).get(person, {})
+        mark, old = _fingerprint(trials, model, scale), record.get("persons", {}).get(person, {})
         entries = {t: record.get("trials", {}).get(t, {}) for t in trials}
         files = [out / f"{person}.osim", *(out / f"{names[t]}.mot" for t in trials if entries[t].get("file") or not entries[t])]
         if old.get("fingerprint") == mark and all(f.exists() for f in files):
             report["persons"][person] = old; report["trials"] |= entries
-        else: todo[person] = (person, trials, names, out, model, mark)
+        else: todo[person] = (person, trials, names, out, model, scale, mark)
     def add(person, result):
         report["persons"][person] = result["person"]; report["trials"] |= result["trials"]
         for part in report: report[part] = dict(sorted(report[part].items()))

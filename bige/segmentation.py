@@ -299,12 +299,13 @@ def _record(motion: Motion, knees: Knees, bends, reasons, pairs: Pairs, path: li
     likeness = np.maximum(1 - np.sqrt(((curves - np.median(curves, axis=0)) ** 2).mean(axis=(1, 2))) / depth, 0)
     rejected = tuple(Rejected(*(float(frame(np.clip(k, 0, len(knees.time) - 1))) for k in (b.left, b.right)), float(np.rad2deg(b.depth)),
                               reason or "less alike than the others") for i, (b, reason) in enumerate(zip(bends, reasons)) if i not in chosen)
+    cut = tuple(bends[pairs.bend[j]].cut for j in path)
     return Segmentation(
         trial=Path(motion.source).stem, rate_hz=float(motion.rate_hz),
         segments=tuple((float(a), float(b)) for a, b in zip(frame(pairs.start[path]), frame(pairs.end[path]))),
         depths_deg=tuple(np.rad2deg(curves.mean(axis=2).max(axis=1)).tolist()), likeness=tuple(likeness.tolist()),
-        cut=tuple(bends[pairs.bend[j]].cut for j in path), candidates=tuple(frame(np.union1d(pairs.start, pairs.end)).tolist()),
-        rejected=rejected, confidence=float(scores[len(path) - 1].motion * likeness.mean()), scores=scores)
+        cut=cut, candidates=tuple(frame(np.union1d(pairs.start, pairs.end)).tolist()),
+        rejected=rejected, confidence=float(scores[len(path) - 1].motion * likeness.mean() * (1 - np.mean(cut) / 2)), scores=scores)
 
 # %% ../nbs/03_segmentation.ipynb #03-segmentation-083
 def segment_file(path, out, reps: str | int = "auto") -> Segmentation:

@@ -448,3 +448,15 @@ def test_closed_pipe_is_no_traceback(squat):
     line = " ".join(["'%s'" % a for a in [*BIGE, "evaluate", str(squat.parent), "--reference", str(squat.parent)]])
     done = subprocess.run(["bash", "-c", f"{line} | head -c 1"], capture_output=True, text=True, timeout=60)
     assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
+
+
+def test_an_interrupt_that_a_library_swallows_is_not_forgotten():
+    from bige.cli import Interrupt
+    interrupt = Interrupt()
+    interrupt.check()
+    with pytest.raises(KeyboardInterrupt): interrupt(2, None)
+    with pytest.raises(KeyboardInterrupt): interrupt.check()
+
+
+def test_render_takes_at_most_three(tmp_path, capsys):
+    refused(["render", *["a.mot"] * 4, "-o", tmp_path / "four.png"], capsys, tmp_path / "four.png", "one to three")

@@ -320,6 +320,23 @@ def test_own_scaling_is_close(shared, trc, mot, model):
     assert max(errors.values()) < 4.3, errors
 
 
+def test_a_model_that_fits_is_kept_and_others_are_scaled(shared, tmp_path):
+    trial = shared / f"{LAB}/squat/squats1.trc"
+    for model, scaled in (("manually_scaled.osim", False), ("unscaled_generic.osim", True)):
+        report = ik.ik_files([trial], tmp_path / model, shared / f"{LAB}/squat" / model)
+        assert report["persons"]["squat"]["scaled"] is scaled
+    found = read_motion(tmp_path / "manually_scaled.osim" / "squats1.mot")
+    truth = read_motion(shared / f"{LAB}/squat/squats1_manual_scaling_ik.mot")
+    for name in ("hip_flexion_r", "knee_angle_r", "ankle_angle_r"):
+        assert np.rad2deg(np.sqrt(np.mean((np.interp(truth.time, found.time, found[name]) - truth[name]) ** 2))) < 2
+
+
+def test_folders_of_one_name_are_different_people(tmp_path):
+    paths = [tmp_path / person / "squat" / f"{person}.trc" for person in ("anna", "ben")]
+    assert ik._person_names(paths) == dict(zip(paths, ("anna_squat", "ben_squat")))
+    assert ik._person_names(paths[:1]) == {paths[0]: "squat"}
+
+
 def test_two_real_squats(shared):
     trials = read_markers(shared / UI_PRMD)
     fit = ik.fit_markers({t: trials[t] for t in ("m01_s10_e01_cor", "m01_s10_e01_inc")}, person="s10")

@@ -374,3 +374,9 @@ def test_folder_that_is_a_file(trial, tmp_path):
     with pytest.raises(InputError, match="a folder that can be written"):
         segment_file(trial, tmp_path / "out")
     assert (tmp_path / "out").read_text() == ""
+
+
+def test_a_squat_cut_off_at_the_bottom_is_not_trusted():
+    motion = analytic_squat(reps=1)
+    half = segment(motion.slice(0, 0.5 + 1.35))
+    assert half.cut == (True,) and half.confidence <= 0.5 < segment(motion).confidence
