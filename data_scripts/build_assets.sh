@@ -12,7 +12,7 @@ WORK=${2:-out/assets}
 ASSETS=${3:-bige/assets}
 mkdir -p "$WORK"
 
-python data_scripts/compile_skeleton.py "$DATA/models/LaiUhlrich2022.osim"
+python data_scripts/compile_skeleton.py "$DATA/models/LaiUhlrich2022.osim" --markers "$DATA/models/LaiUhlrich2022_Vicon_39.osim"
 python data_scripts/fit_muscles.py "$DATA/models/LaiUhlrich2022.osim"
 
 bige ik "$DATA/ui_prmd/squat_m01_vicon_markers_mm_100Hz.npz" --model "$DATA/models/LaiUhlrich2022_Vicon_39.osim" --jobs 2 --out "$WORK/ik"
