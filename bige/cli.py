@@ -436,14 +436,14 @@ def pictures(folder: Path, guided, scores: dict, reference: list, args) -> None:
 def generate(args) -> tuple[dict, str]:
     with whole_folder(args.out) as part:
         constraints = requested(args)
-        from bige.guidance import Models, generate, save
+        from bige.guidance import Models, generate, write_files
         from bige.skeleton import Skeleton
         skeleton = Skeleton.from_osim(args.model) if args.model else None
         models = Models.load(args.vqvae, args.surrogate, args.data)
         guided = generate(constraints, n=args.n, seed=args.seed, method=args.method, skeleton=skeleton, models=models)
         reference = reference_motions()
-        scores = save(guided, part / 'new', reference, also=lambda folder, scores: pictures(folder, guided, scores, reference, args))
-        for file in list((part / 'new').iterdir()): file.rename(part / file.name)
+        scores = write_files(guided, part, reference)
+        pictures(part, guided, scores, reference, args)
     for old in Path(args.out).glob('sample_*.mot'):
         if old.stem[7:].isdigit() and int(old.stem[7:]) >= args.n: old.unlink()      # of a former, longer run
     record = {'folder': args.out, 'report': str(Path(args.out) / 'report.html'), **scores}

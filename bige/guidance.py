@@ -28,7 +28,7 @@ from .skeleton import Skeleton, contact_weights, soft_lowest
 __all__ = ['RATE_HZ', 'FRAMES', 'KNEE_PEAK', 'TOLERANCE', 'METHODS', 'AT_ONCE', 'smoother', 'plant_feet', 'Models', 'one_thread',
            'realise', 'request_losses', 'choose_starts', 'variations', 'judge', 'all_met', 'Search', 'adam_step',
            'natural_limits', 'guide', 'raw', 'nearest', 'published_weight', 'guide_published', 'random_codes', 'Guided',
-           'satisfaction', 'generate', 'report', 'whole_folder', 'save']
+           'satisfaction', 'generate', 'report', 'whole_folder', 'write_files', 'save']
 
 # %% ../nbs/10_guidance.ipynb #10-guidance-009
 RATE_HZ, FRAMES = 60., 196
@@ -381,15 +381,20 @@ def _umask() -> int:
     return mask
 
 # %% ../nbs/10_guidance.ipynb #10-guidance-065
-def save(guided: Guided, folder, reference: Sequence[Motion] | None = None, also: Callable[[Path, dict], None] | None = None) -> dict:
-    """Write sample_00.mot …, metrics.json and constraints.yaml; the folder appears whole or not at all, replacing that of a former run.
-
-    `also(folder, report)` may add files (pictures) before it appears. Returns the report."""
+def write_files(guided: Guided, folder, reference: Sequence[Motion] | None = None) -> dict:
+    "Write sample_00.mot …, metrics.json and constraints.yaml into an existing folder; returns the report."
     import json
     scores = report(guided, reference)
+    for i, m in enumerate(guided.motions): write_motion(m, Path(folder) / f"sample_{i:02d}.mot")
+    write_constraints(guided.constraints, Path(folder) / "constraints.yaml")
+    with atomic_write(Path(folder) / "metrics.json") as f: f.write(json.dumps(scores, indent=1, ensure_ascii=False) + "\n")
+    return scores
+
+def save(guided: Guided, folder, reference: Sequence[Motion] | None = None, also: Callable[[Path, dict], None] | None = None) -> dict:
+    """The files of `write_files` in a folder that appears whole or not at all, replacing that of a former run.
+
+    `also(folder, report)` may add files (pictures) before it appears. Returns the report."""
     with whole_folder(folder) as new:
-        for i, m in enumerate(guided.motions): write_motion(m, new / f"sample_{i:02d}.mot")
-        write_constraints(guided.constraints, new / "constraints.yaml")
-        with atomic_write(new / "metrics.json") as f: f.write(json.dumps(scores, indent=1, ensure_ascii=False) + "\n")
+        scores = write_files(guided, new, reference)
         if also: also(new, scores)
     return scores

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .motion import ACTIVATIONS, COORDINATES, TRANSLATIONS, InputError, Motion
-from .vqvae import fill_model, read_model, save_model
+from .vqvae import fill_model, load_model, save_model
 
 # %% auto #0
 __all__ = ['BODY', 'INPUTS', 'OUTPUTS', 'TABLE_MUSCLES', 'PUBLISHED_R2', 'PUBLISHED_RMSE', 'features', 'SurrogateConfig', 'Block',
@@ -176,13 +175,7 @@ def load_surrogate(path=None, axis: str = "frame"):
     "The surrogate in `path`, or the shipped one; frozen, in evaluation mode. A .pth file is taken for the published weights, read along `axis`."
     if path is not None and str(path).endswith(".pth"):
         return load_published(path, axis)
-    with resources.as_file(resources.files("bige") / "assets" / "surrogate.safetensors") as default:
-        tensors, config, _ = read_model(path or default, "surrogate", SurrogateConfig)
-        try:
-            model = Surrogate(config)
-        except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
-            raise InputError(path or default, f"a configuration that builds no network ({error})", "sizes above zero", "train again; the file was changed") from None
-        return fill_model(model, tensors, path or default)
+    return load_model(path, "surrogate", SurrogateConfig, Surrogate)
 
 # %% ../nbs/08_surrogate.ipynb #08-surrogate-023
 class Prediction(NamedTuple):

@@ -5,9 +5,8 @@
 # %% ../nbs/15b_train_surrogate.ipynb #15b-train-surrogate-002
 from __future__ import annotations
 
-import argparse
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from torch.nn import functional as F
 from .dataset import Dataset, load_dataset, part, select, with_mirrored
 from .motion import InputError
 from .surrogate import TABLE_MUSCLES, Surrogate, SurrogateConfig, activation_scores, features, save_surrogate
-from .training import Plan, run_record, train, write_json
+from .training import Plan, command_options, run_command, run_record, train, write_json
 
 # %% auto #0
 __all__ = ['DEFAULT_PLAN', 'person_weights', 'surrogate_loss', 'fit_surrogate', 'judge', 'leave_people_out', 'train_surrogate',
@@ -105,29 +104,16 @@ def train_surrogate(data: Dataset, out, plan: Plan = DEFAULT_PLAN, config: Surro
 # %% ../nbs/15b_train_surrogate.ipynb #15b-train-surrogate-018
 def main(arguments=None) -> int:
     "Command line of `python -m bige.train_surrogate`; 0, 2 for bad input, 130 when interrupted."
-    parser = argparse.ArgumentParser(prog="python -m bige.train_surrogate", description="Train the surrogate.")
-    parser.add_argument("--data", required=True, help="data set (.npz) of bige dataset")
-    parser.add_argument("--out", required=True, help="folder for weights, log and checkpoint")
-    parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint in --out")
+    parser = command_options("surrogate", "Train the surrogate.", DEFAULT_PLAN)
     parser.add_argument("--folds", type=int, default=0, help="first train this many models with people left out, to score and calibrate")
-    parser.add_argument("--steps", type=int, default=DEFAULT_PLAN.steps)
-    parser.add_argument("--batch", type=int, default=DEFAULT_PLAN.batch)
-    parser.add_argument("--seed", type=int, default=0)
     a = parser.parse_args(arguments)
-    torch.set_num_threads(1)
-    try:
+    def work() -> str:
         if min(a.steps, a.batch) < 1 or a.folds < 0:
             raise InputError("arguments", "a number out of range", "steps and batch of at least 1, folds of at least 0", "correct the command")
-        plan = Plan(**{**asdict(DEFAULT_PLAN), "steps": a.steps, "batch": a.batch, "seed": a.seed})
+        plan = replace(DEFAULT_PLAN, steps=a.steps, batch=a.batch, seed=a.seed)
         record = train_surrogate(load_dataset(a.data), a.out, plan, resume=a.resume, folds=a.folds)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; continue with --resume", file=sys.stderr)
-        return 130
-    print(" ".join(f"{m} {record['validation']['r2'][m]:.2f}" for m in TABLE_MUSCLES))
-    return 0
+        return " ".join(f"{m} {record['validation']['r2'][m]:.2f}" for m in TABLE_MUSCLES)
+    return run_command(work)
 
 # %% ../nbs/15b_train_surrogate.ipynb #15b-train-surrogate-019
 if __name__ == "__main__" and "__file__" in globals():

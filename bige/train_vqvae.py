@@ -5,9 +5,8 @@
 # %% ../nbs/15a_train_vqvae.ipynb #15a-train-vqvae-002
 from __future__ import annotations
 
-import argparse
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ import torch
 from .dataset import Dataset, FRAMES, load_dataset, mirror_arrays, normalisation, part, plant_feet
 from .motion import InputError
 from .skeleton import Skeleton
-from .training import Plan, run_record, train, write_json
+from .training import Plan, command_options, run_command, run_record, train, write_json
 from .vqvae import VQVAE, LossWeights, VQConfig, reconstruction_loss, reconstruction_scores, save_vqvae, total_loss
 
 # %% auto #0
@@ -90,29 +89,16 @@ def train_vqvae(data: Dataset, out, plan: Plan = DEFAULT_PLAN, config: VQConfig 
 # %% ../nbs/15a_train_vqvae.ipynb #15a-train-vqvae-017
 def main(arguments=None) -> int:
     "Command line of `python -m bige.train_vqvae`; 0, 2 for bad input, 130 when interrupted."
-    parser = argparse.ArgumentParser(prog="python -m bige.train_vqvae", description="Train the VQ-VAE.")
-    parser.add_argument("--data", required=True, help="data set (.npz) of bige dataset")
-    parser.add_argument("--out", required=True, help="folder for weights, log and checkpoint")
-    parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint in --out")
-    parser.add_argument("--steps", type=int, default=DEFAULT_PLAN.steps)
-    parser.add_argument("--batch", type=int, default=DEFAULT_PLAN.batch)
+    parser = command_options("vqvae", "Train the VQ-VAE.", DEFAULT_PLAN)
     parser.add_argument("--width", type=int, default=VQConfig.width)
-    parser.add_argument("--seed", type=int, default=0)
     a = parser.parse_args(arguments)
-    torch.set_num_threads(1)
-    try:
+    def work() -> str:
         if min(a.steps, a.batch, a.width) < 1:
             raise InputError("arguments", "a number below 1", "steps, batch and width of at least 1", "correct the command")
-        plan = Plan(**{**asdict(DEFAULT_PLAN), "steps": a.steps, "batch": a.batch, "seed": a.seed})
+        plan = replace(DEFAULT_PLAN, steps=a.steps, batch=a.batch, seed=a.seed)
         record = train_vqvae(load_dataset(a.data), a.out, plan, VQConfig(width=a.width, code_dim=a.width), resume=a.resume)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; continue with --resume", file=sys.stderr)
-        return 130
-    print(" ".join(f"{k}={v:.2f}" for k, v in record["scores"].items() if isinstance(v, float)))
-    return 0
+        return " ".join(f"{k}={v:.2f}" for k, v in record["scores"].items() if isinstance(v, float))
+    return run_command(work)
 
 # %% ../nbs/15a_train_vqvae.ipynb #15a-train-vqvae-018
 if __name__ == "__main__" and "__file__" in globals():

@@ -5,6 +5,7 @@
 # %% ../nbs/15_training.ipynb #15-training-003
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import math
@@ -23,7 +24,7 @@ from .motion import InputError, atomic_write
 
 # %% auto #0
 __all__ = ['Plan', 'learning_rate', 'batch_indices', 'save_checkpoint', 'load_checkpoint', 'git_commit', 'run_record',
-           'write_json', 'write_log', 'train']
+           'write_json', 'write_log', 'train', 'command_options', 'run_command']
 
 # %% ../nbs/15_training.ipynb #15-training-006
 @dataclass(frozen=True)
@@ -189,3 +190,28 @@ def _observe(model, validate: Callable) -> dict:
     numbers = validate()
     torch.set_rng_state(state)
     return numbers
+
+# %% ../nbs/15_training.ipynb #15-training-command
+def command_options(network: str, says: str, default: Plan) -> argparse.ArgumentParser:
+    "The options that `python -m bige.train_<network>` shares with its sister."
+    parser = argparse.ArgumentParser(prog=f"python -m bige.train_{network}", description=says)
+    parser.add_argument("--data", required=True, help="data set (.npz) of bige dataset")
+    parser.add_argument("--out", required=True, help="folder for weights, log and checkpoint")
+    parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint in --out")
+    for name in ("steps", "batch", "seed"):
+        parser.add_argument(f"--{name}", type=int, default=getattr(default, name))
+    return parser
+
+def run_command(work: Callable[[], str]) -> int:
+    "Do `work` on one thread and print the line it returns; exit status 0, 2 for bad input, 130 when interrupted."
+    torch.set_num_threads(1)
+    try:
+        line = work()
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; continue with --resume", file=sys.stderr)
+        return 130
+    print(line)
+    return 0

@@ -20,8 +20,8 @@ from .motion import COORDINATES, TRANSLATIONS, InputError, atomic_write
 
 # %% auto #0
 __all__ = ['PUBLISHED', 'ARMS', 'LEGS', 'VQConfig', 'ResidualBlock', 'encoder', 'decoder', 'quantiser', 'VQVAE', 'tolerances',
-           'LossWeights', 'reconstruction_loss', 'total_loss', 'save_model', 'read_model', 'fill_model', 'load_vqvae',
-           'save_vqvae', 'perplexity', 'reconstruction_scores']
+           'LossWeights', 'reconstruction_loss', 'total_loss', 'save_model', 'read_model', 'fill_model', 'load_model',
+           'load_vqvae', 'save_vqvae', 'perplexity', 'reconstruction_scores']
 
 # %% ../nbs/07_vqvae.ipynb #07-vqvae-006
 @dataclass(frozen=True)
@@ -186,15 +186,19 @@ def fill_model(model: nn.Module, tensors: dict, path) -> nn.Module:
     model.load_state_dict(tensors)
     return model.requires_grad_(False).eval()
 
-def load_vqvae(path=None) -> VQVAE:
-    "The VQ-VAE in `path`, or the shipped one; frozen, in evaluation mode."
-    with resources.as_file(resources.files("bige") / "assets" / "vqvae.safetensors") as default:
-        tensors, config, _ = read_model(path or default, "vqvae", VQConfig)
+def load_model(path, kind: str, config_type, network) -> nn.Module:
+    "The `network(config)` of `kind` in `path`, or the shipped one when `path` is None; frozen, in evaluation mode."
+    with resources.as_file(resources.files("bige") / "assets" / f"{kind}.safetensors") as default:
+        tensors, config, _ = read_model(path or default, kind, config_type)
         try:
-            model = VQVAE(config)
-        except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+            model = network(config)
+        except (TypeError, ValueError, RuntimeError, AssertionError, ZeroDivisionError) as error:
             raise InputError(path or default, f"a configuration that builds no network ({error})", "sizes above zero", "train again; the file was changed") from None
         return fill_model(model, tensors, path or default)
+
+def load_vqvae(path=None) -> VQVAE:
+    "The VQ-VAE in `path`, or the shipped one; frozen, in evaluation mode."
+    return load_model(path, "vqvae", VQConfig, VQVAE)
 
 # %% ../nbs/07_vqvae.ipynb #07-vqvae-022
 def save_vqvae(model: VQVAE, path, **record) -> None:
