@@ -18,10 +18,10 @@ from pathlib import Path
 
 # %% auto #0
 __all__ = ['INSTALL', 'PACKAGES', 'output_folder', 'whole_folder', 'explain', 'Parser', 'to_json', 'plural', 'Interrupt', 'main',
-           'versions', 'device', 'asset_folder', 'assets', 'info', 'segment', 'ik', 'simulate', 'dataset', 'train',
-           'reconstruct', 'predict', 'requested', 'asked_rows', 'outcome_rows', 'score_rows', 'sample_rows',
+           'versions', 'device', 'asset_folder', 'assets', 'info', 'segment', 'ik', 'simulate', 'summary', 'dataset',
+           'train', 'reconstruct', 'predict', 'requested', 'asked_rows', 'outcome_rows', 'score_rows', 'sample_rows',
            'dotted_lines', 'provenance', 'reproduce', 'pictures', 'generate', 'read_folder', 'reference_motions',
-           'evaluate', 'render', 'count', 'seed', 'seconds', 'reps', 'mode', 'parser']
+           'evaluate', 'render', 'count', 'seed', 'seconds', 'reps', 'hertz', 'parser']
 
 # %% ../nbs/16_cli.ipynb #16-cli-005
 def _input_error(*parts: str) -> Exception:
@@ -124,7 +124,7 @@ class Interrupt:
 
 
 def main(argv: list[str] | None = None) -> int:
-    "Run one verb; returns the exit status 0, 2 (bad input) or 130 (interrupted)."
+    "Run one verb; returns the exit status 0, 2 (bad input, or not all was done) or 130 (interrupted)."
     interrupt = Interrupt()
     if argv is None:                                    # the process is ours: also stop cleanly when asked by `kill`
         for number in (signal.SIGINT, signal.SIGTERM): signal.signal(number, interrupt)
@@ -133,10 +133,10 @@ def main(argv: list[str] | None = None) -> int:
         args.check = interrupt.check
         with warnings.catch_warnings():
             warnings.showwarning = _say_warning
-            record, text = args.run(args)
+            record, text, *status = args.run(args)
         interrupt.check()
         print(to_json(record) if args.json else text, flush=True)
-        return 0
+        return status[0] if status else 0
     except SystemExit as stop: return int(stop.code or 0)      # argparse has said what there is to say
     except KeyboardInterrupt: message, status = 'interrupted; nothing half-written is left behind', 130
     except BrokenPipeError:                                    # the reader of our output has gone
@@ -230,28 +230,39 @@ def _progress():
     return lambda text: print(f'\r{text:<40}', end='', file=sys.stderr, flush=True)
 
 # %% ../nbs/16_cli.ipynb #16-cli-023
-def simulate(args) -> tuple[dict, str]:
-    from bige.motion import read_motion
+def simulate(args) -> tuple[dict, str, int]:
+    for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'): os.environ.setdefault(name, '1')   # read when numpy loads
     from bige.simulation import simulate_files
-    for trial in args.trials: read_motion(trial).coordinates()          # refuse a bad file before hours of work on good ones
     counter, done = _progress(), []
-    def count_trial(trial, _):
+    def count_trial(trial, record, finished, total):
         args.check()
         done.append(trial)
-        if counter: counter(f'{len(done)} of {len(args.trials)} trials')
-    with output_folder(args.out) as folder:
-        record = simulate_files(args.trials, folder, model=args.model, jobs=args.jobs, mode=args.mode, start=args.start, end=args.end,
-                                done=count_trial)
-        failed = {trial: r for trial, r in record.items() if r['status'] != 'Solve_Succeeded'}
-        if failed and len(failed) == len(record): (folder / 'simulation.json').unlink(missing_ok=True)
-        if failed: raise _not_simulated(failed, len(record))
-    return record, '\n'.join([f'{trial}: {r["status"]}' for trial, r in record.items()] + [f'written to {args.out}'])
+        if counter: counter(f'{finished} of {total} trials')
+    if counter: counter('simulating')
+    try:
+        with output_folder(args.out) as folder:
+            record = simulate_files(args.trials, folder, model=args.model, jobs=args.jobs, cluster=args.cluster, mode=args.mode, start=args.start, end=args.end,
+                                    preset=args.preset, intervals=args.intervals, cutoff_hz=args.cutoff, done=count_trial)
+    except KeyboardInterrupt:
+        raise _input_error('bige simulate', f'an interrupt after {plural(len(done), "trial")}', 'time to finish',
+                           'run the same command again; finished trials are kept, and no file is half-written') from None
+    finally:
+        if counter: print(file=sys.stderr)
+    failed = [trial for trial, r in record.items() if r['status'] != 'Solve_Succeeded']
+    if failed: print(f'bige: {len(failed)} of {plural(len(record), "trial")} not simulated; the table says why, and {args.out}/simulation.json. '
+                     'Cure: correct or leave out these, and run again; finished ones are kept.', file=sys.stderr)
+    return record, '\n'.join([summary(record), f'written to {args.out}']), 2 if failed else 0
 
 
-def _not_simulated(failed: dict, total: int) -> Exception:
-    trial, first = next(iter(failed.items()))
-    return _input_error(f'{len(failed)} of {total} trials', f'{trial}: {first.get("reason") or first["status"]}', 'trials that can be simulated',
-                        'correct or leave out these trials and run again; finished ones are kept')
+def summary(record: dict) -> str:
+    "A table of trials: what came of each, what it cost, and why it failed."
+    rows = [('trial', 'status', 'iterations', 'CPU s', 'GB', 'reason')]
+    rows += [(trial, r['status'], *(str(r.get(k, '')) for k in ('iterations', 'cpu_s', 'peak_gb')), '' if r['status'] == 'Solve_Succeeded' else r.get('reason', ''))
+             for trial, r in record.items()]
+    widths = [max(len(row[k]) for row in rows) for k in range(5)]
+    return '\n'.join('  '.join(cell.rjust(w) if 1 < k < 5 else cell.ljust(w) for k, (cell, w) in enumerate(zip(row, [*widths, 0]))).rstrip() for row in rows)
+
+
 
 # %% ../nbs/16_cli.ipynb #16-cli-024
 def dataset(args) -> tuple[dict, str]:
@@ -509,11 +520,12 @@ def seconds(text: str) -> float:
 def reps(text: str) -> int | str: return text if text == 'auto' else count(text)
 
 
-def mode(text: str) -> str:
-    "The kind of simulation."
-    if text == 'tracking': raise argparse.ArgumentTypeError('the tracking simulation is not available yet; use --mode qp')
-    if text == 'qp': return text
-    raise argparse.ArgumentTypeError(f'found {text!r}, expected qp')
+def hertz(text: str) -> float:
+    "A frequency above zero."
+    try: value = float(text)
+    except ValueError: value = float('nan')
+    if 0 < value < float('inf'): return value
+    raise argparse.ArgumentTypeError(f'found {text!r}, expected a frequency in Hz above zero')
 
 # %% ../nbs/16_cli.ipynb #16-cli-043
 def _motion_verbs(add) -> None:
@@ -527,12 +539,18 @@ def _motion_verbs(add) -> None:
     p.add_argument('markers', nargs='+', metavar='MARKERS', help='.trc or .npz files, or a UI-PRMD folder')
     p.add_argument('--scale', choices=('auto', 'yes', 'no'), default='auto', help="scale the model to the person (default auto: unless --model already fits the markers)")
     _model(p); _jobs(p); _out(p)
-    p = add('simulate', simulate, 'muscle activations and ground forces of a trial')
-    p.add_argument('trials', nargs='+', metavar='TRIAL.mot')
-    p.add_argument('--mode', type=mode, default='qp', metavar='qp', help='qp: one quadratic programme a frame (default)')
+    p = add('simulate', simulate, 'muscle activations, joint moments and ground forces of trials')
+    p.add_argument('trials', nargs='+', metavar='TRIAL', help='.mot files, OpenCap session folders, or folders of trials, such as bige ik writes')
+    p.add_argument('--mode', choices=('tracking', 'qp'), default='tracking', help='tracking: an optimal control problem, half a minute a squat (default); qp: one quadratic programme a frame, a second')
+    p.add_argument('--preset', choices=('squat', 'gait', 'other'), default='squat', help='filter and weights for a kind of movement (default squat)')
+    p.add_argument('--intervals', type=count, metavar='N', help='of the tracking mesh (default: 18.3 for each second)')
+    p.add_argument('--cutoff', type=hertz, metavar='HZ', help="low-pass filter of the coordinates (default: the preset's; 4 for squats)")
     p.add_argument('--start', type=seconds, metavar='S', help='first second')
     p.add_argument('--end', type=seconds, metavar='S', help='last second')
-    _model(p); _jobs(p); _out(p)
+    workers = p.add_mutually_exclusive_group()
+    _jobs(workers); workers.add_argument('--cluster', metavar='ADDRESS', help='address of a dask.distributed scheduler whose workers do the trials')
+    p.add_argument('--model', metavar='M.osim', help="OpenSim model for all trials (default: each person's own where there is one beside the trials, else the embedded one)")
+    _out(p)
 
 
 def _out(p, metavar='DIR'): p.add_argument('--out', required=True, metavar=metavar, help='where the results go')

@@ -269,7 +269,7 @@ def find_simulations(sources) -> list[Path]:
             files.append(source)
         elif source.is_dir():
             every = sorted(source.rglob("*.mot"))
-            files += [p for p in every if "muscle_driven" in p.name or "kinematics_activations" in p.name] or every
+            files += [p for p in every if "kinematics_activations" in p.name] or [p for p in every if "muscle_driven" in p.name] or every
         else:
             raise InputError(source, "nothing there", "a .mot file or a folder of them", "check the path")
     if not files:

@@ -135,7 +135,7 @@ def solve_qp(model: MusculoskeletalModel, motion: Motion, start: float | None = 
     lifted, ground = lifted_spheres(model.skeleton, q, motion.source)
     piece = Motion.from_arrays(motion.time[part], q[part], source=motion.source)
     result = solve_frames(QPModel(model, weights), piece, q[part], qd[part], qdd[part], lifted[part])
-    leg, pelvis = (max(float(np.abs(result.reserves[name]).max()) for name in names) for names in (LEG_RESERVES, PELVIS_RESERVES[3:]))
+    leg, pelvis = (max(float(np.nanmax(np.abs(result.reserves[name]), initial=0)) for name in names) for names in (LEG_RESERVES, PELVIS_RESERVES[3:]))
     result.record.update(clipped_deg=clipped, ground_height_m=round(ground, 4), largest_leg_reserve_nm=round(leg, 2),
                          largest_pelvis_force_bw=round(pelvis / model.weight, 4),
                          settings={"cutoff_hz": cutoff_hz, "weights": dict(weights), "friction": FRICTION, "lifted_m": LIFTED, "tendon_stretch": WORKING_STRETCH})
