@@ -7,8 +7,8 @@ __all__ = ['ACTIVATION_TIME', 'DEACTIVATION_TIME', 'TENDON_STIFFNESS', 'WORKING_
            'FITTED_RANGE_DEG', 'SIDES', 'LEG_COLUMNS', 'MUSCLE_NAMES', 'RECORD', 'activation_rate', 'force_length',
            'force_velocity', 'passive_force', 'tendon_length', 'rigid_tendon', 'compliant_tendon', 'hill_misfit',
            'monomials', 'monomial_slopes', 'all_exponents', 'run_opensim', 'sample_muscles', 'usual_poses',
-           'fit_muscle', 'products', 'MuscleGeometry', 'file_digest', 'check_muscles', 'cache_folder',
-           'default_geometry', 'fit_geometry']
+           'fit_muscle', 'MuscleGeometry', 'file_digest', 'check_muscles', 'cache_folder', 'default_geometry',
+           'fit_geometry']
 
 # %% ../nbs/04_muscles.ipynb #04-muscles-003
 import hashlib, inspect, itertools, json, os, subprocess, sys, tempfile
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 import numpy as np
+from tqdm import tqdm
 from .motion import COORDINATES, MUSCLES, InputError, atomic_write
 
 # %% ../nbs/04_muscles.ipynb #04-muscles-006
@@ -101,7 +102,7 @@ def hill_misfit(activation, force, force_rate, length, velocity, parameters, pas
     fibre = activation * force_length(l) * force_velocity(v) + FIBRE_DAMPING * v
     return (fibre + passive_force(l) if passive else fibre) * cos - force
 
-# %% ../nbs/04_muscles.ipynb #04-muscles-024
+# %% ../nbs/04_muscles.ipynb #04-muscles-028
 FITTED_RANGE_DEG = {"hip_flexion": (-30, 120), "hip_adduction": (-50, 20), "hip_rotation": (-40, 35), "knee_angle": (0, 138),
                     "ankle_angle": (-50, 50), "subtalar_angle": (-35, 35), "mtp_angle": (-45, 5)}
 _LOW, _HIGH = np.deg2rad(np.array(list(FITTED_RANGE_DEG.values()), float)).T
@@ -110,7 +111,7 @@ SIDES = ("l", "r")
 LEG_COLUMNS = {side: [COORDINATES.index(f"{name}_{side}") for name in FITTED_RANGE_DEG] for side in SIDES}
 MUSCLE_NAMES = tuple(f"{muscle}_{side}" for side in SIDES for muscle in MUSCLES)
 
-# %% ../nbs/04_muscles.ipynb #04-muscles-026
+# %% ../nbs/04_muscles.ipynb #04-muscles-030
 def monomials(x: np.ndarray, exponents: np.ndarray) -> np.ndarray:
     """Every term x1^e1 x2^e2 ... without coefficients: x (T, D), exponents (P, D) -> (T, P)."""
     powers = x[:, :, None] ** np.arange(exponents.max() + 1)
@@ -130,26 +131,52 @@ def all_exponents(variables: int, degree: int) -> np.ndarray:
     rows = itertools.product(range(degree + 1), repeat=variables)
     return np.array([row for row in rows if sum(row) <= degree])
 
-# %% ../nbs/04_muscles.ipynb #04-muscles-029
-def run_opensim(function, *arguments) -> str:
+# %% ../nbs/04_muscles.ipynb #04-muscles-033
+def _follow(command: list[str], folder: str, progress) -> tuple[int, str, str]:
+    """Run a command to its end, or to ours: exit status, what it printed (progress lines apart), what it complained."""
+    printed = []
+    with open(Path(folder, "errors"), "w+") as errors:
+        try:
+            process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=errors, text=True)
+        except OSError as error:
+            raise InputError(command[0], f"no program to run ({error.strerror})", "a Python", "correct BIGE_OPENSIM_PYTHON") from None
+        try:
+            for line in process.stdout:
+                if progress and line.startswith("done "):
+                    progress(int(line[5:]))
+                else:
+                    printed.append(line)
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            process.stdout.close()
+            process.wait()
+        errors.seek(0)
+        return process.returncode, "".join(printed), errors.read()
+
+# %% ../nbs/04_muscles.ipynb #04-muscles-034
+def run_opensim(function, *arguments, progress=None) -> str:
     """Run a self-contained function in another Python that has OpenSim; returns what it printed.
 
-    The function imports all it needs itself; arguments must survive JSON. InputError when it fails.
+    The function imports all it needs itself; arguments must survive JSON. Lines "done 40" that it prints go to
+    progress(40) instead. InputError when it fails.
     """
     python = os.environ.get("BIGE_OPENSIM_PYTHON", sys.executable)
     program = f"{inspect.getsource(function)}\nimport json\n{function.__name__}(*json.loads({json.dumps(arguments)!r}))\n"
     with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run([python, "-"], input=program, cwd=folder, capture_output=True, text=True)
-    if done.returncode == 0:
-        return done.stdout
-    if "No module named 'opensim'" in done.stderr:
+        Path(folder, "program.py").write_text(program, encoding="utf-8")
+        code, printed, errors = _follow([python, "program.py"], folder, progress)
+    if code == 0:
+        return printed
+    if "No module named 'opensim'" in errors:
         raise InputError(python, "a Python without OpenSim", "OpenSim, which measures the muscles of a new model",
                          "pip install --no-deps opensim==4.6, or name a Python that has it in BIGE_OPENSIM_PYTHON")
-    last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    last = (errors.strip().splitlines() or ["no message"])[-1]
     raise InputError(arguments[0] if arguments else python, f"OpenSim stopped: {last}", "a model that OpenSim 4.6 opens",
                      "open it in OpenSim and repair what it reports")
 
-# %% ../nbs/04_muscles.ipynb #04-muscles-031
+# %% ../nbs/04_muscles.ipynb #04-muscles-036
 def sample_muscles(model_path, out_path, legs, muscles, sides, poses):
     """(runs inside OpenSim) Lengths and moment arms at poses (N, 7): saves L (N, 2, 40), R (N, 2, 40, 7), parameters (2, 40, 5)."""
     import numpy as np, opensim as osim
@@ -181,6 +208,8 @@ def sample_muscles(model_path, out_path, legs, muscles, sides, poses):
         for d, value in enumerate(pose):
             move(d, value)
         L[n] = lengths(everything)
+        if n % 20 == 19 or n + 1 == len(poses):
+            print("done", n + 1, flush=True)
         for d, value in enumerate(pose):
             move(d, value + nudge)
             ahead = np.array(lengths(crossed[..., d]))
@@ -191,7 +220,7 @@ def sample_muscles(model_path, out_path, legs, muscles, sides, poses):
                     m.getPennationAngleAtOptimalFiberLength(), m.getMaxContractionVelocity()] for m in row] for row in muscle]
     np.savez(out_path, L=L, R=R, parameters=np.array(parameters))
 
-# %% ../nbs/04_muscles.ipynb #04-muscles-033
+# %% ../nbs/04_muscles.ipynb #04-muscles-038
 def _equations(x: np.ndarray, exponents: np.ndarray, span: list) -> np.ndarray:
     """Rows of the linear system for length and for each moment arm: (1 + len(span), T, P)."""
     slopes = [-monomial_slopes(x[:, span], exponents, i) / _HALF[d] for i, d in enumerate(span)]
@@ -211,7 +240,7 @@ def usual_poses(x, length, arms, span, limit=0.010, degree=5, rounds=6) -> np.nd
         weight = np.minimum(1, scale / np.maximum(worst, 1e-12)) ** 2
     return worst < max(limit, 10 * scale)
 
-# %% ../nbs/04_muscles.ipynb #04-muscles-037
+# %% ../nbs/04_muscles.ipynb #04-muscles-042
 def fit_muscle(x: np.ndarray, length: np.ndarray, arms: np.ndarray, tolerance=1.5e-3, degrees=range(2, 10)):
     """(exponents (P, 7), coefficients (P,), record) for one muscle; x (T, 7) scaled angles, arms (T, 7) m."""
     span = [d for d in range(7) if np.quantile(np.abs(arms[:, d]), 0.9) > 1e-3]
@@ -230,37 +259,45 @@ def fit_muscle(x: np.ndarray, length: np.ndarray, arms: np.ndarray, tolerance=1.
     unseen = np.sqrt((error[:, held_out] ** 2).mean(1))
     return full, solution, dict(degree=int(full.sum(1).max()), left_out=1 - keep.mean(), length_rms=unseen[0], arm_rms=unseen[1:].max())
 
-# %% ../nbs/04_muscles.ipynb #04-muscles-039
+# %% ../nbs/04_muscles.ipynb #04-muscles-044
 def _leg_table(exponents: np.ndarray, muscle: np.ndarray, coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Basis (P, 7) shared by a leg's muscles, and the matrix (P, 40 * 8) from it to length and seven moment arms each."""
-    lowered = [exponents - (np.arange(7) == d) for d in range(7)]
-    basis = np.unique(np.vstack([exponents] + [low[low.min(1) >= 0] for low in lowered]), axis=0)
-    row = {tuple(e): i for i, e in enumerate(basis)}
-    matrix = np.zeros((len(basis), 40, 8))
+    """Terms (P, 7) shared by a leg's muscles, and the matrix (P, 40, 8) from them to each length and its seven moment arms."""
+    terms = np.unique(exponents, axis=0)
+    row = {tuple(e): i for i, e in enumerate(terms)}
+    matrix = np.zeros((len(terms), 40, 8))
     for e, m, c in zip(exponents, muscle, coefficients):
-        matrix[row[tuple(e)], m, 0] += c
+        matrix[row[tuple(e)], m, 0] = c
         for d in np.flatnonzero(e):
             matrix[row[tuple(e - (np.arange(7) == d))], m, 1 + d] -= e[d] * c / _HALF[d]
-    return basis, matrix.reshape(len(basis), 320)
+    return terms, matrix
 
-def products(x: np.ndarray, exponents: np.ndarray) -> np.ndarray:
-    """`monomials` with one multiplication a term, each grown from a lower one: for floats and for symbols."""
-    known = {(0,) * x.shape[1]: np.ones(len(x))}
-    def term(e: tuple):
-        if e not in known:
-            d = max(i for i, power in enumerate(e) if power)
-            known[e] = term(e[:d] + (e[d] - 1,) + e[d + 1:]) * x[:, d]
-        return known[e]
-    return np.stack([term(tuple(e)) for e in exponents.tolist()], axis=1)
+def _ladder(terms: np.ndarray) -> list[tuple[int, int]]:
+    """For every term but the first: the row of a lower term, and the variable that lifts it to this one."""
+    row = {tuple(e): i for i, e in enumerate(terms)}
+    last = [int(np.flatnonzero(e)[-1]) for e in terms[1:]]
+    return [(row[tuple(e - (np.arange(7) == d))], d) for e, d in zip(terms[1:], last)]
 
-def _combine(terms: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """terms @ matrix; symbols leave zeros out, which keeps their expressions small."""
-    if terms.dtype != object:
-        return terms @ matrix
-    used = [np.flatnonzero(column) for column in matrix.T]
-    return np.stack([terms[:, rows] @ matrix[rows, k] if len(rows) else np.zeros(len(terms)) for k, rows in enumerate(used)], axis=1)
+def _products(x: np.ndarray, ladder: list) -> list[np.ndarray]:
+    """All terms at x (T, 7), one multiplication each."""
+    products = [np.ones(len(x))]
+    for below, d in ladder:
+        products.append(products[below] * x[:, d])
+    return products
 
-# %% ../nbs/04_muscles.ipynb #04-muscles-040
+# %% ../nbs/04_muscles.ipynb #04-muscles-046
+def _horner(x: np.ndarray, ladder: list, products: list, coefficients: np.ndarray) -> np.ndarray:
+    """Length and moment arms (T, 8) of one muscle from symbols x (T, 7) and its coefficients (P,)."""
+    weight, out = dict(zip(np.flatnonzero(coefficients), coefficients[coefficients != 0])), np.zeros((len(x), 8), object)
+    for row in range(len(ladder), 0, -1):
+        if row in weight:
+            below, d = ladder[row - 1]
+            out[:, 1 + d] += weight[row] * products[below]
+            weight[below] = weight.get(below, 0) + weight[row] * x[:, d]
+    out[:, 0] = weight[0]
+    out[:, 1:] /= -_HALF
+    return out
+
+# %% ../nbs/04_muscles.ipynb #04-muscles-047
 @dataclass(frozen=True)
 class MuscleGeometry:
     """Muscle-tendon lengths and moment arms of the 80 muscles (order `MUSCLE_NAMES`) of one model, as polynomials."""
@@ -281,17 +318,21 @@ class MuscleGeometry:
         """
         lengths, arms = np.zeros((len(q), 80), q.dtype), np.zeros((len(q), 80, len(COORDINATES)), q.dtype)
         for s, side in enumerate(SIDES):
-            basis, matrix = self._legs[s]
+            ladder, matrix = self._legs[s]
             x = (q[:, LEG_COLUMNS[side]] - _MIDDLE) / _HALF
-            values = _combine(products(x, basis), matrix).reshape(len(q), 40, 8)
-            lengths[:, 40 * s:40 * s + 40] = values[:, :, 0]
-            arms[:, 40 * s:40 * s + 40, LEG_COLUMNS[side]] = values[:, :, 1:]
+            products = _products(x, ladder)
+            if q.dtype == object:
+                values = np.stack([_horner(x, ladder, products, matrix[:, m, 0]) for m in range(40)], axis=1)
+            else:
+                values = np.tensordot(np.stack(products, axis=1), matrix, 1)
+            lengths[:, 40 * s:40 * s + 40], arms[:, 40 * s:40 * s + 40, LEG_COLUMNS[side]] = values[:, :, 0], values[:, :, 1:]
         return lengths, arms
 
     @cached_property
     def _legs(self) -> list:
-        return [_leg_table(self.exponents[mine], self.muscle[mine] % 40, self.coefficients[mine])
-                for mine in (self.muscle < 40, self.muscle >= 40)]
+        tables = [_leg_table(self.exponents[mine], self.muscle[mine] % 40, self.coefficients[mine])
+                  for mine in (self.muscle < 40, self.muscle >= 40)]
+        return [(_ladder(terms), matrix) for terms, matrix in tables]
 
     def save(self, path) -> None:
         """Write as .npz, whole or not at all."""
@@ -303,7 +344,7 @@ class MuscleGeometry:
         with np.load(path, allow_pickle=False) as stored:
             return cls(str(stored["digest"]), *(stored[name] for name in list(cls.__dataclass_fields__)[1:]))
 
-# %% ../nbs/04_muscles.ipynb #04-muscles-041
+# %% ../nbs/04_muscles.ipynb #04-muscles-048
 RECORD = ("degree", "left_out", "length_rms", "arm_rms")
 
 def file_digest(path) -> str:
@@ -318,7 +359,7 @@ def _knee_sweep(count: int) -> np.ndarray:
     poses[:, 3] = np.linspace(_LOW[3], _HIGH[3], count)
     return poses
 
-# %% ../nbs/04_muscles.ipynb #04-muscles-043
+# %% ../nbs/04_muscles.ipynb #04-muscles-050
 def check_muscles(model_path) -> None:
     """InputError unless the .osim file names all 80 muscles."""
     try:
@@ -330,7 +371,7 @@ def check_muscles(model_path) -> None:
         raise InputError(model_path, f"{80 - len(missing)} of the 80 leg muscles; missing {', '.join(missing[:4])}" + (", …" if len(missing) > 4 else ""),
                          "a full-body model with the muscles of LaiUhlrich2022 (Rajagopal family)", "use such a model, scaled to the person")
 
-# %% ../nbs/04_muscles.ipynb #04-muscles-045
+# %% ../nbs/04_muscles.ipynb #04-muscles-052
 def cache_folder() -> Path:
     return Path(os.environ.get("BIGE_CACHE", Path.home() / ".cache" / "bige"))
 
@@ -345,22 +386,23 @@ def fit_geometry(model_path, poses: int = 1500, refit: bool = False) -> MuscleGe
     kept = cache_folder() / f"muscles-{digest[:20]}-{poses}.npz"
     if kept.exists() and not refit:
         return MuscleGeometry.load(kept)
-    if sys.stderr.isatty():
-        print(f"measuring the muscles of {Path(model_path).name} with OpenSim (about 15 s, once a model)", file=sys.stderr)
     angles = np.vstack([_random_poses(poses, 0), _knee_sweep(24), _random_poses(24, 1)])
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, tqdm(total=len(angles), desc=f"measuring {Path(model_path).name}", unit="pose", disable=None) as bar:
         out = str(Path(folder) / "samples.npz")
-        run_opensim(sample_muscles, str(Path(model_path).resolve()), out, list(FITTED_RANGE_DEG), list(MUSCLES), list(SIDES), angles.tolist())
+        run_opensim(sample_muscles, str(Path(model_path).resolve()), out, list(FITTED_RANGE_DEG), list(MUSCLES), list(SIDES), angles.tolist(),
+                    progress=lambda done: bar.update(done - bar.n))
         with np.load(out) as sampled:
-            geometry = _fit_samples(digest, angles, sampled["L"], sampled["R"], sampled["parameters"], poses, model_path)
+            lengths, arms, parameters = sampled["L"], sampled["R"], sampled["parameters"]
+    geometry = _fit_samples(digest, angles, lengths, arms, parameters, poses, model_path)
     kept.parent.mkdir(parents=True, exist_ok=True)
     geometry.save(kept)
     return geometry
 
-# %% ../nbs/04_muscles.ipynb #04-muscles-046
+# %% ../nbs/04_muscles.ipynb #04-muscles-053
 def _fit_samples(digest, angles, lengths, arms, parameters, poses, model_path) -> MuscleGeometry:
     x = (angles - _MIDDLE) / _HALF
-    fits = [fit_muscle(x[:poses], lengths[:poses, s, m], arms[:poses, s, m]) for s in range(2) for m in range(40)]
+    legs = tqdm([(s, m) for s in range(2) for m in range(40)], "fitting", unit="muscle", disable=None)
+    fits = [fit_muscle(x[:poses], lengths[:poses, s, m], arms[:poses, s, m]) for s, m in legs]
     record = np.array([[fit[2][key] for key in RECORD] for fit in fits])
     worst = int(record[:, 2:].max(1).argmax())
     if record[worst, 2:].max() > 3e-3:

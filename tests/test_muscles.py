@@ -2,6 +2,7 @@
 import importlib.util
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ from hypothesis import given, settings, strategies as st
 
 from bige import muscles
 from bige.motion import COORDINATES, MUSCLES, InputError
-from bige.muscles import (WORKING_STRETCH, LEG_COLUMNS, MUSCLE_NAMES, SIDES, MuscleGeometry, activation_rate, all_exponents, default_geometry, fit_geometry,
-                          fit_muscle, force_length, force_velocity, monomial_slopes, monomials, passive_force, rigid_tendon, run_opensim, tendon_length, usual_poses)
+from bige.muscles import (TENDON_STIFFNESS, WORKING_STRETCH, LEG_COLUMNS, MUSCLE_NAMES, SIDES, MuscleGeometry, activation_rate, all_exponents,
+                          compliant_tendon, default_geometry, fit_geometry, fit_muscle, force_length, force_velocity, hill_misfit, monomial_slopes,
+                          monomials, passive_force, rigid_tendon, run_opensim, tendon_length, usual_poses)
 
 needs_opensim = pytest.mark.skipif(importlib.util.find_spec("opensim") is None, reason="OpenSim is not installed (pip install --no-deps opensim==4.6)")
 
@@ -42,6 +44,72 @@ def test_rigid_tendon_pennation_and_speed():
     force, l, v = rigid_tendon(np.array([[0.2 * 1.02 + along]]), np.array([[-1.0]]), parameters)
     assert l[0, 0] == pytest.approx(1) and v[0, 0] == pytest.approx(-np.cos(np.pi / 6))
     assert force[0, 0] == pytest.approx(100 * force_length(1.0) * force_velocity(v[0, 0]) * np.cos(np.pi / 6))
+
+
+def some_muscles(seed=0, frames=3):
+    """Lengths, speeds, forces, force rates and activations (frames, 80) of the default model's muscles in working states."""
+    rng, (_, optimal, slack, pennation, _) = np.random.default_rng(seed), default_geometry().parameters.T
+    force, fibre = rng.uniform(0, 1.5, (frames, 80)), rng.uniform(0.6, 1.4, (frames, 80)) * optimal * np.cos(pennation)
+    return (slack * tendon_length(force) + fibre, rng.uniform(-0.5, 0.5, (frames, 80)), force, rng.uniform(-5, 5, (frames, 80)), rng.uniform(0.01, 1, (frames, 80)))
+
+
+def test_compliant_tendon_closes_the_triangle_and_its_speed_is_the_derivative():
+    length, velocity, force, rate, _ = some_muscles()
+    parameters = default_geometry().parameters
+    _, optimal, slack, pennation, top = parameters.T
+    l, v, cos = compliant_tendon(length, velocity, force, rate, parameters)
+    assert np.allclose(l * optimal * cos + slack * tendon_length(force), length, atol=1e-14)
+    assert np.allclose(l * np.sqrt(1 - cos ** 2), np.sin(pennation), atol=1e-12)
+    h = 1e-6
+    ahead, behind = (compliant_tendon(length + s * h * velocity, velocity, force + s * h * rate, rate, parameters)[0] for s in (1, -1))
+    assert np.allclose((ahead - behind) / (2 * h) / top, v, atol=1e-7)
+
+
+def test_tendon_slope_is_that_of_the_published_formula():
+    f = np.linspace(0, 2, 50)
+    published = 1 / (0.2 * TENDON_STIFFNESS * np.exp(TENDON_STIFFNESS * (tendon_length(f) - 0.995)))
+    assert np.allclose(published, 1 / (TENDON_STIFFNESS * (f + 0.25)), rtol=1e-12)
+    assert np.allclose((tendon_length(f + 1e-6) - tendon_length(f - 1e-6)) / 2e-6, published, rtol=1e-6)
+
+
+def test_a_stiffly_held_muscle_agrees_with_the_rigid_tendon():
+    parameters = default_geometry().parameters
+    strength, fibre, _ = rigid_tendon(length := some_muscles()[0], 0 * length, parameters, stretch=tendon_length(0.3))
+    force, still = np.full_like(length, 0.3), 0 * length
+    a = 0.3 / (strength / parameters[:, 0])  # the activation that carries 0.3
+    assert np.allclose(compliant_tendon(length, still, force, still, parameters)[0], fibre, atol=1e-12)
+    working = strength > 2e-3
+    assert working.mean() > 0.5 and np.allclose(hill_misfit(a, force, still, length, still, parameters)[working], 0, atol=1e-12)
+    with_passive = hill_misfit(a, force, still, length, still, parameters, passive=True)
+    assert (with_passive > hill_misfit(a, force, still, length, still, parameters))[working & (fibre > 0.5)].all()
+
+
+def test_symbols_give_the_numbers():
+    import casadi as ca
+    geometry, rng = default_geometry(), np.random.default_rng(3)
+    def rows(matrix): return np.array([ca.vertsplit(row.T) for row in ca.vertsplit(matrix)], dtype=object)
+    def columns(values): return ca.vertcat(*values.ravel())
+    q = ca.SX.sym("q", 2, 33)
+    lengths, arms = geometry(rows(q))
+    assert lengths.shape == (2, 80) and arms.shape == (2, 80, 33) and lengths.dtype == arms.dtype == object
+    pose = rng.uniform(-0.4, 0.9, (2, 33))
+    for symbolic, numbers in zip(ca.Function("g", [q], [columns(lengths), columns(arms)])(pose), geometry(pose)):
+        assert np.abs(np.array(symbolic).ravel() - numbers.ravel()).max() < 1e-12
+    states = some_muscles(frames=1)
+    symbols = [ca.SX.sym(name, 1, 80) for name in ("length", "velocity", "force", "rate", "activation")]
+    L, V, F, dF, a = map(rows, symbols)
+    for passive in (False, True):
+        misfit = ca.Function("h", symbols, [columns(hill_misfit(a, F, dF, L, V, geometry.parameters, passive))])(*states)
+        numbers = hill_misfit(states[4], *states[2:4], *states[:2], geometry.parameters, passive)
+        assert np.abs(np.array(misfit).ravel() - numbers.ravel()).max() < 1e-12
+    assert np.abs(numbers).max() > 0.1
+
+
+def test_symbolic_graph_stays_small():
+    import casadi as ca
+    q = ca.SX.sym("q", 33)
+    lengths, arms = default_geometry()(np.array([ca.vertsplit(q)], dtype=object))
+    assert ca.Function("g", [q], [ca.vertcat(*lengths[0]), ca.vertcat(*arms[0].ravel())]).n_nodes() < 20_000
 
 
 @settings(deadline=None)
@@ -106,6 +174,91 @@ def test_saved_and_loaded_whole(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.npz", "b.npz"]
 
 
+@pytest.fixture
+def measured_by_polynomials(tmp_path, monkeypatch):
+    """A model file, and OpenSim replaced by the shipped polynomials; `spoil(lengths)` may change what it measures."""
+    model, shipped = tmp_path / "person.osim", default_geometry()
+    model.write_text("".join(f'<Millard2012EquilibriumMuscle name="{name}">' for name in MUSCLE_NAMES))
+    monkeypatch.setenv("BIGE_CACHE", str(tmp_path / "cache"))
+    calls = []
+
+    def install(spoil):
+        def measure(function, model_path, out, legs, names, sides, poses, progress):
+            calls.append(model_path)
+            q = np.zeros((len(poses), 33))
+            for side in SIDES:
+                q[:, LEG_COLUMNS[side]] = poses
+            lengths, arms = shipped(q)
+            arms = np.stack([arms[:, 40 * s:40 * s + 40][:, :, LEG_COLUMNS[side]] for s, side in enumerate(SIDES)], axis=1)
+            progress(len(poses))
+            np.savez(out, L=spoil(lengths).reshape(-1, 2, 40), R=arms, parameters=shipped.parameters.reshape(2, 40, 5))
+        monkeypatch.setattr(muscles, "run_opensim", measure)
+        return model, calls
+    return install
+
+
+def test_a_fit_is_cached_by_content_and_quiet(measured_by_polynomials, tmp_path, capfd):
+    model, calls = measured_by_polynomials(lambda lengths: lengths)
+    geometry = fit_geometry(model, poses=260)
+    assert geometry.record[:, 2].max() < 0.7e-3 and geometry.record[:, 3].max() < 2e-3 and geometry.digest == muscles.file_digest(model)
+    twin = tmp_path / "twin.osim"
+    twin.write_bytes(model.read_bytes())
+    assert np.array_equal(fit_geometry(twin, poses=260).coefficients, geometry.coefficients) and len(calls) == 1
+    model.write_text(model.read_text() + "<!-- changed -->")
+    fit_geometry(model, poses=260)
+    assert len(calls) == 2 and capfd.readouterr() == ("", "")
+
+
+def test_a_fit_beyond_three_millimetres_is_refused(measured_by_polynomials, tmp_path):
+    jitter = np.zeros(80)
+    jitter[MUSCLE_NAMES.index("soleus_l")] = 8e-3
+    model, _ = measured_by_polynomials(lambda lengths: lengths + np.random.default_rng(0).normal(size=lengths.shape).clip(-1, 1) * jitter)
+    with pytest.raises(InputError, match=r"person.osim.*muscle soleus_l, whose length or moment arms the fit misses by \d\.\d mm.*at most 3 mm"):
+        fit_geometry(model, poses=260)
+    assert not (tmp_path / "cache").exists()
+
+
+def counts_aloud(last):
+    for n in range(last):
+        print("done", n + 1, flush=True)
+    print("finished")
+
+
+def fails_loudly():
+    import sys
+    sys.stderr.write("x" * 200_000 + "\n")
+    raise ValueError("no such muscle")
+
+
+def test_progress_is_read_from_what_the_other_python_prints(monkeypatch):
+    monkeypatch.setenv("BIGE_OPENSIM_PYTHON", sys.executable)
+    seen = []
+    assert run_opensim(counts_aloud, 4, progress=seen.append) == "finished\n" and seen == [1, 2, 3, 4]
+    assert run_opensim(counts_aloud, 2) == "done 1\ndone 2\nfinished\n"
+    with pytest.raises(InputError, match="OpenSim stopped: ValueError: no such muscle"):
+        run_opensim(fails_loudly)
+    monkeypatch.setenv("BIGE_OPENSIM_PYTHON", "/nowhere/python")
+    with pytest.raises(InputError, match="no program to run"):
+        run_opensim(counts_aloud, 1)
+
+
+def test_an_interrupt_ends_the_other_python(tmp_path, monkeypatch):
+    monkeypatch.setenv("BIGE_OPENSIM_PYTHON", sys.executable)
+    def interrupt(count):
+        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        run_opensim(counts_then_writes, str(tmp_path / "late"), progress=interrupt)
+    time.sleep(1.0)
+    assert not (tmp_path / "late").exists()
+
+
+def counts_then_writes(path):
+    import time
+    print("done 1", flush=True)
+    time.sleep(0.7)
+    open(path, "w").close()
+
+
 def test_a_model_without_the_muscles_is_refused(tmp_path):
     model = tmp_path / "bare.osim"
     model.write_text('<OpenSimDocument><Model name="bare"><Millard2012EquilibriumMuscle name="soleus_l"/></Model></OpenSimDocument>')
@@ -125,15 +278,16 @@ def test_missing_opensim_is_explained(tmp_path, monkeypatch):
 
 
 def test_import_is_light():
-    code = "import sys, bige.muscles, bige.simulation; print([m for m in ('torch', 'opensim', 'casadi', 'nimblephysics', 'pandas', 'matplotlib') if m in sys.modules])"
+    code = "import sys, bige.muscles; print([m for m in ('torch', 'opensim', 'casadi', 'nimblephysics', 'pandas', 'matplotlib') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
 @pytest.mark.slow
 @needs_opensim
-def test_any_scaled_model_is_fitted_and_cached(shared, tmp_path, monkeypatch):
+@pytest.mark.parametrize("pattern", ["models/LaiUhlrich2022.osim", "fieldstudy_s0_72kg/squat/*_adjustedMA_contacts.osim", "labval_s2*/squat/*.osim"])
+def test_any_model_is_fitted_and_cached(shared, tmp_path, monkeypatch, pattern):
     monkeypatch.setenv("BIGE_CACHE", str(tmp_path))
-    model = next(shared.glob("labval_s2*/squat/*.osim"))
+    model = next(shared.glob(pattern))
     geometry = fit_geometry(model)
     assert geometry.record[:, 2].max() < 0.7e-3 and geometry.record[:, 3].max() < 2e-3
     monkeypatch.setenv("BIGE_OPENSIM_PYTHON", "/nowhere")  # the second time OpenSim is not asked
