@@ -231,7 +231,6 @@ def _progress():
 
 # %% ../nbs/16_cli.ipynb #16-cli-023
 def simulate(args) -> tuple[dict, str, int]:
-    for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'): os.environ.setdefault(name, '1')   # read when numpy loads
     from bige.simulation import simulate_files
     counter, done = _progress(), []
     def count_trial(trial, record, finished, total):

@@ -7,7 +7,7 @@ __all__ = ['MODES', 'CUTOFF_HZ', 'ONE_THREAD', 'settings_of', 'peak_gb', 'simula
            'foot_force_columns', 'motion_file', 'read_records', 'add_record', 'Trial', 'find_trials', 'simulate_files']
 
 # %% ../nbs/05c_simulation.ipynb #05c-simulation-003
-import json, os, platform, pickle, re, shutil, signal, socket, tempfile, threading, time, warnings
+import json, os, pickle, platform, re, shutil, signal, tempfile, threading, time, warnings
 from collections import deque
 from concurrent import futures
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
-from .dynamics import MusculoskeletalModel, Simulation, window
+from .dynamics import MusculoskeletalModel, Simulation
 from .motion import ACTIVATIONS, COORDINATES, TRANSLATIONS, InputError, Motion, atomic_write, read_motion, read_session, write_motion
 from .muscles import WORKING_STRETCH, default_geometry, file_digest
 from .qp import WEIGHTS, solve_qp
@@ -77,10 +77,7 @@ def simulate(motion: Motion, model=None, mode: str = "tracking", start: float | 
 
 def _track(model, motion, start, end, preset, intervals, cutoff_hz) -> Simulation:
     from bige.tracking import PRESETS, track
-    settings, times = replace(PRESETS[preset], cutoff_hz=cutoff_hz), motion.time[window(motion, start, end)]
-    if intervals is not None:
-        settings = replace(settings, intervals_per_s=intervals / (times[-1] - times[0]))
-    result = track(model, motion, start, end, settings)
+    result = track(model, motion, start, end, replace(PRESETS[preset], cutoff_hz=cutoff_hz), intervals)
     if result.status == "User_Requested_Stop":  # the solver was interrupted and swallowed it
         raise KeyboardInterrupt
     return result
@@ -454,11 +451,11 @@ def _loader(options: dict):
     return load, person
 
 # %% ../nbs/05c_simulation.ipynb #05c-simulation-044
-def simulate_files(paths, out, model=None, jobs: int = 1, cluster: str | None = None, mode: str = "tracking", start=None, end=None, preset: str = "squat",
+def simulate_files(paths, out, model=None, jobs: int | None = None, cluster: str | None = None, mode: str = "tracking", start=None, end=None, preset: str = "squat",
                    intervals: int | None = None, cutoff_hz: float | None = None, done=None) -> dict:
     """Simulate trials into folder `out`; returns trial -> record. `done(trial, record, finished, total)` is called after each.
 
-    `paths`: motion files, OpenCap sessions, folders of either. `jobs` processes, or the workers of the dask cluster at address `cluster`.
+    `paths`: motion files, OpenCap sessions, folders of either. `jobs` worker processes, or those of the dask cluster at address `cluster`; without either, this process does it.
     A bad model given for all, and a single bad trial, raise InputError; any other failure is recorded and the rest go on.
     """
     trials, out = find_trials(paths, model), Path(out)
@@ -473,7 +470,7 @@ def simulate_files(paths, out, model=None, jobs: int = 1, cluster: str | None = 
     waiting = [t for t in trials if t.name not in outcome]
     if not waiting:
         return outcome
-    with _Cluster(cluster) if cluster else _Processes(min(jobs, len(waiting))) if jobs > 1 else _Here() as workers:
+    with _Cluster(cluster) if cluster else _Processes(min(jobs, len(waiting))) if jobs else _Here() as workers:
         for trial, answer in _work_through(waiting, load, workers):
             if isinstance(answer, InputError) and len(trials) == 1:
                 raise answer

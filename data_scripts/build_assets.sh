@@ -16,16 +16,13 @@ python data_scripts/compile_skeleton.py "$DATA/models/LaiUhlrich2022.osim" --mar
 python data_scripts/fit_muscles.py "$DATA/models/LaiUhlrich2022.osim"
 
 bige ik "$DATA/ui_prmd/squat_m01_vicon_markers_mm_100Hz.npz" --model "$DATA/models/LaiUhlrich2022_Vicon_39.osim" --jobs 2 --out "$WORK/ik"
-for model in "$WORK"/ik/*.osim; do
-    person=$(basename "$model" .osim)
-    bige simulate "$WORK"/ik/m01_"$person"_*.mot --model "$model" --jobs 2 --out "$WORK/ui_prmd"
-done
+bige simulate "$WORK/ik" --mode qp --jobs 2 --out "$WORK/ui_prmd"
 
 # Trials of several squats: cut into repetitions, then simulated on the person's own model.
 others() {  # person, trial, model
     segments=$WORK/segments/$(basename "$2" .mot)
     [ -f "$segments/segments.json" ] || bige segment "$2" --out "$segments"
-    bige simulate "$segments"/*.mot --model "$3" --jobs 2 --out "$WORK/others/$1"
+    bige simulate "$segments"/*.mot --mode qp --model "$3" --jobs 2 --out "$WORK/others/$1"
 }
 others labval_s4 "$DATA/labval_s4_62.6kg/squat/squats1_manual_scaling_ik.mot" "$DATA/labval_s4_62.6kg/squat/manually_scaled.osim"
 others labval_s4 "$DATA/labval_s4_62.6kg/squat_asym/squatsAsym1_manual_scaling_ik.mot" "$DATA/labval_s4_62.6kg/squat/manually_scaled.osim"

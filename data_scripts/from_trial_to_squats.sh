@@ -21,9 +21,7 @@ python data_scripts/some_trials.py "$DATA/ui_prmd/squat_m01_vicon_markers_mm_100
 bige ik "$OUT/markers.npz" --model "$MODEL" --out "$OUT/ik"
 
 echo "== muscle activations, one quadratic programme a frame"
-for model in "$OUT"/ik/*.osim; do
-    bige simulate "$OUT"/ik/m01_"$(basename "$model" .osim)"_*.mot --mode qp --model "$model" --out "$OUT/simulation"
-done
+bige simulate "$OUT/ik" --mode qp --out "$OUT/simulation"
 
 echo "== repetitions to one data set"
 bige dataset "$OUT/simulation" --out "$OUT/data.npz"

@@ -37,7 +37,7 @@ def squat(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def simulated(squat, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("simulated")
-    assert main(["simulate", str(squat), "--out", str(out)]) == 0
+    assert main(["simulate", str(squat), "--mode", "qp", "--out", str(out)]) == 0
     return out
 
 
@@ -323,17 +323,18 @@ def test_folder_that_cannot_be_written_is_refused_before_the_work(verb, squat, t
 
 
 @pytest.mark.parametrize("line", ["", "fly", "generate", "generate --out x -n 0", "generate --out x -n 1.5", "generate --out x --seed -1",
-                                  "generate --out x --method magic", "segment a.mot --reps many --out x", "segment --out x", "simulate a.mot --mode tracking --out x",
+                                  "generate --out x --method magic", "segment a.mot --reps many --out x", "segment --out x", "simulate a.mot --mode magic --out x", "simulate a.mot --preset swim --out x", "simulate a.mot --cutoff 0 --out x",
+                                  "simulate a.mot --intervals few --out x",
                                   "simulate a.mot --start soon --out x", "train gan --data d --out x", "evaluate", "evaluate a --format xml", "render a.mot", "info extra"])
 def test_bad_options(line, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     refused(line.split(), capsys, tmp_path / "x", "--help")
 
 
-def test_tracking_is_refused_in_words_and_not_offered(capsys):
-    assert "not available yet" in refused(["simulate", "a.mot", "--mode", "tracking", "--out", "x"], capsys)
+def test_simulate_offers_its_choices(capsys):
     assert main(["simulate", "--help"]) == 0
-    assert "tracking" not in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert all(word in text for word in ("tracking,qp", "squat,gait,other", "--intervals", "--cutoff", "--cluster", "--jobs"))
 
 
 def test_no_repetition_in_the_trial(tmp_path, capsys):

@@ -1,0 +1,335 @@
+"""Many trials: folders and sessions, worker processes, clusters, and what is left when somebody pulls the plug."""
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bige.cli import main
+from bige.motion import ACTIVATIONS, COORDINATES, InputError, analytic_squat, read_motion, write_motion
+from bige.simulation import _Here, _Processes, _work_through, find_trials, motion_file, read_records, simulate_files
+
+FILES = ("ground_forces_spheres_{}.mot", "ground_forces_{}.mot", "kinetics_{}_muscle_driven.mot", "kinematics_activations_{}_muscle_driven.mot")
+
+
+@pytest.fixture(scope="module")
+def squat():
+    return analytic_squat(reps=1, depth_deg=80, rate_hz=30)
+
+
+@pytest.fixture(scope="module")
+def long_trial():
+    """Some three seconds of static optimisation."""
+    return analytic_squat(reps=7, depth_deg=80)
+
+
+def whole(folder, trials) -> bool:
+    """All files of these trials are there and readable, and nothing else, hidden or not."""
+    names = {f.format(t) for t in trials for f in FILES} | {"simulation.json"}
+    assert {str(p.relative_to(folder)) for p in Path(folder).rglob("*")} == names
+    for t in trials:
+        assert read_motion(motion_file(folder, t)).names == COORDINATES + ACTIVATIONS
+    return all(r["status"] == "Solve_Succeeded" for r in read_records(folder).values())
+
+
+def touch(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def found(paths, model=None):
+    return {t.name: t.model and t.model.name for t in find_trials(paths, model)}
+
+
+# what a folder holds
+
+def test_files_stand_for_themselves(tmp_path):
+    touch(tmp_path, "a.mot", "b.sto", "model.osim")
+    assert found([tmp_path / "a.mot", tmp_path / "b.sto"]) == {"a": None, "b": None}
+    assert found([tmp_path / "a.mot"], tmp_path / "model.osim") == {"a": "model.osim"}
+
+
+def test_the_output_of_ik_gives_each_trial_its_own_person(tmp_path):
+    touch(tmp_path, "m01_s01_e01.mot", "m01_s02_e01.mot", "s01.osim", "s02.osim")
+    assert found([tmp_path]) == {"m01_s01_e01": "s01.osim", "m01_s02_e01": "s02.osim"}
+    touch(tmp_path, "squat.mot")
+    with pytest.raises(InputError, match="squat.mot.*--model"):
+        find_trials([tmp_path])
+    (tmp_path / "ik.json").write_text(json.dumps({"trials": {"squat": {"person": "s02", "file": "squat.mot"}}}))
+    assert found([tmp_path])["squat"] == "s02.osim"
+    assert set(found([tmp_path], tmp_path / "s01.osim").values()) == {"s01.osim"}
+
+
+def test_one_folder_a_person(tmp_path):
+    touch(tmp_path, "anna/squat1.mot", "anna/anna.osim", "bea/squat1.mot", "bea/deep/squat2.mot", "bea/bea.osim", "nobody/squat1.mot")
+    assert found([tmp_path]) == {"anna/squat1": "anna.osim", "bea/squat1": "bea.osim", "bea/deep/squat2": "bea.osim", "nobody/squat1": None}
+    assert set(found([tmp_path / "anna", tmp_path / "bea"])) == {"anna/squat1", "bea/squat1", "bea/deep/squat2"}
+
+
+def test_sessions(tmp_path):
+    session = "OpenCapData_1/OpenSimData"
+    touch(tmp_path, f"{session}/Kinematics/squats.mot", f"{session}/Kinematics/walk.mot", f"{session}/Model/LaiUhlrich2022_scaled.osim",
+          f"{session}/Dynamics/squats/kinematics_activations_squats_muscle_driven.mot", "OpenCapData_1/MarkerData/squats.trc")
+    assert found([tmp_path / "OpenCapData_1"]) == {"squats": "LaiUhlrich2022_scaled.osim", "walk": "LaiUhlrich2022_scaled.osim"}
+    assert set(found([tmp_path])) == {"OpenCapData_1/squats", "OpenCapData_1/walk"}
+    (tmp_path / session / "Model" / "LaiUhlrich2022_scaled.osim").unlink()
+    with pytest.raises(InputError, match="--model"):
+        find_trials([tmp_path])
+    touch(tmp_path / "x", "OpenSimData/Model/m.osim", "MarkerData/squats.trc")
+    with pytest.raises(InputError, match="bige ik"):
+        find_trials([tmp_path / "x"])
+
+
+def test_results_and_tables_without_coordinates_are_passed_over(tmp_path, squat):
+    write_motion(squat, tmp_path / "squat.mot")
+    touch(tmp_path, *(f.format("squat") for f in FILES), ".squat.mot.tmp", ".hidden.mot")
+    (tmp_path / "plates.mot").write_text("forces\nversion=1\nnRows=1\nnColumns=2\ninDegrees=yes\nendheader\ntime\tground_force_1_vy\n0\t1\n")
+    (tmp_path / "broken.mot").write_text("nothing\n")
+    assert set(found([tmp_path])) == {"squat", "broken"}  # the broken one is refused by name later
+
+
+def test_folders_without_motions_and_names_that_clash(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no motion"):
+        find_trials([tmp_path / "empty"])
+    with pytest.raises(InputError, match="same name a"):
+        find_trials([tmp_path / "x" / "a.mot", tmp_path / "y" / "a.mot"])
+
+
+# resuming
+
+def test_trials_are_kept_and_resumed(squat, tmp_path):
+    write_motion(squat, tmp_path / "a.mot")
+    write_motion(squat.mirror(), tmp_path / "b.mot")
+    (tmp_path / "broken.mot").write_text("nothing\n")
+    paths, out = [tmp_path / f"{n}.mot" for n in ("a", "b", "broken", "missing")], tmp_path / "out"
+    records = simulate_files(paths, out, jobs=2, mode="qp")
+    assert [records[n]["status"] for n in ("a", "b", "broken", "missing")] == ["Solve_Succeeded"] * 2 + ["Refused"] * 2
+    assert "broken.mot" in records["broken"]["reason"] and not motion_file(out, "broken").exists()
+    calls = []
+    def run(**options):
+        calls.clear()
+        return simulate_files(paths[:2], out, mode="qp", done=lambda trial, record, finished, total: calls.append((trial, finished, total)), **options)
+    assert run()["b"] == read_records(out)["b"] and not calls
+    motion_file(out, "b").unlink()
+    run()
+    assert calls == [("b", 2, 2)] and motion_file(out, "b").exists()
+    write_motion(analytic_squat(reps=1, depth_deg=70, rate_hz=30), tmp_path / "a.mot")
+    run()
+    assert calls == [("a", 2, 2)] and set(read_records(out)) == {"a", "b", "broken", "missing"}
+    for options in ({"cutoff_hz": 5.0}, {"end": 2.0}, {"preset": "gait"}):
+        run(**options)
+        assert len(calls) == 2, options
+
+
+def test_one_folder_a_person_stays_so_in_the_results(squat, tmp_path):
+    for person in ("anna", "bea"):
+        (tmp_path / "in" / person).mkdir(parents=True)
+        write_motion(squat, tmp_path / "in" / person / "squat1.mot")
+    records = simulate_files([tmp_path / "in"], tmp_path / "out", mode="qp")
+    assert set(records) == {"anna/squat1", "bea/squat1"} == set(read_records(tmp_path / "out"))
+    assert (tmp_path / "out" / "bea" / "kinematics_activations_squat1_muscle_driven.mot").exists()
+    from bige.dataset import find_simulations
+    assert [p.parent.name for p in find_simulations([tmp_path / "out"])] == ["anna", "bea"]
+
+
+def test_a_single_bad_trial_is_an_error_and_a_bad_model_is_one_for_all(squat, tmp_path):
+    write_motion(squat.slice(0, 0.3), tmp_path / "short.mot")
+    with pytest.raises(InputError, match="at least 0.50 s"):
+        simulate_files([tmp_path / "short.mot"], tmp_path / "out", mode="qp")
+    (tmp_path / "bad.osim").write_text("no model")
+    write_motion(squat, tmp_path / "a.mot")
+    with pytest.raises(InputError, match="bad.osim"):
+        simulate_files([tmp_path / "a.mot", tmp_path / "short.mot"], tmp_path / "out", model=tmp_path / "bad.osim", mode="qp")
+
+
+def test_a_bad_person_costs_only_their_own_trials(squat, tmp_path):
+    for person in ("anna", "bea"):
+        (tmp_path / person).mkdir()
+        write_motion(squat, tmp_path / person / "squat.mot")
+    (tmp_path / "anna" / "anna.osim").write_text("no model")
+    records = simulate_files([tmp_path / "anna", tmp_path / "bea"], tmp_path / "out", mode="qp")
+    assert records["anna/squat"]["status"] == "Refused" and "anna.osim" in records["anna/squat"]["reason"]
+    assert records["bea/squat"]["status"] == "Solve_Succeeded"
+
+
+def test_leftovers_of_a_killed_process_are_swept(squat, tmp_path):
+    old, new = tmp_path / "out" / ".partial-old", tmp_path / "out" / ".partial-new"
+    for part in (old, new):
+        part.mkdir(parents=True)
+    os.utime(old, (time.time() - 3600,) * 2)
+    write_motion(squat, tmp_path / "a.mot")
+    simulate_files([tmp_path / "a.mot"], tmp_path / "out", mode="qp")
+    assert not old.exists() and new.exists()  # a fresh one may belong to a command that is still at work
+
+
+# worker processes
+
+def test_never_more_at_once_than_there_are_workers():
+    class Workers(_Here):
+        size, most = 3, 0
+        def submit(self, trial, *arguments):
+            self.answers[trial] = arguments
+            self.most = max(self.most, len(self.answers))
+        def ready(self):
+            trial = next(iter(self.answers))
+            return {trial: self.answers.pop(trial)}
+    def load(trial):
+        if trial == 4:
+            raise InputError("4", "a", "b", "c")
+        return (10 * trial,)
+    workers = Workers()
+    answers = dict(_work_through(range(10), load, workers))
+    assert workers.most == 3 and len(answers) == 10 and answers[7] == (70,) and isinstance(answers[4], InputError)
+
+
+def test_workers_compute_with_one_thread(monkeypatch):
+    monkeypatch.setattr("bige.simulation._attempt", os.getenv)
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    with _Processes(2) as workers:
+        answers = dict(_work_through(["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"], lambda name: (name,), workers))
+    assert answers == {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    assert os.environ["OMP_NUM_THREADS"] == "7" and "OPENBLAS_NUM_THREADS" not in os.environ
+
+
+def test_a_trial_that_kills_its_worker_twice_is_given_up_and_the_rest_go_on(monkeypatch):
+    monkeypatch.setattr("bige.simulation._attempt", os._exit)
+    with _Processes(2) as workers:
+        workers.submit("bad", 3)
+        answers = {}
+        while not answers:
+            answers = workers.ready()
+        assert answers["bad"]["status"] == "Failed" and "died twice" in answers["bad"]["reason"]
+        monkeypatch.setattr("bige.simulation._attempt", abs)
+        workers.submit("good", -3)
+        assert workers.ready() == {"good": 3}
+
+
+def test_a_worker_shot_in_the_middle_of_a_trial(squat, long_trial, tmp_path):
+    (tmp_path / "in").mkdir()
+    write_motion(long_trial, tmp_path / "in" / "long.mot")
+    for name in ("a", "b", "c"):
+        write_motion(squat, tmp_path / "in" / f"{name}.mot")
+    shot = []
+    def shoot():
+        while len(multiprocessing.active_children()) < 2:
+            time.sleep(0.1)
+        time.sleep(2.5)
+        for child in multiprocessing.active_children():
+            os.kill(child.pid, signal.SIGKILL)
+            shot.append(child.pid)
+    gunman = threading.Thread(target=shoot)
+    gunman.start()
+    records = simulate_files([tmp_path / "in"], tmp_path / "out", mode="qp", jobs=2)
+    gunman.join()
+    assert shot and whole(tmp_path / "out", ("a", "b", "c", "long")) and len(records) == 4
+
+
+# the command, stopped
+
+def start(tmp_path, *arguments):
+    command = [sys.executable, "-c", "from bige.cli import main; raise SystemExit(main())", "simulate", *arguments, "--mode", "qp", "--out", str(tmp_path / "out")]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def alone(process, within: float = 10) -> bool:
+    """No worker of this process is left."""
+    end = time.time() + within
+    while time.time() < end:
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.2)
+    return False
+
+
+@pytest.mark.parametrize("stop, jobs", [(signal.SIGINT, "1"), pytest.param(signal.SIGTERM, "1", marks=pytest.mark.slow), pytest.param(signal.SIGINT, "2", marks=pytest.mark.slow),
+                                        (signal.SIGTERM, "2"), (signal.SIGKILL, "2")])
+def test_an_interrupted_command_loses_nothing(stop, jobs, squat, long_trial, tmp_path):
+    (tmp_path / "in").mkdir()
+    write_motion(squat, tmp_path / "in" / "a.mot")
+    write_motion(long_trial, tmp_path / "in" / "b.mot")
+    write_motion(long_trial, tmp_path / "in" / "c.mot")
+    process = start(tmp_path, str(tmp_path / "in"), "--jobs", jobs)
+    end = time.time() + 40
+    while not motion_file(tmp_path / "out", "a").exists() and time.time() < end:
+        time.sleep(0.05)
+    time.sleep(0.7)
+    process.send_signal(stop)
+    _, said = process.communicate(timeout=30)
+    if stop != signal.SIGKILL:
+        assert process.returncode == 2 and said.count("\n") == 1 and "an interrupt after 1 trial" in said and "run the same command again" in said
+    assert alone(process) and whole(tmp_path / "out", ("a",))
+
+
+# the command's answer
+
+def test_the_table_tells_what_failed_and_the_status_says_so(squat, tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    write_motion(squat, tmp_path / "in" / "good.mot")
+    write_motion(squat.slice(0, 0.3), tmp_path / "in" / "short.mot")
+    line = ["simulate", str(tmp_path / "in"), "--mode", "qp", "--out", str(tmp_path / "out")]
+    assert main(line) == 2
+    said = capsys.readouterr()
+    head, good, short, written = said.out.strip().split("\n")
+    assert head.split() == ["trial", "status", "iterations", "CPU", "s", "GB", "reason"]
+    assert good.split()[:3] == ["good", "Solve_Succeeded", str(len(squat.time))] and "Refused" in short and "0.50 s" in short and "written to" in written
+    assert said.err.count("\n") == 1 and "1 of 2 trials" in said.err and said.err.count("Cure") == 1
+    assert main([*line, "--json"]) == 2
+    assert json.loads(capsys.readouterr().out)["short"]["status"] == "Refused"
+    (tmp_path / "in" / "short.mot").unlink()
+    assert main(line) == 0 and capsys.readouterr().err == ""
+
+
+def test_options_that_exclude_each_other(capsys):
+    assert main(["simulate", "a.mot", "--out", "x", "--jobs", "2", "--cluster", "tcp://127.0.0.1:9"]) == 2
+    assert "--cluster" in capsys.readouterr().err
+
+
+# a cluster
+
+def test_no_scheduler_at_the_address(squat, tmp_path, capsys, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(distributed, "Client", lambda *_, **__: (_ for _ in ()).throw(OSError("Timed out trying to connect")))
+    write_motion(squat, tmp_path / "a.mot")
+    assert main(["simulate", str(tmp_path / "a.mot"), "--mode", "qp", "--cluster", "tcp://10.0.0.1:1", "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert "tcp://10.0.0.1:1" in said and "dask scheduler" in said and said.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+def test_a_cluster_whose_worker_is_shot_in_the_middle_of_a_trial(squat, long_trial, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    (tmp_path / "in").mkdir()
+    write_motion(squat, tmp_path / "in" / "a.mot")
+    write_motion(squat.slice(0, 0.3), tmp_path / "in" / "short.mot")
+    for name in ("b", "c"):
+        write_motion(long_trial, tmp_path / "in" / f"{name}.mot")
+    shot = []
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50) as cluster:
+        def shoot():
+            with distributed.Client(cluster, set_as_default=False) as client:
+                pids, end = client.run(os.getpid), time.time() + 60
+                while not motion_file(tmp_path / "out", "a").exists() and time.time() < end:
+                    time.sleep(0.1)
+                time.sleep(1.0)
+                busy = [w for w, tasks in client.processing().items() if tasks]
+                os.kill(pids[busy[0]], signal.SIGKILL)
+                shot.append(busy[0])
+        gunman = threading.Thread(target=shoot)
+        gunman.start()
+        records = simulate_files([tmp_path / "in"], tmp_path / "out", mode="qp", cluster=cluster.scheduler_address)
+        gunman.join()
+    assert shot and not motion_file(tmp_path / "out", "short").exists()
+    assert {t: r["status"] for t, r in records.items()} == {"a": "Solve_Succeeded", "b": "Solve_Succeeded", "c": "Solve_Succeeded", "short": "Refused"}
+    assert {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*")} == {f.format(t) for t in "abc" for f in FILES} | {"simulation.json"}
+    assert np.array_equal(read_motion(motion_file(tmp_path / "out", "b")).values, read_motion(motion_file(tmp_path / "out", "c")).values)
