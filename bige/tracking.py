@@ -36,15 +36,16 @@ class Settings:
     intervals_per_s: float = 18.3    # 50 for a squat of 2.73 s
     passive_fibre_force: bool = False
     heel_force_n: float = 5.0        # least vertical force on each heel
-    periodic_height: bool = True     # pelvis_ty and its speed end as they began
+    least_activation: float = MIN_ACTIVATION
+    periodic: tuple = ("height",)    # what ends as it began: "height" (pelvis_ty and its speed), "body" (trunk and legs), "muscles"
     transcription: str = "condensed" # or "radau": the same solution, found with three times as many unknowns
     tolerance: float = 1e-3
     max_iterations: int = 500
     ground: Ground = Ground()
 
 PRESETS = {"squat": Settings(),
-           "gait": Settings(position=10, activation=1, coordinates=_SAGITTAL, cutoff_hz=12, intervals_per_s=50, passive_fibre_force=True, heel_force_n=0, periodic_height=False),
-           "other": Settings(position=100, activation=1, coordinates=_EVEN, cutoff_hz=30, intervals_per_s=50, heel_force_n=0, periodic_height=False)}
+           "gait": Settings(position=10, activation=1, coordinates=_SAGITTAL, cutoff_hz=12, intervals_per_s=50, passive_fibre_force=True, heel_force_n=0, periodic=()),
+           "other": Settings(position=100, activation=1, coordinates=_EVEN, cutoff_hz=30, intervals_per_s=50, heel_force_n=0, periodic=())}
 
 # %% ../nbs/05b_tracking.ipynb #05b-tracking-004
 STATES = {"q": 33, "qd": 33, "a": 80, "F": 80, "motor": 13}
@@ -232,7 +233,7 @@ def _limits(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     width = np.maximum(high - low, 1e-3)
     return low - width, high + width
 
-def limits(q: np.ndarray, qd: np.ndarray, qdd: np.ndarray) -> tuple[dict, dict]:
+def limits(q: np.ndarray, qd: np.ndarray, qdd: np.ndarray, least_activation: float = MIN_ACTIVATION) -> tuple[dict, dict]:
     """Lower and upper limits of every unknown by name, in SI units."""
     low, high = ({name: np.full(n, np.nan) for name, n in _SIZE.items()} for _ in range(2))
     for name, values in (("q", q), ("qd", qd), ("qdd", qdd)):
@@ -243,7 +244,7 @@ def limits(q: np.ndarray, qd: np.ndarray, qdd: np.ndarray) -> tuple[dict, dict]:
     low["q"][_MTP], high["q"][_MTP] = np.deg2rad(FITTED_RANGE_DEG["mtp_angle"])
     for name, size in (("qd", 50.0), ("qdd", 1000.0)):
         low[name][_MTP], high[name][_MTP] = -size, size
-    for name, (start, end) in {"a": (MIN_ACTIVATION, 1), "F": (0, MAX_FORCE), "motor": (-1, 1), "da": (-1 / DEACTIVATION_TIME, 1 / ACTIVATION_TIME),
+    for name, (start, end) in {"a": (least_activation, 1), "F": (0, MAX_FORCE), "motor": (-1, 1), "da": (-1 / DEACTIVATION_TIME, 1 / ACTIVATION_TIME),
                                "dF": (-FORCE_RATE, FORCE_RATE), "command": (-1, 1), "reserve": (-RESERVE, RESERVE)}.items():
         low[name][:], high[name][:] = start, end
     return low, high
@@ -254,6 +255,9 @@ def scales(low: dict, high: dict) -> dict:
     return sizes | {"a": 1.0, "F": MAX_FORCE, "motor": 1.0, "da": ACTIVATION_RATE, "dF": FORCE_RATE, "command": 1.0, "reserve": RESERVE}
 
 # %% ../nbs/05b_tracking.ipynb #05b-tracking-014
+_ALL, _BODY = slice(None), [i for i, name in enumerate(COORDINATES) if name[:3] in ("pel", "hip", "kne", "ank", "sub") and name != "pelvis_tx"]
+_PERIODIC = {"height": (("q", [_HEIGHT]), ("qd", [_HEIGHT])), "body": (("q", _BODY), ("qd", _BODY)), "muscles": (("a", _ALL), ("F", _ALL), ("motor", slice(0, 3)))}
+
 def constraints(layout: Layout, h: float, scale: dict, q: np.ndarray, settings: Settings) -> Linear:
     """All linear rows: integration, Raasch's limits on the change of activation, the pelvis near its record."""
     rows, at = Linear(), layout.at
@@ -265,9 +269,9 @@ def constraints(layout: Layout, h: float, scale: dict, q: np.ndarray, settings: 
     rows.add([(at["da"], ACTIVATION_RATE * ACTIVATION_TIME), (at["a"][:-1], 1.0)], -np.inf, 1.0)
     height, size = at["q"][:, [_HEIGHT]], scale["q"][_HEIGHT]
     rows.add([(height, size), (np.full_like(height, layout.offset), -1.0)], q[:, [_HEIGHT]] - 0.1, q[:, [_HEIGHT]] + 0.1)
-    if settings.periodic_height:
-        for name in ("q", "qd"):
-            rows.add([(at[name][-1:, [_HEIGHT]], 1.0), (at[name][:1, [_HEIGHT]], -1.0)])
+    for kind in settings.periodic:
+        for name, columns in _PERIODIC[kind]:
+            rows.add([(at[name][-1:, columns], 1.0), (at[name][:1, columns], -1.0)])
     return rows.finish(layout.size)
 
 # %% ../nbs/05b_tracking.ipynb #05b-tracking-015
@@ -466,9 +470,9 @@ def track(model: MusculoskeletalModel, motion: Motion, start: float | None = Non
     """Muscles, tendons, forces and a motion that obeys them all, as near as possible to the recorded one from `start` to `end` (s)."""
     piece, mesh, tracked, clipped = _prepare(model, motion, start, end, settings, intervals)
     layout, h = Layout(len(mesh) - 1, settings.transcription), mesh[1] - mesh[0]
-    if settings.periodic_height and abs(np.ptp(tracked["q"][[0, -1], _HEIGHT])) > 0.02:
-        settings = replace(settings, periodic_height=False)  # not a whole repetition
-    low, high = limits(tracked["q"], tracked["qd"], tracked["qdd"])
+    if np.ptp(tracked["q"][[0, -1], _HEIGHT]) > 0.02:
+        settings = replace(settings, periodic=())  # not a whole repetition
+    low, high = limits(*tracked.values(), settings.least_activation)
     scale = scales(low, high)
     low["q"][_HEIGHT], high["q"][_HEIGHT] = -np.inf, np.inf  # its limits are relative to the floor
     offset = settle(model, tracked["q"], settings.ground)
