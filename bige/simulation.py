@@ -59,7 +59,26 @@ def _versions() -> dict:
     import bige
     return {"bige": bige.__version__, "python": platform.python_version()} | {name: version(name) for name in ("numpy", "casadi")}
 
-# %% ../nbs/05c_simulation.ipynb #05c-simulation-009
+# %% ../nbs/05c_simulation.ipynb #05c-simulation-010
+@contextmanager
+def _interruptible():
+    """Raise KeyboardInterrupt at the end of the block if one was asked for and swallowed inside."""
+    old, heard = signal.getsignal(signal.SIGINT), []
+    if threading.current_thread() is not threading.main_thread() or not callable(old):
+        yield
+        return
+    def hear(number, frame):
+        heard.append(number)
+        old(number, frame)
+    signal.signal(signal.SIGINT, hear)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, old)
+    if heard:
+        raise KeyboardInterrupt
+
+# %% ../nbs/05c_simulation.ipynb #05c-simulation-011
 def simulate(motion: Motion, model=None, mode: str = "tracking", start: float | None = None, end: float | None = None, preset: str = "squat",
              intervals: int | None = None, cutoff_hz: float | None = None) -> Simulation:
     """Muscle activations, joint moments and ground forces of a motion, or of its part from `start` to `end` (s).
@@ -68,21 +87,16 @@ def simulate(motion: Motion, model=None, mode: str = "tracking", start: float | 
     """
     settings, clock, cpu = settings_of(mode, preset, intervals, cutoff_hz), time.perf_counter(), time.process_time()
     model = model if isinstance(model, MusculoskeletalModel) else MusculoskeletalModel(model)
-    if mode == "qp":
-        result = solve_qp(model, motion, start, end, settings["cutoff_hz"])
-    else:
-        result = _track(model, motion, start, end, preset, intervals, settings["cutoff_hz"])
+    with _interruptible():
+        if mode == "qp":
+            result = solve_qp(model, motion, start, end, settings["cutoff_hz"])
+        else:
+            from bige.tracking import PRESETS, track
+            result = track(model, motion, start, end, replace(PRESETS[preset], cutoff_hz=settings["cutoff_hz"]), intervals)
     _describe(result, model, mode, {"cpu_s": round(time.process_time() - cpu, 3), "wall_s": round(time.perf_counter() - clock, 3)})
     return result
 
-def _track(model, motion, start, end, preset, intervals, cutoff_hz) -> Simulation:
-    from bige.tracking import PRESETS, track
-    result = track(model, motion, start, end, replace(PRESETS[preset], cutoff_hz=cutoff_hz), intervals)
-    if result.status == "User_Requested_Stop":  # the solver was interrupted and swallowed it
-        raise KeyboardInterrupt
-    return result
-
-# %% ../nbs/05c_simulation.ipynb #05c-simulation-011
+# %% ../nbs/05c_simulation.ipynb #05c-simulation-013
 def _describe(result: Simulation, model: MusculoskeletalModel, mode: str, cost: dict) -> None:
     """Complete the record with what both modes share."""
     up, time = result.vertical_force, result.motion.time
@@ -93,7 +107,7 @@ def _describe(result: Simulation, model: MusculoskeletalModel, mode: str, cost: 
     if result.status != "Solve_Succeeded":
         result.record.setdefault("reason", f"the solver stopped with {result.status}")
 
-# %% ../nbs/05c_simulation.ipynb #05c-simulation-015
+# %% ../nbs/05c_simulation.ipynb #05c-simulation-017
 def moment_columns(result: Simulation) -> tuple[tuple, np.ndarray]:
     """Names and values (T, 33): moment of each joint (N·m), force along each translation (N)."""
     return tuple(f"{name}_{'force' if name in TRANSLATIONS else 'moment'}" for name in COORDINATES), result.moments
@@ -107,7 +121,7 @@ def sphere_columns(result: Simulation) -> tuple[tuple, np.ndarray]:
     columns = [values[:, 6 * f + s] for s, f in order for values in (result.ground_forces, result.contact_points)]
     return tuple(n for s, f in order for n in _names(f"s{s + 1}_{'rl'[f]}")), np.hstack(columns)
 
-# %% ../nbs/05c_simulation.ipynb #05c-simulation-017
+# %% ../nbs/05c_simulation.ipynb #05c-simulation-019
 def foot_force_columns(result: Simulation) -> tuple[tuple, np.ndarray]:
     """Names and values (T, 18): for each foot force (N), centre of pressure (m) and free moment (N·m)."""
     names, columns = [], []
@@ -121,7 +135,7 @@ def foot_force_columns(result: Simulation) -> tuple[tuple, np.ndarray]:
         columns += [force.sum(1), pressure, free]
     return tuple(names), np.hstack(columns)
 
-# %% ../nbs/05c_simulation.ipynb #05c-simulation-020
+# %% ../nbs/05c_simulation.ipynb #05c-simulation-022
 def motion_file(folder, trial: str) -> Path:
     """Where the motion with activations of a trial lies; a trial's name may hold folders, as in anna/squat1."""
     return (Path(folder) / trial).with_name(f"kinematics_activations_{Path(trial).name}_muscle_driven.mot")
@@ -147,7 +161,7 @@ def _sweep(folder: Path) -> None:
         if time.time() - part.stat().st_mtime > 60:
             shutil.rmtree(part, ignore_errors=True)
 
-# %% ../nbs/05c_simulation.ipynb #05c-simulation-022
+# %% ../nbs/05c_simulation.ipynb #05c-simulation-024
 def read_records(folder) -> dict:
     """trial -> record, from `simulation.json` (which holds the record itself when there is one trial only)."""
     path = Path(folder) / "simulation.json"
@@ -169,7 +183,7 @@ def _locked(folder):
     finally:
         os.close(handle)
 
-# %% ../nbs/05c_simulation.ipynb #05c-simulation-024
+# %% ../nbs/05c_simulation.ipynb #05c-simulation-026
 def _plain(value):
     """The value as strict JSON holds it: not-a-number becomes null."""
     if isinstance(value, dict):
@@ -198,7 +212,7 @@ def save(self: Simulation, folder, trial: str) -> None:
         _write_files(self, folder, trial)
     add_record(folder, trial, self.record)
 
-# %% ../nbs/05c_simulation.ipynb #05c-simulation-027
+# %% ../nbs/05c_simulation.ipynb #05c-simulation-029
 @dataclass(frozen=True)
 class Trial:
     """A motion file to simulate, its name in the results, and its person's model (None: the default)."""
@@ -223,7 +237,7 @@ def _person_model(path: Path, root: Path) -> Path | None:
             return next(iter(models.values()), None)
     return None
 
-# %% ../nbs/05c_simulation.ipynb #05c-simulation-028
+# %% ../nbs/05c_simulation.ipynb #05c-simulation-030
 _RESULTS = ("kinematics_activations_", "kinetics_", "ground_forces_", "GRF_")
 
 def _is_motion(path: Path) -> bool:
@@ -252,7 +266,7 @@ def _folder_trials(folder: Path, prefix: str, model) -> list[Trial]:
     files = [p for kind in ("mot", "sto") for p in sorted(folder.rglob(f"*.{kind}")) if not any(s in p.parents for s in sessions) and _is_motion(p)]
     return found + [Trial(prefix + str(p.relative_to(folder).with_suffix("")), p, model or _person_model(p, folder)) for p in files]
 
-# %% ../nbs/05c_simulation.ipynb #05c-simulation-029
+# %% ../nbs/05c_simulation.ipynb #05c-simulation-031
 def find_trials(paths, model=None) -> list[Trial]:
     """Trials in motion files, OpenCap sessions and folders of either; `model` stands in for every person's own."""
     paths, model, trials = [Path(p) for p in paths], None if model is None else Path(model), []
@@ -272,7 +286,7 @@ def find_trials(paths, model=None) -> list[Trial]:
                          "simulate them into different --out folders")
     return trials
 
-# %% ../nbs/05c_simulation.ipynb #05c-simulation-032
+# %% ../nbs/05c_simulation.ipynb #05c-simulation-034
 @lru_cache(maxsize=1)
 def _unpack(person: bytes) -> MusculoskeletalModel:
     return pickle.loads(person)  # sent by the process that started this one, never read from a file
@@ -293,7 +307,7 @@ def _attempt(motion: Motion, person: bytes, options: dict):
 def _died(trials: str) -> dict:
     return {"status": "Failed", "reason": f"its worker process died {trials}: killed, or out of memory"}
 
-# %% ../nbs/05c_simulation.ipynb #05c-simulation-034
+# %% ../nbs/05c_simulation.ipynb #05c-simulation-036
 class _Here:
     """One trial after the other, in this process."""
     size = 1
@@ -308,7 +322,7 @@ class _Here:
         answers, self.answers = self.answers, {}
         return answers
 
-# %% ../nbs/05c_simulation.ipynb #05c-simulation-036
+# %% ../nbs/05c_simulation.ipynb #05c-simulation-038
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
 
 def _start_worker() -> None:
@@ -337,7 +351,7 @@ class _Slot:
             pass
         self.pool.shutdown(wait=False, cancel_futures=True)
 
-# %% ../nbs/05c_simulation.ipynb #05c-simulation-037
+# %% ../nbs/05c_simulation.ipynb #05c-simulation-039
 class _Processes:
     """Trials side by side in `size` processes of this machine."""
     def __init__(self, size: int):
@@ -370,7 +384,7 @@ class _Processes:
                 answers[trial] = _died("twice")
         return answers
 
-# %% ../nbs/05c_simulation.ipynb #05c-simulation-039
+# %% ../nbs/05c_simulation.ipynb #05c-simulation-041
 class _Cluster:
     """Trials on the workers of a dask.distributed cluster."""
     def __init__(self, address: str):
@@ -413,7 +427,7 @@ class _Cluster:
                 answers[trial] = {"status": "Failed", "reason": f"{type(error).__name__}: {error}"} if error else future.result()
         return answers
 
-# %% ../nbs/05c_simulation.ipynb #05c-simulation-041
+# %% ../nbs/05c_simulation.ipynb #05c-simulation-043
 def _work_through(trials, load, workers):
     """(trial, answer) as they get ready; `load(trial)` gives the arguments, and its InputError is an answer too."""
     waiting, running = deque(trials), set()
@@ -430,7 +444,7 @@ def _work_through(trials, load, workers):
                 running.discard(trial)
                 yield trial, answer
 
-# %% ../nbs/05c_simulation.ipynb #05c-simulation-043
+# %% ../nbs/05c_simulation.ipynb #05c-simulation-045
 def _digest(path) -> str | None:
     return file_digest(path) if path is not None and path.is_file() else default_geometry().digest if path is None else None
 
@@ -450,7 +464,7 @@ def _loader(options: dict):
         return motion, person(trial.model), options
     return load, person
 
-# %% ../nbs/05c_simulation.ipynb #05c-simulation-044
+# %% ../nbs/05c_simulation.ipynb #05c-simulation-046
 def simulate_files(paths, out, model=None, jobs: int | None = None, cluster: str | None = None, mode: str = "tracking", start=None, end=None, preset: str = "squat",
                    intervals: int | None = None, cutoff_hz: float | None = None, done=None) -> dict:
     """Simulate trials into folder `out`; returns trial -> record. `done(trial, record, finished, total)` is called after each.
