@@ -186,6 +186,7 @@ class Ground:
     transition_speed: float = 0.2    # m/s
     hertz_smoothing: float = 300.0   # 1/m
     crossley_smoothing: float = 50.0 # s/m
+    friction_smoothing: float = 0.0  # rounds the corner where sliding reaches the transition speed; OpenSim has a corner
     least_force: float = 1e-5        # N
 
 def contact_force(centre, velocity, spin, radius: float, ground: Ground = Ground()) -> tuple[np.ndarray, np.ndarray]:
@@ -202,7 +203,7 @@ def contact_force(centre, velocity, spin, radius: float, ground: Ground = Ground
     hertz = hertz * (0.5 + 0.5 * np.tanh(g.hertz_smoothing * indentation)) + g.least_force
     normal = hertz * (1 + 1.5 * g.dissipation * sinking) * (0.5 + 0.5 * np.tanh(g.crossley_smoothing * (sinking + 2 / (3 * g.dissipation))))
     ratio = speed / g.transition_speed
-    capped = 0.5 * (ratio + 1 - np.fabs(ratio - 1))  # the smaller of ratio and 1
+    capped = 0.5 * (ratio + 1 - np.sqrt((ratio - 1) ** 2 + g.friction_smoothing))  # the smaller of ratio and 1
     friction = capped * (g.dynamic_friction + 2 * (g.static_friction - g.dynamic_friction) / (1 + ratio ** 2)) + g.viscous_friction * speed
     along = -normal * friction / speed
     return np.stack([along * slip[:, 0], normal, along * slip[:, 2]], -1), centre + lever

@@ -7,7 +7,7 @@ __all__ = ['PRESETS', 'STATES', 'CONTROLS', 'MAX_FORCE', 'FORCE_RATE', 'ACTIVATI
            'Settings', 'feet', 'equations', 'NodeFunctions', 'Layout', 'Linear', 'Quadratic', 'condensed', 'radau',
            'limits', 'scales', 'constraints', 'cost', 'Problem', 'solve', 'settle', 'first_guess', 'between', 'track']
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-002
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-003
 import resource, time
 from dataclasses import asdict, dataclass, field, replace
 import numpy as np
@@ -16,7 +16,7 @@ from .dynamics import (GRAVITY, MIN_ACTIVATION, MTP_DAMPING, MTP_STIFFNESS, TORQ
 from .motion import COORDINATES, InputError, Motion
 from .muscles import (ACTIVATION_TIME, DEACTIVATION_TIME, FITTED_RANGE_DEG, LEG_COLUMNS, MUSCLE_NAMES, compliant_tendon, hill_misfit)
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-003
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-008
 _SQUAT = {"pelvis_tilt": 100, "pelvis_list": 10, "pelvis_rotation": 1, "pelvis_tx": 100, "pelvis_ty": 10, "pelvis_tz": 100, "hip_flexion": 100,
           "hip_adduction": 20, "hip_rotation": 1, "knee_angle": 100, "ankle_angle": 100, "subtalar_angle": 20, "lumbar_extension": 100,
           "lumbar_bending": 20, "lumbar_rotation": 20, "arm_flex": 50, "arm_add": 10, "arm_rot": 10, "elbow_flex": 10, "pro_sup": 10}
@@ -41,13 +41,13 @@ class Settings:
     transcription: str = "condensed" # or "radau": the same solution, found with three times as many unknowns
     tolerance: float = 1e-3
     max_iterations: int = 500
-    ground: Ground = Ground()
+    ground: Ground = Ground(friction_smoothing=1e-3)  # Newton's method can cycle at a corner
 
 PRESETS = {"squat": Settings(),
            "gait": Settings(position=10, activation=1, coordinates=_SAGITTAL, cutoff_hz=12, intervals_per_s=50, passive_fibre_force=True, heel_force_n=0, periodic=()),
            "other": Settings(position=100, activation=1, coordinates=_EVEN, cutoff_hz=30, intervals_per_s=50, heel_force_n=0, periodic=())}
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-004
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-011
 STATES = {"q": 33, "qd": 33, "a": 80, "F": 80, "motor": 13}
 CONTROLS = {"qdd": 33, "da": 80, "dF": 80, "command": 13, "reserve": 2}
 _SIZE = STATES | CONTROLS
@@ -62,7 +62,7 @@ _TRACKED = [i for i in range(33) if i not in _MTP]
 _HEIGHT = COORDINATES.index("pelvis_ty")
 MAX_FORCE, FORCE_RATE, ACTIVATION_RATE, RESERVE, MOTOR_TIME = 5.0, 100.0, 100.0, 30.0, 0.035  # -, 1/s, 1/s, N·m, s
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-005
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-013
 def feet(skeleton, poses: dict, ground: Ground) -> tuple[np.ndarray, np.ndarray, dict]:
     """Forces (T, 12, 3) N of the floor on the contact spheres, where they act (T, 12, 3) m, and both sorted by body."""
     forces, points, outside = [], [], {}
@@ -75,7 +75,7 @@ def feet(skeleton, poses: dict, ground: Ground) -> tuple[np.ndarray, np.ndarray,
         forces.append(force); points.append(point); outside.setdefault(sphere.body, []).append((force, point))
     return np.stack(forces, 1), np.stack(points, 1), outside
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-006
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-015
 def equations(model: MusculoskeletalModel, v: dict, settings: Settings) -> tuple:
     """Misfit of the dynamics (T, 33), of the muscles (T, 80), and each heel's vertical force (T, 2); all must vanish but the last.
 
@@ -95,7 +95,7 @@ def equations(model: MusculoskeletalModel, v: dict, settings: Settings) -> tuple
     heels = forces[:, [s for s, sphere in enumerate(model.skeleton.contacts) if sphere.name.startswith("s1")], 1]
     return misfit, muscle, heels
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-007
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-019
 _ROWS = 33 + 80 + 2
 
 def _row_scale() -> np.ndarray:
@@ -127,7 +127,7 @@ class NodeFunctions:
         self.hessian = casadi.Function("hessian", [z, multipliers], [hessian.nz[:]])
         self.jacobian_at, self.hessian_at = (tuple(np.array(t) for t in m.sparsity().get_triplet()) for m in (jacobian, hessian))
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-008
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-023
 class Layout:
     """Where each unknown of N intervals lies in the long vector x; index arrays (N or N + 1, n) by name."""
     def __init__(self, intervals: int, transcription: str = "condensed"):
@@ -142,7 +142,7 @@ class Layout:
     def gather(self, x: np.ndarray) -> dict:
         return {name: x[index] for name, index in self.at.items()}
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-009
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-025
 class Linear:
     """Rows low <= A x <= high, added for all intervals at once."""
     def __init__(self):
@@ -163,7 +163,7 @@ class Linear:
         self.matrix = csc_matrix(entries, shape=(len(self.low), size))
         return self
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-010
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-026
 class Quadratic:
     """A cost x'Hx / 2 + c'x + constant, built from weighted squares."""
     def __init__(self, size: int):
@@ -187,7 +187,7 @@ class Quadratic:
         self.matrix = csc_matrix((np.concatenate(self.value), (np.concatenate(self.row), np.concatenate(self.column))), shape=(n, n))
         return self
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-011
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-028
 def condensed(rows: Linear, at: dict, h: float, scale: dict) -> None:
     """Exact integrals over an interval of length h (s) in which every control is constant."""
     sq, sd, sa = scale["q"], scale["qd"], scale["qdd"]
@@ -199,7 +199,7 @@ def condensed(rows: Linear, at: dict, h: float, scale: dict) -> None:
     kept = np.exp(-h / MOTOR_TIME)
     rows.add([(at["motor"][after], 1.0), (at["motor"][before], -kept), (at["command"], kept - 1)])
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-012
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-030
 def radau(rows: Linear, layout: Layout, h: float, scale: dict) -> None:
     """The same integrals by Radau collocation of degree 3: a cubic through the mesh point and three inner points."""
     import casadi
@@ -218,7 +218,7 @@ def radau(rows: Linear, layout: Layout, h: float, scale: dict) -> None:
                 rows.add(rate + [(inner[source][:, j] if inside else at[source], h * factor)])
         rows.add([(at[name][1:], 1.0), (first, -ends[0])] + [(points[:, r], -ends[r + 1]) for r in range(3)])
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-013
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-034
 def _with_other_side(low: np.ndarray, high: np.ndarray) -> None:
     """Give left and right the same limits, in place."""
     for i, name in enumerate(COORDINATES):
@@ -254,7 +254,7 @@ def scales(low: dict, high: dict) -> dict:
     sizes = {name: np.maximum(np.abs(low[name]), np.abs(high[name])) for name in ("q", "qd", "qdd")}
     return sizes | {"a": 1.0, "F": MAX_FORCE, "motor": 1.0, "da": ACTIVATION_RATE, "dF": FORCE_RATE, "command": 1.0, "reserve": RESERVE}
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-014
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-036
 _ALL, _BODY = slice(None), [i for i, name in enumerate(COORDINATES) if name[:3] in ("pel", "hip", "kne", "ank", "sub") and name != "pelvis_tx"]
 _PERIODIC = {"height": (("q", [_HEIGHT]), ("qd", [_HEIGHT])), "body": (("q", _BODY), ("qd", _BODY)), "muscles": (("a", _ALL), ("F", _ALL), ("motor", slice(0, 3)))}
 
@@ -274,7 +274,7 @@ def constraints(layout: Layout, h: float, scale: dict, q: np.ndarray, settings: 
             rows.add([(at[name][-1:, columns], 1.0), (at[name][:1, columns], -1.0)])
     return rows.finish(layout.size)
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-015
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-038
 _RADAU_WEIGHTS = (0.376403062700467, 0.512485826188421, 0.111111111111111)  # quadrature at the three Radau points
 
 def cost(layout: Layout, h: float, scale: dict, reference: dict, settings: Settings) -> Quadratic:
@@ -302,7 +302,7 @@ def cost(layout: Layout, h: float, scale: dict, reference: dict, settings: Setti
         j.square(columns, settings.regularisation / columns.shape[1] * h)
     return j.finish()
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-016
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-040
 def _sparsity(matrix):
     import casadi
     matrix.sort_indices()
@@ -352,20 +352,20 @@ class Problem:
         values = weight * casadi.DM(constant) + casadi.DM(_sparsity(spread), spread.data) @ entries
         return casadi.Function("nlp_hess_l", [x, p, weight, multipliers], [casadi.MX(pattern, values)], ["x", "p", "lam_f", "lam_g"], ["triu_hess_gamma_x_x"])
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-017
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-041
 def solve(problem: Problem, layout: Layout, low: np.ndarray, high: np.ndarray, guess: np.ndarray, settings: Settings, verbose: bool = False) -> tuple[np.ndarray, dict]:
     """The solution x and IPOPT's statistics."""
     import casadi
     n, rows = layout.intervals, problem.rows
     options = {"ipopt.tol": settings.tolerance, "ipopt.max_iter": settings.max_iterations, "ipopt.mu_strategy": "monotone", "ipopt.linear_solver": "mumps",
-               "ipopt.mumps_pivot_order": 5, "ipopt.print_level": 5 if verbose else 0, "ipopt.sb": "yes", "print_time": False, **problem.functions}
+               "ipopt.mumps_pivot_order": 5, "ipopt.barrier_tol_factor": 100.0, "ipopt.print_level": 5 if verbose else 0, "ipopt.sb": "yes", "print_time": False, **problem.functions}
     solver = casadi.nlpsol("track", "ipopt", problem.symbols, options)
     zero = np.zeros(_ROWS - 2)
     answer = solver(x0=guess, lbx=low, ubx=high, lbg=np.r_[rows.low, np.tile(np.r_[zero, [settings.heel_force_n] * 2], n)],
                     ubg=np.r_[rows.high, np.tile(np.r_[zero, np.inf, np.inf], n)])
     return np.asarray(answer["x"]).ravel(), solver.stats() | {"objective": float(answer["f"])}
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-018
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-043
 def settle(model: MusculoskeletalModel, q: np.ndarray, ground: Ground = Ground()) -> float:
     """How far (m) to lift the recorded poses q (T, 33) so that the floor carries the body's weight on average."""
     still, low, high = np.zeros_like(q), -0.5, 0.5
@@ -391,7 +391,7 @@ def first_guess(layout: Layout, reference: dict, offset: float, scale: dict, low
         x[index] = x[layout.at[name]][:-1, None]
     return x
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-019
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-045
 def _bounds(layout: Layout, low: dict, high: dict, scale: dict) -> tuple[np.ndarray, np.ndarray]:
     lower, upper = np.full(layout.size, -np.inf), np.full(layout.size, np.inf)
     for columns in (layout.at, layout.inner):
@@ -405,7 +405,7 @@ def _mesh(time: np.ndarray, tracked: tuple, intervals: int) -> tuple[np.ndarray,
     mesh = np.linspace(time[0], time[-1], intervals + 1)
     return mesh, {name: CubicSpline(time, values)(mesh) for name, values in zip(("q", "qd", "qdd"), tracked)}
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-020
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-046
 def between(mesh: np.ndarray, u: dict, time: np.ndarray) -> dict:
     """The solution at any times: exactly, as its controls are constant within an interval."""
     k = np.clip(np.searchsorted(mesh, time, side="right") - 1, 0, len(mesh) - 2)
@@ -414,22 +414,16 @@ def between(mesh: np.ndarray, u: dict, time: np.ndarray) -> dict:
             "a": u["a"][k] + s * u["da"][k], "F": u["F"][k] + s * u["dF"][k], "reserve": u["reserve"][k],
             "motor": u["command"][k] + np.exp(-s / MOTOR_TIME) * (u["motor"][k] - u["command"][k])}
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-021
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-048
 LONGEST = 15.0  # s
 
-def _known(result: Simulation, mesh: np.ndarray, h: float, parameters: np.ndarray) -> dict:
-    """Static optimisation's answer as a first guess of the unknowns that kinematics do not give, (N + 1, n) by name."""
-    def at_mesh(values):
-        return np.stack([np.interp(mesh, result.motion.time, column) for column in np.reshape(values, (len(result.motion.time), -1)).T], 1)
+def _known(result: Simulation, mesh: np.ndarray, parameters: np.ndarray) -> dict:
+    """Static optimisation's activations and tendon forces at the mesh, a little inside their limits: (N + 1, 80) by name."""
+    values = {"a": (result.motion.activations(), 0.012, 0.99), "F": (result.tendon_forces / parameters[:, 0], 0.005, 4.9)}
+    return {name: np.clip(np.stack([np.interp(mesh, result.motion.time, column) for column in table.T], 1), low, high)
+            for name, (table, low, high) in values.items()}
 
-    a, F = at_mesh(result.motion.activations()), at_mesh(result.tendon_forces / parameters[:, 0])
-    motor = at_mesh(result.motors) / _TORQUE
-    reserve = at_mesh(np.stack([result.reserves[COORDINATES[i]] for i in _HIP_ROTATION], 1))
-    a, F, motor, reserve = np.clip(a, 0.012, 0.99), np.clip(F, 0.005, 4.9), np.clip(motor, -0.99, 0.99), np.clip(reserve, -29, 29)
-    return {"a": a, "F": F, "motor": motor, "command": motor, "reserve": reserve,
-            "da": np.gradient(a, h, axis=0), "dF": np.gradient(F, h, axis=0)}
-
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-022
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-049
 def _simulation(model: MusculoskeletalModel, motion: Motion, mesh: np.ndarray, u: dict, settings: Settings, status: str, record: dict) -> Simulation:
     """The solution at the times of `motion`; forces and moments are interpolated from the mesh points, where the equations hold."""
     v, at_mesh = between(mesh, u, motion.time), between(mesh, u, mesh)
@@ -445,7 +439,7 @@ def _simulation(model: MusculoskeletalModel, motion: Motion, mesh: np.ndarray, u
     return Simulation(kinematics, dense(forces), dense(points), dense(tau), reserves, dense(at_mesh["motor"]) * _TORQUE,
                       v["F"] * model.geometry.parameters[:, 0], status, record)
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-023
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-050
 def _prepare(model, motion: Motion, start, end, settings: Settings, intervals) -> tuple:
     """Refuse what cannot be simulated; else the part asked for, its mesh, the reference there, and what had to be clipped."""
     part = window(motion, start, end)
@@ -463,7 +457,7 @@ def _prepare(model, motion: Motion, start, end, settings: Settings, intervals) -
 def _guess(model, motion: Motion, mesh, settings: Settings, start, end) -> dict:
     from bige.qp import solve_qp
     result = solve_qp(model, motion, start, end, settings.cutoff_hz)
-    return _known(result, mesh, mesh[1] - mesh[0], model.geometry.parameters) if result.status == "Solve_Succeeded" else {}
+    return _known(result, mesh, model.geometry.parameters) if result.status == "Solve_Succeeded" else {}
 
 def track(model: MusculoskeletalModel, motion: Motion, start: float | None = None, end: float | None = None, settings: Settings = PRESETS["squat"],
           intervals: int | None = None, verbose: bool = False) -> Simulation:
