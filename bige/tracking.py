@@ -19,7 +19,7 @@ from .muscles import (ACTIVATION_TIME, DEACTIVATION_TIME, FITTED_RANGE_DEG, LEG_
 # %% ../nbs/05b_tracking.ipynb #05b-tracking-008
 _SQUAT = {"pelvis_tilt": 100, "pelvis_list": 10, "pelvis_rotation": 1, "pelvis_tx": 100, "pelvis_ty": 10, "pelvis_tz": 100, "hip_flexion": 100,
           "hip_adduction": 20, "hip_rotation": 1, "knee_angle": 100, "ankle_angle": 100, "subtalar_angle": 20, "lumbar_extension": 100,
-          "lumbar_bending": 20, "lumbar_rotation": 20, "arm_flex": 50, "arm_add": 10, "arm_rot": 10, "elbow_flex": 10, "pro_sup": 10}
+          "lumbar_bending": 20, "lumbar_rotation": 20, "arm_flex": 50, "arm_add": 10, "arm_rot": 10, "elbow_flex": 10, "pro_sup": 10, "mtp_angle": 10}
 _SAGITTAL = {name: 10.0 if name in ("pelvis_tilt", "hip_flexion", "knee_angle", "ankle_angle", "lumbar_extension") else 1.0 for name in _SQUAT}
 _EVEN = dict.fromkeys(_SQUAT, 10.0) | {"pelvis_ty": 100.0, "hip_flexion": 20.0, "arm_flex": 100.0, "arm_add": 100.0, "arm_rot": 100.0, "elbow_flex": 100.0, "pro_sup": 100.0}
 
@@ -31,7 +31,7 @@ class Settings:
     acceleration: float = 50.0
     activation: float = 100.0
     regularisation: float = 1e-3     # of everything else that is free
-    coordinates: dict = field(default_factory=lambda: dict(_SQUAT))  # weight of each tracked coordinate; mtp_angle is free
+    coordinates: dict = field(default_factory=lambda: dict(_SQUAT))  # weight of each coordinate
     cutoff_hz: float = 4.0
     intervals_per_s: float = 18.3    # 50 for a squat of 2.73 s
     passive_fibre_force: bool = False
@@ -58,7 +58,6 @@ _MOTORS = [COORDINATES.index(name) for name in TORQUE_MOTORS]
 _TORQUE = np.array(list(TORQUE_MOTORS.values()))
 _HIP_ROTATION = [COORDINATES.index(f"hip_rotation_{side}") for side in "lr"]
 _MTP = [COORDINATES.index(f"mtp_angle_{side}") for side in "lr"]
-_TRACKED = [i for i in range(33) if i not in _MTP]
 _HEIGHT = COORDINATES.index("pelvis_ty")
 MAX_FORCE, FORCE_RATE, ACTIVATION_RATE, RESERVE, MOTOR_TIME = 5.0, 100.0, 100.0, 30.0, 0.035  # -, 1/s, 1/s, N·m, s
 
@@ -280,13 +279,12 @@ _RADAU_WEIGHTS = (0.376403062700467, 0.512485826188421, 0.111111111111111)  # qu
 def cost(layout: Layout, h: float, scale: dict, reference: dict, settings: Settings) -> Quadratic:
     """Tracking, effort and regularisation, integrated over time; q is compared with the record plus the free offset of the floor."""
     j, at = Quadratic(layout.size), layout.at
-    names = [COORDINATES[i] for i in _TRACKED]
-    weight = np.array([settings.coordinates[n[:-2] if n[-2:] in ("_l", "_r") else n] for n in names], float) / len(names) * h
+    weight = np.array([settings.coordinates[n[:-2] if n[-2:] in ("_l", "_r") else n] for n in COORDINATES], float) / len(COORDINATES) * h
     for name, factor in (("q", settings.position), ("qd", settings.velocity), ("qdd", settings.acceleration)):
-        columns, target = at[name][: layout.intervals, _TRACKED], reference[name][: layout.intervals, _TRACKED] / scale[name][_TRACKED]
+        columns, target = at[name][: layout.intervals], reference[name][: layout.intervals] / scale[name]
         j.square(columns, factor * weight, target)
         if name == "q":
-            i, size = _TRACKED.index(_HEIGHT), scale["q"][_HEIGHT]
+            i, size = _HEIGHT, scale["q"][_HEIGHT]
             w, offset = factor * weight[i], np.full(layout.intervals, layout.offset)
             j.product(columns[:, i], offset, -2 * w / size)
             j.square(offset, w / size ** 2)
@@ -476,7 +474,7 @@ def track(model: MusculoskeletalModel, motion: Motion, start: float | None = Non
     x, statistics = solve(problem, layout, *_bounds(layout, low, high, scale), guess, settings, verbose)
     u = {name: values * scale[name] for name, values in layout.gather(x).items()}
     deviation = np.sqrt(((u["q"] - tracked["q"] - x[layout.offset] * (np.arange(33) == _HEIGHT)) ** 2).mean(0))
-    angles = np.rad2deg(deviation[[i for i in _TRACKED if i not in (3, 4, 5)]])
+    angles = np.rad2deg(np.delete(deviation, [3, 4, 5]))
     record = {"iterations": statistics["iter_count"], "objective": statistics["objective"], "intervals": layout.intervals, "unknowns": layout.size,
               "floor_offset_m": round(float(x[layout.offset]), 4), "clipped_deg": clipped, "body_weight_n": round(model.weight, 3),
               "deviation_deg": {"mean": round(float(angles.mean()), 2), "worst": round(float(angles.max()), 2)},
