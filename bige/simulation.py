@@ -25,7 +25,7 @@ from .qp import WEIGHTS, solve_qp
 MODES = ("tracking", "qp")
 CUTOFF_HZ = {"squat": 4.0, "gait": 12.0, "other": 30.0}  # of each preset
 
-def settings_of(mode: str, preset: str = "squat", intervals: int | None = None, cutoff_hz: float | None = None) -> dict:
+def settings_of(mode: str, preset: str = "squat", intervals: int | str | None = None, cutoff_hz: float | None = None) -> dict:
     """Everything but the trial and the model that decides the result, as plain values."""
     if mode not in MODES:
         raise InputError("--mode", repr(mode), " or ".join(MODES), "choose one of them")
@@ -33,17 +33,25 @@ def settings_of(mode: str, preset: str = "squat", intervals: int | None = None, 
         raise InputError("--preset", repr(preset), ", ".join(CUTOFF_HZ), "choose one of them")
     if mode == "qp" and intervals is not None:
         raise InputError("--intervals", f"{intervals} with --mode qp", "a number of intervals for --mode tracking only", "leave out --intervals: static optimisation solves every frame")
-    if intervals is not None and intervals < 4:
-        raise InputError("--intervals", str(intervals), "4 or more", "use about 18 for each second of motion")
+    if intervals is not None and not re.fullmatch(r"\d+|\d+(\.\d+)?/s", str(intervals)) or str(intervals) in ("0", "1", "2", "3"):
+        raise InputError("--intervals", str(intervals), "4 or more, or a number for each second such as 18/s", "leave it out for 18.3/s")
     if cutoff_hz is not None and not 0 < cutoff_hz < np.inf:
         raise InputError("--cutoff", f"{cutoff_hz:g} Hz", "a frequency above zero", "use 4 for squats, 12 for gait")
     cutoff_hz = cutoff_hz or CUTOFF_HZ[preset]
-    return {"mode": mode, "preset": preset, "cutoff_hz": cutoff_hz} | (_tracking(preset, cutoff_hz) | {"intervals": intervals} if mode == "tracking" else
+    return {"mode": mode, "preset": preset, "cutoff_hz": cutoff_hz} | (_recorded(preset, cutoff_hz, intervals) if mode == "tracking" else
                                                                      {"weights": dict(WEIGHTS), "tendon_stretch": WORKING_STRETCH})
 
-def _tracking(preset: str, cutoff_hz: float) -> dict:
+def _tracking(preset: str, cutoff_hz: float, intervals: int | str | None) -> tuple:
+    """Settings of the tracking problem, and the number of its intervals unless it follows from the duration."""
     from bige.tracking import PRESETS
-    return {"tracking": asdict(replace(PRESETS[preset], cutoff_hz=cutoff_hz))}
+    settings = replace(PRESETS[preset], cutoff_hz=cutoff_hz)
+    if isinstance(intervals, str) and intervals.endswith("/s"):
+        return replace(settings, intervals_per_s=float(intervals[:-2])), None
+    return settings, intervals and int(intervals)
+
+def _recorded(preset, cutoff_hz, intervals) -> dict:
+    settings, intervals = _tracking(preset, cutoff_hz, intervals)
+    return {"tracking": asdict(settings), "intervals": intervals}
 
 # %% ../nbs/05c_simulation.ipynb #05c-simulation-008
 def peak_gb() -> float:
@@ -80,10 +88,10 @@ def _interruptible():
 
 # %% ../nbs/05c_simulation.ipynb #05c-simulation-011
 def simulate(motion: Motion, model=None, mode: str = "tracking", start: float | None = None, end: float | None = None, preset: str = "squat",
-             intervals: int | None = None, cutoff_hz: float | None = None) -> Simulation:
+             intervals: int | str | None = None, cutoff_hz: float | None = None) -> Simulation:
     """Muscle activations, joint moments and ground forces of a motion, or of its part from `start` to `end` (s).
 
-    `model`: None for the default, an .osim path or a MusculoskeletalModel. `intervals`: of the tracking mesh, default 18.3 a second.
+    `model`: None for the default, an .osim path or a MusculoskeletalModel. `intervals` of the tracking mesh: a number, or for each second as in "12/s"; default 18.3/s.
     """
     settings, clock, cpu = settings_of(mode, preset, intervals, cutoff_hz), time.perf_counter(), time.process_time()
     model = model if isinstance(model, MusculoskeletalModel) else MusculoskeletalModel(model)
@@ -91,8 +99,8 @@ def simulate(motion: Motion, model=None, mode: str = "tracking", start: float | 
         if mode == "qp":
             result = solve_qp(model, motion, start, end, settings["cutoff_hz"])
         else:
-            from bige.tracking import PRESETS, track
-            result = track(model, motion, start, end, replace(PRESETS[preset], cutoff_hz=settings["cutoff_hz"]), intervals)
+            from bige.tracking import track
+            result = track(model, motion, start, end, *_tracking(preset, settings["cutoff_hz"], intervals))
     _describe(result, model, mode, {"cpu_s": round(time.process_time() - cpu, 3), "wall_s": round(time.perf_counter() - clock, 3)})
     return result
 
@@ -466,7 +474,7 @@ def _loader(options: dict):
 
 # %% ../nbs/05c_simulation.ipynb #05c-simulation-046
 def simulate_files(paths, out, model=None, jobs: int | None = None, cluster: str | None = None, mode: str = "tracking", start=None, end=None, preset: str = "squat",
-                   intervals: int | None = None, cutoff_hz: float | None = None, done=None) -> dict:
+                   intervals: int | str | None = None, cutoff_hz: float | None = None, done=None) -> dict:
     """Simulate trials into folder `out`; returns trial -> record. `done(trial, record, finished, total)` is called after each.
 
     `paths`: motion files, OpenCap sessions, folders of either. `jobs` worker processes, or those of the dask cluster at address `cluster`; without either, this process does it.

@@ -50,7 +50,7 @@ PRESETS = {"squat": Settings(),
 # %% ../nbs/05b_tracking.ipynb #05b-tracking-011
 STATES = {"q": 33, "qd": 33, "a": 80, "F": 80, "motor": 13}
 CONTROLS = {"qdd": 33, "da": 80, "dF": 80, "command": 13, "reserve": 2}
-_SIZE = STATES | CONTROLS
+_SIZE = CONTROLS | STATES
 _START = dict(zip(_SIZE, np.cumsum([0, *_SIZE.values()])))
 _STATES, _NODE = sum(STATES.values()), sum(_SIZE.values())
 _BLOCK = {name: slice(int(start), int(start) + _SIZE[name]) for name, start in _START.items()}
@@ -128,20 +128,27 @@ class NodeFunctions:
 
 # %% ../nbs/05b_tracking.ipynb #05b-tracking-023
 class Layout:
-    """Where each unknown of N intervals lies in the long vector x; index arrays (N or N + 1, n) by name."""
+    """Where each unknown of N intervals lies in the long vector x; index arrays (N or N + 1, n) by name.
+
+    First the states at the beginning, then for each interval its controls and the states at its end.
+    """
     def __init__(self, intervals: int, transcription: str = "condensed"):
         self.intervals, inner = intervals, 3 * _STATES if transcription == "radau" else 0
         self.stride = _NODE + inner
-        starts = self.stride * np.arange(intervals + 1)[:, None]
-        self.at = {name: starts[: intervals + (name in STATES)] + np.arange(block.start, block.stop) for name, block in _BLOCK.items()}
-        self.inner = {name: starts[:-1, :, None] + _NODE + _STATES * np.arange(3)[None, :, None] + np.arange(_BLOCK[name].start, _BLOCK[name].stop) for name in STATES} if inner else {}
-        self.offset = int(self.stride * intervals + _STATES)
+        self.blocks = _STATES + self.stride * np.arange(intervals)
+        first = _BLOCK["q"].start
+        def columns(name, starts):
+            return starts[:, None] + np.arange(_BLOCK[name].start, _BLOCK[name].stop)
+
+        self.at = {name: columns(name, np.r_[-first, self.blocks] if name in STATES else self.blocks) for name in _SIZE}
+        self.inner = {name: np.stack([columns(name, self.blocks + _NODE - first + r * _STATES) for r in range(3)], 1) for name in STATES} if inner else {}
+        self.offset = int(_STATES + self.stride * intervals)
         self.size = self.offset + 1
 
     def gather(self, x: np.ndarray) -> dict:
         return {name: x[index] for name, index in self.at.items()}
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-025
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-028
 class Linear:
     """Rows low <= A x <= high, added for all intervals at once."""
     def __init__(self):
@@ -162,7 +169,7 @@ class Linear:
         self.matrix = csc_matrix(entries, shape=(len(self.low), size))
         return self
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-026
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-029
 class Quadratic:
     """A cost x'Hx / 2 + c'x + constant, built from weighted squares."""
     def __init__(self, size: int):
@@ -186,7 +193,7 @@ class Quadratic:
         self.matrix = csc_matrix((np.concatenate(self.value), (np.concatenate(self.row), np.concatenate(self.column))), shape=(n, n))
         return self
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-028
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-031
 def condensed(rows: Linear, at: dict, h: float, scale: dict) -> None:
     """Exact integrals over an interval of length h (s) in which every control is constant."""
     sq, sd, sa = scale["q"], scale["qd"], scale["qdd"]
@@ -198,7 +205,7 @@ def condensed(rows: Linear, at: dict, h: float, scale: dict) -> None:
     kept = np.exp(-h / MOTOR_TIME)
     rows.add([(at["motor"][after], 1.0), (at["motor"][before], -kept), (at["command"], kept - 1)])
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-030
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-033
 def radau(rows: Linear, layout: Layout, h: float, scale: dict) -> None:
     """The same integrals by Radau collocation of degree 3: a cubic through the mesh point and three inner points."""
     import casadi
@@ -217,7 +224,7 @@ def radau(rows: Linear, layout: Layout, h: float, scale: dict) -> None:
                 rows.add(rate + [(inner[source][:, j] if inside else at[source], h * factor)])
         rows.add([(at[name][1:], 1.0), (first, -ends[0])] + [(points[:, r], -ends[r + 1]) for r in range(3)])
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-034
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-037
 def _with_other_side(low: np.ndarray, high: np.ndarray) -> None:
     """Give left and right the same limits, in place."""
     for i, name in enumerate(COORDINATES):
@@ -253,7 +260,7 @@ def scales(low: dict, high: dict) -> dict:
     sizes = {name: np.maximum(np.abs(low[name]), np.abs(high[name])) for name in ("q", "qd", "qdd")}
     return sizes | {"a": 1.0, "F": MAX_FORCE, "motor": 1.0, "da": ACTIVATION_RATE, "dF": FORCE_RATE, "command": 1.0, "reserve": RESERVE}
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-036
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-039
 _ALL, _BODY = slice(None), [i for i, name in enumerate(COORDINATES) if name[:3] in ("pel", "hip", "kne", "ank", "sub") and name != "pelvis_tx"]
 _PERIODIC = {"height": (("q", [_HEIGHT]), ("qd", [_HEIGHT])), "body": (("q", _BODY), ("qd", _BODY)), "muscles": (("a", _ALL), ("F", _ALL), ("motor", slice(0, 3)))}
 
@@ -264,8 +271,8 @@ def constraints(layout: Layout, h: float, scale: dict, q: np.ndarray, settings: 
         radau(rows, layout, h, scale)
     else:
         condensed(rows, at, h, scale)
-    rows.add([(at["da"], ACTIVATION_RATE * DEACTIVATION_TIME), (at["a"][:-1], 1.0)], 0.0, np.inf)
-    rows.add([(at["da"], ACTIVATION_RATE * ACTIVATION_TIME), (at["a"][:-1], 1.0)], -np.inf, 1.0)
+    rows.add([(at["da"], ACTIVATION_RATE * DEACTIVATION_TIME), (at["a"][1:], 1.0)], 0.0, np.inf)
+    rows.add([(at["da"], ACTIVATION_RATE * ACTIVATION_TIME), (at["a"][1:], 1.0)], -np.inf, 1.0)
     height, size = at["q"][:, [_HEIGHT]], scale["q"][_HEIGHT]
     rows.add([(height, size), (np.full_like(height, layout.offset), -1.0)], q[:, [_HEIGHT]] - 0.1, q[:, [_HEIGHT]] + 0.1)
     for kind in settings.periodic:
@@ -273,7 +280,7 @@ def constraints(layout: Layout, h: float, scale: dict, q: np.ndarray, settings: 
             rows.add([(at[name][-1:, columns], 1.0), (at[name][:1, columns], -1.0)])
     return rows.finish(layout.size)
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-038
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-041
 _RADAU_WEIGHTS = (0.376403062700467, 0.512485826188421, 0.111111111111111)  # quadrature at the three Radau points
 
 def cost(layout: Layout, h: float, scale: dict, reference: dict, settings: Settings) -> Quadratic:
@@ -281,7 +288,7 @@ def cost(layout: Layout, h: float, scale: dict, reference: dict, settings: Setti
     j, at = Quadratic(layout.size), layout.at
     weight = np.array([settings.coordinates[n[:-2] if n[-2:] in ("_l", "_r") else n] for n in COORDINATES], float) / len(COORDINATES) * h
     for name, factor in (("q", settings.position), ("qd", settings.velocity), ("qdd", settings.acceleration)):
-        columns, target = at[name][: layout.intervals], reference[name][: layout.intervals] / scale[name]
+        columns, target = at[name][-layout.intervals :], reference[name][1:] / scale[name]
         j.square(columns, factor * weight, target)
         if name == "q":
             i, size = _HEIGHT, scale["q"][_HEIGHT]
@@ -300,7 +307,7 @@ def cost(layout: Layout, h: float, scale: dict, reference: dict, settings: Setti
         j.square(columns, settings.regularisation / columns.shape[1] * h)
     return j.finish()
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-040
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-043
 def _sparsity(matrix):
     import casadi
     matrix.sort_indices()
@@ -319,10 +326,10 @@ class Problem:
     """The sparse nonlinear program as three CasADi functions that IPOPT calls: g with its Jacobian, f with its gradient, Hessian."""
     def __init__(self, nodes: NodeFunctions, layout: Layout, rows: Linear, cost: Quadratic):
         import casadi
-        n, blocks = layout.intervals, layout.stride * np.arange(layout.intervals)
+        n, blocks = layout.intervals, layout.blocks
         constant, quadratic = rows.matrix.tocoo(), cost.matrix.tocoo()
         x, p = casadi.MX.sym("x", layout.size), casadi.MX.sym("p", 0)
-        z = casadi.reshape(x[: n * layout.stride], layout.stride, n)[:_NODE, :]
+        z = casadi.reshape(x[_STATES : _STATES + n * layout.stride], layout.stride, n)[:_NODE, :]
         A, H = (casadi.DM(_sparsity(m), m.data) for m in (rows.matrix, cost.matrix))
         g = casadi.vertcat(A @ x, casadi.vec(nodes.value.map(n)(z)))
         f, slope = 0.5 * casadi.dot(x, H @ x) + casadi.dot(casadi.DM(cost.linear), x) + cost.constant, H @ x + casadi.DM(cost.linear)
@@ -350,20 +357,22 @@ class Problem:
         values = weight * casadi.DM(constant) + casadi.DM(_sparsity(spread), spread.data) @ entries
         return casadi.Function("nlp_hess_l", [x, p, weight, multipliers], [casadi.MX(pattern, values)], ["x", "p", "lam_f", "lam_g"], ["triu_hess_gamma_x_x"])
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-041
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-044
 def solve(problem: Problem, layout: Layout, low: np.ndarray, high: np.ndarray, guess: np.ndarray, settings: Settings, verbose: bool = False) -> tuple[np.ndarray, dict]:
     """The solution x and IPOPT's statistics."""
     import casadi
     n, rows = layout.intervals, problem.rows
-    options = {"ipopt.tol": settings.tolerance, "ipopt.max_iter": settings.max_iterations, "ipopt.mu_strategy": "monotone", "ipopt.linear_solver": "mumps",
-               "ipopt.mumps_pivot_order": 5, "ipopt.barrier_tol_factor": 100.0, "ipopt.print_level": 5 if verbose else 0, "ipopt.sb": "yes", "print_time": False, **problem.functions}
+    options = {"tol": settings.tolerance, "max_iter": settings.max_iterations, "mu_strategy": "monotone", "barrier_tol_factor": 100.0,
+               "linear_solver": "mumps", "mumps_pivot_order": 5, "mumps_scaling": 0, "mumps_permuting_scaling": 0,  # METIS; scaled already
+               "print_level": 5 if verbose else 0, "sb": "yes"}
+    options = {f"ipopt.{name}": value for name, value in options.items()} | {"print_time": False, **problem.functions}
     solver = casadi.nlpsol("track", "ipopt", problem.symbols, options)
     zero = np.zeros(_ROWS - 2)
     answer = solver(x0=guess, lbx=low, ubx=high, lbg=np.r_[rows.low, np.tile(np.r_[zero, [settings.heel_force_n] * 2], n)],
                     ubg=np.r_[rows.high, np.tile(np.r_[zero, np.inf, np.inf], n)])
     return np.asarray(answer["x"]).ravel(), solver.stats() | {"objective": float(answer["f"])}
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-043
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-046
 def settle(model: MusculoskeletalModel, q: np.ndarray, ground: Ground = Ground()) -> float:
     """How far (m) to lift the recorded poses q (T, 33) so that the floor carries the body's weight on average."""
     still, low, high = np.zeros_like(q), -0.5, 0.5
@@ -383,13 +392,13 @@ def first_guess(layout: Layout, reference: dict, offset: float, scale: dict, low
         value = reference.get(name, start.get(name, 0.0)) * np.ones((layout.intervals + 1, _SIZE[name]))
         if name == "q":
             value = value + offset * (np.arange(33) == _HEIGHT)
-        x[index] = (np.clip(value, low[name], high[name]) / scale[name])[: len(index)]
+        x[index] = (np.clip(value, low[name], high[name]) / scale[name])[-len(index) :]
     x[layout.offset] = offset
     for name, index in layout.inner.items():
         x[index] = x[layout.at[name]][:-1, None]
     return x
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-045
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-048
 def _bounds(layout: Layout, low: dict, high: dict, scale: dict) -> tuple[np.ndarray, np.ndarray]:
     lower, upper = np.full(layout.size, -np.inf), np.full(layout.size, np.inf)
     for columns in (layout.at, layout.inner):
@@ -403,16 +412,16 @@ def _mesh(time: np.ndarray, tracked: tuple, intervals: int) -> tuple[np.ndarray,
     mesh = np.linspace(time[0], time[-1], intervals + 1)
     return mesh, {name: CubicSpline(time, values)(mesh) for name, values in zip(("q", "qd", "qdd"), tracked)}
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-046
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-049
 def between(mesh: np.ndarray, u: dict, time: np.ndarray) -> dict:
     """The solution at any times: exactly, as its controls are constant within an interval."""
-    k = np.clip(np.searchsorted(mesh, time, side="right") - 1, 0, len(mesh) - 2)
+    k = np.clip(np.searchsorted(mesh, time) - 1, 0, len(mesh) - 2)
     s = (time - mesh[k])[:, None]
     return {"q": u["q"][k] + s * u["qd"][k] + s ** 2 / 2 * u["qdd"][k], "qd": u["qd"][k] + s * u["qdd"][k], "qdd": u["qdd"][k],
             "a": u["a"][k] + s * u["da"][k], "F": u["F"][k] + s * u["dF"][k], "reserve": u["reserve"][k],
             "motor": u["command"][k] + np.exp(-s / MOTOR_TIME) * (u["motor"][k] - u["command"][k])}
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-048
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-051
 LONGEST = 15.0  # s
 
 def _known(result: Simulation, mesh: np.ndarray, parameters: np.ndarray) -> dict:
@@ -421,7 +430,7 @@ def _known(result: Simulation, mesh: np.ndarray, parameters: np.ndarray) -> dict
     return {name: np.clip(np.stack([np.interp(mesh, result.motion.time, column) for column in table.T], 1), low, high)
             for name, (table, low, high) in values.items()}
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-049
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-052
 def _simulation(model: MusculoskeletalModel, motion: Motion, mesh: np.ndarray, u: dict, settings: Settings, status: str, record: dict) -> Simulation:
     """The solution at the times of `motion`; forces and moments are interpolated from the mesh points, where the equations hold."""
     v, at_mesh = between(mesh, u, motion.time), between(mesh, u, mesh)
@@ -429,15 +438,15 @@ def _simulation(model: MusculoskeletalModel, motion: Motion, mesh: np.ndarray, u
     forces, points, outside = feet(model.skeleton, poses, settings.ground)
     tau = inverse_dynamics(model.skeleton, poses, axes, outside)
     from scipy.interpolate import PchipInterpolator
-    def dense(values):  # no equation binds the last mesh point, so it continues the two before it
-        return PchipInterpolator(mesh, np.concatenate([values[:-1], [2 * values[-2] - values[-3]]]))(motion.time)
+    def dense(values):  # no equation binds the first mesh point, so it continues the two after it
+        return PchipInterpolator(mesh, np.concatenate([[2 * values[1] - values[2]], values[1:]]))(motion.time)
 
     reserves = {COORDINATES[i]: v["reserve"][:, k] for k, i in enumerate(_HIP_ROTATION)}
     kinematics = Motion.from_arrays(motion.time, v["q"], np.clip(v["a"], MIN_ACTIVATION, 1), source=motion.source)
     return Simulation(kinematics, dense(forces), dense(points), dense(tau), reserves, dense(at_mesh["motor"]) * _TORQUE,
                       v["F"] * model.geometry.parameters[:, 0], status, record)
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-050
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-053
 def _prepare(model, motion: Motion, start, end, settings: Settings, intervals) -> tuple:
     """Refuse what cannot be simulated; else the part asked for, its mesh, the reference there, and what had to be clipped."""
     part = window(motion, start, end)
