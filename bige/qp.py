@@ -82,7 +82,7 @@ class QPModel:
         self.model, self.weights, self.solver = model, dict(weights), FrameSolver(model.weight, weights)
 
     def frames(self, q, qd, qdd) -> tuple:
-        """All that the frames' programs need: muscle columns (T, 33, 80), Jacobians (T, 33, 36), needs (T, 33), contact points (T, 12, 3) and capacities (T, 80) N."""
+        """All that the frames' programs are made of: muscle columns (T, 33, 80), Jacobians (T, 33, 36), needs (T, 33), contact points (T, 12, 3) and capacities (T, 80) N."""
         poses, axes = outward(self.model.skeleton, q, qd, qdd)
         points, jacobian = contact_jacobian(self.model.skeleton, poses, axes)
         lengths, arms = self.model.geometry(within_range(q))
@@ -92,14 +92,16 @@ class QPModel:
         for side in "lr":
             i = COORDINATES.index(f"mtp_angle_{side}")
             muscles[:, i] = 0
-            need[:, i] += MTP_STIFFNESS * q[:, i] + MTP_DAMPING * qd[:, i]
         return muscles, jacobian, need, points, capacity
 
 # %% ../nbs/05a_qp.ipynb #05a-qp-020
 def _solve_part(ready: QPModel, q, qd, qdd, lifted) -> tuple:
     """Of a stretch of frames: unknowns (T, 149), solved (T,), foot forces (T, 12, 3) N, their points, joint moments (T, 33), capacities (T, 80) N."""
     muscles, jacobian, need, points, capacity = ready.frames(q, qd, qdd)
-    answers = [ready.solver(*frame) for frame in zip(muscles, jacobian, need, lifted)]
+    spring = np.zeros_like(need)
+    for i in (COORDINATES.index(f"mtp_angle_{side}") for side in "lr"):
+        spring[:, i] = MTP_STIFFNESS * q[:, i] + MTP_DAMPING * qd[:, i]
+    answers = [ready.solver(*frame) for frame in zip(muscles, jacobian, need + spring, lifted)]
     x, solved = np.array([a for a, _ in answers]), np.array([ok for _, ok in answers])
     x[~solved] = np.nan
     forces = x[:, _BLOCK["forces"]] * ready.model.weight / 10
