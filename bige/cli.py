@@ -179,10 +179,11 @@ def asset_folder() -> Path:
 def assets() -> list[dict]:
     "The shipped files with size and what their provenance file says about them."
     folder = asset_folder()
-    source = folder / 'provenance.json'
-    notes = json.loads(source.read_text(encoding='utf-8')) if source.is_file() else {}
-    return [{'file': f.name, 'kB': round(f.stat().st_size / 1000), **_note(notes.get(f.name) or notes.get(f.stem))}
-            for f in sorted(folder.iterdir()) if f.is_file() and f != source]
+    read = lambda path: json.loads(path.read_text(encoding='utf-8')) if path.is_file() else {}
+    notes, shipped = read(folder / 'provenance.json'), sorted(f for f in folder.iterdir() if f.is_file() and f.name != 'provenance.json')
+    beside = {f: f.with_suffix('.json') for f in shipped if f.suffix != '.json'}      # or a file of its own: simulations.npz, simulations.json
+    return [{'file': f.name, 'kB': round(f.stat().st_size / 1000), **_note(notes.get(f.name) or notes.get(f.stem) or (f in beside and read(beside[f])))}
+            for f in shipped if f not in beside.values()]
 
 
 def _note(note) -> dict: return note if isinstance(note, dict) else {'note': note} if note else {}
@@ -542,7 +543,7 @@ def _motion_verbs(add) -> None:
     p.add_argument('trials', nargs='+', metavar='TRIAL', help='.mot files, OpenCap session folders, or folders of trials, such as bige ik writes')
     p.add_argument('--mode', choices=('tracking', 'qp'), default='tracking', help='tracking: an optimal control problem, half a minute a squat (default); qp: one quadratic programme a frame, a second')
     p.add_argument('--preset', choices=('squat', 'gait', 'other'), default='squat', help='filter and weights for a kind of movement (default squat)')
-    p.add_argument('--intervals', type=count, metavar='N', help='of the tracking mesh (default: 18.3 for each second)')
+    p.add_argument('--intervals', metavar='N', help='of the tracking mesh: a number, or for each second as in 12/s (default: 18.3/s)')
     p.add_argument('--cutoff', type=hertz, metavar='HZ', help="low-pass filter of the coordinates (default: the preset's; 4 for squats)")
     p.add_argument('--start', type=seconds, metavar='S', help='first second')
     p.add_argument('--end', type=seconds, metavar='S', help='last second')

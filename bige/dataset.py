@@ -5,17 +5,15 @@
 # %% ../nbs/06_dataset.ipynb #06-dataset-003
 from __future__ import annotations
 
-import io
 import re
-import zipfile
-import zlib
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 
-from .motion import (ACTIVATIONS, COORDINATES, TRANSLATIONS, InputError, Motion, analytic_squat, atomic_write, example_squat, read_motion)
+from .motion import (ACTIVATIONS, COORDINATES, TRANSLATIONS, InputError, Motion, analytic_squat, example_squat, read_motion)
+from .reference_set import open_npz, write_npz
 
 # %% auto #0
 __all__ = ['FRAMES', 'RATE_HZ', 'SHORTEST', 'VALIDATION_SUBJECTS', 'fit_length', 'name_arms', 'pelvis_rotation', 'face_forward',
@@ -228,27 +226,14 @@ def save_dataset(data: Dataset, path) -> None:
     "Write the .npz file of the table above (compressed, whole or not at all). Equal data give equal bytes."
     arrays = {k: getattr(data, k) for k in ("kinematics", "activations", "mask", "subjects", "trials", "split", "stretch")}
     arrays |= {"names": np.array(COORDINATES + ACTIVATIONS), "rate_hz": np.float64(RATE_HZ)}
-    with atomic_write(path, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for key, array in arrays.items():
-            buffer = io.BytesIO()
-            np.lib.format.write_array(buffer, np.asanyarray(array), allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{key}.npy", (1980, 1, 1, 0, 0, 0)), buffer.getvalue(), zipfile.ZIP_DEFLATED, 6)
+    write_npz(path, arrays)
 
 def load_dataset(path) -> Dataset:
     "Read and check a data set; InputError when the file is none."
     path, keys = Path(path), ("kinematics", "activations", "mask", "subjects", "trials", "split", "stretch", "names", "rate_hz")
     cure = "give the .npz file that bige dataset wrote"
-    try:
-        if not zipfile.is_zipfile(path):
-            raise ValueError
-        with np.load(path, allow_pickle=False) as archive:
-            if missing := [k for k in keys if k not in archive]:
-                raise InputError(path, f"a file without {', '.join(missing)}", ", ".join(keys), cure)
-            arrays = {k: archive[k] for k in keys}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        if isinstance(error, InputError): raise
-        raise InputError(path, f"{'a folder' if path.is_dir() else 'no file' if not path.exists() else 'no readable .npz file'} ({type(error).__name__})",
-                         "a data set", cure) from None
+    with open_npz(path, keys, "a data set", cure) as archive:
+        arrays = {k: archive[k] for k in keys}
     names, rate = arrays.pop("names"), arrays.pop("rate_hz")
     if names.tolist() != list(COORDINATES + ACTIVATIONS) or rate.size != 1 or float(rate) != RATE_HZ:
         raise InputError(path, f"{names.size} columns at {rate} Hz", f"the {len(COORDINATES + ACTIVATIONS)} coordinates and activations in order at {RATE_HZ:g} Hz", cure)

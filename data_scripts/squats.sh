@@ -1,0 +1,34 @@
+# The squats that build_assets.sh and reference_set.sh work on; sourced by both, which take the same arguments:
+# [DATA_FOLDER] [WORK_FOLDER] [ASSETS_FOLDER]. JOBS=4 in the environment uses four cores instead of two.
+# Every stage skips what it finished before, so a run that was stopped goes on where it stopped.
+DATA=${1:-${BIGE_SHARED_DATA:-../shared/data}}
+WORK=${2:-out/assets}
+ASSETS=${3:-bige/assets}
+JOBS=${JOBS:-2}
+[ -d "$DATA" ] || { echo "$DATA: found no such folder; expected the motion data. Cure: give it as the first argument, or set BIGE_SHARED_DATA" >&2; exit 2; }
+mkdir -p "$WORK"
+
+simulate() {  # as bige simulate; that some trials cannot be simulated (2) does not stop the others, and their records say why
+    bige simulate "$@" --jobs "$JOBS" || [ $? = 2 ]
+}
+
+# UI-PRMD's squats, public domain: markers -> a model of each person, joint angles -> muscles, in folder $1.
+ui_prmd() {  # folder, options of bige simulate
+    bige ik "$DATA/ui_prmd/squat_m01_vicon_markers_mm_100Hz.npz" --model "$DATA/models/LaiUhlrich2022_Vicon_39.osim" --jobs "$JOBS" --out "$WORK/ik"
+    simulate "$WORK/ik" "${@:2}" --out "$1"
+}
+
+# Everybody else's, trials of several squats: cut into repetitions, then simulated on the person's own model, in folders below $1.
+others() {  # folder, options of bige simulate
+    other "$1" labval_s4 "$DATA/labval_s4_62.6kg/squat/squats1_manual_scaling_ik.mot" "$DATA/labval_s4_62.6kg/squat/manually_scaled.osim" "${@:2}"
+    other "$1" labval_s4 "$DATA/labval_s4_62.6kg/squat_asym/squatsAsym1_manual_scaling_ik.mot" "$DATA/labval_s4_62.6kg/squat/manually_scaled.osim" "${@:2}"
+    other "$1" labval_s2 "$DATA/labval_s2_78.2kg/squat/squats1_videoAndMocap.mot" "$DATA/labval_s2_78.2kg/squat/LaiArnoldModified2017_contacts.osim" "${@:2}"
+    other "$1" fieldstudy_s0 "$DATA/fieldstudy_s0_72kg/squat/Squats_0.mot" "$DATA/fieldstudy_s0_72kg/squat/LaiArnoldModified2017_poly_withArms_weldHand_scaled.osim" "${@:2}"
+    other "$1" kirsten "$DATA/kirsten_75.3kg/squat/DLS01_ik.mot" "$DATA/kirsten_75.3kg/squat/final.osim" "${@:2}"
+}
+
+other() {  # folder, person, trial, model, options of bige simulate
+    segments=$WORK/segments/$(basename "$3" .mot)
+    [ -f "$segments/segments.json" ] || bige segment "$3" --out "$segments"
+    simulate "$segments"/*.mot "${@:5}" --model "$4" --out "$1/$2"
+}
