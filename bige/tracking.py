@@ -438,8 +438,8 @@ def _simulation(model: MusculoskeletalModel, motion: Motion, mesh: np.ndarray, u
     forces, points, outside = feet(model.skeleton, poses, settings.ground)
     tau = inverse_dynamics(model.skeleton, poses, axes, outside)
     from scipy.interpolate import PchipInterpolator
-    def dense(values):  # no equation binds the first mesh point, so it continues the two after it
-        return PchipInterpolator(mesh, np.concatenate([[2 * values[1] - values[2]], values[1:]]))(motion.time)
+    def dense(values):  # no equation binds the first mesh point, so the second holds for it too
+        return PchipInterpolator(mesh[1:], values[1:])(np.maximum(motion.time, mesh[1]))
 
     reserves = {COORDINATES[i]: v["reserve"][:, k] for k, i in enumerate(_HIP_ROTATION)}
     kinematics = Motion.from_arrays(motion.time, v["q"], np.clip(v["a"], MIN_ACTIVATION, 1), source=motion.source)
@@ -479,12 +479,17 @@ def track(model: MusculoskeletalModel, motion: Motion, start: float | None = Non
     offset = settle(model, tracked["q"], settings.ground)
     nodes = NodeFunctions(model, np.concatenate([scale[name] * np.ones(n) for name, n in _SIZE.items()]), settings)
     problem = Problem(nodes, layout, constraints(layout, h, scale, tracked["q"], settings), cost(layout, h, scale, tracked, settings))
-    guess = first_guess(layout, tracked, offset, scale, low, high, _guess(model, motion, mesh, settings, start, end))
-    x, statistics = solve(problem, layout, *_bounds(layout, low, high, scale), guess, settings, verbose)
+    attempts = []
+    for known in (_guess(model, motion, mesh, settings, start, end), {}):  # a second start, where the first led nowhere
+        guess = first_guess(layout, tracked, offset, scale, low, high, known)
+        x, statistics = solve(problem, layout, *_bounds(layout, low, high, scale), guess, settings, verbose)
+        attempts.append(statistics["iter_count"])
+        if statistics["return_status"] in ("Solve_Succeeded", "User_Requested_Stop"):
+            break
     u = {name: values * scale[name] for name, values in layout.gather(x).items()}
     deviation = np.sqrt(((u["q"] - tracked["q"] - x[layout.offset] * (np.arange(33) == _HEIGHT)) ** 2).mean(0))
     angles = np.rad2deg(np.delete(deviation, [3, 4, 5]))
-    record = {"iterations": statistics["iter_count"], "objective": statistics["objective"], "intervals": layout.intervals, "unknowns": layout.size,
+    record = {"iterations": sum(attempts), "attempts": len(attempts), "objective": statistics["objective"], "intervals": layout.intervals, "unknowns": layout.size,
               "floor_offset_m": round(float(x[layout.offset]), 4), "clipped_deg": clipped, "body_weight_n": round(model.weight, 3),
               "deviation_deg": {"mean": round(float(angles.mean()), 2), "worst": round(float(angles.max()), 2)},
               "deviation_cm": round(100 * float(deviation[3:6].max()), 2), "settings": asdict(settings)}
