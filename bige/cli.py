@@ -21,7 +21,7 @@ __all__ = ['INSTALL', 'PACKAGES', 'output_folder', 'whole_folder', 'explain', 'P
            'versions', 'device', 'asset_folder', 'assets', 'info', 'segment', 'ik', 'simulate', 'summary', 'dataset',
            'train', 'reconstruct', 'predict', 'requested', 'asked_rows', 'outcome_rows', 'score_rows', 'sample_rows',
            'dotted_lines', 'provenance', 'reproduce', 'pictures', 'generate', 'read_folder', 'reference_motions',
-           'evaluate', 'render', 'count', 'seed', 'seconds', 'reps', 'hertz', 'parser']
+           'evaluate', 'render', 'count', 'mesh', 'seed', 'seconds', 'reps', 'hertz', 'parser']
 
 # %% ../nbs/16_cli.ipynb #16-cli-005
 def _input_error(*parts: str) -> Exception:
@@ -503,6 +503,14 @@ def count(text: str) -> int:
     raise argparse.ArgumentTypeError(f'found {text!r}, expected a whole number of at least 1')
 
 
+def mesh(text: str) -> int | str:
+    "A number of intervals, or a number for each second as in 12/s."
+    number, _, second = text.partition('/')
+    if text.isdigit(): return count(text)
+    if second == 's' and number.replace('.', '', 1).isdigit() and float(number) > 0: return text
+    raise argparse.ArgumentTypeError(f'found {text!r}, expected a whole number, or a number for each second such as 12/s')
+
+
 def seed(text: str) -> int:
     "A whole number of at least 0."
     if text.isascii() and text.isdigit() and int(text) < 2 ** 63: return int(text)
@@ -543,7 +551,7 @@ def _motion_verbs(add) -> None:
     p.add_argument('trials', nargs='+', metavar='TRIAL', help='.mot files, OpenCap session folders, or folders of trials, such as bige ik writes')
     p.add_argument('--mode', choices=('tracking', 'qp'), default='tracking', help='tracking: an optimal control problem, half a minute a squat (default); qp: one quadratic programme a frame, a second')
     p.add_argument('--preset', choices=('squat', 'gait', 'other'), default='squat', help='filter and weights for a kind of movement (default squat)')
-    p.add_argument('--intervals', metavar='N', help='of the tracking mesh: a number, or for each second as in 12/s (default: 18.3/s)')
+    p.add_argument('--intervals', type=mesh, metavar='N', help='of the tracking mesh: a number, or for each second as in 12/s (default: 18.3/s)')
     p.add_argument('--cutoff', type=hertz, metavar='HZ', help="low-pass filter of the coordinates (default: the preset's; 4 for squats)")
     p.add_argument('--start', type=seconds, metavar='S', help='first second')
     p.add_argument('--end', type=seconds, metavar='S', help='last second')

@@ -360,32 +360,42 @@ class _Slot:
         self.pool.shutdown(wait=False, cancel_futures=True)
 
 # %% ../nbs/05c_simulation.ipynb #05c-simulation-039
+def _leave_answer(path: str, attempt, *arguments) -> None:
+    """Answers go through files: a process shot while it sends one would leave half a message, and its pool waiting for the rest."""
+    Path(path).write_bytes(pickle.dumps(attempt(*arguments)))
+
 class _Processes:
     """Trials side by side in `size` processes of this machine."""
     def __init__(self, size: int):
         self.size, self.free, self.running = size, [], {}
+        self.folder, self.given = tempfile.TemporaryDirectory(prefix="bige-"), 0
 
     def __enter__(self): return self
 
     def __exit__(self, *_):
         for slot in (*self.free, *(slot for *_, slot in self.running.values())):
             slot.kill()
+        self.folder.cleanup()
 
     def submit(self, trial, *arguments, chances: int = 2) -> None:
         slot = self.free.pop() if self.free else _Slot()
+        self.given += 1
+        path = Path(self.folder.name) / str(self.given)
         try:
-            self.running[slot.pool.submit(_attempt, *arguments)] = trial, arguments, chances, slot
+            self.running[slot.pool.submit(_leave_answer, str(path), _attempt, *arguments)] = trial, arguments, chances, path, slot
         except futures.BrokenExecutor:  # it died while it was idle
             self.submit(trial, *arguments, chances=chances)
 
     def ready(self) -> dict:
         answers = {}
         for future in futures.wait(self.running, return_when=futures.FIRST_COMPLETED).done:
-            trial, arguments, chances, slot = self.running.pop(future)
+            trial, arguments, chances, path, slot = self.running.pop(future)
             died = isinstance(future.exception(), futures.BrokenExecutor)
             if not died:
                 self.free.append(slot)
-                answers[trial] = future.result()
+                future.result()
+                answers[trial] = pickle.loads(path.read_bytes())
+                path.unlink()
             elif chances > 1:
                 self.submit(trial, *arguments, chances=chances - 1)
             else:
