@@ -7,7 +7,7 @@ __all__ = ['LEG_RESERVES', 'PELVIS_RESERVES', 'FRICTION', 'WEIGHTS', 'FrameSolve
 
 # %% ../nbs/05a_qp.ipynb #05a-qp-003
 import numpy as np
-from .dynamics import (LIFTED, MIN_ACTIVATION, MTP_DAMPING, MTP_STIFFNESS, TORQUE_MOTORS, MusculoskeletalModel, Simulation, beyond_range, contact_jacobian,
+from .dynamics import (LIFTED, MIN_ACTIVATION, MTP, MTP_DAMPING, MTP_STIFFNESS, TORQUE_MOTORS, MusculoskeletalModel, Simulation, beyond_range, contact_jacobian,
                            inverse_dynamics, lifted_spheres, outward, reference, window, within_range)
 from .motion import COORDINATES, Motion
 from .muscles import WORKING_STRETCH, rigid_tendon
@@ -89,9 +89,7 @@ class QPModel:
         capacity = rigid_tendon(lengths, -np.einsum("tmi,ti->tm", arms, qd), self.model.geometry.parameters)[0]
         muscles = (arms * capacity[..., None]).transpose(0, 2, 1)
         need = inverse_dynamics(self.model.skeleton, poses, axes)
-        for side in "lr":
-            i = COORDINATES.index(f"mtp_angle_{side}")
-            muscles[:, i] = 0
+        muscles[:, MTP] = 0
         return muscles, jacobian, need, points, capacity
 
 # %% ../nbs/05a_qp.ipynb #05a-qp-020
@@ -99,8 +97,7 @@ def _solve_part(ready: QPModel, q, qd, qdd, lifted) -> tuple:
     """Of a stretch of frames: unknowns (T, 149), solved (T,), foot forces (T, 12, 3) N, their points, joint moments (T, 33), capacities (T, 80) N."""
     muscles, jacobian, need, points, capacity = ready.frames(q, qd, qdd)
     spring = np.zeros_like(need)
-    for i in (COORDINATES.index(f"mtp_angle_{side}") for side in "lr"):
-        spring[:, i] = MTP_STIFFNESS * q[:, i] + MTP_DAMPING * qd[:, i]
+    spring[:, MTP] = MTP_STIFFNESS * q[:, MTP] + MTP_DAMPING * qd[:, MTP]
     answers = [ready.solver(*frame) for frame in zip(muscles, jacobian, need + spring, lifted)]
     x, solved = np.array([a for a, _ in answers]), np.array([ok for _, ok in answers])
     x[~solved] = np.nan

@@ -19,11 +19,13 @@ from fastcore.basics import patch
 from .dynamics import MusculoskeletalModel, Simulation
 from .motion import ACTIVATIONS, COORDINATES, TRANSLATIONS, InputError, Motion, atomic_write, read_motion, read_session, write_motion
 from .muscles import WORKING_STRETCH, default_geometry, file_digest
+from . import tracking
 from .qp import WEIGHTS, solve_qp
+from .tracking import PRESETS
 
 # %% ../nbs/05c_simulation.ipynb #05c-simulation-006
 MODES = ("tracking", "qp")
-CUTOFF_HZ = {"squat": 4.0, "gait": 12.0, "other": 30.0}  # of each preset
+CUTOFF_HZ = {name: settings.cutoff_hz for name, settings in PRESETS.items()}
 
 def settings_of(mode: str, preset: str = "squat", intervals: int | str | None = None, cutoff_hz: float | None = None) -> dict:
     """Everything but the trial and the model that decides the result, as plain values."""
@@ -43,7 +45,6 @@ def settings_of(mode: str, preset: str = "squat", intervals: int | str | None = 
 
 def _tracking(preset: str, cutoff_hz: float, intervals: int | str | None) -> tuple:
     """Settings of the tracking problem, and the number of its intervals unless it follows from the duration."""
-    from bige.tracking import PRESETS
     settings = replace(PRESETS[preset], cutoff_hz=cutoff_hz)
     if isinstance(intervals, str) and intervals.endswith("/s"):
         return replace(settings, intervals_per_s=float(intervals[:-2])), None
@@ -99,8 +100,7 @@ def simulate(motion: Motion, model=None, mode: str = "tracking", start: float | 
         if mode == "qp":
             result = solve_qp(model, motion, start, end, settings["cutoff_hz"])
         else:
-            from bige.tracking import track
-            result = track(model, motion, start, end, *_tracking(preset, settings["cutoff_hz"], intervals))
+            result = tracking.track(model, motion, start, end, *_tracking(preset, settings["cutoff_hz"], intervals))
     _describe(result, model, mode, {"cpu_s": round(time.process_time() - cpu, 3), "wall_s": round(time.perf_counter() - clock, 3)})
     return result
 

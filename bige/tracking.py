@@ -4,17 +4,16 @@
 
 # %% auto #0
 __all__ = ['PRESETS', 'STATES', 'CONTROLS', 'MAX_FORCE', 'FORCE_RATE', 'ACTIVATION_RATE', 'RESERVE', 'MOTOR_TIME', 'LONGEST',
-           'Settings', 'feet', 'equations', 'NodeFunctions', 'Layout', 'Linear', 'Quadratic', 'condensed', 'radau',
-           'limits', 'scales', 'constraints', 'cost', 'Problem', 'solve', 'settle', 'first_guess', 'between', 'track']
+           'Settings', 'equations', 'NodeFunctions', 'Layout', 'Linear', 'Quadratic', 'condensed', 'radau', 'limits',
+           'scales', 'constraints', 'cost', 'Problem', 'solve', 'settle', 'first_guess', 'between', 'track']
 
 # %% ../nbs/05b_tracking.ipynb #05b-tracking-003
-import resource, time
 from dataclasses import asdict, dataclass, field, replace
 import numpy as np
-from .dynamics import (GRAVITY, MIN_ACTIVATION, MTP_DAMPING, MTP_STIFFNESS, TORQUE_MOTORS, Ground, MusculoskeletalModel, Simulation, beyond_range,
-                           contact_force, inverse_dynamics, lifted_spheres, outward, reference, window)
+from .dynamics import (LEG_RANGES, MIN_ACTIVATION, MTP, MTP_DAMPING, MTP_STIFFNESS, TORQUE_MOTORS, Ground, MusculoskeletalModel, Simulation, beyond_range,
+                           feet, inverse_dynamics, lifted_spheres, outward, reference, window)
 from .motion import COORDINATES, InputError, Motion
-from .muscles import (ACTIVATION_TIME, DEACTIVATION_TIME, FITTED_RANGE_DEG, LEG_COLUMNS, MUSCLE_NAMES, compliant_tendon, hill_misfit)
+from .muscles import (ACTIVATION_TIME, DEACTIVATION_TIME, FITTED_RANGE_DEG, MUSCLE_NAMES, compliant_tendon, hill_misfit)
 
 # %% ../nbs/05b_tracking.ipynb #05b-tracking-008
 _SQUAT = {"pelvis_tilt": 100, "pelvis_list": 10, "pelvis_rotation": 1, "pelvis_tx": 100, "pelvis_ty": 10, "pelvis_tz": 100, "hip_flexion": 100,
@@ -57,24 +56,10 @@ _BLOCK = {name: slice(int(start), int(start) + _SIZE[name]) for name, start in _
 _MOTORS = [COORDINATES.index(name) for name in TORQUE_MOTORS]
 _TORQUE = np.array(list(TORQUE_MOTORS.values()))
 _HIP_ROTATION = [COORDINATES.index(f"hip_rotation_{side}") for side in "lr"]
-_MTP = [COORDINATES.index(f"mtp_angle_{side}") for side in "lr"]
 _HEIGHT = COORDINATES.index("pelvis_ty")
 MAX_FORCE, FORCE_RATE, ACTIVATION_RATE, RESERVE, MOTOR_TIME = 5.0, 100.0, 100.0, 30.0, 0.035  # -, 1/s, 1/s, N·m, s
 
 # %% ../nbs/05b_tracking.ipynb #05b-tracking-013
-def feet(skeleton, poses: dict, ground: Ground) -> tuple[np.ndarray, np.ndarray, dict]:
-    """Forces (T, 12, 3) N of the floor on the contact spheres, where they act (T, 12, 3) m, and both sorted by body."""
-    forces, points, outside = [], [], {}
-    for sphere in skeleton.contacts:
-        pose = poses[sphere.body]
-        arm = (pose.R @ sphere.location[:, None])[..., 0]
-        spin = np.stack([pose.w[..., 1] * arm[..., 2] - pose.w[..., 2] * arm[..., 1], pose.w[..., 2] * arm[..., 0] - pose.w[..., 0] * arm[..., 2],
-                         pose.w[..., 0] * arm[..., 1] - pose.w[..., 1] * arm[..., 0]], -1)
-        force, point = contact_force(pose.p + arm, pose.v + spin, pose.w, sphere.radius, ground)
-        forces.append(force); points.append(point); outside.setdefault(sphere.body, []).append((force, point))
-    return np.stack(forces, 1), np.stack(points, 1), outside
-
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-015
 def equations(model: MusculoskeletalModel, v: dict, settings: Settings) -> tuple:
     """Misfit of the dynamics (T, 33), of the muscles (T, 80), and each heel's vertical force (T, 2); all must vanish but the last.
 
@@ -88,13 +73,13 @@ def equations(model: MusculoskeletalModel, v: dict, settings: Settings) -> tuple
     muscle = hill_misfit(v["a"], v["F"], v["dF"], lengths, velocity, model.geometry.parameters, settings.passive_fibre_force)
     pull = (arms * (v["F"] * model.geometry.parameters[:, 0])[..., None]).sum(1)
     misfit = tau - pull
-    misfit[:, _MTP] = tau[:, _MTP] + MTP_STIFFNESS * v["q"][:, _MTP] + MTP_DAMPING * v["qd"][:, _MTP]
+    misfit[:, MTP] = tau[:, MTP] + MTP_STIFFNESS * v["q"][:, MTP] + MTP_DAMPING * v["qd"][:, MTP]
     misfit[:, _MOTORS] = misfit[:, _MOTORS] - _TORQUE * v["motor"]
     misfit[:, _HIP_ROTATION] = misfit[:, _HIP_ROTATION] - v["reserve"]
     heels = forces[:, [s for s, sphere in enumerate(model.skeleton.contacts) if sphere.name.startswith("s1")], 1]
     return misfit, muscle, heels
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-019
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-017
 _ROWS = 33 + 80 + 2
 
 def _row_scale() -> np.ndarray:
@@ -126,7 +111,7 @@ class NodeFunctions:
         self.hessian = casadi.Function("hessian", [z, multipliers], [hessian.nz[:]])
         self.jacobian_at, self.hessian_at = (tuple(np.array(t) for t in m.sparsity().get_triplet()) for m in (jacobian, hessian))
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-023
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-021
 class Layout:
     """Where each unknown of N intervals lies in the long vector x; index arrays (N or N + 1, n) by name.
 
@@ -148,7 +133,7 @@ class Layout:
     def gather(self, x: np.ndarray) -> dict:
         return {name: x[index] for name, index in self.at.items()}
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-028
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-026
 class Linear:
     """Rows low <= A x <= high, added for all intervals at once."""
     def __init__(self):
@@ -169,7 +154,7 @@ class Linear:
         self.matrix = csc_matrix(entries, shape=(len(self.low), size))
         return self
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-029
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-027
 class Quadratic:
     """A cost x'Hx / 2 + c'x + constant, built from weighted squares."""
     def __init__(self, size: int):
@@ -193,7 +178,7 @@ class Quadratic:
         self.matrix = csc_matrix((np.concatenate(self.value), (np.concatenate(self.row), np.concatenate(self.column))), shape=(n, n))
         return self
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-031
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-029
 def condensed(rows: Linear, at: dict, h: float, scale: dict) -> None:
     """Exact integrals over an interval of length h (s) in which every control is constant."""
     sq, sd, sa = scale["q"], scale["qd"], scale["qdd"]
@@ -205,7 +190,7 @@ def condensed(rows: Linear, at: dict, h: float, scale: dict) -> None:
     kept = np.exp(-h / MOTOR_TIME)
     rows.add([(at["motor"][after], 1.0), (at["motor"][before], -kept), (at["command"], kept - 1)])
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-033
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-031
 def radau(rows: Linear, layout: Layout, h: float, scale: dict) -> None:
     """The same integrals by Radau collocation of degree 3: a cubic through the mesh point and three inner points."""
     import casadi
@@ -224,7 +209,7 @@ def radau(rows: Linear, layout: Layout, h: float, scale: dict) -> None:
                 rows.add(rate + [(inner[source][:, j] if inside else at[source], h * factor)])
         rows.add([(at[name][1:], 1.0), (first, -ends[0])] + [(points[:, r], -ends[r + 1]) for r in range(3)])
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-037
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-035
 def _with_other_side(low: np.ndarray, high: np.ndarray) -> None:
     """Give left and right the same limits, in place."""
     for i, name in enumerate(COORDINATES):
@@ -244,12 +229,11 @@ def limits(q: np.ndarray, qd: np.ndarray, qdd: np.ndarray, least_activation: flo
     low, high = ({name: np.full(n, np.nan) for name, n in _SIZE.items()} for _ in range(2))
     for name, values in (("q", q), ("qd", qd), ("qdd", qdd)):
         low[name], high[name] = _limits(values)
-    for name, (start, end) in ((c, FITTED_RANGE_DEG[c[:-2]]) for c in COORDINATES if c[:-2] in FITTED_RANGE_DEG):
-        i = COORDINATES.index(name)
-        low["q"][i], high["q"][i] = max(low["q"][i], np.deg2rad(start)), min(high["q"][i], np.deg2rad(end))
-    low["q"][_MTP], high["q"][_MTP] = np.deg2rad(FITTED_RANGE_DEG["mtp_angle"])
+    for i, _, (start, end) in LEG_RANGES:
+        low["q"][i], high["q"][i] = max(low["q"][i], start), min(high["q"][i], end)
+    low["q"][MTP], high["q"][MTP] = np.deg2rad(FITTED_RANGE_DEG["mtp_angle"])
     for name, size in (("qd", 50.0), ("qdd", 1000.0)):
-        low[name][_MTP], high[name][_MTP] = -size, size
+        low[name][MTP], high[name][MTP] = -size, size
     for name, (start, end) in {"a": (least_activation, 1), "F": (0, MAX_FORCE), "motor": (-1, 1), "da": (-1 / DEACTIVATION_TIME, 1 / ACTIVATION_TIME),
                                "dF": (-FORCE_RATE, FORCE_RATE), "command": (-1, 1), "reserve": (-RESERVE, RESERVE)}.items():
         low[name][:], high[name][:] = start, end
@@ -260,7 +244,7 @@ def scales(low: dict, high: dict) -> dict:
     sizes = {name: np.maximum(np.abs(low[name]), np.abs(high[name])) for name in ("q", "qd", "qdd")}
     return sizes | {"a": 1.0, "F": MAX_FORCE, "motor": 1.0, "da": ACTIVATION_RATE, "dF": FORCE_RATE, "command": 1.0, "reserve": RESERVE}
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-039
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-037
 _ALL, _BODY = slice(None), [i for i, name in enumerate(COORDINATES) if name[:3] in ("pel", "hip", "kne", "ank", "sub") and name != "pelvis_tx"]
 _PERIODIC = {"height": (("q", [_HEIGHT]), ("qd", [_HEIGHT])), "body": (("q", _BODY), ("qd", _BODY)), "muscles": (("a", _ALL), ("F", _ALL), ("motor", slice(0, 3)))}
 
@@ -280,7 +264,7 @@ def constraints(layout: Layout, h: float, scale: dict, q: np.ndarray, settings: 
             rows.add([(at[name][-1:, columns], 1.0), (at[name][:1, columns], -1.0)])
     return rows.finish(layout.size)
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-041
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-039
 _RADAU_WEIGHTS = (0.376403062700467, 0.512485826188421, 0.111111111111111)  # quadrature at the three Radau points
 
 def cost(layout: Layout, h: float, scale: dict, reference: dict, settings: Settings) -> Quadratic:
@@ -307,7 +291,7 @@ def cost(layout: Layout, h: float, scale: dict, reference: dict, settings: Setti
         j.square(columns, settings.regularisation / columns.shape[1] * h)
     return j.finish()
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-043
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-041
 def _sparsity(matrix):
     import casadi
     matrix.sort_indices()
@@ -357,7 +341,7 @@ class Problem:
         values = weight * casadi.DM(constant) + casadi.DM(_sparsity(spread), spread.data) @ entries
         return casadi.Function("nlp_hess_l", [x, p, weight, multipliers], [casadi.MX(pattern, values)], ["x", "p", "lam_f", "lam_g"], ["triu_hess_gamma_x_x"])
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-044
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-042
 def solve(problem: Problem, layout: Layout, low: np.ndarray, high: np.ndarray, guess: np.ndarray, settings: Settings, verbose: bool = False) -> tuple[np.ndarray, dict]:
     """The solution x and IPOPT's statistics."""
     import casadi
@@ -372,7 +356,7 @@ def solve(problem: Problem, layout: Layout, low: np.ndarray, high: np.ndarray, g
                     ubg=np.r_[rows.high, np.tile(np.r_[zero, np.inf, np.inf], n)])
     return np.asarray(answer["x"]).ravel(), solver.stats() | {"objective": float(answer["f"])}
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-046
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-044
 def settle(model: MusculoskeletalModel, q: np.ndarray, ground: Ground = Ground()) -> float:
     """How far (m) to lift the recorded poses q (T, 33) so that the floor carries the body's weight on average."""
     still, low, high = np.zeros_like(q), -0.5, 0.5
@@ -398,7 +382,7 @@ def first_guess(layout: Layout, reference: dict, offset: float, scale: dict, low
         x[index] = x[layout.at[name]][:-1, None]
     return x
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-048
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-046
 def _bounds(layout: Layout, low: dict, high: dict, scale: dict) -> tuple[np.ndarray, np.ndarray]:
     lower, upper = np.full(layout.size, -np.inf), np.full(layout.size, np.inf)
     for columns in (layout.at, layout.inner):
@@ -412,7 +396,7 @@ def _mesh(time: np.ndarray, tracked: tuple, intervals: int) -> tuple[np.ndarray,
     mesh = np.linspace(time[0], time[-1], intervals + 1)
     return mesh, {name: CubicSpline(time, values)(mesh) for name, values in zip(("q", "qd", "qdd"), tracked)}
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-049
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-047
 def between(mesh: np.ndarray, u: dict, time: np.ndarray) -> dict:
     """The solution at any times: exactly, as its controls are constant within an interval."""
     k = np.clip(np.searchsorted(mesh, time) - 1, 0, len(mesh) - 2)
@@ -421,7 +405,7 @@ def between(mesh: np.ndarray, u: dict, time: np.ndarray) -> dict:
             "a": u["a"][k] + s * u["da"][k], "F": u["F"][k] + s * u["dF"][k], "reserve": u["reserve"][k],
             "motor": u["command"][k] + np.exp(-s / MOTOR_TIME) * (u["motor"][k] - u["command"][k])}
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-051
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-049
 LONGEST = 15.0  # s
 
 def _known(result: Simulation, mesh: np.ndarray, parameters: np.ndarray) -> dict:
@@ -430,7 +414,7 @@ def _known(result: Simulation, mesh: np.ndarray, parameters: np.ndarray) -> dict
     return {name: np.clip(np.stack([np.interp(mesh, result.motion.time, column) for column in table.T], 1), low, high)
             for name, (table, low, high) in values.items()}
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-052
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-050
 def _simulation(model: MusculoskeletalModel, motion: Motion, mesh: np.ndarray, u: dict, settings: Settings, status: str, record: dict) -> Simulation:
     """The solution at the times of `motion`; forces and moments are interpolated from the mesh points, where the equations hold."""
     v, at_mesh = between(mesh, u, motion.time), between(mesh, u, mesh)
@@ -446,7 +430,7 @@ def _simulation(model: MusculoskeletalModel, motion: Motion, mesh: np.ndarray, u
     return Simulation(kinematics, dense(forces), dense(points), dense(tau), reserves, dense(at_mesh["motor"]) * _TORQUE,
                       v["F"] * model.geometry.parameters[:, 0], status, record)
 
-# %% ../nbs/05b_tracking.ipynb #05b-tracking-053
+# %% ../nbs/05b_tracking.ipynb #05b-tracking-051
 def _prepare(model, motion: Motion, start, end, settings: Settings, intervals) -> tuple:
     """Refuse what cannot be simulated; else the part asked for, its mesh, the reference there, and what had to be clipped."""
     part = window(motion, start, end)

@@ -29,3 +29,10 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"no motion data at {SHARED.name}: set BIGE_SHARED_DATA to the folder that holds it")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def model():
+    """The default person with her muscles: what simulations work on."""
+    from bige.dynamics import MusculoskeletalModel
+    return MusculoskeletalModel()

@@ -13,11 +13,6 @@ needs_opensim = pytest.mark.skipif(importlib.util.find_spec("opensim") is None, 
 
 
 @pytest.fixture(scope="module")
-def model():
-    return MusculoskeletalModel()
-
-
-@pytest.fixture(scope="module")
 def squat():
     return analytic_squat(reps=1, depth_deg=90)
 

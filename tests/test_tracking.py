@@ -5,18 +5,13 @@ import numpy as np
 import pytest
 
 from bige import tracking
-from bige.dynamics import GRAVITY, Ground, MusculoskeletalModel, contact_force, outward, reference
+from bige.dynamics import GRAVITY, Ground, contact_force, outward, reference
 from bige.motion import COORDINATES, InputError, Motion, analytic_squat
 from bige.muscles import ACTIVATION_TIME, DEACTIVATION_TIME
 from bige.tracking import CONTROLS, PRESETS, STATES, Layout, Linear, NodeFunctions, Settings, between, condensed, cost, equations, feet, radau, settle, track
 
 HEIGHT = COORDINATES.index("pelvis_ty")
 COARSE = 8
-
-
-@pytest.fixture(scope="module")
-def model():
-    return MusculoskeletalModel()
 
 
 @pytest.fixture(scope="module")
