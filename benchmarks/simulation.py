@@ -28,7 +28,7 @@ from bige.motion import atomic_write, read_motion
 from bige.simulation import simulate
 
 START, END = 2.83, 5.56  # s
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 
 
 def one_solve(squat: Path, mode: str, intervals: int | None) -> tuple[dict, np.ndarray]:
@@ -48,8 +48,8 @@ def in_own_process(*arguments) -> tuple[dict, np.ndarray]:
 def moco(squat: Path) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "moco.json"
-        files = [squat / name for name in ("manually_scaled.osim", "squats1_manual_scaling_ik.mot", "squats1_grf.mot")]
-        subprocess.run([sys.executable, HERE / "moco.py", "inverse", *files, str(START), str(END), out], check=True)
+        files = [(squat / name).resolve() for name in ("manually_scaled.osim", "squats1_manual_scaling_ik.mot", "squats1_grf.mot")]
+        subprocess.run([sys.executable, HERE / "moco.py", "inverse", *files, str(START), str(END), out], check=True, cwd=folder)
         figures = json.loads(out.read_text())
     return {"mesh": "MocoInverse, N = 50", **{key: figures[key] for key in ("status", "iterations", "cpu_s", "peak_gb")}}
 
