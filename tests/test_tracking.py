@@ -119,12 +119,12 @@ def test_same_input_same_answer(model, squat, solution):
 
 @pytest.mark.slow
 def test_both_transcriptions_solve_the_squat_alike(model, squat):
-    """Neighbouring local optima: same cost and muscles to what different solver paths leave open."""
-    one, other = (track(model, squat, intervals=20, settings=replace(PRESETS["squat"], transcription=t)) for t in ("condensed", "radau"))
+    """The same optimum, but for the motors' lag, which collocation approximates; the gap closes with the mesh (2 % of the cost at 20 intervals)."""
+    one, other = (track(model, squat, intervals=30, settings=replace(PRESETS["squat"], transcription=t)) for t in ("condensed", "radau"))
     assert one.status == other.status == "Solve_Succeeded"
     assert other.record["unknowns"] > 2 * one.record["unknowns"]
-    assert np.isclose(one.record["objective"], other.record["objective"], rtol=0.02)
-    assert np.sqrt(((one.motion.activations() - other.motion.activations()) ** 2).mean()) < 0.02
+    assert np.isclose(one.record["objective"], other.record["objective"], rtol=0.005)
+    assert np.sqrt(((one.motion.activations() - other.motion.activations()) ** 2).mean()) < 0.003
 
 
 def inside(layout, u, h, scale):
