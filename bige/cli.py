@@ -279,10 +279,11 @@ def dataset(args) -> tuple[dict, str]:
 def train(args) -> tuple[dict, str]:
     from dataclasses import replace
     from bige.dataset import load_dataset
+    from bige.training import progress_lines
     if args.network == 'vqvae': from bige.train_vqvae import DEFAULT_PLAN, train_vqvae as fit
     else: from bige.train_surrogate import DEFAULT_PLAN, train_surrogate as fit
     plan = replace(DEFAULT_PLAN, seed=args.seed, steps=args.steps or DEFAULT_PLAN.steps)
-    with output_folder(args.out) as folder: record = fit(load_dataset(args.data), folder, plan, resume=args.resume)
+    with output_folder(args.out) as folder, progress_lines(): record = fit(load_dataset(args.data), folder, plan, resume=args.resume)
     return record, '\n'.join(['on the validation people:', *_training_scores(record), f'written to {args.out}'])
 
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from .dataset import Dataset, load_dataset, part, select, with_mirrored
 from .motion import InputError
 from .surrogate import TABLE_MUSCLES, Surrogate, SurrogateConfig, activation_scores, features, save_surrogate
-from .training import Plan, command_options, run_command, run_record, train, write_json
+from .training import Plan, autocast, command_options, device, plan_from, rank, run_command, run_record, train, write_json
 
 # %% auto #0
 __all__ = ['DEFAULT_PLAN', 'person_weights', 'surrogate_loss', 'fit_surrogate', 'judge', 'leave_people_out', 'train_surrogate',
@@ -30,16 +30,16 @@ def person_weights(subjects, members: int, seed: int) -> torch.Tensor:
     return torch.tensor((weights / weights.mean(0))[who], dtype=torch.float32)
 
 # %% ../nbs/15b_train_surrogate.ipynb #15b-train-surrogate-008
-def surrogate_loss(model: Surrogate, x, A, mask, weights, noise: float = 0.05):
+def surrogate_loss(model: Surrogate, x, A, mask, weights, draw, noise: float = 0.05):
     "Loss of a batch of normalised features `x` (B, T, 77), activations (B, T, 80), mask (B, T), member weights (B, members)."
-    x = x + noise * torch.randn_like(x)
-    every = model.members_from(x)                                                # (B, members, T, 80)
-    error = F.smooth_l1_loss(every, A[:, None].expand_as(every), reduction="none", beta=0.05).mean(3)
-    w = mask[:, None] * weights[:, :, None]
-    value = (error * w).sum() / w.sum()
+    x = x + noise * draw(torch.randn, *x.shape[1:])
+    with autocast(x):
+        every = model.members_from(x)                                            # (B, members, T, 80)
+    error = F.smooth_l1_loss(every.float(), A[:, None].expand_as(every), reduction="none", beta=0.05).mean(3)
+    value = ((error * mask[:, None]).sum(2) / mask.sum(1)[:, None] * weights).mean()
     return value * model.config.members, {"error": value.detach()}
 
-DEFAULT_PLAN = Plan(steps=600, batch=32, lr=4e-3, warmup=0.2, weight_decay=1e-2, checkpoint_every=300, log_every=20)
+DEFAULT_PLAN = Plan(steps=600, batch=32, lr=4e-3, warmup=0.2, weight_decay=1e-2, checkpoint_every=300, log_every=20, watch="val_rmse_eight")
 
 # %% ../nbs/15b_train_surrogate.ipynb #15b-train-surrogate-009
 def fit_surrogate(seen: Dataset, out, plan: Plan, config: SurrogateConfig = SurrogateConfig(), resume: bool = False, validate=None, until=None) -> tuple[Surrogate, list[dict]]:
@@ -50,9 +50,10 @@ def fit_surrogate(seen: Dataset, out, plan: Plan, config: SurrogateConfig = Surr
     x = features(K)
     valid = x[mask]
     model = Surrogate(config, valid.mean(0), valid.std(0) + 1e-3)
-    x, weights = (x - model.mean) / model.std, person_weights(data.subjects, config.members, plan.seed)
-    loss = lambda i: surrogate_loss(model, x[i], A[i], mask[i].float(), weights[i])
-    rows = train(model, loss, len(x), plan, out, resume, None if validate is None else (lambda: validate(model)), until)
+    weights = person_weights(data.subjects, config.members, plan.seed)
+    tensors = [t.to(device()) for t in ((x - model.mean) / model.std, A, mask.float(), weights)]
+    loss = lambda i, draw: surrogate_loss(model, *(t[i] for t in tensors), draw)
+    rows = train(model, loss, len(x), plan, out, resume, validate, until=until)
     return model, rows
 
 @torch.no_grad()
@@ -75,7 +76,7 @@ def leave_people_out(data: Dataset, out, plan: Plan = DEFAULT_PLAN, config: Surr
         left = np.isin(data.subjects, group)
         left_out, seen = select(data, left), select(data, ~left)
         fold = Path(out) / f"fold{k}"
-        model, _ = fit_surrogate(seen, fold, plan, config, resume and (fold / "checkpoint.pt").exists())
+        model, _ = fit_surrogate(seen, fold, plan, config, resume and (fold / "plan.json").exists())
         scores, part_sums, _ = judge(model, left_out)
         sums += part_sums
         record.append({"people": list(map(str, group)), **scores})
@@ -89,7 +90,7 @@ def train_surrogate(data: Dataset, out, plan: Plan = DEFAULT_PLAN, config: Surro
     seen, unseen = part(data, "train"), part(data, "val")
     exam = leave_people_out(data, Path(out) / "folds", plan, config, folds, resume) if folds else None
     table = lambda s: {"val_r2_eight": float(np.mean([s["r2"][m] for m in TABLE_MUSCLES])), "val_rmse_eight": float(np.mean([s["rmse"][m] for m in TABLE_MUSCLES]))}
-    resume = resume and (not folds or (Path(out) / "checkpoint.pt").exists())  # killed during the exam: the run itself has not begun
+    resume = resume and (not folds or (Path(out) / "plan.json").exists())  # killed during the exam: the run itself has not begun
     model, rows = fit_surrogate(seen, out, plan, config, resume, lambda model: table(judge(model, unseen)[0]), until)
     scores, sums, _ = judge(model, unseen)
     spread = exam["spread"] if exam else np.sqrt(sums[0] / np.maximum(sums[1], 1e-12))
@@ -97,8 +98,9 @@ def train_surrogate(data: Dataset, out, plan: Plan = DEFAULT_PLAN, config: Surro
     people = {s: sorted(set(part(data, s).subjects.tolist())) for s in ("train", "val")}
     record = run_record(plan=asdict(plan), config=asdict(config), seconds=rows[-1]["seconds"] if rows else 0.0, people=people, validation=scores,
                         **({"left_out": exam} if exam else {}))
-    save_surrogate(model, Path(out) / "surrogate.safetensors", people=people)
-    write_json(Path(out) / "run.json", record)
+    if rank() == 0:
+        save_surrogate(model, Path(out) / "surrogate.safetensors", people=people)
+        write_json(Path(out) / "run.json", record)
     return record
 
 # %% ../nbs/15b_train_surrogate.ipynb #15b-train-surrogate-018
@@ -108,10 +110,9 @@ def main(arguments=None) -> int:
     parser.add_argument("--folds", type=int, default=0, help="first train this many models with people left out, to score and calibrate")
     a = parser.parse_args(arguments)
     def work() -> str:
-        if min(a.steps, a.batch) < 1 or a.folds < 0:
-            raise InputError("arguments", "a number out of range", "steps and batch of at least 1, folds of at least 0", "correct the command")
-        plan = replace(DEFAULT_PLAN, steps=a.steps, batch=a.batch, seed=a.seed)
-        record = train_surrogate(load_dataset(a.data), a.out, plan, resume=a.resume, folds=a.folds)
+        if a.folds < 0:
+            raise InputError("--folds", a.folds, "a number of at least 0", "correct the command")
+        record = train_surrogate(load_dataset(a.data), a.out, plan_from(a, DEFAULT_PLAN), resume=a.resume, folds=a.folds)
         return " ".join(f"{m} {record['validation']['r2'][m]:.2f}" for m in TABLE_MUSCLES)
     return run_command(work)
 

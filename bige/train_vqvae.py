@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ import torch
 from .dataset import Dataset, FRAMES, load_dataset, mirror_arrays, normalisation, part, plant_feet
 from .motion import InputError
 from .skeleton import Skeleton
-from .training import Plan, command_options, run_command, run_record, train, write_json
+from .training import Plan, autocast, batch_indices, command_options, device, gather, plan_from, rank, run_command, run_record, train, write_json
 from .vqvae import VQVAE, LossWeights, VQConfig, reconstruction_loss, reconstruction_scores, save_vqvae, total_loss
 
 # %% auto #0
@@ -57,15 +57,18 @@ def augmented(data: Dataset, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([K, mirror_arrays(K)]), np.concatenate([recorded[1], faster[1], mixed[1]] * 2)
 
 # %% ../nbs/15a_train_vqvae.ipynb #15a-train-vqvae-010
-def vqvae_loss(model: VQVAE, K, mask, feet, weights: LossWeights, skeleton, continuous: float = 1 / 3):
-    "Loss of a batch and its terms; each motion is decoded from its continuous latents with probability `continuous`."
-    z_e = model.encode(K)
-    z_q, _, commitment = model.quantise(z_e)
-    z = torch.where(torch.rand(len(K), 1, 1) < continuous, z_e, z_q)
-    terms = reconstruction_loss(model.decode(z), K, mask, weights, skeleton, feet)
-    return total_loss(terms, commitment, weights), {**{k: v.detach() for k, v in terms.items()}, "commitment": commitment.detach()}
+def vqvae_loss(model: VQVAE, K, mask, feet, weights: LossWeights, skeleton, draw, continuous: float = 1 / 3):
+    """Loss of a batch, its terms, and what the words learn from, latents and codes; each motion is decoded from its continuous latents with
+    probability `continuous`."""
+    with autocast(K):
+        z_e = model.encode(K).float()
+        z_q, codes, commitment = model.quantise(z_e)
+        K_hat = model.decode(torch.where(draw(torch.rand, 1, 1) < continuous, z_e, z_q))
+    terms = reconstruction_loss(K_hat, K, mask, weights, skeleton, feet)
+    numbers = {**{k: v.detach() for k, v in terms.items()}, "commitment": commitment.detach()}
+    return total_loss(terms, commitment, weights), numbers, (z_e.detach(), codes)
 
-DEFAULT_PLAN = Plan(steps=2000, batch=16, lr=2e-3, checkpoint_every=300, log_every=20)
+DEFAULT_PLAN = Plan(steps=2000, batch=16, lr=2e-3, checkpoint_every=300, log_every=20, watch="val_legs_and_trunk_deg")
 
 def train_vqvae(data: Dataset, out, plan: Plan = DEFAULT_PLAN, config: VQConfig = VQConfig(), weights: LossWeights = LossWeights(), resume: bool = False, until: int | None = None) -> dict:
     """Train on the training people of `data`; vqvae.safetensors, run.json, log.csv, curves.png and checkpoint.pt go to folder `out`.
@@ -75,15 +78,25 @@ def train_vqvae(data: Dataset, out, plan: Plan = DEFAULT_PLAN, config: VQConfig 
     K, mask = map(torch.as_tensor, augmented(seen, plan.seed))
     feet = torch.cat([skeleton.contact_points(k) for k in K.split(64)])
     model = VQVAE(config, *normalisation(seen))
-    loss = lambda i: vqvae_loss(model, K[i], mask[i], feet[i], weights, skeleton)
-    scores = lambda: reconstruction_scores(model, unseen.kinematics, unseen.mask, skeleton)
-    observe = lambda: {f"val_{k}": v for k, v in scores().items() if k in ("legs_and_trunk_deg", "pelvis_cm", "sliding_cm_s")}
-    rows = train(model, loss, len(K), plan, out, resume, observe, until)
+    with torch.no_grad():
+        model(K[batch_indices(len(K), plan, 0)])  # first words: k-means on the latents of the first batch
+    tensors, heard = [x.to(device()) for x in (K, mask, feet)], []
+    def loss(i, draw):
+        value, numbers, lesson = vqvae_loss(model, *(x[i] for x in tensors), weights, skeleton, draw)
+        heard.append(lesson)
+        return value, numbers
+    def learn():
+        model.learn_words(*(gather(torch.cat(x)) for x in zip(*heard)))
+        heard.clear()
+    scores = lambda model: reconstruction_scores(model, unseen.kinematics, unseen.mask, skeleton)
+    observe = lambda model: {f"val_{k}": v for k, v in scores(model).items() if k in ("legs_and_trunk_deg", "pelvis_cm", "sliding_cm_s")}
+    rows = train(model, loss, len(K), plan, out, resume, observe, learn, until)
     record = run_record(plan=asdict(plan), config=asdict(config), weights=asdict(weights), seconds=rows[-1]["seconds"] if rows else 0.0,
-                        people={s: sorted(set(part(data, s).subjects.tolist())) for s in ("train", "val")}, scores=scores(),
+                        people={s: sorted(set(part(data, s).subjects.tolist())) for s in ("train", "val")}, scores=scores(model),
                         scores_continuous=reconstruction_scores(model, unseen.kinematics, unseen.mask, skeleton, quantised=False))
-    save_vqvae(model, Path(out) / "vqvae.safetensors", people=record["people"])
-    write_json(Path(out) / "run.json", record)
+    if rank() == 0:
+        save_vqvae(model, Path(out) / "vqvae.safetensors", people=record["people"])
+        write_json(Path(out) / "run.json", record)
     return record
 
 # %% ../nbs/15a_train_vqvae.ipynb #15a-train-vqvae-017
@@ -93,10 +106,9 @@ def main(arguments=None) -> int:
     parser.add_argument("--width", type=int, default=VQConfig.width)
     a = parser.parse_args(arguments)
     def work() -> str:
-        if min(a.steps, a.batch, a.width) < 1:
-            raise InputError("arguments", "a number below 1", "steps, batch and width of at least 1", "correct the command")
-        plan = replace(DEFAULT_PLAN, steps=a.steps, batch=a.batch, seed=a.seed)
-        record = train_vqvae(load_dataset(a.data), a.out, plan, VQConfig(width=a.width, code_dim=a.width), resume=a.resume)
+        if a.width < 1:
+            raise InputError("--width", a.width, "a number of at least 1", "correct the command")
+        record = train_vqvae(load_dataset(a.data), a.out, plan_from(a, DEFAULT_PLAN), VQConfig(width=a.width, code_dim=a.width), resume=a.resume)
         return " ".join(f"{k}={v:.2f}" for k, v in record["scores"].items() if isinstance(v, float))
     return run_command(work)
 

@@ -67,7 +67,7 @@ def quantiser(c: VQConfig) -> nn.Module:
     from vector_quantize_pytorch import ResidualVQ
     logger.disable("vector_quantize_pytorch")  # says that small batches repeat words at the start; they are redrawn later
     return ResidualVQ(dim=c.code_dim, num_quantizers=c.levels, codebook_size=c.codes, decay=c.decay, kmeans_init=True, kmeans_iters=10,
-                      threshold_ema_dead_code=1, rotation_trick=False, commitment_weight=1.0)
+                      threshold_ema_dead_code=1, rotation_trick=False, commitment_weight=1.0, sync_codebook=False)
 
 # %% ../nbs/07_vqvae.ipynb #07-vqvae-011
 class VQVAE(nn.Module):
@@ -87,8 +87,17 @@ class VQVAE(nn.Module):
 
     def quantise(self, z_e):
         "Latents (B, code_dim, S) -> nearest sums of words (straight-through), codes (B, S, levels), commitment loss."
-        z_q, codes, commit = self.quantiser(z_e.transpose(1, 2))
+        z_q, codes, commit = self.quantiser(z_e.transpose(1, 2), freeze_codebook=True)
         return z_e + (z_q.transpose(1, 2) - z_e).detach(), codes, commit.sum()
+
+    @torch.no_grad()
+    def learn_words(self, z_e, codes):
+        "Move the words towards the latents (B, code_dim, S) that chose them as `codes` (B, S, levels); unused words are redrawn."
+        rest = z_e.transpose(1, 2)
+        for layer, chosen in zip(self.quantiser.layers, codes.unbind(-1)):
+            words = layer.codebook[chosen]
+            layer.update_indices(rest, chosen)
+            rest = rest - words
 
     def decode(self, z):
         "Latents (B, code_dim, S), quantised or not -> motions (B, 4 S, 33) rad, m."
@@ -135,7 +144,7 @@ def reconstruction_loss(K_hat, K, mask, weights: LossWeights = LossWeights(), sk
     """Terms of the loss, each a scalar: pose, velocity, acceleration, and with a `skeleton` feet and sliding. `K_hat`, `K` (B, T, 33) rad and m, `mask` (B, T) bool.
     `feet` (B, T, 12, 3): contact points of `K` if already known."""
     w = torch.where(mask, 1.0, weights.padding)
-    mean = lambda error, w: (F.smooth_l1_loss(error, torch.zeros_like(error), reduction="none").flatten(2).mean(2) * w).sum() / w.sum()
+    mean = lambda error, w: ((F.smooth_l1_loss(error, torch.zeros_like(error), reduction="none").flatten(2).mean(2) * w).sum(1) / w.sum(1)).mean()
     K_hat, K = K_hat / (t := tolerances().to(K)), K / t
     terms = {"pose": mean(K_hat - K, w)}
     goal = K if weights.temporal == "match" else torch.zeros_like(K)

@@ -20,7 +20,7 @@ from bige.dataset import load_dataset, save_dataset, select
 from bige.motion import InputError, atomic_write
 from bige.train_surrogate import DEFAULT_PLAN as SURROGATE_PLAN, train_surrogate
 from bige.train_vqvae import DEFAULT_PLAN as VQVAE_PLAN, train_vqvae
-from bige.training import run_record, write_json
+from bige.training import progress_lines, run_record, write_json
 
 
 def compact(data):
@@ -63,7 +63,8 @@ def main(arguments=None) -> int:
         def run(name, train, plan, **more):
             if a.resume and (runs / name / "run.json").exists():
                 return json.loads((runs / name / "run.json").read_text())
-            return train(data, runs / name, shorter(plan), resume=a.resume and (name == "surrogate" or (runs / name / "checkpoint.pt").exists()), **more)
+            with progress_lines():
+                return train(data, runs / name, shorter(plan), resume=a.resume and (name == "surrogate" or (runs / name / "plan.json").exists()), **more)
         print("surrogate: four folds with people left out, then the training people", flush=True)
         surrogate = run("surrogate", train_surrogate, SURROGATE_PLAN, folds=4)
         print(f"vqvae ({time.perf_counter() - began:.0f} s so far)", flush=True)

@@ -313,7 +313,7 @@ def test_bad_checkpoints_and_other_plans_are_refused(toy, tmp_path):
 
 def test_a_failed_write_leaves_the_last_checkpoint(tmp_path, monkeypatch):
     model = torch.nn.Linear(2, 1)
-    loss = lambda i: (model(torch.ones(len(i), 2)).square().mean(), {})
+    loss = lambda i, draw: (model(torch.ones(len(i), 2)).square().mean(), {})
     plan = Plan(steps=4, batch=2, checkpoint_every=2)
     train(model, loss, 4, plan, tmp_path, until=2)
     before = (tmp_path / "checkpoint.pt").read_bytes()
@@ -330,7 +330,7 @@ def test_a_failed_write_leaves_the_last_checkpoint(tmp_path, monkeypatch):
 def test_a_loss_that_is_no_number_ends_the_run(tmp_path):
     model = torch.nn.Linear(2, 1)
     with pytest.raises(InputError, match="not a number"):
-        train(model, lambda i: (model(torch.ones(1, 2)).sum() * float("nan"), {}), 4, Plan(steps=2), tmp_path)
+        train(model, lambda i, draw: (model(torch.ones(1, 2)).sum() * float("nan"), {}), 4, Plan(steps=2), tmp_path)
 
 
 def test_augmented_motions_are_squats(toy):
