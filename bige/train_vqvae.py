@@ -19,7 +19,7 @@ from .training import Plan, autocast, batch_indices, command_options, device, ga
 from .vqvae import VQVAE, LossWeights, VQConfig, reconstruction_loss, reconstruction_scores, save_vqvae, total_loss
 
 # %% auto #0
-__all__ = ['DEFAULT_PLAN', 'change_length', 'at_tempo', 'in_between', 'augmented', 'vqvae_loss', 'train_vqvae', 'main']
+__all__ = ['DEFAULT_PLAN', 'change_length', 'at_tempo', 'in_between', 'augmented', 'vqvae_loss', 'lessons', 'train_vqvae', 'main']
 
 # %% ../nbs/15a_train_vqvae.ipynb #15a-train-vqvae-005
 def change_length(K: np.ndarray, n: int, frames: int) -> np.ndarray:
@@ -68,6 +68,18 @@ def vqvae_loss(model: VQVAE, K, mask, feet, weights: LossWeights, skeleton, draw
     numbers = {**{k: v.detach() for k, v in terms.items()}, "commitment": commitment.detach()}
     return total_loss(terms, commitment, weights), numbers, (z_e.detach(), codes)
 
+def lessons(model: VQVAE, tensors, weights: LossWeights, skeleton):
+    "The loss of `model` on motions, masks and feet in `tensors`, and what its words learn after each step, from the whole batch on every process."
+    tensors, heard = [x.to(device()) for x in tensors], []
+    def loss(indices, draw):
+        value, numbers, lesson = vqvae_loss(model, *(x[indices] for x in tensors), weights, skeleton, draw)
+        heard.append(lesson)
+        return value, numbers
+    def after():
+        model.learn_words(*(gather(torch.cat(x)) for x in zip(*heard)))
+        heard.clear()
+    return loss, after
+
 DEFAULT_PLAN = Plan(steps=2000, batch=16, lr=2e-3, checkpoint_every=300, log_every=20, watch="val_legs_and_trunk_deg")
 
 def train_vqvae(data: Dataset, out, plan: Plan = DEFAULT_PLAN, config: VQConfig = VQConfig(), weights: LossWeights = LossWeights(), resume: bool = False, until: int | None = None) -> dict:
@@ -80,14 +92,7 @@ def train_vqvae(data: Dataset, out, plan: Plan = DEFAULT_PLAN, config: VQConfig 
     model = VQVAE(config, *normalisation(seen))
     with torch.no_grad():
         model(K[batch_indices(len(K), plan, 0)])  # first words: k-means on the latents of the first batch
-    tensors, heard = [x.to(device()) for x in (K, mask, feet)], []
-    def loss(i, draw):
-        value, numbers, lesson = vqvae_loss(model, *(x[i] for x in tensors), weights, skeleton, draw)
-        heard.append(lesson)
-        return value, numbers
-    def learn():
-        model.learn_words(*(gather(torch.cat(x)) for x in zip(*heard)))
-        heard.clear()
+    loss, learn = lessons(model, (K, mask, feet), weights, skeleton)
     scores = lambda model: reconstruction_scores(model, unseen.kinematics, unseen.mask, skeleton)
     observe = lambda model: {f"val_{k}": v for k, v in scores(model).items() if k in ("legs_and_trunk_deg", "pelvis_cm", "sliding_cm_s")}
     rows = train(model, loss, len(K), plan, out, resume, observe, learn, until)
