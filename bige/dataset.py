@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -15,11 +16,14 @@ import numpy as np
 from .motion import (ACTIVATIONS, COORDINATES, TRANSLATIONS, InputError, Motion, analytic_squat, example_squat, read_motion)
 from .reference_set import open_npz, write_npz
 
+GRAVITY = 9.80665  # m/s²
+
 # %% auto #0
-__all__ = ['FRAMES', 'RATE_HZ', 'SHORTEST', 'VALIDATION_SUBJECTS', 'fit_length', 'name_arms', 'pelvis_rotation', 'face_forward',
-           'plant_feet', 'canonical', 'mirror_arrays', 'subject_of', 'split_people', 'Dataset', 'select', 'part',
-           'with_mirrored', 'repetition', 'normalisation', 'save_dataset', 'load_dataset', 'reference',
-           'find_simulations', 'repetitions', 'from_motions', 'build_dataset', 'toy_dataset']
+__all__ = ['GRAVITY', 'FRAMES', 'RATE_HZ', 'SHORTEST', 'VALIDATION_SUBJECTS', 'fit_length', 'name_arms', 'pelvis_rotation',
+           'face_forward', 'plant_feet', 'canonical', 'mirror_arrays', 'varied', 'subject_of', 'split_people',
+           'Dataset', 'select', 'part', 'with_mirrored', 'concatenate', 'repetition', 'normalisation', 'save_dataset',
+           'load_dataset', 'reference', 'find_simulations', 'repetitions', 'mass_of', 'from_motions', 'build_dataset',
+           'toy_dataset']
 
 # %% ../nbs/06_dataset.ipynb #06-dataset-006
 FRAMES, RATE_HZ = 196, 60.0
@@ -115,6 +119,14 @@ def mirror_arrays(K: np.ndarray, A: np.ndarray | None = None):
     return mirrored if A is None else (mirrored, A[..., _MIRROR_A])
 
 # %% ../nbs/06_dataset.ipynb #06-dataset-031
+def varied(motion: Motion, tempo: float = 1.0, depth: float = 1.0) -> Motion:
+    "The 33 coordinates of a squat done `tempo` times as fast and `depth` times as deep. Activations are left out: they would no longer be true."
+    K = motion.coordinates()
+    moving = np.array([not n.startswith(("arm_", "elbow_", "pro_sup_", "pelvis_rotation")) for n in COORDINATES])
+    K = np.where(moving, K[0] + depth * (K - K[0]), K)
+    return Motion.from_arrays((motion.time - motion.time[0]) / tempo, plant_feet(K, rate_hz=motion.rate_hz * tempo), None, motion.source)
+
+# %% ../nbs/06_dataset.ipynb #06-dataset-039
 VALIDATION_SUBJECTS = ("s07", "s10")
 
 def subject_of(path) -> str:
@@ -138,11 +150,13 @@ def split_people(subjects, validation=None) -> np.ndarray:
                          "somebody to train on and somebody else to validate on", "add repetitions of another person, or name other validation people")
     return np.where(np.isin(subjects, held), "val", "train")
 
-# %% ../nbs/06_dataset.ipynb #06-dataset-034
+# %% ../nbs/06_dataset.ipynb #06-dataset-042
+_ARRAYS = {"kinematics": np.float32, "activations": np.float32, "mask": bool, "subjects": str, "trials": str, "split": str, "stretch": np.float32, "mass": np.float32}
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Repetitions: `kinematics` (N, 196, 33) rad and m, `activations` (N, 196, 80), `mask` (N, 196), and per repetition `subjects`, `trials`,
-    `split` ('train' or 'val') and `stretch` (recorded over stored duration). `source` is for messages."""
+    `split` ('train' or 'val'), `stretch` (recorded over stored duration) and body `mass` (kg). `source` is for messages."""
     kinematics: np.ndarray
     activations: np.ndarray
     mask: np.ndarray
@@ -150,11 +164,11 @@ class Dataset:
     trials: np.ndarray
     split: np.ndarray
     stretch: np.ndarray
+    mass: np.ndarray
     source: str = "dataset"
 
     def __post_init__(self):
-        for key, kind in (("kinematics", np.float32), ("activations", np.float32), ("mask", bool), ("stretch", np.float32),
-                          ("subjects", str), ("trials", str), ("split", str)):
+        for key, kind in _ARRAYS.items():
             try:
                 object.__setattr__(self, key, np.asarray(getattr(self, key)).astype(kind))
             except (TypeError, ValueError):
@@ -163,7 +177,7 @@ class Dataset:
 
     def __len__(self): return len(self.kinematics)
 
-# %% ../nbs/06_dataset.ipynb #06-dataset-035
+# %% ../nbs/06_dataset.ipynb #06-dataset-043
 def _check(data: Dataset) -> None:
     "Refuse arrays that do not fit together or are no data."
     def refuse(found, expected):
@@ -172,11 +186,11 @@ def _check(data: Dataset) -> None:
     if n == 0:
         refuse("no repetition", "at least one")
     wanted = {"kinematics": (n, FRAMES, len(COORDINATES)), "activations": (n, FRAMES, len(ACTIVATIONS)), "mask": (n, FRAMES),
-              "subjects": (n,), "trials": (n,), "split": (n,), "stretch": (n,)}
+              "subjects": (n,), "trials": (n,), "split": (n,), "stretch": (n,), "mass": (n,)}
     for key, shape in wanted.items():
         if (found := getattr(data, key).shape) != shape:
             refuse(f"{key} of shape {found}", f"{shape}")
-    for key in ("kinematics", "activations", "stretch"):
+    for key in ("kinematics", "activations", "stretch", "mass"):
         bad = ~np.isfinite(getattr(data, key)).reshape(n, -1).all(1)
         if bad.any():
             refuse(f"NaN or infinity in {key} of {bad.sum()} repetitions, first {data.trials[bad.argmax()]}", "finite numbers")
@@ -184,6 +198,8 @@ def _check(data: Dataset) -> None:
         refuse(f"activations from {data.activations.min():.3g} to {data.activations.max():.3g}", "0 to 1")
     if np.abs(data.kinematics[..., :3]).max() > 10 or np.abs(data.kinematics).max() > 50:
         refuse(f"coordinates up to {np.abs(data.kinematics).max():.3g}", "radians and metres")
+    if data.mass.min() < 10 or data.mass.max() > 400:
+        refuse(f"a body mass of {data.mass.min():.3g} to {data.mass.max():.3g}", "kilograms")
     if not data.mask.any(1).all():
         refuse("a repetition without a valid frame", "at least one frame in each mask")
     if not set(data.split) <= {"train", "val"}:
@@ -191,10 +207,10 @@ def _check(data: Dataset) -> None:
     if both := set(data.subjects[data.split == "train"]) & set(data.subjects[data.split == "val"]):
         refuse(f"{sorted(both)[0]} in training and in validation", "each person on one side")
 
-# %% ../nbs/06_dataset.ipynb #06-dataset-037
+# %% ../nbs/06_dataset.ipynb #06-dataset-045
 def select(data: Dataset, chosen) -> Dataset:
     "The repetitions of `chosen`: indices or a boolean mask (N,)."
-    return replace(data, **{k: getattr(data, k)[chosen] for k in ("kinematics", "activations", "mask", "subjects", "trials", "split", "stretch")})
+    return replace(data, **{k: getattr(data, k)[chosen] for k in _ARRAYS})
 
 def part(data: Dataset, split: str) -> Dataset:
     "The repetitions of one `split`, 'train' or 'val'; InputError when there are none."
@@ -206,31 +222,40 @@ def part(data: Dataset, split: str) -> Dataset:
 def with_mirrored(data: Dataset) -> Dataset:
     "Every repetition, then every mirrored repetition."
     K, A = mirror_arrays(data.kinematics, data.activations)
-    twice = {k: np.concatenate([getattr(data, k)] * 2) for k in ("mask", "subjects", "trials", "split", "stretch")}
+    twice = {k: np.concatenate([getattr(data, k)] * 2) for k in _ARRAYS if k not in ("kinematics", "activations")}
     return replace(data, kinematics=np.concatenate([data.kinematics, K]), activations=np.concatenate([data.activations, A]), **twice)
+
+def concatenate(parts: Iterable[Dataset], source: str = "dataset") -> Dataset:
+    "One data set of several, in the order given; InputError when a trial of a person comes twice, or a person is for training in one and for validation in another."
+    if not (parts := list(parts)):
+        raise InputError(source, "no data set", "one or more", "name the data sets to join")
+    names = [name for d in parts for name in zip(d.subjects.tolist(), d.trials.tolist())]
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise InputError(source, f"{len(twice)} repetitions that come twice, first {twice[0][1]} of {twice[0][0]}", "each repetition once", "give each data set once")
+    return Dataset(**{k: np.concatenate([getattr(d, k) for d in parts]) for k in _ARRAYS}, source=source)
 
 def repetition(data: Dataset, i: int) -> Motion:
     "Repetition `i`: its valid frames, with 33 coordinates and 80 activations."
     n = int(data.mask[i].sum())
     return Motion.from_arrays(np.arange(n) / RATE_HZ, data.kinematics[i, :n], data.activations[i, :n], str(data.trials[i]))
 
-# %% ../nbs/06_dataset.ipynb #06-dataset-039
+# %% ../nbs/06_dataset.ipynb #06-dataset-047
 def normalisation(data: Dataset, angle_floor: float = 0.035, length_floor: float = 0.01) -> tuple[np.ndarray, np.ndarray]:
     "Mean and standard deviation (33,) of valid frames; the latter at least `angle_floor` (rad) or `length_floor` (m)."
     frames = data.kinematics[data.mask].astype(float)
     floor = np.where(np.isin(COORDINATES, TRANSLATIONS), length_floor, angle_floor)
     return frames.mean(0).astype(np.float32), np.maximum(frames.std(0), floor).astype(np.float32)
 
-# %% ../nbs/06_dataset.ipynb #06-dataset-041
+# %% ../nbs/06_dataset.ipynb #06-dataset-049
 def save_dataset(data: Dataset, path) -> None:
     "Write the .npz file of the table above (compressed, whole or not at all). Equal data give equal bytes."
-    arrays = {k: getattr(data, k) for k in ("kinematics", "activations", "mask", "subjects", "trials", "split", "stretch")}
+    arrays = {k: getattr(data, k) for k in _ARRAYS}
     arrays |= {"names": np.array(COORDINATES + ACTIVATIONS), "rate_hz": np.float64(RATE_HZ)}
     write_npz(path, arrays)
 
 def load_dataset(path) -> Dataset:
     "Read and check a data set; InputError when the file is none."
-    path, keys = Path(path), ("kinematics", "activations", "mask", "subjects", "trials", "split", "stretch", "names", "rate_hz")
+    path, keys = Path(path), (*_ARRAYS, "names", "rate_hz")
     cure = "give the .npz file that bige dataset wrote"
     with open_npz(path, keys, "a data set", cure) as archive:
         arrays = {k: archive[k] for k in keys}
@@ -239,13 +264,13 @@ def load_dataset(path) -> Dataset:
         raise InputError(path, f"{names.size} columns at {rate} Hz", f"the {len(COORDINATES + ACTIVATIONS)} coordinates and activations in order at {RATE_HZ:g} Hz", cure)
     return Dataset(**arrays, source=str(path))
 
-# %% ../nbs/06_dataset.ipynb #06-dataset-043
+# %% ../nbs/06_dataset.ipynb #06-dataset-051
 def reference() -> Dataset:
-    "The shipped repetitions (UI-PRMD, public domain; inverse kinematics and muscle activations are our own)."
+    "The shipped repetitions (UI-PRMD, public domain; the motions and activations are those of our tracking simulations)."
     with resources.as_file(resources.files("bige") / "assets" / "reference.npz") as path:
         return load_dataset(path)
 
-# %% ../nbs/06_dataset.ipynb #06-dataset-045
+# %% ../nbs/06_dataset.ipynb #06-dataset-053
 def find_simulations(sources) -> list[Path]:
     "Simulation files among `sources` (files or folders), in the order of their paths."
     files = []
@@ -268,12 +293,25 @@ def repetitions(motion: Motion, longest_s: float = 6.0) -> list[Motion]:
     from bige.segmentation import segment
     return [motion.slice(start, end) for start, end in segment(motion).segments]
 
-# %% ../nbs/06_dataset.ipynb #06-dataset-046
+# %% ../nbs/06_dataset.ipynb #06-dataset-054
 def _trial_name(path: Path) -> str: return re.sub(r"^kinematics_activations_|_muscle_driven$|_kinematics_activations$", "", path.stem)
 
-def from_motions(motions: dict[tuple[str, str], Motion], fit: str = "pad", validation=None, skeleton=None, source: str = "dataset") -> Dataset:
-    "A data set of repetitions with activations, keyed by (subject, trial). Ones under 64 frames are left out."
-    rows = []
+def mass_of(path) -> float | None:
+    "Body mass (kg) of the person in a simulation file, as `bige simulate` or OpenCap noted it; None when neither did."
+    from bige.motion import read_session
+    from bige.simulation import read_records
+    path = Path(path).absolute()
+    record = next((r for name, r in read_records(path.parent).items() if path.stem in (name, f"kinematics_activations_{name}_muscle_driven")), {})
+    if "body_weight_n" in record:
+        return record["body_weight_n"] / GRAVITY
+    session = next((p for p in path.parents if (p / "sessionMetadata.yaml").exists()), None)
+    return session and read_session(session).mass_kg
+
+# %% ../nbs/06_dataset.ipynb #06-dataset-055
+def from_motions(motions: dict[tuple[str, str], Motion], fit: str = "pad", validation=None, skeleton=None, source: str = "dataset", mass: dict | None = None) -> Dataset:
+    "A data set of repetitions with activations, keyed by (subject, trial), as may be body `mass` (kg). Ones under 64 frames are left out."
+    from bige.skeleton import Skeleton
+    rows, usual = [], (skeleton or Skeleton.default()).mass
     for (subject, trial), motion in motions.items():
         motion = Motion.from_arrays(motion.time, motion.coordinates(), motion.activations(), motion.source)
         if not np.isfinite(motion.values).all():
@@ -285,17 +323,17 @@ def from_motions(motions: dict[tuple[str, str], Motion], fit: str = "pad", valid
         n = mask.sum()
         if fit == "tile":
             values, mask = values[np.arange(FRAMES) % n], np.ones(FRAMES, bool)
-        rows.append((values[:, :33], values[:, 33:].clip(0, 1), mask, subject, trial, stretch))
+        rows.append((values[:, :33], values[:, 33:].clip(0, 1), mask, subject, trial, stretch, (mass or {}).get((subject, trial)) or usual))
     if fit not in ("pad", "tile"):
         raise InputError("fit", repr(fit), "'pad' or 'tile'", "choose one of the two")
     if not rows:
         raise InputError(source, "no repetition of 64 frames or more", "at least one", "give longer recordings")
-    K, A, mask, subjects, trials, stretch = map(list, zip(*rows))
-    return Dataset(np.stack(K), np.stack(A), np.stack(mask), subjects, trials, split_people(subjects, validation), stretch, source)
+    K, A, mask, subjects, trials, stretch, masses = map(list, zip(*rows))
+    return Dataset(np.stack(K), np.stack(A), np.stack(mask), subjects, trials, split_people(subjects, validation), stretch, masses, source)
 
 def build_dataset(sources, out=None, fit: str = "pad", validation=None, done=None) -> Dataset:
     "The data set of all simulation files in `sources` (files and folders); written to `out` if given. `done(path)` is called after each file."
-    motions = {}
+    motions, mass = {}, {}
     for path in find_simulations(sources):
         motion = read_motion(path)
         motion.activations()                                # refuses a file without them, by name
@@ -303,14 +341,14 @@ def build_dataset(sources, out=None, fit: str = "pad", validation=None, done=Non
             key = (subject_of(path), _trial_name(path) + (f"_rep{k}" if len(reps) > 1 else ""))
             if key in motions:
                 raise InputError(path, f"a second repetition named {key[1]} of {key[0]}", "each trial once", "name the trials differently or give each folder once")
-            motions[key] = rep
+            motions[key], mass[key] = rep, mass_of(path)
         if done: done(path)
-    data = from_motions(dict(sorted(motions.items())), fit, validation, source=str(out or "dataset"))
+    data = from_motions(dict(sorted(motions.items())), fit, validation, source=str(out or "dataset"), mass=mass)
     if out is not None:
         save_dataset(data, out)
     return data
 
-# %% ../nbs/06_dataset.ipynb #06-dataset-048
+# %% ../nbs/06_dataset.ipynb #06-dataset-057
 def toy_dataset(people: int = 4, repetitions: int = 3, seed: int = 0) -> Dataset:
     "Analytic squats of `people` with made-up activations; for tests and demonstrations, not for science."
     rng, motions = np.random.default_rng(seed), {}

@@ -5,7 +5,9 @@
 # %% ../nbs/08_surrogate.ipynb #08-surrogate-003
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,90 +17,153 @@ from torch import nn
 from torch.nn import functional as F
 
 from .motion import ACTIVATIONS, COORDINATES, TRANSLATIONS, InputError, Motion
+from .skeleton import Skeleton
 from .vqvae import fill_model, load_model, save_model
 
 # %% auto #0
-__all__ = ['BODY', 'INPUTS', 'OUTPUTS', 'TABLE_MUSCLES', 'PUBLISHED_R2', 'PUBLISHED_RMSE', 'features', 'SurrogateConfig', 'Block',
-           'Surrogate', 'PublishedLayer', 'PublishedSurrogate', 'load_published', 'activation_scores', 'score_table',
-           'save_surrogate', 'load_surrogate', 'Prediction', 'predict']
+__all__ = ['BODY', 'STRIDE', 'STEP_HZ', 'GRAVITY', 'JOINTS', 'INPUTS', 'OUTPUTS', 'TABLE_MUSCLES', 'PUBLISHED_R2',
+           'PUBLISHED_RMSE', 'FORMAT', 'to_steps', 'to_frames', 'derivatives', 'balance', 'along', 'features',
+           'SurrogateConfig', 'Block', 'Surrogate', 'uncertainty', 'fit_spread', 'PublishedLayer', 'PublishedSurrogate',
+           'load_published', 'activation_scores', 'score_table', 'save_surrogate', 'load_surrogate', 'Prediction',
+           'predict']
 
 # %% ../nbs/08_surrogate.ipynb #08-surrogate-006
 BODY = ("pelvis_tilt", "pelvis_list", "lumbar_extension", "lumbar_bending", "lumbar_rotation",
         *(f"{joint}_{side}" for side in "lr" for joint in ("hip_flexion", "hip_adduction", "hip_rotation", "knee_angle", "ankle_angle", "subtalar_angle")))
+STRIDE, STEP_HZ, GRAVITY = 4, 15.0, 9.80665
 _AT = {name: i for i, name in enumerate(COORDINATES)}
 
-def _derivatives(x, rate_hz: float = 60.0):
-    "First and second derivative over time (axis 1), central, with held ends."
-    before, after = torch.cat([x[:, :1], x[:, :-1]], 1), torch.cat([x[:, 1:], x[:, -1:]], 1)
-    return (after - before) * (rate_hz / 2), (after - 2 * x + before) * rate_hz**2
+def to_steps(x):
+    "Frames (B, T, C) -> means of four, (B, ceil(T / 4), C); the last frame fills up the last four."
+    x = x.transpose(1, 2)
+    x = F.pad(x, (0, -x.shape[2] % STRIDE), mode="replicate") if x.shape[2] % STRIDE else x
+    return F.avg_pool1d(x, STRIDE).transpose(1, 2)
 
-def features(K):
-    "Motions (B, T, 33) rad and m at 60 Hz -> what the muscles depend on (B, T, 77), unchanged by position and heading."
-    parts = [K[..., [_AT[n] for n in BODY]]]
-    for side in "lr":
-        flex, add, elbow = (K[..., _AT[f"{n}_{side}"]] for n in ("arm_flex", "arm_add", "elbow_flex"))
-        parts.append(torch.stack([flex.sin() * add.cos(), flex.cos() * add.cos(), add.sin(), elbow], -1))
-    x = torch.cat(parts, -1)
-    v, a = _derivatives(x)
-    height_v, height_a = _derivatives(K[..., _AT["pelvis_ty"], None])
-    return torch.cat([x, 0.3 * v, 0.05 * a, height_v, 0.3 * height_a], -1)
+def to_frames(y, frames: int):
+    "Steps (B, S, C) -> the first `frames` frames (B, frames, C), on straight lines between the steps' middles."
+    return F.interpolate(y.transpose(1, 2), scale_factor=STRIDE, mode="linear")[:, :, :frames].transpose(1, 2)
 
-# %% ../nbs/08_surrogate.ipynb #08-surrogate-010
+def derivatives(x, rate_hz: float = STEP_HZ):
+    "First and second derivative over time (axis 1), central; beyond both ends the motion goes on as it was."
+    if x.shape[1] < 2:
+        return torch.zeros_like(x), torch.zeros_like(x)
+    x = torch.cat([2 * x[:, :1] - x[:, 1:2], x, 2 * x[:, -1:] - x[:, -2:-1]], 1)
+    return (x[:, 2:] - x[:, :-2]) * (rate_hz / 2), (x[:, 2:] - 2 * x[:, 1:-1] + x[:, :-2]) * rate_hz**2
+
+# %% ../nbs/08_surrogate.ipynb #08-surrogate-008
+JOINTS = tuple(f"{body}_{side}" for side in "lr" for body in ("femur", "tibia", "talus"))  # whose origins are hip, knee and ankle
+
+@lru_cache
+def _landmarks():
+    "Bodies and locations of the points that `balance` needs, each mass's share, and which contact points are at the toes (the front half)."
+    skeleton = Skeleton.default()
+    masses, spheres = [b for b in skeleton.body_names if skeleton.bodies[b].mass > 0], skeleton.contacts
+    share = np.array([skeleton.bodies[b].mass for b in masses])
+    local = np.concatenate([[skeleton.bodies[b].mass_center for b in masses], [c.location for c in spheres], np.zeros((len(JOINTS), 3))])
+    ahead = skeleton.contact_points(np.zeros((1, len(COORDINATES))))[0, :, 0]
+    front = np.where(ahead > np.median(ahead), 1.0, -1.0)
+    return (*masses, *(c.body for c in spheres), *JOINTS), local, share / share.sum(), front / (front > 0).sum(), np.array([c.radius for c in spheres])
+
+def balance(K, load):
+    """Poses (B, S, 33) at 15 Hz and `load` (B, 1, 1), body mass over that of the default skeleton -> (B, S, 35): centre of mass above mid-foot (m), its velocity and acceleration,
+    moments of weight and inertia about mid-foot, hips, knees and ankles (in m: over the default body weight), heights of the contact points (m)."""
+    bodies, local, share, front, radius = _landmarks()
+    share, front, radius = (torch.as_tensor(x, dtype=K.dtype, device=K.device) for x in (share, front, radius))
+    points = Skeleton.default().points(K, bodies, local)
+    masses, feet, joints = points.split([len(share), len(radius), len(JOINTS)], 2)
+    com, middle = (share[:, None] * masses).sum(2), feet.mean(2)
+    forward = F.normalize((front[:, None] * feet).sum(2)[..., [0, 2]], dim=-1)
+    velocity, acceleration = (along(forward, x) for x in derivatives(com))
+    arm = along(forward[:, :, None], com[:, :, None] - torch.cat([middle[:, :, None], joints], 2))
+    push = (acceleration / GRAVITY + com.new_tensor([0.0, 1.0, 0.0]))[:, :, None]   # what the ground must give, in body weights
+    moments = load[..., None] * (arm[..., [0, 2]] * push[..., 1:2] - arm[..., 1:2] * push[..., [0, 2]])
+    return torch.cat([arm[:, :, 0], velocity, acceleration, moments.flatten(2), (feet - middle[:, :, None])[..., 1] - radius], -1)
+
+def along(forward, v):
+    "Vectors (..., 3) by their parts along `forward` (..., 2; x and z), up, and to the right."
+    x, z = forward[..., 0], forward[..., 1]
+    return torch.stack([v[..., 0] * x + v[..., 2] * z, v[..., 1], v[..., 2] * x - v[..., 0] * z], -1)
+
+# %% ../nbs/08_surrogate.ipynb #08-surrogate-009
+def features(K, mass=None):
+    "Motions (B, T, 33) rad and m at 60 Hz, body `mass` (kg; a number or (B,), default: the default skeleton's) -> what muscles depend on, (B, ceil(T / 4), 52)."
+    usual, K = Skeleton.default().mass, to_steps(K)
+    load = torch.as_tensor(usual if mass is None else mass, dtype=K.dtype, device=K.device).expand(len(K))[:, None, None] / usual
+    return torch.cat([K[..., [_AT[n] for n in BODY]], balance(K, load)], -1)
+
+# %% ../nbs/08_surrogate.ipynb #08-surrogate-015
 @dataclass(frozen=True)
 class SurrogateConfig:
     "Sizes of the ensemble."
-    width: int = 64
+    width: int = 48
     members: int = 3
-    dilations: tuple[int, ...] = (1, 2, 4, 8)
-    dropout: float = 0.1
+    dilations: tuple[int, ...] = (1, 2)
 
 class Block(nn.Module):
     "Residual block of `members` independent networks side by side."
     def __init__(self, c: SurrogateConfig, dilation: int):
         super().__init__()
         n = c.width * c.members
-        self.body = nn.Sequential(nn.Conv1d(n, n, 3, padding=dilation, dilation=dilation, groups=c.members), nn.GELU(), nn.Dropout(c.dropout),
+        self.body = nn.Sequential(nn.Conv1d(n, n, 3, padding=dilation, dilation=dilation, groups=c.members, padding_mode="replicate"), nn.GELU(),
                                   nn.Conv1d(n, n, 1, groups=c.members))
 
     def forward(self, x): return x + self.body(x)
 
-# %% ../nbs/08_surrogate.ipynb #08-surrogate-011
-INPUTS, OUTPUTS = 77, len(ACTIVATIONS)
+# %% ../nbs/08_surrogate.ipynb #08-surrogate-016
+INPUTS, OUTPUTS = 52, len(ACTIVATIONS)
 
 class Surrogate(nn.Module):
-    """Motions (B, T, 33) rad and m at 60 Hz -> activations (B, T, 80). `mean` and `std` (77,) normalise the features; `spread` (80,) turns the members'
-    standard deviation into that of the error."""
-    def __init__(self, config: SurrogateConfig = SurrogateConfig(), mean=0.0, std=1.0):
+    """Motions (B, T, 33) rad and m at 60 Hz, and body mass (kg) -> activations (B, T, 80). `mean` and `std` (52,) normalise the features; `usual` (80,) are mean
+    activations to start from; `spread` (3, 80) makes an uncertainty of a constant, the activation and the members' disagreement."""
+    def __init__(self, config: SurrogateConfig = SurrogateConfig(), mean=0.0, std=1.0, usual=0.1):
         super().__init__()
         self.config, n = config, config.width * config.members
-        self.stem = nn.Conv1d(INPUTS, n, 8, stride=4, padding=2)
+        self.stem = nn.Conv1d(INPUTS, n, 3, padding=1, padding_mode="replicate")
         self.blocks = nn.Sequential(*(Block(config, d) for d in config.dilations))
-        self.head = nn.ConvTranspose1d(n, OUTPUTS * config.members, 8, stride=4, padding=2, groups=config.members)
-        for name, value, size in (("mean", mean, INPUTS), ("std", std, INPUTS), ("spread", 1.0, OUTPUTS)):
+        self.head = nn.Conv1d(n, OUTPUTS * config.members, 1, groups=config.members)
+        for name, value, size in (("mean", mean, (INPUTS,)), ("std", std, (INPUTS,)), ("spread", 1.0, (3, OUTPUTS))):
             self.register_buffer(name, torch.as_tensor(value, dtype=torch.float32).expand(size).clone())
+        with torch.no_grad():
+            self.head.bias.copy_(torch.logit(torch.as_tensor(usual, dtype=torch.float32)).expand(OUTPUTS).repeat(config.members))
 
-    def normalised(self, K):
+    def normalised(self, K, mass=None):
         if K.ndim != 3 or K.shape[2] != len(COORDINATES) or K.shape[1] < 1:
             raise InputError("motions", f"an array of shape {tuple(K.shape)}", f"(B, T, {len(COORDINATES)})", "stack motions of one length")
-        return (features(K) - self.mean) / self.std
+        return (features(K, mass) - self.mean) / self.std
 
     def members_from(self, x):
-        "Normalised features (B, T, 77) -> each member's activations (B, members, T, 80)."
-        n = x.shape[1]
-        x = F.pad(x.transpose(1, 2), (0, -n % 4), mode="replicate") if n % 4 else x.transpose(1, 2)
-        y = self.head(F.gelu(self.blocks(self.stem(x))))
-        return torch.sigmoid(y.unflatten(1, (self.config.members, OUTPUTS))).transpose(2, 3)[:, :, :n]
+        "Normalised features (B, S, 52) -> each member's activations (B, members, S, 80)."
+        y = self.head(F.gelu(self.blocks(self.stem(x.transpose(1, 2)))))
+        return torch.sigmoid(y).unflatten(1, (self.config.members, OUTPUTS)).transpose(2, 3)
 
-    def members(self, K): return self.members_from(self.normalised(K))
+    def forward(self, K, mass=None):
+        return to_frames(self.members_from(self.normalised(K, mass)).mean(1), K.shape[1])
 
-    def forward(self, K): return self.members(K).mean(1)
-
-    def with_uncertainty(self, K):
+    def with_uncertainty(self, K, mass=None):
         "Mean and standard deviation, each (B, T, 80)."
-        every = self.members(K)
-        return every.mean(1), every.std(1) * self.spread
+        every = self.members_from(self.normalised(K, mass))
+        mean, apart = every.mean(1), every.std(1)
+        return to_frames(mean, K.shape[1]), to_frames(uncertainty(self.spread, mean, apart), K.shape[1])
 
-# %% ../nbs/08_surrogate.ipynb #08-surrogate-015
+# %% ../nbs/08_surrogate.ipynb #08-surrogate-020
+def uncertainty(spread, mean, disagreement):
+    "Standard deviation (..., 80) by `spread` (3, 80), predicted activations and the members' standard deviation, (..., 80) each."
+    return (spread[0]**2 + (spread[1] * mean)**2 + (spread[2] * disagreement)**2).sqrt()
+
+def fit_spread(error, mean, disagreement, steps: int = 300) -> torch.Tensor:
+    "The `spread` (3, 80) that makes `error` (N, 80), seen with predictions `mean` and their `disagreement`, most likely (normal distribution)."
+    log = torch.log(torch.stack([error.std(0).clamp(min=1e-3) / 2, torch.full_like(error[0], 0.2), torch.ones_like(error[0])])).requires_grad_(True)
+    optimiser = torch.optim.Adam([log], lr=0.05)
+    with torch.enable_grad():
+        for _ in range(steps):
+            sigma = uncertainty(log.exp(), mean, disagreement).clamp(min=1e-4)
+            loss = (sigma.log() + (error / sigma)**2 / 2).mean(0).sum()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    return log.detach().exp()
+
+# %% ../nbs/08_surrogate.ipynb #08-surrogate-024
 class PublishedLayer(nn.Module):
     "Self-attention along the first axis, then a feed-forward network; a sum and a normalisation after each."
     def __init__(self, width: int = 33, heads: int = 3, hidden: int = 128):
@@ -133,7 +198,7 @@ class PublishedSurrogate(nn.Module):
             x = layer(x)
         return torch.sigmoid(self.fc(x)).reshape(*shape[:2], OUTPUTS)
 
-# %% ../nbs/08_surrogate.ipynb #08-surrogate-016
+# %% ../nbs/08_surrogate.ipynb #08-surrogate-025
 def load_published(path, axis: str = "frame") -> PublishedSurrogate:
     "The published weights (a .pth state dictionary; loaded without running code from it)."
     model = PublishedSurrogate(axis)
@@ -144,7 +209,7 @@ def load_published(path, axis: str = "frame") -> PublishedSurrogate:
         raise InputError(path, "no file" if not Path(path).exists() else f"no readable weights ({type(error).__name__})", "the published .pth file", "download it again") from None
     return fill_model(model, tensors, path)
 
-# %% ../nbs/08_surrogate.ipynb #08-surrogate-019
+# %% ../nbs/08_surrogate.ipynb #08-surrogate-028
 TABLE_MUSCLES = tuple(f"{m}_{s}" for m in ("soleus", "vasint", "vaslat", "vasmed") for s in "lr")
 PUBLISHED_R2 = dict(zip(TABLE_MUSCLES, (0.639, 0.614, 0.665, 0.676, 0.873, 0.799, 0.727, 0.679)))
 PUBLISHED_RMSE = dict(zip(TABLE_MUSCLES, (0.117, 0.119, 0.068, 0.063, 0.112, 0.134, 0.089, 0.092)))
@@ -166,26 +231,41 @@ def score_table(columns: dict):
                           for key, label in (("r2", "R²"), ("rmse", "RMSE"))}, index=TABLE_MUSCLES)
     return frame.round(3)
 
-# %% ../nbs/08_surrogate.ipynb #08-surrogate-021
+# %% ../nbs/08_surrogate.ipynb #08-surrogate-030
+FORMAT = 2  # of the weights: 1 ate angles and their derivatives, 2 eats moments and body mass
+
 def save_surrogate(model: Surrogate, path, **record) -> None:
     "Write `model` to a safetensors file; `record` goes into its header."
-    save_model(model, path, "surrogate", model.config, **record)
+    save_model(model, path, "surrogate", model.config, format=FORMAT, **record)
+
+def _check_format(path) -> None:
+    "Refuse weights of another version; what is no readable file is left to the loader, which says more."
+    from safetensors import SafetensorError, safe_open
+    try:
+        with safe_open(str(path), "pt") as file:
+            header = json.loads((file.metadata() or {})["bige"])
+    except (SafetensorError, OSError, KeyError, ValueError):
+        return
+    if header.get("kind") == "surrogate" and header.get("format") != FORMAT:
+        raise InputError(path, f"surrogate weights of format {header.get('format', 1)}, for other inputs", f"format {FORMAT}", "train them again with bige train surrogate")
 
 def load_surrogate(path=None, axis: str = "frame"):
     "The surrogate in `path`, or the shipped one; frozen, in evaluation mode. A .pth file is taken for the published weights, read along `axis`."
     if path is not None and str(path).endswith(".pth"):
         return load_published(path, axis)
+    if path is not None:
+        _check_format(path)
     return load_model(path, "surrogate", SurrogateConfig, Surrogate)
 
-# %% ../nbs/08_surrogate.ipynb #08-surrogate-023
+# %% ../nbs/08_surrogate.ipynb #08-surrogate-032
 class Prediction(NamedTuple):
     "`motion` with 33 coordinates and 80 activations; `uncertainty` (T, 80), one standard deviation, None for the published network."
     motion: Motion
     uncertainty: np.ndarray | None
 
 @torch.no_grad()
-def predict(motion: Motion, model=None) -> Prediction:
-    "Activations of a motion of any length and frame rate by `model` (default: the shipped surrogate)."
+def predict(motion: Motion, model=None, mass: float | None = None) -> Prediction:
+    "Activations of a motion of any length and frame rate by `model` (default: the shipped surrogate); body `mass` (kg) defaults to the default skeleton's."
     from bige.dataset import face_forward
     model = load_surrogate() if model is None else model
     own = motion.coordinates()
@@ -197,7 +277,6 @@ def predict(motion: Motion, model=None) -> Prediction:
         K = torch.tensor(even.values, dtype=torch.float32)
         mean, std = torch.cat([model(k[None])[0] for k in K.split(196)]), None
     else:
-        K = face_forward(even.values)
-        K = torch.tensor(np.concatenate([K, np.repeat(K[-1:], 28, axis=0)]), dtype=torch.float32)
-        mean, std = (x[0, :len(even.time)] for x in model.with_uncertainty(K[None]))
+        K = torch.tensor(face_forward(even.values), dtype=torch.float32)
+        mean, std = (x[0] for x in model.with_uncertainty(K[None], mass))
     return Prediction(Motion.from_arrays(motion.time, own, back(mean), motion.source), None if std is None else back(std))

@@ -14,13 +14,13 @@ import torch
 from torch.nn import functional as F
 
 from .dataset import Dataset, load_dataset, part, select, with_mirrored
-from .motion import InputError
-from .surrogate import TABLE_MUSCLES, Surrogate, SurrogateConfig, activation_scores, features, save_surrogate
+from .motion import ACTIVATIONS, InputError
+from .surrogate import TABLE_MUSCLES, Surrogate, SurrogateConfig, activation_scores, features, fit_spread, save_surrogate, to_frames, to_steps, uncertainty
 from .training import Plan, autocast, command_options, device, plan_from, rank, run_command, run_record, train, write_json
 
 # %% auto #0
-__all__ = ['DEFAULT_PLAN', 'person_weights', 'surrogate_loss', 'fit_surrogate', 'judge', 'leave_people_out', 'train_surrogate',
-           'main']
+__all__ = ['DEFAULT_PLAN', 'person_weights', 'surrogate_loss', 'inputs', 'fit_surrogate', 'judge', 'reliability', 'calibrate',
+           'leave_people_out', 'train_surrogate', 'main']
 
 # %% ../nbs/15b_train_surrogate.ipynb #15b-train-surrogate-005
 def person_weights(subjects, members: int, seed: int) -> torch.Tensor:
@@ -30,60 +30,80 @@ def person_weights(subjects, members: int, seed: int) -> torch.Tensor:
     return torch.tensor((weights / weights.mean(0))[who], dtype=torch.float32)
 
 # %% ../nbs/15b_train_surrogate.ipynb #15b-train-surrogate-008
-def surrogate_loss(model: Surrogate, x, A, mask, weights, draw, noise: float = 0.05):
-    "Loss of a batch of normalised features `x` (B, T, 77), activations (B, T, 80), mask (B, T), member weights (B, members)."
+def surrogate_loss(model: Surrogate, x, A, mask, weights, draw, noise: float = 0.1):
+    "Loss of a batch of normalised features `x` (B, S, 52), activations (B, S, 80), mask (B, S), member weights (B, members)."
     x = x + noise * draw(torch.randn, *x.shape[1:])
     with autocast(x):
-        every = model.members_from(x)                                            # (B, members, T, 80)
-    error = F.smooth_l1_loss(every.float(), A[:, None].expand_as(every), reduction="none", beta=0.05).mean(3)
+        every = model.members_from(x)                                            # (B, members, S, 80)
+    error = F.smooth_l1_loss(every.float(), A[:, None].expand_as(every), reduction="none", beta=0.1).mean(3)
     value = ((error * mask[:, None]).sum(2) / mask.sum(1)[:, None] * weights).mean()
     return value * model.config.members, {"error": value.detach()}
 
-DEFAULT_PLAN = Plan(steps=600, batch=32, lr=4e-3, warmup=0.2, weight_decay=1e-2, checkpoint_every=300, log_every=20, watch="val_rmse_eight")
+DEFAULT_PLAN = Plan(steps=500, batch=32, lr=2e-3, warmup=0.2, weight_decay=1e-2, checkpoint_every=250, log_every=20, watch="val_rmse_eight")
 
-# %% ../nbs/15b_train_surrogate.ipynb #15b-train-surrogate-009
+# %% ../nbs/15b_train_surrogate.ipynb #15b-train-surrogate-010
+@torch.no_grad()
+def inputs(data: Dataset) -> torch.Tensor:
+    "Features (N, 49, 52) of all repetitions."
+    pieces = np.array_split(np.arange(len(data)), max(1, len(data) // 32))
+    return torch.cat([features(torch.as_tensor(data.kinematics[i]), torch.as_tensor(data.mass[i])) for i in pieces])
+
 def fit_surrogate(seen: Dataset, out, plan: Plan, config: SurrogateConfig = SurrogateConfig(), resume: bool = False, validate=None, until=None) -> tuple[Surrogate, list[dict]]:
     "Train on all people of `seen` (mirrored too); checkpoint and log go to folder `out`."
     torch.manual_seed(plan.seed)
     data = with_mirrored(seen)
-    K, A, mask = (torch.as_tensor(x) for x in (data.kinematics, data.activations, data.mask))
-    x = features(K)
-    valid = x[mask]
-    model = Surrogate(config, valid.mean(0), valid.std(0) + 1e-3)
+    x, A, mask = inputs(data), to_steps(torch.as_tensor(data.activations)), to_steps(torch.as_tensor(data.mask, dtype=torch.float32)[..., None])[..., 0] == 1
+    model = Surrogate(config, x[mask].mean(0), x[mask].std(0) + 1e-3, A[mask].mean(0).clamp(0.01, 0.99))
     weights = person_weights(data.subjects, config.members, plan.seed)
     tensors = [t.to(device()) for t in ((x - model.mean) / model.std, A, mask.float(), weights)]
     loss = lambda i, draw: surrogate_loss(model, *(t[i] for t in tensors), draw)
     rows = train(model, loss, len(x), plan, out, resume, validate, until=until)
     return model, rows
 
-@torch.no_grad()
-def judge(model: Surrogate, data: Dataset) -> tuple[dict, np.ndarray, np.ndarray]:
-    "Scores on `data`; squared error and member variance summed over valid frames, (2, 80), and how many frames."
-    every = torch.cat([model.members(torch.as_tensor(k)) for k in np.array_split(data.kinematics, max(1, len(data) // 32))])
-    mean, variance = every.mean(1).numpy(), every.var(1).numpy()
-    valid = data.mask
-    sums = np.stack([((mean - data.activations)[valid]**2).sum(0), variance[valid].sum(0)])
-    return activation_scores(mean, data.activations, valid), sums, valid.sum()
-
 # %% ../nbs/15b_train_surrogate.ipynb #15b-train-surrogate-011
+@torch.no_grad()
+def judge(model: Surrogate, data: Dataset) -> tuple[dict, torch.Tensor]:
+    "Scores on `data`; and for each valid step error, prediction and disagreement of the members, (3, n, 80)."
+    every = model.members_from((inputs(data) - model.mean) / model.std)
+    mean, apart, truth = every.mean(1), every.std(1), torch.as_tensor(data.activations)
+    kept = to_steps(torch.as_tensor(data.mask, dtype=torch.float32)[..., None])[..., 0] == 1
+    errors = torch.stack([(mean - to_steps(truth))[kept], mean[kept], apart[kept]])
+    return activation_scores(to_frames(mean, data.mask.shape[1]), data.activations, data.mask), errors
+
+# %% ../nbs/15b_train_surrogate.ipynb #15b-train-surrogate-013
+def reliability(sigma, error, parts: int = 10) -> list[list[float]]:
+    "Claimed and actual RMS error of predictions, sorted by claim `sigma` into equal `parts`: [[claimed, actual], ...]."
+    order = sigma.argsort()
+    rms = lambda x: float(x.square().mean().sqrt())
+    return [[rms(sigma[i]), rms(error[i])] for i in order.tensor_split(parts)]
+
+def calibrate(seen: list[torch.Tensor]) -> dict:
+    "From `judge`'s errors of each fold: `spread` (3, 80) of all folds, and the `reliability` of each fold under the spread of the others, all folds together."
+    chosen = [ACTIVATIONS.index(f"{m}/activation") for m in TABLE_MUSCLES]
+    sigma, error = [], []
+    for k, fold in enumerate(seen):
+        rest = torch.cat([f for j, f in enumerate(seen) if j != k] or seen, 1)
+        sigma.append(uncertainty(fit_spread(*rest), *fold[1:])[:, chosen])
+        error.append(fold[0][:, chosen])
+    return {"spread": fit_spread(*torch.cat(seen, 1)).tolist(), "reliability": reliability(torch.cat(sigma).flatten(), torch.cat(error).flatten())}
+
+# %% ../nbs/15b_train_surrogate.ipynb #15b-train-surrogate-014
 def leave_people_out(data: Dataset, out, plan: Plan = DEFAULT_PLAN, config: SurrogateConfig = SurrogateConfig(), folds: int = 4, resume: bool = False) -> dict:
-    "Scores of `folds` models, each judged on people it was not trained on: mean, each fold, and the factor `spread` (80,)."
+    "Scores of `folds` models, each judged on people it was not trained on: mean, each fold, and the calibration of the uncertainty."
     people = sorted(set(data.subjects.tolist()))
     if len(people) < 2:
         raise InputError(data.source, "one person", "two people or more, to leave some out", "add repetitions of another person")
-    groups, record, sums = np.array_split(people, min(folds, len(people))), [], np.zeros((2, 80))
-    for k, group in enumerate(groups):
-        left = np.isin(data.subjects, group)
-        left_out, seen = select(data, left), select(data, ~left)
-        fold = Path(out) / f"fold{k}"
-        model, _ = fit_surrogate(seen, fold, plan, config, resume and (fold / "plan.json").exists())
-        scores, part_sums, _ = judge(model, left_out)
-        sums += part_sums
-        record.append({"people": list(map(str, group)), **scores})
+    folds, record, seen = min(folds, len(people)), [], []
+    for k in range(folds):
+        left, fold = np.isin(data.subjects, people[k::folds]), Path(out) / f"fold{k}"
+        model, _ = fit_surrogate(select(data, ~left), fold, plan, config, resume and (fold / "plan.json").exists())
+        scores, errors = judge(model, select(data, left))
+        record.append({"people": people[k::folds], **scores})
+        seen.append(errors)
     mean = {key: {m: float(np.mean([fold[key][m] for fold in record])) for m in record[0][key]} for key in ("r2", "rmse")}
-    return {**mean, "folds": record, "spread": np.sqrt(sums[0] / np.maximum(sums[1], 1e-12)).tolist()}
+    return {**mean, "folds": record, **calibrate(seen)}
 
-# %% ../nbs/15b_train_surrogate.ipynb #15b-train-surrogate-012
+# %% ../nbs/15b_train_surrogate.ipynb #15b-train-surrogate-015
 def train_surrogate(data: Dataset, out, plan: Plan = DEFAULT_PLAN, config: SurrogateConfig = SurrogateConfig(), resume: bool = False, folds: int = 0, until: int | None = None) -> dict:
     """Train on the training people of `data`; surrogate.safetensors, run.json, log.csv, curves.png and checkpoint.pt go to folder `out`. With `folds`, first the exam
     with people left out, which also calibrates the uncertainty (without it the validation people do). Returns the record with the scores."""
@@ -92,9 +112,8 @@ def train_surrogate(data: Dataset, out, plan: Plan = DEFAULT_PLAN, config: Surro
     table = lambda s: {"val_r2_eight": float(np.mean([s["r2"][m] for m in TABLE_MUSCLES])), "val_rmse_eight": float(np.mean([s["rmse"][m] for m in TABLE_MUSCLES]))}
     resume = resume and (not folds or (Path(out) / "plan.json").exists())  # killed during the exam: the run itself has not begun
     model, rows = fit_surrogate(seen, out, plan, config, resume, lambda model: table(judge(model, unseen)[0]), until)
-    scores, sums, _ = judge(model, unseen)
-    spread = exam["spread"] if exam else np.sqrt(sums[0] / np.maximum(sums[1], 1e-12))
-    model.spread.copy_(torch.as_tensor(np.clip(spread, 0.5, 20.0), dtype=torch.float32))
+    scores, errors = judge(model, unseen)
+    model.spread.copy_(torch.as_tensor(exam["spread"] if exam else fit_spread(*errors)))
     people = {s: sorted(set(part(data, s).subjects.tolist())) for s in ("train", "val")}
     record = run_record(plan=asdict(plan), config=asdict(config), seconds=rows[-1]["seconds"] if rows else 0.0, people=people, validation=scores,
                         **({"left_out": exam} if exam else {}))
@@ -103,7 +122,7 @@ def train_surrogate(data: Dataset, out, plan: Plan = DEFAULT_PLAN, config: Surro
         write_json(Path(out) / "run.json", record)
     return record
 
-# %% ../nbs/15b_train_surrogate.ipynb #15b-train-surrogate-018
+# %% ../nbs/15b_train_surrogate.ipynb #15b-train-surrogate-021
 def main(arguments=None) -> int:
     "Command line of `python -m bige.train_surrogate`; 0, 2 for bad input, 130 when interrupted."
     parser = command_options("surrogate", "Train the surrogate.", DEFAULT_PLAN)
@@ -116,6 +135,6 @@ def main(arguments=None) -> int:
         return " ".join(f"{m} {record['validation']['r2'][m]:.2f}" for m in TABLE_MUSCLES)
     return run_command(work)
 
-# %% ../nbs/15b_train_surrogate.ipynb #15b-train-surrogate-019
+# %% ../nbs/15b_train_surrogate.ipynb #15b-train-surrogate-022
 if __name__ == "__main__" and "__file__" in globals():
     sys.exit(main())

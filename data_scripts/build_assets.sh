@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Rebuild bige/assets from raw motion: markers -> joint angles -> repetitions -> muscle activations -> networks.
+# Rebuild bige/assets from raw motion: markers -> joint angles -> repetitions -> tracking simulations -> networks.
 #
 #     data_scripts/build_assets.sh [DATA_FOLDER] [WORK_FOLDER] [ASSETS_FOLDER]
 #
+# Simulating takes most of the time: half a minute of one core for each of 185 squats (reference_set.sh, JOBS=8 spreads them over eight cores).
 # Every stage skips what it finished before, so a run that was stopped goes on where it stopped.
 # The reference repetitions that are shipped come from public-domain data alone (UI-PRMD); the networks
 # also see the other people's squats.
@@ -12,8 +13,7 @@ source "$(dirname "$0")/squats.sh"
 python data_scripts/compile_skeleton.py "$DATA/models/LaiUhlrich2022.osim" --markers "$DATA/models/LaiUhlrich2022_Vicon_39.osim"
 python data_scripts/fit_muscles.py "$DATA/models/LaiUhlrich2022.osim"
 
-ui_prmd "$WORK/ui_prmd" --mode qp
-others "$WORK/others" --mode qp
+bash data_scripts/reference_set.sh "$DATA" "$WORK" "$ASSETS"
 
-bige dataset "$WORK/ui_prmd" "$WORK"/others/* --out "$WORK/data.npz"
+bige dataset "$WORK/tracked/ui_prmd" "$WORK"/tracked/others/* --out "$WORK/data.npz"
 python data_scripts/train_assets.py "$WORK/data.npz" "$ASSETS"

@@ -1,12 +1,13 @@
 """Data sets: what goes in comes out, on one skeleton, with people kept apart; what does not belong in is refused."""
 import io
+import json
 import zipfile
 
 import numpy as np
 import pytest
 
-from bige.dataset import (FRAMES, RATE_HZ, Dataset, build_dataset, canonical, find_simulations, fit_length, from_motions, load_dataset, mirror_arrays, name_arms,
-                          normalisation, part, repetition, save_dataset, select, split_people, subject_of, toy_dataset, with_mirrored)
+from bige.dataset import (FRAMES, RATE_HZ, Dataset, build_dataset, canonical, concatenate, find_simulations, fit_length, from_motions, load_dataset, mass_of, mirror_arrays, name_arms,
+                          normalisation, part, repetition, save_dataset, select, split_people, subject_of, toy_dataset, varied, with_mirrored)
 from bige.motion import ACTIVATIONS, COORDINATES, InputError, Motion, analytic_squat, example_squat, read_motion, write_motion
 from bige.skeleton import Skeleton
 
@@ -32,7 +33,7 @@ def write_people(folder, people=("s01", "s02", "s07"), **how):
 
 
 def arrays(data):
-    return {k: getattr(data, k) for k in ("kinematics", "activations", "mask", "subjects", "trials", "split", "stretch")}
+    return {k: getattr(data, k) for k in ("kinematics", "activations", "mask", "subjects", "trials", "split", "stretch", "mass")}
 
 
 def test_files_become_a_data_set_and_come_back(tmp_path):
@@ -69,6 +70,44 @@ def test_any_frame_rate_gives_the_same_motion(rate):
     n = min(mask.sum(), reference_mask.sum()) - 6
     assert stretch == 1 and abs(int(mask.sum()) - int(reference_mask.sum())) <= 3
     assert np.abs(values[6:n, KNEE] - reference[6:n, KNEE]).max() < np.deg2rad(0.6)
+
+
+def test_data_sets_are_joined_in_order_and_nothing_twice(toy):
+    first, second = select(toy, toy.subjects == "p00"), select(toy, toy.subjects != "p00")
+    joined = concatenate([second, first])
+    assert joined.trials.tolist() == second.trials.tolist() + first.trials.tolist() and np.array_equal(joined.kinematics[-len(first):], first.kinematics)
+    with pytest.raises(InputError, match="twice"):
+        concatenate([toy, first])
+    with pytest.raises(InputError, match="no data set"):
+        concatenate([])
+    other_side = Dataset(**(arrays(second) | {"subjects": ["p00"] * len(second), "split": ["val"] * len(second)}))
+    with pytest.raises(InputError, match="in training and in validation"):
+        concatenate([first, other_side])
+
+
+def test_body_mass_comes_from_the_record_or_the_session(tmp_path):
+    write_people(tmp_path)
+    record = {"trial": "m01_s01_e01_cor", "status": "Solve_Succeeded", "body_weight_n": 784.532}
+    (tmp_path / "simulation.json").write_text(json.dumps({"m01_s01_e01_cor": record}))
+    data = build_dataset([tmp_path])
+    assert data.mass[0] == pytest.approx(80.0) and np.allclose(data.mass[1:], Skeleton.default().mass)
+    inside = tmp_path / "OpenCapData_x" / "OpenSimData" / "Dynamics" / "squat"
+    (inside.parents[1] / "Kinematics").mkdir(parents=True), inside.mkdir(parents=True)
+    for file in (inside / "kinematics_activations_squat_muscle_driven.mot", inside.parents[1] / "Kinematics" / "squat.mot"):
+        write_motion(simulated(), file)
+    assert find_simulations([tmp_path / "OpenCapData_x"]) == [inside / "kinematics_activations_squat_muscle_driven.mot"]
+    assert mass_of(inside / "kinematics_activations_squat_muscle_driven.mot") is None
+    (tmp_path / "OpenCapData_x" / "sessionMetadata.yaml").write_text("mass_kg: 61.5\n")
+    assert mass_of(inside / "kinematics_activations_squat_muscle_driven.mot") == 61.5
+
+
+@pytest.mark.parametrize("tempo, depth", [(0.9, 1.0), (1.1, 1.05), (1.0, 0.95)])
+def test_varied_squats_take_their_time_and_depth_and_stand(tempo, depth):
+    squat = simulated()
+    other = varied(squat, tempo, depth)
+    assert other.duration == pytest.approx(squat.duration / tempo) and not other.has(ACTIVATIONS)
+    assert np.ptp(other["knee_angle_r"]) == pytest.approx(depth * np.ptp(squat["knee_angle_r"]))
+    assert np.abs(Skeleton.default().contact_points(other.coordinates())[..., 1].min(1)).max() < 0.02
 
 
 def test_long_repetitions_are_stretched_and_short_ones_left_out():
@@ -164,9 +203,10 @@ def test_normalisation_ignores_padding_and_has_a_floor(toy):
     lambda a: a.update(mask=a["mask"][:-1]),
     lambda a: a.update(split=np.array(["test"] * len(a["split"]))),
     lambda a: a.update(split=np.array(["train", "val"] * (len(a["split"]) // 2))),
+    lambda a: a.update(mass=a["mass"] * 1000),
     lambda a: a.update(subjects=np.array("s01")),
     lambda a: a.update({k: v[:0] for k, v in a.items()})],
-    ids="nan inf percent degrees frames muscles empty-mask mask split both-sides scalar none".split())
+    ids="nan inf percent degrees frames muscles empty-mask mask split both-sides grams scalar none".split())
 def test_wrong_data_are_refused(toy, change):
     broken = arrays(toy)
     change(broken)
