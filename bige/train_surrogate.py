@@ -122,7 +122,7 @@ def train_surrogate(data: Dataset, out, plan: Plan = DEFAULT_PLAN, config: Surro
         write_json(Path(out) / "run.json", record)
     return record
 
-# %% ../nbs/15b_train_surrogate.ipynb #15b-train-surrogate-021
+# %% ../nbs/15b_train_surrogate.ipynb #15b-train-surrogate-025
 def main(arguments=None) -> int:
     "Command line of `python -m bige.train_surrogate`; 0, 2 for bad input, 130 when interrupted."
     parser = command_options("surrogate", "Train the surrogate.", DEFAULT_PLAN)
@@ -135,6 +135,6 @@ def main(arguments=None) -> int:
         return " ".join(f"{m} {record['validation']['r2'][m]:.2f}" for m in TABLE_MUSCLES)
     return run_command(work)
 
-# %% ../nbs/15b_train_surrogate.ipynb #15b-train-surrogate-022
+# %% ../nbs/15b_train_surrogate.ipynb #15b-train-surrogate-026
 if __name__ == "__main__" and "__file__" in globals():
     sys.exit(main())
