@@ -24,7 +24,7 @@ from bige.training import Plan, command_options, drawing, pieces, plan_from, tra
 from bige.vqvae import VQConfig
 
 ROOT = Path(__file__).resolve().parents[1]
-TRAIN = {"vqvae": (train_vqvae, VQConfig(width=16, code_dim=8, codes=16, levels=2)), "surrogate": (train_surrogate, SurrogateConfig(width=8, members=2, dropout=0.0))}
+TRAIN = {"vqvae": (train_vqvae, VQConfig(width=16, code_dim=8, codes=16, levels=2)), "surrogate": (train_surrogate, SurrogateConfig(width=8, members=2))}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -150,6 +150,17 @@ def test_sigterm_saves_and_resume_continues_bit_for_bit(tmp_path):
     assert torch.equal(weight, straight) and [r["loss"] for r in rows] == [r["loss"] for r in again]
 
 
+def test_bfloat16_changes_the_curve_little(toy, tmp_path, monkeypatch):
+    """As on a GPU, with the processor's bfloat16: every tensor that meets another must have a type that fits."""
+    for kind, (fit, config) in TRAIN.items():
+        plan = Plan(steps=8, batch=8, lr=3e-4, log_every=1)
+        fit(toy, tmp_path / kind, plan, config)
+        monkeypatch.setattr(sys.modules[fit.__module__], "autocast", lambda x: torch.autocast("cpu", torch.bfloat16))
+        fit(toy, tmp_path / f"{kind}16", plan, config)
+        single, half = curve(tmp_path / kind)["loss"], curve(tmp_path / f"{kind}16")["loss"]
+        assert 0 < np.abs(single - half).max() < 0.02
+
+
 # what a run leaves
 
 def test_tensorboard_shows_the_same_numbers(tmp_path):
@@ -190,7 +201,7 @@ from bige.vqvae import VQConfig
 
 data, out, kind, accumulate, zero, *resume = sys.argv[1:]
 plan = Plan(steps=30, batch=8, lr=3e-4 if kind == "vqvae" else 3e-3, log_every=2, checkpoint_every=10, accumulate=int(accumulate), zero=None if zero == "-" else int(zero))
-fit, config = (train_vqvae, VQConfig(width=16, code_dim=8, codes=16, levels=2)) if kind == "vqvae" else (train_surrogate, SurrogateConfig(width=8, members=2, dropout=0.0))
+fit, config = (train_vqvae, VQConfig(width=16, code_dim=8, codes=16, levels=2)) if kind == "vqvae" else (train_surrogate, SurrogateConfig(width=8, members=2))
 until = int(resume.pop()) if resume and resume != ["resume"] else None
 sys.exit(run_command(lambda: str(len(fit(load_dataset(data), out, plan, config, resume=bool(resume), until=until)))))
 """
@@ -255,7 +266,7 @@ deepspeed = pytest.mark.skipif(find_spec("deepspeed") is None, reason="deepspeed
 
 @pytest.mark.slow
 @deepspeed
-@pytest.mark.parametrize("stage, accumulate", [(0, 1), (1, 1), (1, 2), (2, 1)])
+@pytest.mark.parametrize("stage, accumulate", [(0, 1), (1, 2), (2, 1)])
 @pytest.mark.parametrize("kind", TRAIN)
 def test_deepspeed_gives_the_curve_of_one(kind, stage, accumulate, toy_file, worker, alone, tmp_path):
     run(worker, toy_file, tmp_path, kind, accumulate, stage, processes=2)
