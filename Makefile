@@ -15,7 +15,8 @@ demo: $(VENV)/.core
 test: $(VENV)/.dev
 	$(BIN)/pytest -q -n 2 --dist loadfile
 
-test-slow: $(VENV)/.dev
+# With DeepSpeed and TensorBoard, so that training is tried on two processes too (DeepSpeed compiles a part of itself at its first run: g++).
+test-slow: $(VENV)/.train
 	$(BIN)/pytest -q -n 2 --dist loadfile --slow
 
 # Re-export bige/ and clean the notebooks after editing them (pictures are kept).
@@ -42,6 +43,10 @@ $(VENV)/.core: settings.ini setup.py constraints.txt | $(VENV)/bin/python
 $(VENV)/.dev: $(VENV)/.core
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation -c constraints.txt -e ".[dev]"
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -c constraints.txt opensim
+	touch $@
+
+$(VENV)/.train: $(VENV)/.dev
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation -c constraints.txt -e ".[train]"
 	touch $@
 
 clean:
