@@ -487,15 +487,17 @@ def generate(args) -> tuple[dict, str, int]:
 
 # %% ../nbs/16_cli.ipynb #16-cli-039
 def read_folder(folder) -> dict[str, 'Motion']:
-    "The motions of all .mot files in a folder, by file name; files without any coordinate (ground forces) are passed over."
+    "The motions of all .mot files in a folder, by file name; files without any coordinate (ground forces) are passed over. Or those that another generator wrote as .npy."
+    from bige.baselines import holds_joints, read_baseline
     from bige.motion import COORDINATES, read_motion
+    if holds_joints(folder): return read_baseline(folder)
     if not Path(folder).is_dir():
         raise _input_error(str(folder), 'no such folder', 'a folder that holds .mot files', 'check the path')
     motions = {f.stem: read_motion(f) for f in sorted(Path(folder).glob('*.mot'))}
     motions = {name: m for name, m in motions.items() if any(m.has(c) for c in COORDINATES)}
     for m in motions.values(): m.coordinates()
     if not motions:
-        raise _input_error(str(folder), 'no motion', 'at least one .mot file with the 33 coordinates', 'give the folder that holds the files')
+        raise _input_error(str(folder), 'no motion', 'at least one .mot file with the 33 coordinates, or a .npy file of another generator', 'give the folder that holds the files')
     return motions
 
 
@@ -509,7 +511,8 @@ def reference_motions(folder=None) -> list:
 def evaluate(args) -> tuple[dict, str]:
     from bige.metrics import evaluate, table_rows, tables
     reference = reference_motions(args.reference)
-    rows = {Path(folder).resolve().name: evaluate(list(read_folder(folder).values()), reference) for folder in args.folders}
+    names = [Path(folder).resolve().name for folder in args.folders]
+    rows = {name if names.count(name) == 1 else folder: evaluate(list(read_folder(folder).values()), reference) for name, folder in zip(names, args.folders)}
     rows['reference'] = evaluate(reference, reference)
     return table_rows(rows), tables(rows, 'json' if args.json else args.format).rstrip('\n')
 
@@ -660,7 +663,7 @@ def _result_verbs(add) -> None:
     p.add_argument('--data', metavar='DATA.npz', help='own repetitions to start from (of bige dataset; default: the shipped ones)')
     _model(p); _out(p)
     p = add('evaluate', evaluate, 'the tables of the paper for folders of motions')
-    p.add_argument('folders', nargs='+', metavar='FOLDER')
+    p.add_argument('folders', nargs='+', metavar='FOLDER', help="a folder of .mot files; or what MDM and T2M-GPT write: results.npy, joints or features (.npy), or a folder of these")
     p.add_argument('--reference', metavar='FOLDER', help='what to compare with (default: the shipped repetitions of people left out of training)')
     p.add_argument('--format', choices=('md', 'csv', 'json', 'latex'), default='md')
     p = add('verify', verify, 'simulate what bige generate made, and compare with the surrogate')
