@@ -216,7 +216,7 @@ class ZeroStep:
         with _readable(out / "checkpoint"):
             state = self.net.load_checkpoint(str(out / "checkpoint"))[1]
             _same_plan(out / "checkpoint", state["plan"], self.plan)
-        return state
+        return {k: state[k] for k in ("step", "rows", "best", "plan")}  # DeepSpeed adds keys that it refuses to save again
 
 # %% ../nbs/15_training.ipynb #15-training-027
 def save_checkpoint(path, state: dict) -> None:
