@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from time import perf_counter
 
@@ -22,48 +22,30 @@ from torch import Tensor
 from .constraints import NATURAL, Batch, Constraint, ConstraintSet, default_constraints, judged, loss, metric, violation, write_constraints
 from .metrics import LEG_PAIRS, VASTUS_MEDIALIS
 from .motion import ACTIVATIONS, COORDINATES, TRANSLATIONS, InputError, Motion, atomic_write, write_motion
-from .skeleton import Skeleton, contact_weights, soft_lowest
+from .skeleton import Skeleton
+from .vqvae import default_skeleton as _default, plant, smoother
 
 # %% auto #0
-__all__ = ['RATE_HZ', 'FRAMES', 'KNEE_PEAK', 'TOLERANCE', 'METHODS', 'AT_ONCE', 'smoother', 'plant_feet', 'Models', 'one_thread',
-           'realise', 'request_losses', 'choose_starts', 'variations', 'judge', 'all_met', 'Search', 'adam_step',
-           'natural_limits', 'guide', 'raw', 'nearest', 'published_weight', 'guide_published', 'random_codes', 'Guided',
-           'satisfaction', 'generate', 'report', 'whole_folder', 'write_files', 'save']
+__all__ = ['RATE_HZ', 'FRAMES', 'KNEE_PEAK', 'TOLERANCE', 'METHODS', 'AT_ONCE', 'plant_feet', 'Models', 'one_thread', 'realise',
+           'request_losses', 'choose_starts', 'variations', 'judge', 'all_met', 'Search', 'adam_step', 'natural_limits',
+           'guide', 'raw', 'nearest', 'published_weight', 'guide_published', 'random_codes', 'Guided', 'satisfaction',
+           'generate', 'report', 'whole_folder', 'write_files', 'save']
 
 # %% ../nbs/10_guidance.ipynb #10-guidance-009
 RATE_HZ, FRAMES = 60., 196
 _PLACE = [COORDINATES.index(n) for n in TRANSLATIONS]
 _KNEES = [COORDINATES.index(n) for n in ("knee_angle_l", "knee_angle_r")]
 
-@lru_cache
-def smoother(frames: int = FRAMES, cutoff_hz: float = 6., rate_hz: float = RATE_HZ) -> Tensor:
-    """Zero-lag low-pass filter as a matrix (frames, frames): the curve nearest to the data with the least squared acceleration
-    (Whittaker 1923), half gain at `cutoff_hz`."""
-    d2 = np.diff(np.eye(frames), 2, axis=0)
-    weight = (2 - 2 * np.cos(2 * np.pi * cutoff_hz / rate_hz)) ** -2
-    return torch.tensor(np.linalg.inv(np.eye(frames) + weight * d2.T @ d2), dtype=torch.float32)
-
 # %% ../nbs/10_guidance.ipynb #10-guidance-010
 def plant_feet(q: Tensor, skeleton) -> Tensor:
-    """The same joint angles (B, T, 33) with the pelvis moved so that the feet stand on y = 0 and do not slide; starts at x = z = 0.
-
-    Differentiable. Height: minus the soft lowest contact point. Sideways: minus the summed movement of the points that bear on the ground."""
-    still = q.clone(); still[..., _PLACE] = 0
-    points = skeleton.contact_points(still)
-    height = -soft_lowest(points, 0.005)[..., 1]
-    weight = contact_weights(points + torch.stack([0 * height, height, 0 * height], -1)[..., None, :], 0.)
-    weight = weight[:, 1:] * weight[:, :-1] + 1e-9
-    step = (weight[..., None] * (points[:, 1:] - points[:, :-1])).sum(-2) / weight.sum(-1)[..., None]
-    place = -torch.cat([torch.zeros_like(step[:, :1]), step.cumsum(1)], 1)
-    place = smoother(q.shape[1]).to(q) @ torch.stack([place[..., 0], height, place[..., 2]], -1)
-    still[..., _PLACE] = place - place[:, :1] * place.new_tensor([1., 0., 1.])
-    return still
+    "The same joint angles (B, T, 33) with the pelvis moved so that the feet stand on y = 0 and do not slide; starts at x = z = 0. Its path passes the filter of the angles."
+    return plant(q, skeleton, smoother(q.shape[1]))
 
 # %% ../nbs/10_guidance.ipynb #10-guidance-013
 @dataclass(frozen=True)
 class Models:
     "What guidance needs to know: how latents become motions, motions become activations, and what real repetitions look like."
-    vqvae: torch.nn.Module         # encode (B, T, 33) -> (B, C, 49); quantise -> (latent, codes, loss); decode -> (B, T, 33) rad, m
+    vqvae: torch.nn.Module         # encode (B, T, 33) -> (B, C, 49); quantise -> (latent, codes, loss); decode -> (B, T, 33) rad, m; angles: the same, feet not planted
     surrogate: torch.nn.Module     # (B, T, 33) -> (B, T, 80)
     kinematics: Tensor             # (N, T, 33) real repetitions of training people and their mirror images
     activations: Tensor            # (N, T, 80)
@@ -95,13 +77,10 @@ def one_thread() -> Iterator[None]:
 
 def realise(models: Models, z: Tensor, skeleton, detail: Tensor | float = 0., start: Tensor | None = None, drift: Tensor | None = None) -> Batch:
     "Latents (B, C, 49), plus what the decoder cannot draw (`detail`, (B, T, 33)) -> smoothed motions with their feet on the ground, and their activations."
-    angles = smoother() @ (models.vqvae.decode(z) + detail)
+    angles = smoother() @ (models.vqvae.angles(z) + detail)
     q = plant_feet(angles, skeleton)
     seen = q if skeleton is _default() else plant_feet(angles, _default())           # the surrogate knows one skeleton
     return Batch(q, models.surrogate(seen), skeleton, RATE_HZ, drift, start)
-
-@lru_cache
-def _default() -> Skeleton: return Skeleton.default()
 
 # %% ../nbs/10_guidance.ipynb #10-guidance-017
 KNEE_PEAK = (np.deg2rad(60.), np.deg2rad(137.))            # a repetition shallower or deeper than this is no start for a squat
@@ -177,7 +156,7 @@ def guide(models: Models, constraints: Sequence[Constraint], start: Tensor, skel
     with torch.no_grad():
         encoded = models.vqvae.encode(start)
         base, unit = models.vqvae.quantise(encoded)[0], encoded.std()
-        detail = start - models.vqvae.decode(base)
+        detail = start - models.vqvae.angles(base)
         real = realise(models, base, skeleton, detail)
         terms_of = natural_limits(constraints, real)
     slow = smoother(base.shape[2], cutoff_hz, RATE_HZ * base.shape[2] / start.shape[1])       # symmetric

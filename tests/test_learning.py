@@ -18,7 +18,8 @@ from bige.surrogate import (JOINTS, TABLE_MUSCLES, PublishedSurrogate, Surrogate
 from bige.train_surrogate import main as surrogate_main, reliability, train_surrogate
 from bige.train_vqvae import augmented, main as vqvae_main, train_vqvae
 from bige.training import Plan, batch_indices, learning_rate, train
-from bige.vqvae import PUBLISHED, VQVAE, LossWeights, VQConfig, load_vqvae, perplexity, reconstruction_loss, reconstruction_scores, save_model, save_vqvae
+from bige.vqvae import (PUBLISHED, TRIPLES, VQVAE, LossWeights, VQConfig, columns, dead_words, follow, from_channels, load_vqvae, motion_errors, perplexity, plant, reconstruction_loss,
+                        reconstruction_scores, save_model, save_vqvae, to_channels, untrained)
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL_VQ, SMALL_NET = VQConfig(width=16, code_dim=8, codes=16, levels=2), SurrogateConfig(width=8, members=2)
@@ -90,13 +91,96 @@ def test_wrong_motions_are_refused(squats, shape):
 
 
 def test_units_do_not_matter_inside(squats):
-    model = small_vqvae(squats)
-    scale, other = torch.rand(33) + 0.5, VQVAE(SMALL_VQ)
-    other.load_state_dict(model.state_dict())
+    plain = VQConfig(width=16, code_dim=8, codes=16, levels=2, continuous=False, planted=False, linear=False)
+    torch.manual_seed(0)
+    model, other = VQVAE(plain), VQVAE(plain)
+    model(squats)
+    other.load_state_dict(model.eval().state_dict())
     other.eval()
+    scale = torch.rand(33) + 0.5
     other.mean, other.std = model.mean * scale, model.std * scale
     with torch.no_grad():
         assert torch.allclose(other(squats * scale)[0], model(squats)[0] * scale, atol=1e-4)
+
+
+@pytest.mark.parametrize("continuous", [False, True])
+@pytest.mark.parametrize("planted", [False, True])
+def test_channels_and_back(squats, continuous, planted):
+    c = VQConfig(continuous=continuous, planted=planted)
+    back = from_channels(to_channels(squats, c), c)
+    assert torch.allclose(plant(back, Skeleton.default()) if planted else back, squats, atol=1e-4)
+    assert to_channels(squats, c).shape[-1] == 33 - 3 * planted + 9 * continuous
+
+
+def test_an_arm_over_the_top_keeps_its_angles():
+    t = torch.linspace(0, 1, 150)
+    arm = torch.stack([2.0 + t, -1.0 - 0.9 * t, 1.0 + 0 * t], -1)[None]
+    K = torch.zeros(1, 150, 33)
+    places = [COORDINATES.index(n) for n in TRIPLES[2]]
+    K[..., places] = arm
+    c = VQConfig(planted=False)
+    assert torch.allclose(from_channels(to_channels(K, c), c)[..., places], arm, atol=1e-4)
+    from bige.dataset import name_arms
+    rough = columns(arm) + 0.02 * torch.randn(1, 150, 6, generator=torch.Generator().manual_seed(0))
+    x = to_channels(K, c)
+    x[..., -6:] = rough
+    named = from_channels(x, c)
+    assert torch.equal(torch.as_tensor(name_arms(named.numpy())), named) and named.diff(dim=1).abs().max() < 1.5
+    turned = arm + torch.tensor([2.0, -2.0, 4.0]) * torch.pi
+    assert torch.allclose(follow(turned, torch.pi / 2), arm, atol=1e-4)
+
+
+def test_the_pelvis_follows_the_feet_as_in_the_data_set():
+    K = reference().kinematics[::40]
+    moved = torch.tensor(K)
+    moved[..., 3:6] += torch.tensor([1.0, 2.0, -3.0])
+    assert (plant(moved, Skeleton.default()) - torch.tensor(K)).abs().max() < 1e-3
+    model = load_vqvae()
+    with torch.no_grad():
+        assert torch.equal(model(moved)[0], model(torch.tensor(K))[0]), "where a person stands is no input"
+        z = model.encode(moved)
+        angles, whole = model.angles(z), model.decode(z)
+    assert not angles[..., 3:6].any() and torch.equal(whole[..., 6:], angles[..., 6:])
+
+
+def test_gradients_reach_a_latent_through_rotations_and_feet():
+    model = load_vqvae()
+    z = model.encode(torch.tensor(reference().kinematics[:2])).requires_grad_()
+    for work in (model.decode, model.angles):
+        (grad,) = torch.autograd.grad(work(z).square().sum(), z)
+        assert grad.isfinite().all() and grad.abs().sum() > 0
+
+
+def test_linear_algebra_alone_rebuilds_a_squat(toy):
+    seen, unseen = part(toy, "train"), part(toy, "val")
+    torch.manual_seed(0)
+    model = untrained(VQConfig(width=16, code_dim=16, codes=64, levels=3), torch.tensor(seen.kinematics), torch.tensor(seen.mask))
+    scores = reconstruction_scores(model.eval(), unseen.kinematics, unseen.mask)
+    assert scores["legs_and_trunk_deg"] < 4 and len(scores["perplexity"]) == 3 and 0 <= dead_words(model) <= 3 * 64
+
+
+def test_errors_by_hand(squats):
+    mask = torch.ones(4, 196, dtype=torch.bool)
+    wrong = squats.clone()
+    wrong[..., COORDINATES.index("elbow_flex_l")] += 0.1
+    wrong[..., COORDINATES.index("arm_rot_r")] += 0.2
+    scores = motion_errors(wrong, squats, mask, Skeleton.default())
+    assert scores["legs_and_trunk_deg"] == 0 and scores["upper_arm_turn_deg"] == pytest.approx(np.rad2deg(0.1), rel=1e-2)
+    assert scores["arms_deg"] == pytest.approx(np.rad2deg(0.3 / 10), rel=1e-3) and 5 < scores["hands_mm"] < 60
+
+
+def test_weights_of_an_older_version_are_named(squats, tmp_path):
+    save_vqvae(small_vqvae(squats), tmp_path / "w.safetensors")
+    new = (tmp_path / "w.safetensors").read_bytes()
+    length = int.from_bytes(new[:8], "little")
+    header = json.loads(new[8:8 + length])
+    record = json.loads(header["__metadata__"]["bige"])
+    del record["config"]["planted"]
+    header["__metadata__"]["bige"] = json.dumps(record)
+    old = json.dumps(header).encode()
+    (tmp_path / "w.safetensors").write_bytes(len(old).to_bytes(8, "little") + old + new[8 + length:])
+    with pytest.raises(InputError, match="older version.*planted"):
+        load_vqvae(tmp_path / "w.safetensors")
 
 
 def test_loss_terms_see_what_they_should(squats):
@@ -381,7 +465,7 @@ def test_augmented_motions_are_squats(toy):
     assert np.array_equal(K, again) and len(K) == 8 * len(seen) and np.isfinite(K).all() and mask.any(1).all()
     knee = np.rad2deg(K[..., COORDINATES.index("knee_angle_r")].max(1))
     recorded = np.rad2deg(seen.kinematics[..., COORDINATES.index("knee_angle_r")].max(1))
-    assert knee.min() > recorded.min() - 1 and knee.max() < recorded.max() + 1
+    assert knee.min() > recorded.min() - 30 and knee.max() < recorded.max() + 30, "a third beyond, and another manner"
     points = Skeleton.default().contact_points(K.astype(float))
     assert np.abs(points[..., 1].min(-1)).max() < 0.02
 
@@ -437,7 +521,7 @@ def test_the_assets_script_writes_everything(toy, tmp_path):
 def test_shipped_vqvae_on_people_it_has_not_seen():
     val = part(reference(), "val")
     scores = reconstruction_scores(load_vqvae(), val.kinematics, val.mask)
-    assert scores["legs_and_trunk_deg"] < 5 and scores["pelvis_cm"] < 2 and min(scores["perplexity"]) > 20
+    assert scores["legs_and_trunk_deg"] < 1.5 and scores["pelvis_cm"] < 1.2 and min(scores["perplexity"]) > 20 and scores["sliding_cm_s"] < 2 * scores["sliding_data_cm_s"]
     assert scores["pelvis_acceleration_m_s2"] < 2 * scores["pelvis_acceleration_data_m_s2"]
 
 
