@@ -186,7 +186,7 @@ KNOWN = "MDM's results.npy, joint positions (T, 22, 3) or (N, T, 22, 3), or Huma
 def _samples(path, content) -> list[np.ndarray]:
     "The motions in a file as joint positions (T, 22, 3) m."
     if isinstance(content, Mapping): return _from_results(path, content)
-    x = np.asarray(content)
+    x = _array(content)
     if x.dtype.kind in "fiu":
         if x.ndim == 3 and x.shape[1:] == (22, 3): return [x]
         if x.ndim == 4 and x.shape[2:] == (22, 3): return list(x)
@@ -194,6 +194,10 @@ def _samples(path, content) -> list[np.ndarray]:
         if x.ndim == 3 and x.shape[2] == FEATURES: return [_from_features(path, one) for one in x]
     raise InputError(path, f"an array of shape {x.shape} and type {x.dtype}", KNOWN,
                      "251 features or 21 joints are of the KIT data set: use the network trained on HumanML3D" if {251, 21} & {*x.shape} else "save one of these")
+
+def _array(x) -> np.ndarray:
+    try: return np.asarray(x)
+    except ValueError: return np.array(None)          # lists of unequal lengths: no numbers
 
 def _from_features(path, x: np.ndarray) -> np.ndarray:
     height = np.median(x[:, 3]) if len(x) else 0.
@@ -204,7 +208,7 @@ def _from_features(path, x: np.ndarray) -> np.ndarray:
 
 def _from_results(path, content: Mapping) -> list[np.ndarray]:
     "MDM's dictionary: `motion` (N, 22, 3, T), of which the first `lengths` frames count."
-    motion, lengths = (np.asarray(content[k]) if k in content else None for k in ("motion", "lengths"))
+    motion, lengths = (_array(content[k]) if k in content else None for k in ("motion", "lengths"))
     if motion is None or motion.ndim != 4 or motion.shape[1:3] != (22, 3) or motion.dtype.kind != "f":
         found = f"keys {', '.join(map(str, content))}" if motion is None else f"motion of shape {motion.shape} and type {motion.dtype}"
         raise InputError(path, found, "motion (N, 22, 3, T) of numbers, and lengths (N,)", "write it with MDM's sample.generate on HumanML3D")
