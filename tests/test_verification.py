@@ -11,7 +11,7 @@ from bige import verification
 from bige.cli import main
 from bige.constraints import default_constraints, override, parse_constraints, write_constraints
 from bige.motion import ACTIVATIONS, COORDINATES, TRANSLATIONS, InputError, Motion, example_squat, write_motion
-from bige.verification import (ALLOWED, MODES, ROUNDS, VASTI, agreement, all_met, generate_verified, judged, moved, muscle_table, read_generated, round_seed,
+from bige.verification import (ALLOWED, MODES, ROUNDS, VASTI, agreement, all_met, corrected, generate_verified, judged, moved, muscle_table, possible, read_generated, round_seed,
                                sample_table, unexplained, verdict, verify)
 
 KNEE = "constraints:\n- {kind: coordinate_range, coordinate: knee_angle_r, low: 90, high: 140, unit: deg, at: bottom}\n- {kind: asymmetry}\n"
@@ -106,7 +106,23 @@ def test_a_limit_missed_by_a_hair_is_within_the_allowance(squat):
 def test_verdicts():
     assert [verdict(m, "qp") for m in ("vasmed_l", "vasti_r", "glmax3_r", "soleus_l", "psoas_r", "tibant_l")] == ["trust"] * 3 + ["with care"] * 2 + ["do not read"]
     assert verdict("tibant_l", "tracking") == "trust"
-    assert set(verification.QP_VERDICT) - {"vasti"} <= {a.partition("_")[0] for a in ACTIVATIONS}
+    assert set(verification.TRUSTED) | set(verification.WITH_CARE) <= {a.partition("_")[0] for a in ACTIVATIONS}
+
+
+def test_static_optimisation_is_corrected_and_tracking_is_not(squat):
+    quick = corrected(squat, "qp")
+    assert corrected(squat, "tracking") is squat and quick.names == squat.names
+    np.testing.assert_allclose(quick["vasmed_l/activation"], 0.75 * squat["vasmed_l/activation"])
+    np.testing.assert_array_equal(quick["tibant_r/activation"], squat["tibant_r/activation"])
+    np.testing.assert_array_equal(quick.coordinates(), squat.coordinates())
+    assert corrected(with_activations(squat, 1.0), "qp").activations().max() == 1
+
+
+def test_what_the_floor_cannot_explain_is_not_possible(squat, model):
+    assert possible({"rms_force_percent": 5.0}) and not possible({"rms_force_percent": 5.1})
+    request = parse_constraints("constraints:\n- {kind: asymmetry}\n")
+    shaken = squat.with_columns(["pelvis_tx"], (squat["pelvis_tx"] + 0.05 * np.sin(4 * np.pi * squat.time))[:, None])
+    assert verification.holds(squat, request, model) and not verification.holds(shaken, request, model)
 
 
 # a folder
