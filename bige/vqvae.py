@@ -23,10 +23,11 @@ from .skeleton import Skeleton, contact_weights, soft_lowest
 
 # %% auto #0
 __all__ = ['PUBLISHED', 'TRIPLES', 'ARMS', 'LEGS', 'FINGERS_AND_TOES', 'VQConfig', 'columns', 'euler', 'follow', 'to_channels',
-           'from_channels', 'lowpass', 'default_skeleton', 'plant', 'ResidualBlock', 'encoder', 'decoder', 'quantiser',
-           'tolerances', 'channel_tolerances', 'smoother', 'VQVAE', 'fit_linear', 'untrained', 'LossWeights',
-           'reconstruction_loss', 'total_loss', 'save_model', 'read_model', 'fill_model', 'load_model', 'load_vqvae',
-           'save_vqvae', 'perplexity', 'dead_words', 'arm_errors', 'motion_errors', 'reconstruction_scores']
+           'from_channels', 'lowpass', 'default_skeleton', 'standing', 'plant', 'ResidualBlock', 'encoder', 'decoder',
+           'quantiser', 'Words', 'tolerances', 'channel_tolerances', 'smoother', 'VQVAE', 'fit_linear', 'untrained',
+           'LossWeights', 'reconstruction_loss', 'total_loss', 'save_model', 'read_model', 'fill_model', 'load_model',
+           'load_vqvae', 'save_vqvae', 'perplexity', 'dead_words', 'arm_errors', 'motion_errors',
+           'reconstruction_scores']
 
 # %% ../nbs/07_vqvae.ipynb #07-vqvae-006
 @dataclass(frozen=True)
@@ -119,20 +120,22 @@ def default_skeleton() -> Skeleton:
     return Skeleton.default()
 
 # %% ../nbs/07_vqvae.ipynb #07-vqvae-017
+def standing(points, smooth):
+    "The pelvis' path (B, T, 3) that stands contact points (B, T, 12, 3), known with the pelvis at the origin, on y = 0, and keeps them there; `smooth` (T, T) filters it."
+    height = -soft_lowest(points, 0.005)[..., 1]
+    weight = contact_weights(points + torch.stack([0 * height, height, 0 * height], -1)[..., None, :], 0.0)
+    weight = weight[:, 1:] * weight[:, :-1] + 1e-9
+    path = _running(-(weight[..., None] * (points[:, 1:] - points[:, :-1])).sum(-2) / weight.sum(-1)[..., None])
+    path = smooth.to(points) @ torch.stack([path[..., 0], height, path[..., 2]], -1)
+    return path - path[:, :1] * path.new_tensor([1.0, 0.0, 1.0])
+
 def plant(K, skeleton, smooth=None):
     """The same joint angles (B, T, 33) with the pelvis moved so that the feet stand on y = 0 and do not slide; starts at x = z = 0. Differentiable.
     `smooth` (T, T): linear filter of the pelvis' path, by default that of the data set."""
     places = _places(TRANSLATIONS)
     K = K.clone()
     K[..., places] = 0
-    points = skeleton.contact_points(K)
-    height = -soft_lowest(points, 0.005)[..., 1]
-    weight = contact_weights(points + torch.stack([0 * height, height, 0 * height], -1)[..., None, :], 0.0)
-    weight = weight[:, 1:] * weight[:, :-1] + 1e-9
-    step = -(weight[..., None] * (points[:, 1:] - points[:, :-1])).sum(-2) / weight.sum(-1)[..., None]
-    path = _running(step)
-    path = (lowpass(K.shape[1]) if smooth is None else smooth).to(K) @ torch.stack([path[..., 0], height, path[..., 2]], -1)
-    K[..., places] = path - path[:, :1] * path.new_tensor([1.0, 0.0, 1.0])
+    K[..., places] = standing(skeleton.contact_points(K), lowpass(K.shape[1]) if smooth is None else smooth)
     return K
 
 # %% ../nbs/07_vqvae.ipynb #07-vqvae-021
@@ -168,6 +171,29 @@ def quantiser(c: VQConfig) -> nn.Module:
     return ResidualVQ(dim=c.code_dim, num_quantizers=c.levels, codebook_size=c.codes, decay=c.decay, kmeans_init=True, kmeans_iters=10,
                       threshold_ema_dead_code=1, rotation_trick=False, commitment_weight=1.0, sync_codebook=False)
 
+# %% ../nbs/07_vqvae.ipynb #07-vqvae-023b
+class Words(nn.Module):
+    "The words of a trained quantiser: looks up and does not learn. Its tensors are named as those of the library's `ResidualVQ`."
+    def __init__(self, c: VQConfig):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Module() for _ in range(c.levels))
+        for layer in self.layers:
+            layer._codebook = nn.Module()
+            for name, shape in (("initted", ()), ("cluster_size", (1, c.codes)), ("embed_avg", (1, c.codes, c.code_dim)), ("embed", (1, c.codes, c.code_dim))):
+                layer._codebook.register_buffer(name, torch.zeros(shape, dtype=torch.bool if name == "initted" else torch.float32))
+
+    def forward(self, z, freeze_codebook=True):
+        rest, total, codes, losses = z, 0.0, [], []
+        for layer in self.layers:
+            codes.append(torch.cdist(rest, layer._codebook.embed[0]).argmin(-1))
+            word = layer._codebook.embed[0][codes[-1]]
+            losses.append(F.mse_loss(word, rest))
+            rest, total = rest - word, total + word
+        return total, torch.stack(codes, -1), torch.stack(losses)
+
+    def get_output_from_indices(self, codes):
+        return sum(layer._codebook.embed[0][chosen] for layer, chosen in zip(self.layers, codes.unbind(-1)))
+
 # %% ../nbs/07_vqvae.ipynb #07-vqvae-025
 def tolerances() -> torch.Tensor:
     "Error (33,) that counts as one: 1 cm; 1.5° for legs and pelvis, 3° for trunk and toes, 5° for the arms."
@@ -190,10 +216,10 @@ def smoother(frames: int = 196, cutoff_hz: float = 6.0, rate_hz: float = 60.0) -
 # %% ../nbs/07_vqvae.ipynb #07-vqvae-026
 class VQVAE(nn.Module):
     "Motions (B, T, 33) in rad and m <-> latents (B, code_dim, T / 4) <-> codes (B, T / 4, levels). T is a multiple of 4, 196 in training."
-    def __init__(self, config: VQConfig = VQConfig(), mean=0.0, std=1.0):
+    def __init__(self, config: VQConfig = VQConfig(), mean=0.0, std=1.0, learns: bool = True):
         super().__init__()
         self.config, n = config, len(channel_tolerances(config))
-        self.encoder, self.decoder, self.quantiser = encoder(config, n), decoder(config, n), quantiser(config)
+        self.encoder, self.decoder, self.quantiser = encoder(config, n), decoder(config, n), quantiser(config) if learns else Words(config)
         if config.linear:
             self.linear_in = nn.Conv1d(n, config.code_dim, 4, stride=4, bias=False)
             self.linear_out = nn.Conv1d(config.code_dim, 4 * n, 9, padding=4, padding_mode="replicate", bias=False)
@@ -380,7 +406,7 @@ def load_model(path, kind: str, config_type, network) -> nn.Module:
 
 def load_vqvae(path=None) -> VQVAE:
     "The VQ-VAE in `path`, or the shipped one; frozen, in evaluation mode."
-    return load_model(path, "vqvae", VQConfig, VQVAE)
+    return load_model(path, "vqvae", VQConfig, lambda config: VQVAE(config, learns=False))
 
 # %% ../nbs/07_vqvae.ipynb #07-vqvae-045
 def save_vqvae(model: VQVAE, path, **record) -> None:
