@@ -74,14 +74,16 @@ def main(arguments=None) -> int:
         shipped = public_domain(data)
         save_dataset(compact(shipped), out / "reference.npz")
         people = {s: sorted(set(data.subjects[data.split == s].tolist())) for s in ("train", "val")}
-        write_json(out / "provenance.json", run_record(
+        others = json.loads((out / "provenance.json").read_text()) if (out / "provenance.json").exists() else {}       # what other scripts say of other assets
+        record = run_record(
             command="python data_scripts/train_assets.py DATA.npz OUT", share_of_steps=a.share,
             data={"repetitions": len(data), "in_reference": len(shipped), "people": people, "sha256": hashlib.sha256(Path(a.data).read_bytes()).hexdigest(),
                   "processing": "our inverse kinematics and tracking simulations, then bige dataset",
                   "source": "UI-PRMD deep squats (m01), optical markers, Vakanski et al. 2018; the networks also saw OpenCap and OpenSim example squats",
                   "licence": "PDDL 1.0 (public domain) for all that reference.npz holds"},
-            files={p: hashlib.sha256((out / p).read_bytes()).hexdigest() for p in ("vqvae.safetensors", "surrogate.safetensors", "reference.npz")},
-            surrogate=surrogate, vqvae=vqvae))
+            files=others.get("files", {}) | {p: hashlib.sha256((out / p).read_bytes()).hexdigest() for p in ("vqvae.safetensors", "surrogate.safetensors", "reference.npz")},
+            surrogate=surrogate, vqvae=vqvae)
+        write_json(out / "provenance.json", others | record)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2

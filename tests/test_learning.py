@@ -462,7 +462,7 @@ def test_augmented_motions_are_squats(toy):
     seen = part(toy, "train")
     K, mask = augmented(seen)
     again, _ = augmented(seen)
-    assert np.array_equal(K, again) and len(K) == 8 * len(seen) and np.isfinite(K).all() and mask.any(1).all()
+    assert np.array_equal(K, again) and len(K) == 16 * len(seen) and np.isfinite(K).all() and mask.any(1).all()
     knee = np.rad2deg(K[..., COORDINATES.index("knee_angle_r")].max(1))
     recorded = np.rad2deg(seen.kinematics[..., COORDINATES.index("knee_angle_r")].max(1))
     assert knee.min() > recorded.min() - 30 and knee.max() < recorded.max() + 30, "a third beyond, and another manner"
