@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 import difflib
+import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 
 import yaml
@@ -18,17 +21,25 @@ from .metrics import LEG_PAIRS, VASTUS_MEDIALIS
 from .motion import ACTIVATIONS, COORDINATES, TRANSLATIONS, InputError, atomic_write
 
 # %% auto #0
-__all__ = ['MUSCLES', 'RAD', 'KINDS', 'LIMITS', 'REQUIRED', 'NATURAL', 'UNITS', 'PUBLISHED', 'MAX_BYTES', 'Batch', 'rate',
-           'length', 'at_frame', 'moment', 'Kind', 'kind', 'muscle_range', 'coordinate_range', 'pelvis_tilt',
-           'asymmetry', 'angular_velocity', 'com_velocity', 'com_acceleration', 'foot_sliding', 'proximity',
-           'smoothness', 'ground', 'Constraint', 'outside', 'judged', 'loss', 'metric', 'violation', 'suggest',
-           'read_constraint', 'ConstraintSet', 'default_constraints', 'parse_constraints', 'read_constraints',
-           'to_yaml', 'write_constraints', 'override']
+__all__ = ['MUSCLES', 'RAD', 'STANDING', 'UNITS', 'SPELLINGS', 'KINDS', 'LIMITS', 'REQUIRED', 'NATURAL', 'WISHES', 'GROUPS',
+           'ACTIVE', 'LENGTH', 'AXES', 'LEGS', 'ASK', 'LEG', 'PHASES', 'TOLERANCES', 'ABOUT', 'SIGN', 'MOMENTS',
+           'CHOICES', 'AMOUNTS', 'PUBLISHED', 'MAX_BYTES', 'Batch', 'rate', 'length', 'at_frame', 'bend', 'cycle',
+           'frame', 'at_moment', 'quantity', 'convert', 'Kind', 'kind', 'muscle_range', 'coordinate_range',
+           'pelvis_tilt', 'both_sides', 'asymmetry', 'angular_velocity', 'com_velocity', 'com_acceleration',
+           'foot_sliding', 'proximity', 'smoothness', 'ground', 'members', 'coordinate', 'muscle', 'joints',
+           'joint_parts', 'from_feet', 'outward', 'joint_centre', 'centre_of_mass', 'lean', 'body', 'legs',
+           'thigh_angle', 'knee_depth', 'hip_height', 'feet', 'knee_over_toe', 'knee_valgus', 'heel_contact',
+           'trunk_lean', 'ramp', 'phases', 'duration', 'tempo', 'Constraint', 'limits_of', 'name_of', 'measured',
+           'outside', 'judged', 'loss', 'metric', 'violation', 'suggest', 'read_constraint', 'asked', 'binds',
+           'quantities', 'clash', 'ConstraintSet', 'default_constraints', 'parse_constraints', 'read_constraints',
+           'to_yaml', 'write_constraints', 'override', 'check_model', 'reach', 'check_reach', 'reached', 'shortfalls',
+           'frame_rate']
 
 # %% ../nbs/09_constraints.ipynb #09-constraints-005
 MUSCLES = tuple(a.partition("/")[0] for a in ACTIVATIONS)          # vasmed_l, …
 RAD = math.pi / 180
 
+# %% ../nbs/09_constraints.ipynb #09-constraints-006
 @dataclass
 class Batch:
     """Motions under judgement, all torch: `q` (B, T, 33) rad and m, `a` (B, T, 80) activations in [0, 1].
@@ -40,11 +51,17 @@ class Batch:
     rate_hz: float = 60.
     drift: object = None
     start: object = None
+    moments: dict = field(default_factory=dict, repr=False)
 
     @cached_property
     def contact_points(self):
-        "Lowest points of the contact spheres, (B, T, 12, 3) m."
+        "Lowest points of the contact spheres, (B, T, 12, 3) m, right foot first."
         return self.skeleton.contact_points(self.q)
+
+    @cached_property
+    def joint_centres(self):
+        "Joint centres (B, T, J, 3) m, as the skeleton orders them."
+        return self.skeleton.joint_centres(self.q)
 
     def coordinate(self, *names: str):
         "Named coordinates (B, T, len(names))."
@@ -54,7 +71,7 @@ class Batch:
         "Named activations (B, T, len(names))."
         return self.a[..., [MUSCLES.index(n) for n in names]]
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-006
+# %% ../nbs/09_constraints.ipynb #09-constraints-007
 def rate(x, rate_hz: float):
     "Change per second of x (B, T, C): (B, T - 1, C)."
     return (x[:, 1:] - x[:, :-1]) * rate_hz
@@ -67,63 +84,112 @@ def at_frame(x, frame):
     "x (B, T, C) at `frame` (B,): (B, 1, C)."
     return x.gather(1, frame[:, None, None].expand(-1, 1, x.shape[-1]))
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-008
-def moment(batch: Batch, x, at: str):
-    "x (B, T, C) at a moment: 'all' keeps every frame, 'peak' and 'bottom' keep one, (B, 1, C)."
-    if at == "all": return x
-    y = batch.muscle(*VASTUS_MEDIALIS) if at == "peak" else batch.coordinate("knee_angle_l", "knee_angle_r")
-    return at_frame(x, y.amax(-1).argmax(1))
+# %% ../nbs/09_constraints.ipynb #09-constraints-010
+STANDING = 0.1                                             # share of the depth up to which the knees count as straight
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-011
+def bend(batch: Batch):
+    "How deep the knees are, (B, T): 0 at their straightest, 1 at the bottom."
+    knees = batch.coordinate("knee_angle_l", "knee_angle_r").mean(-1)
+    low, high = knees.amin(1, keepdim=True), knees.amax(1, keepdim=True)
+    return (knees - low) / (high - low + 1e-6)
+
+def cycle(batch: Batch):
+    "First and last frame (B,) of the repetition: the knees leave and regain the standing posture."
+    bent = (bend(batch) > STANDING).int()
+    return bent.argmax(1), bent.shape[1] - 1 - bent.flip(1).argmax(1)
+
+def frame(batch: Batch, moment: str):
+    "The frame (B,) of a moment: 'peak', 'bottom' or a percentage of the cycle such as '30 %'."
+    if moment == "peak": return batch.muscle(*VASTUS_MEDIALIS).amax(-1).argmax(1)
+    if moment == "bottom": return batch.coordinate("knee_angle_l", "knee_angle_r").amax(-1).argmax(1)
+    first, last = cycle(batch)
+    return (first + float(moment.rstrip(" %")) / 100 * (last - first)).round().long()
+
+# %% ../nbs/09_constraints.ipynb #09-constraints-012
+def at_moment(batch: Batch, moment: str | None) -> Batch:
+    "The batch at one moment, (B, 1, …); 'all' or None: as it is."
+    if moment in (None, "all"): return batch
+    if moment not in batch.moments:
+        f = frame(batch, moment)
+        batch.moments[moment] = Batch(at_frame(batch.q, f), at_frame(batch.a, f), batch.skeleton, batch.rate_hz)
+    return batch.moments[moment]
+
+# %% ../nbs/09_constraints.ipynb #09-constraints-016
+UNITS = {"": ("a share", 1.), "%": ("a share", 0.01), "deg": ("an angle", RAD), "rad": ("an angle", 1.), "m": ("a length", 1.), "cm": ("a length", 0.01),
+         "mm": ("a length", 0.001), "s": ("a time", 1.), "ms": ("a time", 0.001), "m/s": ("a speed", 1.), "cm/s": ("a speed", 0.01), "deg/s": ("a turning speed", RAD),
+         "rad/s": ("a turning speed", 1.), "m/s2": ("an acceleration", 1.), "deg/s2": ("a turning acceleration", RAD), "rad/s2": ("a turning acceleration", 1.)}
+SPELLINGS = {"°": "deg", "degree": "deg", "degrees": "deg", "metres": "m", "meters": "m", "percent": "%", "sec": "s", "seconds": "s", "m/s²": "m/s2", "m/s^2": "m/s2", "deg/s²": "deg/s2"}
+_QUANTITY = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([^\s\d].*)?")
+
+def quantity(value) -> tuple[object, str | None]:
+    "A value of a file as number and unit: '30 deg' -> (30.0, 'deg'); a bare number has the unit None; anything else comes back as it is."
+    found = _QUANTITY.fullmatch(value.strip()) if isinstance(value, str) else None
+    if not found: return value, None
+    unit = found[2] and found[2].strip()
+    return float(found[1]), SPELLINGS.get(unit, unit)
+
+def convert(number: float, unit: str, wanted: str) -> float:
+    "A number from one unit to another of the same sort, to twelve digits."
+    return number if unit == wanted else float(f"{number * UNITS[unit][1] / UNITS[wanted][1]:.12g}")
+
+# %% ../nbs/09_constraints.ipynb #09-constraints-019
 @dataclass(frozen=True)
 class Kind:
     """One word of the vocabulary.
 
-    `value(batch, constraint)` -> (B, frames, components) SI; `scale`: the value that counts as 1 in the loss;
-    `unit`, `per_unit`: the printed unit and how many SI one of it is; `fields`: what a file may set, with defaults (None: no default)."""
+    `value(batch, constraint)` -> (B, frames, components) SI; `scale`: the value that counts as 1 in the loss; `unit`: of bare numbers and
+    prints (None: the file must say); `fields`: what a file may set, with defaults; `usual`: what is asked when the file asks nothing;
+    `parts(constraint)`: names of the components; `peaks`: at 'peak' each component has its own; `needs`: {'joint' or 'body': names} that the model must have."""
     name: str
     says: str
     value: Callable
-    unit: str
-    per_unit: float = 1.
+    unit: str | None
     scale: float = 1.
     fields: Mapping = field(default_factory=dict)
     signed: bool = False
     weight: float = 1.
+    usual: Mapping = field(default_factory=dict)
+    parts: Callable = lambda c: (c.kind.name,)
+    peaks: bool = False
+    needs: Mapping = field(default_factory=dict)
 
+# %% ../nbs/09_constraints.ipynb #09-constraints-020
 KINDS: dict[str, Kind] = {}
 
-def kind(name: str, says: str, unit: str, **options):
+def kind(name: str, says: str, unit: str | None, **options):
     "Register the decorated value function as a kind."
     def register(value):
         KINDS[name] = Kind(name, says, value, unit, **options)
         return value
     return register
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-012
+# %% ../nbs/09_constraints.ipynb #09-constraints-022
 LIMITS = {"low": None, "high": None}
 REQUIRED = object()                                        # a field without which the constraint says nothing
 
-@kind("muscle_range", "peak activation of named muscles stays within a range", "", fields={"muscles": REQUIRED, "low": REQUIRED, "high": REQUIRED, "at": "peak"})
-def muscle_range(batch: Batch, c):
-    x = batch.muscle(*c.muscles)
-    return x if c["at"] == "all" else x.amax(1, keepdim=True)
+@kind("muscle_range", "peak activation of named muscles stays within a range", "", signed=True, peaks=True, parts=lambda c: c.muscles,
+      fields={"muscles": REQUIRED, "low": REQUIRED, "high": REQUIRED, "at": "peak"})
+def muscle_range(batch: Batch, c): return batch.muscle(*c.muscles)
 
-@kind("coordinate_range", "a coordinate stays within a range", "", fields={"coordinate": REQUIRED, "low": REQUIRED, "high": REQUIRED, "unit": REQUIRED, "at": "peak"}, signed=True)
-def coordinate_range(batch: Batch, c):
-    return moment(batch, batch.coordinate(c["coordinate"]), c["at"])
+@kind("coordinate_range", "a coordinate stays within a range", None, signed=True, parts=lambda c: both_sides(c["coordinate"], COORDINATES),
+      fields={"coordinate": REQUIRED, "low": REQUIRED, "high": REQUIRED, "unit": None, "at": "peak"})
+def coordinate_range(batch: Batch, c): return batch.coordinate(*both_sides(c["coordinate"], COORDINATES))
 
-@kind("pelvis_tilt", "the pelvis stays upright at the peak", "deg", per_unit=RAD, fields=LIMITS, signed=True, weight=0.5)
-def pelvis_tilt(batch: Batch, c):
-    return moment(batch, batch.coordinate("pelvis_tilt"), "peak")
+@kind("pelvis_tilt", "the pelvis stays upright at the peak", "deg", fields={**LIMITS, "at": "peak"}, signed=True, weight=0.5)
+def pelvis_tilt(batch: Batch, c): return batch.coordinate("pelvis_tilt")
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-013
-@kind("asymmetry", "left and right hip, knee and ankle move alike", "deg", per_unit=RAD, fields={"high": None})
+def both_sides(name: str, known: Sequence[str]) -> tuple[str, ...]:
+    "A known name as it is; one without its side as left and right: knee_angle -> (knee_angle_l, knee_angle_r). Empty when unknown."
+    pair = f"{name}_l", f"{name}_r"
+    return (name,) if name in known else pair if all(p in known for p in pair) else ()
+
+# %% ../nbs/09_constraints.ipynb #09-constraints-023
+@kind("asymmetry", "left and right hip, knee and ankle move alike", "deg", fields={"high": None})
 def asymmetry(batch: Batch, c):
     left, right = zip(*LEG_PAIRS)
     return batch.coordinate(*left) - batch.coordinate(*right)
 
-@kind("angular_velocity", "the leg joints and the pelvis turn slowly", "deg/s", per_unit=RAD, scale=60., fields={"high": None}, weight=0.5)
+@kind("angular_velocity", "the leg joints and the pelvis turn slowly", "deg/s", scale=60., fields={"high": None}, weight=0.5)
 def angular_velocity(batch: Batch, c):
     return rate(batch.coordinate(*[n for pair in LEG_PAIRS for n in pair], "pelvis_tilt"), batch.rate_hz)
 
@@ -140,52 +206,211 @@ def foot_sliding(batch: Batch, c):
     from bige.skeleton import sliding_speed
     return sliding_speed(batch.contact_points, batch.rate_hz)[..., None]
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-015
+# %% ../nbs/09_constraints.ipynb #09-constraints-025
 NATURAL = ("proximity", "smoothness", "ground")
 
 @kind("proximity", "the latent stays near those of real motions", "", weight=0.01)
 def proximity(batch: Batch, c):
     return (batch.drift + 1e-12)[:, None, None] ** 0.5
 
-@kind("smoothness", "joints accelerate no more than in the real motion it started from", "deg/s2", per_unit=RAD, scale=3600.)
+@kind("smoothness", "joints accelerate no more than in the real motion it started from", "deg/s2", scale=3600.)
 def smoothness(batch: Batch, c):
     change = batch.q if batch.start is None else batch.q - batch.start
     angles = [i for i, n in enumerate(COORDINATES) if n not in TRANSLATIONS]
     return rate(rate(change[..., angles], batch.rate_hz), batch.rate_hz)
 
-@kind("ground", "the lowest point of the feet is on the ground", "cm", per_unit=0.01, weight=10.)
+@kind("ground", "the lowest point of the feet is on the ground", "cm", weight=10.)
 def ground(batch: Batch, c):
     return batch.contact_points[..., 1].amin(-1, keepdim=True)
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-018
-UNITS = {"deg": RAD, "rad": 1., "m": 1., "cm": 0.01}       # SI in one of each
+# %% ../nbs/09_constraints.ipynb #09-constraints-027
+WISHES = {"low": None, "high": None, "target": None, "within": None, "goal": None}
+GROUPS = {"quadriceps": ("recfem", "vasint", "vaslat", "vasmed"), "vasti": ("vasint", "vaslat", "vasmed"), "hamstrings": ("bflh", "bfsh", "semimem", "semiten"),
+          "gluteus_maximus": ("glmax1", "glmax2", "glmax3"), "gluteus_medius": ("glmed1", "glmed2", "glmed3"), "gluteus_minimus": ("glmin1", "glmin2", "glmin3"),
+          "gluteals": ("glmax1", "glmax2", "glmax3", "glmed1", "glmed2", "glmed3", "glmin1", "glmin2", "glmin3"), "hip_flexors": ("iliacus", "psoas"),
+          "adductors": ("addbrev", "addlong", "addmagDist", "addmagIsch", "addmagMid", "addmagProx", "grac"), "gastrocnemius": ("gaslat", "gasmed"),
+          "triceps_surae": ("gaslat", "gasmed", "soleus"), "dorsiflexors": ("edl", "ehl", "tibant"), "peroneals": ("perbrev", "perlong")}
+ACTIVE = MUSCLES + tuple(f"{g}_{side}" for g in GROUPS for side in "lr")          # all that `muscle` may name
+
+def members(name: str) -> tuple[str, ...]:
+    "Muscles of a group of one side (`vasti_l`); of a muscle, itself."
+    return tuple(f"{m}{name[-2:]}" for m in GROUPS.get(name[:-2], (name[:-2],)))
+
+@kind("coordinate", "a coordinate of the model", None, signed=True, fields={"coordinate": REQUIRED, **WISHES, "unit": None, "at": "bottom"},
+      parts=lambda c: both_sides(c["coordinate"], COORDINATES))
+def coordinate(batch: Batch, c): return batch.coordinate(*both_sides(c["coordinate"], COORDINATES))
+
+@kind("muscle", "activation of a muscle, or mean activation of a muscle group", "", signed=True, peaks=True,
+      fields={"muscle": REQUIRED, **WISHES, "at": "peak"}, parts=lambda c: both_sides(c["muscle"], ACTIVE))
+def muscle(batch: Batch, c):
+    return batch.muscle(*[m for p in c.parts for m in members(p)]).unflatten(-1, (len(c.parts), -1)).mean(-1)
+
+# %% ../nbs/09_constraints.ipynb #09-constraints-029
+LENGTH = dict(scale=0.43, signed=True)                     # m, a thigh: one centimetre counts as the 1.3 degrees that move it
+AXES = {"forward": 0, "up": 1, "right": 2}
+
+def joints(skeleton) -> tuple[str, ...]:
+    "Names of the joint centres: walker_knee_l of a model is knee_l here."
+    return tuple(n.removeprefix("walker_") for n in skeleton.joint_names)
+
+def joint_parts(name: str) -> tuple[str, ...]:
+    "A joint or body of a model not yet known: one name with its side, else both."
+    return (name,) if name[-2:] in ("_l", "_r") or name in ("back", "torso", "pelvis", "ground_pelvis") else (f"{name}_l", f"{name}_r")
+
+def from_feet(batch: Batch, x):
+    "Places (B, T, P, 3) counted from the middle of the feet, heights from the ground."
+    return x - batch.contact_points.mean(-2, keepdim=True) * x.new_tensor([1., 0., 1.])
+
+def outward(x, c):
+    "Sideways values counted outward where sides are compared: left and right equal means as far from the middle."
+    return x * x.new_tensor([-1., 1.]) if c["goal"] == "equal" and (c["plane"] == "frontal" or c["axis"] == "right") else x
+
+@kind("joint_centre", "where a joint centre is", "m", **LENGTH, fields={"joint": REQUIRED, "axis": "up", "from": "feet", **WISHES, "at": "bottom"},
+      parts=lambda c: tuple(f"{p} {c['axis']} from {c['from']}" for p in joint_parts(c["joint"])))
+def joint_centre(batch: Batch, c):
+    known, centres = joints(batch.skeleton), batch.joint_centres
+    of = lambda name: centres[..., [known.index(n) for n in both_sides(name.removeprefix("walker_"), known)], :]
+    x = of(c["joint"])
+    return outward((from_feet(batch, x) if c["from"] == "feet" else x - of(c["from"]))[..., AXES[c["axis"]]], c)
+
+# %% ../nbs/09_constraints.ipynb #09-constraints-030
+@kind("centre_of_mass", "where the centre of mass of the whole body is, from the middle of the feet and the ground", "m", **LENGTH,
+      fields={"axis": "up", **WISHES, "at": "bottom"}, parts=lambda c: (f"centre of mass {c['axis']}",))
+def centre_of_mass(batch: Batch, c):
+    return from_feet(batch, batch.skeleton.centre_of_mass(batch.q)[..., None, :])[..., AXES[c["axis"]]]
+
+def lean(batch: Batch, bodies: Sequence[str], plane: str):
+    "Angle (B, T, bodies) rad of each body's long axis from the vertical, forward (sagittal) or to the right (frontal) positive."
+    axis = batch.skeleton.body_transforms(batch.q, tuple(bodies))[..., :3, 1]
+    return axis[..., 0 if plane == "sagittal" else 2].atan2(axis[..., 1])
+
+@kind("body", "how far a body leans from the vertical", "deg", signed=True, fields={"body": REQUIRED, "plane": "sagittal", **WISHES, "at": "bottom"},
+      parts=lambda c: tuple(f"{p} {c['plane']}" for p in joint_parts(c["body"])))
+def body(batch: Batch, c): return outward(lean(batch, both_sides(c["body"], batch.skeleton.body_names), c["plane"]), c)
+
+# %% ../nbs/09_constraints.ipynb #09-constraints-032
+LEGS = ("hip", "knee", "ankle")
+ASK = {"side": "both", **WISHES, "at": "bottom"}
+LEG = dict(signed=True, fields=ASK, needs={"joint": LEGS}, parts=lambda c: tuple(f"{c.kind.name}_{s[0]}" for s in ("left", "right") if c["side"] in (s, "both")))
+
+def legs(batch: Batch):
+    "Centres of hips, knees and ankles, each (B, T, 2, 3) m, left then right."
+    known, centres = joints(batch.skeleton), batch.joint_centres
+    return tuple(centres[..., [known.index(f"{j}_{side}") for side in "lr"], :] for j in LEGS)
+
+@kind("thigh_angle", "how far the thigh has turned from hanging; 90 deg is parallel to the floor", "deg", **LEG)
+def thigh_angle(batch: Batch, c):
+    hip, knee, _ = legs(batch)
+    return length((knee - hip)[..., [0, 2]])[..., 0].atan2((hip - knee)[..., 1])
+
+@kind("knee_depth", "how far the knees bend", "deg", **LEG | dict(needs={}, parts=lambda c: tuple(f"knee_angle_{s[0]}" for s in ("left", "right") if c["side"] in (s, "both"))))
+def knee_depth(batch: Batch, c): return batch.coordinate("knee_angle_l", "knee_angle_r")
+
+@kind("hip_height", "height of the hip above the ground", "m", **LENGTH | LEG)
+def hip_height(batch: Batch, c): return legs(batch)[0][..., 1]
+
+# %% ../nbs/09_constraints.ipynb #09-constraints-033
+def feet(batch: Batch):
+    "Contact points (B, T, 2, 6, 3) m, left foot then right."
+    return batch.contact_points.unflatten(-2, (2, 6)).flip(-3)
+
+@kind("knee_over_toe", "how far the knee is in front of the toes", "cm", **LENGTH | LEG)
+def knee_over_toe(batch: Batch, c): return legs(batch)[1][..., 0] - feet(batch)[..., 0].amax(-1)
+
+@kind("knee_valgus", "how far the knee is inside the line from hip to ankle, seen from the front", "cm", **LENGTH | LEG | dict(usual={"high": 0.}))
+def knee_valgus(batch: Batch, c):
+    hip, knee, ankle = (p[..., [1, 2]] for p in legs(batch))
+    line, to_knee = (hip - ankle) / length(hip - ankle), knee - ankle
+    return (line[..., 0] * to_knee[..., 1] - line[..., 1] * to_knee[..., 0]) * line.new_tensor([1., -1.])
+
+@kind("heel_contact", "how far the heel is off the ground", "cm", **LENGTH | LEG | dict(needs={}, fields=ASK | {"at": "all"}, usual={"high": 1.}))
+def heel_contact(batch: Batch, c):
+    foot = feet(batch)
+    return foot[..., 1].gather(-1, foot[..., 0].argmin(-1, keepdim=True))[..., 0]
+
+@kind("trunk_lean", "how far the trunk leans forward", "deg", signed=True, fields=WISHES | {"at": "bottom"}, needs={"body": ("torso",)}, parts=lambda c: ("torso sagittal",))
+def trunk_lean(batch: Batch, c): return lean(batch, ("torso",), "sagittal")
+
+# %% ../nbs/09_constraints.ipynb #09-constraints-038
+PHASES = ("descent", "pause", "ascent")
+
+def ramp(x, middle: float, width: float):
+    "0 below, 1 above, a straight line in between."
+    return ((x - middle) / width + 0.5).clamp(0, 1)
+
+def phases(batch: Batch):
+    "Seconds of descent, pause at the bottom and ascent, each (B,)."
+    depth, seconds = bend(batch), 1 / batch.rate_hz
+    bent, deep = ramp(depth, STANDING, 0.1), ramp(depth, 0.95, 0.05)
+    after = depth.cumsum(1).new_tensor(range(depth.shape[1])) > depth.argmax(1, keepdim=True)
+    moving = bent * (1 - deep)
+    return seconds * (moving * ~after).sum(1), seconds * (bent * deep).sum(1), seconds * (moving * after).sum(1)
+
+@kind("duration", "time from leaving the standing posture to regaining it", "s", signed=True, fields=WISHES)
+def duration(batch: Batch, c): return sum(phases(batch))[:, None, None]
+
+@kind("tempo", "time of one phase of the repetition", "s", signed=True, fields={"phase": REQUIRED, **WISHES}, parts=lambda c: (f"{c['phase']} time",))
+def tempo(batch: Batch, c): return phases(batch)[PHASES.index(c["phase"])][:, None, None]
+
+# %% ../nbs/09_constraints.ipynb #09-constraints-040
+TOLERANCES = {"a share": 0.02, "an angle": 2 * RAD, "a length": 0.01, "a time": 0.1}       # SI: what `target` forgives unless `within` says otherwise
+ABOUT = ("muscles", "muscle", "coordinate", "joint", "body", "phase")                      # fields that tell two constraints of one kind apart
 
 @dataclass(frozen=True)
 class Constraint:
-    "A kind with its fields, as written in a file (limits in the file's unit), and its weight."
+    "A kind with its fields, as written in a file (numbers in the unit of the constraint), its weight, and where it was read."
     kind: Kind
     fields: Mapping
     weight: float
+    where: str = field(default="", compare=False)
 
     def __getitem__(self, name): return self.fields.get(name, self.kind.fields.get(name))
 
     @property
     def muscles(self) -> tuple[str, ...]: return tuple(self.fields["muscles"])
     @property
-    def unit(self) -> str: return self["unit"] or self.kind.unit
+    def unit(self) -> str: return self["unit"] or self.kind.unit or ""
     @property
-    def per_unit(self) -> float: return UNITS[self["unit"]] if self["unit"] else self.kind.per_unit
-    @property
+    def per_unit(self) -> float: return UNITS[self.unit][1]
+    @cached_property
+    def parts(self) -> tuple[str, ...]:
+        "Names of the components of the value."
+        return self.kind.parts(self)
+    @cached_property
     def limits(self) -> tuple[float | None, float | None]:
         "Lower and upper limit in SI; None where there is none."
-        return tuple(None if self[k] is None else self[k] * self.per_unit for k in ("low", "high"))
-    @property
+        return limits_of(self)
+    @cached_property
     def name(self) -> str:
-        "A short name: the kind, with the muscles or the coordinate it is about."
-        about = self.fields.get("coordinate") or " ".join(self.fields.get("muscles", ()))
-        return f"{self.kind.name} {about}".strip()
+        "A short name that tells it from the others of a set: kind, what it is about, and the moment and side where they are not the usual ones."
+        return name_of(self)
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-019
+# %% ../nbs/09_constraints.ipynb #09-constraints-041
+def limits_of(c: Constraint) -> tuple[float | None, float | None]:
+    "Limits in SI: of a range, around a target, around no difference; they are kept as `c.limits`."
+    low, high, target, within = (None if c[k] is None else c[k] * c.per_unit for k in ("low", "high", "target", "within"))
+    if target is not None:
+        around = TOLERANCES[UNITS[c.unit][0]] if within is None else within
+        return target - around, target + around
+    return (low, high) if within is None else (-within, within)
+
+def name_of(c: Constraint) -> str:
+    "The kind, what it is about, and whatever is not as usual."
+    about = [" ".join(x) if isinstance(x, tuple) else x for x in map(c.fields.get, ABOUT) if x]
+    unusual = [f"from {c[k]}" if k == "from" else c[k] for k in ("axis", "plane", "from", "side", "at") if k in c.fields and c[k] != c.kind.fields[k]]
+    return " ".join([c.kind.name, *about, *unusual, *filter(None, [c["goal"]])])
+
+# %% ../nbs/09_constraints.ipynb #09-constraints-042
+SIGN = {"minimise": 1., "maximise": -1.}
+
+def measured(c: Constraint, batch: Batch):
+    "The value at the moment and of the side asked for, (B, frames, components) SI; left minus right where they shall be equal."
+    own = c.kind.peaks and c["at"] == "peak"                # a muscle's own peak, not that of the vastus medialis
+    x = c.kind.value(batch if own else at_moment(batch, c["at"]), c)
+    if own: x = x.amax(1, keepdim=True)
+    if c["side"] in ("left", "right"): x = x[..., :1] if c["side"] == "left" else x[..., 1:]
+    return x[..., :1] - x[..., 1:] if c["goal"] == "equal" else x
+
 def outside(x, limits):
     "Distance of x from a range whose ends may be None."
     low, high = limits
@@ -194,18 +419,20 @@ def outside(x, limits):
     return below + above
 
 def judged(c: Constraint, batch: Batch):
-    "What limits apply to, (B, frames, components) SI: the values of a range, the root mean square of the other kinds."
-    x = c.kind.value(batch, c)
-    return x if c.kind.signed or c.kind.name == "muscle_range" else ((x ** 2).mean((1, 2), keepdim=True) + 1e-12) ** 0.5
+    "What limits apply to, (B, frames, components) SI: the values themselves, or the root mean square of the kinds that ask for less."
+    x = measured(c, batch)
+    return x if c.kind.signed else ((x ** 2).mean((1, 2), keepdim=True) + 1e-12) ** 0.5
 
+# %% ../nbs/09_constraints.ipynb #09-constraints-043
 def loss(c: Constraint, batch: Batch):
     "Unweighted loss of each motion, (B,)."
     if c.limits != (None, None): return (outside(judged(c, batch), c.limits) / c.kind.scale).mean((1, 2))
-    return ((c.kind.value(batch, c) / c.kind.scale) ** 2).sum(-1).mean(1)
+    x = measured(c, batch) / c.kind.scale
+    return SIGN[c["goal"]] * x.mean((1, 2)) if c["goal"] in SIGN else (x ** 2).sum(-1).mean(1)
 
 def metric(c: Constraint, batch: Batch):
-    "What the tables print, (B,), in the constraint's unit: distance from the range for muscles, else the (root mean square) value."
-    x = c.kind.value(batch, c)
+    "What the tables print, (B,), in the constraint's unit: distance from the range for `muscle_range`, else the mean (or root mean square) value."
+    x = measured(c, batch)
     if c.kind.name == "muscle_range": return outside(x, c.limits).mean((1, 2))
     return (x.mean((1, 2)) if c.kind.signed else (x ** 2).mean((1, 2)) ** 0.5) / c.per_unit
 
@@ -214,20 +441,26 @@ def violation(c: Constraint, batch: Batch):
     if c.limits == (None, None): return None
     return outside(judged(c, batch), c.limits).amax((1, 2)) / c.per_unit
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-026
+# %% ../nbs/09_constraints.ipynb #09-constraints-053
 def suggest(found: str, known: Sequence[str]) -> str:
     "A cure that names the nearest known word, or lists some."
-    near = difflib.get_close_matches(str(found).lower(), known, 1, 0.5)
-    return f"did you mean {near[0]}" if near else "known: " + ", ".join(list(known)[:12]) + (", …" if len(known) > 12 else "")
+    lower = {k.lower(): k for k in known}
+    near = difflib.get_close_matches(str(found).lower(), lower, 1, 0.5)
+    return f"did you mean {lower[near[0]]}" if near else "known: " + ", ".join(list(known)[:12]) + (", …" if len(known) > 12 else "")
 
 def _number(value, where: str, key: str, low: float = -math.inf, high: float = math.inf) -> float:
     "A finite number within [low, high]; text such as 1e-2, which YAML 1.1 leaves as text, counts."
     try: number = float(value) if not isinstance(value, bool) else math.nan
-    except (TypeError, ValueError): number = math.nan
+    except (TypeError, ValueError, OverflowError): number = math.nan
     if math.isfinite(number) and low <= number <= high: return number
     bounds = f" from {low:g} to {high:g}" if math.isfinite(high) else f" of at least {low:g}" if math.isfinite(low) else ""
     raise InputError(f"{where}, `{key}`", repr(value), f"a number{bounds}", f"write for instance {key}: {max(low, 0) if math.isinf(high) else (low + high) / 2:g}")
 
+def _word(value, where: str, key: str, known: Sequence[str]) -> str:
+    if isinstance(value, str) and value in known: return value
+    raise InputError(f"{where}, `{key}`", repr(value), "one of " + ", ".join(list(known)[:8]) + ("" if len(known) <= 8 else ", …"), suggest(value, known))
+
+# %% ../nbs/09_constraints.ipynb #09-constraints-054
 def _muscles(value, where: str) -> tuple[str, ...]:
     "Muscle names; a name without a side stands for both sides."
     names = [value] if isinstance(value, str) else value
@@ -236,58 +469,155 @@ def _muscles(value, where: str) -> tuple[str, ...]:
     out = []
     for name in names:
         short = str(name).partition("/")[0]
-        if short in MUSCLES: out.append(short)
-        elif f"{short}_l" in MUSCLES: out += [f"{short}_l", f"{short}_r"]
-        else: raise InputError(f"{where}, `muscles`", repr(name), "one of the 80 muscles", suggest(short, MUSCLES))
+        found = both_sides(short, MUSCLES)
+        if not found:
+            cure = f"a group has its own kind: {{kind: muscle, muscle: {short}, …}}" if both_sides(short, ACTIVE) else suggest(short, MUSCLES)
+            raise InputError(f"{where}, `muscles`", repr(name), "one of the 80 muscles", cure)
+        out += found
     return tuple(dict.fromkeys(out))
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-027
-def _word(value, where: str, key: str, known: Sequence[str]) -> str:
-    if isinstance(value, str) and value in known: return value
-    raise InputError(f"{where}, `{key}`", repr(value), "one of " + ", ".join(list(known)[:8]) + ("" if len(known) <= 8 else ", …"), suggest(value, known))
+def _one_of(value, where: str, key: str, known: Sequence[str]) -> str:
+    "A known name, with its side or without."
+    if isinstance(value, str) and both_sides(value, known): return value
+    pairs = [n[:-2] for n in known if n.endswith("_l")]
+    raise InputError(f"{where}, `{key}`", repr(value), "one of the " + {"muscle": "80 muscles or a group of them", "coordinate": "33 coordinates"}[key], suggest(value, [*known, *pairs]))
 
-def _unit(value, where: str, k: Kind, coordinate: str | None) -> str:
-    "The unit, if it fits what is measured."
-    fits = (("m", "cm") if coordinate in TRANSLATIONS else ("deg", "rad")) if coordinate else (k.unit,)
-    if value in fits: return value
-    raise InputError(f"{where}, `unit`", repr(value), " or ".join(f or "no unit" for f in fits),
-                     f"{coordinate or k.name} is measured in {fits[0] or 'no unit'}: convert low and high, then name that unit")
+# %% ../nbs/09_constraints.ipynb #09-constraints-055
+MOMENTS = ("peak", "bottom", "all")
+CHOICES = {"side": ("left", "right", "both"), "axis": tuple(AXES), "plane": ("sagittal", "frontal"), "phase": PHASES, "goal": ("minimise", "maximise", "equal")}
 
-def _limits(fields: dict, where: str, k: Kind) -> None:
-    "Limits are numbers, the right way up, and possible."
-    possible = (0., 1.) if k.name == "muscle_range" else (-math.inf, math.inf) if k.signed else (0., math.inf)
-    for key in ("low", "high"):
-        if fields.get(key) is not None: fields[key] = _number(fields[key], where, key, *possible)
+def _moment(value, where: str) -> str:
+    "A moment: a word, or a percentage of the cycle."
+    number, unit = quantity(value)
+    if unit != "%": return _word(value, where, "at", (*MOMENTS, "30 %"))
+    return f"{_number(number, where, 'at', 0, 100):g} %"
+
+def _place(value, where: str, key: str) -> str:
+    "The name of a joint or body; which ones there are depends on the model, see `check_model`."
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z]\w*", value): return value
+    raise InputError(f"{where}, `{key}`", repr(value), f"the name of a {'body' if key == 'body' else 'joint'}", f"write for instance {key}: {'torso' if key == 'body' else 'knee_r'}")
+
+def _names(fields: dict, where: str) -> None:
+    "Names and choices are known words."
+    for key in fields:
+        if key == "muscles": fields[key] = _muscles(fields[key], where)
+        elif key == "muscle": _one_of(fields[key], where, key, ACTIVE)
+        elif key == "coordinate": _one_of(fields[key], where, key, COORDINATES)
+        elif key in ("joint", "body", "from"): _place(fields[key], where, key)
+        elif key == "at": fields[key] = _moment(fields[key], where)
+        elif key in CHOICES: _word(fields[key], where, key, CHOICES[key])
+
+# %% ../nbs/09_constraints.ipynb #09-constraints-057
+AMOUNTS = ("low", "high", "target", "within")
+
+def _unit(unit, where: str, key: str, usual: str) -> str:
+    "A unit of the same sort as the usual one."
+    unit = SPELLINGS.get(unit, unit) if isinstance(unit, str) else unit
+    fits = [u for u in UNITS if UNITS[u][0] == UNITS[usual][0]]
+    if unit in fits: return unit
+    sort, shown = UNITS[usual][0], " or ".join(u or "no unit" for u in fits)
+    found = f"{unit!r}" + (f", {UNITS[unit][0]}," if isinstance(unit, str) and unit in UNITS else "") + " as unit"
+    raise InputError(f"{where}, `{key}`", found, f"{sort}, only in {shown}", f"convert to {usual or 'a share between 0 and 1'}")
+
+def _amounts(fields: dict, where: str, k: Kind) -> None:
+    "Numbers in one unit that fits what is measured, and possible ones."
+    given = {key: quantity(fields[key]) for key in AMOUNTS if fields.get(key) is not None}
+    usual = k.unit if k.unit is not None else "m" if fields["coordinate"] in TRANSLATIONS else "deg"
+    said = fields.pop("unit", None)
+    units = {key: _unit(u, where, key, usual) for key, u in {"unit": said, **{key: u for key, (_, u) in given.items()}}.items() if u is not None}
+    if k.unit is None:
+        if given and not units:
+            raise InputError(f"{where}, {k.name}", "no `unit`", f"a unit beside the numbers, {usual} for instance", f"add unit: {usual}, or write {next(iter(given))}: {fields[next(iter(given))]} {usual}")
+        usual = fields["unit"] = units.get("unit") or next(iter(units.values()), usual)
+    for key, (number, _) in given.items():
+        sort, per_unit = UNITS[usual]
+        low, high = (0, 1 / per_unit) if sort == "a share" else (0, 60 / per_unit) if sort == "a time" else (0 if key == "within" or not k.signed else -math.inf, math.inf)
+        fields[key] = _number(convert(_number(number, where, key), units.get(key, units.get("unit", usual)), usual), where, key, low, high)
+
+# %% ../nbs/09_constraints.ipynb #09-constraints-058
+def _wish(fields: dict, where: str, k: Kind) -> None:
+    "One wish, the right way up: limits, or a target, or a goal."
     low, high = fields.get("low"), fields.get("high")
     if low is not None and high is not None and low > high:
         raise InputError(f"{where}, `low` and `high`", f"low {low:g} above high {high:g}", "low at most high", "exchange the two numbers")
+    if "goal" not in k.fields: return
+    asked = [n for n, there in (("low or high", low is not None or high is not None), ("target", fields.get("target") is not None), ("goal", fields.get("goal") is not None)) if there]
+    if not asked and k.usual: return fields.update(k.usual)
+    if len(asked) != 1:
+        raise InputError(f"{where}, {k.name}", " and ".join(asked) or "nothing that is wished", "one wish: low and high, or target, or goal", "remove one of them" if asked else "add for instance high: …, target: … or goal: minimise")
+    if fields.get("within") is not None and not (asked == ["target"] or fields.get("goal") == "equal"):
+        raise InputError(f"{where}, {k.name}", f"`within` beside {asked[0]}", "`within` beside target or goal: equal", "remove it")
+    if fields.get("goal") == "equal" and len(k.parts(Constraint(k, fields, 1))) != 2:
+        raise InputError(f"{where}, {k.name}", "goal: equal for one side or a thing without sides", "something with a left and a right", "name it without its side, for instance knee_angle")
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-028
-def read_constraint(entry, where: str = "constraint") -> Constraint:
-    "A checked `Constraint` from one mapping of a file; InputError names the field."
+# %% ../nbs/09_constraints.ipynb #09-constraints-059
+def _fields(entry, where: str) -> tuple[Kind, dict]:
+    "Kind and fields of an entry; unknown and missing fields are errors, null counts as missing."
     if not isinstance(entry, Mapping):
         raise InputError(where, repr(entry), "a mapping such as {kind: asymmetry, weight: 1}", "write each constraint in braces or as an indented block")
     fields = {str(key): value for key, value in entry.items()}
     if "kind" not in fields:
         raise InputError(where, "no `kind`" + (f" among {', '.join(fields)}" if fields else ""), "kind: followed by a word of the vocabulary", suggest("", list(KINDS)))
     k = KINDS[_word(fields.pop("kind"), where, "kind", list(KINDS))]
-    weight = _number(fields.pop("weight", k.weight), where, "weight", 0)
-    allowed = ["kind", "weight", *k.fields] + ([] if "unit" in k.fields or not k.unit else ["unit"])
+    allowed = ["kind", "weight", *k.fields] + (["unit"] if "unit" not in k.fields and set(AMOUNTS) & set(k.fields) else [])
     for key in fields:
         if key not in allowed: raise InputError(f"{where}, {k.name}", f"unknown field {key!r}", "only " + ", ".join(allowed), suggest(key, allowed))
     for key, default in k.fields.items():
         if default is REQUIRED and fields.get(key) is None:
             raise InputError(f"{where}, {k.name}", f"no `{key}`", f"{k.name} needs " + ", ".join(f for f, d in k.fields.items() if d is REQUIRED), f"add {key}: …")
-    if "muscles" in fields: fields["muscles"] = _muscles(fields["muscles"], where)
-    if "coordinate" in fields: _word(fields["coordinate"], where, "coordinate", COORDINATES)
-    if "at" in k.fields: fields["at"] = _word(fields.get("at", k.fields["at"]), where, "at", ("peak", "all") if k.name == "muscle_range" else ("peak", "bottom", "all"))
-    if fields.get("unit") is not None: _unit(fields["unit"], where, k, fields.get("coordinate"))
-    _limits(fields, where, k)
-    if "coordinate" not in fields: fields.pop("unit", None)
-    order = [f for f in k.fields if fields.get(f) is not None]
-    return Constraint(k, {f: fields[f] for f in order}, weight)
+    return k, {key: value for key, value in fields.items() if value is not None or key == "weight"}
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-031
+def read_constraint(entry, where: str = "constraint") -> Constraint:
+    "A checked `Constraint` from one mapping of a file; InputError names the field."
+    k, fields = _fields(entry, where)
+    weight = _number(fields.pop("weight", k.weight), where, "weight", 0)
+    _names(fields, where)
+    if set(AMOUNTS) & set(k.fields): _amounts(fields, where, k)
+    _wish(fields, where, k)
+    if "at" in k.fields: fields.setdefault("at", k.fields["at"])
+    return Constraint(k, {f: fields[f] for f in k.fields if f in fields}, weight, where)
+
+# %% ../nbs/09_constraints.ipynb #09-constraints-062
+def asked(c: Constraint) -> str:
+    "The wish in words, with its unit and moment: '90 to 110 deg at the bottom'."
+    unit, (low, high) = f" {c.unit}" if c.unit else "", (None if x is None else f"{x / c.per_unit:.4g}" for x in c.limits)
+    place = {None: "", "peak": " at the peak", "bottom": " at the bottom", "all": " throughout"}.get(c["at"], f" at {c['at']} of the cycle")
+    if c["goal"] == "equal": return "left and right equal" + (f" within {c['within']:.4g}{unit}" if c["within"] else "") + place
+    if c["goal"] in SIGN: return ("as small" if c["goal"] == "minimise" else "as large") + f" as possible{place}"
+    if low and high: return f"{low} to {high}{unit}{place}"
+    return (f"at least {low}{unit}" if low else f"at most {high}{unit}" if high else "as little as possible") + place
+
+# %% ../nbs/09_constraints.ipynb #09-constraints-065
+def binds(c: Constraint, moment: str | None) -> tuple[float | None, float | None]:
+    "The limits, SI, that a wish sets at a moment."
+    if c["at"] in (moment, "all"): return c.limits
+    return (None, c.limits[1]) if c.kind.peaks and c["at"] == "peak" else (None, None)
+
+def quantities(c: Constraint) -> frozenset[str]:
+    "What the limits are about: the same name, the same quantity."
+    return frozenset({" minus ".join(c.parts)} if c["goal"] == "equal" else c.parts)
+
+def clash(a: Constraint, b: Constraint) -> tuple[str, str] | None:
+    "How two wishes exclude each other, and the cure, in words; None when they do not."
+    both = quantities(a) & quantities(b)
+    if not both or not a.weight or not b.weight: return None
+    if {a["goal"], b["goal"]} == set(SIGN) and a["at"] == b["at"]: return f"{min(both)} both minimised and maximised", "remove one of the two"
+    for moment in (a["at"], b["at"]):
+        for x, y in ((a, b), (b, a)):
+            low, high = binds(x, moment)[0], binds(y, moment)[1]
+            if low is not None and high is not None and low > high * (1 + 1e-9 * (high > 0)) + 1e-12:
+                return (f"{min(both)} {asked(x)} ({x.name}) and {asked(y)} ({y.name})",
+                        f"the nearest that can be reached together: at least {high / x.per_unit:.4g} {x.unit}".rstrip() + f" in {x.name}, or at most {low / y.per_unit:.4g} {y.unit}".rstrip() + f" in {y.name}")
+    return None
+
+def _check_time(wishes: Sequence[Constraint]) -> None:
+    "Phases that take longer together than the repetition may last contradict it."
+    least, most = sum(c.limits[0] or 0 for c in wishes if c.kind.name == "tempo" and c.weight), [c for c in wishes if c.kind.name == "duration" and c.weight and c.limits[1] is not None]
+    for c in most:
+        if least > c.limits[1] + 1e-9:
+            raise InputError(c.where, f"duration {asked(c)} and phases of at least {least:.4g} s together", "phases that fit into the duration", f"the nearest duration that can be reached is {least:.4g} s")
+
+# %% ../nbs/09_constraints.ipynb #09-constraints-066
 @dataclass(frozen=True)
 class ConstraintSet:
     "Constraints in the order of their file, naturalness included. Iterates, reads and writes YAML."
@@ -303,21 +633,20 @@ class ConstraintSet:
     @classmethod
     def from_entries(cls, entries: Sequence, source: str = "constraints", places: Sequence[str] | None = None) -> ConstraintSet:
         "From a list of mappings; `places` say where each was found. Naturalness terms that are not mentioned are added."
-        places = places or [f"{source}, constraint {i + 1}" for i in range(len(entries))]
-        asked = tuple(read_constraint(e, p) for e, p in zip(entries, places))
-        if not any(c.kind.name not in NATURAL for c in asked):
-            raise InputError(source, "no constraint", "at least one constraint", "add a line such as - {kind: asymmetry, weight: 1}")
-        named = {c.kind.name for c in asked}
-        for name in NATURAL:
-            if sum(c.kind.name == name for c in asked) > 1:
-                raise InputError(source, f"{name} twice", f"{name} once", "remove one of them")
-        return cls(asked + tuple(read_constraint({"kind": n}) for n in NATURAL if n not in named), source)
+        wishes = tuple(read_constraint(e, p) for e, p in zip(entries, places or [f"{source}, constraint {i + 1}" for i in range(len(entries))]))
+        named = {c.kind.name for c in wishes}
+        if not named - set(NATURAL): raise InputError(source, "no constraint", "at least one constraint", "add a line such as - {kind: asymmetry, weight: 1}")
+        for a, b in combinations(wishes, 2):
+            if a.name == b.name: raise InputError(b.where, f"{b.name} twice", f"{b.name} once, it is in {a.where} too", "remove one of them, or join the two in one line")
+            if found := clash(a, b): raise InputError(f"{a.where}, against {b.where}", found[0], "wishes that one motion can meet", found[1])
+        _check_time(wishes)
+        return cls(wishes + tuple(read_constraint({"kind": n}, source) for n in NATURAL if n not in named), source)
 
     def entries(self) -> list[dict]:
         "Plain mappings, as in a file."
         return [{"kind": c.kind.name} | {k: list(v) if isinstance(v, tuple) else v for k, v in c.fields.items()} | {"weight": c.weight} for c in self.constraints]
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-032
+# %% ../nbs/09_constraints.ipynb #09-constraints-067
 PUBLISHED = ({"kind": "muscle_range", "muscles": ["vasmed_l", "vasmed_r"], "low": 0.35, "high": 0.45, "at": "peak", "weight": 1},
              {"kind": "pelvis_tilt", "weight": 0.5}, {"kind": "asymmetry", "weight": 1}, {"kind": "angular_velocity", "weight": 0.5},
              {"kind": "com_velocity", "weight": 50}, {"kind": "com_acceleration", "weight": 100}, {"kind": "foot_sliding", "weight": 0.1})
@@ -326,7 +655,7 @@ def default_constraints() -> ConstraintSet:
     "The published request: vastus medialis peaks between 0.35 and 0.45, and the six motion terms with their published weights."
     return ConstraintSet.from_entries(PUBLISHED, "default constraints")
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-035
+# %% ../nbs/09_constraints.ipynb #09-constraints-071
 MAX_BYTES = 1_000_000                                      # no request written by a person is longer
 
 def _compose(text: str, path) -> yaml.Node:
@@ -347,7 +676,7 @@ def _mapping(node: yaml.Node, where: str) -> dict:
         out[key.value] = value
     return out
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-036
+# %% ../nbs/09_constraints.ipynb #09-constraints-072
 def parse_constraints(text: str, path="constraints") -> ConstraintSet:
     "A `ConstraintSet` from YAML text; `path` names it in messages."
     expected = "a YAML file with a list `constraints:`"
@@ -375,13 +704,15 @@ def read_constraints(path) -> ConstraintSet:
     if len(raw) > MAX_BYTES or "\0" in text: raise InputError(path, "binary data or more than a megabyte", "a YAML text file in UTF-8", "give the constraint file")
     return parse_constraints(text, path)
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-037
+# %% ../nbs/09_constraints.ipynb #09-constraints-073
 def _scalar(value) -> str:
+    "A value in YAML: words bare where they read back as themselves, numbers with all the digits that they need."
     if isinstance(value, list): return "[" + ", ".join(map(_scalar, value)) + "]"
-    return f"{value:.10g}" if isinstance(value, (int, float)) else str(value)
+    if isinstance(value, str): return value if re.fullmatch(r"\w[\w/ %]*", value) and yaml.safe_load(value) == value else json.dumps(value)
+    return f"{value:.10g}" if float(f"{value:.10g}") == value else repr(value)
 
 def to_yaml(constraints: ConstraintSet) -> str:
-    "YAML text that reads back to the same set, a line a constraint with its unit as a comment."
+    "YAML text that reads back to the same set, a line a constraint with its meaning and unit as a comment."
     lines = ["{" + ", ".join(f"{k}: {_scalar(v)}" for k, v in e.items()) + "}" for e in constraints.entries()]
     notes = [f"{c.kind.says}{f' ({c.unit})' if c.unit else ''}" for c in constraints]
     width = max(map(len, lines))
@@ -391,18 +722,23 @@ def write_constraints(constraints: ConstraintSet, path) -> None:
     "Write the set as a YAML file, whole or not at all."
     with atomic_write(path) as f: f.write(to_yaml(constraints))
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-040
+# %% ../nbs/09_constraints.ipynb #09-constraints-076
+def _subjects(entry: dict) -> list[str]:
+    "The muscles, coordinate, joint, body or phase that an entry is about, with and without their side."
+    names = [n for key in ABOUT if key in entry for n in (entry[key] if isinstance(entry[key], list) else [entry[key]])]
+    return names + [n[:-2] for n in names if n[-2:] in ("_l", "_r")]
+
 def _selected(entries: list[dict], who: str, setting: str) -> list[dict]:
-    "Entries that `who` names: a kind, a muscle or a coordinate; a kind that is missing is added."
-    found = [e for e in entries if e["kind"] == who or e.get("coordinate") == who or any(m == who or m[:-2] == who for m in e.get("muscles", ()))]
+    "Entries that `who` names: a kind, or what an entry is about; a kind that is missing is added."
+    found = [e for e in entries if e["kind"] == who or who in _subjects(e)]
     if found: return found
     if who not in KINDS:
-        raise InputError(f"--set {setting}", f"{who!r}", "a kind, or a muscle or coordinate that the constraints name", suggest(who, [*KINDS, *(e["coordinate"] for e in entries if "coordinate" in e), *(m for e in entries for m in e.get("muscles", ()))]))
+        raise InputError(f"--set {setting}", f"{who!r}", "a kind, or a muscle, coordinate, joint or body that the constraints name", suggest(who, [*KINDS, *(n for e in entries for n in _subjects(e))]))
     entries.append({"kind": who})
     return entries[-1:]
 
 def override(constraints: ConstraintSet, *settings: str) -> ConstraintSet:
-    "The set with `WHO.FIELD=VALUE` settings applied, WHO being a kind, a muscle or a coordinate; checked afterwards."
+    "The set with `WHO.FIELD=VALUE` settings applied; checked afterwards."
     entries = constraints.entries()
     for setting in settings:
         key, equals, value = setting.partition("=")
@@ -414,3 +750,79 @@ def override(constraints: ConstraintSet, *settings: str) -> ConstraintSet:
         for e in _selected(entries, who, setting): e[name] = value
     places = [f"{constraints.source}" + (f" with --set {' --set '.join(settings)}" if settings else "") + f", {e['kind']}" for e in entries]
     return ConstraintSet.from_entries(entries, constraints.source, places)
+
+# %% ../nbs/09_constraints.ipynb #09-constraints-079
+def _check_names(c: Constraint, skeleton) -> None:
+    "Joints and bodies that the model must have."
+    has = {"joint": joints(skeleton), "body": skeleton.body_names}
+    wanted = [(what, c[key]) for what, key in (("joint", "joint"), ("joint", "from"), ("body", "body")) if c[key] not in (None, "feet")]
+    for what, name in wanted + [(what, name) for what, names in c.kind.needs.items() for name in names]:
+        known = has[what]
+        found = both_sides(name.removeprefix("walker_"), known)
+        if not found:
+            raise InputError(f"{c.where}, {c.kind.name}", f"no {what} {name!r} in the model {skeleton.name}", f"one of its {len(known)} {'joints' if what == 'joint' else 'bodies'}",
+                             suggest(name, [*known, *(n[:-2] for n in known if n.endswith("_l"))]) + ("" if c[what] else f"; rename it in the model, or leave {c.kind.name} out"))
+        if c["goal"] == "equal" and len(found) != 2 and name == c[what]:
+            raise InputError(f"{c.where}, {c.kind.name}", f"goal: equal for {name}, which has no other side", "a joint or body with a left and a right", "take a side-less goal such as low and high")
+
+def check_model(constraints: Sequence[Constraint], skeleton) -> None:
+    "InputError when a constraint needs a joint or body that the model lacks, or a value beyond a coordinate's range."
+    for c in constraints:
+        _check_names(c, skeleton)
+        for name in set(quantities(c)) & set(COORDINATES):
+            ends = skeleton.ranges[COORDINATES.index(name)]
+            for limit, beyond, end in zip(c.limits, (lambda x, e: x > e[1], lambda x, e: x < e[0]), ends[::-1]):
+                if c.weight and limit is not None and beyond(limit, ends + [-1e-9, 1e-9]):
+                    raise InputError(f"{c.where}, {c.kind.name}", f"{name} {asked(c)}", f"a value in the model's range, {ends[0] / c.per_unit:.4g} to {ends[1] / c.per_unit:.4g} {c.unit}",
+                                     f"the nearest value that can be reached is {end / c.per_unit:.4g} {c.unit}")
+
+# %% ../nbs/09_constraints.ipynb #09-constraints-082
+def reach(c: Constraint, real: Batch) -> tuple[tuple[float, float], tuple[float, float]]:
+    "For the lower and for the upper limit, in the unit of the constraint: the best that a repetition of `real` reaches, and how far the others stay behind."
+    x = judged(c, real).flatten(1) / c.per_unit
+    least, most = x.amin(1), x.amax(1)
+    return (least.max().item(), (least.max() - least.min()).item()), (most.min().item(), (most.max() - most.min()).item())
+
+def check_reach(constraints: Sequence[Constraint], real: Batch) -> None:
+    "InputError for limits that no real repetition comes near."
+    for c in constraints:
+        if c.limits == (None, None) or not c.weight or UNITS[c.unit][0] == "a time": continue
+        for limit, (best, spread), sign in zip(c.limits, reach(c, real), (1, -1)):
+            if limit is not None and sign * (limit / c.per_unit - best) > spread:
+                raise InputError(f"{c.where}, {c.kind.name}", f"{c.name} {asked(c)}", f"something near what {len(real.q)} measured repetitions do", f"the nearest value that one of them reaches is {best:.3g}{c.unit and ' ' + c.unit}")
+
+# %% ../nbs/09_constraints.ipynb #09-constraints-086
+def reached(c: Constraint, batch: Batch):
+    "The value (B,), in the constraint's unit, of the frame and component furthest outside the limits."
+    x = judged(c, batch).flatten(1)
+    return x.gather(1, outside(x, c.limits).argmax(1, keepdim=True))[:, 0] / c.per_unit
+
+def _because(c: Constraint, others: Sequence[Constraint], real: Batch) -> str:
+    "Why a limit was missed, as far as measured repetitions tell."
+    does = violation(c, real) <= 0
+    if not does.any(): return f"none of {len(does)} measured repetitions does it"
+    for o in others:
+        if (violation(o, real)[does] > 0).all(): return f"measured repetitions that do it all break another wish: {o.name} {asked(o)}"
+    return "measured repetitions do it, but the search ended before it got there: another seed or more steps may"
+
+def shortfalls(constraints: Sequence[Constraint], batch: Batch, real: Batch, tolerance: float = 1e-4) -> list[dict]:
+    "For each limit that some motion of `batch` misses: asked, reached, nearest reachable value and a reason, with a sentence for people."
+    limited, out = [c for c in constraints if c.weight and c.limits != (None, None)], []
+    for c in limited:
+        missed = violation(c, batch) > tolerance
+        if not missed.any(): continue
+        others = [o for o in limited if o is not c]
+        free = [i for i in range(len(real.q)) if all(violation(o, real)[i] <= tolerance for o in others)]
+        mine, theirs, unit = reached(c, batch), reached(c, real)[free], c.unit and f" {c.unit}"
+        away = lambda x: outside(x * c.per_unit, c.limits)
+        best = mine[away(mine).argmin()].item()
+        nearest = min([best, *theirs.tolist()], key=lambda x: away(mine.new_tensor(x)).item())
+        out.append({"constraint": c.name, "asked": asked(c), "missed_by": int(missed.sum()), "reached": best, "nearest": nearest, "unit": c.unit, "because": _because(c, others, real)})
+        out[-1]["sentence"] = f"{c.name}: asked {asked(c)}, reached {best:.3g}{unit} at best (missed by {int(missed.sum())} of {len(missed)}); nearest reachable {nearest:.3g}{unit}, because {out[-1]['because']}."
+    return out
+
+# %% ../nbs/09_constraints.ipynb #09-constraints-089
+def frame_rate(constraints: Sequence[Constraint], frames: int = 196, rate_hz: float = 60., rest_s: float = 0.4) -> float:
+    "Frames a second, at most `rate_hz`, with which the shortest repetition that meets the asked duration and tempo fits into `frames`."
+    least = lambda name: sum(c.limits[0] or 0 for c in constraints if c.kind.name == name and c.weight)
+    return min(rate_hz, (frames - 1) / (max(least("duration"), least("tempo")) + rest_s))

@@ -1,4 +1,6 @@
-"""The constraint file: what it accepts, what it refuses and how; losses against bige.metrics."""
+"""The constraint file: what it accepts, what it refuses and how; losses against bige.metrics; the vocabulary against plain geometry; contradictions and reach."""
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -6,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bige import metrics
-from bige.constraints import (KINDS, MUSCLES, NATURAL, Batch, ConstraintSet, default_constraints, loss, metric, override, parse_constraints,
-                              read_constraint, read_constraints, to_yaml, violation, write_constraints)
-from bige.motion import COORDINATES, InputError, Motion, analytic_squat
+from bige.constraints import (GROUPS, KINDS, MUSCLES, NATURAL, UNITS, Batch, ConstraintSet, asked, at_moment, check_model, check_reach, cycle, default_constraints, frame_rate,
+                              judged, loss, members, metric, override, parse_constraints, phases, read_constraint, read_constraints, shortfalls, to_yaml, violation, write_constraints)
+from bige.motion import COORDINATES, InputError, Motion, analytic_squat, example_squat
 from bige.skeleton import Skeleton
 
 SKELETON = Skeleton.default()
@@ -158,12 +160,255 @@ def test_settings_that_make_no_sense(setting):
         override(default_constraints(), setting)
 
 
-def test_every_kind_has_a_finite_gradient_at_rest():
-    q = torch.zeros(1, 20, 33, dtype=torch.float64, requires_grad=True)
-    a = torch.full((1, 20, 80), .5, dtype=torch.float64)
-    full = dict(muscles=MUSCLES[:1], low=0, high=1, coordinate=COORDINATES[0], unit="deg")
-    for k in KINDS.values():
+
+ABOUT = {"muscle_range": dict(muscles="vasmed", low=0, high=.1), "coordinate_range": dict(coordinate="knee_angle", low="90 deg", high="100 deg"), "coordinate": dict(coordinate="hip_flexion_r"),
+         "muscle": dict(muscle="quadriceps"), "joint_centre": dict(joint="knee"), "body": dict(body="torso"), "tempo": dict(phase="ascent")}
+UNIT = lambda k: "deg" if k.unit is None else k.unit
+WISHFUL = [k for k in KINDS.values() if "goal" in k.fields]
+
+
+def example(name, **wish):
+    "A constraint of each kind: with what it is about, and the wish given or any."
+    k = KINDS[name]
+    return read_constraint({"kind": name, **ABOUT.get(name, {}), **(wish or ({"goal": "minimise"} if "goal" in k.fields else {}))})
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_has_a_finite_gradient_at_rest_and_in_motion(name, batch):
+    for q in (torch.zeros(1, 20, 33, dtype=torch.float64), batch.q.clone()):
+        a = torch.full((*q.shape[:2], 80), .5, dtype=torch.float64, requires_grad=True)
+        q.requires_grad_()
         b = Batch(q, a, SKELETON, drift=(q ** 2).mean((1, 2)), start=torch.zeros_like(q))
-        value = loss(read_constraint({"kind": k.name} | {f: full[f] for f in k.fields if f in full and k.name.endswith("range")}), b).sum()
-        (grad,) = torch.autograd.grad(value, q, allow_unused=True) if value.requires_grad else (None,)
-        assert torch.isfinite(value) and (grad is None or torch.isfinite(grad).all()), k.name
+        value = loss(example(name), b)
+        assert value.shape == (len(q),) and torch.isfinite(value).all()
+        grads = [g for g in torch.autograd.grad(value.sum(), (q, a), allow_unused=True) if g is not None]
+        assert grads and all(torch.isfinite(g).all() for g in grads)
+    assert max(g.abs().max() for g in grads) > 0, "no pull on a squat"
+
+
+@pytest.fixture(scope="module")
+def person():
+    m = example_squat()
+    return Batch(torch.tensor(m.coordinates())[None], torch.tensor(m.activations())[None], SKELETON, m.rate_hz)
+
+
+def test_clinical_words_are_what_geometry_says(person):
+    q = person.q[0].numpy()
+    low = q[int(q[:, [COORDINATES.index(f"knee_angle_{s}") for s in "lr"]].max(1).argmax())]
+    centres = dict(zip(SKELETON.joint_names, SKELETON.joint_centres(low)))
+    points = SKELETON.contact_points(low)
+    value = lambda name, **w: metric(example(name, **(w | {"low": 0})), person).item()
+    for side, foot in (("left", points[6:]), ("right", points[:6])):
+        s = side[0]
+        hip, knee, ankle = (centres[f"{j}_{s}"] for j in ("hip", "walker_knee", "ankle"))
+        down = np.array([0, -1, 0])
+        assert value("thigh_angle", side=side) == pytest.approx(np.degrees(np.arccos((knee - hip) @ down / np.linalg.norm(knee - hip))), abs=1e-3)
+        assert value("knee_depth", side=side) == pytest.approx(np.degrees(low[COORDINATES.index(f"knee_angle_{s}")]), abs=1e-6)
+        assert value("hip_height", side=side) == pytest.approx(hip[1], abs=1e-6)
+        assert value("knee_over_toe", side=side) == pytest.approx(100 * (knee[0] - foot[:, 0].max()), abs=1e-4)
+        assert value("heel_contact", side=side, at="bottom") == pytest.approx(100 * foot[foot[:, 0].argmin(), 1], abs=1e-4)
+        line = (hip - ankle)[[1, 2]] / np.linalg.norm((hip - ankle)[[1, 2]])
+        off = (knee - ankle)[[1, 2]] - (knee - ankle)[[1, 2]] @ line * line
+        assert value("knee_valgus", side=side) == pytest.approx(100 * np.linalg.norm(off) * np.sign(off[1]) * (1 if s == "l" else -1), abs=1e-3)
+    up = SKELETON.body_transforms(low, ("torso",))[0, :3, 1]
+    assert value("trunk_lean") == pytest.approx(np.degrees(np.arctan2(up[0], up[1])), abs=1e-4) == value("body")
+    assert metric(example("centre_of_mass", low=0), person).item() == pytest.approx(SKELETON.centre_of_mass(low)[1], abs=1e-6)
+    travel = read_constraint({"kind": "joint_centre", "joint": "knee_r", "from": "ankle_r", "axis": "forward", "low": 0})
+    assert metric(travel, person).item() == pytest.approx(centres["walker_knee_r"][0] - centres["ankle_r"][0], abs=1e-6)
+
+
+def test_knees_falling_in_are_positive_valgus():
+    q = torch.tensor(analytic_squat(reps=1, depth_deg=90).coordinates())[None]
+    value = {}
+    for degrees in (-10, 10):
+        turned = q.clone()
+        for s in "lr": turned[..., COORDINATES.index(f"hip_adduction_{s}")] += np.deg2rad(degrees)
+        value[degrees] = metric(read_constraint({"kind": "knee_valgus"}), Batch(turned, torch.zeros(1, q.shape[1], 80), SKELETON)).item()
+    assert value[10] > 1 and value[-10] < -1
+
+
+def test_a_group_is_the_mean_of_its_muscles_and_every_group_exists(person):
+    assert all(m in MUSCLES for g in GROUPS for side in "lr" for m in members(f"{g}_{side}"))
+    vasti = person.a[..., [MUSCLES.index(m) for m in ("vasint_r", "vaslat_r", "vasmed_r")]].mean(-1)
+    assert metric(read_constraint({"kind": "muscle", "muscle": "vasti_r", "low": 0}), person).item() == pytest.approx(vasti.max().item())
+    assert metric(read_constraint({"kind": "muscle", "muscle": "vasti_r", "low": 0, "at": "all"}), person).item() == pytest.approx(vasti.mean().item())
+
+
+def test_moments_do_not_depend_on_standing_before_and_after(person):
+    longer = Batch(*(torch.cat([x[:, :1].expand(-1, 30, -1), x, x[:, -1:].expand(-1, 25, -1)], 1) for x in (person.q, person.a)), SKELETON, person.rate_hz)
+    (first, last), (first2, last2) = cycle(person), cycle(longer)
+    assert (first2 - first, last2 - last) == (30, 30)
+    for moment in ("0 %", "30 %", "bottom", "peak", "100 %"):
+        assert torch.equal(at_moment(longer, moment).q, at_moment(person, moment).q)
+    assert [p.item() for p in phases(longer)] == pytest.approx([p.item() for p in phases(person)], abs=1e-6)
+
+
+def test_phases_of_a_squat_drawn_with_known_times():
+    t = np.arange(0, 8, 1 / 60)
+    depth = np.interp(t, [1, 4, 5, 7], [0, 1, 1, 0])       # 3-1-2, straight lines
+    q = torch.zeros(1, len(t), 33, dtype=torch.float64)
+    for s in "lr": q[0, :, COORDINATES.index(f"knee_angle_{s}")] = torch.tensor(1.7 * depth)
+    b = Batch(q, None, SKELETON)
+    expected = 3 * .85, 1 + (3 + 2) * .05, 2 * .85           # standing is the first tenth, the pause includes the last twentieth
+    assert [p.item() for p in phases(b)] == pytest.approx(expected, abs=.02)
+    assert metric(read_constraint({"kind": "duration", "target": 5.5}), b).item() == pytest.approx(sum(expected), abs=.02)
+    assert metric(read_constraint({"kind": "tempo", "phase": "descent", "low": 0}), replace(b, rate_hz=30.)).item() == pytest.approx(2 * expected[0], abs=.1)
+
+
+@pytest.mark.parametrize("k", WISHFUL, ids=lambda k: k.name)
+def test_limits_of_a_wish_are_where_its_metric_is(k, person):
+    value = metric(example(k.name, goal="minimise"), person).item()
+    if "at" in k.fields and k.fields["at"] == "all": return
+    spread = 10 * (example(k.name, goal="minimise").unit == "deg") + .2
+    around = example(k.name, target=f"{value} {UNIT(k)}", within=spread) if not (k.unit == "" and value > .8) else example(k.name, low=value - spread, high=min(1, value + spread))
+    x = judged(around, person) / around.per_unit
+    assert violation(around, person).item() == pytest.approx(max(0, (abs(x - value).max() - spread).item()), abs=1e-6)
+    assert loss(example(k.name, goal="minimise"), person).item() == pytest.approx(-loss(example(k.name, goal="maximise"), person).item())
+
+
+def test_equal_compares_the_sides():
+    squat = analytic_squat(reps=1, depth_deg=100)
+    q = torch.tensor(squat.coordinates())[None].clone()
+    q[..., COORDINATES.index("knee_angle_r")] *= .9
+    b = Batch(q, torch.zeros(1, q.shape[1], 80), SKELETON)
+    wish, limit = (read_constraint({"kind": "knee_depth", "goal": "equal", **o}) for o in ({}, {"within": "4 deg"}))
+    assert metric(wish, b).item() == pytest.approx(10, abs=.1) and violation(wish, b) is None
+    assert violation(limit, b).item() == pytest.approx(6, abs=.1) and "equal within 4 deg" in asked(limit)
+    sideways = read_constraint({"kind": "joint_centre", "joint": "hip", "axis": "right", "from": "back", "goal": "equal"})
+    assert metric(sideways, b).item() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("wish, limits", [
+    (dict(low="100 deg", high="2 rad"), (np.deg2rad(100), 2)), (dict(low=100), (np.deg2rad(100), None)), (dict(low=1.5, high=2, unit="rad"), (1.5, 2)),
+    (dict(target="100°"), (np.deg2rad(98), np.deg2rad(102))), (dict(target=100, within="0.1 rad"), (np.deg2rad(100) - .1, np.deg2rad(100) + .1)), (dict(high="1e2 degrees"), (None, np.deg2rad(100)))])
+def test_units_of_a_value(wish, limits):
+    for c in (read_constraint({"kind": "knee_depth", **wish}), read_constraint({"kind": "coordinate", "coordinate": "knee_angle", "unit": "deg"} | wish)):
+        assert [x for x in c.limits if x is not None] == pytest.approx([x for x in limits if x is not None]) and [x is None for x in c.limits] == [x is None for x in limits]
+
+
+@pytest.mark.parametrize("entry, found, cure", [
+    ({"kind": "hip_height", "low": "30 deg"}, "an angle", "m"), ({"kind": "knee_depth", "low": "0.5 m"}, "a length", "deg"), ({"kind": "knee_depth", "low": 1, "unit": "kg"}, "'kg'", "deg"),
+    ({"kind": "muscle", "muscle": "vasti", "high": "40 deg"}, "an angle", "share"), ({"kind": "muscle", "muscle": "vasti", "high": "140 %"}, "1.4", "0.5"), ({"kind": "duration", "target": "2 m"}, "a length", "s"),
+    ({"kind": "coordinate", "coordinate": "pelvis_ty", "high": "3 deg"}, "an angle", "m"), ({"kind": "coordinate", "coordinate": "knee_angle", "high": 90}, "no `unit`", "90 deg"),
+    ({"kind": "pelvis_tilt", "high": "1 m"}, "a length", "deg"), ({"kind": "knee_depth", "target": "nan"}, "nan", "target"), ({"kind": "knee_depth", "low": [1]}, "[1]", "low"),
+    ({"kind": "knee_depth"}, "nothing", "target"), ({"kind": "knee_depth", "low": 1, "target": 2}, "low or high and target", "remove"), ({"kind": "knee_depth", "low": 1, "within": 2}, "within", "remove"),
+    ({"kind": "knee_depth", "goal": "equl"}, "equl", "did you mean equal"), ({"kind": "knee_depth", "goal": "equal", "side": "left"}, "equal", "without its side"), ({"kind": "duration", "goal": "equal"}, "equal", "side"),
+    ({"kind": "muscle", "muscle": "quadricep", "high": 1}, "quadricep", "did you mean quadriceps"), ({"kind": "muscle_range", "muscles": "vasti", "low": 0, "high": 1}, "vasti", "kind: muscle"),
+    ({"kind": "coordinate", "coordinate": "knee_angel", "goal": "minimise"}, "knee_angel", "did you mean knee_angle"), ({"kind": "knee_depth", "low": 1, "at": "130 %"}, "130", "50"), ({"kind": "knee_depth", "low": 1, "at": "30"}, "'30'", "30 %"),
+    ({"kind": "knee_depth", "low": 100, "high": "1 rad"}, "low 100 above high 57", "exchange"), ({"kind": "tempo", "target": 1}, "no `phase`", "phase"), ({"kind": "tempo", "phase": "decent", "target": 1}, "decent", "did you mean descent"),
+    ({"kind": "body", "body": ["torso"], "high": 1}, "torso", "body"), ({"kind": "joint_centre", "joint": "knee", "axis": "z", "high": 1}, "'z'", "up"), ({"kind": "duration", "target": -1}, "-1", "60")])
+def test_mistakes_of_the_vocabulary(entry, found, cure):
+    with pytest.raises(InputError) as e:
+        read_constraint(entry, "request.yaml, line 2")
+    assert found in str(e.value) and cure in str(e.value) and "\n" not in str(e.value)
+
+
+@st.composite
+def requests(draw):
+    "One valid entry of any kind that takes wishes, its numbers in any unit that fits."
+    k = draw(st.sampled_from(WISHFUL))
+    entry = {"kind": k.name, **ABOUT.get(k.name, {})} | {f: draw(st.sampled_from(c)) for f, c in (("side", ("left", "both")), ("axis", ("up", "forward")), ("plane", ("frontal", "sagittal"))) if f in k.fields and draw(st.booleans())}
+    if "at" in k.fields and draw(st.booleans()): entry["at"] = draw(st.sampled_from(["peak", "bottom", "all"]) | st.integers(0, 1000).map(lambda x: f"{x / 10:g} %"))
+    sort = UNITS[UNIT(k)][0]
+    unit, top = draw(st.sampled_from([u for u in UNITS if UNITS[u][0] == sort])), {"a share": .5, "a time": 9}.get(sort, 2)
+    value = lambda low, high: f"{draw(st.floats(low, high)) / UNITS[unit][1]!r} {unit}".strip()
+    wish = draw(st.sampled_from(["low", "high", "both", "target", "minimise", "maximise"]))
+    if wish in ("minimise", "maximise"): entry["goal"] = wish
+    elif wish == "target": entry |= {"target": value(0, top)} | ({"within": value(0, top)} if draw(st.booleans()) else {})
+    else: entry |= {w: v for w, v in (("low", value(0, top / 2)), ("high", value(top / 2, top))) if wish in (w, "both")}
+    return entry | {"weight": draw(st.floats(0, 1e6))}
+
+
+@settings(max_examples=200, deadline=None)
+@given(requests())
+def test_any_request_survives_the_file(entry):
+    c = ConstraintSet.from_entries([entry])
+    again = parse_constraints(to_yaml(c))
+    assert again.constraints == c.constraints and to_yaml(again) == to_yaml(c) and asked(c.constraints[0])
+
+
+KNEES = {"kind": "knee_depth", "low": 100, "high": 110}
+
+
+@pytest.mark.parametrize("entries, words", [
+    ([KNEES, {"kind": "coordinate", "coordinate": "knee_angle_r", "high": "90 deg"}], ("knee_angle_r", "at least 90 deg in knee_depth", "at most 100 deg in coordinate")),
+    ([KNEES, {"kind": "coordinate_range", "coordinate": "knee_angle_l", "low": 0, "high": 1, "unit": "rad", "at": "all"}], ("knee_angle_l", "57.3 deg", "1.745 rad")),
+    ([{"kind": "muscle_range", "muscles": "soleus", "low": .3, "high": .4}, {"kind": "muscle", "muscle": "soleus_l", "high": "20 %", "at": "all"}], ("soleus_l", "0.2", "0.3")),
+    ([{"kind": "muscle_range", "muscles": "soleus", "low": .1, "high": .2}, {"kind": "muscle", "muscle": "soleus", "low": .3, "at": "bottom"}], ("soleus", "0.2", "0.3")),
+    ([{"kind": "trunk_lean", "high": 10}, {"kind": "body", "body": "torso", "low": 30}], ("torso", "10 deg", "30 deg")),
+    ([{"kind": "trunk_lean", "goal": "minimise"}, {"kind": "body", "body": "torso", "goal": "maximise"}], ("minimised and maximised", "remove")),
+    ([{"kind": "duration", "high": 3}, *({"kind": "tempo", "phase": p, "low": 1.5} for p in ("descent", "ascent", "pause"))], ("4.5 s", "duration")),
+    ([{"kind": "asymmetry"}, {"kind": "asymmetry", "high": 3}], ("asymmetry twice", "join"))])
+def test_contradictions_are_found_with_the_nearest_values(entries, words):
+    with pytest.raises(InputError) as e:
+        ConstraintSet.from_entries(entries, "request.yaml", [f"request.yaml, line {i}" for i in range(2, 2 + len(entries))])
+    assert all(w in str(e.value) for w in (*words, "request.yaml, line"))
+    off = [x | {"weight": 0} for x in entries[:1]] + entries[1:]
+    if entries[0]["kind"] != "asymmetry": assert len(ConstraintSet.from_entries(off)) == len(entries) + len(NATURAL)       # a wish switched off contradicts nobody
+
+
+@pytest.mark.parametrize("entries", [
+    [KNEES, {"kind": "knee_depth", "high": 30, "at": "0 %"}], [KNEES, {"kind": "knee_depth", "goal": "equal", "within": 3}], [KNEES, {"kind": "coordinate", "coordinate": "knee_angle_r", "high": "100 deg"}],
+    [{"kind": "knee_depth", "low": 100, "side": "left"}, {"kind": "knee_depth", "high": 90, "side": "right"}], [{"kind": "muscle", "muscle": "soleus", "high": .1, "at": "bottom"}, {"kind": "muscle", "muscle": "soleus", "low": .3}]])
+def test_wishes_that_only_look_contradictory(entries):
+    assert len(ConstraintSet.from_entries(entries)) == len(entries) + len(NATURAL)
+
+
+def without(body):
+    "The default skeleton as a model that calls a body otherwise."
+    return replace(SKELETON, name="other", tree=tuple(replace(j, child=j.child.replace(body, "part"), parent=j.parent.replace(body, "part")) for j in SKELETON.tree))
+
+
+@pytest.mark.parametrize("entry, skeleton, words", [
+    ({"kind": "knee_depth", "low": 170}, SKELETON, ("0 to 140 deg", "nearest value that can be reached is 140 deg")), ({"kind": "coordinate", "coordinate": "elbow_flex_r", "high": "-0.1 rad"}, SKELETON, ("range", "is 0 rad")),
+    ({"kind": "body", "body": "torsoo", "high": 1}, SKELETON, ("torsoo", "did you mean torso")), ({"kind": "joint_centre", "joint": "knie_l", "high": 1}, SKELETON, ("knie_l", "did you mean knee_l")),
+    ({"kind": "joint_centre", "joint": "knee", "from": "hipp", "high": 1}, SKELETON, ("hipp", "did you mean hip")), ({"kind": "body", "body": "torso", "goal": "minimise"}, without("torso"), ("no body 'torso'", "other")),
+    ({"kind": "trunk_lean", "high": 30}, without("torso"), ("no body 'torso'", "leave trunk_lean out")), ({"kind": "hip_height", "low": .3}, replace(SKELETON, tree=SKELETON.tree[:1]), ("no joint 'hip'", "rename")),
+    ({"kind": "joint_centre", "joint": "back", "goal": "minimise"}, replace(SKELETON, tree=SKELETON.tree[:1]), ("no joint 'back'", "one of its 1"))])
+def test_models_that_cannot_do_it(entry, skeleton, words):
+    c = ConstraintSet.from_entries([entry], "request.yaml")
+    with pytest.raises(InputError) as e:
+        check_model(c, skeleton)
+    assert all(w in str(e.value) for w in (*words, "request.yaml"))
+    check_model(default_constraints(), skeleton)
+    check_model([replace(x, weight=0.) for x in c if x.limits != (None, None) and x.kind.name in ("knee_depth", "coordinate")], skeleton)
+
+
+def test_what_nobody_does_is_refused_and_what_somebody_nearly_does_is_not(batch):
+    far, near = (ConstraintSet.from_entries([{"kind": "hip_height", **w}]) for w in ({"low": "2 m"}, {"low": "0.4 m", "high": "0.9 m"}))
+    check_reach(near, batch)
+    with pytest.raises(InputError, match="nearest value that one of them reaches"):
+        check_reach(far, batch)
+    check_reach(ConstraintSet.from_entries([{"kind": "duration", "low": 20}]), batch)
+
+
+def test_shortfalls_name_asked_reached_nearest_and_why(batch):
+    reps = [torch.tensor(analytic_squat(reps=1, depth_deg=d, pause=.2).coordinates()) for d in (60, 80, 100, 110)]
+    real = Batch(torch.stack(reps), torch.zeros(4, len(reps[0]), 80, dtype=torch.float64), SKELETON)
+    made = Batch(real.q[:2], real.a[:2], SKELETON)
+    met, alone, torn = (ConstraintSet.from_entries(e) for e in ([{"kind": "knee_depth", "low": 50}], [{"kind": "muscle", "muscle": "soleus", "low": .5}],
+                        [{"kind": "knee_depth", "low": 95}, {"kind": "trunk_lean", "goal": "minimise"}, {"kind": "coordinate", "coordinate": "knee_angle_l", "high": "85 deg", "at": "40 %"}]))
+    assert shortfalls(met, made, real) == []
+    (s,) = shortfalls(alone, made, real)
+    assert s["missed_by"] == 2 and s["nearest"] == 0 and "none of 4 measured" in s["sentence"] and "asked at least 0.5" in s["sentence"]
+    s = shortfalls(torn, made, real)[0]
+    assert s["reached"] == pytest.approx(80, abs=.1) and s["constraint"] == "knee_depth" and "coordinate knee_angle_l 40 %" in s["because"] or "search ended" in s["because"]
+    (s,) = shortfalls(ConstraintSet.from_entries([{"kind": "knee_depth", "low": 95}]), made, real)
+    assert s["nearest"] >= 95 and "another seed" in s["because"] and "missed by 2 of 2" in s["sentence"]
+
+
+def test_slow_requests_get_fewer_frames_a_second():
+    assert frame_rate(default_constraints()) == 60 and frame_rate(ConstraintSet.from_entries([{"kind": "duration", "target": "2 s"}])) == 60
+    slow = ConstraintSet.from_entries([{"kind": "tempo", "phase": p, "low": s} for p, s in (("descent", 3), ("pause", 1), ("ascent", 2))])
+    assert frame_rate(slow) * (6 + .4) == pytest.approx(195) and frame_rate([replace(c, weight=0.) for c in slow]) == 60
+
+
+@pytest.mark.parametrize("text, words", [
+    ("- {kind: muscle_range, muscles: [vasmad_l], low: 0.3, high: 0.4}", "did you mean vasmed_l"), ("- {kind: knee_depth, low: 110, high: 90}", "exchange"), ("- {kind: knee_depth, low: 0.3 m}", "a length"),
+    ("- {kind: asymmetry, weight: -1}", "weight"), ("- {kind: asymmetry, weight: .nan}", "weight"), ("", "no list"), ("- {kind: knee_depth, low: 100}\n  - {kind: knee_depth, high: 90, at: all}", "nearest")])
+def test_generate_refuses_a_bad_request_with_exit_status_2(text, words, tmp_path, capsys):
+    from bige.cli import main
+    (tmp_path / "request.yaml").write_text(f"constraints:\n  {text}\n")
+    assert main(["generate", "-n", "2", "--constraints", str(tmp_path / "request.yaml"), "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert words in said and "request.yaml" in said and "Cure" in said and not (tmp_path / "out").exists()
