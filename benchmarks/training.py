@@ -21,14 +21,14 @@ import numpy as np
 import torch
 
 from bige import training
-from bige.dataset import normalisation, toy_dataset
+from bige.dataset import toy_dataset
 from bige.skeleton import Skeleton
 from bige.surrogate import SurrogateConfig
 from bige.train_surrogate import DEFAULT_PLAN as SURROGATE_PLAN, fit_surrogate
 from bige.train_vqvae import lessons
-from bige.vqvae import PUBLISHED, VQVAE, LossWeights, VQConfig
+from bige.vqvae import PUBLISHED, VQVAE, LossWeights, VQConfig, untrained
 
-CASES = {"VQ-VAE, default": VQConfig(), "VQ-VAE, width 256": VQConfig(width=256, code_dim=256), "VQ-VAE, width 512": VQConfig(width=512, code_dim=512),
+CASES = {"VQ-VAE, default (width 128)": VQConfig(), "VQ-VAE, width 256": VQConfig(width=256), "VQ-VAE, width 512": VQConfig(width=512),
          "VQ-VAE, published network, our loss": PUBLISHED, "VQ-VAE, as published": PUBLISHED, "surrogate, default": SurrogateConfig()}
 
 
@@ -40,9 +40,9 @@ def fit(case: str, plan: training.Plan, out: str) -> torch.nn.Module:
         return fit_surrogate(data, out, plan, config)[0]
     K, mask, published = torch.as_tensor(data.kinematics), torch.as_tensor(data.mask), case == "VQ-VAE, as published"
     skeleton = None if published else Skeleton.default()
-    model = VQVAE(config) if published else VQVAE(config, *normalisation(data))
-    with torch.no_grad():
-        model(K[:plan.batch])
+    model = VQVAE(config) if published else untrained(config, K, mask)
+    if published:
+        with torch.no_grad(): model.train().quantise(model.encode(K[:plan.batch]))        # words from the first batch
     loss, after = lessons(model, (K, mask, Skeleton.default().contact_points(K)), LossWeights(temporal="published" if published else "match"), skeleton)
     training.train(model, loss, len(K), plan, out, after=after)
     return model

@@ -21,9 +21,8 @@ GRAVITY = 9.80665  # m/s²
 # %% auto #0
 __all__ = ['GRAVITY', 'FRAMES', 'RATE_HZ', 'SHORTEST', 'VALIDATION_SUBJECTS', 'fit_length', 'name_arms', 'pelvis_rotation',
            'face_forward', 'plant_feet', 'canonical', 'mirror_arrays', 'varied', 'subject_of', 'split_people',
-           'Dataset', 'select', 'part', 'with_mirrored', 'concatenate', 'repetition', 'normalisation', 'save_dataset',
-           'load_dataset', 'reference', 'find_simulations', 'repetitions', 'mass_of', 'from_motions', 'build_dataset',
-           'toy_dataset']
+           'Dataset', 'select', 'part', 'with_mirrored', 'concatenate', 'repetition', 'save_dataset', 'load_dataset',
+           'reference', 'find_simulations', 'repetitions', 'mass_of', 'from_motions', 'build_dataset', 'toy_dataset']
 
 # %% ../nbs/06_dataset.ipynb #06-dataset-006
 FRAMES, RATE_HZ = 196, 60.0
@@ -240,13 +239,6 @@ def repetition(data: Dataset, i: int) -> Motion:
     return Motion.from_arrays(np.arange(n) / RATE_HZ, data.kinematics[i, :n], data.activations[i, :n], str(data.trials[i]))
 
 # %% ../nbs/06_dataset.ipynb #06-dataset-047
-def normalisation(data: Dataset, angle_floor: float = 0.035, length_floor: float = 0.01) -> tuple[np.ndarray, np.ndarray]:
-    "Mean and standard deviation (33,) of valid frames; the latter at least `angle_floor` (rad) or `length_floor` (m)."
-    frames = data.kinematics[data.mask].astype(float)
-    floor = np.where(np.isin(COORDINATES, TRANSLATIONS), length_floor, angle_floor)
-    return frames.mean(0).astype(np.float32), np.maximum(frames.std(0), floor).astype(np.float32)
-
-# %% ../nbs/06_dataset.ipynb #06-dataset-049
 def save_dataset(data: Dataset, path) -> None:
     "Write the .npz file of the table above (compressed, whole or not at all). Equal data give equal bytes."
     arrays = {k: getattr(data, k) for k in _ARRAYS}
@@ -264,13 +256,13 @@ def load_dataset(path) -> Dataset:
         raise InputError(path, f"{names.size} columns at {rate} Hz", f"the {len(COORDINATES + ACTIVATIONS)} coordinates and activations in order at {RATE_HZ:g} Hz", cure)
     return Dataset(**arrays, source=str(path))
 
-# %% ../nbs/06_dataset.ipynb #06-dataset-051
+# %% ../nbs/06_dataset.ipynb #06-dataset-049
 def reference() -> Dataset:
     "The shipped repetitions (UI-PRMD, public domain; the motions and activations are those of our tracking simulations)."
     with resources.as_file(resources.files("bige") / "assets" / "reference.npz") as path:
         return load_dataset(path)
 
-# %% ../nbs/06_dataset.ipynb #06-dataset-053
+# %% ../nbs/06_dataset.ipynb #06-dataset-051
 def find_simulations(sources) -> list[Path]:
     "Simulation files among `sources` (files or folders), in the order of their paths."
     files = []
@@ -293,7 +285,7 @@ def repetitions(motion: Motion, longest_s: float = 6.0) -> list[Motion]:
     from bige.segmentation import segment
     return [motion.slice(start, end) for start, end in segment(motion).segments]
 
-# %% ../nbs/06_dataset.ipynb #06-dataset-054
+# %% ../nbs/06_dataset.ipynb #06-dataset-052
 def _trial_name(path: Path) -> str: return re.sub(r"^kinematics_activations_|_muscle_driven$|_kinematics_activations$", "", path.stem)
 
 def mass_of(path) -> float | None:
@@ -307,7 +299,7 @@ def mass_of(path) -> float | None:
     session = next((p for p in path.parents if (p / "sessionMetadata.yaml").exists()), None)
     return session and read_session(session).mass_kg
 
-# %% ../nbs/06_dataset.ipynb #06-dataset-055
+# %% ../nbs/06_dataset.ipynb #06-dataset-053
 def from_motions(motions: dict[tuple[str, str], Motion], fit: str = "pad", validation=None, skeleton=None, source: str = "dataset", mass: dict | None = None) -> Dataset:
     "A data set of repetitions with activations, keyed by (subject, trial), as may be body `mass` (kg). Ones under 64 frames are left out."
     from bige.skeleton import Skeleton
@@ -348,7 +340,7 @@ def build_dataset(sources, out=None, fit: str = "pad", validation=None, done=Non
         save_dataset(data, out)
     return data
 
-# %% ../nbs/06_dataset.ipynb #06-dataset-057
+# %% ../nbs/06_dataset.ipynb #06-dataset-055
 def toy_dataset(people: int = 4, repetitions: int = 3, seed: int = 0) -> Dataset:
     "Analytic squats of `people` with made-up activations; for tests and demonstrations, not for science."
     rng, motions = np.random.default_rng(seed), {}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bige.dataset import (FRAMES, RATE_HZ, Dataset, build_dataset, canonical, concatenate, find_simulations, fit_length, from_motions, load_dataset, mass_of, mirror_arrays, name_arms,
-                          normalisation, part, repetition, save_dataset, select, split_people, subject_of, toy_dataset, varied, with_mirrored)
+                          part, repetition, save_dataset, select, split_people, subject_of, toy_dataset, varied, with_mirrored)
 from bige.motion import ACTIVATIONS, COORDINATES, InputError, Motion, analytic_squat, example_squat, read_motion, write_motion
 from bige.skeleton import Skeleton
 
@@ -182,14 +182,6 @@ def test_split_is_by_person():
     for people, validation in ((["s01"] * 5, None), (["s07", "s10"], None), (["a", "b"], ["c"])):
         with pytest.raises(InputError):
             split_people(people, validation)
-
-
-def test_normalisation_ignores_padding_and_has_a_floor(toy):
-    mean, std = normalisation(toy)
-    K = toy.kinematics.copy()
-    K[~toy.mask] = 7.0
-    changed = Dataset(**(arrays(toy) | {"kinematics": K}))
-    assert np.array_equal(normalisation(changed)[0], mean) and std.min() >= 0.0099
 
 
 @pytest.mark.parametrize("change", [

@@ -159,6 +159,15 @@ def test_linear_algebra_alone_rebuilds_a_squat(toy):
     assert scores["legs_and_trunk_deg"] < 4 and len(scores["perplexity"]) == 3 and 0 <= dead_words(model) <= 3 * 64
 
 
+def test_mean_and_scale_of_a_model_ignore_the_padding(squats):
+    mask = torch.ones(len(squats), 196, dtype=torch.bool)
+    mask[:, 150:] = False
+    filled = torch.where(mask[..., None], squats, torch.full_like(squats, 0.7))
+    for linear in (False, True):
+        one, other = (untrained(VQConfig(width=16, code_dim=8, codes=16, levels=2, linear=linear), K, mask) for K in (squats, filled))
+        assert torch.equal(one.mean, other.mean) and torch.equal(one.std, other.std) and one.std.min() > 0
+
+
 def test_errors_by_hand(squats):
     mask = torch.ones(4, 196, dtype=torch.bool)
     wrong = squats.clone()
