@@ -364,9 +364,8 @@ def requested(args):
 
 def asked_rows(constraints) -> list[dict]:
     "The request as rows for people."
-    show = lambda c, key: '–' if c[key] is None else f'{c[key]:g}'
-    return [{'what': c.kind.says, 'of': ', '.join(c.fields.get('muscles', ())) or c.fields.get('coordinate', ''), 'at least': show(c, 'low'),
-             'at most': show(c, 'high'), 'unit': c.unit, 'at': c['at'] or '', 'weight': c.weight} for c in constraints if c.weight]
+    from bige.constraints import asked
+    return [{'what': c.kind.says, 'constraint': c.name, 'asked': asked(c), 'weight': c.weight} for c in constraints if c.weight]
 
 # %% ../nbs/16_cli.ipynb #16-cli-033
 def outcome_rows(guided) -> list[dict]:
@@ -404,10 +403,9 @@ def dotted_lines(constraints) -> dict[str, tuple]:
     from bige.rendering import CURVES
     lines = {}
     for c in constraints:
-        names = c.fields.get('muscles', ()) or [c.fields.get('coordinate', '')]
-        for name in {n.removesuffix('_l').removesuffix('_r') for n in names} & set(CURVES):
-            turn = (lambda x: x) if 'muscles' in c.fields else degrees
-            lines[name] = tuple(turn(x) for x in c.limits if x is not None)
+        limits = tuple(degrees(x) if c.unit in ('deg', 'rad') else x for x in c.limits if x is not None)
+        names = {n.removesuffix('_l').removesuffix('_r') for n in c.parts} & set(CURVES)
+        if limits and c.weight and c['goal'] != 'equal': lines |= dict.fromkeys(names, limits)
     return lines
 
 
@@ -482,6 +480,7 @@ def generate(args) -> tuple[dict, str, int]:
                     'Cure: widen the limits, or take another --seed.', file=sys.stderr)
     lines = [f'{plural(len(guided), "squat")}, {scores["met"]} of them meet every limit asked for']
     if verified: lines.append(f'all hold in static optimisation too ({verified["drawn"]} were drawn)')
+    lines += [f'missed: {s["sentence"]}' for s in getattr(guided, 'shortfalls', ())]
     record = {'folder': args.out, 'report': str(Path(args.out) / 'report.html'), **scores}
     return record, '\n'.join([*lines, f'report: {Path(args.out).resolve() / "report.html"}']), 2 if short else 0
 

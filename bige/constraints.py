@@ -441,7 +441,7 @@ def violation(c: Constraint, batch: Batch):
     if c.limits == (None, None): return None
     return outside(judged(c, batch), c.limits).amax((1, 2)) / c.per_unit
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-053
+# %% ../nbs/09_constraints.ipynb #09-constraints-055
 def suggest(found: str, known: Sequence[str]) -> str:
     "A cure that names the nearest known word, or lists some."
     lower = {k.lower(): k for k in known}
@@ -460,7 +460,7 @@ def _word(value, where: str, key: str, known: Sequence[str]) -> str:
     if isinstance(value, str) and value in known: return value
     raise InputError(f"{where}, `{key}`", repr(value), "one of " + ", ".join(list(known)[:8]) + ("" if len(known) <= 8 else ", …"), suggest(value, known))
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-054
+# %% ../nbs/09_constraints.ipynb #09-constraints-056
 def _muscles(value, where: str) -> tuple[str, ...]:
     "Muscle names; a name without a side stands for both sides."
     names = [value] if isinstance(value, str) else value
@@ -482,7 +482,7 @@ def _one_of(value, where: str, key: str, known: Sequence[str]) -> str:
     pairs = [n[:-2] for n in known if n.endswith("_l")]
     raise InputError(f"{where}, `{key}`", repr(value), "one of the " + {"muscle": "80 muscles or a group of them", "coordinate": "33 coordinates"}[key], suggest(value, [*known, *pairs]))
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-055
+# %% ../nbs/09_constraints.ipynb #09-constraints-057
 MOMENTS = ("peak", "bottom", "all")
 CHOICES = {"side": ("left", "right", "both"), "axis": tuple(AXES), "plane": ("sagittal", "frontal"), "phase": PHASES, "goal": ("minimise", "maximise", "equal")}
 
@@ -507,7 +507,7 @@ def _names(fields: dict, where: str) -> None:
         elif key == "at": fields[key] = _moment(fields[key], where)
         elif key in CHOICES: _word(fields[key], where, key, CHOICES[key])
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-057
+# %% ../nbs/09_constraints.ipynb #09-constraints-059
 AMOUNTS = ("low", "high", "target", "within")
 
 def _unit(unit, where: str, key: str, usual: str) -> str:
@@ -534,7 +534,7 @@ def _amounts(fields: dict, where: str, k: Kind) -> None:
         low, high = (0, 1 / per_unit) if sort == "a share" else (0, 60 / per_unit) if sort == "a time" else (0 if key == "within" or not k.signed else -math.inf, math.inf)
         fields[key] = _number(convert(_number(number, where, key), units.get(key, units.get("unit", usual)), usual), where, key, low, high)
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-058
+# %% ../nbs/09_constraints.ipynb #09-constraints-060
 def _wish(fields: dict, where: str, k: Kind) -> None:
     "One wish, the right way up: limits, or a target, or a goal."
     low, high = fields.get("low"), fields.get("high")
@@ -550,7 +550,7 @@ def _wish(fields: dict, where: str, k: Kind) -> None:
     if fields.get("goal") == "equal" and len(k.parts(Constraint(k, fields, 1))) != 2:
         raise InputError(f"{where}, {k.name}", "goal: equal for one side or a thing without sides", "something with a left and a right", "name it without its side, for instance knee_angle")
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-059
+# %% ../nbs/09_constraints.ipynb #09-constraints-061
 def _fields(entry, where: str) -> tuple[Kind, dict]:
     "Kind and fields of an entry; unknown and missing fields are errors, null counts as missing."
     if not isinstance(entry, Mapping):
@@ -577,7 +577,7 @@ def read_constraint(entry, where: str = "constraint") -> Constraint:
     if "at" in k.fields: fields.setdefault("at", k.fields["at"])
     return Constraint(k, {f: fields[f] for f in k.fields if f in fields}, weight, where)
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-062
+# %% ../nbs/09_constraints.ipynb #09-constraints-064
 def asked(c: Constraint) -> str:
     "The wish in words, with its unit and moment: '90 to 110 deg at the bottom'."
     unit, (low, high) = f" {c.unit}" if c.unit else "", (None if x is None else f"{x / c.per_unit:.4g}" for x in c.limits)
@@ -587,7 +587,7 @@ def asked(c: Constraint) -> str:
     if low and high: return f"{low} to {high}{unit}{place}"
     return (f"at least {low}{unit}" if low else f"at most {high}{unit}" if high else "as little as possible") + place
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-065
+# %% ../nbs/09_constraints.ipynb #09-constraints-067
 def binds(c: Constraint, moment: str | None) -> tuple[float | None, float | None]:
     "The limits, SI, that a wish sets at a moment."
     if c["at"] in (moment, "all"): return c.limits
@@ -617,7 +617,7 @@ def _check_time(wishes: Sequence[Constraint]) -> None:
         if least > c.limits[1] + 1e-9:
             raise InputError(c.where, f"duration {asked(c)} and phases of at least {least:.4g} s together", "phases that fit into the duration", f"the nearest duration that can be reached is {least:.4g} s")
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-066
+# %% ../nbs/09_constraints.ipynb #09-constraints-068
 @dataclass(frozen=True)
 class ConstraintSet:
     "Constraints in the order of their file, naturalness included. Iterates, reads and writes YAML."
@@ -646,7 +646,7 @@ class ConstraintSet:
         "Plain mappings, as in a file."
         return [{"kind": c.kind.name} | {k: list(v) if isinstance(v, tuple) else v for k, v in c.fields.items()} | {"weight": c.weight} for c in self.constraints]
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-067
+# %% ../nbs/09_constraints.ipynb #09-constraints-069
 PUBLISHED = ({"kind": "muscle_range", "muscles": ["vasmed_l", "vasmed_r"], "low": 0.35, "high": 0.45, "at": "peak", "weight": 1},
              {"kind": "pelvis_tilt", "weight": 0.5}, {"kind": "asymmetry", "weight": 1}, {"kind": "angular_velocity", "weight": 0.5},
              {"kind": "com_velocity", "weight": 50}, {"kind": "com_acceleration", "weight": 100}, {"kind": "foot_sliding", "weight": 0.1})
@@ -655,7 +655,7 @@ def default_constraints() -> ConstraintSet:
     "The published request: vastus medialis peaks between 0.35 and 0.45, and the six motion terms with their published weights."
     return ConstraintSet.from_entries(PUBLISHED, "default constraints")
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-071
+# %% ../nbs/09_constraints.ipynb #09-constraints-073
 MAX_BYTES = 1_000_000                                      # no request written by a person is longer
 
 def _compose(text: str, path) -> yaml.Node:
@@ -676,7 +676,7 @@ def _mapping(node: yaml.Node, where: str) -> dict:
         out[key.value] = value
     return out
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-072
+# %% ../nbs/09_constraints.ipynb #09-constraints-074
 def parse_constraints(text: str, path="constraints") -> ConstraintSet:
     "A `ConstraintSet` from YAML text; `path` names it in messages."
     expected = "a YAML file with a list `constraints:`"
@@ -704,7 +704,7 @@ def read_constraints(path) -> ConstraintSet:
     if len(raw) > MAX_BYTES or "\0" in text: raise InputError(path, "binary data or more than a megabyte", "a YAML text file in UTF-8", "give the constraint file")
     return parse_constraints(text, path)
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-073
+# %% ../nbs/09_constraints.ipynb #09-constraints-075
 def _scalar(value) -> str:
     "A value in YAML: words bare where they read back as themselves, numbers with all the digits that they need."
     if isinstance(value, list): return "[" + ", ".join(map(_scalar, value)) + "]"
@@ -722,7 +722,7 @@ def write_constraints(constraints: ConstraintSet, path) -> None:
     "Write the set as a YAML file, whole or not at all."
     with atomic_write(path) as f: f.write(to_yaml(constraints))
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-076
+# %% ../nbs/09_constraints.ipynb #09-constraints-078
 def _subjects(entry: dict) -> list[str]:
     "The muscles, coordinate, joint, body or phase that an entry is about, with and without their side."
     names = [n for key in ABOUT if key in entry for n in (entry[key] if isinstance(entry[key], list) else [entry[key]])]
@@ -748,10 +748,11 @@ def override(constraints: ConstraintSet, *settings: str) -> ConstraintSet:
         try: value = yaml.safe_load(value)
         except yaml.YAMLError: raise InputError(f"--set {setting}", repr(value), "a number, a word or a [list]", "quote it for the shell") from None
         for e in _selected(entries, who, setting): e[name] = value
-    places = [f"{constraints.source}" + (f" with --set {' --set '.join(settings)}" if settings else "") + f", {e['kind']}" for e in entries]
+    changed = f" with --set {' --set '.join(settings)}" if settings else ""
+    places = [c.where + changed for c in constraints] + [constraints.source + changed] * (len(entries) - len(constraints))
     return ConstraintSet.from_entries(entries, constraints.source, places)
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-079
+# %% ../nbs/09_constraints.ipynb #09-constraints-081
 def _check_names(c: Constraint, skeleton) -> None:
     "Joints and bodies that the model must have."
     has = {"joint": joints(skeleton), "body": skeleton.body_names}
@@ -761,7 +762,7 @@ def _check_names(c: Constraint, skeleton) -> None:
         found = both_sides(name.removeprefix("walker_"), known)
         if not found:
             raise InputError(f"{c.where}, {c.kind.name}", f"no {what} {name!r} in the model {skeleton.name}", f"one of its {len(known)} {'joints' if what == 'joint' else 'bodies'}",
-                             suggest(name, [*known, *(n[:-2] for n in known if n.endswith("_l"))]) + ("" if c[what] else f"; rename it in the model, or leave {c.kind.name} out"))
+                             suggest(name, [*known, *(n[:-2] for n in known if n.endswith("_l"))]) if c[what] else f"give the {what} that name in the model, or leave {c.kind.name} out")
         if c["goal"] == "equal" and len(found) != 2 and name == c[what]:
             raise InputError(f"{c.where}, {c.kind.name}", f"goal: equal for {name}, which has no other side", "a joint or body with a left and a right", "take a side-less goal such as low and high")
 
@@ -776,7 +777,7 @@ def check_model(constraints: Sequence[Constraint], skeleton) -> None:
                     raise InputError(f"{c.where}, {c.kind.name}", f"{name} {asked(c)}", f"a value in the model's range, {ends[0] / c.per_unit:.4g} to {ends[1] / c.per_unit:.4g} {c.unit}",
                                      f"the nearest value that can be reached is {end / c.per_unit:.4g} {c.unit}")
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-082
+# %% ../nbs/09_constraints.ipynb #09-constraints-084
 def reach(c: Constraint, real: Batch) -> tuple[tuple[float, float], tuple[float, float]]:
     "For the lower and for the upper limit, in the unit of the constraint: the best that a repetition of `real` reaches, and how far the others stay behind."
     x = judged(c, real).flatten(1) / c.per_unit
@@ -791,37 +792,45 @@ def check_reach(constraints: Sequence[Constraint], real: Batch) -> None:
             if limit is not None and sign * (limit / c.per_unit - best) > spread:
                 raise InputError(f"{c.where}, {c.kind.name}", f"{c.name} {asked(c)}", f"something near what {len(real.q)} measured repetitions do", f"the nearest value that one of them reaches is {best:.3g}{c.unit and ' ' + c.unit}")
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-086
+# %% ../nbs/09_constraints.ipynb #09-constraints-088
 def reached(c: Constraint, batch: Batch):
     "The value (B,), in the constraint's unit, of the frame and component furthest outside the limits."
     x = judged(c, batch).flatten(1)
     return x.gather(1, outside(x, c.limits).argmax(1, keepdim=True))[:, 0] / c.per_unit
 
-def _because(c: Constraint, others: Sequence[Constraint], real: Batch) -> str:
+def _because(c: Constraint, others: Sequence[Constraint], real: Batch, tolerance: float) -> str:
     "Why a limit was missed, as far as measured repetitions tell."
-    does = violation(c, real) <= 0
+    does = violation(c, real) <= tolerance
     if not does.any(): return f"none of {len(does)} measured repetitions does it"
     for o in others:
-        if (violation(o, real)[does] > 0).all(): return f"measured repetitions that do it all break another wish: {o.name} {asked(o)}"
+        if (violation(o, real)[does] > tolerance).all(): return f"measured repetitions that do it all break another wish: {o.name} {asked(o)}"
     return "measured repetitions do it, but the search ended before it got there: another seed or more steps may"
+
+def _shortfall(c: Constraint, others: Sequence[Constraint], batch: Batch, real: Batch, tolerance: float) -> dict | None:
+    "What `shortfalls` says of one constraint; None when all motions meet it."
+    value, away = reached(c, batch), violation(c, batch)
+    missed = away > tolerance
+    if not missed.any(): return None
+    meets = [(violation(o, real) <= tolerance).tolist() for o in others]
+    free = [i for i in range(len(real.q)) if all(m[i] for m in meets)]                                     # real repetitions that meet the rest
+    candidates = [*zip(away.tolist(), value.tolist()), *zip(violation(c, real)[free].tolist(), reached(c, real)[free].tolist())]
+    best = min(zip(away[missed].tolist(), value[missed].tolist()))[1]
+    return {"constraint": c.name, "asked": asked(c), "missed_by": int(missed.sum()), "reached": best, "nearest": min(candidates)[1], "unit": c.unit, "because": _because(c, others, real, tolerance)}
+
+# %% ../nbs/09_constraints.ipynb #09-constraints-089
+def _sentence(row: dict, n: int) -> str:
+    unit, missed = row["unit"] and f" {row['unit']}", row["missed_by"]
+    start = f"{row['constraint']}: asked {row['asked']}, reached {row['reached']:.3g}{unit}"
+    if missed < n: return f"{start} at best in the {missed} of {n} that miss it; the others meet it, so another seed or more steps may help."
+    return f"{start} at best (missed by {missed} of {n}); nearest reachable {row['nearest']:.3g}{unit}, because {row['because']}."
 
 def shortfalls(constraints: Sequence[Constraint], batch: Batch, real: Batch, tolerance: float = 1e-4) -> list[dict]:
     "For each limit that some motion of `batch` misses: asked, reached, nearest reachable value and a reason, with a sentence for people."
-    limited, out = [c for c in constraints if c.weight and c.limits != (None, None)], []
-    for c in limited:
-        missed = violation(c, batch) > tolerance
-        if not missed.any(): continue
-        others = [o for o in limited if o is not c]
-        free = [i for i in range(len(real.q)) if all(violation(o, real)[i] <= tolerance for o in others)]
-        mine, theirs, unit = reached(c, batch), reached(c, real)[free], c.unit and f" {c.unit}"
-        away = lambda x: outside(x * c.per_unit, c.limits)
-        best = mine[away(mine).argmin()].item()
-        nearest = min([best, *theirs.tolist()], key=lambda x: away(mine.new_tensor(x)).item())
-        out.append({"constraint": c.name, "asked": asked(c), "missed_by": int(missed.sum()), "reached": best, "nearest": nearest, "unit": c.unit, "because": _because(c, others, real)})
-        out[-1]["sentence"] = f"{c.name}: asked {asked(c)}, reached {best:.3g}{unit} at best (missed by {int(missed.sum())} of {len(missed)}); nearest reachable {nearest:.3g}{unit}, because {out[-1]['because']}."
-    return out
+    limited = [c for c in constraints if c.weight and c.limits != (None, None)]
+    rows = [_shortfall(c, [o for o in limited if o is not c], batch, real, tolerance) for c in limited]
+    return [row | {"sentence": _sentence(row, len(batch.q))} for row in rows if row]
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-089
+# %% ../nbs/09_constraints.ipynb #09-constraints-092
 def frame_rate(constraints: Sequence[Constraint], frames: int = 196, rate_hz: float = 60., rest_s: float = 0.4) -> float:
     "Frames a second, at most `rate_hz`, with which the shortest repetition that meets the asked duration and tempo fits into `frames`."
     least = lambda name: sum(c.limits[0] or 0 for c in constraints if c.kind.name == name and c.weight)

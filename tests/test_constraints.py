@@ -363,7 +363,7 @@ def without(body):
     ({"kind": "knee_depth", "low": 170}, SKELETON, ("0 to 140 deg", "nearest value that can be reached is 140 deg")), ({"kind": "coordinate", "coordinate": "elbow_flex_r", "high": "-0.1 rad"}, SKELETON, ("range", "is 0 rad")),
     ({"kind": "body", "body": "torsoo", "high": 1}, SKELETON, ("torsoo", "did you mean torso")), ({"kind": "joint_centre", "joint": "knie_l", "high": 1}, SKELETON, ("knie_l", "did you mean knee_l")),
     ({"kind": "joint_centre", "joint": "knee", "from": "hipp", "high": 1}, SKELETON, ("hipp", "did you mean hip")), ({"kind": "body", "body": "torso", "goal": "minimise"}, without("torso"), ("no body 'torso'", "other")),
-    ({"kind": "trunk_lean", "high": 30}, without("torso"), ("no body 'torso'", "leave trunk_lean out")), ({"kind": "hip_height", "low": .3}, replace(SKELETON, tree=SKELETON.tree[:1]), ("no joint 'hip'", "rename")),
+    ({"kind": "trunk_lean", "high": 30}, without("torso"), ("no body 'torso'", "leave trunk_lean out")), ({"kind": "hip_height", "low": .3}, replace(SKELETON, tree=SKELETON.tree[:1]), ("no joint 'hip'", "give the joint that name")),
     ({"kind": "joint_centre", "joint": "back", "goal": "minimise"}, replace(SKELETON, tree=SKELETON.tree[:1]), ("no joint 'back'", "one of its 1"))])
 def test_models_that_cannot_do_it(entry, skeleton, words):
     c = ConstraintSet.from_entries([entry], "request.yaml")
@@ -387,14 +387,16 @@ def test_shortfalls_name_asked_reached_nearest_and_why(batch):
     real = Batch(torch.stack(reps), torch.zeros(4, len(reps[0]), 80, dtype=torch.float64), SKELETON)
     made = Batch(real.q[:2], real.a[:2], SKELETON)
     met, alone, torn = (ConstraintSet.from_entries(e) for e in ([{"kind": "knee_depth", "low": 50}], [{"kind": "muscle", "muscle": "soleus", "low": .5}],
-                        [{"kind": "knee_depth", "low": 95}, {"kind": "trunk_lean", "goal": "minimise"}, {"kind": "coordinate", "coordinate": "knee_angle_l", "high": "85 deg", "at": "40 %"}]))
+                        [{"kind": "knee_depth", "low": 95}, {"kind": "trunk_lean", "goal": "minimise"}, {"kind": "coordinate", "coordinate": "hip_flexion_l", "high": "20 deg"}]))
     assert shortfalls(met, made, real) == []
     (s,) = shortfalls(alone, made, real)
     assert s["missed_by"] == 2 and s["nearest"] == 0 and "none of 4 measured" in s["sentence"] and "asked at least 0.5" in s["sentence"]
     s = shortfalls(torn, made, real)[0]
-    assert s["reached"] == pytest.approx(80, abs=.1) and s["constraint"] == "knee_depth" and "coordinate knee_angle_l 40 %" in s["because"] or "search ended" in s["because"]
+    assert s["reached"] == pytest.approx(80, abs=.1) and s["constraint"] == "knee_depth" and "coordinate hip_flexion_l" in s["because"]
     (s,) = shortfalls(ConstraintSet.from_entries([{"kind": "knee_depth", "low": 95}]), made, real)
     assert s["nearest"] >= 95 and "another seed" in s["because"] and "missed by 2 of 2" in s["sentence"]
+    (s,) = shortfalls(ConstraintSet.from_entries([{"kind": "knee_depth", "low": 70}]), made, real)
+    assert s["missed_by"] == 1 and s["reached"] == pytest.approx(60, abs=.1) and "1 of 2 that miss it" in s["sentence"]
 
 
 def test_slow_requests_get_fewer_frames_a_second():
@@ -412,3 +414,18 @@ def test_generate_refuses_a_bad_request_with_exit_status_2(text, words, tmp_path
     assert main(["generate", "-n", "2", "--constraints", str(tmp_path / "request.yaml"), "--out", str(tmp_path / "out")]) == 2
     said = capsys.readouterr().err
     assert words in said and "request.yaml" in said and "Cure" in said and not (tmp_path / "out").exists()
+
+
+def test_generate_refuses_what_the_model_cannot_do_with_exit_status_2(tmp_path, capsys, shared):
+    "The body is there under another name: named, with the cure, before anything is searched."
+    from bige.cli import main
+    model = next((shared / "labval_s4_62.6kg").rglob("*.osim")).read_text().replace('name="torso"', 'name="trunk"').replace("/torso<", "/trunk<").replace("/torso/", "/trunk/").replace(">torso<", ">trunk<")
+    (tmp_path / "other.osim").write_text(model)
+    (tmp_path / "request.yaml").write_text("constraints:\n  - {kind: trunk_lean, high: 30 deg}\n")
+    assert main(["generate", "-n", "2", "--model", str(tmp_path / "other.osim"), "--constraints", str(tmp_path / "request.yaml"), "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert "no body 'torso'" in said and "request.yaml, line 2" in said and "give the body that name" in said and not (tmp_path / "out").exists()
+    (tmp_path / "request.yaml").write_text("constraints:\n  - {kind: knee_depth, low: 170 deg}\n")
+    assert main(["generate", "-n", "2", "--constraints", str(tmp_path / "request.yaml"), "--out", str(tmp_path / "out")]) == 2
+    assert "nearest value that can be reached is 140 deg" in capsys.readouterr().err
+    assert main(["generate", "-n", "0", "--out", str(tmp_path / "out")]) == 2 and not (tmp_path / "out").exists()
