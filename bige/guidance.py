@@ -19,17 +19,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .constraints import NATURAL, Batch, Constraint, ConstraintSet, default_constraints, judged, loss, metric, violation, write_constraints
-from .metrics import LEG_PAIRS, VASTUS_MEDIALIS
+from .constraints import (NATURAL, Batch, Constraint, ConstraintSet, check_model, default_constraints, frame_rate, judged, loss, metric, reached, shortfalls,
+                              violation, write_constraints)
+from .metrics import VASTUS_MEDIALIS, pairwise_deg
 from .motion import ACTIVATIONS, COORDINATES, TRANSLATIONS, InputError, Motion, atomic_write, write_motion
 from .skeleton import Skeleton
-from .vqvae import default_skeleton as _default, plant, smoother
+from .surrogate import PublishedSurrogate
+from .vqvae import default_skeleton as _default, smoother, standing
 
 # %% auto #0
-__all__ = ['RATE_HZ', 'FRAMES', 'KNEE_PEAK', 'TOLERANCE', 'METHODS', 'AT_ONCE', 'plant_feet', 'Models', 'one_thread', 'realise',
-           'request_losses', 'choose_starts', 'variations', 'judge', 'all_met', 'Search', 'adam_step', 'natural_limits',
-           'guide', 'raw', 'nearest', 'published_weight', 'guide_published', 'random_codes', 'Guided', 'satisfaction',
-           'generate', 'report', 'whole_folder', 'write_files', 'save']
+__all__ = ['RATE_HZ', 'FRAMES', 'KNEE_PEAK', 'APART_DEG', 'TOLERANCE', 'FURTHER', 'LONGEST', 'SLOW_HZ', 'Progress', 'AT_ONCE',
+           'METHODS', 'LONGEST_S', 'WORDS', 'stand', 'plant_feet', 'Models', 'one_thread', 'realise', 'request_losses',
+           'near_request', 'take_turns', 'different_first', 'choose_starts', 'variations', 'Start', 'prepare', 'judge',
+           'all_met', 'Search', 'newton_step', 'deflected', 'aims', 'guide', 'pick', 'by_activation', 'raw',
+           'as_decoded', 'nearest', 'published_weight', 'guide_published', 'random_codes', 'Guided', 'satisfaction',
+           'record', 'joined', 'starting_motions', 'generate', 'one_repetition', 'bottom', 'changes', 'Session',
+           'report', 'whole_folder', 'write_files', 'save']
 
 # %% ../nbs/10_guidance.ipynb #10-guidance-009
 RATE_HZ, FRAMES = 60., 196
@@ -37,9 +42,18 @@ _PLACE = [COORDINATES.index(n) for n in TRANSLATIONS]
 _KNEES = [COORDINATES.index(n) for n in ("knee_angle_l", "knee_angle_r")]
 
 # %% ../nbs/10_guidance.ipynb #10-guidance-010
+def stand(q: Tensor, skeleton) -> tuple[Tensor, Tensor]:
+    """The same joint angles (B, T, 33) with the pelvis moved so that the feet stand on y = 0 and do not slide, and where the contact points (B, T, 12, 3) are then.
+    Starts at x = z = 0; the pelvis' path passes the filter of the angles."""
+    still = q.clone(); still[..., _PLACE] = 0
+    points = skeleton.contact_points(still)
+    path = standing(points, smoother(q.shape[1]))
+    still[..., _PLACE] = path
+    return still, points + path[..., None, :]
+
 def plant_feet(q: Tensor, skeleton) -> Tensor:
-    "The same joint angles (B, T, 33) with the pelvis moved so that the feet stand on y = 0 and do not slide; starts at x = z = 0. Its path passes the filter of the angles."
-    return plant(q, skeleton, smoother(q.shape[1]))
+    "`stand` without the contact points."
+    return stand(q, skeleton)[0]
 
 # %% ../nbs/10_guidance.ipynb #10-guidance-013
 @dataclass(frozen=True)
@@ -49,6 +63,7 @@ class Models:
     surrogate: torch.nn.Module     # (B, T, 33) -> (B, T, 80)
     kinematics: Tensor             # (N, T, 33) real repetitions of training people and their mirror images
     activations: Tensor            # (N, T, 80)
+    people: tuple[str, ...] = ()   # who did each
 
     @classmethod
     def load(cls, vqvae=None, surrogate=None, reference=None) -> Models:
@@ -57,14 +72,24 @@ class Models:
         from bige.surrogate import load_surrogate
         from bige.vqvae import load_vqvae
         data = with_mirrored(part(load_dataset(reference) if reference else shipped(), "train"))
-        nets = load_vqvae(vqvae) if vqvae else load_vqvae(), load_surrogate(surrogate) if surrogate else load_surrogate()
-        for net in nets: net.eval().requires_grad_(False)
-        return cls(*nets, torch.tensor(data.kinematics, dtype=torch.float32), torch.tensor(data.activations, dtype=torch.float32))
+        nets = load_vqvae(vqvae), load_surrogate(surrogate)
+        return cls(*nets, torch.tensor(data.kinematics, dtype=torch.float32), torch.tensor(data.activations, dtype=torch.float32), tuple(data.subjects.tolist()))
 
     @cached_property
     def latents(self) -> Tensor:
         "Latents (N, C, 49) of the real repetitions."
         with torch.no_grad(): return torch.cat([self.vqvae.encode(k) for k in self.kinematics.split(32)])
+
+    def bank(self, rate_hz: float = RATE_HZ) -> Batch:
+        "The real repetitions with their own activations, to be judged."
+        return Batch(self.kinematics, self.activations, _default(), rate_hz)
+
+    def activate(self, q: Tensor, mass: float, rate_hz: float = RATE_HZ) -> Tensor:
+        "Activations (B, T, 80) of motions (B, T, 33) of the default skeleton at `rate_hz`, for a body of `mass` kg."
+        if isinstance(self.surrogate, PublishedSurrogate): return self.surrogate(q)
+        if rate_hz == RATE_HZ: return self.surrogate(q, mass)
+        at = lambda x, frames: torch.nn.functional.interpolate(x.transpose(1, 2), frames, mode="linear", align_corners=True).transpose(1, 2)
+        return at(self.surrogate(at(q, round(q.shape[1] * RATE_HZ / rate_hz)), mass), q.shape[1])     # the network knows one rate
 
 # %% ../nbs/10_guidance.ipynb #10-guidance-014
 @contextmanager
@@ -75,40 +100,79 @@ def one_thread() -> Iterator[None]:
     try: yield
     finally: torch.set_num_threads(before)
 
-def realise(models: Models, z: Tensor, skeleton, detail: Tensor | float = 0., start: Tensor | None = None, drift: Tensor | None = None) -> Batch:
+def realise(models: Models, z: Tensor, skeleton, detail: Tensor | float = 0., start: Tensor | None = None, drift: Tensor | None = None, rate_hz: float = RATE_HZ) -> Batch:
     "Latents (B, C, 49), plus what the decoder cannot draw (`detail`, (B, T, 33)) -> smoothed motions with their feet on the ground, and their activations."
     angles = smoother() @ (models.vqvae.angles(z) + detail)
-    q = plant_feet(angles, skeleton)
-    seen = q if skeleton is _default() else plant_feet(angles, _default())           # the surrogate knows one skeleton
-    return Batch(q, models.surrogate(seen), skeleton, RATE_HZ, drift, start)
+    q, points = stand(angles, skeleton)
+    seen = q if skeleton is _default() else plant_feet(angles, _default())           # the surrogate knows one skeleton, and many masses
+    batch = Batch(q, models.activate(seen, skeleton.mass, rate_hz), skeleton, rate_hz, drift, start)
+    batch.contact_points = points                          # known already
+    return batch
 
 # %% ../nbs/10_guidance.ipynb #10-guidance-017
 KNEE_PEAK = (np.deg2rad(60.), np.deg2rad(137.))            # a repetition shallower or deeper than this is no start for a squat
 
-def request_losses(models: Models, constraints: Sequence[Constraint]) -> Tensor:
+def request_losses(models: Models, constraints: Sequence[Constraint], rate_hz: float = RATE_HZ) -> Tensor:
     "Weighted loss (N,) of the requests with limits on the real repetitions, with their own activations: no network is asked."
-    bank = Batch(models.kinematics, models.activations, _default(), RATE_HZ)
     total = torch.zeros(len(models.kinematics))
     for c in constraints:
-        if c.limits != (None, None): total += c.weight * loss(c, bank)
+        if c.limits != (None, None): total += c.weight * loss(c, models.bank(rate_hz))
     return total
 
-def choose_starts(models: Models, constraints, n: int, g: torch.Generator, near: float = 0.05) -> Tensor:
-    """Rows (n,) of real repetitions near the request, none twice before all were used: drawn from those with a loss below `near`,
-    but from half of all at most and max(2n, 40) at least."""
+def near_request(models: Models, constraints: Sequence[Constraint], n: int, g: torch.Generator, near: float = 0.05) -> Tensor:
+    "Rows of real repetitions from the nearest to the request on: those with a loss below `near`, but three quarters of all at most and max(2n, 40) at least."
     cost, knees = request_losses(models, constraints), models.kinematics[..., _KNEES].amax((1, 2))
-    if not any(c["coordinate"] in ("knee_angle_l", "knee_angle_r") for c in constraints):
+    if not any("knee_angle" in part for c in constraints for part in c.parts):
         cost = cost + 10 * ((knees < KNEE_PEAK[0]) | (knees > KNEE_PEAK[1]))
-    pool = min(len(cost), max(2 * n, 40, min(int((cost < near).sum()), len(cost) // 2)))
-    rows = (cost + 1e-6 * torch.rand(len(cost), generator=g)).argsort()[:pool]
-    return torch.cat([rows[torch.randperm(pool, generator=g)] for _ in range(-(-n // pool))])[:n]
+    pool = min(len(cost), max(2 * n, 40, min(int((cost < near).sum()), 3 * len(cost) // 4)))
+    return (cost + 1e-6 * torch.rand(len(cost), generator=g)).argsort()[:pool]
 
-def variations(models: Models, rows: Tensor, g: torch.Generator, most: float = 0.2) -> Tensor:
+# %% ../nbs/10_guidance.ipynb #10-guidance-019
+APART_DEG = 3.
+
+def take_turns(rows: Tensor, people: Sequence[str]) -> Tensor:
+    "The same rows, first the first of each person, then the second of each, and so on."
+    seen, turn = {}, []
+    for r in rows.tolist():
+        who = people[r] if people else r
+        turn.append(seen.get(who, 0)); seen[who] = turn[-1] + 1
+    return rows[torch.tensor(turn).argsort(stable=True)]
+
+def different_first(rows: Tensor, kinematics: Tensor, apart_deg: float) -> Tensor:
+    "The same rows; those nearer than `apart_deg` to an earlier one come last."
+    d, first, last = pairwise_deg(kinematics[rows].numpy()), [], []
+    for i in range(len(rows)): (last if first and d[i, first].min() < apart_deg else first).append(i)
+    return rows[first + last]
+
+def choose_starts(models: Models, constraints: Sequence[Constraint], n: int, g: torch.Generator, apart_deg: float = APART_DEG) -> Tensor:
+    "Rows (n,) of real repetitions near the request, of people in turn, different ones first, none twice before all were used."
+    rows = near_request(models, constraints, n, g)
+    some = different_first(take_turns(rows[torch.randperm(len(rows), generator=g)], models.people), models.kinematics, apart_deg)
+    return some.repeat(-(-n // len(some)))[:n]
+
+def variations(models: Models, rows: Tensor, g: torch.Generator, most: float = 0.1) -> Tensor:
     "Each chosen repetition with up to `most` of another chosen one mixed in: (n, T, 33), nobody's own motion any more."
     share = most * torch.rand(len(rows), 1, 1, generator=g)
     return (1 - share) * models.kinematics[rows] + share * models.kinematics[rows[torch.randperm(len(rows), generator=g)]]
 
 # %% ../nbs/10_guidance.ipynb #10-guidance-023
+@dataclass(frozen=True)
+class Start:
+    "Where a search begins: real motions (`real`), their quantised latents (B, C, 49) and the spread of these (B, 1, 1), and what the decoder cannot draw of them (B, T, 33)."
+    latents: Tensor
+    unit: Tensor
+    detail: Tensor
+    real: Batch
+
+def prepare(models: Models, motions: Tensor, skeleton, rate_hz: float = RATE_HZ) -> Start:
+    "The start of a search from real motions (B, T, 33)."
+    with torch.no_grad():
+        encoded = models.vqvae.encode(motions)
+        base = models.vqvae.quantise(encoded)[0]
+        detail = motions - models.vqvae.angles(base)
+        return Start(base, encoded.std((1, 2), keepdim=True), detail, realise(models, base, skeleton, detail, rate_hz=rate_hz))
+
+# %% ../nbs/10_guidance.ipynb #10-guidance-026
 TOLERANCE = 1e-4                                           # in the unit of each constraint: sums differ in the last digits with the size of the batch
 
 def judge(constraints: Sequence[Constraint], batch: Batch) -> Tensor:
@@ -122,77 +186,122 @@ def all_met(constraints: Sequence[Constraint], batch: Batch, tolerance: float = 
         if c.weight and c.limits != (None, None): met &= violation(c, batch) <= tolerance
     return met
 
-# %% ../nbs/10_guidance.ipynb #10-guidance-029
+# %% ../nbs/10_guidance.ipynb #10-guidance-032
 @dataclass
 class Search:
-    "An optimisation as it went: best latents (B, C, 49), weighted losses (steps, terms, B), steps each motion took (B,), detail kept (B, T, 33)."
+    "A search as it went: best latents (B, C, 49), motions (B, T, 33) and activations (B, T, 80), weighted losses (steps, terms, B), steps each took (B,), and the residual (B, C, 49)."
     latents: Tensor
+    q: Tensor
+    a: Tensor
     losses: Tensor
     steps: Tensor
-    detail: Tensor | float = 0.
+    residual: Tensor | None = None
 
-def adam_step(x: Tensor, grad: Tensor, m: Tensor, v: Tensor, t: int, lr: float) -> None:
-    "One Adam step (Kingma and Ba 2015) in place, the moments kept per motion so that finished motions can leave the batch."
-    m.mul_(0.9).add_(0.1 * grad); v.mul_(0.99).add_(0.01 * grad ** 2)
-    x -= lr * (m / (1 - 0.9 ** t)) / ((v / (1 - 0.99 ** t)).sqrt() + 1e-8)
+FURTHER, LONGEST, SLOW_HZ = 1.3, 0.5, 1.5                  # times Newton's step; the longest, in standard deviations of the latent; cut-off
 
-# %% ../nbs/10_guidance.ipynb #10-guidance-031
-def natural_limits(constraints: Sequence[Constraint], real: Batch) -> tuple[Constraint, ...]:
-    "Wishes without limits become limits: no more than nine in ten of the `real` motions (for signed values: between one and nine in ten)."
+def newton_step(loss: Tensor, slope: Tensor, slow: Tensor) -> Tensor:
+    "The shortest slow change (B, C, S) along `slope` that takes each `loss` (B,) to zero if it falls on a straight line, times FURTHER, never longer than LONGEST."
+    d = slope @ slow
+    change = -(FURTHER * loss / ((d * slope).sum((1, 2)) + 1e-12))[:, None, None] * d
+    return change * (LONGEST / change.square().mean((1, 2), keepdim=True).sqrt().clamp(min=LONGEST))
+
+def deflected(grad: Tensor, before: Tensor, slow: Tensor) -> Tensor:
+    "The gradient plus as much of the direction `before` as it would undo, times FURTHER (Camerini, Fratta and Maffioli 1975): no going to and fro between two peaks."
+    d = before @ slow
+    undone = -(d * grad).sum((1, 2)) / ((d * before).sum((1, 2)) + 1e-12)
+    return grad + FURTHER * undone.clamp(min=0)[:, None, None] * before
+
+# %% ../nbs/10_guidance.ipynb #10-guidance-034
+def aims(constraints: Sequence[Constraint], real: Batch, bank: Batch) -> tuple[Constraint, ...]:
+    "The constraints, wishes without limits with limits: what nine in ten of the motions `real` do, or for a `goal` what the most extreme of the `bank` do."
     out = []
     for c in constraints:
         if c.limits == (None, None) and c.kind.name not in NATURAL:
-            values = judged(c, real).mean((1, 2)) / c.per_unit
-            low, high = (torch.quantile(values, q).item() for q in (.1, .9))
-            c = replace(c, fields={**c.fields, "high": high} | ({"low": low} if c.kind.signed else {}))
+            values = judged(c, bank if c["goal"] else real).mean((1, 2)) / c.per_unit
+            at = lambda share, x=values: torch.quantile(x, share).item()
+            match c["goal"]:
+                case "minimise": limits = {"high": at(.02)}
+                case "maximise": limits = {"low": at(.98)}
+                case "equal": limits = {"low": -(least := at(.1, values.abs())), "high": least}
+                case _: limits = {"high": at(.9)} | ({"low": at(.1)} if c.kind.signed else {})
+            c = replace(c, fields={**c.fields, **limits})
         out.append(c)
     return tuple(out)
 
-# %% ../nbs/10_guidance.ipynb #10-guidance-032
-def guide(models: Models, constraints: Sequence[Constraint], start: Tensor, skeleton, steps: int = 80, lr: float = 0.08, cutoff_hz: float = 1.5) -> Search:
-    """Optimise a continuous residual, slower than `cutoff_hz`, on the quantised latents of `start` (B, T, 33) until every limit is met.
+# %% ../nbs/10_guidance.ipynb #10-guidance-035
+Progress = Callable[[int, int, int], bool | None]          # (step, motions that meet everything, motions) -> True to stop
 
-    Keeps the best iterate of each motion: limits met before not met, then the least loss."""
-    with torch.no_grad():
-        encoded = models.vqvae.encode(start)
-        base, unit = models.vqvae.quantise(encoded)[0], encoded.std()
-        detail = start - models.vqvae.angles(base)
-        real = realise(models, base, skeleton, detail)
-        terms_of = natural_limits(constraints, real)
-    slow = smoother(base.shape[2], cutoff_hz, RATE_HZ * base.shape[2] / start.shape[1])       # symmetric
-    x, m, v = (torch.zeros_like(base) for _ in range(3))
-    best, best_cost, taken = x.clone(), torch.full((len(x),), torch.inf), torch.zeros(len(x), dtype=torch.long)
-    active, losses = torch.arange(len(x)), []
-    for step in range(steps + 1):
-        p = x[active].requires_grad_()
-        r = p @ slow
-        batch = realise(models, base[active] + unit * r, skeleton, detail[active], real.q[active], (r ** 2).mean((1, 2)))
-        terms = judge(terms_of, batch)
-        with torch.no_grad(): met = all_met(constraints, batch)
-        losses.append((losses[-1] if losses else torch.zeros(len(terms), len(x))).clone().index_copy_(1, active, terms.detach()))
-        cost = terms.detach().sum(0) + 1e3 * ~met
-        better = cost < best_cost[active]
-        best[active[better]], best_cost[active[better]] = r.detach()[better], cost[better]
-        if step == steps or met.all(): break
-        (grad,) = torch.autograd.grad(terms.sum(), p)
-        active, grad = active[~met], grad[~met]
-        taken[active] += 1
-        moments = x[active], m[active], v[active]
-        adam_step(*moments[:1], grad, *moments[1:], step + 1, lr)
-        x[active], m[active], v[active] = moments
-    return Search(base + unit * best, torch.stack(losses), taken, detail)
+class _Best:
+    "The best iterate of each motion so far."
+    def __init__(self, start: Start, residual: Tensor):
+        self.residual, self.q, self.a = residual.clone(), start.real.q.clone(), start.real.a.clone()
+        self.cost = torch.full((len(residual),), torch.inf)
+
+    def keep(self, rows: Tensor, cost: Tensor, r: Tensor, batch: Batch) -> None:
+        "Take over those of `rows` that cost less than before."
+        better = cost < self.cost[rows]
+        won = rows[better]
+        self.cost[won], self.residual[won] = cost[better], r.detach()[better]
+        self.q[won], self.a[won] = batch.q.detach()[better], batch.a.detach()[better]
 
 # %% ../nbs/10_guidance.ipynb #10-guidance-036
+def guide(models: Models, constraints: Sequence[Constraint], start: Start, steps: int = 40, residual: Tensor | None = None, slow_hz: float = SLOW_HZ, progress: Progress | None = None) -> Search:
+    """Change the latents of `start` by a residual slower than `slow_hz` until every limit is met; `residual` (B, C, 49): where to go on.
+
+    Keeps the best iterate of each motion: limits met before not met, then the least loss."""
+    real, n = start.real, len(start.latents)
+    terms_of = aims(constraints, real, models.bank(real.rate_hz))
+    pulls = [i for i, c in enumerate(terms_of) if c.limits != (None, None)]
+    musts = [t for c, t in zip(constraints, terms_of) if c.limits != (None, None) or c["goal"]]
+    slow = smoother(start.latents.shape[2], slow_hz, RATE_HZ * start.latents.shape[2] / real.q.shape[1])
+    slow, x = slow @ slow, torch.zeros_like(start.latents) if residual is None else residual.clone()
+    slope, best, taken, active, losses = torch.zeros_like(x), _Best(start, x), torch.zeros(n, dtype=torch.long), torch.arange(n), []
+    for step in range(steps + 1):
+        r = x[active].requires_grad_()
+        batch = realise(models, start.latents[active] + start.unit[active] * r, real.skeleton, start.detail[active], real.q[active], (r ** 2).mean((1, 2)), real.rate_hz)
+        terms = judge(terms_of, batch)
+        with torch.no_grad(): met = all_met(musts, batch)
+        losses.append((losses[-1] if losses else torch.zeros(len(terms), n)).clone().index_copy_(1, active, terms.detach()))
+        best.keep(active, terms.detach().sum(0) + 1e3 * ~met, r, batch)
+        stop = progress and progress(step, n - int((~met).sum()), n)
+        if stop or step == steps or met.all(): break
+        pull = terms[pulls].sum(0)
+        (grad,) = torch.autograd.grad(pull.sum(), r)
+        active = active[~met]
+        taken[active] += 1
+        slope[active] = deflected(grad[~met], slope[active], slow)
+        x[active] = r.detach()[~met] + newton_step(pull.detach()[~met], slope[active], slow)
+    return Search(start.latents + start.unit * best.residual, best.q, best.a, torch.stack(losses), taken, best.residual)
+
+# %% ../nbs/10_guidance.ipynb #10-guidance-037
+def pick(x: Search | Start | Batch, rows: Tensor):
+    "The same record of some of its motions."
+    if isinstance(x, Batch): return Batch(x.q[rows], x.a[rows], x.skeleton, x.rate_hz)
+    if isinstance(x, Start): return Start(x.latents[rows], x.unit[rows], x.detail[rows], pick(x.real, rows))
+    return Search(x.latents[rows], x.q[rows], x.a[rows], x.losses[..., rows], x.steps[rows], None if x.residual is None else x.residual[rows])
+
+def by_activation(found: Search) -> Tensor:
+    "Order (B,) of rising peak vastus medialis activation."
+    return Batch(found.q, found.a, None).muscle(*VASTUS_MEDIALIS).amax((1, 2)).argsort(stable=True)
+
+# %% ../nbs/10_guidance.ipynb #10-guidance-041
+AT_ONCE = 64                                               # motions handled together: bounds the memory
+
 def raw(models: Models, z: Tensor, skeleton, drift: Tensor | None = None) -> Batch:
-    "Latents -> motions exactly as the decoder has them: no smoothing, feet where they fall (the published way)."
+    "Latents -> motions exactly as the decoder has them."
     q = models.vqvae.decode(z)
-    return Batch(q, models.surrogate(q), skeleton, RATE_HZ, drift)
+    return Batch(q, models.activate(q, skeleton.mass), skeleton, RATE_HZ, drift)
+
+def as_decoded(models: Models, z: Tensor, skeleton, losses: Tensor, steps: Tensor) -> Search:
+    "The motions of latents by `raw`, as the end of a search."
+    with torch.no_grad(): parts = [raw(models, part, skeleton) for part in z.split(AT_ONCE)]
+    return Search(z, torch.cat([p.q for p in parts]), torch.cat([p.a for p in parts]), losses, steps)
 
 def _motions(batch: Batch) -> tuple[Motion, ...]:
     time = np.arange(batch.q.shape[1]) / batch.rate_hz
     return tuple(Motion.from_arrays(time, q, a, source=f"sample_{i:02d}") for i, (q, a) in enumerate(zip(batch.q.double().numpy(), batch.a.double().numpy())))
 
-# %% ../nbs/10_guidance.ipynb #10-guidance-041
+# %% ../nbs/10_guidance.ipynb #10-guidance-043
 def nearest(latents: Tensor, z: Tensor) -> Tensor:
     "The training latent (B, C, 49) nearest to each z: one matrix product, no gradient."
     with torch.no_grad():
@@ -204,7 +313,7 @@ def published_weight(step: int, iterations: int) -> float:
     sixth = iterations / 6
     return 0. if step >= iterations - sixth else float(np.clip(step / sixth - 1, 0, 1))
 
-# %% ../nbs/10_guidance.ipynb #10-guidance-042
+# %% ../nbs/10_guidance.ipynb #10-guidance-044
 def guide_published(models: Models, constraints: Sequence[Constraint], n: int, g: torch.Generator, skeleton, iterations: int = 3000, lr: float = 0.5) -> Search:
     """The published procedure: latents from the training mean plus noise, Adam with a large step through the quantiser (straight-through),
     its schedule, the last iterate. One difference: every loss sees every frame."""
@@ -225,24 +334,24 @@ def guide_published(models: Models, constraints: Sequence[Constraint], n: int, g
             total = terms.sum()
         losses.append(terms.detach())
         adam.zero_grad(); total.backward(); adam.step()
-    with torch.no_grad(): final = models.vqvae.quantise(z)[0]
-    return Search(final, torch.stack(losses), torch.full((n,), iterations))
+    return as_decoded(models, models.vqvae.quantise(z.detach())[0], skeleton, torch.stack(losses), torch.full((n,), iterations))
 
-# %% ../nbs/10_guidance.ipynb #10-guidance-044
-def random_codes(models: Models, n: int, g: torch.Generator) -> Search:
+# %% ../nbs/10_guidance.ipynb #10-guidance-046
+def random_codes(models: Models, n: int, g: torch.Generator, skeleton) -> Search:
     "No guidance: each of the 49 latent steps takes its code from a random real repetition at that step."
     with torch.no_grad():
         codes = models.vqvae.quantise(models.latents)[0]
         pick = torch.randint(len(codes), (n, 1, codes.shape[2]), generator=g).expand(-1, codes.shape[1], -1)
         z = codes.gather(0, pick) if n <= len(codes) else torch.cat([codes.gather(0, p) for p in pick.split(len(codes))])
-    return Search(z, torch.zeros(0, 0, n), torch.zeros(n, dtype=torch.long))
+    return as_decoded(models, z, skeleton, torch.zeros(0, 0, n), torch.zeros(n, dtype=torch.long))
 
-# %% ../nbs/10_guidance.ipynb #10-guidance-049
+# %% ../nbs/10_guidance.ipynb #10-guidance-058
 @dataclass(frozen=True)
 class Guided:
     """Generated motions, sorted by peak vastus medialis activation, and how they came about.
 
-    `losses` (steps, terms, n): weighted losses, terms named by `terms`; `satisfaction`: for each motion, {constraint: {metric, unit, violation, met}}."""
+    `losses` (steps, terms, n): weighted losses, terms named by `terms`; `satisfaction`: for each motion, {constraint: {metric, unit, violation, met}};
+    `starts`: the real motions where each search began; `shortfalls`: limits that some motion misses, with the nearest reachable value (`bige.constraints.shortfalls`)."""
     motions: tuple[Motion, ...]
     constraints: ConstraintSet
     method: str
@@ -254,6 +363,8 @@ class Guided:
     satisfaction: tuple[dict, ...]
     skeleton: Skeleton
     seconds: float
+    starts: tuple[Motion, ...] = ()
+    shortfalls: tuple[dict, ...] = ()
 
     def __len__(self): return len(self.motions)
     @property
@@ -265,7 +376,7 @@ class Guided:
         "Whether each motion meets every limit that was asked for, (n,)."
         return np.array([all(s["met"] is not False for s in each.values()) for each in self.satisfaction])
 
-# %% ../nbs/10_guidance.ipynb #10-guidance-050
+# %% ../nbs/10_guidance.ipynb #10-guidance-059
 def satisfaction(constraints: Sequence[Constraint], batch: Batch) -> tuple[dict, ...]:
     "For each motion: metric, unit, violation and whether the limits are met (None without limits) of every constraint."
     out = [{} for _ in range(len(batch.q))]
@@ -277,48 +388,159 @@ def satisfaction(constraints: Sequence[Constraint], batch: Batch) -> tuple[dict,
     return tuple(out)
 
 METHODS = ("guided", "published", "vqvae")
-AT_ONCE = 64                                               # motions optimised together: bounds the memory
 
-# %% ../nbs/10_guidance.ipynb #10-guidance-051
+# %% ../nbs/10_guidance.ipynb #10-guidance-060
 def _count(value, name: str, low: int) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= 100_000:
         raise InputError(name, repr(value), f"a whole number from {low} to 100000", f"give for instance {max(low, 20)}")
     return int(value)
 
-def _search(models, constraints, n, g, method, skeleton, steps, iterations) -> Search:
-    if method == "vqvae": return random_codes(models, n, g)
-    if method == "published": return guide_published(models, constraints, n, g, skeleton, iterations)
-    start = variations(models, choose_starts(models, constraints, n, g), g)
-    parts = [guide(models, constraints, s, skeleton, steps) for s in start.split(AT_ONCE)]
+def record(models: Models, constraints: ConstraintSet, found: Search, start: Batch | None, method: str, seed: int, skeleton, rate_hz: float, since: float) -> Guided:
+    "What `found` is worth, in the order in which it was found."
+    batch = Batch(found.q, found.a, skeleton, rate_hz)
+    with torch.no_grad():
+        met = satisfaction(tuple(constraints), batch)
+        missed = shortfalls(tuple(constraints), batch, models.bank(rate_hz), TOLERANCE)
+    return Guided(_motions(batch), constraints, method, seed, found.latents.numpy(), tuple(c.name for c in constraints), found.losses.numpy(), found.steps.numpy(),
+                  met, skeleton, perf_counter() - since, _motions(start) if start else (), tuple(missed))
+
+# %% ../nbs/10_guidance.ipynb #10-guidance-061
+def joined(parts: Sequence[Search]) -> Search:
+    "Searches side by side; one that ended sooner stays at its last losses."
     longest = max(len(p.losses) for p in parts)
     losses = [torch.cat([p.losses, p.losses[-1:].expand(longest - len(p.losses), -1, -1)]) for p in parts]
-    return Search(*(torch.cat(x, d) for x, d in (([p.latents for p in parts], 0), (losses, 2), ([p.steps for p in parts], 0), ([p.detail for p in parts], 0))))
+    return Search(*(torch.cat([getattr(p, k) for p in parts]) for k in ("latents", "q", "a")), torch.cat(losses, 2),
+                  torch.cat([p.steps for p in parts]), torch.cat([p.residual for p in parts]))
 
-# %% ../nbs/10_guidance.ipynb #10-guidance-052
-def generate(constraints: ConstraintSet | None = None, n: int = 20, seed: int = 0, method: str = "guided", skeleton=None,
-             models: Models | None = None, steps: int = 80, iterations: int = 3000) -> Guided:
-    """`n` motions (196 frames, 60 Hz, 33 coordinates + 80 activations) that meet the constraints, sorted by peak vastus medialis.
+def starting_motions(models: Models, constraints: Sequence[Constraint], n: int, g: torch.Generator, like: Tensor | None = None, apart_deg: float = APART_DEG) -> Tensor:
+    "(n, T, 33): varied real repetitions near the request; or the repetition `like` (1, T, 33) as it is, and then with up to 15 % of these mixed in."
+    rows = choose_starts(models, constraints, n, g, apart_deg)
+    if like is None: return variations(models, rows, g)
+    share = 0.15 * torch.rand(n, 1, 1, generator=g)
+    share[0] = 0
+    return (1 - share) * like + share * models.kinematics[rows]
 
-    `method`: 'guided', 'published' (its `iterations`) or 'vqvae' (no guidance). `skeleton`: a person's own limb lengths. Same seed, same motions."""
-    started = perf_counter()
+# %% ../nbs/10_guidance.ipynb #10-guidance-062
+def generate(constraints: ConstraintSet | None = None, n: int = 20, seed: int = 0, method: str = "guided", skeleton=None, models: Models | None = None,
+             steps: int = 40, iterations: int = 3000, like: Motion | None = None, apart_deg: float = APART_DEG, progress: Progress | None = None) -> Guided:
+    """`n` motions (196 frames, 60 Hz or less for long requests, 33 coordinates + 80 activations) that meet the constraints, sorted by peak vastus medialis.
+
+    `method`: 'guided', 'published' (its `iterations`) or 'vqvae' (no guidance). `skeleton`: a person's own limb lengths and mass. `like`: a repetition to start from and
+    stay near. `apart_deg`: how different the starts are, at least, while there are such. `progress`: see `Progress`. Same seed, same motions."""
+    since = perf_counter()
     n, seed = _count(n, "-n", 1), _count(seed, "--seed", 0)
-    if method not in METHODS:
-        raise InputError("--method", repr(method), "one of " + ", ".join(METHODS), "choose one of these")
+    if method not in METHODS: raise InputError("--method", repr(method), "one of " + ", ".join(METHODS), "choose one of these")
+    if like and method != "guided": raise InputError("--like", f"method {method}", "method guided", "leave one of the two out")
     constraints, models, skeleton = constraints or default_constraints(), models or Models.load(), skeleton or _default()
-    g = torch.Generator().manual_seed(seed)
+    check_model(constraints, skeleton)
+    wishes, g = tuple(constraints), torch.Generator().manual_seed(seed)
     with one_thread():
-        found = _search(models, tuple(constraints), n, g, method, skeleton, steps, iterations)
-        with torch.no_grad():
-            parts = [realise(models, z, skeleton, d) for z, d in zip(found.latents.split(AT_ONCE), found.detail.split(AT_ONCE))] if method == "guided" \
-                else [raw(models, z, skeleton) for z in found.latents.split(AT_ONCE)]
-            batch = Batch(torch.cat([p.q for p in parts]), torch.cat([p.a for p in parts]), skeleton)
-            order = batch.muscle(*VASTUS_MEDIALIS).amax((1, 2)).argsort(stable=True)
-            batch = Batch(batch.q[order], batch.a[order], skeleton)
-            met = satisfaction(tuple(constraints), batch)
-    return Guided(_motions(batch), constraints, method, seed, found.latents[order].numpy(), tuple(c.name for c in constraints),
-                  found.losses[..., order].numpy(), found.steps[order].numpy(), met, skeleton, perf_counter() - started)
+        if method == "vqvae": found, start, rate_hz = random_codes(models, n, g, skeleton), None, RATE_HZ
+        elif method == "published": found, start, rate_hz = guide_published(models, wishes, n, g, skeleton, iterations), None, RATE_HZ
+        else: found, start, rate_hz = _guided(models, wishes, n, g, skeleton, steps, like, apart_deg, progress)
+        order = by_activation(found)
+        return record(models, constraints, pick(found, order), start and pick(start, order), method, seed, skeleton, rate_hz, since)
 
-# %% ../nbs/10_guidance.ipynb #10-guidance-063
+def _guided(models, constraints, n, g, skeleton, steps, like, apart_deg, progress) -> tuple[Search, Batch, float]:
+    own, rate_hz = one_repetition(like) if like else (None, RATE_HZ)
+    rate_hz = min(rate_hz, frame_rate(constraints))
+    motions = starting_motions(models, constraints, n, g, own, apart_deg)
+    starts = [prepare(models, part, skeleton, rate_hz) for part in motions.split(AT_ONCE)]
+    found = joined([guide(models, constraints, start, steps, progress=progress) for start in starts])
+    return found, Batch(torch.cat([s.real.q for s in starts]), torch.cat([s.real.a for s in starts]), skeleton, rate_hz), rate_hz
+
+# %% ../nbs/10_guidance.ipynb #10-guidance-064
+LONGEST_S = 9.
+
+def one_repetition(motion: Motion) -> tuple[Tensor, float]:
+    "A repetition as (1, 196, 33) on the default skeleton, and its frames a second."
+    from bige.dataset import canonical, fit_length
+    if motion.duration > LONGEST_S:
+        raise InputError(motion.source or "--like", f"{motion.duration:.1f} s of motion", f"one repetition, {LONGEST_S:.0f} s at most", "cut the trial with bige segment and give one of its files")
+    values, _, stretch = fit_length(Motion.from_arrays(motion.time, motion.coordinates()))
+    return torch.tensor(canonical(values[None]), dtype=torch.float32), RATE_HZ / stretch
+
+# %% ../nbs/10_guidance.ipynb #10-guidance-073
+# what a positive and a negative change of a coordinate looks like; {} is the side
+WORDS = {"hip_flexion": ("bend the {} hip more", "bend the {} hip less"), "hip_adduction": ("bring the {} thigh inward", "take the {} thigh outward"),
+         "hip_rotation": ("turn the {} thigh inward", "turn the {} thigh outward"), "knee_angle": ("bend the {} knee more", "bend the {} knee less"),
+         "ankle_angle": ("bring the {} shin further forward", "keep the {} shin more upright"), "pelvis_tilt": ("tilt the pelvis back", "tilt the pelvis forward"),
+         "pelvis_list": ("lean the pelvis to the right", "lean the pelvis to the left"), "pelvis_rotation": ("turn the pelvis to the left", "turn the pelvis to the right"),
+         "lumbar_extension": ("straighten the trunk", "bend the trunk forward"), "lumbar_bending": ("bend the trunk to the right", "bend the trunk to the left"),
+         "lumbar_rotation": ("turn the trunk to the left", "turn the trunk to the right")}
+
+def bottom(motion: Motion) -> dict[str, float]:
+    "Angles in degrees where the knees are bent most."
+    knees = motion["knee_angle_l"] + motion["knee_angle_r"]
+    return {n: float(np.rad2deg(motion[n][knees.argmax()])) for n in COORDINATES if n not in TRANSLATIONS}
+
+def changes(before: Motion, after: Motion, least_deg: float = 1.) -> list[dict]:
+    "What differs at the bottom of two squats, largest first: {words, degrees, coordinates}; both sides in one line when they agree within a degree."
+    old, new, out = bottom(before), bottom(after), []
+    for name, words in WORDS.items():
+        sides = {"left": f"{name}_l", "right": f"{name}_r"} if f"{name}_l" in COORDINATES else {"": name}
+        by = {side: new[c] - old[c] for side, c in sides.items()}
+        if len(by) == 2 and abs(by["left"] - by["right"]) < 1: by, sides = {"": np.mean(list(by.values()))}, {"": " and ".join(sides.values())}
+        out += [{"words": " ".join(words[x < 0].format(side).split()) + f" by {abs(x):.0f}°", "degrees": round(float(x), 1), "coordinates": sides[side]} for side, x in by.items() if abs(x) >= least_deg]
+    return sorted(out, key=lambda row: -abs(row["degrees"]))
+
+# %% ../nbs/10_guidance.ipynb #10-guidance-076
+class Session:
+    """Guidance that stays warm: the motions of one request are where the search for the next begins. Motion i stays motion i.
+
+    `like`: a repetition to stay near; `skeleton`: a person's own."""
+    def __init__(self, models: Models | None = None, skeleton=None, n: int = 5, seed: int = 0, like: Motion | None = None):
+        self.models, self.skeleton, self.n, self.seed = models or Models.load(), skeleton or _default(), _count(n, "-n", 1), _count(seed, "--seed", 0)
+        self.like, self.rate_hz = one_repetition(like) if like else (None, RATE_HZ)
+        self.start, self.residual, self.draws = None, None, 0
+
+    def fresh(self, seed: int) -> None:
+        "Other squats at the next `tune`."
+        self.seed, self.start, self.draws = _count(seed, "--seed", 0), None, 0
+
+    def _drawn(self, constraints, rate_hz) -> Start:
+        g = torch.Generator().manual_seed(self.seed + 1_000_003 * self.draws)
+        return prepare(self.models, starting_motions(self.models, constraints, self.n, g, self.like), self.skeleton, rate_hz)
+
+# %% ../nbs/10_guidance.ipynb #10-guidance-077
+from fastcore.basics import patch
+
+@patch
+def tune(self: Session, constraints: ConstraintSet, steps: int = 20, progress: Progress | None = None) -> Guided:
+    "The motions for this request. `progress` may stop the search (returns True: best so far) or raise (nothing changes)."
+    since, wishes = perf_counter(), tuple(constraints)
+    check_model(constraints, self.skeleton)
+    with one_thread():
+        rate_hz = min(self.rate_hz, frame_rate(wishes))
+        cold = self.start is None or self.start.real.rate_hz != rate_hz
+        start, residual = (self._drawn(wishes, rate_hz), None) if cold else (self.start, self.residual)
+        found = guide(self.models, wishes, start, steps, residual, progress=progress)
+        if cold:
+            order = by_activation(found)
+            start, found = pick(start, order), pick(found, order)
+        elif len(lost := self._lost(wishes, found)) and self.like is None:
+            start, found = self._exchanged(wishes, start, found, lost, steps, progress)
+        self.start, self.residual = start, found.residual
+        return record(self.models, constraints, found, start.real, "guided", self.seed, self.skeleton, rate_hz, since)
+
+@patch
+def _lost(self: Session, constraints, found: Search) -> Tensor:
+    "Rows that miss a limit."
+    with torch.no_grad(): return (~all_met(constraints, Batch(found.q, found.a, self.skeleton, self.start.real.rate_hz), TOLERANCE)).nonzero()[:, 0]
+
+@patch
+def _exchanged(self: Session, constraints, start: Start, found: Search, lost: Tensor, steps: int, progress) -> tuple[Start, Search]:
+    "The rows `lost` from new starts."
+    self.draws += 1
+    new = pick(self._drawn(constraints, start.real.rate_hz), torch.arange(len(lost)))
+    again = guide(self.models, constraints, new, steps, progress=progress)
+    kept = torch.tensor([i for i in range(self.n) if i not in lost.tolist()], dtype=torch.long)
+    order = torch.cat([kept, lost]).argsort()
+    start = Start(*(torch.cat([getattr(start, k)[kept], getattr(new, k)])[order] for k in ("latents", "unit", "detail")),
+                  Batch(torch.cat([start.real.q[kept], new.real.q])[order], torch.cat([start.real.a[kept], new.real.a])[order], self.skeleton, start.real.rate_hz))
+    return start, pick(joined([pick(found, kept), again]), order)
+
+# %% ../nbs/10_guidance.ipynb #10-guidance-083
 def report(guided: Guided, reference: Sequence[Motion] | None = None) -> dict:
     "Scores of `bige.metrics.evaluate` with the request's own band, and what was asked and met; plain numbers, no times."
     from bige.metrics import MAC_RANGE, evaluate
@@ -327,9 +549,9 @@ def report(guided: Guided, reference: Sequence[Motion] | None = None) -> dict:
     scores = evaluate(guided.motions, reference, guided.skeleton, *asked)
     for i, (s, met) in enumerate(zip(scores["samples"], guided.satisfaction)):
         s |= {"file": f"sample_{i:02d}.mot", "met": bool(guided.satisfied[i]), "steps": int(guided.steps[i]), "constraints": met}
-    return {"method": guided.method, "seed": guided.seed, "n": len(guided), "met": int(guided.satisfied.sum())} | {k: scores[k] for k in ("mean", "sd", "set", "samples")}
+    return {"method": guided.method, "seed": guided.seed, "n": len(guided), "met": int(guided.satisfied.sum()), "shortfalls": list(guided.shortfalls)} | {k: scores[k] for k in ("mean", "sd", "set", "samples")}
 
-# %% ../nbs/10_guidance.ipynb #10-guidance-064
+# %% ../nbs/10_guidance.ipynb #10-guidance-084
 def _former_run(folder: Path) -> bool:
     "Whether the folder holds nothing but what `save` (and the pictures made with it) writes."
     ours = {"metrics.json", "constraints.yaml", "preview.png", "report.html"}
@@ -359,7 +581,7 @@ def _umask() -> int:
     mask = os.umask(0); os.umask(mask)
     return mask
 
-# %% ../nbs/10_guidance.ipynb #10-guidance-065
+# %% ../nbs/10_guidance.ipynb #10-guidance-085
 def write_files(guided: Guided, folder, reference: Sequence[Motion] | None = None) -> dict:
     "Write sample_00.mot …, metrics.json and constraints.yaml into an existing folder; returns the report."
     import json
