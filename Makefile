@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 OUT    ?= out/demo
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow notebooks readme train clean
+.PHONY: demo test test-slow notebooks readme docs train clean
 
 demo: $(VENV)/.core
 	rm -rf $(OUT)
@@ -27,6 +27,10 @@ notebooks: $(VENV)/.dev
 readme: $(VENV)/.dev
 	$(BIN)/python data_scripts/make_readme.py
 
+# The book as a web site that needs no network, in _docs/.
+docs: $(VENV)/.docs
+	$(BIN)/python data_scripts/make_book.py --out _docs
+
 # Raw motion -> IK -> repetitions -> simulation -> data set -> networks -> bige/assets.
 train: $(VENV)/.dev
 	PATH=$(CURDIR)/$(BIN):$$PATH BIGE_SHARED_DATA=$${BIGE_SHARED_DATA:-../shared/data} bash data_scripts/build_assets.sh
@@ -43,6 +47,10 @@ $(VENV)/.core: settings.ini setup.py constraints.txt | $(VENV)/bin/python
 $(VENV)/.dev: $(VENV)/.core
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation -c constraints.txt -e ".[dev]"
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -c constraints.txt opensim
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.core
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation -c constraints.txt -e ".[docs]"
 	touch $@
 
 $(VENV)/.train: $(VENV)/.dev

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,25 +60,26 @@ def linked(text: str, names: dict[str, str]) -> str:
 
 def plain(markdown: str) -> str:
     """Markdown without its marks, on one line."""
-    text = re.sub(r"```.*?```|^#+ .*$|^\s*\|.*$|^>.*$", " ", markdown, flags=re.S | re.M)
+    text = re.sub(r"```[\s\S]*?```|^(?:#+ |\s*\||>).*$", " ", markdown, flags=re.M)
     text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
     return re.sub(r"\s+", " ", re.sub(r"[*`$\\{}]|<[^>]+>", "", text)).strip()
 
 
-def sentence(markdown: str, last: bool = False) -> str:
-    """The first (or last) sentence of a text."""
-    text = plain(markdown)
-    parts = re.split(r"(?<=[.!?:])\s+(?=[A-Z*\"])", text)
-    return parts[-1 if last else 0][:300] if text else ""
+def sentences(markdown: str, last: bool = False) -> str:
+    """The first (or last) sentence of a text, and its neighbours while it is short."""
+    parts, said = re.split(r"(?<=[.!?])\s+(?=[A-Z*\"])", plain(markdown)), ""
+    while parts and len(said) < 50:
+        said = f"{parts.pop()} {said}" if last else f"{said} {parts.pop(0)}"
+    return said.strip()[:400]
 
 
-def alternative(cells: list[dict], i: int, title: str) -> str:
-    """Words for a picture that cell i draws: the sentence after it, which says what to see, else the one before it."""
-    after = cells[i + 1] if i + 1 < len(cells) else None
-    before = next((c for c in reversed(cells[:i]) if c["cell_type"] == "markdown"), None)
-    said = (sentence(after["source"]) if after and after["cell_type"] == "markdown" else "") \
-        or (sentence(before["source"], last=True) if before else "")
-    return "Figure: " + (said.rstrip(":") or title)
+def alternative(cells: list[dict], i: int) -> str:
+    """Words for a picture that cell i draws: where it stands, and the sentence after it, which says what to see, else the one before it."""
+    before = [c["source"] for c in cells[:i] if c["cell_type"] == "markdown"]
+    heading = plain(next(h[-1] for s in reversed(before) if (h := re.findall(r"^#+ (.*)$", s, re.M))))
+    after = cells[i + 1] if i + 1 < len(cells) else {"cell_type": "", "source": ""}
+    said = (sentences(after["source"]) if after["cell_type"] == "markdown" else "") or sentences(before[-1], last=True)
+    return f"Figure ({heading})" + (f": {said.rstrip(':')}" if said else "")
 
 
 def directives(source: str) -> tuple[dict[str, str], str]:
@@ -98,7 +100,6 @@ def chapter(notebook: dict, stem: str, names: dict[str, str]) -> dict:
     """A notebook as a page: nbdev's directives carried out, pictures with words, names linked, cells reachable by their id."""
     number = re.match(r"(\d+[a-z]?)_", stem)
     source = [dict(c, source="".join(c["source"])) for c in notebook["cells"]]
-    title = re.search(r"^# (.*)$", source[0]["source"], re.M)[1]
     cells = []
     for i, cell in enumerate(source):
         cell = dict(cell, metadata={})
@@ -112,7 +113,7 @@ def chapter(notebook: dict, stem: str, names: dict[str, str]) -> dict:
             cell["source"] = code
             tags = [f for f in ("export", "slow", "shared") if f in flags]
             if flags.get("echo") == "false": tags.append("remove-input")
-            cell["metadata"] = {"tags": tags, "mystnb": {"image": {"alt": alternative(source, i, title)}}}
+            cell["metadata"] = {"tags": tags, "mystnb": {"image": {"alt": alternative(source, i)}}}
             if "export" in flags and cell.get("id"):
                 cells.append({"cell_type": "markdown", "metadata": {}, "id": f"at-{cell['id']}", "source": f'<span id="{cell["id"]}"></span>'})
         cells.append(cell)
@@ -271,6 +272,22 @@ def commands() -> str:
     return "\n".join(parts)
 
 
+def vocabulary() -> str:
+    """The kinds of constraints, as the package knows them."""
+    from bige.constraints import KINDS, REQUIRED
+    rows = []
+    for k in KINDS.values():
+        needs, may = ([f"`{f}`" for f, d in k.fields.items() if (d is REQUIRED) == wanted] for wanted in (True, False))
+        rows.append({"kind": f"`{k.name}`", "says": k.says, "needs": ", ".join(needs), "may have": ", ".join(may), "unit": "named in the file" if k.unit is None else k.unit or "–"})
+    return grid(rows)
+
+
+def filled(text: str, answers) -> str:
+    """Own text with its places `<!-- vocabulary -->` and `<!-- message NAME -->` filled."""
+    if "<!-- vocabulary -->" in text: text = text.replace("<!-- vocabulary -->", vocabulary())
+    return re.sub(r"<!-- message (.+?) -->", lambda m: f"```text\n{answers()[m[1]]}\n```", text)
+
+
 # ---- results
 
 def number(value) -> str:
@@ -361,7 +378,8 @@ def write(path: Path, text: str) -> None:
 
 def write_sources(folder: Path) -> list[str]:
     """All of the book's sources into `folder`; returns the stems of its chapters."""
-    names, wanted = symbols(), set()
+    from stumbles import messages
+    names, answers, wanted = symbols(), cache(messages), set()
     def put(name: str, text: str):
         wanted.add(folder / name)
         write(folder / name, text)
@@ -371,7 +389,7 @@ def write_sources(folder: Path) -> list[str]:
         if stem == "index": page["cells"].append({"cell_type": "markdown", "metadata": {}, "id": "contents", "source": contents(stems)})
         put(f"{stem}.ipynb", json.dumps(page))
     for path in sorted(BOOK.rglob("*.md")):
-        if path.name != "results.md": put(f"book/{path.relative_to(BOOK)}", linked(path.read_text(encoding="utf-8"), names))
+        if path.name != "results.md": put(f"book/{path.relative_to(BOOK)}", linked(filled(path.read_text(encoding="utf-8"), answers), names))
     for name, text in api(names).items(): put(f"book/{name}", text)
     put("book/commands.md", commands())
     put("book/results.md", results())
