@@ -171,7 +171,7 @@ def quantiser(c: VQConfig) -> nn.Module:
     return ResidualVQ(dim=c.code_dim, num_quantizers=c.levels, codebook_size=c.codes, decay=c.decay, kmeans_init=True, kmeans_iters=10,
                       threshold_ema_dead_code=1, rotation_trick=False, commitment_weight=1.0, sync_codebook=False)
 
-# %% ../nbs/07_vqvae.ipynb #07-vqvae-023b
+# %% ../nbs/07_vqvae.ipynb #07-vqvae-025
 class Words(nn.Module):
     "The words of a trained quantiser: looks up and does not learn. Its tensors are named as those of the library's `ResidualVQ`."
     def __init__(self, c: VQConfig):
@@ -194,7 +194,7 @@ class Words(nn.Module):
     def get_output_from_indices(self, codes):
         return sum(layer._codebook.embed[0][chosen] for layer, chosen in zip(self.layers, codes.unbind(-1)))
 
-# %% ../nbs/07_vqvae.ipynb #07-vqvae-025
+# %% ../nbs/07_vqvae.ipynb #07-vqvae-027
 def tolerances() -> torch.Tensor:
     "Error (33,) that counts as one: 1 cm; 1.5° for legs and pelvis, 3° for trunk and toes, 5° for the arms."
     degrees = lambda n: 5.0 if n in ARMS else 1.5 if n in LEGS or n in TRIPLES[0] else 3.0
@@ -213,7 +213,7 @@ def smoother(frames: int = 196, cutoff_hz: float = 6.0, rate_hz: float = 60.0) -
     weight = (2 - 2 * np.cos(2 * np.pi * cutoff_hz / rate_hz)) ** -2
     return torch.tensor(np.linalg.inv(np.eye(frames) + weight * d2.T @ d2), dtype=torch.float32)
 
-# %% ../nbs/07_vqvae.ipynb #07-vqvae-026
+# %% ../nbs/07_vqvae.ipynb #07-vqvae-028
 class VQVAE(nn.Module):
     "Motions (B, T, 33) in rad and m <-> latents (B, code_dim, T / 4) <-> codes (B, T / 4, levels). T is a multiple of 4, 196 in training."
     def __init__(self, config: VQConfig = VQConfig(), mean=0.0, std=1.0, learns: bool = True):
@@ -233,7 +233,7 @@ class VQVAE(nn.Module):
         x = ((to_channels(K, self.config) - self.mean) / self.std).transpose(1, 2)
         return self.encoder(x) + self.linear_in(x) if self.config.linear else self.encoder(x)
 
-# %% ../nbs/07_vqvae.ipynb #07-vqvae-027
+# %% ../nbs/07_vqvae.ipynb #07-vqvae-029
 @patch
 def quantise(self: VQVAE, z_e):
     "Latents (B, code_dim, S) -> nearest sums of words (straight-through), codes (B, S, levels), commitment loss. The words stay as they are."
@@ -249,7 +249,7 @@ def learn_words(self: VQVAE, z_e, codes):
         layer.update_indices(rest, chosen)
         rest = rest - words
 
-# %% ../nbs/07_vqvae.ipynb #07-vqvae-028
+# %% ../nbs/07_vqvae.ipynb #07-vqvae-030
 @patch
 def angles(self: VQVAE, z):
     "Latents (B, code_dim, S), quantised or not -> motions (B, 4 S, 33) whose pelvis stays at the origin if the feet are to place it."
@@ -280,7 +280,7 @@ def forward(self: VQVAE, K):
     z_q, codes, _ = self.quantise(self.encode(K))
     return self.decode(z_q), codes
 
-# %% ../nbs/07_vqvae.ipynb #07-vqvae-032
+# %% ../nbs/07_vqvae.ipynb #07-vqvae-034
 def _start_at_zero(layer) -> None:
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
@@ -303,7 +303,7 @@ def fit_linear(model: VQVAE, K, mask, most: int = 800) -> None:
     gram = around.T @ around + 1e-3 * len(around) * torch.eye(around.shape[1], dtype=torch.double)
     model.linear_out.weight.copy_(torch.linalg.solve(gram, around.T @ patches).T.unflatten(1, (-1, 9)))
 
-# %% ../nbs/07_vqvae.ipynb #07-vqvae-033
+# %% ../nbs/07_vqvae.ipynb #07-vqvae-035
 def untrained(config: VQConfig, K, mask) -> VQVAE:
     "A model with mean and scale of the valid frames of `K` (N, 196, 33), and its words, and its linear path if it has one, fitted to them."
     x, scale = to_channels(K, config)[mask], channel_tolerances(config)
@@ -315,7 +315,7 @@ def untrained(config: VQConfig, K, mask) -> VQVAE:
         with torch.no_grad(): model.train().quantise(model.encode(K[::max(1, len(K) // 64)]))  # k-means
     return model
 
-# %% ../nbs/07_vqvae.ipynb #07-vqvae-038
+# %% ../nbs/07_vqvae.ipynb #07-vqvae-040
 @dataclass(frozen=True)
 class LossWeights:
     "Weights of the terms of the loss; `temporal` is 'match' (velocity and acceleration of the target) or 'published' (both pulled to zero)."
@@ -333,7 +333,7 @@ def _difference(x, order: int, rate_hz: float = 60.0):
         x = (x[:, 1:] - x[:, :-1]) * (rate_hz / (2 * np.pi))
     return x
 
-# %% ../nbs/07_vqvae.ipynb #07-vqvae-039
+# %% ../nbs/07_vqvae.ipynb #07-vqvae-041
 _ALL = VQConfig(planted=False)  # channels of everything: rotations as matrices, translations too
 
 def reconstruction_loss(K_hat, K, mask, weights: LossWeights = LossWeights(), skeleton=None, feet=None) -> dict:
@@ -356,7 +356,7 @@ def total_loss(terms: dict, commitment, weights: LossWeights = LossWeights()):
     "Weighted sum."
     return terms["pose"] + sum(getattr(weights, k) * v for k, v in terms.items() if k != "pose") + weights.commitment * commitment
 
-# %% ../nbs/07_vqvae.ipynb #07-vqvae-043
+# %% ../nbs/07_vqvae.ipynb #07-vqvae-045
 def save_model(model: nn.Module, path, kind: str, config, **record) -> None:
     "Weights and buffers of `model` into a safetensors file whose header carries `kind`, `config` and `record` as JSON."
     from safetensors.torch import save
@@ -383,7 +383,7 @@ def read_model(path, kind: str, config_type) -> tuple:
         if isinstance(error, InputError): raise
         raise InputError(path, "no file" if not Path(path).exists() else f"no readable weights ({type(error).__name__})", f"a {kind} checkpoint", cure) from None
 
-# %% ../nbs/07_vqvae.ipynb #07-vqvae-044
+# %% ../nbs/07_vqvae.ipynb #07-vqvae-046
 def fill_model(model: nn.Module, tensors: dict, path) -> nn.Module:
     "Put checked tensors into `model`, frozen and in evaluation mode."
     state = model.state_dict()
@@ -408,12 +408,12 @@ def load_vqvae(path=None) -> VQVAE:
     "The VQ-VAE in `path`, or the shipped one; frozen, in evaluation mode."
     return load_model(path, "vqvae", VQConfig, lambda config: VQVAE(config, learns=False))
 
-# %% ../nbs/07_vqvae.ipynb #07-vqvae-045
+# %% ../nbs/07_vqvae.ipynb #07-vqvae-047
 def save_vqvae(model: VQVAE, path, **record) -> None:
     "Write `model` to a safetensors file; `record` goes into its header."
     save_model(model, path, "vqvae", model.config, **record)
 
-# %% ../nbs/07_vqvae.ipynb #07-vqvae-048
+# %% ../nbs/07_vqvae.ipynb #07-vqvae-050
 def perplexity(codes, size: int) -> np.ndarray:
     "Effective number of words (levels,) used in codes (..., levels)."
     codes = torch.as_tensor(codes).reshape(-1, codes.shape[-1])
@@ -424,7 +424,7 @@ def dead_words(model: VQVAE) -> int:
     "Words, of all levels, that the moving averages count less than once a batch: they are to be redrawn."
     return sum(int((layer._codebook.cluster_size < 1).sum()) for layer in model.quantiser.layers)
 
-# %% ../nbs/07_vqvae.ipynb #07-vqvae-049
+# %% ../nbs/07_vqvae.ipynb #07-vqvae-051
 def arm_errors(K_hat, K, skeleton) -> tuple:
     "How far the hands are off in the frame of the torso (B, T, 2) m, and by what angle the upper arms are turned wrong (B, T, 2) rad."
     places = [skeleton.body_names.index(n) for n in ("torso", "hand_r", "hand_l")]
@@ -437,7 +437,7 @@ def arm_errors(K_hat, K, skeleton) -> tuple:
     trace = (x * y).sum((-1, -2)) + (third(x) * third(y)).sum(-1)
     return torch.linalg.norm(hands(K_hat) - hands(K), dim=-1), torch.acos(((trace - 1) / 2).clamp(-1, 1))
 
-# %% ../nbs/07_vqvae.ipynb #07-vqvae-050
+# %% ../nbs/07_vqvae.ipynb #07-vqvae-052
 @torch.no_grad()
 def motion_errors(K_hat, K, mask, skeleton) -> dict:
     "Mean absolute errors of motions `K_hat` against `K` (N, T, 33) on valid frames, by group of coordinates, and what the feet do."
