@@ -265,6 +265,7 @@ def outward(x, c):
     "Sideways values counted outward where sides are compared: left and right equal means as far from the middle."
     return x * x.new_tensor([-1., 1.]) if c["goal"] == "equal" and (c["plane"] == "frontal" or c["axis"] == "right") else x
 
+# %% ../nbs/09_constraints.ipynb #09-constraints-030
 @kind("joint_centre", "where a joint centre is", "m", **LENGTH, fields={"joint": REQUIRED, "axis": "up", "from": "feet", **WISHES, "at": "bottom"},
       parts=lambda c: tuple(f"{p} {c['axis']} from {c['from']}" for p in joint_parts(c["joint"])))
 def joint_centre(batch: Batch, c):
@@ -273,7 +274,7 @@ def joint_centre(batch: Batch, c):
     x = of(c["joint"])
     return outward((from_feet(batch, x) if c["from"] == "feet" else x - of(c["from"]))[..., AXES[c["axis"]]], c)
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-030
+# %% ../nbs/09_constraints.ipynb #09-constraints-031
 @kind("centre_of_mass", "where the centre of mass of the whole body is, from the middle of the feet and the ground", "m", **LENGTH,
       fields={"axis": "up", **WISHES, "at": "bottom"}, parts=lambda c: (f"centre of mass {c['axis']}",))
 def centre_of_mass(batch: Batch, c):
@@ -288,7 +289,7 @@ def lean(batch: Batch, bodies: Sequence[str], plane: str):
       parts=lambda c: tuple(f"{p} {c['plane']}" for p in joint_parts(c["body"])))
 def body(batch: Batch, c): return outward(lean(batch, both_sides(c["body"], batch.skeleton.body_names), c["plane"]), c)
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-032
+# %% ../nbs/09_constraints.ipynb #09-constraints-033
 LEGS = ("hip", "knee", "ankle")
 ASK = {"side": "both", **WISHES, "at": "bottom"}
 LEG = dict(signed=True, fields=ASK, needs={"joint": LEGS}, parts=lambda c: tuple(f"{c.kind.name}_{s[0]}" for s in ("left", "right") if c["side"] in (s, "both")))
@@ -309,7 +310,7 @@ def knee_depth(batch: Batch, c): return batch.coordinate("knee_angle_l", "knee_a
 @kind("hip_height", "height of the hip above the ground", "m", **LENGTH | LEG)
 def hip_height(batch: Batch, c): return legs(batch)[0][..., 1]
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-033
+# %% ../nbs/09_constraints.ipynb #09-constraints-034
 def feet(batch: Batch):
     "Contact points (B, T, 2, 6, 3) m, left foot then right."
     return batch.contact_points.unflatten(-2, (2, 6)).flip(-3)
@@ -331,7 +332,7 @@ def heel_contact(batch: Batch, c):
 @kind("trunk_lean", "how far the trunk leans forward", "deg", signed=True, fields=WISHES | {"at": "bottom"}, needs={"body": ("torso",)}, parts=lambda c: ("torso sagittal",))
 def trunk_lean(batch: Batch, c): return lean(batch, ("torso",), "sagittal")
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-038
+# %% ../nbs/09_constraints.ipynb #09-constraints-039
 PHASES = ("descent", "pause", "ascent")
 
 def ramp(x, middle: float, width: float):
@@ -352,10 +353,7 @@ def duration(batch: Batch, c): return sum(phases(batch))[:, None, None]
 @kind("tempo", "time of one phase of the repetition", "s", signed=True, fields={"phase": REQUIRED, **WISHES}, parts=lambda c: (f"{c['phase']} time",))
 def tempo(batch: Batch, c): return phases(batch)[PHASES.index(c["phase"])][:, None, None]
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-040
-TOLERANCES = {"a share": 0.02, "an angle": 2 * RAD, "a length": 0.01, "a time": 0.1}       # SI: what `target` forgives unless `within` says otherwise
-ABOUT = ("muscles", "muscle", "coordinate", "joint", "body", "phase")                      # fields that tell two constraints of one kind apart
-
+# %% ../nbs/09_constraints.ipynb #09-constraints-041
 @dataclass(frozen=True)
 class Constraint:
     "A kind with its fields, as written in a file (numbers in the unit of the constraint), its weight, and where it was read."
@@ -385,7 +383,10 @@ class Constraint:
         "A short name that tells it from the others of a set: kind, what it is about, and the moment and side where they are not the usual ones."
         return name_of(self)
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-041
+# %% ../nbs/09_constraints.ipynb #09-constraints-042
+TOLERANCES = {"a share": 0.02, "an angle": 2 * RAD, "a length": 0.01, "a time": 0.1}       # SI: what `target` forgives unless `within` says otherwise
+ABOUT = ("muscles", "muscle", "coordinate", "joint", "body", "phase")                      # fields that tell two constraints of one kind apart
+
 def limits_of(c: Constraint) -> tuple[float | None, float | None]:
     "Limits in SI: of a range, around a target, around no difference; they are kept as `c.limits`."
     low, high, target, within = (None if c[k] is None else c[k] * c.per_unit for k in ("low", "high", "target", "within"))
@@ -400,7 +401,7 @@ def name_of(c: Constraint) -> str:
     unusual = [f"from {c[k]}" if k == "from" else c[k] for k in ("axis", "plane", "from", "side", "at") if k in c.fields and c[k] != c.kind.fields[k]]
     return " ".join([c.kind.name, *about, *unusual, *filter(None, [c["goal"]])])
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-042
+# %% ../nbs/09_constraints.ipynb #09-constraints-043
 SIGN = {"minimise": 1., "maximise": -1.}
 
 def measured(c: Constraint, batch: Batch):
@@ -423,7 +424,7 @@ def judged(c: Constraint, batch: Batch):
     x = measured(c, batch)
     return x if c.kind.signed else ((x ** 2).mean((1, 2), keepdim=True) + 1e-12) ** 0.5
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-043
+# %% ../nbs/09_constraints.ipynb #09-constraints-044
 def loss(c: Constraint, batch: Batch):
     "Unweighted loss of each motion, (B,)."
     if c.limits != (None, None): return (outside(judged(c, batch), c.limits) / c.kind.scale).mean((1, 2))
@@ -441,7 +442,7 @@ def violation(c: Constraint, batch: Batch):
     if c.limits == (None, None): return None
     return outside(judged(c, batch), c.limits).amax((1, 2)) / c.per_unit
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-055
+# %% ../nbs/09_constraints.ipynb #09-constraints-056
 def suggest(found: str, known: Sequence[str]) -> str:
     "A cure that names the nearest known word, or lists some."
     lower = {k.lower(): k for k in known}
@@ -460,7 +461,7 @@ def _word(value, where: str, key: str, known: Sequence[str]) -> str:
     if isinstance(value, str) and value in known: return value
     raise InputError(f"{where}, `{key}`", repr(value), "one of " + ", ".join(list(known)[:8]) + ("" if len(known) <= 8 else ", …"), suggest(value, known))
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-056
+# %% ../nbs/09_constraints.ipynb #09-constraints-057
 def _muscles(value, where: str) -> tuple[str, ...]:
     "Muscle names; a name without a side stands for both sides."
     names = [value] if isinstance(value, str) else value
@@ -482,7 +483,7 @@ def _one_of(value, where: str, key: str, known: Sequence[str]) -> str:
     pairs = [n[:-2] for n in known if n.endswith("_l")]
     raise InputError(f"{where}, `{key}`", repr(value), "one of the " + {"muscle": "80 muscles or a group of them", "coordinate": "33 coordinates"}[key], suggest(value, [*known, *pairs]))
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-057
+# %% ../nbs/09_constraints.ipynb #09-constraints-058
 MOMENTS = ("peak", "bottom", "all")
 CHOICES = {"side": ("left", "right", "both"), "axis": tuple(AXES), "plane": ("sagittal", "frontal"), "phase": PHASES, "goal": ("minimise", "maximise", "equal")}
 
@@ -507,7 +508,7 @@ def _names(fields: dict, where: str) -> None:
         elif key == "at": fields[key] = _moment(fields[key], where)
         elif key in CHOICES: _word(fields[key], where, key, CHOICES[key])
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-059
+# %% ../nbs/09_constraints.ipynb #09-constraints-060
 AMOUNTS = ("low", "high", "target", "within")
 
 def _unit(unit, where: str, key: str, usual: str) -> str:
@@ -534,7 +535,7 @@ def _amounts(fields: dict, where: str, k: Kind) -> None:
         low, high = (0, 1 / per_unit) if sort == "a share" else (0, 60 / per_unit) if sort == "a time" else (0 if key == "within" or not k.signed else -math.inf, math.inf)
         fields[key] = _number(convert(_number(number, where, key), units.get(key, units.get("unit", usual)), usual), where, key, low, high)
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-060
+# %% ../nbs/09_constraints.ipynb #09-constraints-061
 def _wish(fields: dict, where: str, k: Kind) -> None:
     "One wish, the right way up: limits, or a target, or a goal."
     low, high = fields.get("low"), fields.get("high")
@@ -550,7 +551,7 @@ def _wish(fields: dict, where: str, k: Kind) -> None:
     if fields.get("goal") == "equal" and len(k.parts(Constraint(k, fields, 1))) != 2:
         raise InputError(f"{where}, {k.name}", "goal: equal for one side or a thing without sides", "something with a left and a right", "name it without its side, for instance knee_angle")
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-061
+# %% ../nbs/09_constraints.ipynb #09-constraints-062
 def _fields(entry, where: str) -> tuple[Kind, dict]:
     "Kind and fields of an entry; unknown and missing fields are errors, null counts as missing."
     if not isinstance(entry, Mapping):
@@ -577,7 +578,7 @@ def read_constraint(entry, where: str = "constraint") -> Constraint:
     if "at" in k.fields: fields.setdefault("at", k.fields["at"])
     return Constraint(k, {f: fields[f] for f in k.fields if f in fields}, weight, where)
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-064
+# %% ../nbs/09_constraints.ipynb #09-constraints-065
 def asked(c: Constraint) -> str:
     "The wish in words, with its unit and moment: '90 to 110 deg at the bottom'."
     unit, (low, high) = f" {c.unit}" if c.unit else "", (None if x is None else f"{x / c.per_unit:.4g}" for x in c.limits)
@@ -587,7 +588,7 @@ def asked(c: Constraint) -> str:
     if low and high: return f"{low} to {high}{unit}{place}"
     return (f"at least {low}{unit}" if low else f"at most {high}{unit}" if high else "as little as possible") + place
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-067
+# %% ../nbs/09_constraints.ipynb #09-constraints-068
 def binds(c: Constraint, moment: str | None) -> tuple[float | None, float | None]:
     "The limits, SI, that a wish sets at a moment."
     if c["at"] in (moment, "all"): return c.limits
@@ -610,6 +611,7 @@ def clash(a: Constraint, b: Constraint) -> tuple[str, str] | None:
                         f"the nearest that can be reached together: at least {high / x.per_unit:.4g} {x.unit}".rstrip() + f" in {x.name}, or at most {low / y.per_unit:.4g} {y.unit}".rstrip() + f" in {y.name}")
     return None
 
+# %% ../nbs/09_constraints.ipynb #09-constraints-069
 def _check_time(wishes: Sequence[Constraint]) -> None:
     "Phases that take longer together than the repetition may last contradict it."
     least, most = sum(c.limits[0] or 0 for c in wishes if c.kind.name == "tempo" and c.weight), [c for c in wishes if c.kind.name == "duration" and c.weight and c.limits[1] is not None]
@@ -617,7 +619,7 @@ def _check_time(wishes: Sequence[Constraint]) -> None:
         if least > c.limits[1] + 1e-9:
             raise InputError(c.where, f"duration {asked(c)} and phases of at least {least:.4g} s together", "phases that fit into the duration", f"the nearest duration that can be reached is {least:.4g} s")
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-068
+# %% ../nbs/09_constraints.ipynb #09-constraints-070
 @dataclass(frozen=True)
 class ConstraintSet:
     "Constraints in the order of their file, naturalness included. Iterates, reads and writes YAML."
@@ -646,7 +648,7 @@ class ConstraintSet:
         "Plain mappings, as in a file."
         return [{"kind": c.kind.name} | {k: list(v) if isinstance(v, tuple) else v for k, v in c.fields.items()} | {"weight": c.weight} for c in self.constraints]
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-069
+# %% ../nbs/09_constraints.ipynb #09-constraints-071
 PUBLISHED = ({"kind": "muscle_range", "muscles": ["vasmed_l", "vasmed_r"], "low": 0.35, "high": 0.45, "at": "peak", "weight": 1},
              {"kind": "pelvis_tilt", "weight": 0.5}, {"kind": "asymmetry", "weight": 1}, {"kind": "angular_velocity", "weight": 0.5},
              {"kind": "com_velocity", "weight": 50}, {"kind": "com_acceleration", "weight": 100}, {"kind": "foot_sliding", "weight": 0.1})
@@ -655,7 +657,7 @@ def default_constraints() -> ConstraintSet:
     "The published request: vastus medialis peaks between 0.35 and 0.45, and the six motion terms with their published weights."
     return ConstraintSet.from_entries(PUBLISHED, "default constraints")
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-073
+# %% ../nbs/09_constraints.ipynb #09-constraints-075
 MAX_BYTES = 1_000_000                                      # no request written by a person is longer
 
 def _compose(text: str, path) -> yaml.Node:
@@ -676,7 +678,7 @@ def _mapping(node: yaml.Node, where: str) -> dict:
         out[key.value] = value
     return out
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-074
+# %% ../nbs/09_constraints.ipynb #09-constraints-076
 def parse_constraints(text: str, path="constraints") -> ConstraintSet:
     "A `ConstraintSet` from YAML text; `path` names it in messages."
     expected = "a YAML file with a list `constraints:`"
@@ -694,6 +696,7 @@ def parse_constraints(text: str, path="constraints") -> ConstraintSet:
     except (yaml.YAMLError, ValueError, RecursionError) as e: raise InputError(path, f"a value that cannot be read ({str(e).splitlines()[0]})", expected, "write plain words and numbers") from None
     return ConstraintSet.from_entries(data["constraints"], str(path), places)
 
+# %% ../nbs/09_constraints.ipynb #09-constraints-077
 def read_constraints(path) -> ConstraintSet:
     "The `ConstraintSet` of a YAML file."
     path = Path(path)
@@ -704,7 +707,7 @@ def read_constraints(path) -> ConstraintSet:
     if len(raw) > MAX_BYTES or "\0" in text: raise InputError(path, "binary data or more than a megabyte", "a YAML text file in UTF-8", "give the constraint file")
     return parse_constraints(text, path)
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-075
+# %% ../nbs/09_constraints.ipynb #09-constraints-078
 def _scalar(value) -> str:
     "A value in YAML: words bare where they read back as themselves, numbers with all the digits that they need."
     if isinstance(value, list): return "[" + ", ".join(map(_scalar, value)) + "]"
@@ -722,12 +725,13 @@ def write_constraints(constraints: ConstraintSet, path) -> None:
     "Write the set as a YAML file, whole or not at all."
     with atomic_write(path) as f: f.write(to_yaml(constraints))
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-078
+# %% ../nbs/09_constraints.ipynb #09-constraints-081
 def _subjects(entry: dict) -> list[str]:
     "The muscles, coordinate, joint, body or phase that an entry is about, with and without their side."
     names = [n for key in ABOUT if key in entry for n in (entry[key] if isinstance(entry[key], list) else [entry[key]])]
     return names + [n[:-2] for n in names if n[-2:] in ("_l", "_r")]
 
+# %% ../nbs/09_constraints.ipynb #09-constraints-082
 def _selected(entries: list[dict], who: str, setting: str) -> list[dict]:
     "Entries that `who` names: a kind, or what an entry is about; a kind that is missing is added."
     found = [e for e in entries if e["kind"] == who or who in _subjects(e)]
@@ -752,7 +756,7 @@ def override(constraints: ConstraintSet, *settings: str) -> ConstraintSet:
     places = [c.where + changed for c in constraints] + [constraints.source + changed] * (len(entries) - len(constraints))
     return ConstraintSet.from_entries(entries, constraints.source, places)
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-081
+# %% ../nbs/09_constraints.ipynb #09-constraints-085
 def _check_names(c: Constraint, skeleton) -> None:
     "Joints and bodies that the model must have."
     has = {"joint": joints(skeleton), "body": skeleton.body_names}
@@ -777,7 +781,7 @@ def check_model(constraints: Sequence[Constraint], skeleton) -> None:
                     raise InputError(f"{c.where}, {c.kind.name}", f"{name} {asked(c)}", f"a value in the model's range, {ends[0] / c.per_unit:.4g} to {ends[1] / c.per_unit:.4g} {c.unit}",
                                      f"the nearest value that can be reached is {end / c.per_unit:.4g} {c.unit}")
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-084
+# %% ../nbs/09_constraints.ipynb #09-constraints-088
 def reach(c: Constraint, real: Batch) -> tuple[tuple[float, float], tuple[float, float]]:
     "For the lower and for the upper limit, in the unit of the constraint: the best that a repetition of `real` reaches, and how far the others stay behind."
     x = judged(c, real).flatten(1) / c.per_unit
@@ -792,7 +796,7 @@ def check_reach(constraints: Sequence[Constraint], real: Batch) -> None:
             if limit is not None and sign * (limit / c.per_unit - best) > spread:
                 raise InputError(f"{c.where}, {c.kind.name}", f"{c.name} {asked(c)}", f"something near what {len(real.q)} measured repetitions do", f"the nearest value that one of them reaches is {best:.3g}{c.unit and ' ' + c.unit}")
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-088
+# %% ../nbs/09_constraints.ipynb #09-constraints-092
 def reached(c: Constraint, batch: Batch):
     "The value (B,), in the constraint's unit, of the frame and component furthest outside the limits."
     x = judged(c, batch).flatten(1)
@@ -817,7 +821,7 @@ def _shortfall(c: Constraint, others: Sequence[Constraint], batch: Batch, real: 
     best = min(zip(away[missed].tolist(), value[missed].tolist()))[1]
     return {"constraint": c.name, "asked": asked(c), "missed_by": int(missed.sum()), "reached": best, "nearest": min(candidates)[1], "unit": c.unit, "because": _because(c, others, real, tolerance)}
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-089
+# %% ../nbs/09_constraints.ipynb #09-constraints-093
 def _sentence(row: dict, n: int) -> str:
     unit, missed = row["unit"] and f" {row['unit']}", row["missed_by"]
     start = f"{row['constraint']}: asked {row['asked']}, reached {row['reached']:.3g}{unit}"
@@ -830,7 +834,7 @@ def shortfalls(constraints: Sequence[Constraint], batch: Batch, real: Batch, tol
     rows = [_shortfall(c, [o for o in limited if o is not c], batch, real, tolerance) for c in limited]
     return [row | {"sentence": _sentence(row, len(batch.q))} for row in rows if row]
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-092
+# %% ../nbs/09_constraints.ipynb #09-constraints-096
 def frame_rate(constraints: Sequence[Constraint], frames: int = 196, rate_hz: float = 60., rest_s: float = 0.4) -> float:
     "Frames a second, at most `rate_hz`, with which the shortest repetition that meets the asked duration and tempo fits into `frames`."
     least = lambda name: sum(c.limits[0] or 0 for c in constraints if c.kind.name == name and c.weight)
