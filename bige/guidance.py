@@ -80,9 +80,12 @@ class Models:
         "Latents (N, C, 49) of the real repetitions."
         with torch.no_grad(): return torch.cat([self.vqvae.encode(k) for k in self.kinematics.split(32)])
 
+    @cached_property
+    def _banks(self) -> dict[float, Batch]: return {}
+
     def bank(self, rate_hz: float = RATE_HZ) -> Batch:
-        "The real repetitions with their own activations, to be judged."
-        return Batch(self.kinematics, self.activations, _default(), rate_hz)
+        "The real repetitions with their own activations, to be judged; the same object each time, so that what was computed of it stays known."
+        return self._banks.setdefault(rate_hz, Batch(self.kinematics, self.activations, _default(), rate_hz))
 
     def activate(self, q: Tensor, mass: float, rate_hz: float = RATE_HZ) -> Tensor:
         "Activations (B, T, 80) of motions (B, T, 33) of the default skeleton at `rate_hz`, for a body of `mass` kg."
@@ -119,7 +122,7 @@ def request_losses(models: Models, constraints: Sequence[Constraint], rate_hz: f
         if c.limits != (None, None): total += c.weight * loss(c, models.bank(rate_hz))
     return total
 
-def near_request(models: Models, constraints: Sequence[Constraint], n: int, g: torch.Generator, near: float = 0.05) -> Tensor:
+def near_request(models: Models, constraints: Sequence[Constraint], n: int, g: torch.Generator, near: float = 0.1) -> Tensor:
     "Rows of real repetitions from the nearest to the request on: those with a loss below `near`, but three quarters of all at most and max(2n, 40) at least."
     cost, knees = request_losses(models, constraints), models.kinematics[..., _KNEES].amax((1, 2))
     if not any("knee_angle" in part for c in constraints for part in c.parts):
