@@ -447,10 +447,12 @@ def pictures(folder: Path, guided, scores: dict, reference: list, args) -> None:
 # %% ../nbs/16_cli.ipynb #16-cli-037
 def drawn(args, constraints) -> tuple['Guided', dict | None]:
     "The motions asked for; with --verified only those that hold in static optimisation, and how many were drawn for them."
+    from bige.constraints import check_reach
     from bige.guidance import Models, generate
     from bige.skeleton import Skeleton
     skeleton = Skeleton.from_osim(args.model) if args.model else None
     models = Models.load(args.vqvae, args.surrogate, args.data)
+    check_reach(constraints, models.bank())
     if not args.verified: return generate(constraints, n=args.n, seed=args.seed, method=args.method, skeleton=skeleton, models=models), None
     from bige.verification import generate_verified
     counter = _progress()
@@ -480,7 +482,7 @@ def generate(args) -> tuple[dict, str, int]:
                     'Cure: widen the limits, or take another --seed.', file=sys.stderr)
     lines = [f'{plural(len(guided), "squat")}, {scores["met"]} of them meet every limit asked for']
     if verified: lines.append(f'all hold in static optimisation too ({verified["drawn"]} were drawn)')
-    lines += [f'missed: {s["sentence"]}' for s in getattr(guided, 'shortfalls', ())]
+    lines += [f'missed: {s["sentence"]}' for s in guided.shortfalls]
     record = {'folder': args.out, 'report': str(Path(args.out) / 'report.html'), **scores}
     return record, '\n'.join([*lines, f'report: {Path(args.out).resolve() / "report.html"}']), 2 if short else 0
 
