@@ -55,7 +55,7 @@ def zxy_angles(R: np.ndarray) -> np.ndarray:
     return np.rad2deg(np.unwrap(np.stack([z, x, y], -1), axis=0))
 
 # %% ../nbs/13c_bvh.ipynb #13c-bvh-015
-HEAD = ((0.0, 0.15, 0.0), (0.0, 0.5, 0.0))                 # neck and top of the head above the shoulders, in heights of the shoulders above the waist
+HEAD = ((0.0, 0.15, 0.0), (0.0, 0.75, 0.0))                 # neck and top of the head above the shoulders, in heights of the shoulders above the waist
 
 def ends(skeleton: Skeleton) -> dict[str, np.ndarray]:
     "Where the leaves of the tree end, (3,) m from their joint in the rest pose."
