@@ -20,9 +20,10 @@ from pathlib import Path
 __all__ = ['INSTALL', 'PACKAGES', 'output_folder', 'whole_folder', 'explain', 'Parser', 'to_json', 'plural', 'Interrupt', 'main',
            'versions', 'device', 'asset_folder', 'assets', 'info', 'segment', 'ik', 'simulate', 'summary', 'dataset',
            'train', 'reconstruct', 'predict', 'requested', 'asked_rows', 'outcome_rows', 'score_rows', 'sample_rows',
-           'dotted_lines', 'provenance', 'reproduce', 'pictures', 'drawn', 'generate', 'read_folder',
-           'reference_motions', 'evaluate', 'render', 'aligned', 'findings', 'verify', 'count', 'mesh', 'seed',
-           'seconds', 'reps', 'hertz', 'parser']
+           'dotted_lines', 'provenance', 'reproduce', 'pictures', 'drawn', 'written', 'samples_of', 'advice',
+           'generate', 'people_in', 'answered', 'generate_sessions', 'read_folder', 'reference_motions', 'evaluate',
+           'render', 'aligned', 'findings', 'verify', 'count', 'mesh', 'seed', 'seconds', 'reps', 'degrees', 'hertz',
+           'parser']
 
 # %% ../nbs/16_cli.ipynb #16-cli-005
 def _input_error(*parts: str) -> Exception:
@@ -400,7 +401,7 @@ def sample_rows(guided) -> list[dict]:
 def dotted_lines(constraints) -> dict[str, tuple]:
     "Requested ranges by curve: muscles without side, coordinates in degrees."
     from math import degrees
-    from bige.rendering import CURVES
+    from bige.report import CURVES
     lines = {}
     for c in constraints:
         limits = tuple(degrees(x) if c.unit in ('deg', 'rad') else x for x in c.limits if x is not None)
@@ -424,14 +425,15 @@ def provenance(guided, args) -> dict[str, str]:
 def reproduce(args) -> str:
     "The command that makes the same files again, run in the folder of the results."
     own = ''.join(f' --{name} {Path(file).name}' for name in ('model', 'vqvae', 'surrogate', 'data') if (file := getattr(args, name)))
-    return f'bige generate --constraints constraints.yaml -n {args.n} --seed {args.seed} --method {args.method}{" --verified" * args.verified}{own} --out again'
+    return f'bige generate --constraints constraints.yaml -n {args.n} --seed {args.seed} --method {args.method}{" --verified" * args.verified}{f" --apart {args.apart:g}" * (args.apart != 3)}{f" --like start/{Path(args.like).name}" if args.like else ""}{own} --out again'
 
 
 def pictures(folder: Path, guided, scores: dict, reference: list, args) -> None:
     "preview.png and report.html of a generation."
     from bige.metrics import evaluate
     from bige.motion import atomic_write
-    from bige.rendering import png, preview, report
+    from bige.rendering import png, preview
+    from bige.report import report
     motions = list(guided.motions)
     overview = png(preview(motions, guided.skeleton))
     with atomic_write(folder / 'preview.png', 'wb') as f: f.write(overview)
@@ -449,11 +451,13 @@ def drawn(args, constraints) -> tuple['Guided', dict | None]:
     "The motions asked for; with --verified only those that hold in static optimisation, and how many were drawn for them."
     from bige.constraints import check_reach
     from bige.guidance import Models, generate
+    from bige.motion import read_motion
     from bige.skeleton import Skeleton
-    skeleton = Skeleton.from_osim(args.model) if args.model else None
+    skeleton, like = Skeleton.from_osim(args.model) if args.model else None, read_motion(args.like) if args.like else None
     models = Models.load(args.vqvae, args.surrogate, args.data)
     check_reach(constraints, models.bank())
-    if not args.verified: return generate(constraints, n=args.n, seed=args.seed, method=args.method, skeleton=skeleton, models=models), None
+    if not args.verified: return generate(constraints, n=args.n, seed=args.seed, method=args.method, skeleton=skeleton, models=models, like=like, apart_deg=args.apart), None
+    if like: raise _input_error('--like', 'beside --verified', 'one of the two', 'generate with --like, then simulate with bige verify')
     from bige.verification import generate_verified
     counter = _progress()
     def count_draws(passed, tried):
@@ -464,27 +468,99 @@ def drawn(args, constraints) -> tuple['Guided', dict | None]:
         if counter: print(file=sys.stderr)
 
 # %% ../nbs/16_cli.ipynb #16-cli-037c
-def generate(args) -> tuple[dict, str, int]:
+def written(args, constraints) -> tuple[dict, 'Guided']:
+    "Generate, and fill the folder `args.out`; the samples of a former run there are replaced."
+    from bige.guidance import write_files
     from bige.motion import atomic_write
     with whole_folder(args.out) as part:
-        guided, verified = drawn(args, requested(args))
-        from bige.guidance import write_files
+        guided, verified = drawn(args, constraints)
         reference = reference_motions()
         scores = write_files(guided, part, reference) | {'model': args.model and Path(args.model).name, 'verified': verified}
+        if args.like: scores['changes'] = advice(args.like, guided)
         with atomic_write(part / 'metrics.json') as f: f.write(to_json(scores) + '\n')
         if args.model: shutil.copy(args.model, part)
+        if args.like:
+            (part / 'start').mkdir()                           # not beside the samples: `bige evaluate` would take it for one
+            shutil.copy(args.like, part / 'start')
         pictures(part, guided, scores, reference, args)
     (Path(args.out) / 'verification.json').unlink(missing_ok=True)
-    for old in Path(args.out).glob('sample_*.mot'):
-        if old.stem[7:].isdigit() and int(old.stem[7:]) >= len(guided): old.unlink()      # of a former, longer run
+    for old in samples_of(args.out):
+        if int(old.stem[7:]) >= len(guided): old.unlink()      # of a former, longer run
+    return scores, guided
+
+
+def samples_of(folder) -> list[Path]:
+    "The samples that a generation left in a folder."
+    return [f for f in Path(folder).glob('sample_*.mot') if f.stem[7:].isdigit()]
+
+
+def advice(like, guided) -> list[list[dict]]:
+    "For each sample, what differs from the repetition it began from."
+    from bige.guidance import changes, one_repetition
+    from bige.motion import Motion, read_motion
+    poses, rate_hz = one_repetition(read_motion(like))
+    before = Motion.from_arrays([i / rate_hz for i in range(poses.shape[1])], poses[0].double().numpy())
+    return [changes(before, m) for m in guided.motions]
+
+# %% ../nbs/16_cli.ipynb #16-cli-037d
+def generate(args) -> tuple[dict, str, int]:
+    if args.sessions: return generate_sessions(args)
+    former = len(samples_of(args.out))
+    scores, guided = written(args, requested(args))
+    verified, folder = scores['verified'], Path(args.out)
     short = verified is not None and len(guided) < args.n
     if short: print(f'bige: found {len(guided)} of {args.n} squats that hold in simulation among {verified["drawn"]} drawn; these are written. '
                     'Cure: widen the limits, or take another --seed.', file=sys.stderr)
-    lines = [f'{plural(len(guided), "squat")}, {scores["met"]} of them meet every limit asked for']
+    lines = [f'{plural(len(guided), "squat")}, {scores["met"] or "none"} of them meet every limit asked for']
+    if former: lines.append(f'{plural(former, "sample")} of a former run in {folder} {"was" if former == 1 else "were"} replaced')
     if verified: lines.append(f'all hold in static optimisation too ({verified["drawn"]} were drawn)')
     lines += [f'missed: {s["sentence"]}' for s in guided.shortfalls]
-    record = {'folder': args.out, 'report': str(Path(args.out) / 'report.html'), **scores}
-    return record, '\n'.join([*lines, f'report: {Path(args.out).resolve() / "report.html"}']), 2 if short else 0
+    if not scores['met'] and guided.method != 'guided': lines.append(f'method {guided.method} is here for comparison; method guided meets requests')
+    if args.like: lines.append(f'sample_00 against {Path(args.like).name}, at the bottom: ' + ('; '.join(c['words'] for c in scores['changes'][0]) or 'nothing changes by a degree'))
+    record = {'folder': args.out, 'report': str(folder / 'report.html'), **scores}
+    return record, '\n'.join([*lines, f'report: {folder.resolve() / "report.html"}']), 2 if short else 0
+
+# %% ../nbs/16_cli.ipynb #16-cli-037f
+def people_in(folder) -> dict[str, Path]:
+    "Names and models (.osim) of the people in a folder, searched with its subfolders."
+    found = sorted(Path(folder).rglob('*.osim')) if Path(folder).is_dir() else []
+    if not found: raise _input_error(str(folder), 'no .osim file' if Path(folder).is_dir() else 'no such folder', 'a folder that holds the models of people (.osim)', 'check the path, or give one model with --model')
+    return {'_'.join(f.relative_to(folder).with_suffix('').parts): f for f in found}
+
+
+def answered(args, constraints) -> dict | None:
+    "The scores in the folder `args.out`, if it holds the answer to the very same request."
+    from bige.constraints import to_yaml
+    out = Path(args.out)
+    try:
+        scores = json.loads((out / 'metrics.json').read_text())
+        same = [(out / 'constraints.yaml').read_text() == to_yaml(constraints), (out / Path(args.model).name).read_bytes() == Path(args.model).read_bytes(),
+                (scores['n'], scores['seed'], scores['method'], bool(scores['verified'])) == (args.n, args.seed, args.method, args.verified), len(samples_of(out)) == scores['n']]
+    except (OSError, ValueError, KeyError): return None
+    return scores if all(same) else None
+
+# %% ../nbs/16_cli.ipynb #16-cli-037g
+def generate_sessions(args) -> tuple[dict, str, int]:
+    "`generate` for every model in a folder."
+    from bige.metrics import evaluate, table_rows, tables
+    from bige.motion import InputError, atomic_write
+    if args.model: raise _input_error('--sessions', 'beside --model', 'one of the two', 'leave one of them out')
+    people, constraints, rows, failed, counter = people_in(args.sessions), requested(args), {}, {}, _progress()
+    for i, (name, model) in enumerate(people.items()):
+        args.check()
+        if counter: counter(f'{i} of {len(people)} people')
+        own = argparse.Namespace(**vars(args) | {'model': str(model), 'out': str(Path(args.out) / name)})
+        try: rows[name] = answered(own, constraints) or written(own, constraints)[0]
+        except InputError as error:
+            failed[name] = str(error)
+            print(f'bige: {name} is left out: {error}', file=sys.stderr)
+    if not rows: raise _input_error(args.sessions, 'no model that can be used', 'at least one', 'see the messages above')
+    reference = reference_motions()
+    shown = rows | {'all people': list(rows.values()), 'reference': evaluate(reference, reference)}
+    with atomic_write(Path(args.out) / 'sessions.md') as f: f.write(tables(shown))
+    lines = [f'{name}: {r["met"]} of {r["n"]} squats meet every limit' for name, r in rows.items()] + [f'{name}: left out' for name in failed]
+    record = {'folder': args.out, 'people': {n: {k: r[k] for k in ('n', 'met', 'mean')} for n, r in rows.items()}, 'failed': failed, 'tables': table_rows(shown)}
+    return record, '\n'.join([*lines, '', tables(shown).rstrip()]), 2 if failed else 0
 
 # %% ../nbs/16_cli.ipynb #16-cli-039
 def read_folder(folder) -> dict[str, 'Motion']:
@@ -520,9 +596,9 @@ def evaluate(args) -> tuple[dict, str]:
 
 def render(args) -> tuple[dict, str]:
     from bige.rendering import render
-    if len(args.motions) > 3:
-        raise _input_error('bige render', f'{len(args.motions)} motions', 'one to three', 'leave some out, or render them in turn')
-    with output_folder(Path(args.out).parent): render(args.motions, args.out, use_strip=args.strip)
+    from bige.skeleton import Skeleton
+    skeleton = Skeleton.from_osim(args.model) if args.model else None
+    with output_folder(Path(args.out).parent): render(args.motions, args.out, args.style, skeleton)
     return {'picture': args.out}, f'written to {args.out}'
 
 # %% ../nbs/16_cli.ipynb #16-cli-040c
@@ -589,6 +665,14 @@ def seconds(text: str) -> float:
 
 
 def reps(text: str) -> int | str: return text if text == 'auto' else count(text)
+
+
+def degrees(text: str) -> float:
+    "An angle of at least zero."
+    try: value = float(text)
+    except ValueError: value = float('nan')
+    if 0 <= value < float('inf'): return value
+    raise argparse.ArgumentTypeError(f'found {text!r}, expected a number of degrees, zero at least')
 
 
 def hertz(text: str) -> float:
@@ -658,6 +742,9 @@ def _result_verbs(add) -> None:
     p.add_argument('-n', type=count, default=20, metavar='N', help='how many (default 20)')
     p.add_argument('--seed', type=seed, default=0, metavar='N')
     p.add_argument('--method', choices=('guided', 'published', 'vqvae'), default='guided')
+    p.add_argument('--like', metavar='REP.mot', help='start from this repetition and stay near it; the answer says what to change')
+    p.add_argument('--apart', type=degrees, default=3., metavar='DEG', help='how different the starts are, at least, as long as there are such (default 3: root mean square over joint angles and time)')
+    p.add_argument('--sessions', metavar='FOLDER', help='for every model (.osim) in this folder: a folder of results each, and one table at the end; goes on where it stopped')
     p.add_argument('--verified', action='store_true', help='keep only squats that meet the request in static optimisation too; draws until there are enough, five times -n at most')
     for name, text in (('vqvae', 'motion model'), ('surrogate', 'surrogate')):
         p.add_argument(f'--{name}', metavar='FILE', help=f'own {text} (.safetensors of bige train; default: the shipped one)')
@@ -671,10 +758,14 @@ def _result_verbs(add) -> None:
     p.add_argument('folder', metavar='FOLDER', help='written by bige generate; verification.json and the simulations go there')
     p.add_argument('--mode', choices=('qp', 'tracking', 'both'), default='both', help='qp: a second a sample; tracking: half a minute (default both)')
     _jobs(p)
-    p = add('render', render, 'a picture of one to three motions')
-    p.add_argument('motions', nargs='+', metavar='A.mot')
-    p.add_argument('-o', '--out', required=True, metavar='OUT.png')
-    p.add_argument('--strip', action='store_true', help='seven poses over the squat cycle, one row a motion')
+    p = add('render', render, 'film, picture or 3-D page of one to three motions, side by side')
+    p.add_argument('motions', nargs='+', metavar='A.mot', help='.mot or .sto (activations and ground forces are shown if there), .trc markers, or a folder of bige simulate or generate')
+    p.add_argument('-o', '--out', required=True, metavar='OUT', help='.mp4 or .gif: film; .png: picture; .html: page that turns and plays without a network')
+    p.set_defaults(style='scene')
+    for style, text in (('strip', 'seven poses over the squat cycle, one row a motion'), ('panel', 'any number of motions at their deepest, by peak activation'),
+                        ('curves', 'angles, activations and ground force over the cycle, with the band of measured people')):
+        p.add_argument(f'--{style}', dest='style', action='store_const', const=style, help=f'{text} (.png)')
+    _model(p)
 
 
 def parser() -> Parser:

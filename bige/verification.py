@@ -217,7 +217,7 @@ def joined(draws: list[Guided], chosen: list) -> Guided:
     return replace(draws[0], motions=tuple(replace(d.motions[i], source=f"sample_{k:02d}") for k, (d, i) in enumerate(parts)),
                    latents=np.stack([d.latents[i] for d, i in parts]), losses=np.stack([history(d, i) for d, i in parts], -1),
                    steps=np.array([d.steps[i] for d, i in parts]), satisfaction=tuple(d.satisfaction[i] for d, i in parts),
-                   seconds=sum(d.seconds for d in draws))
+                   starts=tuple(d.starts[i] for d, i in parts if d.starts), shortfalls=(), seconds=sum(d.seconds for d in draws))
 
 # %% ../nbs/12a_verification.ipynb #12a-verification-051
 def holds(motion: Motion, constraints: ConstraintSet, model) -> bool:
