@@ -121,7 +121,7 @@ def test_checks_notice(tmp_path, line, complaint):
 
 def commands(text: str) -> list[list[str]]:
     """The `bige` commands in the shell blocks of a page, as lists of words."""
-    blocks = "\n".join(re.findall(r"^```sh\n(.*?)^```", text, re.S | re.M)).replace("\\\n", " ")
+    blocks = "\n".join([*re.findall(r"^```sh\n(.*?)^```", text, re.S | re.M), *re.findall(r"^\|.*`(bige .*?)` \|$", text, re.M)]).replace("\\\n", " ")
     calls = [c for line in blocks.split("\n") for c in re.split(r";\s*(?:do |done)?|&& ?", line)]
     return [shlex.split(c, comments=True)[1:] for c in calls if c.strip().startswith("bige ")]
 

@@ -262,7 +262,7 @@ def commands() -> str:
     """Every verb with its options, as `--help` prints them."""
     import argparse
     from bige.cli import parser
-    os.environ["COLUMNS"] = "100"
+    os.environ["COLUMNS"] = "84"
     verbs = next(a for a in parser()._actions if isinstance(a, argparse._SubParsersAction)).choices
     parts = ["# Command line", "", "Each verb reads files, writes files and ends with exit status 0; with 2 and one message when the input was wrong, "
              "nothing half-written; with 130 when it was interrupted. `--json` makes any answer machine-readable. "
@@ -389,7 +389,7 @@ def write_sources(folder: Path) -> list[str]:
         if stem == "index": page["cells"].append({"cell_type": "markdown", "metadata": {}, "id": "contents", "source": contents(stems)})
         put(f"{stem}.ipynb", json.dumps(page))
     for path in sorted(BOOK.rglob("*.md")):
-        if path.name != "results.md": put(f"book/{path.relative_to(BOOK)}", linked(filled(path.read_text(encoding="utf-8"), answers), names))
+        if path.name != "results.md": put(f"book/{path.relative_to(BOOK)}", filled(linked(path.read_text(encoding="utf-8"), names), answers))
     for name, text in api(names).items(): put(f"book/{name}", text)
     put("book/commands.md", commands())
     put("book/results.md", results())
