@@ -65,7 +65,8 @@ def whole_folder(path):
         finally: shutil.rmtree(part, ignore_errors=True)
 
 # %% ../nbs/16_cli.ipynb #16-cli-011
-INSTALL = {'nimblephysics': 'nimblephysics==0.10.52.1', 'vector_quantize_pytorch': 'vector-quantize-pytorch', 'yaml': 'pyyaml'}
+INSTALL = {'nimblephysics': 'nimblephysics==0.10.52.1', 'vector_quantize_pytorch': 'vector-quantize-pytorch', 'yaml': 'pyyaml',
+           'imageio_ffmpeg': 'imageio-ffmpeg', 'PIL': 'pillow'}
 
 
 def explain(error: Exception) -> str | None:

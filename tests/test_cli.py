@@ -354,9 +354,8 @@ def test_explain_tells_users_what_they_can_do():
 
 
 def test_missing_package_is_one_message(capsys, monkeypatch, squat, tmp_path):
-    for name in [m for m in sys.modules if m.split(".")[0] == "matplotlib" or m == "bige.rendering"]: monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    refused(["render", squat, "-o", tmp_path / "out" / "a.png"], capsys, tmp_path / "out", "pip install matplotlib")
+    monkeypatch.setitem(sys.modules, "pyvista", None)
+    refused(["render", squat, "-o", tmp_path / "out" / "a.png"], capsys, tmp_path / "out", "pip install pyvista")
 
 
 def test_full_disk_is_one_message(capsys, monkeypatch, squat, tmp_path):
