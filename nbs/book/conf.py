@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ini = ConfigParser(delimiters=["="], interpolation=None)
 ini.read(ROOT / "settings.ini", encoding="utf-8")
 
-project = author = "bige"
+project, author = "bige", ini["DEFAULT"]["author"]
 copyright = ini["DEFAULT"]["copyright"]
 version = release = ini["DEFAULT"]["version"]
 language = "en"

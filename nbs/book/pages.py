@@ -321,6 +321,7 @@ def rows_of(path: Path) -> list[dict]:
         import pandas as pd
         return pd.read_csv(path).to_dict("records")
     kept = json.loads(path.read_text(encoding="utf-8"))
+    if isinstance(kept, dict) and (lists := [v for v in kept.values() if isinstance(v, list) and v and isinstance(v[0], dict)]): kept = max(lists, key=len)
     if isinstance(kept, list): return [flat(r) for r in kept]
     if kept and all(isinstance(v, dict) for v in kept.values()):
         return [{"": name, **flat(record)} for name, record in kept.items()]
@@ -334,6 +335,28 @@ def turned(rows: list[dict]) -> list[dict]:
     heads = [number(r.get(columns[0], i)) for i, r in enumerate(rows)]
     if len(set(heads)) < len(heads) or columns[0] != "": heads, columns = [str(i + 1) for i in range(len(rows))], ["", *columns]
     return [{"": c, **{h: r.get(c, "") for h, r in zip(heads, rows)}} for c in columns[1:]]
+
+
+def tables_of(path: Path, about: dict) -> list[str]:
+    """A kept result as Markdown: one table, or with `split` several, a row for each `rows` and a column for each `columns`."""
+    rows = rows_of(path)
+    if "split" not in about:
+        columns = list(dict.fromkeys(k for r in rows for k in r))
+        if len(rows) <= 100 and not about.get("curves"): return [grid(turned(rows))]
+        return [f"{len(rows)} rows; columns: {', '.join(f'`{c}`' for c in columns)}."]
+    made: dict[str, dict[str, dict]] = {}
+    for r in rows:
+        value = number(r["mean"]) + ("" if r.get("sd", float("nan")) != r.get("sd") else f" ± {number(r['sd'])}")
+        made.setdefault(r[about["split"]], {}).setdefault(r[about["rows"]], {"": r[about["rows"]]})[r[about["columns"]]] = value
+    return [text for title, table in made.items() for text in (f"**{title}**", grid(list(table.values())))]
+
+
+def maker_of(name: str) -> str | None:
+    """The script that writes a kept result, if one says so."""
+    for path in sorted([*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "data_scripts").glob("*.py")]):
+        text = path.read_text(encoding="utf-8")
+        if name in text or re.sub(r"_[a-z]+(\.\w+)$", r"_MODE\1", name) in text: return f"python {path.relative_to(ROOT)}"
+    return None
 
 
 def users_of(name: str) -> list[str]:
@@ -350,21 +373,20 @@ def results() -> str:
     known = json.loads((BOOK / "results.json").read_text(encoding="utf-8"))
     parts = [(BOOK / "results.md").read_text(encoding="utf-8").rstrip(), ""]
     files = [p for p in sorted((NBS / "results").glob("*")) if p.suffix in (".csv", ".json")]
-    by_chapter: dict[str, list[Path]] = {}
-    for path in files: by_chapter.setdefault((users_of(path.name) or [""])[0], []).append(path)
-    for stem, paths in sorted(by_chapter.items()):
-        parts += [f"## Chapter {stem.split('_')[0]}" if stem else "## Others", ""]
-        for path in paths:
+    made_by = {p: known.get(p.name, {}).get("command") or maker_of(p.name) for p in files}
+    chapters = {p: users_of(p.name) for p in files}
+    groups: dict[str, list[Path]] = {"": [p for p in files if made_by[p]]}
+    for path in files:
+        if not made_by[path]: groups.setdefault((chapters[path] or ["~"])[0], []).append(path)
+    for stem, paths in sorted(groups.items()):
+        parts += [{"": "## Benchmarks", "~": "## Others"}.get(stem) or f"## Chapter {stem.split('_')[0]}", ""]
+        for path in sorted(paths, key=lambda p: known.get(p.name, {}).get("order", 9)):
             about = known.get(path.name, {})
-            command = about.get("command") or f'rm nbs/results/{path.name}; NB_FLAGS="slow shared" pytest -q -k {stem.split("_")[0]}_'
-            rows = rows_of(path)
+            command = made_by[path] or (f'rm nbs/results/{path.name}; NB_FLAGS="slow shared" pytest -q -k {stem.split("_")[0]}_' if stem != "~" else "# not known")
+            shown = ", ".join(f"[{s.split('_')[0]}](../{s}.ipynb)" for s in chapters[path])
             parts += [f"### {about.get('title') or path.stem.replace('_', ' ').capitalize()}", "", about.get("text", ""), ""]
-            short = len(rows) <= 100 and not about.get("curves")
-            columns = list(dict.fromkeys(k for r in rows for k in r))
-            if short: parts += [":::{container} wide", "", grid(turned(rows)), "", ":::", ""]
-            else: parts += [f"{len(rows)} rows; columns: {', '.join(f'`{c}`' for c in columns)}.", ""]
-            chapters = ", ".join(f"[{s.split('_')[0]}](../{s}.ipynb)" for s in users_of(path.name)) or "none"
-            parts += [f"Shown in chapter {chapters}; file {{download}}`{path.name} <../results/{path.name}>`; made by", "", "```sh", command, "```", ""]
+            parts += [line for table in tables_of(path, about) for line in (":::{container} wide", "", table, "", ":::", "")]
+            parts += [(f"Shown in chapter {shown}; file" if shown else "File") + f" {{download}}`{path.name} <../results/{path.name}>`; made by", "", "```sh", command, "```", ""]
     return "\n".join(parts)
 
 

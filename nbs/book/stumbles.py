@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bige.constraints import parse_constraints
+from bige.constraints import check_model, parse_constraints
 from bige.motion import InputError, Motion, example_squat, read_motion, read_session, read_trc, write_motion, write_trc, Markers
 from bige.segmentation import segment
 from bige.skeleton import Skeleton
@@ -77,6 +77,7 @@ MISTAKES = {
     "standing": standing,
     "muscle": request("kind: muscle_range, muscles: [vastusmed_r], low: 0.3, high: 0.4"),
     "upside down": request("kind: muscle_range, muscles: [vasmed_r], low: 0.5, high: 0.4"),
+    "out of reach": lambda: check_model(request("kind: knee_depth, low: 150, high: 160")(), Skeleton.default()),
     "unit": request("kind: coordinate_range, coordinate: pelvis_ty, low: 60, high: 70, unit: deg"),
 }
 
