@@ -2,6 +2,7 @@
 
     python data_scripts/make_readme.py
 """
+import re
 from pathlib import Path
 
 import nbformat
@@ -17,7 +18,7 @@ def main() -> None:
         cell.source = "\n".join(line for line in cell.source.split("\n") if not line.startswith("#| "))
     notebook.metadata["language_info"] = {"name": "python"}
     text, _ = MarkdownExporter().from_notebook_node(notebook)
-    text = text.replace("](images/", "](nbs/images/").replace('src="images/', 'src="nbs/images/')
+    text = re.sub(r"\]\((images/|book/|\w+\.ipynb)", r"](nbs/\1", text).replace('src="images/', 'src="nbs/images/')
     (ROOT / "README.md").write_text(text.strip() + "\n", encoding="utf-8")
 
 
