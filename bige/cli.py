@@ -22,8 +22,8 @@ __all__ = ['INSTALL', 'PACKAGES', 'output_folder', 'whole_folder', 'explain', 'P
            'train', 'reconstruct', 'predict', 'requested', 'asked_rows', 'outcome_rows', 'score_rows', 'sample_rows',
            'dotted_lines', 'provenance', 'reproduce', 'pictures', 'drawn', 'written', 'samples_of', 'advice',
            'generate', 'people_in', 'answered', 'generate_sessions', 'read_folder', 'reference_motions', 'evaluate',
-           'render', 'aligned', 'findings', 'verify', 'count', 'mesh', 'seed', 'seconds', 'reps', 'degrees', 'hertz',
-           'parser']
+           'render', 'tune', 'port', 'aligned', 'findings', 'verify', 'count', 'mesh', 'seed', 'seconds', 'reps',
+           'degrees', 'hertz', 'parser']
 
 # %% ../nbs/16_cli.ipynb #16-cli-005
 def _input_error(*parts: str) -> Exception:
@@ -65,7 +65,7 @@ def whole_folder(path):
         finally: shutil.rmtree(part, ignore_errors=True)
 
 # %% ../nbs/16_cli.ipynb #16-cli-011
-INSTALL = {'nimblephysics': 'nimblephysics==0.10.52.1', 'vector_quantize_pytorch': 'vector-quantize-pytorch', 'yaml': 'pyyaml',
+INSTALL = {'voila': "'bige[tune]'", 'nimblephysics': 'nimblephysics==0.10.52.1', 'vector_quantize_pytorch': 'vector-quantize-pytorch', 'yaml': 'pyyaml',
            'imageio_ffmpeg': 'imageio-ffmpeg', 'PIL': 'pillow'}
 
 
@@ -602,6 +602,18 @@ def render(args) -> tuple[dict, str]:
     with output_folder(Path(args.out).parent): render(args.motions, args.out, args.style, skeleton)
     return {'picture': args.out}, f'written to {args.out}'
 
+
+def tune(args) -> tuple[dict, str]:
+    from bige.tuning_page import launch
+    launch(args.constraints, args.model, args.n, args.seed, args.port, not args.no_browser)
+    return {}, 'the tuning page is closed'
+
+
+def port(text: str) -> int:
+    "A port that a user may serve on."
+    if text.isascii() and text.isdigit() and 1024 <= int(text) < 65536: return int(text)
+    raise argparse.ArgumentTypeError(f'found {text!r}, expected a whole number from 1024 to 65535')
+
 # %% ../nbs/16_cli.ipynb #16-cli-040c
 def aligned(rows: list[dict]) -> str:
     "The rows as text in columns, numbers with three digits."
@@ -766,6 +778,13 @@ def _result_verbs(add) -> None:
     for style, text in (('strip', 'seven poses over the squat cycle, one row a motion'), ('panel', 'any number of motions at their deepest, by peak activation'),
                         ('curves', 'angles, activations and ground force over the cycle, with the band of measured people')):
         p.add_argument(f'--{style}', dest='style', action='store_const', const=style, help=f'{text} (.png)')
+    _model(p)
+    p = add('tune', tune, 'the tuning page in the browser: turn dials, see the squat, save files')
+    p.add_argument('--constraints', metavar='C.yaml', help='what to begin with (default: the published request)')
+    p.add_argument('-n', type=count, default=5, metavar='N', help='how many squats (default 5)')
+    p.add_argument('--seed', type=seed, default=0, metavar='N')
+    p.add_argument('--port', type=port, default=8866, metavar='N', help='where the page is served on this machine (default 8866)')
+    p.add_argument('--no-browser', action='store_true', help='only serve the page')
     _model(p)
 
 

@@ -94,7 +94,8 @@ DIALS = (
     Dial("sliding", "Feet", "Foot sliding", "speed of feet that carry weight", {"kind": "foot_sliding"}, 0.005, "high"),
     Dial("duration", "Time and smoothness", "Duration", "from standing to standing", {"kind": "duration"}, 0.1),
     Dial("speed", "Time and smoothness", "Joint speed", "of the legs, root mean square", {"kind": "angular_velocity"}, 1, "high"),
-    Dial("evenness", "Time and smoothness", "Jerkiness", "acceleration of the pelvis, root mean square", {"kind": "com_acceleration"}, 0.05, "high"))
+    Dial("pelvis", "Time and smoothness", "Pelvis speed", "root mean square", {"kind": "com_velocity"}, 0.01, "high"),
+    Dial("evenness", "Time and smoothness", "Pelvis acceleration", "root mean square; small is smooth", {"kind": "com_acceleration"}, 0.05, "high"))
 
 # %% ../nbs/14_tuning.ipynb #14-tuning-013
 @dataclass(frozen=True)
@@ -301,8 +302,8 @@ def rows(guided, i: int, real: Batch) -> list[dict]:
         value = reached(c, batch).item() if limited else metric(c, batch).item()
         usual = np.quantile(values(c, real)[:, 1], [0.1, 0.9]) if limited or not c.kind.signed else np.quantile(metric(c, real).numpy(), [0.1, 0.9])
         met = [s[c.name]["met"] for s in guided.satisfaction]
-        out.append({"wish": words(c), "asked": asked(c).replace(" deg", "°"), "this squat": number(value, c.unit), "met": met[i] if limited else None,
-                    "met by": f"{sum(met)} of {len(met)}" if limited else "", "measured people": f"{number(usual[0], '')} to {number(usual[1], c.unit)}"})
+        out.append({"wish": words(c), "asked for": asked(c).replace(" deg", "°") if limited or c["goal"] else "kept low", "this squat": number(value, c.unit), "met": met[i] if limited else None,
+                    "squats": f"{sum(met)} of {len(met)}" if limited else "", "measured people": f"{number(usual[0], '')} to {number(usual[1], c.unit)}"})
     return out
 
 # %% ../nbs/14_tuning.ipynb #14-tuning-037
