@@ -30,11 +30,11 @@ from .vqvae import default_skeleton as _default, smoother, standing
 # %% auto #0
 __all__ = ['RATE_HZ', 'FRAMES', 'KNEE_PEAK', 'APART_DEG', 'TOLERANCE', 'FURTHER', 'LONGEST', 'SLOW_HZ', 'Progress', 'AT_ONCE',
            'METHODS', 'LONGEST_S', 'WORDS', 'stand', 'plant_feet', 'Models', 'one_thread', 'realise', 'request_losses',
-           'near_request', 'take_turns', 'different_first', 'choose_starts', 'variations', 'Start', 'prepare', 'judge',
-           'all_met', 'Search', 'newton_step', 'deflected', 'aims', 'guide', 'pick', 'by_activation', 'raw',
-           'as_decoded', 'nearest', 'published_weight', 'guide_published', 'random_codes', 'Guided', 'satisfaction',
-           'record', 'joined', 'starting_motions', 'generate', 'one_repetition', 'bottom', 'changes', 'Session',
-           'report', 'whole_folder', 'write_files', 'save']
+           'slack', 'near_request', 'take_turns', 'different_first', 'choose_starts', 'Known', 'variations', 'Start',
+           'prepare', 'judge', 'all_met', 'Search', 'newton_step', 'deflected', 'aims', 'guide', 'pick',
+           'by_activation', 'raw', 'as_decoded', 'nearest', 'published_weight', 'guide_published', 'random_codes',
+           'Guided', 'satisfaction', 'record', 'joined', 'starting_motions', 'parts_of', 'generate', 'one_repetition',
+           'bottom', 'changes', 'Session', 'report', 'whole_folder', 'write_files', 'save']
 
 # %% ../nbs/10_guidance.ipynb #10-guidance-009
 RATE_HZ, FRAMES = 60., 196
@@ -64,6 +64,7 @@ class Models:
     kinematics: Tensor             # (N, T, 33) real repetitions of training people and their mirror images
     activations: Tensor            # (N, T, 80)
     people: tuple[str, ...] = ()   # who did each
+    mass: Tensor | None = None     # (N,) kg, with which the activations were simulated
 
     @classmethod
     def load(cls, vqvae=None, surrogate=None, reference=None) -> Models:
@@ -73,7 +74,8 @@ class Models:
         from bige.vqvae import load_vqvae
         data = with_mirrored(part(load_dataset(reference) if reference else shipped(), "train"))
         nets = load_vqvae(vqvae), load_surrogate(surrogate)
-        return cls(*nets, torch.tensor(data.kinematics, dtype=torch.float32), torch.tensor(data.activations, dtype=torch.float32), tuple(data.subjects.tolist()))
+        return cls(*nets, torch.tensor(data.kinematics, dtype=torch.float32), torch.tensor(data.activations, dtype=torch.float32),
+                   tuple(data.subjects.tolist()), torch.tensor(data.mass, dtype=torch.float32))
 
     @cached_property
     def latents(self) -> Tensor:
@@ -87,7 +89,7 @@ class Models:
         "The real repetitions with their own activations, to be judged; the same object each time, so that what was computed of it stays known."
         return self._banks.setdefault(rate_hz, Batch(self.kinematics, self.activations, _default(), rate_hz))
 
-    def activate(self, q: Tensor, mass: float, rate_hz: float = RATE_HZ) -> Tensor:
+    def activate(self, q: Tensor, mass: Tensor | float, rate_hz: float = RATE_HZ) -> Tensor:
         "Activations (B, T, 80) of motions (B, T, 33) of the default skeleton at `rate_hz`, for a body of `mass` kg."
         if isinstance(self.surrogate, PublishedSurrogate): return self.surrogate(q)
         if rate_hz == RATE_HZ: return self.surrogate(q, mass)
@@ -103,12 +105,15 @@ def one_thread() -> Iterator[None]:
     try: yield
     finally: torch.set_num_threads(before)
 
-def realise(models: Models, z: Tensor, skeleton, detail: Tensor | float = 0., start: Tensor | None = None, drift: Tensor | None = None, rate_hz: float = RATE_HZ) -> Batch:
-    "Latents (B, C, 49), plus what the decoder cannot draw (`detail`, (B, T, 33)) -> smoothed motions with their feet on the ground, and their activations."
+def realise(models: Models, z: Tensor, skeleton, detail: Tensor | float = 0., start: Tensor | None = None, drift: Tensor | None = None,
+            rate_hz: float = RATE_HZ, offset: Tensor | float = 0.) -> Batch:
+    """Latents (B, C, 49), plus what the decoder cannot draw (`detail`, (B, T, 33)) -> smoothed motions with their feet on the ground, and their activations,
+    plus what the surrogate is known to miss (`offset`, (B, T, 80))."""
     angles = smoother() @ (models.vqvae.angles(z) + detail)
     q, points = stand(angles, skeleton)
     seen = q if skeleton is _default() else plant_feet(angles, _default())           # the surrogate knows one skeleton, and many masses
-    batch = Batch(q, models.activate(seen, skeleton.mass, rate_hz), skeleton, rate_hz, drift, start)
+    a = (models.activate(seen, skeleton.mass, rate_hz) + offset).clamp(0, 1)
+    batch = Batch(q, a, skeleton, rate_hz, drift, start)
     batch.contact_points = points                          # known already
     return batch
 
@@ -122,12 +127,18 @@ def request_losses(models: Models, constraints: Sequence[Constraint], rate_hz: f
         if c.limits != (None, None): total += c.weight * loss(c, models.bank(rate_hz))
     return total
 
-def near_request(models: Models, constraints: Sequence[Constraint], n: int, g: torch.Generator, near: float = 0.1) -> Tensor:
-    "Rows of real repetitions from the nearest to the request on: those with a loss below `near`, but three quarters of all at most and max(2n, 40) at least."
+def slack(c: Constraint) -> float:
+    "How large a loss still counts as near: the width of the asked range, 0.04 at least; 0.1 where one end is open."
+    low, high = c.limits
+    return c.weight * (max((high - low) / c.kind.scale, 0.04) if None not in (low, high) else 0.1)
+
+def near_request(models: Models, constraints: Sequence[Constraint], n: int, g: torch.Generator) -> Tensor:
+    "Rows of real repetitions from the nearest to the request on: those as near as the request is wide, but three quarters of all at most and max(n, 20) at least."
+    near = sum(slack(c) for c in constraints if c.limits != (None, None))
     cost, knees = request_losses(models, constraints), models.kinematics[..., _KNEES].amax((1, 2))
     if not any("knee_angle" in part for c in constraints for part in c.parts):
         cost = cost + 10 * ((knees < KNEE_PEAK[0]) | (knees > KNEE_PEAK[1]))
-    pool = min(len(cost), max(2 * n, 40, min(int((cost < near).sum()), 3 * len(cost) // 4)))
+    pool = min(len(cost), max(n, 20, min(int((cost < near).sum()), 3 * len(cost) // 4)))
     return (cost + 1e-6 * torch.rand(len(cost), generator=g)).argsort()[:pool]
 
 # %% ../nbs/10_guidance.ipynb #10-guidance-019
@@ -153,27 +164,40 @@ def choose_starts(models: Models, constraints: Sequence[Constraint], n: int, g: 
     some = different_first(take_turns(rows[torch.randperm(len(rows), generator=g)], models.people), models.kinematics, apart_deg)
     return some.repeat(-(-n // len(some)))[:n]
 
-def variations(models: Models, rows: Tensor, g: torch.Generator, most: float = 0.1) -> Tensor:
-    "Each chosen repetition with up to `most` of another chosen one mixed in: (n, T, 33), nobody's own motion any more."
-    share = most * torch.rand(len(rows), 1, 1, generator=g)
-    return (1 - share) * models.kinematics[rows] + share * models.kinematics[rows[torch.randperm(len(rows), generator=g)]]
+@dataclass(frozen=True)
+class Known:
+    "Motions (B, T, 33) of the default skeleton; if known by simulation, their activations (B, T, 80), and for what body mass (B,) kg."
+    motions: Tensor
+    activations: Tensor | None = None
+    mass: Tensor | None = None
+
+def variations(models: Models, rows: Tensor, g: torch.Generator, most: float = 0.1) -> Known:
+    "Each chosen repetition with up to `most` of another chosen one mixed in, nobody's own motion any more; and their simulated activations mixed alike."
+    share, other = most * torch.rand(len(rows), generator=g), rows[torch.randperm(len(rows), generator=g)]
+    mixed = lambda x: torch.lerp(x[rows], x[other], share.reshape(-1, *[1] * (x.ndim - 1)))
+    return Known(mixed(models.kinematics), mixed(models.activations), mixed(models.mass))
 
 # %% ../nbs/10_guidance.ipynb #10-guidance-023
 @dataclass(frozen=True)
 class Start:
-    "Where a search begins: real motions (`real`), their quantised latents (B, C, 49) and the spread of these (B, 1, 1), and what the decoder cannot draw of them (B, T, 33)."
+    """Where a search begins: real motions (`real`), their quantised latents (B, C, 49) and the spread of these (B, 1, 1), what the decoder cannot draw of them (B, T, 33),
+    and what the surrogate misses (B, T, 80)."""
     latents: Tensor
     unit: Tensor
     detail: Tensor
+    offset: Tensor
     real: Batch
 
-def prepare(models: Models, motions: Tensor, skeleton, rate_hz: float = RATE_HZ) -> Start:
-    "The start of a search from real motions (B, T, 33)."
+def prepare(models: Models, known: Known, skeleton, rate_hz: float = RATE_HZ) -> Start:
+    "The start of a search from real motions."
     with torch.no_grad():
-        encoded = models.vqvae.encode(motions)
+        encoded = models.vqvae.encode(known.motions)
         base = models.vqvae.quantise(encoded)[0]
-        detail = motions - models.vqvae.angles(base)
-        return Start(base, encoded.std((1, 2), keepdim=True), detail, realise(models, base, skeleton, detail, rate_hz=rate_hz))
+        detail = known.motions - models.vqvae.angles(base)
+        offset = torch.zeros(*known.motions.shape[:2], len(ACTIVATIONS))
+        if known.activations is not None:
+            offset = known.activations - models.activate(plant_feet(smoother() @ known.motions, _default()), known.mass)
+        return Start(base, encoded.std((1, 2), keepdim=True), detail, offset, realise(models, base, skeleton, detail, rate_hz=rate_hz, offset=offset))
 
 # %% ../nbs/10_guidance.ipynb #10-guidance-026
 TOLERANCE = 1e-4                                           # in the unit of each constraint: sums differ in the last digits with the size of the batch
@@ -261,7 +285,8 @@ def guide(models: Models, constraints: Sequence[Constraint], start: Start, steps
     slope, best, taken, active, losses = torch.zeros_like(x), _Best(start, x), torch.zeros(n, dtype=torch.long), torch.arange(n), []
     for step in range(steps + 1):
         r = x[active].requires_grad_()
-        batch = realise(models, start.latents[active] + start.unit[active] * r, real.skeleton, start.detail[active], real.q[active], (r ** 2).mean((1, 2)), real.rate_hz)
+        batch = realise(models, start.latents[active] + start.unit[active] * r, real.skeleton, start.detail[active], real.q[active], (r ** 2).mean((1, 2)), real.rate_hz,
+                        start.offset[active])
         terms = judge(terms_of, batch)
         with torch.no_grad(): met = all_met(musts, batch)
         losses.append((losses[-1] if losses else torch.zeros(len(terms), n)).clone().index_copy_(1, active, terms.detach()))
@@ -280,7 +305,7 @@ def guide(models: Models, constraints: Sequence[Constraint], start: Start, steps
 def pick(x: Search | Start | Batch, rows: Tensor):
     "The same record of some of its motions."
     if isinstance(x, Batch): return Batch(x.q[rows], x.a[rows], x.skeleton, x.rate_hz)
-    if isinstance(x, Start): return Start(x.latents[rows], x.unit[rows], x.detail[rows], pick(x.real, rows))
+    if isinstance(x, Start): return Start(x.latents[rows], x.unit[rows], x.detail[rows], x.offset[rows], pick(x.real, rows))
     return Search(x.latents[rows], x.q[rows], x.a[rows], x.losses[..., rows], x.steps[rows], None if x.residual is None else x.residual[rows])
 
 def by_activation(found: Search) -> Tensor:
@@ -381,11 +406,11 @@ class Guided:
 
 # %% ../nbs/10_guidance.ipynb #10-guidance-059
 def satisfaction(constraints: Sequence[Constraint], batch: Batch) -> tuple[dict, ...]:
-    "For each motion: metric, unit, violation and whether the limits are met (None without limits) of every constraint."
+    "For each motion: metric, unit, violation and whether the limits are met (None without limits or weight) of every constraint."
     out = [{} for _ in range(len(batch.q))]
     for c in constraints:
         if c.kind.name == "proximity": continue
-        values, outside = metric(c, batch).tolist(), violation(c, batch)
+        values, outside = metric(c, batch).tolist(), violation(c, batch) if c.weight else None
         for i, v in enumerate(values):
             out[i][c.name] = {"metric": v, "unit": c.unit, "violation": None if outside is None else outside[i].item(), "met": None if outside is None else outside[i].item() <= TOLERANCE}
     return tuple(out)
@@ -415,13 +440,18 @@ def joined(parts: Sequence[Search]) -> Search:
     return Search(*(torch.cat([getattr(p, k) for p in parts]) for k in ("latents", "q", "a")), torch.cat(losses, 2),
                   torch.cat([p.steps for p in parts]), torch.cat([p.residual for p in parts]))
 
-def starting_motions(models: Models, constraints: Sequence[Constraint], n: int, g: torch.Generator, like: Tensor | None = None, apart_deg: float = APART_DEG) -> Tensor:
-    "(n, T, 33): varied real repetitions near the request; or the repetition `like` (1, T, 33) as it is, and then with up to 15 % of these mixed in."
+def starting_motions(models: Models, constraints: Sequence[Constraint], n: int, g: torch.Generator, like: Tensor | None = None, apart_deg: float = APART_DEG) -> Known:
+    "n varied real repetitions near the request; or the repetition `like` (1, T, 33) as it is, and then with up to 15 % of these mixed in."
     rows = choose_starts(models, constraints, n, g, apart_deg)
     if like is None: return variations(models, rows, g)
     share = 0.15 * torch.rand(n, 1, 1, generator=g)
     share[0] = 0
-    return (1 - share) * like + share * models.kinematics[rows]
+    return Known((1 - share) * like + share * models.kinematics[rows])
+
+def parts_of(known: Known) -> list[Known]:
+    "The same, AT_ONCE motions at a time."
+    parts = [x.split(AT_ONCE) for x in (known.motions, known.activations, known.mass) if x is not None]
+    return [Known(*part) for part in zip(*parts)]
 
 # %% ../nbs/10_guidance.ipynb #10-guidance-062
 def generate(constraints: ConstraintSet | None = None, n: int = 20, seed: int = 0, method: str = "guided", skeleton=None, models: Models | None = None,
@@ -447,8 +477,8 @@ def generate(constraints: ConstraintSet | None = None, n: int = 20, seed: int = 
 def _guided(models, constraints, n, g, skeleton, steps, like, apart_deg, progress) -> tuple[Search, Batch, float]:
     own, rate_hz = one_repetition(like) if like else (None, RATE_HZ)
     rate_hz = min(rate_hz, frame_rate(constraints))
-    motions = starting_motions(models, constraints, n, g, own, apart_deg)
-    starts = [prepare(models, part, skeleton, rate_hz) for part in motions.split(AT_ONCE)]
+    known = starting_motions(models, constraints, n, g, own, apart_deg)
+    starts = [prepare(models, part, skeleton, rate_hz) for part in parts_of(known)]
     found = joined([guide(models, constraints, start, steps, progress=progress) for start in starts])
     return found, Batch(torch.cat([s.real.q for s in starts]), torch.cat([s.real.a for s in starts]), skeleton, rate_hz), rate_hz
 
@@ -539,7 +569,7 @@ def _exchanged(self: Session, constraints, start: Start, found: Search, lost: Te
     again = guide(self.models, constraints, new, steps, progress=progress)
     kept = torch.tensor([i for i in range(self.n) if i not in lost.tolist()], dtype=torch.long)
     order = torch.cat([kept, lost]).argsort()
-    start = Start(*(torch.cat([getattr(start, k)[kept], getattr(new, k)])[order] for k in ("latents", "unit", "detail")),
+    start = Start(*(torch.cat([getattr(start, k)[kept], getattr(new, k)])[order] for k in ("latents", "unit", "detail", "offset")),
                   Batch(torch.cat([start.real.q[kept], new.real.q])[order], torch.cat([start.real.a[kept], new.real.a])[order], self.skeleton, start.real.rate_hz))
     return start, pick(joined([pick(found, kept), again]), order)
 

@@ -185,10 +185,175 @@ def test_interrupted_save_leaves_nothing(models, tmp_path, error):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_natural_numbers_stay_where_real_motion_had_them(twenty):
+    of = lambda motions: metrics.evaluate(motions, skeleton=Skeleton.default())["mean"]
+    before, after = of(twenty.starts), of(twenty.motions)
+    for key in ("asymmetry_deg", "angular_velocity_deg_s", "com_velocity_m_s", "com_acceleration_m_s2", "body_com_acceleration_m_s2", "sliding_m_s"):
+        assert after[key] == pytest.approx(before[key], rel=.1), key
+    assert before["mac"] > 5 * after["mac"]
+
+
+def test_what_simulation_says_of_a_start_is_kept(models):
+    rows = torch.arange(0, 120, 12)
+    known = guidance.variations(models, rows, torch.Generator().manual_seed(0), most=0.)
+    begin = guidance.prepare(models, known, Skeleton.default())
+    with torch.no_grad(): guess = models.activate(plant_feet(guidance.smoother() @ known.motions, Skeleton.default()), known.mass)
+    assert (guess + begin.offset - models.activations[rows]).abs().max() < 1e-5
+    assert (guess - models.activations[rows])[..., VASTI].abs().max() > .05            # worth keeping
+
+
+def test_starts_take_turns_and_differ(models):
+    people = [models.people[i] for i in guidance.choose_starts(models, default_constraints(), 6, torch.Generator().manual_seed(0), apart_deg=0.)]
+    some = guidance.choose_starts(models, default_constraints(), 12, torch.Generator().manual_seed(0))
+    assert len(set(people)) >= 4 and len(set(people[:len(set(people))])) == len(set(people))
+    near = metrics.pairwise_deg(models.kinematics[some].numpy())[np.triu_indices(12, 1)]
+    assert near.min() >= guidance.APART_DEG
+    wide = guidance.choose_starts(models, default_constraints(), 12, torch.Generator().manual_seed(0), apart_deg=9.)
+    assert metrics.pairwise_deg(models.kinematics[wide].numpy())[np.triu_indices(12, 1)].mean() > near.mean()
+
+
+def test_newton_step_solves_a_straight_line_and_is_never_long():
+    g = torch.randn(3, 5, 49, generator=torch.Generator().manual_seed(0))
+    step = guidance.newton_step(torch.tensor([1e-3, 2e-3, 1e6]), g, torch.eye(49))
+    assert (step * g).sum((1, 2))[:2] == pytest.approx(-guidance.FURTHER * np.array([1e-3, 2e-3]), rel=1e-4)
+    assert step[2].square().mean().sqrt() == pytest.approx(guidance.LONGEST)
+
+
+def test_a_deflected_step_does_not_undo_the_one_before():
+    before, grad = torch.randn(2, 1, 4, 49, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(guidance.deflected(grad, torch.zeros_like(grad), torch.eye(49)), grad)
+    against = grad - 2 * (grad * before).sum() / (before * before).sum() * before if (grad * before).sum() > 0 else grad
+    assert (against * before).sum() < 0 < (guidance.deflected(against, before, torch.eye(49)) * before).sum()
+
+
+@pytest.mark.parametrize("goal, better", [("minimise", -1), ("maximise", 1)])
+def test_goals_go_as_far_as_real_people(models, goal, better):
+    g = generate(parse_constraints(f"constraints:\n  - {{kind: trunk_lean, goal: {goal}}}\n"), n=3, models=models)
+    lean = [s[f"trunk_lean {goal}"]["metric"] for s in g.satisfaction]
+    bank = np.rad2deg(guidance.judged(g.constraints.constraints[0], models.bank()).flatten().numpy())
+    assert all(better * (x - np.quantile(bank, .5 + better * .47)) > -1 for x in lean)
+
+
+def test_a_long_request_gets_more_time_for_each_frame(models):
+    g = generate(parse_constraints("constraints:\n  - {kind: duration, low: 4.5 s, high: 6 s}\n"), n=2, models=models)
+    assert g.satisfied.all() and all(m.duration > 4.5 and m.rate_hz < 60 for m in g.motions)
+
+
+def test_like_stays_near_and_says_what_changes(models):
+    athlete = max(metrics.load_reference(split="val"), key=metrics.asymmetry)
+    wish = parse_constraints("constraints:\n  - {kind: asymmetry, high: 1.5}\n")
+    g = generate(wish, n=2, models=models, like=athlete)
+    near = metrics.pairwise_deg(metrics.normalised([athlete, *g.motions, *generate(wish, n=6, models=models).motions]))[0]
+    assert g.satisfied.all() and near[1:3].max() < 5 and near[1:3].max() < near[3:].min()
+    rows = guidance.changes(g.starts[0], g.motions[0])
+    assert rows and all("°" in r["words"] and abs(r["degrees"]) >= 1 for r in rows)
+    assert np.all(np.diff([abs(r["degrees"]) for r in rows]) <= 0)
+    unmoved = generate(parse_constraints("constraints:\n  - {kind: asymmetry, high: 40}\n"), n=1, models=models, like=athlete)
+    assert not guidance.changes(athlete, unmoved.motions[0])
+
+
+@pytest.mark.parametrize("coordinate, by, words", [("knee_angle_l", 10, "bend the left knee more by 10°"), ("knee_angle_r", -5, "bend the right knee less by 5°"),
+                                                   ("pelvis_tilt", -7, "tilt the pelvis forward by 7°"), ("lumbar_bending", 4, "bend the trunk to the right by 4°")])
+def test_changes_in_words(coordinate, by, words):
+    before = metrics.load_reference()[0]
+    after = before.with_columns([coordinate], (before[coordinate] + np.deg2rad(by))[:, None])
+    assert [r["words"] for r in guidance.changes(before, after)] == [words]
+
+
+@pytest.mark.parametrize("coordinate, moves", [("pelvis_list", "right"), ("lumbar_bending", "right"), ("pelvis_tilt", "back"), ("lumbar_extension", "back"),
+                                               ("pelvis_rotation", "left"), ("lumbar_rotation", "left"), ("hip_adduction_r", "inward"), ("ankle_angle_r", "forward")])
+def test_words_mean_what_the_model_does(coordinate, moves):
+    sk, q = Skeleton.default(), np.zeros((2, 33))
+    q[1, COORDINATES.index(coordinate)] = .2
+    body, at = ("femur_r", [0, -.4, 0]) if "hip" in coordinate else ("tibia_r", [0, 0, 0]) if "ankle" in coordinate else ("torso", [.5, .3, 0])
+    if "ankle" in coordinate:                                       # the foot is turned about the shank: against it, the shank goes forward when the toes rise
+        body, at = "calcn_r", [.2, 0, 0]
+    at = [0, .3, 0] if moves == "right" else at
+    d = np.diff(sk.points(q, (body,), np.array([at], float))[:, 0], axis=0)[0]
+    sign = {"right": d[2], "left": -d[2], "back": -d[0], "inward": -d[2], "forward": d[1]}[moves]
+    assert sign > 0
+
+
+def test_session_follows_a_slider(models):
+    session, base = guidance.Session(models, n=4), default_constraints()
+    first = session.tune(base)
+    same = session.tune(base)
+    assert first.satisfied.all() and all(np.allclose(a.values, b.values, atol=1e-6) for a, b in zip(first.motions, same.motions))
+    moved = session.tune(override(base, "vasmed.low=0.4", "vasmed.high=0.45"))
+    assert moved.satisfied.all()
+    near = metrics.pairwise_deg(metrics.normalised([*first.motions, *moved.motions]))[:4, 4:]
+    assert np.diag(near).max() < 5 and (near.argmin(1) == np.arange(4)).all()      # motion i stays motion i
+    far = session.tune(override(base, "vasmed.low=0.1", "vasmed.high=0.2"))
+    assert far.satisfied.sum() >= 3
+    session.fresh(9)
+    other = session.tune(base)
+    assert metrics.pairwise_deg(metrics.normalised([*first.motions, *other.motions]))[:4, 4:].min() > 1
+
+
+def test_progress_stops_or_abandons(models):
+    session, seen = guidance.Session(models, n=3), []
+    narrow = override(default_constraints(), "vasmed.low=0.3", "vasmed.high=0.31")
+    stopped = session.tune(narrow, progress=lambda step, met, n: seen.append((step, met, n)) or step == 1)
+    assert [s for s, _, _ in seen] == [0, 1] and seen[0][2] == 3 and len(stopped) == 3
+
+    def cancel(step, met, n): raise KeyboardInterrupt
+    before = session.residual.clone()
+    with pytest.raises(KeyboardInterrupt):
+        session.tune(override(default_constraints(), "vasmed.low=0.5", "vasmed.high=0.55"), progress=cancel)
+    assert torch.equal(session.residual, before)
+
+
+def test_shortfalls_name_the_nearest_value(models):
+    g = generate(parse_constraints("constraints:\n  - {kind: muscle, muscle: vasti, high: 0.1}\n  - {kind: thigh_angle, low: 100 deg}\n"), n=2, models=models, steps=6)
+    assert not g.satisfied.any() and any("nearest reachable" in s["sentence"] for s in g.shortfalls)
+    assert not generate(n=2, models=models).shortfalls
+
+
+def test_cli_sessions_resume_and_tell(shared, tmp_path, monkeypatch, capsys):
+    import shutil
+
+    from bige import cli
+    monkeypatch.setattr(cli, "pictures", lambda *a: None)
+    people = tmp_path / "people"
+    (people / "anna").mkdir(parents=True)
+    shutil.copy(next((shared / "labval_s4_62.6kg").rglob("*.osim")), people / "anna" / "own.osim")
+    (people / "broken.osim").write_text("<OpenSimDocument/>")
+    line = ["generate", "-n", "2", "--sessions", str(people), "--out", str(tmp_path / "out")]
+    assert cli.main(line) == 2                                            # one model is broken, the other is answered
+    said = capsys.readouterr()
+    assert "broken" in said.err and "anna_own: 2 of 2" in said.out and "all people" in said.out
+    made = (tmp_path / "out" / "anna_own" / "sample_00.mot").stat().st_mtime_ns
+    assert (tmp_path / "out" / "sessions.md").read_text().count("anna_own") == 4
+    assert cli.main(line) == 2 and (tmp_path / "out" / "anna_own" / "sample_00.mot").stat().st_mtime_ns == made
+    assert cli.main([*line, "--seed", "3"]) == 2 and (tmp_path / "out" / "anna_own" / "sample_00.mot").stat().st_mtime_ns != made
+    assert cli.main(["generate", "--sessions", str(tmp_path / "nobody"), "--out", str(tmp_path / "x")]) == 2
+    assert cli.main([*line, "--model", "x.osim"]) == 2
+
+
+def test_cli_like_and_what_it_says(tmp_path, monkeypatch, capsys):
+    from bige import cli
+    from bige.motion import write_motion
+    monkeypatch.setattr(cli, "pictures", lambda *a: None)
+    write_motion(max(metrics.load_reference(split="val"), key=metrics.asymmetry), tmp_path / "athlete.mot")
+    line = ["generate", "-n", "1", "--set", "asymmetry.high=1.5", "muscle_range.weight=0", "--out", str(tmp_path / "out")]
+    assert cli.main([*line, "--like", str(tmp_path / "athlete.mot")]) == 0
+    assert "against athlete.mot, at the bottom: " in capsys.readouterr().out
+    record = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert record["changes"][0] and record["met"] == 1 and (tmp_path / "out" / "start" / "athlete.mot").exists()
+    assert cli.main([*line, "--method", "vqvae"]) == 0
+    said = capsys.readouterr().out
+    assert "1 sample of a former run" in said and "were replaced" not in said
+    assert cli.main(["generate", "-n", "1", "--method", "vqvae", "--set", "muscle_range.low=0.41", "muscle_range.high=0.42", "--out", str(tmp_path / "random")]) == 0
+    said = capsys.readouterr().out
+    assert "none of them meet" in said and "missed: " in said and "method guided meets requests" in said
+    for bad in (["--like", str(tmp_path / "athlete.mot"), "--method", "published"], ["--like", str(tmp_path / "athlete.mot"), "--verified"], ["--apart", "-1"]):
+        assert cli.main([*line, *bad]) == 2
+
+
 def test_cold_generation_is_fast_and_small(tmp_path):
     code = "import resource\nfrom bige.guidance import generate, save\nfrom bige.metrics import load_reference\nsave(generate(), r'%s', load_reference())\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)" % (tmp_path / "out")
     began = time.process_time(), os.times().children_user + os.times().children_system
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     cpu = os.times().children_user + os.times().children_system - began[1]
     assert done.returncode == 0, done.stderr
-    assert cpu < 20 and int(done.stdout) < 2e6             # processor seconds: twice the 10 s promised on an idle machine; kB
+    assert cpu < 7 and int(done.stdout) < 1.5e6            # processor seconds, with writing and scoring, on a busy machine; kB
