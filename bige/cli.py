@@ -22,8 +22,8 @@ __all__ = ['INSTALL', 'PACKAGES', 'output_folder', 'whole_folder', 'explain', 'P
            'train', 'reconstruct', 'predict', 'requested', 'asked_rows', 'outcome_rows', 'score_rows', 'sample_rows',
            'dotted_lines', 'provenance', 'reproduce', 'pictures', 'drawn', 'written', 'samples_of', 'advice',
            'generate', 'people_in', 'answered', 'generate_sessions', 'read_folder', 'reference_motions', 'evaluate',
-           'render', 'tune', 'port', 'aligned', 'findings', 'verify', 'count', 'mesh', 'seed', 'seconds', 'reps',
-           'degrees', 'hertz', 'parser']
+           'render', 'tune', 'port', 'aligned', 'findings', 'verify', 'into_report', 'count', 'mesh', 'seed', 'seconds',
+           'reps', 'degrees', 'hertz', 'parser']
 
 # %% ../nbs/16_cli.ipynb #16-cli-005
 def _input_error(*parts: str) -> Exception:
@@ -646,7 +646,23 @@ def verify(args) -> tuple[dict, str, int]:
         if counter: print(file=sys.stderr)
     failed = sum(record['n'] - checked['simulated'] for checked in record['modes'].values())
     if failed: print(f'bige: found {plural(failed, "simulation")} that failed; expected none. Cure: see the reasons, and leave these samples out.', file=sys.stderr)
+    into_report(Path(args.folder) / 'report.html', record)
     return record, f'{findings(record)}\n\nwritten to {Path(args.folder) / "verification.json"}', 2 if failed else 0
+
+
+def into_report(path: Path, record: dict) -> None:
+    "The findings of a verification in their place in the report of the samples, where there is one."
+    if not path.is_file(): return
+    from bige.motion import atomic_write
+    from bige.report import with_verification
+    from bige.verification import muscle_table, sample_table
+    tables = {}
+    for mode, checked in record['modes'].items():
+        tables[f'{mode}: {checked["simulated"]} of {plural(record["n"], "sample")} simulated; the request is met by {checked["met_by_surrogate"]} by surrogate, '
+               f'by {checked["met_by_simulation"]} in simulation'] = sample_table(checked)
+        if checked['muscles']: tables[f'{mode}: surrogate against simulation, muscle by muscle'] = muscle_table(checked, mode)
+    page = with_verification(path.read_text(encoding='utf-8'), tables)
+    with atomic_write(path) as f: f.write(page)
 
 # %% ../nbs/16_cli.ipynb #16-cli-042
 def count(text: str) -> int:

@@ -321,11 +321,11 @@ class Stage:
             _floor(self.plotter, _floor_box(take), finer)
             if take.hips is not None: _hip_path(self.plotter, take, finer)
             words = dict(color=COLOURS["ink"], font="arial")
-            self.plotter.add_text(take.label, position=(14 * finer, height - 32 * finer), font_size=round(10 * finer), **words)
+            self.plotter.add_text(_title(take), position=(14 * finer, height - (50 if take.forces is not None else 32) * finer), font_size=round(10 * finer), **words)
             self.clocks.append(self.plotter.add_text(" ", position=(14 * finer, 12 * finer), font_size=round(8 * finer), **words))
             _aim(self.plotter, window)
         if any(t.activations is not None for t in takes): _colour_bar(self.plotter, finer)
-        self.plotter.render()  # words find their places
+        self.plotter.screenshot(return_img=True)  # words find their places
 
     def picture(self, frames: list[int]) -> np.ndarray:
         "The takes at these frames, one each."
@@ -339,10 +339,13 @@ class Stage:
     def close(self) -> None: self.plotter.close()
 
 # %% ../nbs/13_rendering.ipynb #13-rendering-032
+def _title(take: Take) -> str:
+    return take.label if take.forces is None else f"{take.label}\narrows: 1 m is {NEWTON_PER_METRE:.0f} N"
+
+
 def _clock(take: Take, frame: int) -> str:
     time = take.recording.time
-    arrows = f"   (arrows: 1 m = {NEWTON_PER_METRE:.0f} N)" if take.forces is not None else ""
-    return f"{time[frame] - time[0]:.2f} s of {time[-1] - time[0]:.2f} s{arrows}"
+    return f"{time[frame] - time[0]:.2f} s of {time[-1] - time[0]:.2f} s"
 
 
 def _floor_box(take: Take) -> np.ndarray:
