@@ -28,13 +28,13 @@ from .surrogate import PublishedSurrogate
 from .vqvae import default_skeleton as _default, smoother, standing
 
 # %% auto #0
-__all__ = ['RATE_HZ', 'FRAMES', 'KNEE_PEAK', 'APART_DEG', 'TOLERANCE', 'FURTHER', 'LONGEST', 'SLOW_HZ', 'Progress', 'AT_ONCE',
-           'METHODS', 'LONGEST_S', 'WORDS', 'stand', 'plant_feet', 'Models', 'one_thread', 'realise', 'request_losses',
-           'slack', 'near_request', 'take_turns', 'different_first', 'choose_starts', 'Known', 'variations', 'Start',
-           'prepare', 'judge', 'all_met', 'Search', 'newton_step', 'deflected', 'aims', 'guide', 'pick',
-           'by_activation', 'raw', 'as_decoded', 'nearest', 'published_weight', 'guide_published', 'random_codes',
-           'Guided', 'satisfaction', 'record', 'joined', 'starting_motions', 'parts_of', 'generate', 'one_repetition',
-           'bottom', 'changes', 'Session', 'report', 'whole_folder', 'write_files', 'save']
+__all__ = ['RATE_HZ', 'FRAMES', 'KNEE_PEAK', 'APART_DEG', 'TOLERANCE', 'FURTHER', 'LONGEST', 'SLOW_HZ', 'EAGER', 'Progress',
+           'AT_ONCE', 'METHODS', 'LONGEST_S', 'WORDS', 'stand', 'plant_feet', 'Models', 'one_thread', 'realise',
+           'request_losses', 'slack', 'near_request', 'take_turns', 'different_first', 'choose_starts', 'Known',
+           'variations', 'Start', 'prepare', 'judge', 'all_met', 'Search', 'newton_step', 'deflected', 'aims', 'guide',
+           'pick', 'by_activation', 'raw', 'as_decoded', 'nearest', 'published_weight', 'guide_published',
+           'random_codes', 'Guided', 'satisfaction', 'record', 'joined', 'starting_motions', 'parts_of', 'generate',
+           'one_repetition', 'bottom', 'changes', 'Session', 'report', 'whole_folder', 'write_files', 'save']
 
 # %% ../nbs/10_guidance.ipynb #10-guidance-009
 RATE_HZ, FRAMES = 60., 196
@@ -225,6 +225,7 @@ class Search:
     residual: Tensor | None = None
 
 FURTHER, LONGEST, SLOW_HZ = 1.3, 0.5, 1.5                  # times Newton's step; the longest, in standard deviations of the latent; cut-off
+EAGER = 10                                                 # steps of full length; who has not arrived by then asks for the impossible, and needs shorter ones to come near it
 
 def newton_step(loss: Tensor, slope: Tensor, slow: Tensor) -> Tensor:
     "The shortest slow change (B, C, S) along `slope` that takes each `loss` (B,) to zero if it falls on a straight line, times FURTHER, never longer than LONGEST."
@@ -298,7 +299,7 @@ def guide(models: Models, constraints: Sequence[Constraint], start: Start, steps
         active = active[~met]
         taken[active] += 1
         slope[active] = deflected(grad[~met], slope[active], slow)
-        x[active] = r.detach()[~met] + newton_step(pull.detach()[~met], slope[active], slow)
+        x[active] = r.detach()[~met] + newton_step(pull.detach()[~met], slope[active], slow) * min(1, EAGER / (step + 1))
     return Search(start.latents + start.unit * best.residual, best.q, best.a, torch.stack(losses), taken, best.residual)
 
 # %% ../nbs/10_guidance.ipynb #10-guidance-037
