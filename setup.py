@@ -37,7 +37,7 @@ setup(
     package_data={"bige": ["assets/*"]},
     python_requires=f">={cfg['min_python']}",
     install_requires=requirements("requirements"),
-    extras_require={extra: requirements(f"{extra}_requirements") for extra in ("dev", "docs", "train", "cluster")},
+    extras_require={extra: requirements(f"{extra}_requirements") for extra in ("dev", "tune", "docs", "train", "cluster")},
     entry_points={
         "console_scripts": cfg["console_scripts"].split(),
         "nbdev": [f"{cfg['lib_name']}={cfg['lib_name']}._modidx:d"],
