@@ -100,7 +100,7 @@ def corrected(motion: Motion, mode: str) -> Motion:
     return motion.with_columns(ACTIVATIONS, np.clip(motion.activations() * _SHARE, 0, 1)) if mode == "qp" else motion
 
 # %% ../nbs/12a_verification.ipynb #12a-verification-023
-ALLOWED = {"": 0.05, "deg": 1.0, "rad": RAD, "cm": 1.0, "m": 0.01}    # by the constraint's unit; no unit: activations
+ALLOWED = {"": 0.05, "%": 5.0, "deg": 1.0, "rad": RAD, "cm": 1.0, "mm": 10.0, "m": 0.01, "s": 0.1, "ms": 100.0}    # by the constraint's unit; no unit: activations
 
 def judged(constraints: ConstraintSet, motion: Motion, skeleton: Skeleton, allowed: dict | None = None) -> dict:
     """For each constraint its metric, unit, violation and whether its limits are met (None without limits), on a motion with activations."""

@@ -138,7 +138,7 @@ def test_the_record_of_a_folder(folder, squat):
     assert vasti["r"] > 0.99 and vasti["peak_surrogate"] / vasti["peak_simulation"] == pytest.approx(0.9, abs=0.03)
     assert len(checked["muscles"]) == 82
     # left and right exchanged, what was found of the one leg is found of the other
-    a, b = (s["simulation"]["coordinate_range knee_angle_r"]["metric"] for s in checked["samples"])
+    a, b = (s["simulation"]["coordinate_range knee_angle_r bottom"]["metric"] for s in checked["samples"])
     assert a != b and first["met_by_surrogate"] == (90 <= np.rad2deg(squat["knee_angle_r"][np.maximum(squat["knee_angle_l"], squat["knee_angle_r"]).argmax()]) <= 140)
 
 
