@@ -28,8 +28,8 @@ from .motion import COORDINATES, InputError, Motion, atomic_write
 # %% auto #0
 __all__ = ['DIALS', 'BREATH_S', 'KEPT', 'PANELS', 'POLL_S', 'FILES', 'Request', 'Dial', 'Scale', 'values', 'ends_of', 'scale',
            'Setting', 'place', 'setting', 'turned', 'others', 'History', 'Cancelled', 'Latest', 'Tuner', 'one', 'words',
-           'number', 'rows', 'panels', 'trace', 'gates', 'usual_band', 'side', 'message', 'trouble', 'CommandFailed',
-           'run_command', 'Wanted']
+           'number', 'panels', 'trace', 'gates', 'usual_band', 'side', 'in_labels', 'message', 'trouble',
+           'CommandFailed', 'run_command', 'Wanted']
 
 # %% ../nbs/14_tuning.ipynb #14-tuning-006
 @dataclass(frozen=True)
@@ -245,7 +245,7 @@ KEPT = 20                                                  # answers remembered
 
 class Tuner:
     "Answers requests. Nothing is loaded before the first."
-    def __init__(self): self.answers, self._models, self._scales, self._skeletons = {}, None, None, {}
+    def __init__(self): self.answers, self._models, self._scales, self._skeletons, self._usual, self._bands = {}, None, None, {}, {}, {}
 
     @property
     def models(self):
@@ -293,17 +293,28 @@ def number(x: float, unit: str) -> str:
     return (text if text != "-0" else "0") + {"deg": "°", "deg/s": " °/s", "m/s2": " m/s²", "": ""}.get(unit, f" {unit}")
 
 # %% ../nbs/14_tuning.ipynb #14-tuning-034
-def rows(guided, i: int, real: Batch) -> list[dict]:
+@patch
+def usual(self: Tuner, c: Constraint) -> str:
+    "What the middle eight of ten measured repetitions do, remembered: it does not depend on the limits."
+    limited = c.limits != (None, None)
+    if (key := (c.name, limited)) not in self._usual:
+        real = self.models.bank()
+        x = values(c, real)[:, 1] if limited or not c.kind.signed else metric(c, real).numpy()
+        low, high = np.quantile(x, [0.1, 0.9])
+        self._usual[key] = f"{number(low, '')} to {number(high, c.unit)}"
+    return self._usual[key]
+
+@patch
+def rows(self: Tuner, guided, i: int) -> list[dict]:
     "One row a wish for squat `i`: wish, asked, value, met (None without limits), met by, measured people."
     out, batch = [], one(guided.motions[i], guided.skeleton)
     for c in guided.constraints:
         if c.kind.name in NATURAL or not c.weight: continue
         limited = c.limits != (None, None)
         value = reached(c, batch).item() if limited else metric(c, batch).item()
-        usual = np.quantile(values(c, real)[:, 1], [0.1, 0.9]) if limited or not c.kind.signed else np.quantile(metric(c, real).numpy(), [0.1, 0.9])
         met = [s[c.name]["met"] for s in guided.satisfaction]
         out.append({"wish": words(c), "asked for": asked(c).replace(" deg", "°") if limited or c["goal"] else "kept low", "this squat": number(value, c.unit), "met": met[i] if limited else None,
-                    "squats": f"{sum(met)} of {len(met)}" if limited else "", "measured people": f"{number(usual[0], '')} to {number(usual[1], c.unit)}"})
+                    "squats": f"{sum(met)} of {len(met)}" if limited else "", "measured people": self.usual(c)})
     return out
 
 # %% ../nbs/14_tuning.ipynb #14-tuning-037
@@ -354,7 +365,6 @@ def side(part: str) -> str:
 @patch
 def band(self: Tuner, c: Constraint, n: int = 51) -> np.ndarray:
     "`usual_band` of the reference set, remembered."
-    if not hasattr(self, "_bands"): self._bands = {}
     if c.parts not in self._bands: self._bands[c.parts] = usual_band(c, self.models.bank(), n)
     return self._bands[c.parts]
 
@@ -372,11 +382,16 @@ def curves(self: Tuner, guided, i: int) -> list[dict]:
     return out
 
 # %% ../nbs/14_tuning.ipynb #14-tuning-045
+def in_labels(text: str, constraints: ConstraintSet) -> str:
+    "The text with the names that files use replaced by those that the page uses."
+    for c in sorted(constraints, key=lambda c: -len(c.name)): text = text.replace(c.name, words(c))
+    return text
+
 def message(guided) -> str:
     "One line on how the request went."
     met, n = int(guided.satisfied.sum()), len(guided)
     if met == n: return f"{'The squat meets' if n == 1 else f'All {n} squats meet'} every limit."
-    missed = "; ".join(s["sentence"].rstrip(".") for s in guided.shortfalls)
+    missed = in_labels("; ".join(s["sentence"].rstrip(".") for s in guided.shortfalls), guided.constraints)
     return f"Out of reach: {missed}." if not met else f"{met} of {n} squats meet every limit. {missed}."
 
 def trouble(error: Exception) -> str:

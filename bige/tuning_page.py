@@ -17,7 +17,7 @@ import traitlets as t
 
 from .constraints import parse_constraints, read_constraints
 from .motion import InputError
-from .tuning import (DIALS, FILES, Cancelled, Dial, History, Latest, Request, Setting, Tuner, Wanted, message, number, others, rows, setting, trouble, turned)
+from .tuning import (DIALS, FILES, Cancelled, Dial, History, Latest, Request, Setting, Tuner, Wanted, message, number, others, setting, trouble, turned)
 
 # %% auto #0
 __all__ = ['COLOURS', 'STYLE', 'DIAL_JS', 'DIAL_CSS', 'CURVES_JS', 'CURVES_CSS', 'CHOICE_JS', 'CHOICE_CSS', 'STATUS_JS',
@@ -513,7 +513,7 @@ def show(self: Page) -> None:
     self._place(guided.motions[i], guided.skeleton)
     panels = self.tuner.curves(guided, i)
     self.curves.panels = [p | {"alt": curve_alt(p)} for p in panels]
-    self.table.value = table(f"Squat {i + 1} of {len(guided)}", rows(guided, i, self.tuner.models.bank())) + in_words(guided, i)
+    self.table.value = table(f"Squat {i + 1} of {len(guided)}", self.tuner.rows(guided, i)) + in_words(guided, i)
 
 @patch
 def _place(self: Page, motion, skeleton) -> None:
@@ -521,6 +521,7 @@ def _place(self: Page, motion, skeleton) -> None:
     from bige.viewer import scene
     if self.scene is not None and self.shown is skeleton: return self.scene.replace(motion, at=0)
     self.scene, self.shown = scene([motion], skeleton=skeleton, height=SCENE_PX), skeleton
+    self.scene.show(int(motion["knee_angle_r"].argmax()))
     self.stage.children = [self.scene]
     self.link = w.jslink((self.scene, "frame"), (self.curves, "frame"))
 
