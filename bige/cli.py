@@ -489,7 +489,7 @@ def written(args, constraints) -> tuple[dict, 'Guided']:
         if int(old.stem[7:]) >= len(guided): old.unlink()      # of a former, longer run
     return scores, guided
 
-
+# %% ../nbs/16_cli.ipynb #16-cli-037h
 def samples_of(folder) -> list[Path]:
     "The samples that a generation left in a folder."
     return [f for f in Path(folder).glob('sample_*.mot') if f.stem[7:].isdigit()]
