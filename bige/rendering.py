@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
+from ctypes import CDLL, c_void_p
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from io import BytesIO
 from pathlib import Path
 
@@ -20,10 +22,10 @@ from .skeleton import Skeleton
 
 # %% auto #0
 __all__ = ['FORCE_COLUMNS', 'VIEW_DEG', 'TILT_DEG', 'COLOUR_MAP', 'COLOURS', 'NEWTON_PER_METRE', 'PARTS', 'FILM_SIZE', 'GIF_SIZE',
-           'KINDS', 'Take', 'take', 'read_recording', 'view_axes', 'project', 'extent', 'common_window', 'Stage',
-           'squat_cycle', 'cycle', 'cycle_frames', 'row_of_poses', 'png', 'strip', 'peak_activation', 'by_activation',
-           'preview', 'in_step', 'pictures', 'write_mp4', 'write_gif', 'save_picture', 'write_png', 'render',
-           'recordings_of']
+           'KINDS', 'Take', 'take', 'read_recording', 'view_axes', 'project', 'extent', 'common_window', 'has_graphics',
+           'Stage', 'squat_cycle', 'cycle', 'cycle_frames', 'row_of_poses', 'png', 'strip', 'peak_activation',
+           'by_activation', 'preview', 'in_step', 'pictures', 'write_mp4', 'write_gif', 'save_picture', 'write_png',
+           'render', 'recordings_of']
 
 # %% ../nbs/13_rendering.ipynb #13-rendering-005
 @dataclass(frozen=True)
@@ -258,16 +260,16 @@ class _Player:
 
 # %% ../nbs/13_rendering.ipynb #13-rendering-028
 def _floor(plotter, box: np.ndarray, finer: float) -> None:
-    "Floor with lines every half metre under x and z from box (x low, x high, z low, z high) m, and a ruler of 2 m at its far left corner."
+    "Floor with lines every half metre under x and z from box (x low, x high, z low, z high) m, and a ruler of 1.5 m at its far left corner."
     import pyvista as pv
     x0, x1, z0, z1 = np.array([np.floor(2 * box[0]), np.ceil(2 * box[1]), np.floor(2 * box[2]), np.ceil(2 * box[3])]) / 2
     plane = _polydata(np.array([[x0, -.004, z0], [x1, -.004, z0], [x1, -.004, z1], [x0, -.004, z1]]), np.array([[0, 2, 1], [0, 3, 2]]))
     _paint(plotter, plane, color=COLOURS["floor"], lighting=False)
     ends = [((x, 0, z0), (x, 0, z1)) for x in np.arange(x0, x1 + .1, .5)] + [((x0, 0, z), (x1, 0, z)) for z in np.arange(z0, z1 + .1, .5)]
-    ends += [((x0, 0, z0), (x0, 2, z0)), *(((x0, y, z0), (x0 + .06, y, z0)) for y in np.arange(0, 2.1, .5))]
+    ends += [((x0, 0, z0), (x0, 1.5, z0)), *(((x0, y, z0), (x0 + .06, y, z0)) for y in np.arange(0, 1.6, .5))]
     lines = pv.PolyData(np.array(ends, np.float32).reshape(-1, 3), lines=np.array([[2, 2 * i, 2 * i + 1] for i in range(len(ends))]).ravel())
     _paint(plotter, lines, color=COLOURS["lines"], lighting=False, line_width=finer)
-    for y in np.arange(0, 2.1, .5): _write(plotter, f"{y:g} m" if y else "0", (x0 - .04, y, z0), round(14 * finer))
+    for y in np.arange(0, 1.6, .5): _write(plotter, f"{y:g} m" if y else "0", (x0 - .04, y, z0), round(14 * finer))
 
 
 def _write(plotter, text: str, at: tuple, size: int) -> None:
@@ -285,6 +287,25 @@ def _rgb(colour: str) -> tuple[float, ...]:
     return tuple(int(colour[i:i + 2], 16) / 255 for i in (1, 3, 5))
 
 # %% ../nbs/13_rendering.ipynb #13-rendering-029
+@lru_cache
+def has_graphics() -> bool:
+    "Whether VTK will find a graphics library (EGL with a driver, OSMesa, or a display's); without any it would end the whole program."
+    if sys.platform != "linux": return True
+    def library(name):
+        try: return CDLL(name)
+        except OSError: return None
+    if library("libOSMesa.so.8") or library("libOSMesa.so.6") or (os.environ.get("DISPLAY") and library("libGL.so.1")): return True
+    if not (egl := library("libEGL.so.1")): return False
+    egl.eglGetPlatformDisplay.restype, egl.eglGetDisplay.restype = c_void_p, c_void_p
+    displays = egl.eglGetDisplay(None), egl.eglGetPlatformDisplay(0x31DD, None, None)   # the second: Mesa without any screen
+    return any(display and egl.eglInitialize(c_void_p(display), None, None) for display in displays)
+
+
+def _needs_graphics() -> None:
+    if not has_graphics():
+        raise InputError("bige render", "no graphics library on this machine", "EGL or OSMesa", "apt-get install libosmesa6, or ask for a page (.html) or a strip")
+
+# %% ../nbs/13_rendering.ipynb #13-rendering-031
 def _aim(plotter, window: np.ndarray, view_deg: float = VIEW_DEG, tilt_deg: float = TILT_DEG) -> None:
     "Point the orthographic camera so that the panel shows the window (left, right, bottom, top) m of the page."
     axes, camera = view_axes(view_deg, tilt_deg), plotter.camera
@@ -296,6 +317,7 @@ def _aim(plotter, window: np.ndarray, view_deg: float = VIEW_DEG, tilt_deg: floa
 
 def _new_plotter(size: tuple[int, int], panels: int = 1):
     "A stage of panels side by side that needs no display."
+    _needs_graphics()
     import pyvista as pv
     from vtkmodules.vtkCommonCore import vtkLogger
     vtkLogger.SetStderrVerbosity(vtkLogger.VERBOSITY_ERROR)   # that there is no display is no news
@@ -308,7 +330,7 @@ def _new_plotter(size: tuple[int, int], panels: int = 1):
             plotter.add_light(pv.Light(position=position, intensity=power, light_type="scene light"), only_active=True)
     return plotter
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-031
+# %% ../nbs/13_rendering.ipynb #13-rendering-033
 class Stage:
     "One to three takes side by side; any moment of them is a picture (height, width, 3), drawn `finer` times larger and averaged."
     def __init__(self, takes: list[Take], size: tuple[int, int] = (1280, 720), finer: float = 1.5):
@@ -338,7 +360,7 @@ class Stage:
 
     def close(self) -> None: self.plotter.close()
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-032
+# %% ../nbs/13_rendering.ipynb #13-rendering-034
 def _title(take: Take) -> str:
     return take.label if take.forces is None else f"{take.label}\narrows: 1 m is {NEWTON_PER_METRE:.0f} N"
 
@@ -372,7 +394,7 @@ def _colour_bar(plotter, finer: float) -> None:
     plotter.add_scalar_bar("activation", mapper=mapper, n_labels=3, fmt="%.1f", color=COLOURS["ink"], font_family="arial", title_font_size=round(14 * finer),
                            label_font_size=round(13 * finer), position_x=1 - 200 * finer / width, position_y=.012, width=180 * finer / width, height=.075)
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-037
+# %% ../nbs/13_rendering.ipynb #13-rendering-039
 def squat_cycle(motion: Motion) -> tuple[int, int, int]:
     "First, deepest and last frame of the deepest repetition in the motion."
     knee = (motion["knee_angle_l"] + motion["knee_angle_r"]) / 2
@@ -395,9 +417,10 @@ def cycle_frames(recording: Motion | Markers, percent) -> np.ndarray:
     "Frames, as fractions, at percentages of the cycle: 0 standing, 50 deepest, 100 standing again."
     return np.interp(percent, [0, 50, 100], cycle(recording))
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-040
+# %% ../nbs/13_rendering.ipynb #13-rendering-042
 def row_of_poses(poses: list[tuple[Take, int, float]], window: tuple, pixels: int = 230) -> np.ndarray:
     "Level picture (H, W, 4) of takes at frames, standing `across` m along the page, at `pixels` a metre; window (left, right, bottom, top) m."
+    if not has_graphics(): return _speckled(poses, window, pixels)
     plotter = _new_plotter((round((window[1] - window[0]) * pixels), round((window[3] - window[2]) * pixels)))
     for take, frame, across in poses: _Player(plotter, take, frame, across, shadow=False)
     _aim(plotter, np.array(window), tilt_deg=0)
@@ -415,7 +438,47 @@ def _lay(ax, picture: np.ndarray, window: tuple) -> None:
     ax.spines[["top", "right", "bottom"]].set_visible(False)
     ax.tick_params(labelsize=8, bottom=False)
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-041
+# %% ../nbs/13_rendering.ipynb #13-rendering-044
+def _specks(corners: np.ndarray, tints: np.ndarray):
+    "Points (K, 3) and colours (K, 3) that cover triangles with corners (F, 3, 3) in pixels and colours (F, 3, 3)."
+    edges = np.linalg.norm(corners[..., :2] - np.roll(corners[..., :2], 1, axis=1), axis=-1).max(1)
+    pieces = np.ceil(1.2 * edges).astype(int) + 1
+    for n in np.unique(pieces):
+        i, j = (k.ravel() for k in np.meshgrid(np.arange(n + 1), np.arange(n + 1)))
+        weights = np.stack([i, j, n - i - j], 1)[i + j <= n] / n
+        mine = pieces == n
+        yield (weights @ corners[mine]).reshape(-1, 3), (weights @ tints[mine]).reshape(-1, 3)
+
+
+def _speckled(poses: list[tuple[Take, int, float]], window: tuple, pixels: int) -> np.ndarray:
+    "What `row_of_poses` draws, without a graphics library."
+    left, right, bottom, top = window
+    width, height = round((right - left) * pixels), round((top - bottom) * pixels)
+    found = [part for take, frame, across in poses for part in _facing_triangles(take, frame, across)]
+    specks = [s for corners, tints in found for s in _specks((corners - [left, bottom, 0]) * [pixels, pixels, 1], tints)]
+    points, tints = (np.concatenate(x) for x in zip(*specks))
+    column, row = points[:, 0].astype(int), height - 1 - points[:, 1].astype(int)
+    inside = np.flatnonzero((column >= 0) & (column < width) & (row >= 0) & (row < height))
+    inside = inside[np.argsort(points[inside, 2], kind="stable")]
+    page = np.zeros((height, width, 4), np.uint8)
+    page[row[inside], column[inside]] = np.insert((255 * tints[inside]).round(), 3, 255, axis=1)
+    return page
+
+# %% ../nbs/13_rendering.ipynb #13-rendering-045
+def _facing_triangles(take: Take, frame: int, across: float):
+    "Corners on the level page (F, 3, 3) m and their shaded colours (F, 3, 3) in 0–1, part by part."
+    from matplotlib import colormaps
+    for name, part in PARTS.items():
+        if (found := part(take, frame)) is None: continue
+        vertices, normals, faces, values = found
+        light = sum(power * np.maximum(normals @ (np.array(way) / np.linalg.norm(way)), 0) for way, power in (((4, 6, 5), .62), ((-4, 3, 2), .25)))
+        base = np.array(_rgb(COLOURS[name]))[None] if values is None else colormaps[COLOUR_MAP](values)[:, :3]
+        tints = np.clip((.3 + light)[:, None] * base, 0, 1)
+        corners = project(vertices, tilt_deg=0)[faces] + [across, 0, 0]
+        seen = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])[:, 2] > 0
+        yield corners[seen], tints[faces[seen]]
+
+# %% ../nbs/13_rendering.ipynb #13-rendering-048
 def png(fig, dpi: int = 100) -> bytes:
     "The figure as PNG bytes, the same for the same figure."
     buffer = BytesIO()
@@ -442,7 +505,7 @@ def _takes(recordings, skeleton, labels) -> list[Take]:
     labels = labels or [getattr(r, "label", "") for r in recordings]
     return [r if isinstance(r, Take) else take(r, skeleton, label) for r, label in zip(recordings, labels)]
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-042
+# %% ../nbs/13_rendering.ipynb #13-rendering-049
 def strip(recordings, skeleton: Skeleton | None = None, labels: list[str] | None = None, poses: int = 7, spacing: float = 1.2):
     "One row a recording: poses over the cycle at 0–100 %, and the way of the hips through them. Returns a figure."
     takes = _takes(recordings, skeleton, labels)
@@ -465,7 +528,7 @@ def strip(recordings, skeleton: Skeleton | None = None, labels: list[str] | None
     if any(t.activations is not None for t in takes): _activation_key(fig, axes)
     return fig
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-046
+# %% ../nbs/13_rendering.ipynb #13-rendering-053
 def peak_activation(motion: Motion, muscles: tuple[str, ...] = ("vasmed_l", "vasmed_r")) -> float:
     "Largest activation of the given muscles over time; nan when the motion carries none."
     names = [f"{m}/activation" for m in muscles]
@@ -478,7 +541,7 @@ def by_activation(motions: list[Motion], muscles: tuple[str, ...] = ("vasmed_l",
     key = (lambda m: peak_activation(m, muscles)) if all(m.has(ACTIVATIONS) for m in motions) else depth
     return sorted(range(len(motions)), key=lambda i: key(motions[i]))
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-047
+# %% ../nbs/13_rendering.ipynb #13-rendering-054
 def preview(motions: list[Motion], skeleton: Skeleton | None = None, labels: list[str] | None = None, per_row: int = 10,
             spacing: float = 0.95, muscles: tuple[str, ...] = ("vasmed_l", "vasmed_r")):
     "All samples at 50 % of their cycle, ordered by the peak activation of `muscles`, with a line through the hips. Returns a figure."
@@ -494,7 +557,7 @@ def preview(motions: list[Motion], skeleton: Skeleton | None = None, labels: lis
         _lay(ax, row_of_poses([(takes[i], 0, x - h) for i, x, h in zip(row, places, hips[:, 0])], window), window)
         ax.plot(places, hips[:, 1], color=COLOURS["ink"], lw=1.2, marker="o", ms=3)
         ax.set_xticks(places + .1, [_caption(motions[i], labels[i] if labels else str(i), muscles) for i in row])
-        ax.tick_params(labelsize=7)
+        ax.tick_params(axis="x", labelsize=9)
     if any(t.activations is not None for t in takes.values()): _activation_key(fig, axes)
     return fig
 
@@ -504,7 +567,7 @@ def _caption(motion: Motion, label: str, muscles: tuple[str, ...]) -> str:
     knee, peak = np.degrees(max(motion["knee_angle_l"].max(), motion["knee_angle_r"].max())), peak_activation(motion, muscles)
     return f"{label}\nknee {knee:.0f}°" + ("" if np.isnan(peak) else f"\npeak {peak:.2f}")
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-051
+# %% ../nbs/13_rendering.ipynb #13-rendering-058
 FILM_SIZE, GIF_SIZE = (1280, 720), (640, 360)
 
 
@@ -523,7 +586,7 @@ def pictures(takes: list[Take], size: tuple[int, int], rate_hz: float, finer: fl
     try: yield from (stage.picture(frames) for frames in tqdm(steps, "film", unit="picture", disable=None))
     finally: stage.close()
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-054
+# %% ../nbs/13_rendering.ipynb #13-rendering-061
 def _rate(takes: list[Take], steps: list) -> float:
     return (len(steps) - 1) / max(t.recording.time[-1] - t.recording.time[0] for t in takes)
 
@@ -547,7 +610,7 @@ def write_gif(takes: list[Take], path) -> None:
     with atomic_write(path, "wb") as file:
         first.save(file, "gif", save_all=True, append_images=rest, duration=1000 / _rate(takes, in_step(takes, 20)), loop=0, disposal=1)
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-056
+# %% ../nbs/13_rendering.ipynb #13-rendering-064
 def save_picture(fig, path, dpi: int = 100) -> None:
     "Write a figure as PNG, whole or not at all."
     data = png(fig, dpi)
@@ -582,7 +645,7 @@ def render(paths: list, out, style: str = "scene", skeleton: Skeleton | None = N
         raise InputError(bad, "markers", "motions with joint angles", "run bige ik on the markers first")
     _DRAW[style if style != "scene" else kind](recordings, labels, skeleton, out)
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-057
+# %% ../nbs/13_rendering.ipynb #13-rendering-066
 def recordings_of(paths: list) -> list[Path]:
     "Files to draw: each file as it is, and for a folder of `bige generate` its samples in order."
     out = []

@@ -82,13 +82,13 @@ STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1c2430; background: #fff; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.6rem; margin-bottom: .2rem } h2 { font-size: 1.15rem; margin: 1.8rem 0 .4rem } .lead { font-size: 1.05rem }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums }
-th, td { text-align: left; padding: .25rem .6rem; border-bottom: 1px solid #d5dae2; overflow-wrap: anywhere } th { border-bottom: 2px solid #5b6c86 }
+th, td { text-align: left; padding: .25rem .6rem; border-bottom: 1px solid #d5dae2; overflow-wrap: break-word } th { border-bottom: 2px solid #5b6c86 }
 .scroll { overflow-x: auto } .yes { color: #135e2e; font-weight: 600 } .no { color: #a11324; font-weight: 600 }
 figure { margin: .5rem 0 } figure img { max-width: 100%; height: auto } figcaption, .note { color: #4a5568; font-size: .85rem }
 pre { background: #f3f5f8; padding: .6rem; overflow-x: auto; font-size: .8rem; white-space: pre-wrap; overflow-wrap: anywhere }
 nav a { color: #0b4f8a; margin-right: 1rem } a:focus-visible, .scroll:focus-visible { outline: 3px solid #0b61a4; outline-offset: 2px }
 @media print {
-  body { margin: 0; padding: 0; max-width: none; font-size: 9.5pt; line-height: 1.35 } nav { display: none } .scroll { overflow: visible }
+  body { margin: 0; padding: 0; max-width: none; font-size: 9.5pt; line-height: 1.35 } table { font-size: 8.5pt } nav { display: none } .scroll { overflow: visible }
   h2 { break-after: avoid; margin-top: 1.1rem } figure, tr, pre { break-inside: avoid } thead { display: table-header-group }
 }
 """
@@ -107,6 +107,7 @@ def html_table(rows: list[dict], name: str = "Table") -> str:
     def cell(value) -> str:
         if isinstance(value, (bool, np.bool_)):
             return '<td class="yes">✓ met</td>' if value else '<td class="no">✗ not met</td>'
+        if value is None: value = "–"
         if isinstance(value, float): value = f"{value:.4g}" if np.isfinite(value) else "–"
         return f"<td>{html.escape(str(value))}</td>"
     head = "".join(f'<th scope="col">{html.escape(str(k))}</th>' for k in rows[0])

@@ -408,3 +408,17 @@ def test_film_of_196_frames_is_ready_in_half_a_minute(tmp_path):
     shown = take(motion)
     write_mp4([shown], tmp_path / "a.mp4")
     assert len(shown) == 196 and time.process_time() - start < 45  # of processor time over two cores
+
+
+def test_without_a_graphics_library_strips_are_drawn_and_films_refused(monkeypatch, tmp_path, squats):
+    with_library = strip(squats[0]).axes[0].images[0].get_array()
+    monkeypatch.setattr("bige.rendering.has_graphics", lambda: False)
+    without = strip(squats[0]).axes[0].images[0].get_array()
+    assert with_library.shape == without.shape and ((with_library[..., 3] > 127) != (without[..., 3] > 127)).mean() < 0.02
+    red = lambda p: ((p[..., 0].astype(int) - p[..., 2] > 60) & (p[..., 1] < 110) & (p[..., 3] > 127)).sum()
+    assert red(without) == pytest.approx(red(with_library), rel=0.25) and red(without) > 300
+    write_motion(squats[0], tmp_path / "a.mot")
+    for name in ("a.mp4", "a.gif", "a.png"):
+        with pytest.raises(InputError, match="libosmesa6"): render([tmp_path / "a.mot"], tmp_path / name)
+    render([tmp_path / "a.mot"], tmp_path / "a.html")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.html", "a.mot"]

@@ -104,10 +104,10 @@ class Take {  // one person (or a cloud of markers) and how to stand at a share 
 }
 
 function floor(gl, t, colours) {
-  const [x0, x1, z0, z1] = t.floor, segments = [[x0, 0, z0, x0, 2, z0]], w = new Writer(6), v = [x0, z0, x1, z0, x1, z1, x0, z0, x1, z1, x0, z1];
+  const [x0, x1, z0, z1] = t.floor, segments = [[x0, 0, z0, x0, 1.5, z0]], w = new Writer(6), v = [x0, z0, x1, z0, x1, z1, x0, z0, x1, z1, x0, z1];
   for (let x = x0; x < x1 + .1; x += .5) segments.push([x, 0, z0, x, 0, z1]);
   for (let z = z0; z < z1 + .1; z += .5) segments.push([x0, 0, z, x1, 0, z]);
-  for (let y = 0; y < 2.1; y += .5) segments.push([x0, y, z0, x0 + .06, y, z0]);
+  for (let y = 0; y < 1.6; y += .5) segments.push([x0, y, z0, x0 + .06, y, z0]);
   for (let i = 0; i < 12; i += 2) w.put([v[i], -.004, v[i + 1]], [0, 1, 0], rgb(colours.floor), t.bodies);
   const l = new Writer(2 * segments.length);
   for (const s of segments) for (const o of [0, 3]) l.put(s.slice(o, o + 3), [0, 1, 0], rgb(colours.lines), t.bodies);
@@ -140,7 +140,7 @@ export function mount(el, scene, hooks = {}) {
     steps = Math.max(...takes.map(t => t.t.steps)) - 1; seconds = Math.max(...takes.map(t => t.seconds));
     slider.max = steps; canvas.setAttribute("aria-label", list.map(t => t.words).join(" "));
     $(".key").hidden = !takes.some(t => t.activations);
-    $(".words").innerHTML = list.map(() => `<div><strong></strong><em></em>${[0, .5, 1, 1.5, 2].map(y => `<span>${y ? y + " m" : 0}</span>`).join("")}</div>`).join("");
+    $(".words").innerHTML = list.map(() => `<div><strong></strong><em></em>${[0, .5, 1, 1.5].map(y => `<span>${y ? y + " m" : 0}</span>`).join("")}</div>`).join("");
     list.forEach((t, i) => $(".words").children[i].querySelector("strong").textContent = t.label); dirty = true;
   };
   const go = s => { share = Math.min(Math.max(s, 0), 1); slider.value = Math.round(share * steps); dirty = true; hooks.frame?.(Math.round(share * steps)); };

@@ -1,0 +1,174 @@
+"""The page and the widget carry what the motion says; in a browser the page plays, turns, obeys the keyboard and asks nothing from the network."""
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from bige.anatomy import SAMPLES
+from bige.motion import ACTIVATIONS, InputError, Markers, analytic_squat, example_squat, write_motion
+from bige.rendering import FORCE_COLUMNS, render, take
+from bige.viewer import SEND_HZ, packed, page, scene, stage_set, write_page
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
+         "--disable-sync", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+
+
+def pushing(motion):
+    return motion.with_columns(np.ravel(FORCE_COLUMNS).tolist(), np.tile([.1, 0, -.1, 0, 400, 0] * 2, (len(motion.time), 1)))
+
+
+def markers() -> Markers:
+    positions = np.random.default_rng(0).uniform(0, 1, (30, 5, 3))
+    positions[3:9, 2] = np.nan
+    return Markers(np.arange(30) / 30, positions, ("a", "b", "c", "d", "e"))
+
+
+def test_what_is_sent_is_the_motion():
+    motion = example_squat()
+    shown = take(motion, label="x")
+    sent = packed(shown)
+    frames = np.frombuffer(sent["frames"], "<f4").reshape(-1, sent["bodies"], 3, 4)
+    assert len(frames) == len(sent["time"]) <= motion.duration * SEND_HZ + 2 and sent["time"][-1] == pytest.approx(motion.duration, abs=1e-3)
+    assert np.allclose(frames[[0, -1]], shown.frames[[0, -1]], atol=1e-6)
+    lines = np.frombuffer(sent["lines"], "<i2").reshape(-1, 80, SAMPLES, 3) / 1e4
+    assert np.allclose(lines[-1], shown.muscles[0][-1], atol=6e-5)
+    level = np.frombuffer(sent["activations"], "u1").reshape(-1, 80) / 255
+    assert np.allclose(level[0], motion.activations()[0], atol=.003)
+    length = np.linalg.norm(np.diff(lines[-1], axis=1), axis=-1).sum(-1)
+    radius = np.frombuffer(sent["girth"], "<f4").reshape(80, SAMPLES) / np.sqrt(length)[:, None]
+    assert np.allclose(radius.max(1), shown.muscles[1][-1].max(1), atol=5e-4)
+
+
+def test_forces_markers_and_bare_motions_are_sent():
+    assert np.frombuffer(packed(take(pushing(analytic_squat(reps=1))))["forces"], "<f4").reshape(-1, 2, 2, 3)[0, :, 1, 1] == pytest.approx(400)
+    dots = np.frombuffer(packed(take(markers()))["dots"], "<i2").reshape(-1, 5, 3)
+    assert (dots[:, 2] == -32768).all(1).any() and (abs(dots[:, 0]) < 3000).all() and "frames" not in packed(take(markers()))
+    assert "activations" not in packed(take(analytic_squat(reps=1)))
+
+
+def test_page_is_whole_and_the_same_twice(tmp_path):
+    takes = [take(example_squat(), label="a </script><b>"), take(markers(), label="m")]
+    write_page(takes, tmp_path / "a.html")
+    text = (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert text == page(takes) and not re.search(r"""(?:src|href)=["'](?!data:)""", text) and "import " not in text.replace("important ", "")
+    data = json.loads(text.split('id="data">')[1].split("</script>")[0])
+    assert [t["label"] for t in data["takes"]] == ["a </script><b>", "m"] and "<b>" not in text.split("<script")[0]
+    assert "knees bent up to" in text and "<noscript>" in text and len(text) < 3e6
+
+
+def test_render_writes_the_page(tmp_path):
+    write_motion(analytic_squat(reps=1), tmp_path / "one.mot")
+    render([tmp_path / "one.mot"] * 3, tmp_path / "three.html")
+    assert (tmp_path / "three.html").read_text().count('"label":"one"') == 3
+    with pytest.raises(InputError, match="png"): render([tmp_path / "one.mot"], tmp_path / "a.html", "curves")
+
+
+def test_live_scene_takes_a_new_motion():
+    live = scene([example_squat(), analytic_squat(reps=1)], labels=["now", "before"], height=300)
+    heard = []
+    live.observe(lambda change: heard.append(change["new"]), "frame")
+    meshes = live.scene
+    live.replace(analytic_squat(reps=1, depth_deg=60), at=0)
+    live.show(12)
+    assert live.takes[0]["label"] == "now" and "activations" not in live.takes[0] and live.takes[1]["label"] == "before"
+    assert heard == [12] and live.scene is meshes and live.height == 300 and not live.playing
+    assert len(stage_set()["key"]) == 768
+
+
+def test_importing_the_viewer_is_light():
+    code = "import sys, bige.viewer; print([m for m in ('anywidget', 'ipywidgets', 'pyvista', 'matplotlib', 'torch', 'pandas') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+# in a browser
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    if not CHROMIUM: pytest.skip("needs chromium (apt-get install chromium)")
+    with playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def opened(browser, tmp_path_factory):
+    "A page of two motions, what it complained, and what it asked for."
+    file = tmp_path_factory.mktemp("page") / "a.html"
+    motion = example_squat().with_columns(ACTIVATIONS, np.tile(np.linspace(0, 1, len(example_squat().time))[:, None], 80))
+    write_page([take(motion, label="red at last"), take(pushing(analytic_squat(reps=1)), label="pushing")], file)
+    tab = browser.new_page(viewport={"width": 900, "height": 600}, reduced_motion="reduce")
+    complaints, requests = [], []
+    tab.on("pageerror", lambda e: complaints.append(str(e)))
+    tab.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+    tab.on("request", lambda r: requests.append(r.url))
+    tab.goto(file.as_uri())
+    tab.wait_for_function("document.querySelector('output').textContent")
+    yield tab, complaints, requests
+    tab.close()
+
+
+def _canvas(tab) -> np.ndarray:
+    from io import BytesIO
+    from PIL import Image
+    tab.wait_for_timeout(700)
+    return np.asarray(Image.open(BytesIO(tab.locator("canvas").screenshot())).convert("RGB")).astype(int)
+
+
+def test_page_plays_by_keyboard_alone(opened):
+    tab, complaints, requests = opened
+    assert tab.locator(".play").inner_text() == "Play"  # somebody who asked for less motion starts at rest
+    tab.locator("canvas").focus()
+    first = _canvas(tab)
+    tab.keyboard.press("End")
+    last = _canvas(tab)
+    red = lambda picture: ((picture[..., 0] - picture[..., 2] > 70) & (picture[..., 1] < 60)).sum()
+    assert (first != last).any(-1).mean() > .02 and red(last) > red(first) + 150
+    tab.keyboard.press("Home")
+    tab.keyboard.press("ArrowRight")
+    assert tab.locator("input[type=range]").input_value() == "1"
+    tab.keyboard.press("Space")
+    assert tab.locator(".play").inner_text() == "Pause"
+    tab.wait_for_function("+document.querySelector('input[type=range]').value > 3", timeout=20_000)
+    tab.keyboard.press("Space")
+    tab.keyboard.press("Home")
+    tab.keyboard.press("Shift+ArrowRight")
+    assert (_canvas(tab) != first).any(-1).mean() > .01
+    assert complaints == [] and len(requests) == 1
+
+
+def test_page_says_in_words_what_it_shows(opened):
+    tab, _, _ = opened
+    alt = tab.locator("canvas").get_attribute("aria-label")
+    assert "red at last: a skeleton" in alt and "knees bent up to" in alt
+    assert tab.locator("input[type=range]").get_attribute("aria-valuetext").endswith(" s")
+    assert [s.inner_text() for s in tab.locator("strong").all()] == ["red at last", "pushing"]
+    assert "1 m = 1000 N" in tab.locator("em").nth(1).inner_text()
+    unnamed = tab.evaluate("[...document.querySelectorAll('button, input, select')].filter(e => !(e.textContent || e.ariaLabel || e.labels?.length)).length")
+    assert unnamed == 0
+
+
+def test_both_panels_show_a_person(opened):
+    picture = _canvas(opened[0])
+    for half in (picture[:, :picture.shape[1] // 2], picture[:, picture.shape[1] // 2:]):
+        assert ((half.max(-1) - half.min(-1) < 40) & (half.max(-1) < 200) & (half.max(-1) > 60)).sum() > 1500  # shaded bone
+
+
+def test_report_opens_without_complaint_or_request(browser, tmp_path):
+    from bige.report import report
+    (tmp_path / "r.html").write_text(report([example_squat()], {"What was asked": [{"what": "x", "met": True}]}, {"seed": 0}, "again"), encoding="utf-8")
+    tab, complaints, requests = browser.new_page(viewport={"width": 400, "height": 800}), [], []
+    tab.on("pageerror", lambda e: complaints.append(str(e)))
+    tab.on("console", lambda m: complaints.append(m.text))
+    tab.on("request", lambda r: requests.append(r.url[:60]) if not r.url.startswith("data:") else None)
+    tab.goto((tmp_path / "r.html").as_uri())
+    assert complaints == [] and len(requests) == 1
+    assert tab.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 100)")
+    assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")  # nothing sticks out on a telephone
+    tab.close()
