@@ -103,10 +103,11 @@ def asked(constraints, batch: Batch) -> torch.Tensor:
         return judge([c for c in constraints if c.kind.name not in ("proximity", "smoothness", "ground")], batch).sum(0)
 
 
-def ours(models, constraints, n: int) -> dict:
-    """CPU seconds of n motions from loaded models on until all limits are met, and their mean loss."""
-    start = process_time()
-    found = guide(models, constraints, prepare(models, starting_motions(models, constraints, n, torch.Generator().manual_seed(0)), Skeleton.default()))
+def ours(models, constraints, n: int, upright_deg: float | None = None) -> dict:
+    """CPU seconds of n motions from loaded models on until all limits are met, and their mean published loss; with `upright_deg`, the tilt too shall stay within that."""
+    limits = [] if upright_deg is None else [f"pelvis_tilt.low={-upright_deg}", f"pelvis_tilt.high={upright_deg}"]
+    wishes, start = tuple(override(default_constraints(), *limits)), process_time()
+    found = guide(models, wishes, prepare(models, starting_motions(models, wishes, n, torch.Generator().manual_seed(0)), Skeleton.default()))
     seconds = process_time() - start
     return {"motions": n, "cpu_s": seconds, "loss": float(asked(constraints, Batch(found.q, found.a, Skeleton.default())).mean())}
 
@@ -162,7 +163,9 @@ def main() -> None:
     for step in range(args.iterations):
         theirs.step(published_weight(step, args.iterations))
     found["published"] = {"motions": args.published, "iterations": args.iterations, "cpu_s": process_time() - start, "loss": float(asked(constraints, theirs.motions()).mean())}
-    found["guided"], found["guided_20"] = ours(models, constraints, args.published), ours(models, constraints, args.motions)
+    found["guided_20"] = ours(models, constraints, args.motions)
+    upright = min(30., np.rad2deg((0.6 * found["published"]["loss"] / 0.5) ** 0.5))        # most of the published loss is tilt, which guidance leaves alone unless asked
+    found["guided"] = ours(models, constraints, args.published, upright) | {"upright_deg": upright}
     found["estimated_published_text_cpu_s"] = 2 / 3 * args.iterations * found["published_step_text_s"]      # a third of the steps looks at no motion
     found["retune_s"] = retune(models)
     found["sixty_four_s"] = best_seconds(lambda: generate(n=64, models=models), 2)
@@ -177,8 +180,9 @@ def report(r: dict) -> None:
     rows = [("step, published with every frame's foot loss", f"{r['published_step_text_s']:.2f} s", ""), ("step, published with two frames' foot loss", f"{r['published_step_code_s']:.2f} s", ""),
             (f"step, guided, all losses on all frames, {n} motions", f"{r['guided_step_s']:.3f} s", f"{r['published_step_text_s'] / r['guided_step_s']:.0f}x and {r['published_step_code_s'] / r['guided_step_s']:.1f}x (target 10x)"),
             (f"published, {p['iterations']} iterations with two frames, {p['motions']} motions", f"{p['cpu_s']:.1f} s, ends at loss {p['loss']:.3f}", ""),
-            (f"guided until every limit is met, {g['motions']} motions", f"{g['cpu_s']:.2f} s, ends at loss {g['loss']:.3f}", f"{p['cpu_s'] / g['cpu_s']:.0f}x (target 50x)"),
-            (f"published with every frame, {n} motions (estimated)", f"{r['estimated_published_text_cpu_s']:.0f} s", f"{r['estimated_published_text_cpu_s'] / r['guided_20']['cpu_s']:.0f}x of {r['guided_20']['cpu_s']:.2f} s"),
+            (f"guided, tilt within {g['upright_deg']:.0f} deg, {g['motions']} motions", f"{g['cpu_s']:.2f} s, ends at loss {g['loss']:.3f}", f"{p['cpu_s'] / g['cpu_s']:.0f}x" + (" (target 50x)" if g["loss"] <= p["loss"] else ", but at a higher loss")),
+            (f"guided, default request, {n} motions", f"{r['guided_20']['cpu_s']:.2f} s, ends at loss {r['guided_20']['loss']:.3f}", "wishes without limits: no worse than real people"),
+            (f"published with every frame, {n} motions (estimated)", f"{r['estimated_published_text_cpu_s']:.0f} s", ""),
             ("20 motions, new process", f"{r['cold']['cpu_s']:.2f} s CPU, {r['cold']['wall_s']:.2f} s wall", "target 3 s"), ("peak memory", f"{r['cold']['memory_gb']:.2f} GB", "target 1.5 GB"),
             ("five motions after a slider moved, slowest of eight", f"{r['retune_s']:.2f} s", "target 0.3 s"), ("64 motions", f"{r['sixty_four_s']:.1f} s", "target 8 s")]
     for what, value, note in rows:

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fastcore.basics import patch
 from .constraints import (NATURAL, Batch, Constraint, ConstraintSet, check_model, default_constraints, frame_rate, judged, loss, metric, reached, shortfalls,
                               violation, write_constraints)
 from .metrics import VASTUS_MEDIALIS, pairwise_deg
@@ -85,18 +86,21 @@ class Models:
     @cached_property
     def _banks(self) -> dict[float, Batch]: return {}
 
-    def bank(self, rate_hz: float = RATE_HZ) -> Batch:
-        "The real repetitions with their own activations, to be judged; the same object each time, so that what was computed of it stays known."
-        return self._banks.setdefault(rate_hz, Batch(self.kinematics, self.activations, _default(), rate_hz))
-
-    def activate(self, q: Tensor, mass: Tensor | float, rate_hz: float = RATE_HZ) -> Tensor:
-        "Activations (B, T, 80) of motions (B, T, 33) of the default skeleton at `rate_hz`, for a body of `mass` kg."
-        if isinstance(self.surrogate, PublishedSurrogate): return self.surrogate(q)
-        if rate_hz == RATE_HZ: return self.surrogate(q, mass)
-        at = lambda x, frames: torch.nn.functional.interpolate(x.transpose(1, 2), frames, mode="linear", align_corners=True).transpose(1, 2)
-        return at(self.surrogate(at(q, round(q.shape[1] * RATE_HZ / rate_hz)), mass), q.shape[1])     # the network knows one rate
-
 # %% ../nbs/10_guidance.ipynb #10-guidance-014
+@patch
+def bank(self: Models, rate_hz: float = RATE_HZ) -> Batch:
+    "The real repetitions with their own activations, to be judged; the same object each time, so that what was computed of it stays known."
+    return self._banks.setdefault(rate_hz, Batch(self.kinematics, self.activations, _default(), rate_hz))
+
+@patch
+def activate(self: Models, q: Tensor, mass: Tensor | float, rate_hz: float = RATE_HZ) -> Tensor:
+    "Activations (B, T, 80) of motions (B, T, 33) of the default skeleton at `rate_hz`, for a body of `mass` kg."
+    if isinstance(self.surrogate, PublishedSurrogate): return self.surrogate(q)
+    if rate_hz == RATE_HZ: return self.surrogate(q, mass)
+    at = lambda x, frames: torch.nn.functional.interpolate(x.transpose(1, 2), frames, mode="linear", align_corners=True).transpose(1, 2)
+    return at(self.surrogate(at(q, round(q.shape[1] * RATE_HZ / rate_hz)), mass), q.shape[1])     # the network knows one rate
+
+# %% ../nbs/10_guidance.ipynb #10-guidance-015
 @contextmanager
 def one_thread() -> Iterator[None]:
     "One torch thread: the same sums in the same order on every run, and no spinning on shared machines."
@@ -117,7 +121,7 @@ def realise(models: Models, z: Tensor, skeleton, detail: Tensor | float = 0., st
     batch.contact_points = points                          # known already
     return batch
 
-# %% ../nbs/10_guidance.ipynb #10-guidance-017
+# %% ../nbs/10_guidance.ipynb #10-guidance-018
 KNEE_PEAK = (np.deg2rad(60.), np.deg2rad(137.))            # a repetition shallower or deeper than this is no start for a squat
 
 def request_losses(models: Models, constraints: Sequence[Constraint], rate_hz: float = RATE_HZ) -> Tensor:
@@ -141,7 +145,7 @@ def near_request(models: Models, constraints: Sequence[Constraint], n: int, g: t
     pool = min(len(cost), max(n, 20, min(int((cost < near).sum()), 3 * len(cost) // 4)))
     return (cost + 1e-6 * torch.rand(len(cost), generator=g)).argsort()[:pool]
 
-# %% ../nbs/10_guidance.ipynb #10-guidance-019
+# %% ../nbs/10_guidance.ipynb #10-guidance-020
 APART_DEG = 3.
 
 def take_turns(rows: Tensor, people: Sequence[str]) -> Tensor:
@@ -158,6 +162,7 @@ def different_first(rows: Tensor, kinematics: Tensor, apart_deg: float) -> Tenso
     for i in range(len(rows)): (last if first and d[i, first].min() < apart_deg else first).append(i)
     return rows[first + last]
 
+# %% ../nbs/10_guidance.ipynb #10-guidance-021
 def choose_starts(models: Models, constraints: Sequence[Constraint], n: int, g: torch.Generator, apart_deg: float = APART_DEG) -> Tensor:
     "Rows (n,) of real repetitions near the request, of people in turn, different ones first, none twice before all were used."
     rows = near_request(models, constraints, n, g)
@@ -177,7 +182,7 @@ def variations(models: Models, rows: Tensor, g: torch.Generator, most: float = 0
     mixed = lambda x: torch.lerp(x[rows], x[other], share.reshape(-1, *[1] * (x.ndim - 1)))
     return Known(mixed(models.kinematics), mixed(models.activations), mixed(models.mass))
 
-# %% ../nbs/10_guidance.ipynb #10-guidance-023
+# %% ../nbs/10_guidance.ipynb #10-guidance-025
 @dataclass(frozen=True)
 class Start:
     """Where a search begins: real motions (`real`), their quantised latents (B, C, 49) and the spread of these (B, 1, 1), what the decoder cannot draw of them (B, T, 33),
@@ -199,7 +204,7 @@ def prepare(models: Models, known: Known, skeleton, rate_hz: float = RATE_HZ) ->
             offset = known.activations - models.activate(plant_feet(smoother() @ known.motions, _default()), known.mass)
         return Start(base, encoded.std((1, 2), keepdim=True), detail, offset, realise(models, base, skeleton, detail, rate_hz=rate_hz, offset=offset))
 
-# %% ../nbs/10_guidance.ipynb #10-guidance-026
+# %% ../nbs/10_guidance.ipynb #10-guidance-028
 TOLERANCE = 1e-4                                           # in the unit of each constraint: sums differ in the last digits with the size of the batch
 
 def judge(constraints: Sequence[Constraint], batch: Batch) -> Tensor:
@@ -213,7 +218,7 @@ def all_met(constraints: Sequence[Constraint], batch: Batch, tolerance: float = 
         if c.weight and c.limits != (None, None): met &= violation(c, batch) <= tolerance
     return met
 
-# %% ../nbs/10_guidance.ipynb #10-guidance-032
+# %% ../nbs/10_guidance.ipynb #10-guidance-034
 @dataclass
 class Search:
     "A search as it went: best latents (B, C, 49), motions (B, T, 33) and activations (B, T, 80), weighted losses (steps, terms, B), steps each took (B,), and the residual (B, C, 49)."
@@ -239,7 +244,7 @@ def deflected(grad: Tensor, before: Tensor, slow: Tensor) -> Tensor:
     undone = -(d * grad).sum((1, 2)) / ((d * before).sum((1, 2)) + 1e-12)
     return grad + FURTHER * undone.clamp(min=0)[:, None, None] * before
 
-# %% ../nbs/10_guidance.ipynb #10-guidance-034
+# %% ../nbs/10_guidance.ipynb #10-guidance-036
 def aims(constraints: Sequence[Constraint], real: Batch, bank: Batch) -> tuple[Constraint, ...]:
     "The constraints, wishes without limits with limits: what nine in ten of the motions `real` do, or for a `goal` what the most extreme of the `bank` do."
     out = []
@@ -256,7 +261,7 @@ def aims(constraints: Sequence[Constraint], real: Batch, bank: Batch) -> tuple[C
         out.append(c)
     return tuple(out)
 
-# %% ../nbs/10_guidance.ipynb #10-guidance-035
+# %% ../nbs/10_guidance.ipynb #10-guidance-037
 Progress = Callable[[int, int, int], bool | None]          # (step, motions that meet everything, motions) -> True to stop
 
 class _Best:
@@ -272,7 +277,7 @@ class _Best:
         self.cost[won], self.residual[won] = cost[better], r.detach()[better]
         self.q[won], self.a[won] = batch.q.detach()[better], batch.a.detach()[better]
 
-# %% ../nbs/10_guidance.ipynb #10-guidance-036
+# %% ../nbs/10_guidance.ipynb #10-guidance-038
 def guide(models: Models, constraints: Sequence[Constraint], start: Start, steps: int = 40, residual: Tensor | None = None, slow_hz: float = SLOW_HZ, progress: Progress | None = None) -> Search:
     """Change the latents of `start` by a residual slower than `slow_hz` until every limit is met; `residual` (B, C, 49): where to go on.
 
@@ -302,7 +307,7 @@ def guide(models: Models, constraints: Sequence[Constraint], start: Start, steps
         x[active] = r.detach()[~met] + newton_step(pull.detach()[~met], slope[active], slow) * min(1, EAGER / (step + 1))
     return Search(start.latents + start.unit * best.residual, best.q, best.a, torch.stack(losses), taken, best.residual)
 
-# %% ../nbs/10_guidance.ipynb #10-guidance-037
+# %% ../nbs/10_guidance.ipynb #10-guidance-039
 def pick(x: Search | Start | Batch, rows: Tensor):
     "The same record of some of its motions."
     if isinstance(x, Batch): return Batch(x.q[rows], x.a[rows], x.skeleton, x.rate_hz)
@@ -313,7 +318,7 @@ def by_activation(found: Search) -> Tensor:
     "Order (B,) of rising peak vastus medialis activation."
     return Batch(found.q, found.a, None).muscle(*VASTUS_MEDIALIS).amax((1, 2)).argsort(stable=True)
 
-# %% ../nbs/10_guidance.ipynb #10-guidance-041
+# %% ../nbs/10_guidance.ipynb #10-guidance-043
 AT_ONCE = 64                                               # motions handled together: bounds the memory
 
 def raw(models: Models, z: Tensor, skeleton, drift: Tensor | None = None) -> Batch:
@@ -330,7 +335,7 @@ def _motions(batch: Batch) -> tuple[Motion, ...]:
     time = np.arange(batch.q.shape[1]) / batch.rate_hz
     return tuple(Motion.from_arrays(time, q, a, source=f"sample_{i:02d}") for i, (q, a) in enumerate(zip(batch.q.double().numpy(), batch.a.double().numpy())))
 
-# %% ../nbs/10_guidance.ipynb #10-guidance-043
+# %% ../nbs/10_guidance.ipynb #10-guidance-045
 def nearest(latents: Tensor, z: Tensor) -> Tensor:
     "The training latent (B, C, 49) nearest to each z: one matrix product, no gradient."
     with torch.no_grad():
@@ -342,7 +347,7 @@ def published_weight(step: int, iterations: int) -> float:
     sixth = iterations / 6
     return 0. if step >= iterations - sixth else float(np.clip(step / sixth - 1, 0, 1))
 
-# %% ../nbs/10_guidance.ipynb #10-guidance-044
+# %% ../nbs/10_guidance.ipynb #10-guidance-046
 def guide_published(models: Models, constraints: Sequence[Constraint], n: int, g: torch.Generator, skeleton, iterations: int = 3000, lr: float = 0.5) -> Search:
     """The published procedure: latents from the training mean plus noise, Adam with a large step through the quantiser (straight-through),
     its schedule, the last iterate. One difference: every loss sees every frame."""
@@ -365,7 +370,7 @@ def guide_published(models: Models, constraints: Sequence[Constraint], n: int, g
         adam.zero_grad(); total.backward(); adam.step()
     return as_decoded(models, models.vqvae.quantise(z.detach())[0], skeleton, torch.stack(losses), torch.full((n,), iterations))
 
-# %% ../nbs/10_guidance.ipynb #10-guidance-046
+# %% ../nbs/10_guidance.ipynb #10-guidance-048
 def random_codes(models: Models, n: int, g: torch.Generator, skeleton) -> Search:
     "No guidance: each of the 49 latent steps takes its code from a random real repetition at that step."
     with torch.no_grad():
@@ -374,7 +379,7 @@ def random_codes(models: Models, n: int, g: torch.Generator, skeleton) -> Search
         z = codes.gather(0, pick) if n <= len(codes) else torch.cat([codes.gather(0, p) for p in pick.split(len(codes))])
     return as_decoded(models, z, skeleton, torch.zeros(0, 0, n), torch.zeros(n, dtype=torch.long))
 
-# %% ../nbs/10_guidance.ipynb #10-guidance-058
+# %% ../nbs/10_guidance.ipynb #10-guidance-060
 @dataclass(frozen=True)
 class Guided:
     """Generated motions, sorted by peak vastus medialis activation, and how they came about.
@@ -405,7 +410,7 @@ class Guided:
         "Whether each motion meets every limit that was asked for, (n,)."
         return np.array([all(s["met"] is not False for s in each.values()) for each in self.satisfaction])
 
-# %% ../nbs/10_guidance.ipynb #10-guidance-059
+# %% ../nbs/10_guidance.ipynb #10-guidance-061
 def satisfaction(constraints: Sequence[Constraint], batch: Batch) -> tuple[dict, ...]:
     "For each motion: metric, unit, violation and whether the limits are met (None without limits or weight) of every constraint."
     out = [{} for _ in range(len(batch.q))]
@@ -418,7 +423,7 @@ def satisfaction(constraints: Sequence[Constraint], batch: Batch) -> tuple[dict,
 
 METHODS = ("guided", "published", "vqvae")
 
-# %% ../nbs/10_guidance.ipynb #10-guidance-060
+# %% ../nbs/10_guidance.ipynb #10-guidance-062
 def _count(value, name: str, low: int) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= 100_000:
         raise InputError(name, repr(value), f"a whole number from {low} to 100000", f"give for instance {max(low, 20)}")
@@ -433,7 +438,7 @@ def record(models: Models, constraints: ConstraintSet, found: Search, start: Bat
     return Guided(_motions(batch), constraints, method, seed, found.latents.numpy(), tuple(c.name for c in constraints), found.losses.numpy(), found.steps.numpy(),
                   met, skeleton, perf_counter() - since, _motions(start) if start else (), tuple(missed))
 
-# %% ../nbs/10_guidance.ipynb #10-guidance-061
+# %% ../nbs/10_guidance.ipynb #10-guidance-063
 def joined(parts: Sequence[Search]) -> Search:
     "Searches side by side; one that ended sooner stays at its last losses."
     longest = max(len(p.losses) for p in parts)
@@ -454,7 +459,7 @@ def parts_of(known: Known) -> list[Known]:
     parts = [x.split(AT_ONCE) for x in (known.motions, known.activations, known.mass) if x is not None]
     return [Known(*part) for part in zip(*parts)]
 
-# %% ../nbs/10_guidance.ipynb #10-guidance-062
+# %% ../nbs/10_guidance.ipynb #10-guidance-064
 def generate(constraints: ConstraintSet | None = None, n: int = 20, seed: int = 0, method: str = "guided", skeleton=None, models: Models | None = None,
              steps: int = 40, iterations: int = 3000, like: Motion | None = None, apart_deg: float = APART_DEG, progress: Progress | None = None) -> Guided:
     """`n` motions (196 frames, 60 Hz or less for long requests, 33 coordinates + 80 activations) that meet the constraints, sorted by peak vastus medialis.
@@ -475,6 +480,7 @@ def generate(constraints: ConstraintSet | None = None, n: int = 20, seed: int = 
         order = by_activation(found)
         return record(models, constraints, pick(found, order), start and pick(start, order), method, seed, skeleton, rate_hz, since)
 
+# %% ../nbs/10_guidance.ipynb #10-guidance-065
 def _guided(models, constraints, n, g, skeleton, steps, like, apart_deg, progress) -> tuple[Search, Batch, float]:
     own, rate_hz = one_repetition(like) if like else (None, RATE_HZ)
     rate_hz = min(rate_hz, frame_rate(constraints))
@@ -483,7 +489,7 @@ def _guided(models, constraints, n, g, skeleton, steps, like, apart_deg, progres
     found = joined([guide(models, constraints, start, steps, progress=progress) for start in starts])
     return found, Batch(torch.cat([s.real.q for s in starts]), torch.cat([s.real.a for s in starts]), skeleton, rate_hz), rate_hz
 
-# %% ../nbs/10_guidance.ipynb #10-guidance-064
+# %% ../nbs/10_guidance.ipynb #10-guidance-067
 LONGEST_S = 9.
 
 def one_repetition(motion: Motion) -> tuple[Tensor, float]:
@@ -494,7 +500,7 @@ def one_repetition(motion: Motion) -> tuple[Tensor, float]:
     values, _, stretch = fit_length(Motion.from_arrays(motion.time, motion.coordinates()))
     return torch.tensor(canonical(values[None]), dtype=torch.float32), RATE_HZ / stretch
 
-# %% ../nbs/10_guidance.ipynb #10-guidance-073
+# %% ../nbs/10_guidance.ipynb #10-guidance-076
 # what a positive and a negative change of a coordinate looks like; {} is the side
 WORDS = {"hip_flexion": ("bend the {} hip more", "bend the {} hip less"), "hip_adduction": ("bring the {} thigh inward", "take the {} thigh outward"),
          "hip_rotation": ("turn the {} thigh inward", "turn the {} thigh outward"), "knee_angle": ("bend the {} knee more", "bend the {} knee less"),
@@ -518,7 +524,7 @@ def changes(before: Motion, after: Motion, least_deg: float = 1.) -> list[dict]:
         out += [{"words": " ".join(words[x < 0].format(side).split()) + f" by {abs(x):.0f}°", "degrees": round(float(x), 1), "coordinates": sides[side]} for side, x in by.items() if abs(x) >= least_deg]
     return sorted(out, key=lambda row: -abs(row["degrees"]))
 
-# %% ../nbs/10_guidance.ipynb #10-guidance-076
+# %% ../nbs/10_guidance.ipynb #10-guidance-079
 class Session:
     """Guidance that stays warm: the motions of one request are where the search for the next begins. Motion i stays motion i.
 
@@ -536,9 +542,7 @@ class Session:
         g = torch.Generator().manual_seed(self.seed + 1_000_003 * self.draws)
         return prepare(self.models, starting_motions(self.models, constraints, self.n, g, self.like), self.skeleton, rate_hz)
 
-# %% ../nbs/10_guidance.ipynb #10-guidance-077
-from fastcore.basics import patch
-
+# %% ../nbs/10_guidance.ipynb #10-guidance-080
 @patch
 def tune(self: Session, constraints: ConstraintSet, steps: int = 20, progress: Progress | None = None) -> Guided:
     "The motions for this request. `progress` may stop the search (returns True: best so far) or raise (nothing changes)."
@@ -557,6 +561,7 @@ def tune(self: Session, constraints: ConstraintSet, steps: int = 20, progress: P
         self.start, self.residual = start, found.residual
         return record(self.models, constraints, found, start.real, "guided", self.seed, self.skeleton, rate_hz, since)
 
+# %% ../nbs/10_guidance.ipynb #10-guidance-081
 @patch
 def _lost(self: Session, constraints, found: Search) -> Tensor:
     "Rows that miss a limit."
@@ -574,7 +579,7 @@ def _exchanged(self: Session, constraints, start: Start, found: Search, lost: Te
                   Batch(torch.cat([start.real.q[kept], new.real.q])[order], torch.cat([start.real.a[kept], new.real.a])[order], self.skeleton, start.real.rate_hz))
     return start, pick(joined([pick(found, kept), again]), order)
 
-# %% ../nbs/10_guidance.ipynb #10-guidance-083
+# %% ../nbs/10_guidance.ipynb #10-guidance-091
 def report(guided: Guided, reference: Sequence[Motion] | None = None) -> dict:
     "Scores of `bige.metrics.evaluate` with the request's own band, and what was asked and met; plain numbers, no times."
     from bige.metrics import MAC_RANGE, evaluate
@@ -585,7 +590,7 @@ def report(guided: Guided, reference: Sequence[Motion] | None = None) -> dict:
         s |= {"file": f"sample_{i:02d}.mot", "met": bool(guided.satisfied[i]), "steps": int(guided.steps[i]), "constraints": met}
     return {"method": guided.method, "seed": guided.seed, "n": len(guided), "met": int(guided.satisfied.sum()), "shortfalls": list(guided.shortfalls)} | {k: scores[k] for k in ("mean", "sd", "set", "samples")}
 
-# %% ../nbs/10_guidance.ipynb #10-guidance-084
+# %% ../nbs/10_guidance.ipynb #10-guidance-092
 def _former_run(folder: Path) -> bool:
     "Whether the folder holds nothing but what `save` (and the pictures made with it) writes."
     ours = {"metrics.json", "constraints.yaml", "preview.png", "report.html"}
@@ -615,7 +620,7 @@ def _umask() -> int:
     mask = os.umask(0); os.umask(mask)
     return mask
 
-# %% ../nbs/10_guidance.ipynb #10-guidance-085
+# %% ../nbs/10_guidance.ipynb #10-guidance-093
 def write_files(guided: Guided, folder, reference: Sequence[Motion] | None = None) -> dict:
     "Write sample_00.mot …, metrics.json and constraints.yaml into an existing folder; returns the report."
     import json
