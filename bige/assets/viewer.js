@@ -191,8 +191,9 @@ export function mount(el, scene, hooks = {}) {
 export default {
   render({ model, el }) {
     el.style.setProperty("--height", model.get("height") + "px");
-    const box = el.appendChild(document.createElement("div")), save = (name, value) => { if (model.get(name) !== value) { model.set(name, value); model.save_changes(); } };
+    const box = el.appendChild(document.createElement("div")), start = model.get("frame"), save = (name, value) => { if (model.get(name) !== value) { model.set(name, value); model.save_changes(); } };
     const viewer = mount(box, { ...model.get("scene"), takes: model.get("takes") }, { frame: f => save("frame", f), playing: p => save("playing", p) });
+    if (start) viewer.show?.(start);
     model.on("change:takes", () => viewer.set?.(model.get("takes"))); model.on("change:frame", () => viewer.show?.(model.get("frame"))); model.on("change:playing", () => viewer.play?.(model.get("playing")));
     return () => viewer.stop?.();
   },
