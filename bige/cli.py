@@ -789,7 +789,7 @@ def _result_verbs(add) -> None:
     _jobs(p)
     p = add('render', render, 'film, picture or 3-D page of one to three motions, side by side')
     p.add_argument('motions', nargs='+', metavar='A.mot', help='.mot or .sto (activations and ground forces are shown if there), .trc markers, or a folder of bige simulate or generate')
-    p.add_argument('-o', '--out', required=True, metavar='OUT', help='.mp4 or .gif: film; .png: picture; .html: page that turns and plays without a network')
+    p.add_argument('-o', '--out', required=True, metavar='OUT', help='.mp4 or .gif: film; .png: picture; .html: page that turns and plays without a network; .bvh: one motion for Blender')
     p.set_defaults(style='scene')
     for style, text in (('strip', 'seven poses over the squat cycle, one row a motion'), ('panel', 'any number of motions at their deepest, by peak activation'),
                         ('curves', 'angles, activations and ground force over the cycle, with the band of measured people')):

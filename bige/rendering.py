@@ -334,18 +334,11 @@ def _new_plotter(size: tuple[int, int], panels: int = 1):
 class Stage:
     "One to three takes side by side; any moment of them is a picture (height, width, 3), drawn `finer` times larger and averaged."
     def __init__(self, takes: list[Take], size: tuple[int, int] = (1280, 720), finer: float = 1.5):
-        self.takes, self.size, self.finer = takes, size, finer
+        self.takes, self.size = takes, size
         width, height = (round(finer * n) for n in size)
-        self.plotter, self.players, self.clocks = _new_plotter((width, height), len(takes)), [], []
-        for panel, (take, window) in enumerate(zip(takes, common_window(takes, width / len(takes) / height))):
-            self.plotter.subplot(0, panel)
-            self.players.append(_Player(self.plotter, take))
-            _floor(self.plotter, _floor_box(take), finer)
-            if take.hips is not None: _hip_path(self.plotter, take, finer)
-            words = dict(color=COLOURS["ink"], font="arial")
-            self.plotter.add_text(_title(take), position=(14 * finer, height - (50 if take.forces is not None else 32) * finer), font_size=round(10 * finer), **words)
-            self.clocks.append(self.plotter.add_text(" ", position=(14 * finer, 12 * finer), font_size=round(8 * finer), **words))
-            _aim(self.plotter, window)
+        self.plotter = _new_plotter((width, height), len(takes))
+        windows = common_window(takes, width / len(takes) / height)
+        self.players, self.clocks = zip(*(_panel(self.plotter, *each, height, finer) for each in zip(range(len(takes)), takes, windows)))
         if any(t.activations is not None for t in takes): _colour_bar(self.plotter, finer)
         self.plotter.screenshot(return_img=True)  # words find their places
 
@@ -359,6 +352,18 @@ class Stage:
         return np.asarray(Image.fromarray(self.plotter.screenshot(return_img=True)).resize(self.size, Image.Resampling.BILINEAR))
 
     def close(self) -> None: self.plotter.close()
+
+
+def _panel(plotter, place: int, take: Take, window: np.ndarray, height: int, finer: float):
+    "Everything in the panel of a take: its player, and its clock."
+    plotter.subplot(0, place)
+    player, words = _Player(plotter, take), dict(color=COLOURS["ink"], font="arial")
+    _floor(plotter, _floor_box(take), finer)
+    if take.hips is not None: _hip_path(plotter, take, finer)
+    plotter.add_text(_title(take), position=(14 * finer, height - (50 if take.forces is not None else 32) * finer), font_size=round(10 * finer), **words)
+    clock = plotter.add_text(" ", position=(14 * finer, 12 * finer), font_size=round(8 * finer), **words)
+    _aim(plotter, window)
+    return player, clock
 
 # %% ../nbs/13_rendering.ipynb #13-rendering-034
 def _title(take: Take) -> str:
@@ -626,24 +631,26 @@ def write_png(takes: list[Take], path) -> None:
     with atomic_write(path, "wb") as file: picture.save(file, "png", optimize=True)
 
 
-KINDS = (".mp4", ".gif", ".png", ".html")
+KINDS = (".mp4", ".gif", ".png", ".html", ".bvh")
 
 
 def render(paths: list, out, style: str = "scene", skeleton: Skeleton | None = None) -> None:
-    """Draw one to three recordings into a film (.mp4, .gif), a picture (.png) or a 3-D page (.html); more of them only as a panel.
+    """Draw one to three recordings into a film (.mp4, .gif), a picture (.png) or a 3-D page (.html); one motion into .bvh (opens in Blender).
 
-    Style: 'scene', or for .png also 'strip' (the cycle in a row), 'panel' (samples by effort) or 'curves' (angles, activations, ground forces)."""
+    Style: 'scene', or for .png also 'strip' (the cycle in a row), 'panel' (any number, by effort) or 'curves' (angles, activations, ground force)."""
     kind = Path(out).suffix.lower()
     if kind not in KINDS or (style != "scene" and kind != ".png"):
         expected = "a name ending in .png" if kind in KINDS else f"a name ending in {', '.join(KINDS)}"
         raise InputError(str(out), f"a name ending in '{Path(out).suffix}'", expected, "choose another name for the result, for example -o squat.png")
-    files = recordings_of(paths)
-    if style != "panel" and len(files) > 3:
-        raise InputError("bige render", f"{len(files)} recordings", "one to three side by side", "leave some out, or add --panel to see many in one picture")
+    files, what = recordings_of(paths), kind if style == "scene" else style
+    most, cure = (1, "convert them in turn") if what == ".bvh" else (3, "leave some out, or add --panel to see many in one picture")
+    if what != "panel" and len(files) > most:
+        raise InputError("bige render", f"{len(files)} recordings", "one" if most == 1 else "one to three side by side", cure)
     recordings, labels = [read_recording(path) for path in files], [_label(path) for path in files]
-    if style in ("panel", "curves") and (bad := next((f for f, r in zip(files, recordings) if isinstance(r, Markers)), None)):
+    bad = next((f for f, r in zip(files, recordings) if isinstance(r, Markers)), None)
+    if bad and what in ("panel", "curves", ".bvh"):
         raise InputError(bad, "markers", "motions with joint angles", "run bige ik on the markers first")
-    _DRAW[style if style != "scene" else kind](recordings, labels, skeleton, out)
+    _DRAW[what](recordings, labels, skeleton, out)
 
 # %% ../nbs/13_rendering.ipynb #13-rendering-066
 def recordings_of(paths: list) -> list[Path]:
@@ -674,6 +681,11 @@ def _curves(recordings, labels, skeleton, out) -> None:
     save_picture(curves(recordings, load_reference(), labels=labels), out, dpi=130)
 
 
-_DRAW = {".mp4": _scene_with(write_mp4), ".gif": _scene_with(write_gif), ".png": _scene_with(write_png), ".html": _page, "curves": _curves,
+def _bvh(recordings, labels, skeleton, out) -> None:
+    from bige.bvh import write_bvh
+    write_bvh(recordings[0], out, skeleton)
+
+
+_DRAW = {".bvh": _bvh, ".mp4": _scene_with(write_mp4), ".gif": _scene_with(write_gif), ".png": _scene_with(write_png), ".html": _page, "curves": _curves,
          "strip": lambda recordings, labels, skeleton, out: save_picture(strip(recordings, skeleton, labels), out, dpi=160),
          "panel": lambda recordings, labels, skeleton, out: save_picture(preview(recordings, skeleton, labels), out, dpi=130)}

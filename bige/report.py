@@ -46,27 +46,29 @@ INDIVIDUALS = (("#1c2430", "-"), ("#b54708", "--"), ("#0b61a4", "-."))
 
 def curves(motions: list[Motion], reference: list[Motion] = (), requested: dict[str, tuple[float, ...]] | None = None, labels: list[str] | None = None):
     "Angles, activations and ground force over the cycle, with reference band (10–90 %) and requested range by curve name. Returns a figure."
-    stacks = {name: [c for c in (cycle_curve(m, name) for m in motions) if c is not None] for name in CURVES}
-    shown = [name for name, found in stacks.items() if found]
+    found = {name: [cycle_curve(m, name) for m in motions] for name in CURVES}
+    shown = [name for name in CURVES if any(c is not None for c in found[name])]
     columns = 5 if len(shown) > 8 else 4
     rows = -(-len(shown) // columns)
     fig = _new_figure(2.5 * columns, 2.15 * rows + .3 * bool(labels))
-    axes = fig.subplots(rows, columns, sharex=True, squeeze=False)
-    for ax, name in zip(axes.flat, shown):
+    axes = list(fig.subplots(rows, columns, squeeze=False).flat)
+    for k, (ax, name) in enumerate(zip(axes, shown)):
         band = [c for c in (cycle_curve(m, name) for m in reference) if c is not None]
-        _curve(ax, name, stacks[name], band, (requested or {}).get(name, ()), labels if labels and len(stacks[name]) == len(labels) else None)
-    for ax in list(axes.flat)[len(shown):]: ax.axis("off")
-    for column in range(columns): axes[max(r for r in range(rows) if r * columns + column < len(shown)) if column < len(shown) else 0, column].set_xlabel("squat cycle (%)", fontsize=8)
-    if labels: fig.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+        _curve(ax, name, found[name], band, (requested or {}).get(name, ()), labels)
+        if k + columns >= len(shown): ax.set_xlabel("squat cycle (%)", fontsize=8)
+        else: ax.tick_params(labelbottom=False)
+    for ax in axes[len(shown):]: ax.axis("off")
+    if labels: fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     return fig
 
-
-def _curve(ax, name: str, stack: list, band: list, levels: tuple, labels: list[str] | None) -> None:
-    "One small picture of `curves`."
-    percent = np.linspace(0, 100, 101)
+# %% ../nbs/13b_report.ipynb #13b-report-009
+def _curve(ax, name: str, found: list, band: list, levels: tuple, labels: list[str] | None) -> None:
+    "One small picture of `curves`; `found` has None where a motion has no such curve."
+    percent, stack = np.linspace(0, 100, 101), [c for c in found if c is not None]
     if band: ax.fill_between(percent, *np.percentile(band, [10, 90], axis=0), color="0.86", lw=0)
     if labels:
-        for curve, label, (colour, line) in zip(stack, labels, INDIVIDUALS): ax.plot(percent, curve, color=colour, ls=line, lw=1.5, label=label)
+        for curve, label, (colour, line) in zip(found, labels, INDIVIDUALS):
+            if curve is not None: ax.plot(percent, curve, color=colour, ls=line, lw=1.5, label=label)
     else:
         ax.plot(percent, np.transpose(stack), color=CROWD, lw=.5, alpha=.7)
         ax.plot(percent, np.mean(stack, 0), color=MEAN, lw=1.6)
@@ -76,7 +78,7 @@ def _curve(ax, name: str, stack: list, band: list, levels: tuple, labels: list[s
     ax.tick_params(labelsize=7)
     ax.spines[["top", "right"]].set_visible(False)
 
-# %% ../nbs/13b_report.ipynb #13b-report-013
+# %% ../nbs/13b_report.ipynb #13b-report-014
 STYLE = """
 @page { size: A4; margin: 14mm 15mm 16mm }
 body { font: 15px/1.5 system-ui, sans-serif; color: #1c2430; background: #fff; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
@@ -101,7 +103,7 @@ def html_page(title: str, parts: list[str]) -> str:
             f"<title>{html.escape(title)}</title><style>{STYLE}</style></head>\n"
             f"<body>\n<main>\n<h1>{html.escape(title)}</h1>\n" + "\n".join(parts) + "\n</main>\n</body>\n</html>\n")
 
-# %% ../nbs/13b_report.ipynb #13b-report-014
+# %% ../nbs/13b_report.ipynb #13b-report-015
 def html_table(rows: list[dict], name: str = "Table") -> str:
     "A table of rows with equal keys; True and False become the words met and not met. `name` is read out by screen readers."
     def cell(value) -> str:
@@ -129,7 +131,7 @@ def html_picture(picture: bytes, alt: str, caption: str = "") -> str:
     return (f'<figure><img alt="{html.escape(alt)}" width="{width}" height="{height}" src="data:image/png;base64,{data}">'
             f"<figcaption>{html.escape(caption)}</figcaption></figure>")
 
-# %% ../nbs/13b_report.ipynb #13b-report-017
+# %% ../nbs/13b_report.ipynb #13b-report-018
 def describe(motions: list[Motion]) -> str:
     "The curves in words: mean and range of the peak of each over the motions."
     words = []
@@ -141,7 +143,7 @@ def describe(motions: list[Motion]) -> str:
         words.append(f"{title} {show(np.mean(peaks))}{unit} ({show(min(peaks))} to {show(max(peaks))})")
     return "Mean peak and range over the samples: " + ", ".join(words) + "."
 
-# %% ../nbs/13b_report.ipynb #13b-report-020
+# %% ../nbs/13b_report.ipynb #13b-report-021
 def report(motions: list[Motion], tables: dict[str, list[dict]], provenance: dict, command: str, title: str = "Guided squats",
            lead: str = "", reference: list[Motion] = (), skeleton: Skeleton | None = None, requested: dict | None = None, overview: bytes | None = None) -> str:
     "One self-contained HTML page on generated motions; tables are rows by heading, `overview` the PNG of `preview` if it is drawn already."
@@ -165,7 +167,7 @@ def _preview_words(motions: list[Motion]) -> str:
     knee = [np.degrees(max(m["knee_angle_l"].max(), m["knee_angle_r"].max())) for m in motions]
     return f"{len(motions)} skeletons at the bottom of their squats, side by side in order of peak activation; knees bent {min(knee):.0f} to {max(knee):.0f} degrees."
 
-# %% ../nbs/13b_report.ipynb #13b-report-021
+# %% ../nbs/13b_report.ipynb #13b-report-022
 def _report_pictures(motions, reference, skeleton, requested) -> list[str]:
     "The strip and the curves of a report, each with its text."
     middle = by_activation(motions)[len(motions) // 2]

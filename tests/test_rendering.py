@@ -187,8 +187,9 @@ def test_other_results_are_refused(name, style, words, tmp_path):
 def test_too_many_and_the_wrong_kind_are_refused(tmp_path, squats):
     write_trc(walking_markers(), tmp_path / "m.trc")
     with pytest.raises(InputError, match="one to three"): render(["a.mot"] * 4, tmp_path / "a.png")
-    for style in ("panel", "curves"):
-        with pytest.raises(InputError, match="bige ik"): render([tmp_path / "m.trc"], tmp_path / "a.png", style)
+    with pytest.raises(InputError, match="in turn"): render(["a.mot"] * 2, tmp_path / "a.bvh")
+    for style, name in (("panel", "a.png"), ("curves", "a.png"), ("scene", "a.bvh")):
+        with pytest.raises(InputError, match="bige ik"): render([tmp_path / "m.trc"], tmp_path / name, style)
     with pytest.raises(InputError, match="nothere"): render([tmp_path / "nothere.mot"], tmp_path / "a.mp4")
     assert [p.name for p in tmp_path.iterdir()] == ["m.trc"]
 
@@ -306,6 +307,12 @@ def test_film_is_what_browsers_play(tmp_path, squats):
     assert head.index(b"moov") < head.index(b"mdat")  # plays before it is loaded
 
 
+def test_one_motion_goes_to_blender(tmp_path):
+    write_motion(analytic_squat(reps=1, rate_hz=10), tmp_path / "a.mot")
+    render([tmp_path / "a.mot"], tmp_path / "a.bvh")
+    assert (tmp_path / "a.bvh").read_text().startswith("HIERARCHY")
+
+
 def test_gif_repeats_at_its_speed(tmp_path, squats):
     from PIL import Image
     write_gif([take(squats[0].slice(1.2, 1.7)), take(walking_markers())], tmp_path / "a.gif")
@@ -329,6 +336,8 @@ def test_curves_carry_band_request_units_and_names(squats):
     assert {line.get_linestyle() for line in axes["vastus medialis"].lines} == {"-", "--", ":"} and axes["knee flexion"].collections
     assert "(°)" in axes["knee flexion"].get_title() and "0–1" in axes["soleus"].get_title()
     assert [t.get_text() for t in fig.legends[0].get_texts()] == ["first", "second"]
+    one_pushes = curves([squats[0], with_forces(squats[1])], labels=["first", "second"])
+    assert [[line.get_linestyle() for line in ax.lines] for ax in one_pushes.axes if "force" in ax.get_title()] == [["--"]]
     assert "ground force, vertical" in {ax.get_title().split(" (")[0] for ax in curves([with_forces(squats[0])]).axes}
 
 
