@@ -230,10 +230,12 @@ def _run(self: Latest) -> None:
             self.changed.wait_for(lambda: self.waiting)
             (ticket, job), self.waiting, self.busy = self.waiting, None, True
         stopped = lambda: self.ticket != ticket
-        try: answer, result = self.show, self.work(job, stopped)
-        except Cancelled: continue
-        except Exception as error: answer, result = self.fail, error
-        if not stopped(): answer(job, result)
+        try:
+            result = self.work(job, stopped)
+            if not stopped(): self.show(job, result)
+        except Cancelled: pass
+        except Exception as error:
+            if not stopped(): self.fail(job, error)
 
 @patch
 def wait(self: Latest, seconds: float = 60.) -> bool:
@@ -308,7 +310,7 @@ def usual(self: Tuner, c: Constraint) -> str:
 def rows(self: Tuner, guided, i: int) -> list[dict]:
     "One row a wish for squat `i`: wish, asked, value, met (None without limits), met by, measured people."
     out, batch = [], one(guided.motions[i], guided.skeleton)
-    for c in guided.constraints:
+    for c in sorted(guided.constraints, key=lambda c: c.limits == (None, None)):           # those with limits first
         if c.kind.name in NATURAL or not c.weight: continue
         limited = c.limits != (None, None)
         value = reached(c, batch).item() if limited else metric(c, batch).item()

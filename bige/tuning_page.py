@@ -15,7 +15,7 @@ import anywidget
 import ipywidgets as w
 import traitlets as t
 
-from .constraints import parse_constraints, read_constraints
+from .constraints import TOLERANCES, UNITS, parse_constraints, read_constraints
 from .motion import InputError
 from .tuning import (DIALS, FILES, Cancelled, Dial, History, Latest, Request, Setting, Tuner, Wanted, message, number, others, setting, trouble, turned)
 
@@ -23,7 +23,7 @@ from .tuning import (DIALS, FILES, Cancelled, Dial, History, Latest, Request, Se
 __all__ = ['COLOURS', 'STYLE', 'DIAL_JS', 'DIAL_CSS', 'CURVES_JS', 'CURVES_CSS', 'CHOICE_JS', 'CHOICE_CSS', 'STATUS_JS',
            'STATUS_CSS', 'OPENER_JS', 'TITLE', 'LEGEND', 'EACH_S', 'SCENE_PX', 'SUBJECT', 'NO_NETWORK', 'EXTENSIONS',
            'contrast', 'Dials', 'dial_row', 'Curves', 'curve_alt', 'Choice', 'Status', 'Opener', 'cell', 'table',
-           'in_words', 'Page', 'page', 'write_app', 'launch']
+           'in_words', 'Page', 'page', 'write_app', 'check_port', 'launch']
 
 # %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-006
 COLOURS = {"ink": "#1c2430", "muted": "#4a5568", "line": "#d5dae2", "paper": "#ffffff", "wash": "#f4f6f9", "accent": "#1f4e8c", "left": "#1f5fa8", "right": "#a84410",
@@ -105,8 +105,10 @@ DIAL_JS += """
   const tell = () => { const [a, b] = limits(); send({ key: d.key, on: on.checked, low: a, high: b }) };
   thumbs.forEach(x => {
     x.oninput = () => {
+      if (low && !on.checked) (x === low ? high : low).value = x === low ? d.to : d.from;
       on.checked = true;
-      if (low && +low.value > +high.value) (x === low ? high : low).value = x.value;
+      if (x === low) { low.value = Math.min(+low.value, d.to - d.gap); high.value = Math.max(+high.value, +low.value + d.gap) }
+      else if (low) { high.value = Math.max(+high.value, d.from + d.gap); low.value = Math.min(+low.value, +high.value - d.gap) }
       paint();
     };
     x.onchange = tell;
@@ -167,7 +169,7 @@ class Dials(anywidget.AnyWidget):
 def dial_row(dial: Dial, scale) -> dict:
     "What the browser needs to know of a dial."
     return {"key": dial.key, "group": dial.group, "label": dial.label, "says": dial.says, "ends": dial.ends, "step": dial.step, "suffix": number(0, dial.plain.unit)[1:],
-            "from": scale.low, "to": scale.high, "usual": list(scale.usual)}
+            "from": scale.low, "to": scale.high, "usual": list(scale.usual), "gap": 2 * TOLERANCES[UNITS[dial.plain.unit][0]] / dial.plain.per_unit if dial.ends == "both" else 0}
 
 # %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-017
 CURVES_JS = """
@@ -372,7 +374,7 @@ def in_words(guided, i: int) -> str:
 class Page:
     "The tuning page: widgets, the history of requests, one thread for motions and one for files."
     def __init__(self, request: Request = Request(), tuner: Tuner | None = None):
-        self.tuner, self.history, self.guided, self.scene = tuner or Tuner(), History(request), None, None
+        self.tuner, self.history, self.guided, self.answered, self.scene = tuner or Tuner(), History(request), None, None, None
         self.status, self.dials, self.choice, self.curves = Status(), Dials(), Choice(), Curves()
         self.stage, self.table, self.more = w.VBox(), w.HTML(), w.HTML()
         self.n = w.BoundedIntText(value=request.n, min=1, max=20, description="Squats", layout={"width": "120px"}, style={"description_width": "50px"})
@@ -493,10 +495,10 @@ def _answer(self: Page, request: Request, stopped):
 
 @patch
 def _answered(self: Page, request: Request, result) -> None:
-    self.guided, seconds = result
+    (self.guided, seconds), self.answered = result, request
     self.show()
-    met = self.guided.satisfied.all()
-    self.status.say(f"{message(self.guided)} ({seconds:.1f} s)", "good" if met else "bad")
+    took = f" ({seconds:.1f} s)" if seconds > 0.05 else ""
+    self.status.say(message(self.guided) + took, "good" if self.guided.satisfied.all() else "bad")
 
 @patch
 def _failed(self: Page, job, error: Exception) -> None: self.status.say(trouble(error), "bad")
@@ -533,8 +535,7 @@ def download(self: Page, what: str) -> None:
     "Have a file made of the squat on the screen and of the request it answers."
     if self.guided is None: return
     self.status.say(f"Making {FILES[what]} …", "busy", 0.)
-    now = self.history.now
-    self.maker.submit(Wanted(what, now, min(self.choice.index, now.n - 1)))
+    self.maker.submit(Wanted(what, self.answered, self.choice.index))
 
 @patch
 def _make(self: Page, wanted: Wanted, stopped): return self.tuner.make(wanted, stopped)
@@ -570,6 +571,14 @@ def write_app(folder: Path, **options) -> Path:
     return path
 
 # %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-044
+def check_port(port: int) -> None:
+    "InputError when something else is served there."
+    import socket
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try: s.bind(("127.0.0.1", port))
+        except OSError as error: raise InputError(f"--port {port}", error.strerror or str(error), "a free port", f"close the other page, or take another, for instance --port {port + 1}") from None
+
 EXTENSIONS = ("@jupyter-widgets/jupyterlab-manager", "@voila-dashboards/widgets-manager8", "@voila-dashboards/widgets-manager7", "anywidget")
 
 def launch(constraints=None, model=None, n: int = 5, seed: int = 0, port: int = 8866, browser: bool = True) -> None:
@@ -577,11 +586,13 @@ def launch(constraints=None, model=None, n: int = 5, seed: int = 0, port: int = 
     import os
     from bige.skeleton import Skeleton
     from voila.app import Voila
+    check_port(port)
     if constraints: read_constraints(constraints)
     if model: Skeleton.from_osim(model)
     whole = lambda path: path and str(Path(path).resolve())
     with tempfile.TemporaryDirectory(prefix="bige-tune-") as folder:
         app = write_app(Path(folder), constraints=whole(constraints), model=whole(model), n=n, seed=seed)
+        print(f"The tuning page: http://127.0.0.1:{port}/ (Ctrl-C closes it)", flush=True)
         os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [folder, os.environ.get("JUPYTER_PATH")]))
-        Voila.launch_instance([str(app), f"--port={port}", "--Voila.ip=127.0.0.1", "--template=bige", "--theme=light",
+        Voila.launch_instance([str(app), f"--port={port}", "--Voila.ip=127.0.0.1", "--Voila.port_retries=0", "--Voila.log_level=ERROR", "--template=bige", "--theme=light",
                                *(f"--VoilaConfiguration.extension_allowlist={name}" for name in EXTENSIONS), *([] if browser else ["--no-browser"])])
