@@ -353,7 +353,7 @@ class Stage:
 
     def close(self) -> None: self.plotter.close()
 
-
+# %% ../nbs/13_rendering.ipynb #13-rendering-034
 def _panel(plotter, place: int, take: Take, window: np.ndarray, height: int, finer: float):
     "Everything in the panel of a take: its player, and its clock."
     plotter.subplot(0, place)
@@ -365,7 +365,7 @@ def _panel(plotter, place: int, take: Take, window: np.ndarray, height: int, fin
     _aim(plotter, window)
     return player, clock
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-034
+# %% ../nbs/13_rendering.ipynb #13-rendering-035
 def _title(take: Take) -> str:
     return take.label if take.forces is None else f"{take.label}\narrows: 1 m is {NEWTON_PER_METRE:.0f} N"
 
@@ -381,7 +381,7 @@ def _floor_box(take: Take) -> np.ndarray:
     points = points[np.isfinite(points).all(-1)]
     return np.array([points[:, 0].min() - .4, points[:, 0].max() + .4, min(points[:, 2].min(), -.5) - .1, max(points[:, 2].max(), .5) + .1])
 
-
+# %% ../nbs/13_rendering.ipynb #13-rendering-036
 def _hip_path(plotter, take: Take, finer: float) -> None:
     import pyvista as pv
     points = take.hips.astype(np.float32)
@@ -399,7 +399,7 @@ def _colour_bar(plotter, finer: float) -> None:
     plotter.add_scalar_bar("activation", mapper=mapper, n_labels=3, fmt="%.1f", color=COLOURS["ink"], font_family="arial", title_font_size=round(14 * finer),
                            label_font_size=round(13 * finer), position_x=1 - 200 * finer / width, position_y=.012, width=180 * finer / width, height=.075)
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-039
+# %% ../nbs/13_rendering.ipynb #13-rendering-041
 def squat_cycle(motion: Motion) -> tuple[int, int, int]:
     "First, deepest and last frame of the deepest repetition in the motion."
     knee = (motion["knee_angle_l"] + motion["knee_angle_r"]) / 2
@@ -422,7 +422,7 @@ def cycle_frames(recording: Motion | Markers, percent) -> np.ndarray:
     "Frames, as fractions, at percentages of the cycle: 0 standing, 50 deepest, 100 standing again."
     return np.interp(percent, [0, 50, 100], cycle(recording))
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-042
+# %% ../nbs/13_rendering.ipynb #13-rendering-044
 def row_of_poses(poses: list[tuple[Take, int, float]], window: tuple, pixels: int = 230) -> np.ndarray:
     "Level picture (H, W, 4) of takes at frames, standing `across` m along the page, at `pixels` a metre; window (left, right, bottom, top) m."
     if not has_graphics(): return _speckled(poses, window, pixels)
@@ -443,7 +443,7 @@ def _lay(ax, picture: np.ndarray, window: tuple) -> None:
     ax.spines[["top", "right", "bottom"]].set_visible(False)
     ax.tick_params(labelsize=8, bottom=False)
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-044
+# %% ../nbs/13_rendering.ipynb #13-rendering-046
 def _specks(corners: np.ndarray, tints: np.ndarray):
     "Points (K, 3) and colours (K, 3) that cover triangles with corners (F, 3, 3) in pixels and colours (F, 3, 3)."
     edges = np.linalg.norm(corners[..., :2] - np.roll(corners[..., :2], 1, axis=1), axis=-1).max(1)
@@ -469,7 +469,7 @@ def _speckled(poses: list[tuple[Take, int, float]], window: tuple, pixels: int) 
     page[row[inside], column[inside]] = np.insert((255 * tints[inside]).round(), 3, 255, axis=1)
     return page
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-045
+# %% ../nbs/13_rendering.ipynb #13-rendering-047
 def _facing_triangles(take: Take, frame: int, across: float):
     "Corners on the level page (F, 3, 3) m and their shaded colours (F, 3, 3) in 0–1, part by part."
     from matplotlib import colormaps
@@ -483,7 +483,7 @@ def _facing_triangles(take: Take, frame: int, across: float):
         seen = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])[:, 2] > 0
         yield corners[seen], tints[faces[seen]]
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-048
+# %% ../nbs/13_rendering.ipynb #13-rendering-050
 def png(fig, dpi: int = 100) -> bytes:
     "The figure as PNG bytes, the same for the same figure."
     buffer = BytesIO()
@@ -510,7 +510,7 @@ def _takes(recordings, skeleton, labels) -> list[Take]:
     labels = labels or [getattr(r, "label", "") for r in recordings]
     return [r if isinstance(r, Take) else take(r, skeleton, label) for r, label in zip(recordings, labels)]
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-049
+# %% ../nbs/13_rendering.ipynb #13-rendering-051
 def strip(recordings, skeleton: Skeleton | None = None, labels: list[str] | None = None, poses: int = 7, spacing: float = 1.2):
     "One row a recording: poses over the cycle at 0–100 %, and the way of the hips through them. Returns a figure."
     takes = _takes(recordings, skeleton, labels)
@@ -533,7 +533,7 @@ def strip(recordings, skeleton: Skeleton | None = None, labels: list[str] | None
     if any(t.activations is not None for t in takes): _activation_key(fig, axes)
     return fig
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-053
+# %% ../nbs/13_rendering.ipynb #13-rendering-055
 def peak_activation(motion: Motion, muscles: tuple[str, ...] = ("vasmed_l", "vasmed_r")) -> float:
     "Largest activation of the given muscles over time; nan when the motion carries none."
     names = [f"{m}/activation" for m in muscles]
@@ -546,7 +546,7 @@ def by_activation(motions: list[Motion], muscles: tuple[str, ...] = ("vasmed_l",
     key = (lambda m: peak_activation(m, muscles)) if all(m.has(ACTIVATIONS) for m in motions) else depth
     return sorted(range(len(motions)), key=lambda i: key(motions[i]))
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-054
+# %% ../nbs/13_rendering.ipynb #13-rendering-056
 def preview(motions: list[Motion], skeleton: Skeleton | None = None, labels: list[str] | None = None, per_row: int = 10,
             spacing: float = 0.95, muscles: tuple[str, ...] = ("vasmed_l", "vasmed_r")):
     "All samples at 50 % of their cycle, ordered by the peak activation of `muscles`, with a line through the hips. Returns a figure."
@@ -572,7 +572,7 @@ def _caption(motion: Motion, label: str, muscles: tuple[str, ...]) -> str:
     knee, peak = np.degrees(max(motion["knee_angle_l"].max(), motion["knee_angle_r"].max())), peak_activation(motion, muscles)
     return f"{label}\nknee {knee:.0f}°" + ("" if np.isnan(peak) else f"\npeak {peak:.2f}")
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-058
+# %% ../nbs/13_rendering.ipynb #13-rendering-060
 FILM_SIZE, GIF_SIZE = (1280, 720), (640, 360)
 
 
@@ -591,7 +591,7 @@ def pictures(takes: list[Take], size: tuple[int, int], rate_hz: float, finer: fl
     try: yield from (stage.picture(frames) for frames in tqdm(steps, "film", unit="picture", disable=None))
     finally: stage.close()
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-061
+# %% ../nbs/13_rendering.ipynb #13-rendering-063
 def _rate(takes: list[Take], steps: list) -> float:
     return (len(steps) - 1) / max(t.recording.time[-1] - t.recording.time[0] for t in takes)
 
@@ -615,13 +615,13 @@ def write_gif(takes: list[Take], path) -> None:
     with atomic_write(path, "wb") as file:
         first.save(file, "gif", save_all=True, append_images=rest, duration=1000 / _rate(takes, in_step(takes, 20)), loop=0, disposal=1)
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-064
+# %% ../nbs/13_rendering.ipynb #13-rendering-066
 def save_picture(fig, path, dpi: int = 100) -> None:
     "Write a figure as PNG, whole or not at all."
     data = png(fig, dpi)
     with atomic_write(path, "wb") as f: f.write(data)
 
-
+# %% ../nbs/13_rendering.ipynb #13-rendering-067
 def write_png(takes: list[Take], path) -> None:
     "Picture of the takes side by side at the middle of their cycles, 1600 x 900."
     from PIL import Image
@@ -652,7 +652,7 @@ def render(paths: list, out, style: str = "scene", skeleton: Skeleton | None = N
         raise InputError(bad, "markers", "motions with joint angles", "run bige ik on the markers first")
     _DRAW[what](recordings, labels, skeleton, out)
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-066
+# %% ../nbs/13_rendering.ipynb #13-rendering-069
 def recordings_of(paths: list) -> list[Path]:
     "Files to draw: each file as it is, and for a folder of `bige generate` its samples in order."
     out = []
@@ -665,7 +665,7 @@ def recordings_of(paths: list) -> list[Path]:
 def _label(path: Path) -> str:
     return path.stem.removeprefix("kinematics_activations_").removesuffix("_muscle_driven")
 
-
+# %% ../nbs/13_rendering.ipynb #13-rendering-070
 def _scene_with(write):
     return lambda recordings, labels, skeleton, out: write([take(r, skeleton, n) for r, n in zip(recordings, labels)], out)
 

@@ -431,3 +431,15 @@ def test_without_a_graphics_library_strips_are_drawn_and_films_refused(monkeypat
         with pytest.raises(InputError, match="libosmesa6"): render([tmp_path / "a.mot"], tmp_path / name)
     render([tmp_path / "a.mot"], tmp_path / "a.html")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.html", "a.mot"]
+
+
+def test_findings_of_verify_enter_the_report(tmp_path):
+    from bige.cli import into_report
+    sample = {"file": "sample_00.mot", "status": "Solve_Succeeded", "met_by_surrogate": True, "met_by_simulation": False, "simulation": {}}
+    record = {"n": 1, "modes": {"qp": {"simulated": 1, "met_by_surrogate": 1, "met_by_simulation": 0, "muscles": {}, "samples": [sample]}}}
+    into_report(tmp_path / "report.html", record)  # nothing to enter
+    assert not (tmp_path / "report.html").exists()
+    (tmp_path / "report.html").write_text("<p>before</p><!-- verification -->old<!-- end of verification --><p>after</p>")
+    into_report(tmp_path / "report.html", record)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "by surrogate, by 0 in simulation" in page and "sample_00" in page and "old" not in page and page.startswith("<p>before") and page.endswith("after</p>")
