@@ -553,7 +553,7 @@ def preview(motions: list[Motion], skeleton: Skeleton | None = None, labels: lis
     order = by_activation(motions, muscles)
     rows = [order[i:i + per_row] for i in range(0, len(order), per_row)]
     takes = {i: take(motions[i], skeleton).cut([squat_cycle(motions[i])[1]]) for i in order}
-    window = (-.6, max(3, min(len(order), per_row)) * spacing - .3, -.1, max(1.45, *(0.05 + extent(t, tilt_deg=0)[3] for t in takes.values())))
+    window = (-.6, max(3, min(len(order), per_row)) * spacing - .1, -.1, max(1.45, *(0.05 + extent(t, tilt_deg=0)[3] for t in takes.values())))
     fig = _new_figure(1.02 * (window[1] - window[0]) + 1.2, (1.02 * (window[3] - window[2]) + .75) * len(rows))
     axes = fig.subplots(len(rows), 1, squeeze=False)[:, 0]
     for ax, row in zip(axes, rows):
