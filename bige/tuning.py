@@ -227,7 +227,7 @@ def _run(self: Latest) -> None:
         with self.changed:
             self.busy = False
             self.changed.notify_all()
-            self.changed.wait_for(lambda: self.waiting)
+            self.changed.wait_for(lambda: self.waiting is not None)
             (ticket, job), self.waiting, self.busy = self.waiting, None, True
         stopped = lambda: self.ticket != ticket
         try:
@@ -237,10 +237,15 @@ def _run(self: Latest) -> None:
         except Exception as error:
             if not stopped(): self.fail(job, error)
 
+@patch(as_prop=True)
+def active(self: Latest) -> bool:
+    "Whether something is running or waiting."
+    return self.busy or self.waiting is not None
+
 @patch
 def wait(self: Latest, seconds: float = 60.) -> bool:
     "Wait until nothing is running or waiting; whether it came to that."
-    with self.changed: return self.changed.wait_for(lambda: not self.busy and not self.waiting, seconds)
+    with self.changed: return self.changed.wait_for(lambda: not self.active, seconds)
 
 # %% ../nbs/14_tuning.ipynb #14-tuning-029
 KEPT = 20                                                  # answers remembered

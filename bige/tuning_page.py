@@ -421,7 +421,6 @@ def _wire(self: Page) -> None:
     self.seed.observe(lambda c: self.change(seed=c.new), "value")
     self.model.on_msg(lambda _, file, content: self.opened(lambda name, content: {"model": self.tuner.take_model(name, content)}, file["name"], content))
     self.file.on_msg(lambda _, file, content: self.opened(lambda name, content: {"constraints": parse_constraints(content.decode(errors="replace"), name)}, file["name"], content))
-    self.status.observe(lambda c: setattr(self.stop, "disabled", c.new != "busy"), "tone")
     self.choice.observe(lambda _: self.show(), "index")
     for what, button in self.downloads.items(): button.on_click(lambda _, what=what: self.download(what))
 
@@ -472,6 +471,7 @@ def refuse(self: Page, error: Exception) -> None:
 @patch
 def cancel(self: Page) -> None:
     "Stop what is running; the last motions stay on the screen."
+    if not (self.latest.active or self.maker.active): return
     self.latest.cancel(); self.maker.cancel()
     self.status.say("Cancelled. The figure shows the last request that was answered.")
 
