@@ -79,19 +79,26 @@ def main() -> None:
     made = {method: {name: generate(n=args.n, seed=seed, method=method, skeleton=skeleton, models=models, iterations=args.iterations) for seed, (name, skeleton) in enumerate(skeletons.items())}
             for method in ("guided", "published", "vqvae")}
     rows |= {method: [evaluate(g.motions, reference, g.skeleton) for g in each.values()] for method, each in made.items()}
-    goals = targets(rows)
+    shown = {k if k != "published" else f"published, {args.iterations} iterations": v for k, v in rows.items()}
+    goals, notes = targets(rows), {"people": list(people), "own_models": bool(args.models), "n": args.n, "request": "default"}
+    print(tables(shown))
+    write(shown, goals, notes)
     if args.simulate:
         tracked = simulated(args.simulate, people, made["guided"], args.jobs, args.each)
         goals.append({"what": f"muscle constraint violation, tracking ({sum(map(len, tracked.values()))} squats)", "found": float(np.mean(sum(tracked.values(), []))), "low": 0, "high": .05})
-    shown = {k if k != "published" else f"published, {args.iterations} iterations": v for k, v in rows.items()}
-    print(tables(shown))
+        write(shown, goals, notes | {"tracked": tracked})
+    for g in goals:
+        print(f"{'met   ' if g['met'] else 'MISSED'} {g['what']}: {g['found']:.3f} (from {g['low']:.3g} to {g['high']:.3g})")
+
+
+def write(shown: dict, goals: list[dict], notes: dict) -> None:
+    """The results' files."""
     for g in goals:
         g["met"] = bool(g["low"] <= g["found"] <= g["high"])
-        print(f"{'met   ' if g['met'] else 'MISSED'} {g['what']}: {g['found']:.3f} (from {g['low']:.3g} to {g['high']:.3g})")
     with atomic_write(RESULTS / "quality.csv") as f:
         f.write(tables(shown, "csv"))
     with atomic_write(RESULTS / "quality.json") as f:
-        f.write(json.dumps({"people": list(people), "own_models": bool(args.models), "n": args.n, "request": "default", "targets": goals}, indent=1) + "\n")
+        f.write(json.dumps(notes | {"targets": goals}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

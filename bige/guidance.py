@@ -230,7 +230,7 @@ class Search:
     residual: Tensor | None = None
 
 FURTHER, LONGEST, SLOW_HZ = 1.3, 0.5, 1.5                  # times Newton's step; the longest, in standard deviations of the latent; cut-off
-EAGER = 10                                                 # steps of full length; who has not arrived by then asks for the impossible, and needs shorter ones to come near it
+EAGER = 20                                                 # steps of full length; who has not arrived by then asks for the impossible, and needs shorter ones to come near it
 
 def newton_step(loss: Tensor, slope: Tensor, slow: Tensor) -> Tensor:
     "The shortest slow change (B, C, S) along `slope` that takes each `loss` (B,) to zero if it falls on a straight line, times FURTHER, never longer than LONGEST."
