@@ -121,6 +121,10 @@ DIAL_JS += """
     paint();
   } };
 }
+"""
+
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-013
+DIAL_JS += """
 function render({ model, el }) {
   let all = {};
   el.classList.add("bige-dials");
@@ -141,7 +145,7 @@ function render({ model, el }) {
 export default { render };
 """
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-013
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-014
 DIAL_CSS = """
 .bige-dials fieldset { border: 0; border-top: 1px solid var(--bige-line); margin: 0 0 8px; padding: 2px 0 0 }
 .bige-dials legend { font-weight: 600; padding: 0 8px 0 0; color: var(--bige-ink) }
@@ -159,7 +163,7 @@ DIAL_CSS = """
 .bige-dials .off .track input::-webkit-slider-thumb { background: #fff; box-shadow: 0 0 0 1px #667085 } .bige-dials .off .track input::-moz-range-thumb { background: #fff; border-color: #667085 }
 """
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-014
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-015
 class Dials(anywidget.AnyWidget):
     "The panel of dials. `settings`: what they show; messages {key, on, low, high} say what was turned."
     _esm, _css = DIAL_JS, DIAL_CSS
@@ -171,7 +175,7 @@ def dial_row(dial: Dial, scale) -> dict:
     return {"key": dial.key, "group": dial.group, "label": dial.label, "says": dial.says, "ends": dial.ends, "step": dial.step, "suffix": number(0, dial.plain.unit)[1:],
             "from": scale.low, "to": scale.high, "usual": list(scale.usual), "gap": 2 * TOLERANCES[UNITS[dial.plain.unit][0]] / dial.plain.per_unit if dial.ends == "both" else 0}
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-017
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-018
 CURVES_JS = """
 const NS = "http://www.w3.org/2000/svg", W = 260, H = 132, L = 34, R = 6, T = 6, B = 18;
 const draw = (tag, at) => { const e = document.createElementNS(NS, tag); for (const k in at) e.setAttribute(k, at[k]); return e };
@@ -187,7 +191,7 @@ function range(p) {
 }
 """
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-018
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-019
 CURVES_JS += """
 function plot(p, n) {
   const svg = draw("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": p.alt }), [a, b] = range(p);
@@ -202,6 +206,10 @@ function plot(p, n) {
   for (let s = 0; s <= p.seconds + 1e-6; s++) {
     const label = draw("text", { x: x((n - 1) * s / p.seconds), y: H - 5, "text-anchor": "middle" }); label.textContent = s + " s"; svg.append(label);
   }
+"""
+
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-020
+CURVES_JS += """
   for (const g of p.gates) {
     const [f, l] = g.span[0] === g.span[1] ? [g.span[0] - n / 28, g.span[1] + n / 28] : g.span, top = y(g.high ?? b), low = y(g.low ?? a);
     svg.append(draw("rect", { class: "gate", x: x(f), width: x(l) - x(f), y: top, height: Math.max(low - top, 1) }));
@@ -214,7 +222,7 @@ function plot(p, n) {
 }
 """
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-019
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-021
 CURVES_JS += """
 function render({ model, el }) {
   el.classList.add("bige-curves");
@@ -235,6 +243,8 @@ function render({ model, el }) {
 }
 export default { render };
 """
+
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-022
 CURVES_CSS = """
 .bige-curves { display: grid; grid-template-columns: repeat(auto-fill, minmax(225px, 1fr)); gap: 4px 12px } .bige-curves figure { margin: 0 }
 .bige-curves figcaption { font-size: 13px; font-weight: 600 } .bige-curves svg { width: 100%; height: auto; display: block }
@@ -244,7 +254,7 @@ CURVES_CSS = """
 .bige-curves .cursor { stroke: var(--bige-ink); stroke-width: 1 }
 """
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-020
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-023
 class Curves(anywidget.AnyWidget):
     "Small curves of one squat; `frame` moves the vertical line."
     _esm, _css = CURVES_JS, CURVES_CSS
@@ -258,7 +268,7 @@ def curve_alt(panel: dict) -> str:
     limits = "; ".join("allowed " + " ".join(filter(None, [g["low"] is not None and f"from {show(g['low'])}", g["high"] is not None and f"up to {show(g['high'])}"])) for g in panel["gates"])
     return f"{panel['title']} over time: {lines}" + (f"; {limits}" if limits else "")
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-023
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-026
 CHOICE_JS = """
 function render({ model, el }) {
   const set = document.createElement("fieldset"), legend = document.createElement("legend"), id = "squat" + Math.random().toString(36).slice(2);
@@ -280,6 +290,8 @@ function render({ model, el }) {
 }
 export default { render };
 """
+
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-027
 CHOICE_CSS = """
 .bige-choice fieldset { border: 0; padding: 0; margin: 4px 0; display: flex; flex-wrap: wrap; gap: 4px 6px } .bige-choice legend { float: left; padding: 3px 8px 0 0; font-weight: 600 }
 .bige-choice label { border: 1px solid #77839a; border-radius: 14px; padding: 2px 10px; cursor: pointer } .bige-choice label:has(:checked) { background: #e3ebf6; border-color: var(--bige-accent); font-weight: 600 }
@@ -293,7 +305,7 @@ class Choice(anywidget.AnyWidget):
     options = t.List().tag(sync=True)
     index = t.Int(0).tag(sync=True)
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-024
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-028
 STATUS_JS = """
 function render({ model, el }) {
   const text = document.createElement("span"), bar = document.createElement("progress");
@@ -313,11 +325,14 @@ function render({ model, el }) {
 }
 export default { render };
 """
+
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-029
 STATUS_CSS = """
 .bige-status { min-height: 30px; padding: 4px 10px; border-left: 4px solid var(--bige-muted); background: var(--bige-wash); color: var(--bige-ink) } .bige-status progress { margin-right: 10px; vertical-align: middle; accent-color: var(--bige-accent) }
 .bige-status[data-tone=good] { border-color: var(--bige-good) } .bige-status[data-tone=bad] { border-color: var(--bige-bad) } .bige-status[data-tone=busy] { border-color: var(--bige-accent) }
 """
 
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-030
 class Status(anywidget.AnyWidget):
     "A line on what is going on: `tone` good, bad, busy or quiet; `share` done (0: unknown, None: nothing is running). `download` sends a file to the browser."
     _esm, _css = STATUS_JS, STATUS_CSS
@@ -328,7 +343,7 @@ class Status(anywidget.AnyWidget):
 
     def download(self, name: str, content: bytes) -> None: self.send({"download": name}, [content])
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-026
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-032
 OPENER_JS = """
 function render({ model, el }) {
   const button = document.createElement("button"), input = document.createElement("input");
@@ -346,12 +361,13 @@ function render({ model, el }) {
 export default { render };
 """
 
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-033
 class Opener(anywidget.AnyWidget):
     "A button that sends a file of the user: message {name} with its bytes."
     _esm = OPENER_JS
     label, accept = t.Unicode().tag(sync=True), t.Unicode().tag(sync=True)
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-028
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-035
 def cell(value) -> str:
     "A table cell; True and False become words."
     if isinstance(value, bool): return '<td class="yes">✓ met</td>' if value else '<td class="no">✗ not met</td>'
@@ -370,7 +386,7 @@ def in_words(guided, i: int) -> str:
     said = "; ".join(html.escape(c["words"]) for c in found) or "next to nothing"
     return f'<h2>Against the measured squat it began from</h2><p>{said[:1].upper() + said[1:]}.</p>'
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-031
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-038
 class Page:
     "The tuning page: widgets, the history of requests, one thread for motions and one for files."
     def __init__(self, request: Request = Request(), tuner: Tuner | None = None):
@@ -389,7 +405,7 @@ class Page:
         self._wire()
         self.ask()
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-032
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-039
 from fastcore.basics import patch
 
 TITLE = '<h1>bige tune</h1><p class="quiet">Turn the dials until the squat is what you want. The pale bands show what measured people do.</p>'
@@ -408,7 +424,7 @@ def _layout(self: Page) -> w.Widget:
                   layout={"flex": "1 1 0", "min_width": "0", "padding": "0 0 0 16px"})
     return w.VBox([w.HTML(f"<style>{STYLE}</style>"), w.HBox([side, main])]).add_class("bige")
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-034
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-041
 @patch
 def _wire(self: Page) -> None:
     self.dials.on_msg(lambda _, turn, __: self.turn(turn))
@@ -424,6 +440,7 @@ def _wire(self: Page) -> None:
     self.choice.observe(lambda _: self.show(), "index")
     for what, button in self.downloads.items(): button.on_click(lambda _, what=what: self.download(what))
 
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-042
 @patch
 def opened(self: Page, read, name: str, buffers) -> None:
     "Take a file that the browser sent into the request."
@@ -437,7 +454,7 @@ def turn(self: Page, turned_to: dict) -> None:
     try: self.change(dial.key, constraints=turned(self.history.now.constraints, dial, Setting(turned_to["on"], turned_to["low"], turned_to["high"])))
     except InputError as error: self.refuse(error)
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-035
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-043
 @patch
 def change(self: Page, topic: str | None = None, **changes) -> None:
     "A new request, unless it is the one we have."
@@ -455,6 +472,7 @@ def ask(self: Page) -> None:
     self.status.say("Looking for squats …", "busy", 0.)
     self.latest.submit(request)
 
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-044
 @patch
 def _set_dials(self: Page) -> None:
     if not self.dials.dials: return
@@ -475,7 +493,7 @@ def cancel(self: Page) -> None:
     self.latest.cancel(); self.maker.cancel()
     self.status.say("Cancelled. The figure shows the last request that was answered.")
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-037
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-046
 EACH_S = 0.1
 
 @patch
@@ -503,7 +521,7 @@ def _answered(self: Page, request: Request, result) -> None:
 @patch
 def _failed(self: Page, job, error: Exception) -> None: self.status.say(trouble(error), "bad")
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-038
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-047
 @patch
 def show(self: Page) -> None:
     "Put the chosen squat of the last answer on the screen."
@@ -529,7 +547,7 @@ def _place(self: Page, motion, skeleton) -> None:
 
 SCENE_PX, SUBJECT = 480, "Subject (.osim)"
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-040
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-049
 @patch
 def download(self: Page, what: str) -> None:
     "Have a file made of the squat on the screen and of the request it answers."
@@ -552,7 +570,7 @@ def page(constraints=None, model=None, n: int = 5, seed: int = 0) -> w.Widget:
     if constraints: first = Request(read_constraints(constraints), n, seed, first.model)
     return Page(first).widget
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-042
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-051
 NO_NETWORK = """{%- extends 'lab/index.html.j2' -%}
 {%- block notebook_css -%}{{ super() | replace("https://cdn.jsdelivr.net/", "data:text/css,/") }}{%- endblock notebook_css -%}
 """
@@ -570,7 +588,7 @@ def write_app(folder: Path, **options) -> Path:
     path.write_text(json.dumps(notebook, indent=1))
     return path
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-044
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-053
 def check_port(port: int) -> None:
     "InputError when something else is served there."
     import socket
@@ -581,6 +599,7 @@ def check_port(port: int) -> None:
 
 EXTENSIONS = ("@jupyter-widgets/jupyterlab-manager", "@voila-dashboards/widgets-manager8", "@voila-dashboards/widgets-manager7", "anywidget")
 
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-054
 def launch(constraints=None, model=None, n: int = 5, seed: int = 0, port: int = 8866, browser: bool = True) -> None:
     "Serve the page on this machine until interrupted. Files are checked before anything starts."
     import os
