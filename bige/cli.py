@@ -468,7 +468,7 @@ def drawn(args, constraints) -> tuple['Guided', dict | None]:
     finally:
         if counter: print(file=sys.stderr)
 
-# %% ../nbs/16_cli.ipynb #16-cli-037c
+# %% ../nbs/16_cli.ipynb #16-cli-039
 def written(args, constraints) -> tuple[dict, 'Guided']:
     "Generate, and fill the folder `args.out`; the samples of a former run there are replaced."
     from bige.guidance import write_files
@@ -489,7 +489,7 @@ def written(args, constraints) -> tuple[dict, 'Guided']:
         if int(old.stem[7:]) >= len(guided): old.unlink()      # of a former, longer run
     return scores, guided
 
-# %% ../nbs/16_cli.ipynb #16-cli-037h
+# %% ../nbs/16_cli.ipynb #16-cli-040
 def samples_of(folder) -> list[Path]:
     "The samples that a generation left in a folder."
     return [f for f in Path(folder).glob('sample_*.mot') if f.stem[7:].isdigit()]
@@ -503,7 +503,7 @@ def advice(like, guided) -> list[list[dict]]:
     before = Motion.from_arrays([i / rate_hz for i in range(poses.shape[1])], poses[0].double().numpy())
     return [changes(before, m) for m in guided.motions]
 
-# %% ../nbs/16_cli.ipynb #16-cli-037d
+# %% ../nbs/16_cli.ipynb #16-cli-041
 def generate(args) -> tuple[dict, str, int]:
     if args.sessions: return generate_sessions(args)
     former = len(samples_of(args.out))
@@ -521,7 +521,7 @@ def generate(args) -> tuple[dict, str, int]:
     record = {'folder': args.out, 'report': str(folder / 'report.html'), **scores}
     return record, '\n'.join([*lines, f'report: {folder.resolve() / "report.html"}']), 2 if short else 0
 
-# %% ../nbs/16_cli.ipynb #16-cli-037f
+# %% ../nbs/16_cli.ipynb #16-cli-043
 def people_in(folder) -> dict[str, Path]:
     "Names and models (.osim) of the people in a folder, searched with its subfolders."
     found = sorted(Path(folder).rglob('*.osim')) if Path(folder).is_dir() else []
@@ -540,7 +540,7 @@ def answered(args, constraints) -> dict | None:
     except (OSError, ValueError, KeyError): return None
     return scores if all(same) else None
 
-# %% ../nbs/16_cli.ipynb #16-cli-037g
+# %% ../nbs/16_cli.ipynb #16-cli-044
 def generate_sessions(args) -> tuple[dict, str, int]:
     "`generate` for every model in a folder."
     from bige.metrics import evaluate, table_rows, tables
@@ -563,7 +563,7 @@ def generate_sessions(args) -> tuple[dict, str, int]:
     record = {'folder': args.out, 'people': {n: {k: r[k] for k in ('n', 'met', 'mean')} for n, r in rows.items()}, 'failed': failed, 'tables': table_rows(shown)}
     return record, '\n'.join([*lines, '', tables(shown).rstrip()]), 2 if failed else 0
 
-# %% ../nbs/16_cli.ipynb #16-cli-039
+# %% ../nbs/16_cli.ipynb #16-cli-046
 def read_folder(folder) -> dict[str, 'Motion']:
     "The motions of all .mot files in a folder, by file name; files without any coordinate (ground forces) are passed over. Or those that another generator wrote as .npy."
     from bige.baselines import holds_joints, read_baseline
@@ -585,7 +585,7 @@ def reference_motions(folder=None) -> list:
     from bige.metrics import load_reference
     return load_reference(split='val')
 
-# %% ../nbs/16_cli.ipynb #16-cli-040
+# %% ../nbs/16_cli.ipynb #16-cli-047
 def evaluate(args) -> tuple[dict, str]:
     from bige.metrics import evaluate, table_rows, tables
     reference = reference_motions(args.reference)
@@ -614,7 +614,7 @@ def port(text: str) -> int:
     if text.isascii() and text.isdigit() and 1024 <= int(text) < 65536: return int(text)
     raise argparse.ArgumentTypeError(f'found {text!r}, expected a whole number from 1024 to 65535')
 
-# %% ../nbs/16_cli.ipynb #16-cli-040c
+# %% ../nbs/16_cli.ipynb #16-cli-049
 def aligned(rows: list[dict]) -> str:
     "The rows as text in columns, numbers with three digits."
     show = lambda v: '' if v is None else f'{v:.3g}' if isinstance(v, float) else str(v)
@@ -634,7 +634,7 @@ def findings(record: dict) -> str:
         parts += [f'{Path(s["file"]).stem}: {s["reason"]}' for s in checked['samples'] if s['reason']]
     return '\n\n'.join(parts)
 
-# %% ../nbs/16_cli.ipynb #16-cli-040d
+# %% ../nbs/16_cli.ipynb #16-cli-050
 def verify(args) -> tuple[dict, str, int]:
     from bige.verification import verify
     counter = _progress()
@@ -664,7 +664,7 @@ def into_report(path: Path, record: dict) -> None:
     page = with_verification(path.read_text(encoding='utf-8'), tables)
     with atomic_write(path) as f: f.write(page)
 
-# %% ../nbs/16_cli.ipynb #16-cli-042
+# %% ../nbs/16_cli.ipynb #16-cli-052
 def count(text: str) -> int:
     "A whole number of at least 1."
     if text.isascii() and text.isdigit() and int(text) > 0: return int(text)
@@ -711,7 +711,7 @@ def hertz(text: str) -> float:
     if 0 < value < float('inf'): return value
     raise argparse.ArgumentTypeError(f'found {text!r}, expected a frequency in Hz above zero')
 
-# %% ../nbs/16_cli.ipynb #16-cli-043
+# %% ../nbs/16_cli.ipynb #16-cli-053
 def _motion_verbs(add) -> None:
     "The verbs that turn recordings into data."
     add('info', info, 'versions, device, and the shipped files with their provenance')
@@ -741,7 +741,7 @@ def _out(p, metavar='DIR'): p.add_argument('--out', required=True, metavar=metav
 def _model(p): p.add_argument('--model', metavar='M.osim', help='OpenSim model (default: the embedded one)')
 def _jobs(p): p.add_argument('--jobs', type=count, default=1, metavar='N', help='processes side by side (default 1)')
 
-# %% ../nbs/16_cli.ipynb #16-cli-044
+# %% ../nbs/16_cli.ipynb #16-cli-054
 def _learning_verbs(add) -> None:
     "The verbs around the networks."
     p = add('dataset', dataset, 'folders of simulated repetitions to one data set')
@@ -762,7 +762,7 @@ def _learning_verbs(add) -> None:
     p.add_argument('trial', metavar='TRIAL.mot')
     _out(p)
 
-# %% ../nbs/16_cli.ipynb #16-cli-045
+# %% ../nbs/16_cli.ipynb #16-cli-055
 def _result_verbs(add) -> None:
     "The verbs that make and judge new motions."
     p = add('generate', generate, 'new squats that meet constraints')
