@@ -369,7 +369,7 @@ def check_muscles(model_path) -> None:
     missing = [name for name in MUSCLE_NAMES if f'Muscle name="{name}"' not in text]
     if missing:
         raise InputError(model_path, f"{80 - len(missing)} of the 80 leg muscles; missing {', '.join(missing[:4])}" + (", …" if len(missing) > 4 else ""),
-                         "a full-body model with the muscles of LaiUhlrich2022 (Rajagopal family)", "use such a model, scaled to the person")
+                         "a full-body model with the muscles of LaiUhlrich2022 (Rajagopal family)", "scale such a model to the person: bige ik TRIAL --model LaiUhlrich2022.osim; the model that bige ik writes without --model has bones and joints only")
 
 # %% ../nbs/04_muscles.ipynb #04-muscles-052
 def cache_folder() -> Path:
