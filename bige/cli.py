@@ -20,10 +20,10 @@ from pathlib import Path
 __all__ = ['INSTALL', 'PACKAGES', 'output_folder', 'whole_folder', 'explain', 'Parser', 'to_json', 'plural', 'Interrupt', 'main',
            'versions', 'device', 'asset_folder', 'assets', 'info', 'segment', 'ik', 'simulate', 'summary', 'dataset',
            'train', 'reconstruct', 'predict', 'requested', 'asked_rows', 'outcome_rows', 'score_rows', 'sample_rows',
-           'dotted_lines', 'provenance', 'reproduce', 'pictures', 'drawn', 'written', 'samples_of', 'advice',
-           'generate', 'people_in', 'answered', 'generate_sessions', 'read_folder', 'reference_motions', 'evaluate',
-           'render', 'tune', 'port', 'aligned', 'findings', 'verify', 'into_report', 'count', 'mesh', 'seed', 'seconds',
-           'reps', 'degrees', 'hertz', 'parser']
+           'dotted_lines', 'provenance', 'reproduce', 'pictures', 'drawn', 'written', 'advice', 'generate', 'people_in',
+           'answered', 'generate_sessions', 'read_folder', 'reference_motions', 'evaluate', 'render', 'tune', 'port',
+           'aligned', 'findings', 'verify', 'into_report', 'count', 'mesh', 'seed', 'seconds', 'reps', 'degrees',
+           'hertz', 'parser']
 
 # %% ../nbs/16_cli.ipynb #16-cli-005
 def _input_error(*parts: str) -> Exception:
@@ -471,7 +471,7 @@ def drawn(args, constraints) -> tuple['Guided', dict | None]:
 # %% ../nbs/16_cli.ipynb #16-cli-039
 def written(args, constraints) -> tuple[dict, 'Guided']:
     "Generate, and fill the folder `args.out`; the samples of a former run there are replaced."
-    from bige.guidance import write_files
+    from bige.guidance import samples_of, write_files
     from bige.motion import atomic_write
     with whole_folder(args.out) as part:
         guided, verified = drawn(args, constraints)
@@ -490,11 +490,6 @@ def written(args, constraints) -> tuple[dict, 'Guided']:
     return scores, guided
 
 # %% ../nbs/16_cli.ipynb #16-cli-040
-def samples_of(folder) -> list[Path]:
-    "The samples that a generation left in a folder."
-    return [f for f in Path(folder).glob('sample_*.mot') if f.stem[7:].isdigit()]
-
-
 def advice(like, guided) -> list[list[dict]]:
     "For each sample, what differs from the repetition it began from."
     from bige.guidance import changes, one_repetition
@@ -506,6 +501,7 @@ def advice(like, guided) -> list[list[dict]]:
 # %% ../nbs/16_cli.ipynb #16-cli-041
 def generate(args) -> tuple[dict, str, int]:
     if args.sessions: return generate_sessions(args)
+    from bige.guidance import samples_of
     former = len(samples_of(args.out))
     scores, guided = written(args, requested(args))
     verified, folder = scores['verified'], Path(args.out)
@@ -532,6 +528,7 @@ def people_in(folder) -> dict[str, Path]:
 def answered(args, constraints) -> dict | None:
     "The scores in the folder `args.out`, if it holds the answer to the very same request."
     from bige.constraints import to_yaml
+    from bige.guidance import samples_of
     out = Path(args.out)
     try:
         scores = json.loads((out / 'metrics.json').read_text())

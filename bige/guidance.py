@@ -26,7 +26,7 @@ from .metrics import VASTUS_MEDIALIS, pairwise_deg
 from .motion import ACTIVATIONS, COORDINATES, TRANSLATIONS, InputError, Motion, atomic_write, write_motion
 from .skeleton import Skeleton
 from .surrogate import PublishedSurrogate
-from .vqvae import default_skeleton as _default, smoother, standing
+from .vqvae import smoother, standing
 
 # %% auto #0
 __all__ = ['RATE_HZ', 'FRAMES', 'KNEE_PEAK', 'APART_DEG', 'TOLERANCE', 'FURTHER', 'LONGEST', 'SLOW_HZ', 'EAGER', 'Progress',
@@ -35,7 +35,8 @@ __all__ = ['RATE_HZ', 'FRAMES', 'KNEE_PEAK', 'APART_DEG', 'TOLERANCE', 'FURTHER'
            'variations', 'Start', 'prepare', 'judge', 'all_met', 'Search', 'newton_step', 'deflected', 'aims', 'guide',
            'pick', 'by_activation', 'raw', 'as_decoded', 'nearest', 'published_weight', 'guide_published',
            'random_codes', 'Guided', 'satisfaction', 'record', 'joined', 'starting_motions', 'parts_of', 'generate',
-           'one_repetition', 'bottom', 'changes', 'Session', 'report', 'whole_folder', 'write_files', 'save']
+           'one_repetition', 'bottom', 'changes', 'Session', 'report', 'samples_of', 'whole_folder', 'write_files',
+           'save']
 
 # %% ../nbs/10_guidance.ipynb #10-guidance-009
 RATE_HZ, FRAMES = 60., 196
@@ -90,7 +91,7 @@ class Models:
 @patch
 def bank(self: Models, rate_hz: float = RATE_HZ) -> Batch:
     "The real repetitions with their own activations, to be judged; the same object each time, so that what was computed of it stays known."
-    return self._banks.setdefault(rate_hz, Batch(self.kinematics, self.activations, _default(), rate_hz))
+    return self._banks.setdefault(rate_hz, Batch(self.kinematics, self.activations, Skeleton.default(), rate_hz))
 
 @patch
 def activate(self: Models, q: Tensor, mass: Tensor | float, rate_hz: float = RATE_HZ) -> Tensor:
@@ -115,7 +116,7 @@ def realise(models: Models, z: Tensor, skeleton, detail: Tensor | float = 0., st
     plus what the surrogate is known to miss (`offset`, (B, T, 80))."""
     angles = smoother() @ (models.vqvae.angles(z) + detail)
     q, points = stand(angles, skeleton)
-    seen = q if skeleton is _default() else plant_feet(angles, _default())           # the surrogate knows one skeleton, and many masses
+    seen = q if skeleton is Skeleton.default() else plant_feet(angles, Skeleton.default())           # the surrogate knows one skeleton, and many masses
     a = (models.activate(seen, skeleton.mass, rate_hz) + offset).clamp(0, 1)
     batch = Batch(q, a, skeleton, rate_hz, drift, start)
     batch.contact_points = points                          # known already
@@ -201,7 +202,7 @@ def prepare(models: Models, known: Known, skeleton, rate_hz: float = RATE_HZ) ->
         detail = known.motions - models.vqvae.angles(base)
         offset = torch.zeros(*known.motions.shape[:2], len(ACTIVATIONS))
         if known.activations is not None:
-            offset = known.activations - models.activate(plant_feet(smoother() @ known.motions, _default()), known.mass)
+            offset = known.activations - models.activate(plant_feet(smoother() @ known.motions, Skeleton.default()), known.mass)
         return Start(base, encoded.std((1, 2), keepdim=True), detail, offset, realise(models, base, skeleton, detail, rate_hz=rate_hz, offset=offset))
 
 # %% ../nbs/10_guidance.ipynb #10-guidance-028
@@ -470,7 +471,7 @@ def generate(constraints: ConstraintSet | None = None, n: int = 20, seed: int = 
     n, seed = _count(n, "-n", 1), _count(seed, "--seed", 0)
     if method not in METHODS: raise InputError("--method", repr(method), "one of " + ", ".join(METHODS), "choose one of these")
     if like and method != "guided": raise InputError("--like", f"method {method}", "method guided", "leave one of the two out")
-    constraints, models, skeleton = constraints or default_constraints(), models or Models.load(), skeleton or _default()
+    constraints, models, skeleton = constraints or default_constraints(), models or Models.load(), skeleton or Skeleton.default()
     check_model(constraints, skeleton)
     wishes, g = tuple(constraints), torch.Generator().manual_seed(seed)
     with one_thread():
@@ -530,7 +531,7 @@ class Session:
 
     `like`: a repetition to stay near; `skeleton`: a person's own."""
     def __init__(self, models: Models | None = None, skeleton=None, n: int = 5, seed: int = 0, like: Motion | None = None):
-        self.models, self.skeleton, self.n, self.seed = models or Models.load(), skeleton or _default(), _count(n, "-n", 1), _count(seed, "--seed", 0)
+        self.models, self.skeleton, self.n, self.seed = models or Models.load(), skeleton or Skeleton.default(), _count(n, "-n", 1), _count(seed, "--seed", 0)
         self.like, self.rate_hz = one_repetition(like) if like else (None, RATE_HZ)
         self.start, self.residual, self.draws = None, None, 0
 
@@ -591,6 +592,10 @@ def report(guided: Guided, reference: Sequence[Motion] | None = None) -> dict:
     return {"method": guided.method, "seed": guided.seed, "n": len(guided), "met": int(guided.satisfied.sum()), "shortfalls": list(guided.shortfalls)} | {k: scores[k] for k in ("mean", "sd", "set", "samples")}
 
 # %% ../nbs/10_guidance.ipynb #10-guidance-092
+def samples_of(folder) -> list[Path]:
+    "The samples in a folder that `save` wrote, in order."
+    return sorted(f for f in Path(folder).glob("sample_*.mot") if f.stem[7:].isdigit())
+
 def _former_run(folder: Path) -> bool:
     "Whether the folder holds nothing but what `save` (and the pictures made with it) writes."
     ours = {"metrics.json", "constraints.yaml", "preview.png", "report.html"}

@@ -8,13 +8,13 @@ __all__ = ['POSSIBLE_PERCENT', 'TRUSTED', 'WITH_CARE', 'ALLOWED', 'VASTI', 'MODE
            'verify', 'sample_table', 'muscle_table', 'round_seed', 'joined', 'holds', 'generate_verified']
 
 # %% ../nbs/12a_verification.ipynb #12a-verification-002
-import json, re
+import json
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 import numpy as np
 from .constraints import RAD, Batch, ConstraintSet, read_constraints
-from .guidance import Guided, generate, one_thread, satisfaction
+from .guidance import Guided, generate, one_thread, samples_of, satisfaction
 from .metrics import VASTUS_MEDIALIS
 from .motion import ACTIVATIONS, COORDINATES, TRANSLATIONS, InputError, Motion, atomic_write, read_motion
 from .skeleton import Skeleton
@@ -50,7 +50,7 @@ def read_generated(folder) -> Generated:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(folder, "no such folder", "a folder that bige generate wrote", "check the path")
-    files = tuple(f for f in sorted(folder.glob("sample_*.mot")) if re.fullmatch(r"sample_\d+", f.stem))
+    files = tuple(samples_of(folder))
     if not files:
         raise InputError(folder, "no sample_00.mot", "a folder that bige generate wrote", "for recorded trials use bige simulate")
     constraints, model = read_constraints(folder / "constraints.yaml"), _model_of(folder)

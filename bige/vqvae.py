@@ -23,11 +23,10 @@ from .skeleton import Skeleton, contact_weights, soft_lowest
 
 # %% auto #0
 __all__ = ['PUBLISHED', 'TRIPLES', 'ARMS', 'LEGS', 'FINGERS_AND_TOES', 'VQConfig', 'columns', 'euler', 'follow', 'to_channels',
-           'from_channels', 'lowpass', 'default_skeleton', 'standing', 'plant', 'ResidualBlock', 'encoder', 'decoder',
-           'quantiser', 'Words', 'tolerances', 'channel_tolerances', 'smoother', 'VQVAE', 'fit_linear', 'untrained',
-           'LossWeights', 'reconstruction_loss', 'total_loss', 'save_model', 'read_model', 'fill_model', 'load_model',
-           'load_vqvae', 'save_vqvae', 'perplexity', 'dead_words', 'arm_errors', 'motion_errors',
-           'reconstruction_scores']
+           'from_channels', 'lowpass', 'standing', 'plant', 'ResidualBlock', 'encoder', 'decoder', 'quantiser', 'Words',
+           'tolerances', 'channel_tolerances', 'smoother', 'VQVAE', 'fit_linear', 'untrained', 'LossWeights',
+           'reconstruction_loss', 'total_loss', 'save_model', 'read_model', 'fill_model', 'load_model', 'load_vqvae',
+           'save_vqvae', 'perplexity', 'dead_words', 'arm_errors', 'motion_errors', 'reconstruction_scores']
 
 # %% ../nbs/07_vqvae.ipynb #07-vqvae-006
 @dataclass(frozen=True)
@@ -113,11 +112,6 @@ def lowpass(frames: int, cutoff_hz: float = 4.0, rate_hz: float = 60.0) -> torch
     if frames <= 30: return torch.eye(frames)
     sos = butter(2, cutoff_hz / 0.8 / (rate_hz / 2), output="sos")
     return torch.tensor(sosfiltfilt(sos, np.eye(frames), axis=0, padlen=min(frames - 2, 30)).copy(), dtype=torch.float32)
-
-@lru_cache
-def default_skeleton() -> Skeleton:
-    "The embedded skeleton, read once."
-    return Skeleton.default()
 
 # %% ../nbs/07_vqvae.ipynb #07-vqvae-017
 def standing(points, smooth):
@@ -267,7 +261,7 @@ def decode(self: VQVAE, z):
     "Latents (B, code_dim, S), quantised or not -> motions (B, 4 S, 33) rad, m."
     K = self.angles(z)
     with torch.autocast(z.device.type, enabled=False):
-        return plant(K, default_skeleton()) if self.config.planted else K
+        return plant(K, Skeleton.default()) if self.config.planted else K
 
 @patch
 def from_codes(self: VQVAE, codes):
@@ -463,4 +457,4 @@ def reconstruction_scores(model: VQVAE, K, mask, skeleton=None, quantised: bool 
     z = model.encode(K)
     z_q, codes, _ = model.quantise(z)
     K_hat = model.decode(z_q if quantised else z)
-    return motion_errors(K_hat, K, m, skeleton or default_skeleton()) | {"perplexity": [round(float(p), 1) for p in perplexity(codes, model.config.codes)]}
+    return motion_errors(K_hat, K, m, skeleton or Skeleton.default()) | {"perplexity": [round(float(p), 1) for p in perplexity(codes, model.config.codes)]}
