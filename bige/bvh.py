@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .dataset import pelvis_angles
 from .motion import COORDINATES, Motion, atomic_write
 from .skeleton import Skeleton
 
@@ -49,10 +50,7 @@ def moving(place: np.ndarray) -> list[bool]:
 # %% ../nbs/13c_bvh.ipynb #13c-bvh-012
 def zxy_angles(R: np.ndarray) -> np.ndarray:
     "Angles (T, ..., 3) deg about z, x and y whose rotations multiply to R (T, ..., 3, 3), without jumps over time."
-    x = np.arcsin(np.clip(R[..., 2, 1], -1, 1))
-    z = np.arctan2(-R[..., 0, 1], R[..., 1, 1])
-    y = np.arctan2(-R[..., 2, 0], R[..., 2, 2])
-    return np.rad2deg(np.unwrap(np.stack([z, x, y], -1), axis=0))
+    return np.rad2deg(np.unwrap(pelvis_angles(R), axis=0))        # the same order of turns
 
 # %% ../nbs/13c_bvh.ipynb #13c-bvh-015
 HEAD = ((0.0, 0.15, 0.0), (0.0, 0.75, 0.0))                 # neck and top of the head above the shoulders, in heights of the shoulders above the waist

@@ -20,9 +20,10 @@ GRAVITY = 9.80665  # m/s²
 
 # %% auto #0
 __all__ = ['GRAVITY', 'FRAMES', 'RATE_HZ', 'SHORTEST', 'VALIDATION_SUBJECTS', 'fit_length', 'name_arms', 'pelvis_rotation',
-           'face_forward', 'plant_feet', 'canonical', 'mirror_arrays', 'varied', 'subject_of', 'split_people',
-           'Dataset', 'select', 'part', 'with_mirrored', 'concatenate', 'repetition', 'save_dataset', 'load_dataset',
-           'reference', 'find_simulations', 'repetitions', 'mass_of', 'from_motions', 'build_dataset', 'toy_dataset']
+           'pelvis_angles', 'face_forward', 'plant_feet', 'canonical', 'mirror_arrays', 'varied', 'subject_of',
+           'split_people', 'Dataset', 'select', 'part', 'with_mirrored', 'concatenate', 'repetition', 'save_dataset',
+           'load_dataset', 'reference', 'find_simulations', 'repetitions', 'mass_of', 'from_motions', 'build_dataset',
+           'toy_dataset']
 
 # %% ../nbs/06_dataset.ipynb #06-dataset-006
 FRAMES, RATE_HZ = 196, 60.0
@@ -65,6 +66,10 @@ def pelvis_rotation(K: np.ndarray) -> np.ndarray:
             (-cb * sc, sb, cb * cc))
     return np.stack([np.stack(r, -1) for r in rows], -2)
 
+def pelvis_angles(R: np.ndarray) -> np.ndarray:
+    "Tilt, list and rotation (..., 3) rad of rotation matrices (..., 3, 3): the inverse of `pelvis_rotation`, turns about z, then x, then y."
+    return np.stack([np.arctan2(-R[..., 0, 1], R[..., 1, 1]), np.arcsin(R[..., 2, 1].clip(-1, 1)), np.arctan2(-R[..., 2, 0], R[..., 2, 2])], -1)
+
 def face_forward(K: np.ndarray) -> np.ndarray:
     "The same motions (..., T, 33), each turned about the vertical so that its mean heading is +x. Positions turn too."
     K, R = K.copy(), pelvis_rotation(K)
@@ -73,9 +78,7 @@ def face_forward(K: np.ndarray) -> np.ndarray:
     c, s = np.cos(-heading)[..., None, None], np.sin(-heading)[..., None, None]
     turn = np.concatenate([np.concatenate([c, 0 * c, s], -1), np.concatenate([0 * c, 1 + 0 * c, 0 * c], -1), np.concatenate([-s, 0 * c, c], -1)], -2)
     R = turn[..., None, :, :] @ R
-    K[..., _AT["pelvis_list"]] = np.arcsin(R[..., 2, 1].clip(-1, 1))
-    K[..., _AT["pelvis_rotation"]] = np.arctan2(-R[..., 2, 0], R[..., 2, 2])
-    K[..., _AT["pelvis_tilt"]] = np.arctan2(-R[..., 0, 1], R[..., 1, 1])
+    K[..., [_AT[n] for n in ("pelvis_tilt", "pelvis_list", "pelvis_rotation")]] = pelvis_angles(R)
     columns = [_AT[t] for t in TRANSLATIONS]
     K[..., columns] = K[..., columns] @ np.swapaxes(turn, -1, -2)
     return K
