@@ -584,7 +584,7 @@ def in_step(takes: list[Take], rate_hz: float) -> list[list[int]]:
 
 
 def pictures(takes: list[Take], size: tuple[int, int], rate_hz: float, finer: float = 1.5):
-    "The pictures of a film, one after the other, and their rate (Hz)."
+    "The pictures of a film, one after the other."
     from tqdm import tqdm
     steps = in_step(takes, rate_hz)
     stage = Stage(takes, size, finer)
@@ -592,15 +592,16 @@ def pictures(takes: list[Take], size: tuple[int, int], rate_hz: float, finer: fl
     finally: stage.close()
 
 # %% ../nbs/13_rendering.ipynb #13-rendering-063
-def _rate(takes: list[Take], steps: list) -> float:
-    return (len(steps) - 1) / max(t.recording.time[-1] - t.recording.time[0] for t in takes)
+def _rate(takes: list[Take], rate_hz: float) -> float:
+    "Pictures a second of a film at most at `rate_hz`."
+    return (len(in_step(takes, rate_hz)) - 1) / max(t.recording.time[-1] - t.recording.time[0] for t in takes)
 
 
 def write_mp4(takes: list[Take], path) -> None:
     "Film of the takes side by side, 1280 x 720, H.264."
     from imageio_ffmpeg import write_frames
     with tempfile.TemporaryDirectory() as folder:
-        film = write_frames(str(Path(folder, "film.mp4")), FILM_SIZE, fps=_rate(takes, in_step(takes, 60)), codec="libx264", macro_block_size=2,
+        film = write_frames(str(Path(folder, "film.mp4")), FILM_SIZE, fps=_rate(takes, 60), codec="libx264", macro_block_size=2,
                             output_params=["-crf", "20", "-preset", "veryfast", "-movflags", "+faststart"], pix_fmt_out="yuv420p")
         film.send(None)
         for picture in pictures(takes, FILM_SIZE, 60): film.send(np.ascontiguousarray(picture))
@@ -613,7 +614,7 @@ def write_gif(takes: list[Take], path) -> None:
     from PIL import Image
     first, *rest = [Image.fromarray(p).quantize(96, dither=0) for p in pictures(takes, GIF_SIZE, 20)]
     with atomic_write(path, "wb") as file:
-        first.save(file, "gif", save_all=True, append_images=rest, duration=1000 / _rate(takes, in_step(takes, 20)), loop=0, disposal=1)
+        first.save(file, "gif", save_all=True, append_images=rest, duration=1000 / _rate(takes, 20), loop=0, disposal=1)
 
 # %% ../nbs/13_rendering.ipynb #13-rendering-066
 def save_picture(fig, path, dpi: int = 100) -> None:

@@ -16,7 +16,7 @@ from .rendering import COLOURS, FORCE_COLUMNS, _new_figure, by_activation, cycle
 from .skeleton import Skeleton
 
 # %% auto #0
-__all__ = ['CURVES', 'CROWD', 'MEAN', 'INDIVIDUALS', 'STYLE', 'cycle_curve', 'curves', 'html_page', 'html_table',
+__all__ = ['CURVES', 'CROWD', 'MEAN', 'INDIVIDUALS', 'STYLE', 'cycle_curve', 'curves', 'html_page', 'html_cell', 'html_table',
            'markdown_table', 'html_picture', 'describe', 'report', 'with_verification']
 
 # %% ../nbs/13b_report.ipynb #13b-report-005
@@ -104,16 +104,19 @@ def html_page(title: str, parts: list[str]) -> str:
             f"<body>\n<main>\n<h1>{html.escape(title)}</h1>\n" + "\n".join(parts) + "\n</main>\n</body>\n</html>\n")
 
 # %% ../nbs/13b_report.ipynb #13b-report-015
+def html_cell(value) -> str:
+    "A table cell: True and False become the words met and not met, what is unknown a dash."
+    if isinstance(value, (bool, np.bool_)):
+        return '<td class="yes">✓ met</td>' if value else '<td class="no">✗ not met</td>'
+    if value is None: value = "–"
+    if isinstance(value, float): value = f"{value:.4g}" if np.isfinite(value) else "–"
+    return f"<td>{html.escape(str(value))}</td>"
+
+
 def html_table(rows: list[dict], name: str = "Table") -> str:
-    "A table of rows with equal keys; True and False become the words met and not met. `name` is read out by screen readers."
-    def cell(value) -> str:
-        if isinstance(value, (bool, np.bool_)):
-            return '<td class="yes">✓ met</td>' if value else '<td class="no">✗ not met</td>'
-        if value is None: value = "–"
-        if isinstance(value, float): value = f"{value:.4g}" if np.isfinite(value) else "–"
-        return f"<td>{html.escape(str(value))}</td>"
+    "A table of rows with equal keys. `name` is read out by screen readers."
     head = "".join(f'<th scope="col">{html.escape(str(k))}</th>' for k in rows[0])
-    body = "\n".join("<tr>" + "".join(cell(v) for v in row.values()) + "</tr>" for row in rows)
+    body = "\n".join("<tr>" + "".join(map(html_cell, row.values())) + "</tr>" for row in rows)
     return (f'<div class="scroll" role="region" aria-label="{html.escape(name)}" tabindex="0"><table>\n<thead><tr>{head}</tr></thead>\n'
             f"<tbody>\n{body}\n</tbody></table></div>")
 

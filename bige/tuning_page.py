@@ -17,13 +17,14 @@ import traitlets as t
 
 from .constraints import TOLERANCES, UNITS, parse_constraints, read_constraints
 from .motion import InputError
+from .report import html_cell
 from .tuning import (DIALS, FILES, Cancelled, Dial, History, Latest, Request, Setting, Tuner, Wanted, message, number, others, setting, trouble, turned)
 
 # %% auto #0
 __all__ = ['COLOURS', 'STYLE', 'DIAL_JS', 'DIAL_CSS', 'CURVES_JS', 'CURVES_CSS', 'CHOICE_JS', 'CHOICE_CSS', 'STATUS_JS',
            'STATUS_CSS', 'OPENER_JS', 'TITLE', 'LEGEND', 'EACH_S', 'SCENE_PX', 'SUBJECT', 'NO_NETWORK', 'EXTENSIONS',
-           'contrast', 'Dials', 'dial_row', 'Curves', 'curve_alt', 'Choice', 'Status', 'Opener', 'cell', 'table',
-           'in_words', 'Page', 'page', 'write_app', 'check_port', 'launch']
+           'contrast', 'Dials', 'dial_row', 'Curves', 'curve_alt', 'Choice', 'Status', 'Opener', 'table', 'in_words',
+           'Page', 'page', 'write_app', 'check_port', 'launch']
 
 # %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-006
 COLOURS = {"ink": "#1c2430", "muted": "#4a5568", "line": "#d5dae2", "paper": "#ffffff", "wash": "#f4f6f9", "accent": "#1f4e8c", "left": "#1f5fa8", "right": "#a84410",
@@ -368,15 +369,10 @@ class Opener(anywidget.AnyWidget):
     label, accept = t.Unicode().tag(sync=True), t.Unicode().tag(sync=True)
 
 # %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-035
-def cell(value) -> str:
-    "A table cell; True and False become words."
-    if isinstance(value, bool): return '<td class="yes">✓ met</td>' if value else '<td class="no">✗ not met</td>'
-    return f"<td>{html.escape('–' if value in (None, '') else str(value))}</td>"
-
 def table(caption: str, lines: list[dict]) -> str:
     "Rows with equal keys as an HTML table; the first column heads each row."
     head = "".join(f'<th scope="col">{html.escape(k)}</th>' for k in lines[0])
-    body = "".join(f'<tr><th scope="row">{html.escape(first)}</th>{"".join(map(cell, rest))}</tr>' for first, *rest in (line.values() for line in lines))
+    body = "".join(f'<tr><th scope="row">{html.escape(first)}</th>{"".join(html_cell(None if value == "" else value) for value in rest)}</tr>' for first, *rest in (line.values() for line in lines))
     return f"<table><caption>{html.escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 def in_words(guided, i: int) -> str:
