@@ -377,14 +377,16 @@ class _Processes:
             slot.kill()
         self.folder.cleanup()
 
-    def submit(self, trial, *arguments, chances: int = 2) -> None:
-        slot = self.free.pop() if self.free else _Slot()
+    def submit(self, trial, *arguments) -> None:
+        try:
+            self._give(self.free.pop() if self.free else _Slot(), 2, trial, *arguments)
+        except futures.BrokenExecutor:  # it died while it was idle
+            self.submit(trial, *arguments)
+
+    def _give(self, slot: _Slot, chances: int, trial, *arguments) -> None:
         self.given += 1
         path = Path(self.folder.name) / str(self.given)
-        try:
-            self.running[slot.pool.submit(_leave_answer, str(path), _attempt, *arguments)] = trial, arguments, chances, path, slot
-        except futures.BrokenExecutor:  # it died while it was idle
-            self.submit(trial, *arguments, chances=chances)
+        self.running[slot.pool.submit(_leave_answer, str(path), _attempt, *arguments)] = trial, arguments, chances, path, slot
 
     def ready(self) -> dict:
         answers = {}
@@ -397,7 +399,7 @@ class _Processes:
                 answers[trial] = pickle.loads(path.read_bytes())
                 path.unlink()
             elif chances > 1:
-                self.submit(trial, *arguments, chances=chances - 1)
+                self._give(_Slot(), chances - 1, trial, *arguments)
             else:
                 answers[trial] = _died("twice")
         return answers
