@@ -1,8 +1,16 @@
-"""Shared fixtures: where the development data lies, and which tests run by default."""
+"""Shared fixtures: where the development data lies, which tests run by default, and what no test may depend on."""
 import os
+import signal
+import tempfile
+import time
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# the same examples in every run, and none refused because a neighbour kept the machine busy
+hypothesis.settings.register_profile("bige", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("bige")
 
 SHARED = Path(os.environ.get("BIGE_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
@@ -13,6 +21,11 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes more than a few seconds; run with --slow")
+    signal.signal(signal.SIGINT, signal.default_int_handler)     # a shell's background jobs ignore Ctrl-C, and so would all they start
+    if "BIGE_CACHE" not in os.environ:                           # nobody's own cache is read or filled
+        folder = tempfile.TemporaryDirectory(prefix="bige-cache-")
+        os.environ["BIGE_CACHE"] = folder.name
+        config.add_cleanup(folder.cleanup)
 
 
 def pytest_collection_modifyitems(config, items):
@@ -21,6 +34,28 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
+
+
+def until(state, within: float = 300.0):
+    """What `state()` returns as soon as it is true; looked at again and again, as long as a slow and busy machine may need."""
+    end = time.monotonic() + within
+    while not (found := state()):
+        assert time.monotonic() < end, f"not reached within {within:g} s"
+        time.sleep(0.02)
+    return found
+
+
+def living() -> dict[int, int]:
+    """Process -> its group, of all processes that have not ended."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, group = path.read_text().rpartition(")")[2].split()[:3]
+        except OSError:
+            continue            # ended meanwhile
+        if state not in "ZX":
+            found[int(path.parent.name)] = int(group)
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import endless
 from bige.cli import main
 from bige.motion import ACTIVATIONS, COORDINATES, InputError, analytic_squat, read_motion, write_motion
 from bige.simulation import _Here, _Processes, _work_through, find_trials, motion_file, read_records, simulate_files
+from conftest import living, until
 
 FILES = ("ground_forces_spheres_{}.mot", "ground_forces_{}.mot", "kinetics_{}_muscle_driven.mot", "kinematics_activations_{}_muscle_driven.mot")
 
@@ -24,10 +26,13 @@ def squat():
     return analytic_squat(reps=1, depth_deg=80, rate_hz=30)
 
 
-@pytest.fixture(scope="module")
-def long_trial():
-    """Some three seconds of static optimisation."""
-    return analytic_squat(reps=7, depth_deg=80)
+@pytest.fixture
+def begun(tmp_path, monkeypatch):
+    """Trials called endless... do not end at the first attempt; begun(trial) is the process that is at work on one, if it has begun."""
+    (tmp_path / "begun").mkdir()
+    monkeypatch.setenv("BIGE_TESTS_BEGUN", str(tmp_path / "begun"))
+    monkeypatch.setattr("bige.simulation._attempt", endless.attempt)
+    return lambda trial: endless.begun(tmp_path / "begun", trial)
 
 
 def whole(folder, trials) -> bool:
@@ -43,6 +48,13 @@ def touch(root, *names):
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
+
+
+def put(folder, **motions):
+    """Write motions into a new folder."""
+    folder.mkdir()
+    for name, motion in motions.items():
+        write_motion(motion, folder / f"{name}.mot")
 
 
 def found(paths, model=None):
@@ -214,16 +226,11 @@ def test_a_trial_that_kills_its_worker_twice_is_given_up_and_the_rest_go_on(monk
         assert workers.ready() == {"good": 3}
 
 
-def test_all_workers_shot_one_in_the_middle_of_a_trial_and_one_idle(squat, long_trial, tmp_path):
-    (tmp_path / "in").mkdir()
-    write_motion(long_trial, tmp_path / "in" / "long.mot")
-    for name in ("a", "b", "c"):
-        write_motion(squat, tmp_path / "in" / f"{name}.mot")
+def test_all_workers_shot_one_in_the_middle_of_a_trial_and_one_idle(squat, begun, tmp_path):
+    put(tmp_path / "in", a=squat, b=squat, c=squat, endless=squat)
     shot = []
     def shoot():
-        end = time.time() + 60
-        while not motion_file(tmp_path / "out", "c").exists() and time.time() < end:
-            time.sleep(0.05)
+        until(lambda: motion_file(tmp_path / "out", "c").exists() and begun("endless"))
         for child in multiprocessing.active_children():
             os.kill(child.pid, signal.SIGKILL)
             shot.append(child.pid)
@@ -231,53 +238,48 @@ def test_all_workers_shot_one_in_the_middle_of_a_trial_and_one_idle(squat, long_
     gunman.start()
     records = simulate_files([tmp_path / "in"], tmp_path / "out", mode="qp", jobs=2)
     gunman.join()
-    assert len(shot) == 2 and whole(tmp_path / "out", ("a", "b", "c", "long")) and len(records) == 4
+    assert len(shot) == 2 and begun("endless") in shot and whole(tmp_path / "out", ("a", "b", "c", "endless")) and len(records) == 4
 
 
 # the command, stopped
 
-def start(tmp_path, *arguments):
-    command = [sys.executable, "-c", "from bige.cli import main; raise SystemExit(main())", "simulate", *arguments, "--mode", "qp", "--out", str(tmp_path / "out")]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+COMMAND = "import bige.simulation, endless, sys; bige.simulation._attempt = endless.attempt; from bige.cli import main; sys.exit(main())"
 
 
-def alone(process, within: float = 10) -> bool:
-    """No worker of this process is left."""
-    end = time.time() + within
-    while time.time() < end:
-        try:
-            os.killpg(process.pid, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.2)
-    return False
+@pytest.fixture
+def start(tmp_path):
+    """Starts `bige simulate` with the motions in tmp_path / in; whatever it started is gone when the test is over."""
+    started = []
+    def command(*arguments):
+        line = [sys.executable, "-c", COMMAND, "simulate", str(tmp_path / "in"), "--mode", "qp", "--out", str(tmp_path / "out"), *arguments]
+        paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+        started.append(subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, env=os.environ | {"PYTHONPATH": paths}))
+        return started[0]
+    yield command
+    for process in started:
+        if process.pid in living().values():
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("stop, jobs", [(signal.SIGINT, "1"), pytest.param(signal.SIGTERM, "1", marks=pytest.mark.slow), pytest.param(signal.SIGINT, "2", marks=pytest.mark.slow),
                                         (signal.SIGTERM, "2"), (signal.SIGKILL, "2")])
-def test_an_interrupted_command_loses_nothing(stop, jobs, squat, long_trial, tmp_path):
-    (tmp_path / "in").mkdir()
-    write_motion(squat, tmp_path / "in" / "a.mot")
-    write_motion(long_trial, tmp_path / "in" / "b.mot")
-    write_motion(long_trial, tmp_path / "in" / "c.mot")
-    process = start(tmp_path, str(tmp_path / "in"), "--jobs", jobs)
-    end = time.time() + 40
-    while not motion_file(tmp_path / "out", "a").exists() and time.time() < end:
-        time.sleep(0.05)
-    time.sleep(0.7)
+def test_an_interrupted_command_loses_nothing(stop, jobs, squat, begun, start, tmp_path):
+    trials = ["a", "endless_b", "endless_c"][:1 + int(jobs)]
+    put(tmp_path / "in", **dict.fromkeys(trials, squat))
+    process = start("--jobs", jobs)
+    until(lambda: process.poll() is not None or begun(trials[-1]))      # the last one begins when the first is finished
     process.send_signal(stop)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=300)
     if stop != signal.SIGKILL:
         assert process.returncode == 2 and said.count("\n") == 1 and "an interrupt after 1 trial" in said and "run the same command again" in said
-    assert alone(process) and whole(tmp_path / "out", ("a",))
+    until(lambda: process.pid not in living().values())                 # no worker is left
+    assert begun(trials[-1]) and whole(tmp_path / "out", ("a",))
 
 
 # the command's answer
 
 def test_the_table_tells_what_failed_and_the_status_says_so(squat, tmp_path, capsys):
-    (tmp_path / "in").mkdir()
-    write_motion(squat, tmp_path / "in" / "good.mot")
-    write_motion(squat.slice(0, 0.3), tmp_path / "in" / "short.mot")
+    put(tmp_path / "in", good=squat, short=squat.slice(0, 0.3))
     line = ["simulate", str(tmp_path / "in"), "--mode", "qp", "--out", str(tmp_path / "out")]
     assert main(line) == 2
     said = capsys.readouterr()
@@ -307,29 +309,18 @@ def test_no_scheduler_at_the_address(squat, tmp_path, capsys, monkeypatch):
     assert "tcp://10.0.0.1:1" in said and "dask scheduler" in said and said.count("\n") == 1 and not (tmp_path / "out").exists()
 
 
-def test_a_cluster_whose_worker_is_shot_in_the_middle_of_a_trial(squat, long_trial, tmp_path):
+def test_a_cluster_whose_worker_is_shot_in_the_middle_of_a_trial(squat, begun, tmp_path):
     distributed = pytest.importorskip("distributed")
-    (tmp_path / "in").mkdir()
-    write_motion(squat, tmp_path / "in" / "a.mot")
-    write_motion(squat.slice(0, 0.3), tmp_path / "in" / "short.mot")
-    for name in ("b", "c"):
-        write_motion(long_trial, tmp_path / "in" / f"{name}.mot")
-    shot = []
+    put(tmp_path / "in", a=squat, c=squat, endless=squat, short=squat.slice(0, 0.3))
+    def shoot():
+        until(lambda: motion_file(tmp_path / "out", "a").exists() and begun("endless"))
+        os.kill(begun("endless"), signal.SIGKILL)
+    gunman = threading.Thread(target=shoot)
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50) as cluster:
-        def shoot():
-            with distributed.Client(cluster, set_as_default=False) as client:
-                pids, end = client.run(os.getpid), time.time() + 60
-                while not motion_file(tmp_path / "out", "a").exists() and time.time() < end:
-                    time.sleep(0.1)
-                time.sleep(1.0)
-                busy = [w for w, tasks in client.processing().items() if tasks]
-                os.kill(pids[busy[0]], signal.SIGKILL)
-                shot.append(busy[0])
-        gunman = threading.Thread(target=shoot)
         gunman.start()
         records = simulate_files([tmp_path / "in"], tmp_path / "out", mode="qp", cluster=cluster.scheduler_address)
         gunman.join()
-    assert shot and not motion_file(tmp_path / "out", "short").exists()
-    assert {t: r["status"] for t, r in records.items()} == {"a": "Solve_Succeeded", "b": "Solve_Succeeded", "c": "Solve_Succeeded", "short": "Refused"}
-    assert {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*")} == {f.format(t) for t in "abc" for f in FILES} | {"simulation.json"}
-    assert np.array_equal(read_motion(motion_file(tmp_path / "out", "b")).values, read_motion(motion_file(tmp_path / "out", "c")).values)
+    assert begun("endless") and not motion_file(tmp_path / "out", "short").exists()
+    assert {t: r["status"] for t, r in records.items()} == {"a": "Solve_Succeeded", "c": "Solve_Succeeded", "endless": "Solve_Succeeded", "short": "Refused"}
+    assert {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*")} == {f.format(t) for t in ("a", "c", "endless") for f in FILES} | {"simulation.json"}
+    assert np.array_equal(read_motion(motion_file(tmp_path / "out", "endless")).values, read_motion(motion_file(tmp_path / "out", "c")).values)
