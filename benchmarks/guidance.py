@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from kinematics import WHEEL_MODEL, Nimble
 
-from bige.constraints import Batch, default_constraints, override
+from bige.constraints import NATURAL, Batch, default_constraints, override
 from bige.guidance import Models, Session, aims, generate, guide, judge, nearest, prepare, published_weight, raw, realise, starting_motions
 from bige.motion import atomic_write
 from bige.skeleton import Skeleton
@@ -61,7 +61,7 @@ class Published:
         noise = torch.randn(n, *models.latents.shape[1:], generator=self.g)
         self.z = (models.latents.mean(0) + self.unit * noise).requires_grad_()
         self.adam = torch.optim.Adam([self.z], lr=0.5)
-        self.terms = [c for c in constraints if c.kind.name not in ("proximity", "foot_sliding", "smoothness", "ground")]
+        self.terms = [c for c in constraints if c.kind.name not in (*NATURAL, "foot_sliding")]
 
     def feet(self, q):
         """Squared change of the lowest point between neighbouring frames."""
@@ -100,7 +100,7 @@ def best_seconds(work, repeats: int) -> float:
 def asked(constraints, batch: Batch) -> torch.Tensor:
     """The published loss (B,) of motions: the seven terms of the request with their weights, every frame; the same function for both sides."""
     with torch.no_grad():
-        return judge([c for c in constraints if c.kind.name not in ("proximity", "smoothness", "ground")], batch).sum(0)
+        return judge([c for c in constraints if c.kind.name not in NATURAL], batch).sum(0)
 
 
 def ours(models, constraints, n: int, upright_deg: float | None = None) -> dict:

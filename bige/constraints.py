@@ -18,22 +18,22 @@ from pathlib import Path
 import yaml
 
 from .metrics import LEG_PAIRS, VASTUS_MEDIALIS
-from .motion import ACTIVATIONS, COORDINATES, TRANSLATIONS, InputError, atomic_write
+from .motion import ACTIVATIONS, COORDINATES, GRAVITY, TRANSLATIONS, InputError, atomic_write
 
 # %% auto #0
 __all__ = ['MUSCLES', 'RAD', 'STANDING', 'UNITS', 'SPELLINGS', 'KINDS', 'LIMITS', 'REQUIRED', 'NATURAL', 'WISHES', 'GROUPS',
-           'ACTIVE', 'LENGTH', 'AXES', 'LEGS', 'ASK', 'LEG', 'PHASES', 'TOLERANCES', 'ABOUT', 'SIGN', 'MOMENTS',
-           'CHOICES', 'AMOUNTS', 'PUBLISHED', 'MAX_BYTES', 'Batch', 'rate', 'length', 'at_frame', 'bend', 'cycle',
-           'frame', 'at_moment', 'quantity', 'convert', 'Kind', 'kind', 'muscle_range', 'coordinate_range',
+           'ACTIVE', 'LENGTH', 'AXES', 'LEGS', 'ASK', 'LEG', 'BALANCE_HZ', 'PHASES', 'TOLERANCES', 'ABOUT', 'SIGN',
+           'MOMENTS', 'CHOICES', 'AMOUNTS', 'PUBLISHED', 'MAX_BYTES', 'Batch', 'rate', 'length', 'at_frame', 'bend',
+           'cycle', 'frame', 'at_moment', 'quantity', 'convert', 'Kind', 'kind', 'muscle_range', 'coordinate_range',
            'pelvis_tilt', 'both_sides', 'asymmetry', 'angular_velocity', 'com_velocity', 'com_acceleration',
            'foot_sliding', 'proximity', 'smoothness', 'ground', 'members', 'coordinate', 'muscle', 'joints',
            'joint_parts', 'from_feet', 'outward', 'joint_centre', 'centre_of_mass', 'lean', 'body', 'legs',
            'thigh_angle', 'knee_depth', 'hip_height', 'feet', 'knee_over_toe', 'knee_valgus', 'heel_contact',
-           'trunk_lean', 'ramp', 'phases', 'duration', 'tempo', 'Constraint', 'limits_of', 'name_of', 'measured',
-           'outside', 'judged', 'loss', 'metric', 'violation', 'suggest', 'read_constraint', 'asked', 'binds',
-           'quantities', 'clash', 'ConstraintSet', 'default_constraints', 'parse_constraints', 'read_constraints',
-           'to_yaml', 'write_constraints', 'override', 'check_model', 'reach', 'check_reach', 'reached', 'shortfalls',
-           'frame_rate']
+           'trunk_lean', 'needed_push', 'balance', 'ramp', 'phases', 'duration', 'tempo', 'Constraint', 'limits_of',
+           'name_of', 'measured', 'outside', 'judged', 'loss', 'metric', 'violation', 'suggest', 'read_constraint',
+           'asked', 'binds', 'quantities', 'clash', 'ConstraintSet', 'default_constraints', 'parse_constraints',
+           'read_constraints', 'to_yaml', 'write_constraints', 'override', 'check_model', 'reach', 'check_reach',
+           'reached', 'shortfalls', 'frame_rate']
 
 # %% ../nbs/09_constraints.ipynb #09-constraints-005
 MUSCLES = tuple(a.partition("/")[0] for a in ACTIVATIONS)          # vasmed_l, …
@@ -207,7 +207,7 @@ def foot_sliding(batch: Batch, c):
     return sliding_speed(batch.contact_points, batch.rate_hz)[..., None]
 
 # %% ../nbs/09_constraints.ipynb #09-constraints-025
-NATURAL = ("proximity", "smoothness", "ground")
+NATURAL = ("proximity", "smoothness", "ground", "balance")
 
 @kind("proximity", "the latent stays near those of real motions", "", weight=0.01)
 def proximity(batch: Batch, c):
@@ -333,6 +333,24 @@ def heel_contact(batch: Batch, c):
 def trunk_lean(batch: Batch, c): return lean(batch, ("torso",), "sagittal")
 
 # %% ../nbs/09_constraints.ipynb #09-constraints-039
+BALANCE_HZ = 15.
+
+def needed_push(batch: Batch):
+    "Where on the ground a push would carry weight and inertia, (B, t, 2) m forward and right, `BALANCE_HZ` times a second, and the contact points (B, t, 12, 3) then."
+    every = max(1, round(batch.rate_hz / BALANCE_HZ))
+    hz, com, points = batch.rate_hz / every, batch.skeleton.centre_of_mass(batch.q[:, ::every]), batch.contact_points[:, ::every]
+    push = rate(rate(com, hz), hz) / GRAVITY + com.new_tensor([0., 1., 0.])                    # body weights
+    com, points = com[:, 1:-1], points[:, 1:-1]
+    height = com[..., 1:2] - points[..., 1].amin(-1, keepdim=True)
+    return (com - height * push / push[..., 1:2].clamp(min=0.1))[..., [0, 2]], points
+
+@kind("balance", "the ground can carry weight and inertia where the feet are", "cm", scale=LENGTH["scale"], fields={"high": None}, usual={"high": 2.})
+def balance(batch: Batch, c):
+    at, points = needed_push(batch)
+    feet = points[..., [0, 2]]
+    return length((feet.amin(-2) - at).clamp(min=0) + (at - feet.amax(-2)).clamp(min=0))
+
+# %% ../nbs/09_constraints.ipynb #09-constraints-043
 PHASES = ("descent", "pause", "ascent")
 
 def ramp(x, middle: float, width: float):
@@ -353,7 +371,7 @@ def duration(batch: Batch, c): return sum(phases(batch))[:, None, None]
 @kind("tempo", "time of one phase of the repetition", "s", signed=True, fields={"phase": REQUIRED, **WISHES}, parts=lambda c: (f"{c['phase']} time",))
 def tempo(batch: Batch, c): return phases(batch)[PHASES.index(c["phase"])][:, None, None]
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-041
+# %% ../nbs/09_constraints.ipynb #09-constraints-045
 @dataclass(frozen=True)
 class Constraint:
     "A kind with its fields, as written in a file (numbers in the unit of the constraint), its weight, and where it was read."
@@ -383,7 +401,7 @@ class Constraint:
         "A short name that tells it from the others of a set: kind, what it is about, and the moment and side where they are not the usual ones."
         return name_of(self)
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-042
+# %% ../nbs/09_constraints.ipynb #09-constraints-046
 TOLERANCES = {"a share": 0.02, "an angle": 2 * RAD, "a length": 0.01, "a time": 0.1}       # SI: what `target` forgives unless `within` says otherwise
 ABOUT = ("muscles", "muscle", "coordinate", "joint", "body", "phase")                      # fields that tell two constraints of one kind apart
 
@@ -401,7 +419,7 @@ def name_of(c: Constraint) -> str:
     unusual = [f"from {c[k]}" if k == "from" else c[k] for k in ("axis", "plane", "from", "side", "at") if k in c.fields and c[k] != c.kind.fields[k]]
     return " ".join([c.kind.name, *about, *unusual, *filter(None, [c["goal"]])])
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-043
+# %% ../nbs/09_constraints.ipynb #09-constraints-047
 SIGN = {"minimise": 1., "maximise": -1.}
 
 def measured(c: Constraint, batch: Batch):
@@ -424,7 +442,7 @@ def judged(c: Constraint, batch: Batch):
     x = measured(c, batch)
     return x if c.kind.signed else ((x ** 2).mean((1, 2), keepdim=True) + 1e-12) ** 0.5
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-044
+# %% ../nbs/09_constraints.ipynb #09-constraints-048
 def loss(c: Constraint, batch: Batch):
     "Unweighted loss of each motion, (B,)."
     if c.limits != (None, None): return (outside(judged(c, batch), c.limits) / c.kind.scale).mean((1, 2))
@@ -442,7 +460,7 @@ def violation(c: Constraint, batch: Batch):
     if c.limits == (None, None): return None
     return outside(judged(c, batch), c.limits).amax((1, 2)) / c.per_unit
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-056
+# %% ../nbs/09_constraints.ipynb #09-constraints-060
 def suggest(found: str, known: Sequence[str]) -> str:
     "A cure that names the nearest known word, or lists some."
     lower = {k.lower(): k for k in known}
@@ -461,7 +479,7 @@ def _word(value, where: str, key: str, known: Sequence[str]) -> str:
     if isinstance(value, str) and value in known: return value
     raise InputError(f"{where}, `{key}`", repr(value), "one of " + ", ".join(list(known)[:8]) + ("" if len(known) <= 8 else ", …"), suggest(value, known))
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-057
+# %% ../nbs/09_constraints.ipynb #09-constraints-061
 def _muscles(value, where: str) -> tuple[str, ...]:
     "Muscle names; a name without a side stands for both sides."
     names = [value] if isinstance(value, str) else value
@@ -483,7 +501,7 @@ def _one_of(value, where: str, key: str, known: Sequence[str]) -> str:
     pairs = [n[:-2] for n in known if n.endswith("_l")]
     raise InputError(f"{where}, `{key}`", repr(value), "one of the " + {"muscle": "80 muscles or a group of them", "coordinate": "33 coordinates"}[key], suggest(value, [*known, *pairs]))
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-058
+# %% ../nbs/09_constraints.ipynb #09-constraints-062
 MOMENTS = ("peak", "bottom", "all")
 CHOICES = {"side": ("left", "right", "both"), "axis": tuple(AXES), "plane": ("sagittal", "frontal"), "phase": PHASES, "goal": ("minimise", "maximise", "equal")}
 
@@ -508,7 +526,7 @@ def _names(fields: dict, where: str) -> None:
         elif key == "at": fields[key] = _moment(fields[key], where)
         elif key in CHOICES: _word(fields[key], where, key, CHOICES[key])
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-060
+# %% ../nbs/09_constraints.ipynb #09-constraints-064
 AMOUNTS = ("low", "high", "target", "within")
 
 def _unit(unit, where: str, key: str, usual: str) -> str:
@@ -535,15 +553,15 @@ def _amounts(fields: dict, where: str, k: Kind) -> None:
         low, high = (0, 1 / per_unit) if sort == "a share" else (0, 60 / per_unit) if sort == "a time" else (0 if key == "within" or not k.signed else -math.inf, math.inf)
         fields[key] = _number(convert(_number(number, where, key), units.get(key, units.get("unit", usual)), usual), where, key, low, high)
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-061
+# %% ../nbs/09_constraints.ipynb #09-constraints-065
 def _wish(fields: dict, where: str, k: Kind) -> None:
     "One wish, the right way up: limits, or a target, or a goal."
     low, high = fields.get("low"), fields.get("high")
     if low is not None and high is not None and low > high:
         raise InputError(f"{where}, `low` and `high`", f"low {low:g} above high {high:g}", "low at most high", "exchange the two numbers")
-    if "goal" not in k.fields: return
     asked = [n for n, there in (("low or high", low is not None or high is not None), ("target", fields.get("target") is not None), ("goal", fields.get("goal") is not None)) if there]
     if not asked and k.usual: return fields.update(k.usual)
+    if "goal" not in k.fields: return
     if len(asked) != 1:
         raise InputError(f"{where}, {k.name}", " and ".join(asked) or "nothing that is wished", "one wish: low and high, or target, or goal", "remove one of them" if asked else "add for instance high: …, target: … or goal: minimise")
     if fields.get("within") is not None and not (asked == ["target"] or fields.get("goal") == "equal"):
@@ -551,7 +569,7 @@ def _wish(fields: dict, where: str, k: Kind) -> None:
     if fields.get("goal") == "equal" and len(k.parts(Constraint(k, fields, 1))) != 2:
         raise InputError(f"{where}, {k.name}", "goal: equal for one side or a thing without sides", "something with a left and a right", "name it without its side, for instance knee_angle")
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-062
+# %% ../nbs/09_constraints.ipynb #09-constraints-066
 def _fields(entry, where: str) -> tuple[Kind, dict]:
     "Kind and fields of an entry; unknown and missing fields are errors, null counts as missing."
     if not isinstance(entry, Mapping):
@@ -578,7 +596,7 @@ def read_constraint(entry, where: str = "constraint") -> Constraint:
     if "at" in k.fields: fields.setdefault("at", k.fields["at"])
     return Constraint(k, {f: fields[f] for f in k.fields if f in fields}, weight, where)
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-065
+# %% ../nbs/09_constraints.ipynb #09-constraints-069
 def asked(c: Constraint) -> str:
     "The wish in words, with its unit and moment: '90 to 110 deg at the bottom'."
     unit, (low, high) = f" {c.unit}" if c.unit else "", (None if x is None else f"{x / c.per_unit:.4g}" for x in c.limits)
@@ -588,7 +606,7 @@ def asked(c: Constraint) -> str:
     if low and high: return f"{low} to {high}{unit}{place}"
     return (f"at least {low}{unit}" if low else f"at most {high}{unit}" if high else "as little as possible") + place
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-068
+# %% ../nbs/09_constraints.ipynb #09-constraints-072
 def binds(c: Constraint, moment: str | None) -> tuple[float | None, float | None]:
     "The limits, SI, that a wish sets at a moment."
     if c["at"] in (moment, "all"): return c.limits
@@ -611,7 +629,7 @@ def clash(a: Constraint, b: Constraint) -> tuple[str, str] | None:
                         f"the nearest that can be reached together: at least {high / x.per_unit:.4g} {x.unit}".rstrip() + f" in {x.name}, or at most {low / y.per_unit:.4g} {y.unit}".rstrip() + f" in {y.name}")
     return None
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-069
+# %% ../nbs/09_constraints.ipynb #09-constraints-073
 def _check_time(wishes: Sequence[Constraint]) -> None:
     "Phases that take longer together than the repetition may last contradict it."
     least, most = sum(c.limits[0] or 0 for c in wishes if c.kind.name == "tempo" and c.weight), [c for c in wishes if c.kind.name == "duration" and c.weight and c.limits[1] is not None]
@@ -619,7 +637,7 @@ def _check_time(wishes: Sequence[Constraint]) -> None:
         if least > c.limits[1] + 1e-9:
             raise InputError(c.where, f"duration {asked(c)} and phases of at least {least:.4g} s together", "phases that fit into the duration", f"the nearest duration that can be reached is {least:.4g} s")
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-070
+# %% ../nbs/09_constraints.ipynb #09-constraints-074
 @dataclass(frozen=True)
 class ConstraintSet:
     "Constraints in the order of their file, naturalness included. Iterates, reads and writes YAML."
@@ -648,7 +666,7 @@ class ConstraintSet:
         "Plain mappings, as in a file."
         return [{"kind": c.kind.name} | {k: list(v) if isinstance(v, tuple) else v for k, v in c.fields.items()} | {"weight": c.weight} for c in self.constraints]
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-071
+# %% ../nbs/09_constraints.ipynb #09-constraints-075
 PUBLISHED = ({"kind": "muscle_range", "muscles": ["vasmed_l", "vasmed_r"], "low": 0.35, "high": 0.45, "at": "peak", "weight": 1},
              {"kind": "pelvis_tilt", "weight": 0.5}, {"kind": "asymmetry", "weight": 1}, {"kind": "angular_velocity", "weight": 0.5},
              {"kind": "com_velocity", "weight": 50}, {"kind": "com_acceleration", "weight": 100}, {"kind": "foot_sliding", "weight": 0.1})
@@ -657,7 +675,7 @@ def default_constraints() -> ConstraintSet:
     "The published request: vastus medialis peaks between 0.35 and 0.45, and the six motion terms with their published weights."
     return ConstraintSet.from_entries(PUBLISHED, "default constraints")
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-075
+# %% ../nbs/09_constraints.ipynb #09-constraints-079
 MAX_BYTES = 1_000_000                                      # no request written by a person is longer
 
 def _compose(text: str, path) -> yaml.Node:
@@ -678,7 +696,7 @@ def _mapping(node: yaml.Node, where: str) -> dict:
         out[key.value] = value
     return out
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-076
+# %% ../nbs/09_constraints.ipynb #09-constraints-080
 def parse_constraints(text: str, path="constraints") -> ConstraintSet:
     "A `ConstraintSet` from YAML text; `path` names it in messages."
     expected = "a YAML file with a list `constraints:`"
@@ -696,7 +714,7 @@ def parse_constraints(text: str, path="constraints") -> ConstraintSet:
     except (yaml.YAMLError, ValueError, RecursionError) as e: raise InputError(path, f"a value that cannot be read ({str(e).splitlines()[0]})", expected, "write plain words and numbers") from None
     return ConstraintSet.from_entries(data["constraints"], str(path), places)
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-077
+# %% ../nbs/09_constraints.ipynb #09-constraints-081
 def read_constraints(path) -> ConstraintSet:
     "The `ConstraintSet` of a YAML file."
     path = Path(path)
@@ -707,7 +725,7 @@ def read_constraints(path) -> ConstraintSet:
     if len(raw) > MAX_BYTES or "\0" in text: raise InputError(path, "binary data or more than a megabyte", "a YAML text file in UTF-8", "give the constraint file")
     return parse_constraints(text, path)
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-078
+# %% ../nbs/09_constraints.ipynb #09-constraints-082
 def _scalar(value) -> str:
     "A value in YAML: words bare where they read back as themselves, numbers with all the digits that they need."
     if isinstance(value, list): return "[" + ", ".join(map(_scalar, value)) + "]"
@@ -725,13 +743,13 @@ def write_constraints(constraints: ConstraintSet, path) -> None:
     "Write the set as a YAML file, whole or not at all."
     with atomic_write(path) as f: f.write(to_yaml(constraints))
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-081
+# %% ../nbs/09_constraints.ipynb #09-constraints-085
 def _subjects(entry: dict) -> list[str]:
     "The muscles, coordinate, joint, body or phase that an entry is about, with and without their side."
     names = [n for key in ABOUT if key in entry for n in (entry[key] if isinstance(entry[key], list) else [entry[key]])]
     return names + [n[:-2] for n in names if n[-2:] in ("_l", "_r")]
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-082
+# %% ../nbs/09_constraints.ipynb #09-constraints-086
 def _selected(entries: list[dict], who: str, setting: str) -> list[dict]:
     "Entries that `who` names: a kind, or what an entry is about; a kind that is missing is added."
     found = [e for e in entries if e["kind"] == who or who in _subjects(e)]
@@ -756,7 +774,7 @@ def override(constraints: ConstraintSet, *settings: str) -> ConstraintSet:
     places = [c.where + changed for c in constraints] + [constraints.source + changed] * (len(entries) - len(constraints))
     return ConstraintSet.from_entries(entries, constraints.source, places)
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-085
+# %% ../nbs/09_constraints.ipynb #09-constraints-089
 def _check_names(c: Constraint, skeleton) -> None:
     "Joints and bodies that the model must have."
     has = {"joint": joints(skeleton), "body": skeleton.body_names}
@@ -781,7 +799,7 @@ def check_model(constraints: Sequence[Constraint], skeleton) -> None:
                     raise InputError(f"{c.where}, {c.kind.name}", f"{name} {asked(c)}", f"a value in the model's range, {ends[0] / c.per_unit:.4g} to {ends[1] / c.per_unit:.4g} {c.unit}",
                                      f"the nearest value that can be reached is {end / c.per_unit:.4g} {c.unit}")
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-088
+# %% ../nbs/09_constraints.ipynb #09-constraints-092
 def reach(c: Constraint, real: Batch) -> tuple[tuple[float, float], tuple[float, float]]:
     "For the lower and for the upper limit, in the unit of the constraint: the best that a repetition of `real` reaches, and how far the others stay behind."
     x = judged(c, real).flatten(1) / c.per_unit
@@ -796,7 +814,7 @@ def check_reach(constraints: Sequence[Constraint], real: Batch) -> None:
             if limit is not None and sign * (limit / c.per_unit - best) > spread:
                 raise InputError(f"{c.where}, {c.kind.name}", f"{c.name} {asked(c)}", f"something near what {len(real.q)} measured repetitions do", f"the nearest value that one of them reaches is {best:.3g}{c.unit and ' ' + c.unit}")
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-092
+# %% ../nbs/09_constraints.ipynb #09-constraints-096
 def reached(c: Constraint, batch: Batch):
     "The value (B,), in the constraint's unit, of the frame and component furthest outside the limits."
     x = judged(c, batch).flatten(1)
@@ -821,7 +839,7 @@ def _shortfall(c: Constraint, others: Sequence[Constraint], batch: Batch, real: 
     best = min(zip(away[missed].tolist(), value[missed].tolist()))[1]
     return {"constraint": c.name, "asked": asked(c), "missed_by": int(missed.sum()), "reached": best, "nearest": min(candidates)[1], "unit": c.unit, "because": _because(c, others, real, tolerance)}
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-093
+# %% ../nbs/09_constraints.ipynb #09-constraints-097
 def _sentence(row: dict, n: int) -> str:
     unit, missed = row["unit"] and f" {row['unit']}", row["missed_by"]
     start = f"{row['constraint']}: asked {row['asked']}, reached {row['reached']:.3g}{unit}"
@@ -834,7 +852,7 @@ def shortfalls(constraints: Sequence[Constraint], batch: Batch, real: Batch, tol
     rows = [_shortfall(c, [o for o in limited if o is not c], batch, real, tolerance) for c in limited]
     return [row | {"sentence": _sentence(row, len(batch.q))} for row in rows if row]
 
-# %% ../nbs/09_constraints.ipynb #09-constraints-096
+# %% ../nbs/09_constraints.ipynb #09-constraints-100
 def frame_rate(constraints: Sequence[Constraint], frames: int = 196, rate_hz: float = 60., rest_s: float = 0.4) -> float:
     "Frames a second, at most `rate_hz`, with which the shortest repetition that meets the asked duration and tempo fits into `frames`."
     least = lambda name: sum(c.limits[0] or 0 for c in constraints if c.kind.name == name and c.weight)

@@ -13,17 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from .motion import (ACTIVATIONS, COORDINATES, TRANSLATIONS, InputError, Motion, analytic_squat, example_squat, read_motion)
+from .motion import (ACTIVATIONS, COORDINATES, GRAVITY, TRANSLATIONS, InputError, Motion, analytic_squat, example_squat, read_motion)
 from .reference_set import open_npz, write_npz
 
-GRAVITY = 9.80665  # m/s²
-
 # %% auto #0
-__all__ = ['GRAVITY', 'FRAMES', 'RATE_HZ', 'SHORTEST', 'VALIDATION_SUBJECTS', 'fit_length', 'name_arms', 'pelvis_rotation',
-           'pelvis_angles', 'face_forward', 'plant_feet', 'canonical', 'mirror_arrays', 'varied', 'subject_of',
-           'split_people', 'Dataset', 'select', 'part', 'with_mirrored', 'concatenate', 'repetition', 'save_dataset',
-           'load_dataset', 'reference', 'find_simulations', 'repetitions', 'mass_of', 'from_motions', 'build_dataset',
-           'toy_dataset']
+__all__ = ['FRAMES', 'RATE_HZ', 'SHORTEST', 'VALIDATION_SUBJECTS', 'fit_length', 'name_arms', 'pelvis_rotation', 'pelvis_angles',
+           'face_forward', 'plant_feet', 'canonical', 'mirror_arrays', 'varied', 'subject_of', 'split_people',
+           'Dataset', 'select', 'part', 'with_mirrored', 'concatenate', 'repetition', 'save_dataset', 'load_dataset',
+           'reference', 'find_simulations', 'repetitions', 'mass_of', 'from_motions', 'build_dataset', 'toy_dataset']
 
 # %% ../nbs/06_dataset.ipynb #06-dataset-006
 FRAMES, RATE_HZ = 196, 60.0

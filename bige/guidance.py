@@ -138,8 +138,9 @@ def slack(c: Constraint) -> float:
     return c.weight * (max((high - low) / c.kind.scale, 0.04) if None not in (low, high) else 0.1)
 
 def near_request(models: Models, constraints: Sequence[Constraint], n: int, g: torch.Generator) -> Tensor:
-    "Rows of real repetitions from the nearest to the request on: those as near as the request is wide, but three quarters of all at most and max(n, 20) at least."
-    near = sum(slack(c) for c in constraints if c.limits != (None, None))
+    """Rows of real repetitions from the nearest to the request on: those as near as the request is wide (naturalness apart), but three quarters of all at most and
+    max(n, 20) at least."""
+    near = sum(slack(c) for c in constraints if c.limits != (None, None) and c.kind.name not in NATURAL)
     cost, knees = request_losses(models, constraints), models.kinematics[..., _KNEES].amax((1, 2))
     if not any("knee_angle" in part for c in constraints for part in c.parts):
         cost = cost + 10 * ((knees < KNEE_PEAK[0]) | (knees > KNEE_PEAK[1]))
@@ -353,6 +354,7 @@ def guide_published(models: Models, constraints: Sequence[Constraint], n: int, g
     """The published procedure: latents from the training mean plus noise, Adam with a large step through the quantiser (straight-through),
     its schedule, the last iterate. One difference: every loss sees every frame."""
     from tqdm import tqdm
+    constraints = [replace(c, weight=0.) if c.kind.name in NATURAL and c.kind.name != "proximity" else c for c in constraints]       # it has none of our other terms
     unit = models.latents.std()
     z = (models.latents.mean(0) + unit * torch.randn(n, *models.latents.shape[1:], generator=g)).requires_grad_()
     near = [c for c in constraints if c.kind.name == "proximity"]
