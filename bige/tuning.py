@@ -49,10 +49,14 @@ class Request:
         "The command that makes the same files."
         return ["bige", "generate", "--constraints", file, "-n", str(self.n), "--seed", str(self.seed), *(["--model", str(self.model)] if self.model else []), "--out", out]
 
+    def typed(self, file: str = "constraints.yaml") -> str:
+        "The command as a person types it in the folder of the constraint file and the model."
+        own = replace(self, model=Path(self.model.name)) if self.model else self
+        return shlex.join(own.command(file))
+
     def yaml(self, file: str = "constraints.yaml") -> str:
         "The constraint file, which says in its first line how to use it."
-        own = replace(self, model=Path(self.model.name)) if self.model else self
-        return f"# {shlex.join(own.command(file))}\n{to_yaml(self.constraints)}"
+        return f"# {self.typed(file)}\n{to_yaml(self.constraints)}"
 
 # %% ../nbs/14_tuning.ipynb #14-tuning-009
 @dataclass(frozen=True)
@@ -401,9 +405,9 @@ def message(guided) -> str:
     missed = in_labels("; ".join(s["sentence"].rstrip(".") for s in guided.shortfalls), guided.constraints)
     return f"Out of reach: {missed}." if not met else f"{met} of {n} squats meet every limit. {missed}."
 
-def trouble(error: Exception) -> str:
-    "An error in words."
-    if isinstance(error, InputError): return f"Out of reach or not possible: found {error.found}; expected {error.expected}. {error.cure[:1].upper()}{error.cure[1:]}."
+def trouble(error: Exception, what: str = "Out of reach or not possible") -> str:
+    "An error in words; `what` could not be had."
+    if isinstance(error, InputError): return f"{what}: found {error.found}; expected {error.expected}. {error.cure[:1].upper()}{error.cure[1:]}."
     return f"That did not work: {error if str(error).startswith('bige') else f'{type(error).__name__}: {error}'}"
 
 # %% ../nbs/14_tuning.ipynb #14-tuning-048
@@ -464,15 +468,16 @@ def make(self: Tuner, wanted: Wanted, stopped: Callable[[], bool] = lambda: Fals
 
 # %% ../nbs/14_tuning.ipynb #14-tuning-057
 import re
+from hashlib import sha256
 
 @patch
 def take_model(self: Tuner, name: str, content: bytes) -> Path:
     "Keep an uploaded model for this session; InputError when it is not one that we can use."
     if not hasattr(self, "_folder"): self._folder = tempfile.TemporaryDirectory(prefix="bige-tune-")
     safe = re.sub(r"[^\w.-]", "_", Path(name).name)[-80:].lstrip(".") or "model"
-    path = Path(self._folder.name) / (safe if safe.endswith(".osim") else f"{safe}.osim")
+    path = Path(self._folder.name) / sha256(content).hexdigest()[:12] / (safe if safe.endswith(".osim") else f"{safe}.osim")
+    path.parent.mkdir(exist_ok=True)
     with atomic_write(path, "wb") as f: f.write(content)
-    self._skeletons.pop(path, None)
     try: self.skeleton(path)
     except InputError as error:
         path.unlink()

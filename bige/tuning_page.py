@@ -227,8 +227,13 @@ CURVES_JS += """
 CURVES_JS += """
 function render({ model, el }) {
   el.classList.add("bige-curves");
-  let plots = [];
-  const go = () => plots.forEach(p => p.go(Math.min(model.get("frame"), p.n - 1)));
+  let plots = [], scene = null;
+  const go = () => plots.forEach(p => p.go(Math.min(scene?.get("frame") ?? 0, p.n - 1)));
+  const follow = async () => {
+    scene?.off("change:frame", go);
+    scene = model.get("scene") && await model.widget_manager.get_model(model.get("scene").replace("IPY_MODEL_", ""));
+    scene?.on("change:frame", go); go();
+  };
   const show = () => {
     plots = []; el.replaceChildren();
     for (const p of model.get("panels")) {
@@ -239,8 +244,8 @@ function render({ model, el }) {
     }
     go();
   };
-  model.on("change:panels", show); model.on("change:frame", go);
-  show();
+  model.on("change:panels", show); model.on("change:scene", follow);
+  show(); follow();
 }
 export default { render };
 """
@@ -257,10 +262,10 @@ CURVES_CSS = """
 
 # %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-023
 class Curves(anywidget.AnyWidget):
-    "Small curves of one squat; `frame` moves the vertical line."
+    "Small curves of one squat; the frame of the `scene` moves the vertical line."
     _esm, _css = CURVES_JS, CURVES_CSS
     panels = t.List().tag(sync=True)
-    frame = t.Int(0).tag(sync=True)
+    scene = t.Instance(w.Widget, allow_none=True).tag(sync=True, **w.widget_serialization)
 
 def curve_alt(panel: dict) -> str:
     "A sentence for those who do not see the curve."
@@ -441,7 +446,7 @@ def _wire(self: Page) -> None:
 def opened(self: Page, read, name: str, buffers) -> None:
     "Take a file that the browser sent into the request."
     try: self.change(**read(name, bytes(buffers[0])))
-    except InputError as error: self.refuse(error)
+    except Exception as error: self.refuse(error, f"{name} was not opened")             # whatever a file may hold
 
 @patch
 def turn(self: Page, turned_to: dict) -> None:
@@ -477,10 +482,10 @@ def _set_dials(self: Page) -> None:
     self.more.value = "<h2>Further wishes, from the file</h2>" + "".join(f"<p>{html.escape(x)}</p>" for x in rest) if rest else ""
 
 @patch
-def refuse(self: Page, error: Exception) -> None:
+def refuse(self: Page, error: Exception, *what: str) -> None:
     "Say why not, with the dials as they were."
     self._set_dials()
-    self.status.say(trouble(error), "bad")
+    self.status.say(trouble(error, *what), "bad")
 
 @patch
 def cancel(self: Page) -> None:
@@ -539,7 +544,7 @@ def _place(self: Page, motion, skeleton) -> None:
     self.scene, self.shown = scene([motion], skeleton=skeleton, height=SCENE_PX), skeleton
     self.scene.show(int(motion["knee_angle_r"].argmax()))
     self.stage.children = [self.scene]
-    self.link = w.jslink((self.scene, "frame"), (self.curves, "frame"))
+    self.curves.scene = self.scene
 
 SCENE_PX, SUBJECT = 480, "Subject (.osim)"
 
@@ -558,7 +563,7 @@ def _make(self: Page, wanted: Wanted, stopped): return self.tuner.make(wanted, s
 def _made(self: Page, wanted: Wanted, result) -> None:
     name, content = result
     self.status.download(name, content)
-    self.status.say(f"{name} is in your downloads. The same by command: {' '.join(wanted.request.command(out='squats'))}", "good")
+    self.status.say(f"{name} is in your downloads. The same by command: {wanted.request.typed()}", "good")
 
 def page(constraints=None, model=None, n: int = 5, seed: int = 0) -> w.Widget:
     "The tuning page as a widget. `constraints`: a YAML file; `model`: a person's .osim file."

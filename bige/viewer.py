@@ -134,8 +134,8 @@ def _widget():
     class Scene(anywidget.AnyWidget):
         _esm, _css = _file("viewer.js"), _file("viewer.css")
         scene, takes = traitlets.Dict().tag(sync=True), traitlets.List().tag(sync=True)
-        frame, height = traitlets.Int(0).tag(sync=True), traitlets.Int(480).tag(sync=True)
-        playing, skeleton = traitlets.Bool(False).tag(sync=True), traitlets.Any()
+        frame, playing = traitlets.Int(0).tag(sync=True, echo_update=False), traitlets.Bool(False).tag(sync=True)
+        height, skeleton = traitlets.Int(480).tag(sync=True), traitlets.Any()
 
         def replace(self, motion: Motion | Markers | Take, at: int = 0, label: str | None = None) -> None:
             new = packed(_takes(motion, self.skeleton, [self.takes[at]["label"] if label is None else label])[0])

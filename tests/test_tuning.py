@@ -18,6 +18,7 @@ import pytest
 
 from bige.bvh import read_bvh, to_bvh, write_bvh
 from bige.constraints import asked, default_constraints, parse_constraints, to_yaml
+from bige.ik import scale_skeleton, write_osim
 from bige.motion import InputError, analytic_squat, example_squat
 from bige.skeleton import Skeleton
 from bige.tuning import (DIALS, Cancelled, CommandFailed, History, Latest, Request, Setting, Tuner, Wanted, message, others, place,
@@ -247,13 +248,24 @@ def test_everything_film_and_report(tuner, deep):
     assert tuner.make(Wanted("mp4", deep, 0))[1][4:8] == b"ftyp"
 
 
-def test_an_uploaded_model_is_tried_at_once(tuner, shared):
+@pytest.fixture(scope="module")
+def anna(tmp_path_factory) -> Path:
+    """The model of a person who is a tenth taller than the shipped one, and heavier."""
+    default, path = Skeleton.default(), tmp_path_factory.mktemp("models") / "anna.osim"
+    sizes = dict.fromkeys(default.body_names, np.full(3, 1.1))
+    write_osim(scale_skeleton(default, sizes, 90., default.markers, "anna"), path)
+    return path
+
+
+def test_an_uploaded_model_is_tried_at_once(tuner, anna):
     with pytest.raises(InputError, match=r"^x\.osim"): tuner.take_model("x.osim", b"<OpenSimDocument/>")
-    models = sorted(shared.rglob("*.osim"))
-    if not models: pytest.skip("no person's model in the shared data")
-    path = tuner.take_model("../../bad name/my model.osim", models[0].read_bytes())
-    assert path.name == "my_model.osim" and len(tuner.answer(Request(n=1, model=path))) == 1
-    assert tuner.answer(Request(n=1, model=path)).skeleton.mass == pytest.approx(Skeleton.from_osim(models[0]).mass)
+    path = tuner.take_model("../../bad name/my model.osim", anna.read_bytes())
+    with pytest.raises(InputError): tuner.take_model("my model.osim", anna.read_bytes()[:9000])        # takes nobody's place
+    request = Request(n=1, model=path)
+    assert request.typed().split()[8:10] == ["--model", "my_model.osim"] and len(tuner.answer(request)) == 1
+    assert tuner.answer(request).skeleton.mass == pytest.approx(Skeleton.from_osim(anna).mass) == pytest.approx(90, abs=.5)
+    other = tuner.take_model("my model.osim", anna.read_bytes().replace(b">anna<", b">bert<") + b"<!-- changed -->")
+    assert Request(n=1, model=other).key != request.key and path.exists()
 
 
 # the command
@@ -337,6 +349,8 @@ def page(browser, served):
     tab.on("console", lambda m: tab.noise.append(m.text) if m.type == "error" else None)
     tab.on("pageerror", lambda e: tab.noise.append(str(e)))
     tab.on("request", lambda r: tab.noise.append(f"asked for {r.url}") if not r.url.startswith((served, "ws" + served[4:], "data:", "blob:")) else None)
+    tab.sent = []
+    tab.on("websocket", lambda socket: socket.on("framesent", lambda message: tab.sent.append(message if isinstance(message, bytes) else message.encode())))
     tab.set_default_timeout(PATIENCE_MS)
     tab.goto(served)
     settled(tab)
@@ -441,6 +455,62 @@ def test_a_file_opens_on_the_dials_and_a_bad_one_says_why(page, tmp_path):
     opener.set_input_files(tmp_path / "bad.yaml")
     page.wait_for_function("() => document.querySelector('.bige-status').dataset.tone === 'bad'")
     assert "nonsense" in status(page) and table(page) == kept
+
+
+def thigh(bvh: str) -> float:
+    """Length of the right thigh, m."""
+    found = read_bvh(bvh)
+    return float(np.linalg.norm(found["tibia_r"] - found["femur_r"], axis=-1)[0])
+
+
+def saved_bvh(page, folder) -> str:
+    with page.expect_download() as waiting: page.get_by_role("button", name="Blender (.bvh)", exact=True).click()
+    waiting.value.save_as(folder / "a.bvh")
+    settled(page)
+    return (folder / "a.bvh").read_text()
+
+
+def test_the_page_takes_over_a_person_and_leaves_her_again(page, anna, tmp_path):
+    press(page, "Reset")
+    shipped, image, length = table(page), picture(page), thigh(saved_bvh(page, tmp_path))
+    opener = page.locator(".bige input[type=file][accept='.osim']")
+    assert "meet every limit" in after(page, lambda: opener.set_input_files(anna))
+    assert page.get_by_role("button", name="anna.osim", exact=True).is_visible() and table(page) != shipped
+    assert thigh(saved_bvh(page, tmp_path)) == pytest.approx(1.1 * length, rel=1e-3)
+    assert "--model anna.osim" in status(page) and np.abs(picture(page) - image).mean() > 0.2
+    assert page.locator(".bige-viewer canvas").count() == 1
+    press(page, "Shipped model")
+    assert table(page) == shipped and page.get_by_role("button", name="Subject (.osim)", exact=True).is_visible()
+
+
+@pytest.mark.parametrize("content, words", [("", "broken XML"), ("\0\x89PNG", "broken XML"), ("<html></html>", "a <html> document"),
+                                            ("<OpenSimDocument><Model><BodySet/></Model></OpenSimDocument>", "no coordinate pelvis_tilt")], ids=["empty", "picture", "page", "nobody"])
+def test_a_file_that_is_no_person_is_refused_in_a_sentence(page, tmp_path, content, words):
+    kept, command = table(page), page.get_by_role("button", name="Subject (.osim)", exact=True)
+    (tmp_path / "broken.osim").write_text(content)
+    page.locator(".bige input[type=file][accept='.osim']").set_input_files(tmp_path / "broken.osim")
+    page.wait_for_function("() => document.querySelector('.bige-status').dataset.tone === 'bad'")
+    assert status(page).startswith("broken.osim was not opened: found ") and words in status(page)
+    assert table(page) == kept and command.is_visible()
+    assert "squats meet" in press(page, "Other squats")                # and the page goes on
+    press(page, "Undo")
+    assert table(page) == kept
+
+
+def test_playing_moves_the_curves_and_leaves_the_kernel_in_peace(page):
+    page.get_by_label("Moment of the recording").focus()
+    page.keyboard.press("Home"); page.wait_for_timeout(500)
+    since, begin = len(page.sent), time.monotonic()
+    places = page.evaluate("""async () => {
+        const cursor = document.querySelector('.bige-curves .cursor'), places = new Set(), since = performance.now(), play = document.querySelector('.bige-viewer .play');
+        play.click();
+        while (places.size < 20 && performance.now() - since < 20000) { await new Promise(requestAnimationFrame); places.add(cursor.getAttribute('x1')) }
+        play.click();
+        return places.size }""")
+    page.wait_for_timeout(500)
+    seconds, told = time.monotonic() - begin, page.sent[since:]
+    assert places >= 20 and 1 <= len(told) <= 5 * seconds + 3, (places, len(told), seconds)
+    assert b'"playing":false' in told[-1].replace(b" ", b"") and b'"frame"' in told[-1]
 
 
 def test_out_of_reach_is_said_in_words(page):

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.resources import files
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from bige.anatomy import SAMPLES
 from bige.motion import ACTIVATIONS, InputError, Markers, analytic_squat, example_squat, write_motion
 from bige.rendering import FORCE_COLUMNS, render, take
-from bige.viewer import SEND_HZ, packed, page, scene, stage_set, write_page
+from bige.viewer import SEND_HZ, _text, packed, page, scene, stage_set, write_page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
@@ -141,6 +142,39 @@ def test_page_plays_by_keyboard_alone(opened):
     tab.keyboard.press("Shift+ArrowRight")
     assert (_canvas(tab) != first).any(-1).mean() > .01
     assert complaints == [] and len(requests) == 1
+
+
+KERNEL = """
+const state = JSON.parse(document.getElementById("state").textContent), heard = {}, told = window.told = [], seen = window.seen = new Set();
+window.model = { get: k => state[k], on: (k, act) => (heard[k] ??= []).push(act), save_changes: () => told.push({ frame: state.frame, playing: state.playing }),
+  set(k, v) { state[k] = v; if (k === "frame") seen.add(v); (heard["change:" + k] ?? []).forEach(act => act()) } };
+widget.render({ model, el: document.body });
+"""
+
+
+def test_playing_live_tells_the_kernel_five_frames_a_second_and_the_last(browser, tmp_path):
+    live = scene([analytic_squat(reps=1)], height=200)
+    state = json.dumps(_text({name: getattr(live, name) for name in ("scene", "takes", "frame", "playing", "height")})).replace("<", "\\u003c")
+    script = files("bige").joinpath("assets", "viewer.js").read_text().replace("export default", "const widget =")
+    (tmp_path / "live.html").write_text(f'<body><script type="application/json" id="state">{state}</script><script type="module">{script}\n{KERNEL}</script></body>')
+    tab = browser.new_page(viewport={"width": 300, "height": 300})
+    tab.goto((tmp_path / "live.html").as_uri())
+    tab.wait_for_selector(".play")
+    seconds, told = tab.evaluate("""async () => {
+        const since = performance.now(), enough = () => seen.size > 15 || performance.now() - since > 15000;
+        document.querySelector('.play').click();
+        while (!enough()) await new Promise(requestAnimationFrame);
+        const seconds = (performance.now() - since) / 1000;
+        document.querySelector('.play').click();
+        const count = told.length;
+        await new Promise(done => setTimeout(done, 500));
+        return [seconds, [told.length - count, ...told]] }""")
+    after_the_pause, *told = told
+    assert tab.evaluate("seen.size") > 15 and len(told) <= 5 * seconds + 3
+    assert told[-1] == {"frame": tab.evaluate("model.get('frame')"), "playing": False} and after_the_pause == 0
+    tab.evaluate("model.set('frame', 3)")
+    assert tab.locator("input[type=range]").input_value() == "3"
+    tab.close()
 
 
 def test_page_says_in_words_what_it_shows(opened):

@@ -185,16 +185,22 @@ export function mount(el, scene, hooks = {}) {
   };
   new ResizeObserver(() => dirty = true).observe(canvas);
   set(scene.takes); play(false); go(0); requestAnimationFrame(tick);
-  return { set, play, show: frame => go(frame / steps), stop: () => { alive = false; gl.getExtension("WEBGL_lose_context")?.loseContext(); } };
+  return { set, play, show: frame => { if (frame !== Math.round(share * steps)) go(frame / steps); }, stop: () => { alive = false; gl.getExtension("WEBGL_lose_context")?.loseContext(); } };
 }
+
+const TELL_MS = 200;  // the kernel hears of frames so often at most; what is linked in the browser hears of each
 
 export default {
   render({ model, el }) {
     el.style.setProperty("--height", model.get("height") + "px");
-    const box = el.appendChild(document.createElement("div")), start = model.get("frame"), save = (name, value) => { if (model.get(name) !== value) { model.set(name, value); model.save_changes(); } };
-    const viewer = mount(box, { ...model.get("scene"), takes: model.get("takes") }, { frame: f => save("frame", f), playing: p => save("playing", p) });
+    const box = el.appendChild(document.createElement("div")), start = model.get("frame");
+    let later = null;
+    const tell = () => { clearTimeout(later); later = null; model.save_changes(); };
+    const frame = f => { if (f !== model.get("frame")) { model.set("frame", f); later ??= setTimeout(tell, TELL_MS); } };
+    const playing = on => { if (on !== model.get("playing")) { model.set("playing", on); tell(); } };
+    const viewer = mount(box, { ...model.get("scene"), takes: model.get("takes") }, { frame, playing });
     if (start) viewer.show?.(start);
     model.on("change:takes", () => viewer.set?.(model.get("takes"))); model.on("change:frame", () => viewer.show?.(model.get("frame"))); model.on("change:playing", () => viewer.play?.(model.get("playing")));
-    return () => viewer.stop?.();
+    return () => { clearTimeout(later); viewer.stop?.(); };
   },
 };
