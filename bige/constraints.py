@@ -637,6 +637,19 @@ def _check_time(wishes: Sequence[Constraint]) -> None:
         if least > c.limits[1] + 1e-9:
             raise InputError(c.where, f"duration {asked(c)} and phases of at least {least:.4g} s together", "phases that fit into the duration", f"the nearest duration that can be reached is {least:.4g} s")
 
+def _check_sides(wishes: Sequence[Constraint]) -> None:
+    "Left and right cannot be equal when the least for one side lies above the most for the other."
+    for e in wishes:
+        if e["goal"] != "equal" or not e.weight or e.limits[1] is None: continue
+        one_sided = [c for c in wishes if c["goal"] != "equal" and c.weight]
+        limits = {part: [(*binds(c, e["at"]), c) for c in one_sided if part in c.parts] for part in e.parts}
+        for up, down in (e.parts, e.parts[::-1]):
+            low, a = max(((x[0], x[2]) for x in limits[up] if x[0] is not None), key=lambda x: x[0], default=(-math.inf, None))
+            high, b = min(((x[1], x[2]) for x in limits[down] if x[1] is not None), key=lambda x: x[0], default=(math.inf, None))
+            if low - high > e.limits[1] + 1e-9:
+                raise InputError(e.where, f"{e.name} {asked(e)}, with {a.name} {asked(a)} and {b.name} {asked(b)}", "wishes that one motion can meet",
+                                 f"the nearest that can be reached is left and right within {(low - high) / e.per_unit:.4g} {e.unit}".rstrip())
+
 # %% ../nbs/09_constraints.ipynb #09-constraints-074
 @dataclass(frozen=True)
 class ConstraintSet:
@@ -660,6 +673,7 @@ class ConstraintSet:
             if a.name == b.name: raise InputError(b.where, f"{b.name} twice", f"{b.name} once, it is in {a.where} too", "remove one of them, or join the two in one line")
             if found := clash(a, b): raise InputError(f"{a.where}, against {b.where}", found[0], "wishes that one motion can meet", found[1])
         _check_time(wishes)
+        _check_sides(wishes)
         return cls(wishes + tuple(read_constraint({"kind": n}, source) for n in NATURAL if n not in named), source)
 
     def entries(self) -> list[dict]:

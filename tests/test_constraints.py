@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from bige import metrics
 from bige.constraints import (GROUPS, KINDS, MUSCLES, NATURAL, UNITS, Batch, ConstraintSet, asked, at_moment, check_model, check_reach, cycle, default_constraints, frame_rate,
-                              judged, loss, members, metric, override, parse_constraints, phases, read_constraint, read_constraints, shortfalls, to_yaml, violation, write_constraints)
-from bige.motion import COORDINATES, InputError, Motion, analytic_squat, example_squat
+                              judged, loss, members, metric, needed_push, override, parse_constraints, phases, read_constraint, read_constraints, shortfalls, to_yaml, violation, write_constraints)
+from bige.motion import COORDINATES, GRAVITY, InputError, Motion, analytic_squat, example_squat
 from bige.skeleton import Skeleton
 
 SKELETON = Skeleton.default()
@@ -338,6 +338,8 @@ KNEES = {"kind": "knee_depth", "low": 100, "high": 110}
     ([{"kind": "trunk_lean", "high": 10}, {"kind": "body", "body": "torso", "low": 30}], ("torso", "10 deg", "30 deg")),
     ([{"kind": "trunk_lean", "goal": "minimise"}, {"kind": "body", "body": "torso", "goal": "maximise"}], ("minimised and maximised", "remove")),
     ([{"kind": "duration", "high": 3}, *({"kind": "tempo", "phase": p, "low": 1.5} for p in ("descent", "ascent", "pause"))], ("4.5 s", "duration")),
+    ([{"kind": "knee_depth", "goal": "equal", "within": 5}, {"kind": "knee_depth", "low": 100, "side": "left"}, {"kind": "coordinate", "coordinate": "knee_angle_r", "high": "90 deg"}],
+     ("within 5 deg", "at least 100 deg", "at most 90 deg", "within 10 deg")),
     ([{"kind": "asymmetry"}, {"kind": "asymmetry", "high": 3}], ("asymmetry twice", "join"))])
 def test_contradictions_are_found_with_the_nearest_values(entries, words):
     with pytest.raises(InputError) as e:
@@ -349,9 +351,38 @@ def test_contradictions_are_found_with_the_nearest_values(entries, words):
 
 @pytest.mark.parametrize("entries", [
     [KNEES, {"kind": "knee_depth", "high": 30, "at": "0 %"}], [KNEES, {"kind": "knee_depth", "goal": "equal", "within": 3}], [KNEES, {"kind": "coordinate", "coordinate": "knee_angle_r", "high": "100 deg"}],
-    [{"kind": "knee_depth", "low": 100, "side": "left"}, {"kind": "knee_depth", "high": 90, "side": "right"}], [{"kind": "muscle", "muscle": "soleus", "high": .1, "at": "bottom"}, {"kind": "muscle", "muscle": "soleus", "low": .3}]])
+    [{"kind": "knee_depth", "low": 100, "side": "left"}, {"kind": "knee_depth", "high": 90, "side": "right"}],
+    [{"kind": "knee_depth", "goal": "equal", "within": 12}, {"kind": "knee_depth", "low": 100, "side": "left"}, {"kind": "knee_depth", "high": 90, "side": "right"}],
+    [{"kind": "knee_depth", "goal": "equal", "within": 5, "at": "30 %"}, {"kind": "knee_depth", "low": 100, "side": "left"}, {"kind": "knee_depth", "high": 90, "side": "right"}], [{"kind": "muscle", "muscle": "soleus", "high": .1, "at": "bottom"}, {"kind": "muscle", "muscle": "soleus", "low": .3}]])
 def test_wishes_that_only_look_contradictory(entries):
     assert len(ConstraintSet.from_entries(entries)) == len(entries) + len(NATURAL)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(-40, 40), st.floats(-15, 15), st.sampled_from([30., 60., 100.]))
+def test_who_stands_still_pushes_below_the_centre_of_mass(tilt_deg, list_deg, rate_hz):
+    q = np.zeros((1, 200, 33))
+    q[..., [COORDINATES.index("pelvis_tilt"), COORDINATES.index("pelvis_list")]] = np.deg2rad([tilt_deg, list_deg])
+    still = Batch(torch.tensor(q), None, SKELETON, rate_hz)
+    com, feet = SKELETON.centre_of_mass(q[0, 0])[[0, 2]], SKELETON.contact_points(q[0, 0])[:, [0, 2]]
+    away = np.hypot(*np.maximum(0, np.maximum(feet.min(0) - com, com - feet.max(0))))
+    assert metric(read_constraint({"kind": "balance"}), still).item() == pytest.approx(100 * away, abs=1e-3)
+
+
+def test_a_body_that_speeds_up_needs_the_push_behind_it():
+    q, t = np.zeros((2, 121, 33)), np.arange(121) / 60
+    q[..., COORDINATES.index("pelvis_tx")] = 0.5 * np.outer([1., -1.], t ** 2)              # 1 m/s² forward and backward
+    push, _ = needed_push(Batch(torch.tensor(q), None, SKELETON, 60.))
+    com = SKELETON.centre_of_mass(q[:, ::4])[:, 1:-1]
+    height = com[..., 1] - SKELETON.contact_points(q[0, 0])[:, 1].min()
+    assert np.allclose(push[..., 0].numpy(), com[..., 0] - height * np.array([[1.], [-1.]]) / GRAVITY, atol=1e-9)
+
+
+def test_balance_joins_with_its_usual_limit_and_can_be_changed_or_switched_off():
+    asked = {c.kind.name: c for c in default_constraints()}["balance"]
+    assert asked.limits == (None, pytest.approx(0.02)) and asked.weight == 1
+    assert override(default_constraints(), "balance.high=1").of("balance")[0].limits == (None, pytest.approx(0.01))
+    assert override(default_constraints(), "balance.weight=0").of("balance")[0].weight == 0
 
 
 def without(body):
