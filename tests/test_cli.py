@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ HEAVY = ("torch", "nimblephysics", "opensim", "casadi", "pandas", "matplotlib")
 
 def run(*arguments, **options) -> subprocess.CompletedProcess:
     "The command in a process of its own."
-    return subprocess.run([*BIGE, *map(str, arguments)], capture_output=True, text=True, timeout=120, **options)
+    return subprocess.run([*BIGE, *map(str, arguments)], capture_output=True, text=True, timeout=600, **options)
 
 
 def everything(folder: Path) -> dict[str, bytes]:
@@ -309,16 +308,15 @@ def test_bad_training_data(network, content, tmp_path, capsys):
 OUTPUTS = {**VERBS_ON_A_MOTION,
            "dataset": lambda good, out: ["dataset", good.parent, "--out", out / "d.npz"],
            "train": lambda good, out: ["train", "vqvae", "--data", good, "--out", out],
-           "generate": lambda good, out: ["generate", "--out", out],
+           "generate": lambda good, out: ["generate", "--vqvae", good, "--out", out],
            "ik": lambda good, out: ["ik", good, "--out", out]}
 
 
 @pytest.mark.parametrize("verb", OUTPUTS)
-def test_folder_that_cannot_be_written_is_refused_before_the_work(verb, squat, tmp_path, capsys):
+def test_folder_that_cannot_be_written_is_refused_before_the_work(verb, tmp_path, capsys):
     (tmp_path / "file").write_text("not a folder")
-    start = time.perf_counter()
-    refused(OUTPUTS[verb](squat, tmp_path / "file" / "below"), capsys, None, "cannot be written", "Cure")
-    assert time.perf_counter() - start < 2
+    missing = tmp_path / "in" / "missing.mot"       # the first thing that the work itself would complain of
+    refused(OUTPUTS[verb](missing, tmp_path / "file" / "below"), capsys, None, "cannot be written", "Cure")
     assert (tmp_path / "file").read_text() == "not a folder" and len(list(tmp_path.iterdir())) == 1
 
 
@@ -392,14 +390,25 @@ def test_a_mistake_of_ours_is_not_hidden(monkeypatch, squat, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+SAYS_WHEN_IT_SEARCHES = """
+import sys
+from bige import cli, guidance
+search = guidance.generate
+def generate(*arguments, **options):
+    print("searching", flush=True)
+    return search(*arguments, **options)
+guidance.generate = generate
+sys.exit(cli.main())
+"""
+
+
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_generation_leaves_nothing(stop, tmp_path):
-    process = subprocess.Popen([*BIGE, "generate", "-n", "400", "--out", str(tmp_path / "out")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.time() + 30
-    while not (tmp_path / "out").exists() and process.poll() is None and time.time() < deadline: time.sleep(0.02)
-    time.sleep(1.5)
+    line = [sys.executable, "-c", SAYS_WHEN_IT_SEARCHES, "generate", "-n", "400", "--out", str(tmp_path / "out")]
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "searching\n" and (tmp_path / "out").exists()
     process.send_signal(stop)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 130 and said.count("\n") == 1 and "interrupted" in said
     assert not (tmp_path / "out").exists()
 
@@ -415,7 +424,7 @@ LIGHT = {"import bige": "import bige", "help": "from bige.cli import main; main(
 @pytest.mark.parametrize("what", LIGHT)
 def test_light_verbs_import_nothing_heavy(what, squat, tmp_path):
     code = f"import sys\n{LIGHT[what]}\nprint('HEAVY', [m for m in {HEAVY} if m in sys.modules], 'numpy' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code, squat, tmp_path, squat.parent], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code, squat, tmp_path, squat.parent], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert done.stdout.rstrip().endswith(f"HEAVY [] {what not in ('import bige', 'help')}"), done.stdout[-300:]
 
@@ -426,9 +435,11 @@ def test_help_answers_within_half_a_second_of_python():
 
 
 def _seconds(command) -> float:
-    start = time.perf_counter()
+    "Of a processor, so that other programs do not count."
+    spent = lambda: sum(os.times()[2:4])
+    start = spent()
     subprocess.run(command, check=True, capture_output=True)
-    return time.perf_counter() - start
+    return spent() - start
 
 
 @pytest.mark.parametrize("verb", ["info", "segment", "ik", "simulate", "dataset", "train", "predict", "reconstruct", "generate", "evaluate", "render"])
@@ -446,7 +457,7 @@ def test_the_process_gives_the_same_status_and_streams(squat, tmp_path):
 
 def test_closed_pipe_is_no_traceback(squat):
     line = " ".join(["'%s'" % a for a in [*BIGE, "evaluate", str(squat.parent), "--reference", str(squat.parent)]])
-    done = subprocess.run(["bash", "-c", f"{line} | head -c 1"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["bash", "-c", f"{line} | head -c 1"], capture_output=True, text=True, timeout=600)
     assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
 
 

@@ -27,7 +27,7 @@ def site(tmp_path_factory) -> Path:
         pytest.importorskip(package, reason=f"the book needs {package}: pip install -e '.[docs]'")
     top = tmp_path_factory.mktemp("book")
     done = subprocess.run([sys.executable, str(ROOT / "data_scripts" / "make_book.py"), "--out", str(top / "site"), "--work", str(top / "work")],
-                          capture_output=True, text=True, timeout=600, cwd=top)
+                          capture_output=True, text=True, timeout=1800, cwd=top)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
     return top / "site"
 
@@ -144,7 +144,7 @@ def test_the_tutorial_has_commands():
 @pytest.mark.parametrize("path", [p for p in OWN_PAGES if "```python" in p.read_text()], ids=lambda p: p.stem)
 def test_python_on_the_pages_runs(path, tmp_path):
     code = "\n".join(re.findall(r"^```python\n(.*?)^```", path.read_text(), re.S | re.M))
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-2000:]
 
 
@@ -195,7 +195,7 @@ def browser():
         pytest.skip("no chromium: apt-get install chromium")
     flags = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
     with playwright.sync_playwright() as p:
-        started = p.chromium.launch(executable_path=chromium, args=flags.split())
+        started = p.chromium.launch(executable_path=chromium, args=flags.split(), timeout=120_000)
         yield started
         started.close()
 
@@ -205,6 +205,7 @@ def tab(browser):
     """A page that notes errors and requests that leave this machine's files."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     opened = context.new_page()
+    opened.set_default_timeout(120_000)
     opened.complaints = []
     opened.on("console", lambda m: opened.complaints.append(m.text) if m.type == "error" else None)
     opened.on("pageerror", lambda e: opened.complaints.append(str(e)))
@@ -227,7 +228,7 @@ def test_every_page_opens_in_a_second_without_errors_or_requests(site, tab):
 
 def test_search_finds_a_page_from_a_file(site, tab):
     tab.goto((site / "search.html").as_uri() + "?q=butterworth")
-    tab.wait_for_selector("#search-results li a", timeout=20000)
+    tab.wait_for_selector("#search-results li a", timeout=120_000)
     assert any("dynamics" in a.get_attribute("href") for a in tab.query_selector_all("#search-results li a"))
     assert tab.complaints == []
 

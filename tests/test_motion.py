@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import warnings
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -45,12 +46,18 @@ def trc(tmp_path_factory, markers) -> str:
     return text_of(write_trc, markers, tmp_path_factory.mktemp("trc"))
 
 
+@contextmanager
+def within_a_second(what: str = ""):
+    """A second of this process, however busy its neighbours are."""
+    start = time.process_time()
+    yield
+    assert time.process_time() - start < 1, f"{what} took too long"
+
+
 def refuse(read, path, *parts, **options):
     """`read(path)` raises InputError within a second; its one-line message holds the path and every part."""
-    start = time.perf_counter()
-    with pytest.raises(InputError) as caught:
+    with within_a_second(), pytest.raises(InputError) as caught:
         read(path, **options)
-    assert time.perf_counter() - start < 1
     message = str(caught.value)
     assert "\n" not in message and str(path) in message and "expected" in message and "Cure: " in message
     for part in parts:
@@ -388,7 +395,7 @@ def test_opensim_opens_what_we_write(tmp_path, markers):
     positions = markers.positions.copy()
     positions[3, 0] = np.nan
     write_trc(Markers(markers.time, positions, markers.names), tmp_path / "a.trc")
-    done = subprocess.run([sys.executable, "-c", OPENSIM, tmp_path / "a.mot", tmp_path / "a.trc"], capture_output=True, text=True, timeout=100)
+    done = subprocess.run([sys.executable, "-c", OPENSIM, tmp_path / "a.mot", tmp_path / "a.trc"], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-500:]
     mot_line, trc_line = [line.split() for line in done.stdout.strip().split("\n")[-2:]]
     assert mot_line[:4] == ["112", "113", "112", "True"]
@@ -633,15 +640,14 @@ def fuzz(read, check, original: bytes, path, cases: int, seed: int):
     generator, refused = random.Random(seed), 0
     for case in range(cases):
         path.write_bytes(mutate(original, generator))
-        start = time.perf_counter()
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)
-                check(read(path))
-        except InputError as error:
-            refused += 1
-            assert str(path) in str(error) and "\n" not in str(error)
-        assert time.perf_counter() - start < 1, f"case {case} took too long"
+        with within_a_second(f"case {case}"):
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", UserWarning)
+                    check(read(path))
+            except InputError as error:
+                refused += 1
+                assert str(path) in str(error) and "\n" not in str(error)
     assert 0.3 * cases < refused < cases
 
 
@@ -665,30 +671,32 @@ def test_fuzzed_trc(cases, trc, tmp_path):
 
 
 @pytest.mark.slow
-@settings(max_examples=2000, deadline=1000, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2000, suppress_health_check=list(HealthCheck))
 @given(st.binary(max_size=300), st.booleans())
 def test_hypothesis_bytes(tmp_path, data, header):
     """Arbitrary bytes, alone or after a valid header, are read or refused."""
     path = tmp_path / "h.mot"
     path.write_bytes((b"Coordinates\ninDegrees=yes\nendheader\ntime\tknee_angle_r\n0.0\t1.0\n0.1\t2.0\n" if header else b"") + data)
-    try:
-        sound_motion(read_motion(path))
-    except InputError as error:
-        assert str(path) in str(error)
+    with within_a_second():
+        try:
+            sound_motion(read_motion(path))
+        except InputError as error:
+            assert str(path) in str(error)
 
 
-@settings(max_examples=150, deadline=1000, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.lists(st.sampled_from(["0", "0.1", "0.2", "0.3", "nan", "-inf", "1e5", "1,0", "x", "", "1e999", "--1"]), max_size=4), max_size=5), st.sampled_from(["\t", " "]))
 def test_hypothesis_tables(tmp_path, rows, separator):
     path = tmp_path / "h.mot"
     path.write_text("\n".join(["Coordinates", "inDegrees=yes", "endheader", "time\tknee_angle_r\thip_flexion_r", *map(separator.join, rows)]))
-    try:
-        motion = read_motion(path)
-    except InputError as error:
-        assert str(path) in str(error)
-    else:
-        sound_motion(motion)
-        assert len(motion.time) == len([row for row in rows if any(row)])
+    with within_a_second():
+        try:
+            motion = read_motion(path)
+        except InputError as error:
+            assert str(path) in str(error)
+        else:
+            sound_motion(motion)
+            assert len(motion.time) == len([row for row in rows if any(row)])
 
 
 # ----------------------------------------------------------------------------------------------------------- real files

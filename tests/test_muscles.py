@@ -2,7 +2,6 @@
 import importlib.util
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from bige.motion import COORDINATES, MUSCLES, InputError
 from bige.muscles import (TENDON_STIFFNESS, WORKING_STRETCH, LEG_COLUMNS, MUSCLE_NAMES, SIDES, MuscleGeometry, activation_rate, all_exponents,
                           compliant_tendon, default_geometry, fit_geometry, fit_muscle, force_length, force_velocity, hill_misfit, monomial_slopes,
                           monomials, passive_force, rigid_tendon, run_opensim, tendon_length, usual_poses)
+from conftest import living, until
 
 needs_opensim = pytest.mark.skipif(importlib.util.find_spec("opensim") is None, reason="OpenSim is not installed (pip install --no-deps opensim==4.6)")
 
@@ -247,16 +247,15 @@ def test_an_interrupt_ends_the_other_python(tmp_path, monkeypatch):
     def interrupt(count):
         raise KeyboardInterrupt
     with pytest.raises(KeyboardInterrupt):
-        run_opensim(counts_then_writes, str(tmp_path / "late"), progress=interrupt)
-    time.sleep(1.0)
-    assert not (tmp_path / "late").exists()
+        run_opensim(counts_and_stays, str(tmp_path / "process"), progress=interrupt)
+    until(lambda: int((tmp_path / "process").read_text()) not in living(), within=60)
 
 
-def counts_then_writes(path):
-    import time
+def counts_and_stays(path):
+    import os, time
+    with open(path, "w") as file: file.write(str(os.getpid()))
     print("done 1", flush=True)
-    time.sleep(0.7)
-    open(path, "w").close()
+    time.sleep(600)
 
 
 def test_a_model_without_the_muscles_is_refused(tmp_path):

@@ -210,12 +210,9 @@ sys.exit(run_command(lambda: str(len(fit(load_dataset(data), out, plan, config, 
 
 def run(*words, processes: int = 0) -> None:
     """A Python program alone (0) or under torchrun."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    start = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--master-port", str(port)] if processes else []
+    start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes else []       # finds a free port itself
     env = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, *start, *map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=500, env=env)
+    done = subprocess.run([sys.executable, *start, *map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=1800, env=env)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
@@ -286,7 +283,10 @@ def test_deepspeed_resumes(toy_file, worker, alone, tmp_path):
 @deepspeed
 @pytest.mark.parametrize("kind", TRAIN)
 def test_the_launcher_of_deepspeed(kind, toy_file, tmp_path):
-    run("-m", "deepspeed.launcher.runner", "--num_gpus=0", "--module", f"bige.train_{kind}", "--data", toy_file, "--out", tmp_path, "--batch", 8, "--steps", 4, "--deepspeed", 1)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    run("-m", "deepspeed.launcher.runner", "--num_gpus=0", f"--master_port={port}", "--module", f"bige.train_{kind}", "--data", toy_file, "--out", tmp_path, "--batch", 8, "--steps", 4, "--deepspeed", 1)
     assert list(curve(tmp_path).index) == [4]
 
 

@@ -51,7 +51,7 @@ def opensim(path, folder, upgraded="", **asked):
     if python == sys.executable and importlib.util.find_spec("opensim") is None:
         pytest.skip("opensim is not installed: pip install opensim")
     np.savez(folder / "asked.npz", upgraded=str(upgraded), **asked)
-    done = subprocess.run([python, "-c", OPENSIM, str(path), folder / "asked.npz", folder / "answer.npz"], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([python, "-c", OPENSIM, str(path), folder / "asked.npz", folder / "answer.npz"], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
     return None if upgraded else np.load(folder / "answer.npz")
 
