@@ -475,6 +475,7 @@ def written(args, constraints) -> tuple[dict, 'Guided']:
     from bige.motion import atomic_write
     with whole_folder(args.out) as part:
         guided, verified = drawn(args, constraints)
+        args.check()                                           # a Ctrl-C that an import has swallowed: nothing is written yet
         reference = reference_motions()
         scores = write_files(guided, part, reference) | {'model': args.model and Path(args.model).name, 'verified': verified}
         if args.like: scores['changes'] = advice(args.like, guided)
@@ -819,3 +820,6 @@ def parser() -> Parser:
 def _version() -> str:
     from bige import __version__
     return __version__
+
+# %% ../nbs/16_cli.ipynb #16-cli-057
+if __name__ == '__main__' and '__file__' in globals(): sys.exit(main())

@@ -13,7 +13,7 @@ import pytest
 from bige.cli import INSTALL, explain, main, output_folder, whole_folder
 from bige.motion import ACTIVATIONS, InputError, analytic_squat, example_squat, read_motion, write_motion
 
-BIGE = [sys.executable, "-c", "import sys; from bige.cli import main; sys.exit(main())"]
+BIGE = [sys.executable, "-m", "bige.cli"]
 HEAVY = ("torch", "nimblephysics", "opensim", "casadi", "pandas", "matplotlib")
 
 
@@ -453,6 +453,12 @@ def test_the_process_gives_the_same_status_and_streams(squat, tmp_path):
     good, bad = run("segment", squat, "--json", "--out", tmp_path / "a"), run("segment", tmp_path / "no.mot", "--out", tmp_path / "b")
     assert good.returncode == 0 and json.loads(good.stdout)["segments"] and good.stderr == ""
     assert bad.returncode == 2 and bad.stdout == "" and bad.stderr.count("\n") == 1 and "no.mot" in bad.stderr
+
+
+def test_the_module_is_the_command(squat, tmp_path):
+    asked = run("--version")
+    assert asked.returncode == 0 and asked.stdout.split()[0] == "bige" and asked.stderr == ""
+    assert run("fly").returncode == 2 and run("simulate", squat, "--mode", "qp", "--jobs", "2", "--out", tmp_path / "out").returncode == 0      # workers do not begin it again
 
 
 def test_closed_pipe_is_no_traceback(squat):
