@@ -263,12 +263,16 @@ def reference() -> Dataset:
         return load_dataset(path)
 
 # %% ../nbs/06_dataset.ipynb #06-dataset-051
+def _beside(path: Path) -> bool:
+    "Whether a file is one of those that `bige ik`, `segment` and `simulate` write beside motions."
+    return path.name in ("ik.json", "segments.json", "simulation.json") or path.suffix == ".osim" or path.name.startswith(("ground_forces_", "kinetics_"))
+
 def find_simulations(sources) -> list[Path]:
     "Simulation files among `sources` (files or folders), in the order of their paths."
     files = []
     for source in map(Path, sources):
         if source.is_file():
-            files.append(source)
+            files += [] if _beside(source) else [source]
         elif source.is_dir():
             every = sorted(source.rglob("*.mot"))
             files += [p for p in every if "kinematics_activations" in p.name] or [p for p in every if "muscle_driven" in p.name] or every

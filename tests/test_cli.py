@@ -105,6 +105,19 @@ def test_dataset_collects_simulated_repetitions(simulated, tmp_path, capsys):
     assert "2 repetitions of 2 people" in capsys.readouterr().out
 
 
+def test_dataset_takes_what_a_shell_makes_of_a_star(simulated, tmp_path, capsys):
+    for name in ("anna", "bea"): shutil.copytree(simulated, tmp_path / name)
+    (tmp_path / "anna" / "anna.osim").touch()
+    files = sorted((tmp_path / "anna").iterdir())
+    assert {"simulation.json", "ground_forces_squat.mot", "kinetics_squat_muscle_driven.mot"} < {f.name for f in files}
+    line = ["dataset", *map(str, files), str(tmp_path / "bea"), "--out", str(tmp_path / "data.npz")]
+    assert main(line) == 0 and "2 repetitions of 2 people" in capsys.readouterr().out
+    refused(["dataset", *(f for f in files if "kinematics" not in f.name), "--out", tmp_path / "out" / "data.npz"], capsys, tmp_path / "out", "no .mot file")
+    for name, content in (("notes.json", "{}"), ("plan.pdf", "%PDF"), ("squat.mot", "nothing")):
+        (tmp_path / name).write_text(content)
+        refused([*line[:-1], tmp_path / "out" / "data.npz", tmp_path / name], capsys, tmp_path / "out", name)
+
+
 @pytest.mark.parametrize("network", ["vqvae", "surrogate"])
 def test_train_writes_weights_and_resumes(network, tmp_path, capsys):
     from bige.dataset import save_dataset, toy_dataset
