@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['FAR_DEG', 'LEG_RANGES', 'TORQUE_MOTORS', 'MTP_STIFFNESS', 'MTP_DAMPING', 'MTP', 'MIN_ACTIVATION', 'AIRBORNE', 'LOWER',
            'LIFTED', 'Pose', 'Axis', 'outward', 'inverse_dynamics', 'contact_jacobian', 'Ground', 'contact_force',
-           'feet', 'smooth', 'within_range', 'beyond_range', 'reference', 'window', 'MusculoskeletalModel',
-           'Simulation', 'lifted_spheres']
+           'feet', 'smooth', 'within_range', 'beyond_range', 'reference', 'window', 'toe_spring',
+           'MusculoskeletalModel', 'Simulation', 'lifted_spheres']
 
 # %% ../nbs/05_dynamics.ipynb #05-dynamics-003
 from dataclasses import dataclass, field
@@ -282,6 +282,10 @@ TORQUE_MOTORS = {name: 300.0 if name.startswith("lumbar") else 150.0 for name in
 MTP_STIFFNESS, MTP_DAMPING = 25.0, 2.0  # N·m/rad, N·m·s/rad
 MTP = [COORDINATES.index(f"mtp_angle_{side}") for side in "lr"]
 MIN_ACTIVATION = 0.01
+
+def toe_spring(q, qd):
+    """Moment (T, 2) N·m that bending the balls of the feet takes; q, qd (T, 33)."""
+    return MTP_STIFFNESS * q[:, MTP] + MTP_DAMPING * qd[:, MTP]
 
 # %% ../nbs/05_dynamics.ipynb #05-dynamics-038
 class MusculoskeletalModel:

@@ -7,8 +7,8 @@ __all__ = ['LEG_RESERVES', 'PELVIS_RESERVES', 'FRICTION', 'WEIGHTS', 'FrameSolve
 
 # %% ../nbs/05a_qp.ipynb #05a-qp-003
 import numpy as np
-from .dynamics import (LIFTED, MIN_ACTIVATION, MTP, MTP_DAMPING, MTP_STIFFNESS, TORQUE_MOTORS, MusculoskeletalModel, Simulation, beyond_range, contact_jacobian,
-                           inverse_dynamics, lifted_spheres, outward, reference, window, within_range)
+from .dynamics import (LIFTED, MIN_ACTIVATION, MTP, TORQUE_MOTORS, MusculoskeletalModel, Simulation, beyond_range, contact_jacobian,
+                           inverse_dynamics, lifted_spheres, outward, reference, toe_spring, window, within_range)
 from .motion import COORDINATES, Motion
 from .muscles import WORKING_STRETCH, rigid_tendon
 
@@ -96,9 +96,9 @@ class QPModel:
 def _solve_part(ready: QPModel, q, qd, qdd, lifted) -> tuple:
     """Of a stretch of frames: unknowns (T, 149), solved (T,), foot forces (T, 12, 3) N, their points, joint moments (T, 33), capacities (T, 80) N."""
     muscles, jacobian, need, points, capacity = ready.frames(q, qd, qdd)
-    spring = np.zeros_like(need)
-    spring[:, MTP] = MTP_STIFFNESS * q[:, MTP] + MTP_DAMPING * qd[:, MTP]
-    answers = [ready.solver(*frame) for frame in zip(muscles, jacobian, need + spring, lifted)]
+    load = need.copy()
+    load[:, MTP] += toe_spring(q, qd)
+    answers = [ready.solver(*frame) for frame in zip(muscles, jacobian, load, lifted)]
     x, solved = np.array([a for a, _ in answers]), np.array([ok for _, ok in answers])
     x[~solved] = np.nan
     forces = x[:, _BLOCK["forces"]] * ready.model.weight / 10

@@ -10,8 +10,8 @@ __all__ = ['PRESETS', 'STATES', 'CONTROLS', 'MAX_FORCE', 'FORCE_RATE', 'ACTIVATI
 # %% ../nbs/05b_tracking.ipynb #05b-tracking-003
 from dataclasses import asdict, dataclass, field, replace
 import numpy as np
-from .dynamics import (LEG_RANGES, MIN_ACTIVATION, MTP, MTP_DAMPING, MTP_STIFFNESS, TORQUE_MOTORS, Ground, MusculoskeletalModel, Simulation, beyond_range,
-                           feet, inverse_dynamics, lifted_spheres, outward, reference, window)
+from .dynamics import (LEG_RANGES, MIN_ACTIVATION, MTP, TORQUE_MOTORS, Ground, MusculoskeletalModel, Simulation, beyond_range,
+                           feet, inverse_dynamics, lifted_spheres, outward, reference, toe_spring, window)
 from .motion import COORDINATES, InputError, Motion
 from .muscles import (ACTIVATION_TIME, DEACTIVATION_TIME, FITTED_RANGE_DEG, MUSCLE_NAMES, compliant_tendon, hill_misfit)
 
@@ -73,7 +73,7 @@ def equations(model: MusculoskeletalModel, v: dict, settings: Settings) -> tuple
     muscle = hill_misfit(v["a"], v["F"], v["dF"], lengths, velocity, model.geometry.parameters, settings.passive_fibre_force)
     pull = (arms * (v["F"] * model.geometry.parameters[:, 0])[..., None]).sum(1)
     misfit = tau - pull
-    misfit[:, MTP] = tau[:, MTP] + MTP_STIFFNESS * v["q"][:, MTP] + MTP_DAMPING * v["qd"][:, MTP]
+    misfit[:, MTP] = tau[:, MTP] + toe_spring(v["q"], v["qd"])
     misfit[:, _MOTORS] = misfit[:, _MOTORS] - _TORQUE * v["motor"]
     misfit[:, _HIP_ROTATION] = misfit[:, _HIP_ROTATION] - v["reserve"]
     heels = forces[:, [s for s, sphere in enumerate(model.skeleton.contacts) if sphere.name.startswith("s1")], 1]
