@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pyvista as pv
 
+from bige.cli import explain
 from bige.motion import MUSCLES, InputError
 from bige.skeleton import Skeleton, euler_xyz
 
@@ -129,8 +130,8 @@ def main() -> None:
         model = ET.parse(options.model).getroot()
         bones = compile_bones(model, folder, patella_places(options.model))
         record(options.model, {"bones.npz": bones, "muscle_paths.npz": compile_paths(model)})
-    except InputError as error:
-        parser.exit(2, f"{error}\n")
+    except (InputError, OSError) as error:
+        parser.exit(2, f"{explain(error)}\n")
     print(f"{len(bones['vertices'])} vertices, {len(bones['faces'])} triangles, {(ASSETS / 'bones.npz').stat().st_size / 1e3:.0f} kB")
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bige.cli import explain
 from bige.motion import InputError
 from bige.skeleton import Skeleton
 
@@ -41,8 +42,8 @@ def main() -> None:
         if options.markers:
             skeleton = with_markers_of(skeleton, Skeleton.from_osim(options.markers))
         skeleton.save(options.out)
-    except InputError as error:
-        parser.exit(2, f"{error}\n")
+    except (InputError, OSError) as error:
+        parser.exit(2, f"{explain(error)}\n")
     print(f"{options.out.name}: {skeleton}, digest {skeleton.digest[:12]}, sha256 {hashlib.sha256(options.out.read_bytes()).hexdigest()[:12]}")
 
 

@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from bige.cli import explain
 from bige.motion import InputError
 from bige.reference_set import load_simulations, pack_simulations, rounding, write_npz
 from bige.training import run_record, write_json
@@ -46,11 +47,8 @@ def main(arguments=None) -> int:
             failed={s.trial: f"{s.status}: {s.record.get('reason', '')}" for s in squats if s.status != "Solve_Succeeded"},
             rounding={kind: rounding(name) for kind, name in ROUNDING.items()}, simulated_by=made_by([s.record for s in squats]),
             sha256=hashlib.sha256(out.read_bytes()).hexdigest()))
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"{error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
+    except (InputError, OSError) as error:
+        print(explain(error), file=sys.stderr)
         return 2
     print(f"{len(squats)} squats, {status['Solve_Succeeded']} of them simulated; {out.stat().st_size / 1e6:.1f} MB in {out}")
     return 0

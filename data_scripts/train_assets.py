@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from bige.cli import explain
 from bige.dataset import load_dataset, save_dataset, select
 from bige.motion import InputError, atomic_write
 from bige.train_surrogate import DEFAULT_PLAN as SURROGATE_PLAN, train_surrogate
@@ -84,11 +85,8 @@ def main(arguments=None) -> int:
             files=others.get("files", {}) | {p: hashlib.sha256((out / p).read_bytes()).hexdigest() for p in ("vqvae.safetensors", "surrogate.safetensors", "reference.npz")},
             surrogate=surrogate, vqvae=vqvae)
         write_json(out / "provenance.json", others | record)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"{error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
+    except (InputError, OSError) as error:
+        print(explain(error), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; continue with --resume", file=sys.stderr)
