@@ -12,6 +12,8 @@ import pytest
 hypothesis.settings.register_profile("bige", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("bige")
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")        # as `make test` does: bytes and processor times do not depend on the number of cores
+
 SHARED = Path(os.environ.get("BIGE_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
 
