@@ -471,7 +471,8 @@ def drawn(args, constraints) -> tuple['Guided', dict | None]:
 # %% ../nbs/16_cli.ipynb #16-cli-039
 def written(args, constraints) -> tuple[dict, 'Guided']:
     "Generate, and fill the folder `args.out`; the samples of a former run there are replaced."
-    from bige.guidance import samples_of, write_files
+    from bige.guidance import write_files
+    from bige.motion import samples_of
     from bige.motion import atomic_write
     with whole_folder(args.out) as part:
         guided, verified = drawn(args, constraints)
@@ -502,7 +503,7 @@ def advice(like, guided) -> list[list[dict]]:
 # %% ../nbs/16_cli.ipynb #16-cli-041
 def generate(args) -> tuple[dict, str, int]:
     if args.sessions: return generate_sessions(args)
-    from bige.guidance import samples_of
+    from bige.motion import samples_of
     former = len(samples_of(args.out))
     scores, guided = written(args, requested(args))
     verified, folder = scores['verified'], Path(args.out)
@@ -529,7 +530,7 @@ def people_in(folder) -> dict[str, Path]:
 def answered(args, constraints) -> dict | None:
     "The scores in the folder `args.out`, if it holds the answer to the very same request."
     from bige.constraints import to_yaml
-    from bige.guidance import samples_of
+    from bige.motion import samples_of
     out = Path(args.out)
     try:
         scores = json.loads((out / 'metrics.json').read_text())

@@ -35,8 +35,7 @@ __all__ = ['RATE_HZ', 'FRAMES', 'KNEE_PEAK', 'APART_DEG', 'TOLERANCE', 'FURTHER'
            'variations', 'Start', 'prepare', 'judge', 'all_met', 'Search', 'newton_step', 'deflected', 'aims', 'guide',
            'pick', 'by_activation', 'raw', 'as_decoded', 'nearest', 'published_weight', 'guide_published',
            'random_codes', 'Guided', 'satisfaction', 'record', 'joined', 'starting_motions', 'parts_of', 'generate',
-           'one_repetition', 'bottom', 'changes', 'Session', 'report', 'samples_of', 'whole_folder', 'write_files',
-           'save']
+           'one_repetition', 'bottom', 'changes', 'Session', 'report', 'whole_folder', 'write_files', 'save']
 
 # %% ../nbs/10_guidance.ipynb #10-guidance-009
 RATE_HZ, FRAMES = 60., 196
@@ -594,10 +593,6 @@ def report(guided: Guided, reference: Sequence[Motion] | None = None) -> dict:
     return {"method": guided.method, "seed": guided.seed, "n": len(guided), "met": int(guided.satisfied.sum()), "shortfalls": list(guided.shortfalls)} | {k: scores[k] for k in ("mean", "sd", "set", "samples")}
 
 # %% ../nbs/10_guidance.ipynb #10-guidance-092
-def samples_of(folder) -> list[Path]:
-    "The samples in a folder that `save` wrote, in order."
-    return sorted(f for f in Path(folder).glob("sample_*.mot") if f.stem[7:].isdigit())
-
 def _former_run(folder: Path) -> bool:
     "Whether the folder holds nothing but what `save` (and the pictures made with it) writes."
     ours = {"metrics.json", "constraints.yaml", "preview.png", "report.html"}

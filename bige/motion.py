@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['TRANSLATIONS', 'COORDINATES', 'MUSCLES', 'ACTIVATIONS', 'GRAVITY', 'ANGLES', 'UI_PRMD_MARKERS', 'InputError',
            'atomic_write', 'is_angle', 'short_name', 'Motion', 'analytic_squat', 'read_motion', 'write_motion',
-           'resample_array', 'Gap', 'Markers', 'read_trc', 'write_trc', 'read_ui_prmd', 'read_marker_archive',
-           'read_markers', 'Session', 'read_session', 'example_squat']
+           'samples_of', 'resample_array', 'Gap', 'Markers', 'read_trc', 'write_trc', 'read_ui_prmd',
+           'read_marker_archive', 'read_markers', 'Session', 'read_session', 'example_squat']
 
 # %% ../nbs/00_motion.ipynb #00-motion-002
 import os, re, uuid, warnings
@@ -420,7 +420,12 @@ def write_motion(motion: Motion, path, in_degrees: bool = True) -> None:
     with atomic_write(path) as file:
         file.write("\n".join([*header, *(row % tuple(r) for r in table.tolist())]) + "\n")
 
-# %% ../nbs/00_motion.ipynb #00-motion-055
+# %% ../nbs/00_motion.ipynb #00-motion-053
+def samples_of(folder) -> list[Path]:
+    "The files sample_00.mot, sample_01.mot, … in a folder, in order."
+    return sorted(f for f in Path(folder).glob("sample_*.mot") if f.stem[7:].isdigit())
+
+# %% ../nbs/00_motion.ipynb #00-motion-058
 @patch
 def slice(self: Motion, start: float, end: float) -> Motion:
     "Frames from `start` to `end` (s, both included)."
@@ -431,7 +436,7 @@ def slice(self: Motion, start: float, end: float) -> Motion:
                          "choose times within the trial")
     return replace(self, time=self.time[keep], values=self.values[keep])
 
-# %% ../nbs/00_motion.ipynb #00-motion-056
+# %% ../nbs/00_motion.ipynb #00-motion-059
 def resample_array(time: np.ndarray, values: np.ndarray, rate_hz: float) -> tuple[np.ndarray, np.ndarray]:
     "Anti-aliased resampling along the first axis: (new time, new values). Zero-lag Butterworth filter, then cubic splines."
     from scipy.interpolate import CubicSpline
@@ -453,7 +458,7 @@ def resample(self: Motion, rate_hz: float) -> Motion:
     share = [n.endswith("/activation") for n in self.names]
     return replace(self, time=time, values=np.where(share, np.clip(values, 0, 1), values))
 
-# %% ../nbs/00_motion.ipynb #00-motion-061
+# %% ../nbs/00_motion.ipynb #00-motion-064
 _SIDEWAYS = ("pelvis_list", "pelvis_rotation", "pelvis_tz", "lumbar_bending", "lumbar_rotation")
 _SIDE = re.compile(r"_([lr])(?=$|/|_beta)")
 
@@ -466,7 +471,7 @@ def mirror(self: Motion) -> Motion:
     sign = np.where([n.split("/")[0] in _SIDEWAYS for n in self.names], -1.0, 1.0)
     return replace(self, values=self.columns(partner) * sign)
 
-# %% ../nbs/00_motion.ipynb #00-motion-064
+# %% ../nbs/00_motion.ipynb #00-motion-067
 class Gap(NamedTuple):
     "A run of frames without a marker: `start`, `stop` are frame indices (stop excluded)."
     name: str
@@ -500,7 +505,7 @@ class Markers:
             raise InputError(self.source, f"no marker {name}", f"one of {', '.join(self.names)}", "check the marker's name")
         return self.positions[:, self.names.index(name)]
 
-# %% ../nbs/00_motion.ipynb #00-motion-065
+# %% ../nbs/00_motion.ipynb #00-motion-068
 @patch
 def gaps(self: Markers) -> list[Gap]:
     "Every run of missing frames, marker by marker."
@@ -520,7 +525,7 @@ def slice(self: Markers, start: float, end: float) -> Markers:
     keep = (self.time >= start - half) & (self.time <= end + half)
     return replace(self, time=self.time[keep], positions=self.positions[keep])
 
-# %% ../nbs/00_motion.ipynb #00-motion-068
+# %% ../nbs/00_motion.ipynb #00-motion-071
 _METRES = {"m": 1.0, "mm": 1e-3, "cm": 1e-2}
 
 def _trc_header(path, lines: list[str]) -> tuple[dict[str, str], list[str]]:
@@ -545,7 +550,7 @@ def _trc_header(path, lines: list[str]) -> tuple[dict[str, str], list[str]]:
         raise InputError(f"{path}, line 3", f"Units {header['units']}", "m, cm or mm", "correct the unit")
     return header, names
 
-# %% ../nbs/00_motion.ipynb #00-motion-069
+# %% ../nbs/00_motion.ipynb #00-motion-072
 def read_trc(path) -> Markers:
     "Read a .trc file; lost markers become NaN. Raises InputError with file, line, column and cure."
     path = Path(path)
@@ -567,7 +572,7 @@ def read_trc(path) -> Markers:
         raise InputError(f"{path}, line 3", f"DataRate {rate:g}", f"{markers.rate_hz:.6g} Hz, as the Time column has it", "correct DataRate or the times")
     return _check_extent(markers, f"{path}, line 3", f"Units {header['units']}")
 
-# %% ../nbs/00_motion.ipynb #00-motion-070
+# %% ../nbs/00_motion.ipynb #00-motion-073
 def _trc_cells(path, row: str, line: int, count: int) -> str:
     "A data row with 'nan' in its empty cells."
     cells = row.split("\t") if "\t" in row else row.split()
@@ -582,7 +587,7 @@ def _float(path, line: int, name: str, cell: str) -> float:
         raise InputError(f"{path}, line {line}", f"{name} {cell}", "a positive number", f"correct {name}")
     return float(cell)
 
-# %% ../nbs/00_motion.ipynb #00-motion-072
+# %% ../nbs/00_motion.ipynb #00-motion-075
 def _lost(positions: np.ndarray) -> np.ndarray:
     "NaN where a marker is missing in part or sits exactly at the origin."
     lost = np.isnan(positions).any(-1) | (positions == 0).all(-1)
@@ -598,7 +603,7 @@ def _check_extent(markers: Markers, where, unit: str) -> Markers:
             raise InputError(where, f"{unit} with markers that span {span:.3g} m", "a person of 0.2 to 10 m", "correct the unit")
     return markers
 
-# %% ../nbs/00_motion.ipynb #00-motion-073
+# %% ../nbs/00_motion.ipynb #00-motion-076
 def write_trc(markers: Markers, path) -> None:
     "Write a .trc file in metres with micrometres printed; missing markers are empty cells. Whole or not at all."
     rate, frames, count = markers.rate_hz, len(markers.time), len(markers.names)
@@ -613,7 +618,7 @@ def write_trc(markers: Markers, path) -> None:
     with atomic_write(path) as file:
         file.write("\n".join([*header, *rows]) + "\n")
 
-# %% ../nbs/00_motion.ipynb #00-motion-076
+# %% ../nbs/00_motion.ipynb #00-motion-079
 UI_PRMD_MARKERS = tuple("""LFHD RFHD LBHD RBHD C7 T10 CLAV STRN RBAK LSHO LUPA LELB LFRM LWRA LWRB LFIN RSHO RUPA RELB RFRM RWRA RWRB
     RFIN LASI RASI LPSI RPSI LTHI LKNE LTIB LANK LHEE LTOE RTHI RKNE RTIB RANK RHEE RTOE""".split())
 
@@ -631,7 +636,7 @@ def _read_positions(path: Path) -> Markers:
         raise _bad_cell(path, bad[0][0] + 1, bad[0][1] + 1, names[bad[0][1]], "inf")
     return _z_up(table.reshape(len(lines), -1, 3), 1e-3, UI_PRMD_MARKERS, str(path))
 
-# %% ../nbs/00_motion.ipynb #00-motion-077
+# %% ../nbs/00_motion.ipynb #00-motion-080
 def read_ui_prmd(path) -> dict[str, Markers]:
     "Trials by name ('m01_s01_e01') from one position file of UI-PRMD, or all Vicon ones in a folder and below it."
     path = Path(path)
@@ -647,7 +652,7 @@ def _by_trial(folder: Path, files: list[Path]) -> dict[str, Path]:
         raise InputError(folder, f"{len(files)} files for {len(trials)} trials", "one file a trial", "give a folder that holds each trial once")
     return trials
 
-# %% ../nbs/00_motion.ipynb #00-motion-078
+# %% ../nbs/00_motion.ipynb #00-motion-081
 def read_marker_archive(path) -> dict[str, Markers]:
     "Trials from an .npz with `marker_names` (M,) and one (T, M, 3) array a trial at 100 Hz, z up: float mm or integer 0.1 mm."
     path = Path(path)
@@ -667,7 +672,7 @@ def read_marker_archive(path) -> dict[str, Markers]:
         raise InputError(path, "no trials", expected, cure)
     return {key: _z_up(a, 1e-4 if a.dtype.kind == "i" else 1e-3, names, f"{path}, array {key}") for key, a in sorted(arrays.items())}
 
-# %% ../nbs/00_motion.ipynb #00-motion-080
+# %% ../nbs/00_motion.ipynb #00-motion-083
 def read_markers(path) -> dict[str, Markers]:
     "Trials by name from a .trc file, a marker .npz, or a UI-PRMD text file or folder (a folder without those: its .trc files, also in folders below)."
     path = Path(path)
@@ -681,7 +686,7 @@ def read_markers(path) -> dict[str, Markers]:
         raise InputError(path, f"a file ending in '{path.suffix}'", ".trc, .npz, or UI-PRMD's .txt", "convert the markers to .trc")
     return read_ui_prmd(path)
 
-# %% ../nbs/00_motion.ipynb #00-motion-082
+# %% ../nbs/00_motion.ipynb #00-motion-085
 @dataclass(frozen=True)
 class Session:
     "An OpenCap session: mass (kg), height (m), the scaled model and the trials' files; None or empty where absent."
@@ -698,7 +703,7 @@ class Session:
             raise InputError(self.folder, f"no trial {trial}", f"one of {', '.join(self.kinematics) or 'none'}", "check the trial's name")
         return read_motion(self.kinematics[trial])
 
-# %% ../nbs/00_motion.ipynb #00-motion-083
+# %% ../nbs/00_motion.ipynb #00-motion-086
 def read_session(folder) -> Session:
     "Find the files of an OpenCap session folder (OpenCapData_<id>)."
     import yaml
@@ -717,7 +722,7 @@ def read_session(folder) -> Session:
     number = lambda key: float(metadata[key]) if isinstance(metadata, dict) and isinstance(metadata.get(key), (int, float)) else None
     return Session(folder, number("mass_kg"), number("height_m"), models[0] if models else None, kinematics, markers)
 
-# %% ../nbs/00_motion.ipynb #00-motion-086
+# %% ../nbs/00_motion.ipynb #00-motion-089
 def example_squat() -> Motion:
     "A deep squat of a real person with arms overhead (UI-PRMD, public domain), shipped with the package."
     return read_motion(resources.files("bige") / "assets" / "squat.mot")

@@ -14,9 +14,9 @@ from hashlib import sha256
 from pathlib import Path
 import numpy as np
 from .constraints import RAD, Batch, ConstraintSet, read_constraints
-from .guidance import Guided, generate, one_thread, samples_of, satisfaction
+from .guidance import Guided, generate, one_thread, satisfaction
 from .metrics import VASTUS_MEDIALIS
-from .motion import ACTIVATIONS, COORDINATES, TRANSLATIONS, InputError, Motion, atomic_write, read_motion
+from .motion import ACTIVATIONS, COORDINATES, TRANSLATIONS, InputError, Motion, atomic_write, read_motion, samples_of
 from .skeleton import Skeleton
 
 # %% ../nbs/12a_verification.ipynb #12a-verification-006
