@@ -367,20 +367,26 @@ def _leave_answer(path: str, attempt, *arguments) -> None:
 class _Processes:
     """Trials side by side in `size` processes of this machine."""
     def __init__(self, size: int):
-        self.size, self.free, self.running = size, [], {}
+        self.size, self.slots, self.free, self.running = size, [], [], {}
         self.folder, self.given = tempfile.TemporaryDirectory(prefix="bige-"), 0
 
     def __enter__(self): return self
 
     def __exit__(self, *_):
-        for slot in (*self.free, *(slot for *_, slot in self.running.values())):
+        for slot in self.slots:
             slot.kill()
         self.folder.cleanup()
 
+    def _fresh(self) -> _Slot:
+        self.slots.append(_Slot())  # known before it gets work: an interrupt may come while a trial is handed over
+        return self.slots[-1]
+
     def submit(self, trial, *arguments) -> None:
+        slot = self.free.pop() if self.free else self._fresh()
         try:
-            self._give(self.free.pop() if self.free else _Slot(), 2, trial, *arguments)
+            self._give(slot, 2, trial, *arguments)
         except futures.BrokenExecutor:  # it died while it was idle
+            self.slots.remove(slot)
             self.submit(trial, *arguments)
 
     def _give(self, slot: _Slot, chances: int, trial, *arguments) -> None:
@@ -393,13 +399,13 @@ class _Processes:
         for future in futures.wait(self.running, return_when=futures.FIRST_COMPLETED).done:
             trial, arguments, chances, path, slot = self.running.pop(future)
             died = isinstance(future.exception(), futures.BrokenExecutor)
+            self.slots.remove(slot) if died else self.free.append(slot)
             if not died:
-                self.free.append(slot)
                 future.result()
                 answers[trial] = pickle.loads(path.read_bytes())
                 path.unlink()
             elif chances > 1:
-                self._give(_Slot(), chances - 1, trial, *arguments)
+                self._give(self._fresh(), chances - 1, trial, *arguments)
             else:
                 answers[trial] = _died("twice")
         return answers

@@ -226,6 +226,17 @@ def test_a_trial_that_kills_its_worker_twice_is_given_up_and_the_rest_go_on(monk
         assert workers.ready() == {"good": 3}
 
 
+def test_an_interrupt_while_a_trial_is_handed_over_leaves_no_worker(monkeypatch):
+    class Interrupted(dict):
+        def __setitem__(self, *_):
+            raise KeyboardInterrupt
+    monkeypatch.setattr("bige.simulation._attempt", time.sleep)
+    with pytest.raises(KeyboardInterrupt), _Processes(1) as workers:
+        workers.running = Interrupted()
+        workers.submit("endless", 600)
+    until(lambda: not multiprocessing.active_children(), within=120)
+
+
 def test_all_workers_shot_one_in_the_middle_of_a_trial_and_one_idle(squat, begun, tmp_path):
     put(tmp_path / "in", a=squat, b=squat, c=squat, endless=squat)
     shot = []
