@@ -73,8 +73,9 @@ class Anatomy:
     point_body: np.ndarray    # (P,)
 
 # %% ../nbs/01a_anatomy.ipynb #01a-anatomy-015
+@lru_cache(8)
 def anatomy(skeleton: Skeleton | None = None) -> Anatomy:
-    "Bones and muscle attachments of a skeleton, scaled as its bodies are."
+    "Bones and muscle attachments of a skeleton, scaled as its bodies are; remembered for the last few."
     skeleton = skeleton or Skeleton.default()
     bones, paths, sizes = asset("bones.npz"), asset("muscle_paths.npz"), body_scales(skeleton)
     bodies = (*skeleton.body_names, *PATELLAE)

@@ -17,15 +17,15 @@ from pathlib import Path
 import numpy as np
 
 from .anatomy import Anatomy, anatomy, body_frames, muscle_paths, muscle_radii, place, tube_faces, tubes
-from .motion import ACTIVATIONS, InputError, Markers, Motion, atomic_write, read_motion, read_trc
+from .motion import ACTIVATIONS, InputError, Markers, Motion, atomic_write, read_motion, read_trc, samples_of
 from .skeleton import Skeleton
 
 # %% auto #0
-__all__ = ['FORCE_COLUMNS', 'VIEW_DEG', 'TILT_DEG', 'COLOUR_MAP', 'COLOURS', 'NEWTON_PER_METRE', 'PARTS', 'FILM_SIZE', 'GIF_SIZE',
-           'KINDS', 'Take', 'take', 'read_recording', 'view_axes', 'project', 'extent', 'common_window', 'has_graphics',
-           'Stage', 'squat_cycle', 'cycle', 'cycle_frames', 'row_of_poses', 'png', 'strip', 'peak_activation',
-           'by_activation', 'preview', 'in_step', 'pictures', 'write_mp4', 'write_gif', 'save_picture', 'write_png',
-           'render', 'recordings_of']
+__all__ = ['FORCE_COLUMNS', 'VIEW_DEG', 'TILT_DEG', 'COLOUR_MAP', 'COLOURS', 'CSS_COLOURS', 'NEWTON_PER_METRE', 'PARTS',
+           'FILM_SIZE', 'GIF_SIZE', 'KINDS', 'Take', 'take', 'read_recording', 'view_axes', 'project', 'extent',
+           'common_window', 'contrast', 'has_graphics', 'Stage', 'squat_cycle', 'cycle', 'cycle_frames', 'row_of_poses',
+           'png', 'strip', 'peak_activation', 'by_activation', 'preview', 'in_step', 'pictures', 'write_mp4',
+           'write_gif', 'save_picture', 'write_png', 'render', 'recordings_of']
 
 # %% ../nbs/13_rendering.ipynb #13-rendering-005
 @dataclass(frozen=True)
@@ -169,11 +169,24 @@ def common_window(takes: list[Take], aspect: float, margin: float = 0.16) -> lis
 # %% ../nbs/13_rendering.ipynb #13-rendering-021
 COLOUR_MAP = "YlOrRd"
 COLOURS = {"bones": "#d9dee4", "muscles": "#cdb8ae", "forces": "#0b61a4", "dots": "#0b61a4", "path": "#26313f", "floor": "#f3f5f8",
-           "lines": "#c3cbd6", "shadow": "#cfd5de", "ink": "#1c2430"}
+           "lines": "#c3cbd6", "shadow": "#cfd5de",                                                       # the scene
+           "ink": "#1c2430", "muted": "#4a5568", "paper": "#ffffff", "wash": "#f3f5f8", "line": "#d5dae2", "edge": "#667085", "accent": "#1f4e8c",
+           "good": "#135e2e", "bad": "#a11324", "left": "#1f5fa8", "right": "#a84410", "crowd": "#7b8aa3", "usual": "#c9d5e6", "gate": "#2e7d4f"}
+CSS_COLOURS = ":root { " + " ".join(f"--bige-{name}: {colour};" for name, colour in COLOURS.items()) + " }\n"
 NEWTON_PER_METRE = 1000.   # length of force arrows
 _LIGHT = np.array([-0.30, -1., -0.25])   # the way shadows fall, m a metre of height
 
 
+def contrast(a: str, b: str) -> float:
+    "Contrast of two colours '#rrggbb', 1 to 21, as the Web Content Accessibility Guidelines define it."
+    def light(colour: str) -> float:
+        parts = [int(colour[i:i + 2], 16) / 255 for i in (1, 3, 5)]
+        r, g, b = (x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in parts)
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b
+    high, low = sorted((light(a), light(b)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+# %% ../nbs/13_rendering.ipynb #13-rendering-025
 def _polydata(vertices: np.ndarray, faces: np.ndarray, normals: np.ndarray | None = None):
     import pyvista as pv
     mesh = pv.PolyData(np.ascontiguousarray(vertices, np.float32), np.insert(faces, 0, 3, axis=1).ravel())
@@ -182,13 +195,13 @@ def _polydata(vertices: np.ndarray, faces: np.ndarray, normals: np.ndarray | Non
 
 
 def _paint(plotter, mesh, **look):
-    "Add a mesh, smoothly shaded unless it is flat."
+    "Add a mesh; one with normals is a closed surface: smoothly shaded, its far side left out."
     actor = plotter.add_mesh(mesh, show_scalar_bar=False, reset_camera=False, **look)
     if mesh.point_data.active_normals is not None:
-        actor.prop.interpolation, actor.prop.ambient, actor.prop.diffuse = "Gouraud", 0.28, 0.78
+        actor.prop.interpolation, actor.prop.ambient, actor.prop.diffuse, actor.prop.culling = "Gouraud", 0.28, 0.78, "back"
     return actor
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-023
+# %% ../nbs/13_rendering.ipynb #13-rendering-027
 def _bones(take: Take, frame: int):
     if take.person is None: return None
     person, frames = take.person, take.frames[frame:frame + 1]
@@ -213,7 +226,7 @@ def _arrows(take: Take, frame: int):
     radii = np.tile([.011, .011, .011, .011, .028, 1e-4], (2, 1)) * (np.linalg.norm(force, axis=1) > 0.02)[:, None]
     return *tubes(start[:, None] + share[:, None] * force[:, None], radii), tube_faces(2, len(share)), None
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-024
+# %% ../nbs/13_rendering.ipynb #13-rendering-028
 _CORNERS = np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1.]])
 _SIDES = np.array([[0, 2, 4], [2, 1, 4], [1, 3, 4], [3, 0, 4], [2, 0, 5], [1, 2, 5], [3, 1, 5], [0, 3, 5]])
 
@@ -229,7 +242,7 @@ def _dots(take: Take, frame: int, radius: float = 0.013):
 
 PARTS = {"bones": _bones, "muscles": _muscles, "forces": _arrows, "dots": _dots}
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-026
+# %% ../nbs/13_rendering.ipynb #13-rendering-030
 def _on_the_floor(points: np.ndarray) -> np.ndarray:
     "Shadows (N, 3) of points, a hair above the floor."
     height = np.maximum(points[:, 1:2], 0)
@@ -237,28 +250,27 @@ def _on_the_floor(points: np.ndarray) -> np.ndarray:
 
 
 class _Player:
-    "The meshes of a take on a plotter, moved from frame to frame; it stands `across` m to the right of its place on the page."
-    def __init__(self, plotter, take: Take, frame: int = 0, across: float = 0., shadow: bool = True):
-        self.take, self.shift, self.meshes = take, across * view_axes()[0], {}
+    "The meshes of a take on a plotter, moved from frame to frame."
+    def __init__(self, plotter, take: Take):
+        self.take, self.meshes = take, {}
         for name, part in PARTS.items():
-            if (found := part(take, frame)) is None: continue
+            if (found := part(take, 0)) is None: continue
             vertices, normals, faces, values = found
-            body = _polydata(vertices + self.shift, faces, normals)
-            shade = _polydata(_on_the_floor(body.points), faces) if shadow else None
+            body, shade = _polydata(vertices, faces, normals), _polydata(_on_the_floor(vertices), faces)
             if values is not None: body["activation"] = values
             look = dict(color=COLOURS[name]) if values is None else dict(scalars="activation", cmap=COLOUR_MAP, clim=(0, 1))
             _paint(plotter, body, **look)
-            if shadow: _paint(plotter, shade, color=COLOURS["shadow"], lighting=False)
+            _paint(plotter, shade, color=COLOURS["shadow"], lighting=False, culling="back")
             self.meshes[name] = body, shade
 
     def show(self, frame: int) -> None:
         for name, (body, shade) in self.meshes.items():
             vertices, normals, _, values = PARTS[name](self.take, frame)
-            body.points, body.point_data.active_normals = vertices + self.shift, normals.astype(np.float32)
+            body.points, body.point_data.active_normals = vertices, normals.astype(np.float32)
             if values is not None: body["activation"] = values
-            if shade is not None: shade.points = _on_the_floor(vertices + self.shift)
+            shade.points = _on_the_floor(vertices)
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-028
+# %% ../nbs/13_rendering.ipynb #13-rendering-032
 def _floor(plotter, box: np.ndarray, finer: float) -> None:
     "Floor with lines every half metre under x and z from box (x low, x high, z low, z high) m, and a ruler of 1.5 m at its far left corner."
     import pyvista as pv
@@ -286,7 +298,7 @@ def _write(plotter, text: str, at: tuple, size: int) -> None:
 def _rgb(colour: str) -> tuple[float, ...]:
     return tuple(int(colour[i:i + 2], 16) / 255 for i in (1, 3, 5))
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-029
+# %% ../nbs/13_rendering.ipynb #13-rendering-033
 @lru_cache
 def has_graphics() -> bool:
     "Whether VTK will find a graphics library (EGL with a driver, OSMesa, or a display's); without any it would end the whole program."
@@ -305,7 +317,7 @@ def _needs_graphics() -> None:
     if not has_graphics():
         raise InputError("bige render", "no graphics library on this machine", "EGL or OSMesa", "apt-get install libosmesa6, or ask for a page (.html) or a strip")
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-031
+# %% ../nbs/13_rendering.ipynb #13-rendering-035
 def _aim(plotter, window: np.ndarray, view_deg: float = VIEW_DEG, tilt_deg: float = TILT_DEG) -> None:
     "Point the orthographic camera so that the panel shows the window (left, right, bottom, top) m of the page."
     axes, camera = view_axes(view_deg, tilt_deg), plotter.camera
@@ -330,7 +342,7 @@ def _new_plotter(size: tuple[int, int], panels: int = 1):
             plotter.add_light(pv.Light(position=position, intensity=power, light_type="scene light"), only_active=True)
     return plotter
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-033
+# %% ../nbs/13_rendering.ipynb #13-rendering-037
 class Stage:
     "One to three takes side by side; any moment of them is a picture (height, width, 3), drawn `finer` times larger and averaged."
     def __init__(self, takes: list[Take], size: tuple[int, int] = (1280, 720), finer: float = 1.5):
@@ -353,7 +365,7 @@ class Stage:
 
     def close(self) -> None: self.plotter.close()
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-034
+# %% ../nbs/13_rendering.ipynb #13-rendering-038
 def _panel(plotter, place: int, take: Take, window: np.ndarray, height: int, finer: float):
     "Everything in the panel of a take: its player, and its clock."
     plotter.subplot(0, place)
@@ -365,7 +377,7 @@ def _panel(plotter, place: int, take: Take, window: np.ndarray, height: int, fin
     _aim(plotter, window)
     return player, clock
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-035
+# %% ../nbs/13_rendering.ipynb #13-rendering-039
 def _title(take: Take) -> str:
     return take.label if take.forces is None else f"{take.label}\narrows: 1 m is {NEWTON_PER_METRE:.0f} N"
 
@@ -381,7 +393,7 @@ def _floor_box(take: Take) -> np.ndarray:
     points = points[np.isfinite(points).all(-1)]
     return np.array([points[:, 0].min() - .4, points[:, 0].max() + .4, min(points[:, 2].min(), -.5) - .1, max(points[:, 2].max(), .5) + .1])
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-036
+# %% ../nbs/13_rendering.ipynb #13-rendering-040
 def _hip_path(plotter, take: Take, finer: float) -> None:
     import pyvista as pv
     points = take.hips.astype(np.float32)
@@ -399,7 +411,7 @@ def _colour_bar(plotter, finer: float) -> None:
     plotter.add_scalar_bar("activation", mapper=mapper, n_labels=3, fmt="%.1f", color=COLOURS["ink"], font_family="arial", title_font_size=round(14 * finer),
                            label_font_size=round(13 * finer), position_x=1 - 200 * finer / width, position_y=.012, width=180 * finer / width, height=.075)
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-041
+# %% ../nbs/13_rendering.ipynb #13-rendering-045
 def squat_cycle(motion: Motion) -> tuple[int, int, int]:
     "First, deepest and last frame of the deepest repetition in the motion."
     knee = (motion["knee_angle_l"] + motion["knee_angle_r"]) / 2
@@ -422,12 +434,27 @@ def cycle_frames(recording: Motion | Markers, percent) -> np.ndarray:
     "Frames, as fractions, at percentages of the cycle: 0 standing, 50 deepest, 100 standing again."
     return np.interp(percent, [0, 50, 100], cycle(recording))
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-044
+# %% ../nbs/13_rendering.ipynb #13-rendering-048
+def _painted(poses: list[tuple[Take, int, float]]) -> tuple[np.ndarray, ...]:
+    "Vertices (V, 3) m, normals (V, 3), triangles (F, 3) and colours (V, 3) in 0–1 of takes at frames, standing `across` m along the page."
+    from matplotlib import colormaps
+    meshes, count = [], 0
+    for take, frame, across in poses:
+        for name, part in PARTS.items():
+            if (found := part(take, frame)) is None: continue
+            vertices, normals, faces, values = found
+            tints = np.tile(_rgb(COLOURS[name]), (len(vertices), 1)) if values is None else colormaps[COLOUR_MAP](values)[:, :3]
+            meshes.append((vertices + across * view_axes()[0], normals, faces + count, tints))
+            count += len(vertices)
+    return tuple(np.concatenate(arrays) for arrays in zip(*meshes))
+
+# %% ../nbs/13_rendering.ipynb #13-rendering-049
 def row_of_poses(poses: list[tuple[Take, int, float]], window: tuple, pixels: int = 230) -> np.ndarray:
     "Level picture (H, W, 4) of takes at frames, standing `across` m along the page, at `pixels` a metre; window (left, right, bottom, top) m."
     if not has_graphics(): return _speckled(poses, window, pixels)
     plotter = _new_plotter((round((window[1] - window[0]) * pixels), round((window[3] - window[2]) * pixels)))
-    for take, frame, across in poses: _Player(plotter, take, frame, across, shadow=False)
+    vertices, normals, faces, tints = _painted(poses)
+    _paint(plotter, _polydata(vertices, faces, normals), scalars=(255 * tints).round().astype(np.uint8), rgb=True)
     _aim(plotter, np.array(window), tilt_deg=0)
     picture = plotter.screenshot(return_img=True, transparent_background=True)
     plotter.close()
@@ -443,7 +470,7 @@ def _lay(ax, picture: np.ndarray, window: tuple) -> None:
     ax.spines[["top", "right", "bottom"]].set_visible(False)
     ax.tick_params(labelsize=8, bottom=False)
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-046
+# %% ../nbs/13_rendering.ipynb #13-rendering-051
 def _specks(corners: np.ndarray, tints: np.ndarray):
     "Points (K, 3) and colours (K, 3) that cover triangles with corners (F, 3, 3) in pixels and colours (F, 3, 3)."
     edges = np.linalg.norm(corners[..., :2] - np.roll(corners[..., :2], 1, axis=1), axis=-1).max(1)
@@ -459,9 +486,8 @@ def _speckled(poses: list[tuple[Take, int, float]], window: tuple, pixels: int) 
     "What `row_of_poses` draws, without a graphics library."
     left, right, bottom, top = window
     width, height = round((right - left) * pixels), round((top - bottom) * pixels)
-    found = [part for take, frame, across in poses for part in _facing_triangles(take, frame, across)]
-    specks = [s for corners, tints in found for s in _specks((corners - [left, bottom, 0]) * [pixels, pixels, 1], tints)]
-    points, tints = (np.concatenate(x) for x in zip(*specks))
+    corners, tints = _facing_triangles(*_painted(poses))
+    points, tints = (np.concatenate(x) for x in zip(*_specks((corners - [left, bottom, 0]) * [pixels, pixels, 1], tints)))
     column, row = points[:, 0].astype(int), height - 1 - points[:, 1].astype(int)
     inside = np.flatnonzero((column >= 0) & (column < width) & (row >= 0) & (row < height))
     inside = inside[np.argsort(points[inside, 2], kind="stable")]
@@ -469,21 +495,15 @@ def _speckled(poses: list[tuple[Take, int, float]], window: tuple, pixels: int) 
     page[row[inside], column[inside]] = np.insert((255 * tints[inside]).round(), 3, 255, axis=1)
     return page
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-047
-def _facing_triangles(take: Take, frame: int, across: float):
-    "Corners on the level page (F, 3, 3) m and their shaded colours (F, 3, 3) in 0–1, part by part."
-    from matplotlib import colormaps
-    for name, part in PARTS.items():
-        if (found := part(take, frame)) is None: continue
-        vertices, normals, faces, values = found
-        light = sum(power * np.maximum(normals @ (np.array(way) / np.linalg.norm(way)), 0) for way, power in (((4, 6, 5), .62), ((-4, 3, 2), .25)))
-        base = np.array(_rgb(COLOURS[name]))[None] if values is None else colormaps[COLOUR_MAP](values)[:, :3]
-        tints = np.clip((.3 + light)[:, None] * base, 0, 1)
-        corners = project(vertices, tilt_deg=0)[faces] + [across, 0, 0]
-        seen = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])[:, 2] > 0
-        yield corners[seen], tints[faces[seen]]
+# %% ../nbs/13_rendering.ipynb #13-rendering-052
+def _facing_triangles(vertices: np.ndarray, normals: np.ndarray, faces: np.ndarray, tints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    "Corners on the level page (F, 3, 3) m and their shaded colours (F, 3, 3) in 0–1."
+    light = sum(power * np.maximum(normals @ (np.array(way) / np.linalg.norm(way)), 0) for way, power in (((4, 6, 5), .62), ((-4, 3, 2), .25)))
+    corners = project(vertices, tilt_deg=0)[faces]
+    seen = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])[:, 2] > 0
+    return corners[seen], np.clip((.3 + light)[:, None] * tints, 0, 1)[faces[seen]]
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-050
+# %% ../nbs/13_rendering.ipynb #13-rendering-055
 def png(fig, dpi: int = 100) -> bytes:
     "The figure as PNG bytes, the same for the same figure."
     buffer = BytesIO()
@@ -491,17 +511,25 @@ def png(fig, dpi: int = 100) -> bytes:
     return buffer.getvalue()
 
 
-def _new_figure(width: float, height: float):
-    "An empty figure that belongs to no window and no global state."
+def _panels(size, rows: int = 1, columns: int = 1, left=.6, right=.1, top=.1, bottom=.5, gaps=(.5, .5)):
+    """A figure that belongs to no window and no global state, and its axes, each of `size` (width, height).
+
+    All in inches: we know our words, and to have matplotlib look for the room they need takes longer than the drawing."""
     from matplotlib.figure import Figure
-    return Figure(figsize=(width, height), layout="constrained")
+    width, height = (n * s + (n - 1) * gap for n, s, gap in zip((columns, rows), size, gaps))
+    fig = Figure(figsize=(left + width + right, bottom + height + top))
+    where = dict(left=left, right=left + width, wspace=gaps[0]), dict(bottom=bottom, top=bottom + height, hspace=gaps[1])
+    relative = [{k: v / (s if "space" in k else whole) for k, v in each.items()} for each, s, whole in zip(where, size, fig.get_size_inches())]
+    return fig, list(fig.subplots(rows, columns, squeeze=False, gridspec_kw=relative[0] | relative[1]).flat)
 
 
-def _activation_key(fig, axes) -> None:
-    "The legend of the muscle colours."
+def _activation_key(fig) -> None:
+    "The legend of the muscle colours, in the last 0.8 inches of the width."
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
-    fig.colorbar(ScalarMappable(Normalize(0, 1), COLOUR_MAP), ax=axes, shrink=.7, aspect=16, pad=.01, label="activation")
+    width, height = fig.get_size_inches()
+    tall = min(.6 * height, 2.5)
+    fig.colorbar(ScalarMappable(Normalize(0, 1), COLOUR_MAP), cax=fig.add_axes([1 - .75 / width, .55 - tall / height / 2, .12 / width, tall / height]), label="activation")
 
 
 def _takes(recordings, skeleton, labels) -> list[Take]:
@@ -510,14 +538,14 @@ def _takes(recordings, skeleton, labels) -> list[Take]:
     labels = labels or [getattr(r, "label", "") for r in recordings]
     return [r if isinstance(r, Take) else take(r, skeleton, label) for r, label in zip(recordings, labels)]
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-051
+# %% ../nbs/13_rendering.ipynb #13-rendering-056
 def strip(recordings, skeleton: Skeleton | None = None, labels: list[str] | None = None, poses: int = 7, spacing: float = 1.2):
     "One row a recording: poses over the cycle at 0–100 %, and the way of the hips through them. Returns a figure."
     takes = _takes(recordings, skeleton, labels)
     top = max(2.0, *(0.05 + extent(t, tilt_deg=0)[3] for t in takes))
     window = (-.75, (poses - 1) * spacing + .75, -.12, top)
-    fig = _new_figure(9, (window[3] - window[2]) * 8.1 / (window[1] - window[0]) * len(takes) + .55 * len(takes) + .1)
-    axes = fig.subplots(len(takes), 1, squeeze=False)[:, 0]
+    size, coloured = .9 * np.array([window[1] - window[0], window[3] - window[2]]), any(t.activations is not None for t in takes)
+    fig, axes = _panels(size, len(takes), top=.1 + .2 * bool(takes[0].label), right=.1 + .75 * coloured)
     percent = np.linspace(0, 100, poses)
     for ax, take in zip(axes, takes):
         poses_of, places = take.cut(cycle_frames(take.recording, percent).round().astype(int)), np.arange(poses) * spacing
@@ -530,10 +558,10 @@ def strip(recordings, skeleton: Skeleton | None = None, labels: list[str] | None
         ax.set_xticks(places, [f"{p:.0f} %" for p in percent])
         if take.label: ax.set_title(take.label, fontsize=9, loc="left")
     axes[-1].set_xlabel("share of the cycle; line: hips", fontsize=8)
-    if any(t.activations is not None for t in takes): _activation_key(fig, axes)
+    if coloured: _activation_key(fig)
     return fig
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-055
+# %% ../nbs/13_rendering.ipynb #13-rendering-060
 def peak_activation(motion: Motion, muscles: tuple[str, ...] = ("vasmed_l", "vasmed_r")) -> float:
     "Largest activation of the given muscles over time; nan when the motion carries none."
     names = [f"{m}/activation" for m in muscles]
@@ -546,16 +574,24 @@ def by_activation(motions: list[Motion], muscles: tuple[str, ...] = ("vasmed_l",
     key = (lambda m: peak_activation(m, muscles)) if all(m.has(ACTIVATIONS) for m in motions) else depth
     return sorted(range(len(motions)), key=lambda i: key(motions[i]))
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-056
+# %% ../nbs/13_rendering.ipynb #13-rendering-061
+def _deepest(motions: list[Motion], skeleton: Skeleton | None) -> list[Take]:
+    "Each motion at 50 % of its cycle, the muscles of all of them at once."
+    takes = [take(m, skeleton).cut([squat_cycle(m)[1]]) for m in motions]
+    lines = muscle_paths(takes[0].person, np.concatenate([t.frames for t in takes]))
+    for t, line in zip(takes, lines): vars(t)["muscles"] = line[None], muscle_radii(line[None])
+    return takes
+
+
 def preview(motions: list[Motion], skeleton: Skeleton | None = None, labels: list[str] | None = None, per_row: int = 10,
             spacing: float = 0.95, muscles: tuple[str, ...] = ("vasmed_l", "vasmed_r")):
     "All samples at 50 % of their cycle, ordered by the peak activation of `muscles`, with a line through the hips. Returns a figure."
     order = by_activation(motions, muscles)
     rows = [order[i:i + per_row] for i in range(0, len(order), per_row)]
-    takes = {i: take(motions[i], skeleton).cut([squat_cycle(motions[i])[1]]) for i in order}
-    window = (-.6, max(3, min(len(order), per_row)) * spacing - .1, -.1, max(1.45, *(0.05 + extent(t, tilt_deg=0)[3] for t in takes.values())))
-    fig = _new_figure(1.02 * (window[1] - window[0]) + 1.2, (1.02 * (window[3] - window[2]) + .75) * len(rows))
-    axes = fig.subplots(len(rows), 1, squeeze=False)[:, 0]
+    takes = _deepest(motions, skeleton)
+    window = (-.6, max(3, min(len(order), per_row)) * spacing - .1, -.1, max(1.45, *(0.05 + extent(t, tilt_deg=0)[3] for t in takes)))
+    coloured = any(t.activations is not None for t in takes)
+    fig, axes = _panels(1.02 * np.array([window[1] - window[0], window[3] - window[2]]), len(rows), bottom=.7, right=.1 + .75 * coloured, gaps=(0, .75))
     for ax, row in zip(axes, rows):
         places = np.arange(len(row)) * spacing
         hips = np.array([project(takes[i].hips[0], tilt_deg=0) for i in row])
@@ -563,7 +599,7 @@ def preview(motions: list[Motion], skeleton: Skeleton | None = None, labels: lis
         ax.plot(places, hips[:, 1], color=COLOURS["ink"], lw=1.2, marker="o", ms=3)
         ax.set_xticks(places + .1, [_caption(motions[i], labels[i] if labels else str(i), muscles) for i in row])
         ax.tick_params(axis="x", labelsize=9)
-    if any(t.activations is not None for t in takes.values()): _activation_key(fig, axes)
+    if coloured: _activation_key(fig)
     return fig
 
 
@@ -572,7 +608,7 @@ def _caption(motion: Motion, label: str, muscles: tuple[str, ...]) -> str:
     knee, peak = np.degrees(max(motion["knee_angle_l"].max(), motion["knee_angle_r"].max())), peak_activation(motion, muscles)
     return f"{label}\nknee {knee:.0f}°" + ("" if np.isnan(peak) else f"\npeak {peak:.2f}")
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-060
+# %% ../nbs/13_rendering.ipynb #13-rendering-065
 FILM_SIZE, GIF_SIZE = (1280, 720), (640, 360)
 
 
@@ -591,7 +627,7 @@ def pictures(takes: list[Take], size: tuple[int, int], rate_hz: float, finer: fl
     try: yield from (stage.picture(frames) for frames in tqdm(steps, "film", unit="picture", disable=None))
     finally: stage.close()
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-063
+# %% ../nbs/13_rendering.ipynb #13-rendering-068
 def _rate(takes: list[Take], rate_hz: float) -> float:
     "Pictures a second of a film at most at `rate_hz`."
     return (len(in_step(takes, rate_hz)) - 1) / max(t.recording.time[-1] - t.recording.time[0] for t in takes)
@@ -616,13 +652,13 @@ def write_gif(takes: list[Take], path) -> None:
     with atomic_write(path, "wb") as file:
         first.save(file, "gif", save_all=True, append_images=rest, duration=1000 / _rate(takes, 20), loop=0, disposal=1)
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-066
+# %% ../nbs/13_rendering.ipynb #13-rendering-071
 def save_picture(fig, path, dpi: int = 100) -> None:
     "Write a figure as PNG, whole or not at all."
     data = png(fig, dpi)
     with atomic_write(path, "wb") as f: f.write(data)
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-067
+# %% ../nbs/13_rendering.ipynb #13-rendering-072
 def write_png(takes: list[Take], path) -> None:
     "Picture of the takes side by side at the middle of their cycles, 1600 x 900."
     from PIL import Image
@@ -653,20 +689,16 @@ def render(paths: list, out, style: str = "scene", skeleton: Skeleton | None = N
         raise InputError(bad, "markers", "motions with joint angles", "run bige ik on the markers first")
     _DRAW[what](recordings, labels, skeleton, out)
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-069
+# %% ../nbs/13_rendering.ipynb #13-rendering-074
 def recordings_of(paths: list) -> list[Path]:
     "Files to draw: each file as it is, and for a folder of `bige generate` its samples in order."
-    out = []
-    for path in map(Path, paths):
-        samples = sorted(path.glob("sample_*.mot")) if path.is_dir() else []
-        out += samples or [path]
-    return out
+    return [file for path in map(Path, paths) for file in samples_of(path) or [path]]
 
 
 def _label(path: Path) -> str:
     return path.stem.removeprefix("kinematics_activations_").removesuffix("_muscle_driven")
 
-# %% ../nbs/13_rendering.ipynb #13-rendering-070
+# %% ../nbs/13_rendering.ipynb #13-rendering-075
 def _scene_with(write):
     return lambda recordings, labels, skeleton, out: write([take(r, skeleton, n) for r, n in zip(recordings, labels)], out)
 

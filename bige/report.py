@@ -12,12 +12,12 @@ from base64 import b64encode
 import numpy as np
 
 from .motion import Motion
-from .rendering import COLOURS, FORCE_COLUMNS, _new_figure, by_activation, cycle_frames, png, preview, strip
+from .rendering import COLOURS, CSS_COLOURS, FORCE_COLUMNS, _panels, by_activation, cycle_frames, png, preview, strip
 from .skeleton import Skeleton
 
 # %% auto #0
-__all__ = ['CURVES', 'CROWD', 'MEAN', 'INDIVIDUALS', 'STYLE', 'cycle_curve', 'curves', 'html_page', 'html_cell', 'html_table',
-           'markdown_table', 'html_picture', 'describe', 'report', 'with_verification']
+__all__ = ['CURVES', 'INDIVIDUALS', 'STYLE', 'cycle_curve', 'curves', 'html_page', 'number', 'cell_text', 'html_cell',
+           'html_table', 'markdown_table', 'html_picture', 'describe', 'report', 'with_verification']
 
 # %% ../nbs/13b_report.ipynb #13b-report-005
 CURVES = {"knee_angle": "knee flexion", "hip_flexion": "hip flexion", "ankle_angle": "ankle dorsiflexion", "pelvis_tilt": "pelvis tilt",
@@ -40,8 +40,7 @@ def _unit(name: str) -> str:
     return "N" if name == "ground_force" else "°" if name in list(CURVES)[:4] else "activation"
 
 # %% ../nbs/13b_report.ipynb #13b-report-008
-CROWD, MEAN = "#7b8aa3", "#a11324"
-INDIVIDUALS = (("#1c2430", "-"), ("#b54708", "--"), ("#0b61a4", "-."))
+INDIVIDUALS = (("ink", "-"), ("right", "--"), ("left", "-."))          # colour and kind of line
 
 
 def curves(motions: list[Motion], reference: list[Motion] = (), requested: dict[str, tuple[float, ...]] | None = None, labels: list[str] | None = None):
@@ -50,15 +49,14 @@ def curves(motions: list[Motion], reference: list[Motion] = (), requested: dict[
     shown = [name for name in CURVES if any(c is not None for c in found[name])]
     columns = 5 if len(shown) > 8 else 4
     rows = -(-len(shown) // columns)
-    fig = _new_figure(2.5 * columns, 2.15 * rows + .3 * bool(labels))
-    axes = list(fig.subplots(rows, columns, squeeze=False).flat)
+    fig, axes = _panels((2, 1.5), rows, columns, left=.45, top=.45, bottom=.45 + .25 * bool(labels), gaps=(.45, .6))
     for k, (ax, name) in enumerate(zip(axes, shown)):
         band = [c for c in (cycle_curve(m, name) for m in reference) if c is not None]
         _curve(ax, name, found[name], band, (requested or {}).get(name, ()), labels)
         if k + columns >= len(shown): ax.set_xlabel("squat cycle (%)", fontsize=8)
         else: ax.tick_params(labelbottom=False)
     for ax in axes[len(shown):]: ax.axis("off")
-    if labels: fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    if labels: fig.legend(*axes[0].get_legend_handles_labels(), loc="lower center", ncols=3, fontsize=8, frameon=False)
     return fig
 
 # %% ../nbs/13b_report.ipynb #13b-report-009
@@ -68,27 +66,30 @@ def _curve(ax, name: str, found: list, band: list, levels: tuple, labels: list[s
     if band: ax.fill_between(percent, *np.percentile(band, [10, 90], axis=0), color="0.86", lw=0)
     if labels:
         for curve, label, (colour, line) in zip(found, labels, INDIVIDUALS):
-            if curve is not None: ax.plot(percent, curve, color=colour, ls=line, lw=1.5, label=label)
+            if curve is not None: ax.plot(percent, curve, color=COLOURS[colour], ls=line, lw=1.5, label=label)
     else:
-        ax.plot(percent, np.transpose(stack), color=CROWD, lw=.5, alpha=.7)
-        ax.plot(percent, np.mean(stack, 0), color=MEAN, lw=1.6)
+        gap = np.full((len(stack), 1), np.nan)                         # one line with gaps is drawn faster than twenty
+        ax.plot(np.tile([*percent, np.nan], len(stack)), np.hstack([stack, gap]).ravel(), color=COLOURS["crowd"], lw=.5, alpha=.7)
+        ax.plot(percent, np.mean(stack, 0), color=COLOURS["bad"], lw=1.6)
     for level in levels: ax.axhline(level, color="black", lw=1, ls=":")
-    if _unit(name) == "activation": ax.set_ylim(0, 1)
+    ax.set_xticks([0, 50, 100])
+    if _unit(name) == "activation": ax.set(ylim=(0, 1), yticks=[0, .25, .5, .75, 1])
+    else: ax.locator_params(axis="y", nbins=5)
     ax.set_title(f"{CURVES[name]} ({_unit(name)})" if _unit(name) != "activation" else f"{CURVES[name]}\n(activation, 0–1)", fontsize=8)
     ax.tick_params(labelsize=7)
     ax.spines[["top", "right"]].set_visible(False)
 
 # %% ../nbs/13b_report.ipynb #13b-report-014
-STYLE = """
+STYLE = CSS_COLOURS + """
 @page { size: A4; margin: 14mm 15mm 16mm }
-body { font: 15px/1.5 system-ui, sans-serif; color: #1c2430; background: #fff; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--bige-ink); background: var(--bige-paper); max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.6rem; margin-bottom: .2rem } h2 { font-size: 1.15rem; margin: 1.8rem 0 .4rem } .lead { font-size: 1.05rem }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums }
-th, td { text-align: left; padding: .25rem .6rem; border-bottom: 1px solid #d5dae2; overflow-wrap: break-word } th { border-bottom: 2px solid #5b6c86 }
-.scroll { overflow-x: auto } .yes { color: #135e2e; font-weight: 600 } .no { color: #a11324; font-weight: 600 }
-figure { margin: .5rem 0 } figure img { max-width: 100%; height: auto } figcaption, .note { color: #4a5568; font-size: .85rem }
-pre { background: #f3f5f8; padding: .6rem; overflow-x: auto; font-size: .8rem; white-space: pre-wrap; overflow-wrap: anywhere }
-nav a { color: #0b4f8a; margin-right: 1rem } a:focus-visible, .scroll:focus-visible { outline: 3px solid #0b61a4; outline-offset: 2px }
+th, td { text-align: left; padding: .25rem .6rem; border-bottom: 1px solid var(--bige-line); overflow-wrap: break-word } th { border-bottom: 2px solid var(--bige-edge) }
+.scroll { overflow-x: auto } .yes { color: var(--bige-good); font-weight: 600 } .no { color: var(--bige-bad); font-weight: 600 }
+figure { margin: .5rem 0 } figure img { max-width: 100%; height: auto } figcaption, .note { color: var(--bige-muted); font-size: .85rem }
+pre { background: var(--bige-wash); padding: .6rem; overflow-x: auto; font-size: .8rem; white-space: pre-wrap; overflow-wrap: anywhere }
+nav a { color: var(--bige-accent); margin-right: 1rem } a:focus-visible, .scroll:focus-visible { outline: 3px solid var(--bige-accent); outline-offset: 2px }
 @media print {
   body { margin: 0; padding: 0; max-width: none; font-size: 9.5pt; line-height: 1.35 } table { font-size: 8.5pt } nav { display: none } .scroll { overflow: visible }
   h2 { break-after: avoid; margin-top: 1.1rem } figure, tr, pre { break-inside: avoid } thead { display: table-header-group }
@@ -104,13 +105,24 @@ def html_page(title: str, parts: list[str]) -> str:
             f"<body>\n<main>\n<h1>{html.escape(title)}</h1>\n" + "\n".join(parts) + "\n</main>\n</body>\n</html>\n")
 
 # %% ../nbs/13b_report.ipynb #13b-report-015
+def number(x: float) -> str:
+    "A number as people read it: three digits, or all before the point; a dash when it is unknown."
+    if not np.isfinite(x): return "–"
+    text = f"{x:.0f}" if abs(x) >= 100 else f"{x:.3g}"
+    return "0" if text == "-0" else text
+
+
+def cell_text(value) -> str:
+    "What stands in a cell: True and False are met and not met, what is unknown is a dash."
+    if isinstance(value, (bool, np.bool_)): return "✓ met" if value else "✗ not met"
+    if isinstance(value, (float, np.floating)): return number(value)
+    return "–" if value is None else str(value)
+
+# %% ../nbs/13b_report.ipynb #13b-report-016
 def html_cell(value) -> str:
-    "A table cell: True and False become the words met and not met, what is unknown a dash."
-    if isinstance(value, (bool, np.bool_)):
-        return '<td class="yes">✓ met</td>' if value else '<td class="no">✗ not met</td>'
-    if value is None: value = "–"
-    if isinstance(value, float): value = f"{value:.4g}" if np.isfinite(value) else "–"
-    return f"<td>{html.escape(str(value))}</td>"
+    "A table cell, with a class for met and not met."
+    kind = (' class="yes"' if value else ' class="no"') if isinstance(value, (bool, np.bool_)) else ""
+    return f"<td{kind}>{html.escape(cell_text(value))}</td>"
 
 
 def html_table(rows: list[dict], name: str = "Table") -> str:
@@ -123,7 +135,7 @@ def html_table(rows: list[dict], name: str = "Table") -> str:
 
 def markdown_table(rows: list[dict]) -> str:
     "The rows as a Markdown table."
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *[[str(v) for v in row.values()] for row in rows]]
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *[list(map(cell_text, row.values())) for row in rows]]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
@@ -134,7 +146,7 @@ def html_picture(picture: bytes, alt: str, caption: str = "") -> str:
     return (f'<figure><img alt="{html.escape(alt)}" width="{width}" height="{height}" src="data:image/png;base64,{data}">'
             f"<figcaption>{html.escape(caption)}</figcaption></figure>")
 
-# %% ../nbs/13b_report.ipynb #13b-report-018
+# %% ../nbs/13b_report.ipynb #13b-report-019
 def describe(motions: list[Motion]) -> str:
     "The curves in words: mean and range of the peak of each over the motions."
     words = []
@@ -146,7 +158,7 @@ def describe(motions: list[Motion]) -> str:
         words.append(f"{title} {show(np.mean(peaks))}{unit} ({show(min(peaks))} to {show(max(peaks))})")
     return "Mean peak and range over the samples: " + ", ".join(words) + "."
 
-# %% ../nbs/13b_report.ipynb #13b-report-021
+# %% ../nbs/13b_report.ipynb #13b-report-022
 def report(motions: list[Motion], tables: dict[str, list[dict]], provenance: dict, command: str, title: str = "Guided squats",
            lead: str = "", reference: list[Motion] = (), skeleton: Skeleton | None = None, requested: dict | None = None, overview: bytes | None = None) -> str:
     "One self-contained HTML page on generated motions; tables are rows by heading, `overview` the PNG of `preview` if it is drawn already."
@@ -170,7 +182,7 @@ def _preview_words(motions: list[Motion]) -> str:
     knee = [np.degrees(max(m["knee_angle_l"].max(), m["knee_angle_r"].max())) for m in motions]
     return f"{len(motions)} skeletons at the bottom of their squats, side by side in order of peak activation; knees bent {min(knee):.0f} to {max(knee):.0f} degrees."
 
-# %% ../nbs/13b_report.ipynb #13b-report-022
+# %% ../nbs/13b_report.ipynb #13b-report-023
 def _report_pictures(motions, reference, skeleton, requested) -> list[str]:
     "The strip and the curves of a report, each with its text."
     middle = by_activation(motions)[len(motions) // 2]

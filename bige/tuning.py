@@ -24,11 +24,12 @@ import numpy as np
 from .constraints import (AMOUNTS, NATURAL, REQUIRED, WISHES, Batch, Constraint, ConstraintSet, asked, check_reach, default_constraints, judged, metric,
                               parse_constraints, quantities, read_constraint, reached, to_yaml, violation)
 from .motion import COORDINATES, InputError, Motion, atomic_write
+from .report import number
 
 # %% auto #0
 __all__ = ['DIALS', 'BREATH_S', 'KEPT', 'PANELS', 'POLL_S', 'FILES', 'Request', 'Dial', 'Scale', 'values', 'ends_of', 'scale',
            'Setting', 'place', 'setting', 'turned', 'others', 'History', 'Cancelled', 'Latest', 'Tuner', 'one', 'words',
-           'number', 'panels', 'trace', 'gates', 'usual_band', 'side', 'in_labels', 'message', 'trouble',
+           'with_unit', 'panels', 'trace', 'gates', 'usual_band', 'side', 'in_labels', 'message', 'trouble',
            'CommandFailed', 'run_command', 'Wanted']
 
 # %% ../nbs/14_tuning.ipynb #14-tuning-006
@@ -298,10 +299,9 @@ def words(c: Constraint) -> str:
     "What a constraint is called on the page."
     return next((d.label for d in DIALS if d.plain.name == c.name), c.name.replace("_", " "))
 
-def number(x: float, unit: str) -> str:
-    "A value as people write it: three digits, the degree sign."
-    text = f"{x:.0f}" if abs(x) >= 100 else f"{x:.3g}"
-    return (text if text != "-0" else "0") + {"deg": "°", "deg/s": " °/s", "m/s2": " m/s²", "": ""}.get(unit, f" {unit}")
+def with_unit(x: float, unit: str) -> str:
+    "A value as people write it: the number of a report and its unit, with the degree sign."
+    return number(x) + {"deg": "°", "deg/s": " °/s", "m/s2": " m/s²", "": ""}.get(unit, f" {unit}")
 
 # %% ../nbs/14_tuning.ipynb #14-tuning-034
 @patch
@@ -312,7 +312,7 @@ def usual(self: Tuner, c: Constraint) -> str:
         real = self.models.bank()
         x = values(c, real)[:, 1] if limited or not c.kind.signed else metric(c, real).numpy()
         low, high = np.quantile(x, [0.1, 0.9])
-        self._usual[key] = f"{number(low, '')} to {number(high, c.unit)}"
+        self._usual[key] = f"{number(low)} to {with_unit(high, c.unit)}"
     return self._usual[key]
 
 @patch
@@ -324,7 +324,7 @@ def rows(self: Tuner, guided, i: int) -> list[dict]:
         limited = c.limits != (None, None)
         value = reached(c, batch).item() if limited else metric(c, batch).item()
         met = [s[c.name]["met"] for s in guided.satisfaction]
-        out.append({"wish": words(c), "asked for": asked(c).replace(" deg", "°") if limited or c["goal"] else "kept low", "this squat": number(value, c.unit), "met": met[i] if limited else None,
+        out.append({"wish": words(c), "asked for": asked(c).replace(" deg", "°") if limited or c["goal"] else "kept low", "this squat": with_unit(value, c.unit), "met": met[i] if limited else None,
                     "squats": f"{sum(met)} of {len(met)}" if limited else "", "measured people": self.usual(c)})
     return out
 
@@ -388,7 +388,7 @@ def curves(self: Tuner, guided, i: int) -> list[dict]:
     for title, c in panels(guided.constraints).items():
         lines = {side(p): np.round(y, 4).tolist() for p, y in zip(c.parts, trace(c, batch)[0].T)}
         usual = self.band(c)
-        out.append({"title": title, "unit": number(0, c.unit)[1:].strip(), "seconds": guided.motions[i].duration, "lines": lines, "gates": gates(c, guided.constraints, batch),
+        out.append({"title": title, "unit": with_unit(0, c.unit)[1:].strip(), "seconds": guided.motions[i].duration, "lines": lines, "gates": gates(c, guided.constraints, batch),
                     "usual": np.round(usual, 4).tolist(), "cycle": [first, last], "share": c.unit == ""})
     return out
 

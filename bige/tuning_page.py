@@ -17,30 +17,18 @@ import traitlets as t
 
 from .constraints import TOLERANCES, UNITS, parse_constraints, read_constraints
 from .motion import InputError
+from .rendering import CSS_COLOURS
 from .report import html_cell
-from .tuning import (DIALS, FILES, Cancelled, Dial, History, Latest, Request, Setting, Tuner, Wanted, message, number, others, setting, trouble, turned)
+from .tuning import (DIALS, FILES, Cancelled, Dial, History, Latest, Request, Setting, Tuner, Wanted, message, others, setting, trouble, turned, with_unit)
 
 # %% auto #0
-__all__ = ['COLOURS', 'STYLE', 'DIAL_JS', 'DIAL_CSS', 'CURVES_JS', 'CURVES_CSS', 'CHOICE_JS', 'CHOICE_CSS', 'STATUS_JS',
-           'STATUS_CSS', 'OPENER_JS', 'TITLE', 'LEGEND', 'EACH_S', 'SCENE_PX', 'SUBJECT', 'NO_NETWORK', 'EXTENSIONS',
-           'contrast', 'Dials', 'dial_row', 'Curves', 'curve_alt', 'Choice', 'Status', 'Opener', 'table', 'in_words',
-           'Page', 'page', 'write_app', 'check_port', 'launch']
+__all__ = ['STYLE', 'DIAL_JS', 'DIAL_CSS', 'CURVES_JS', 'CURVES_CSS', 'CHOICE_JS', 'CHOICE_CSS', 'STATUS_JS', 'STATUS_CSS',
+           'OPENER_JS', 'TITLE', 'LEGEND', 'EACH_S', 'SCENE_PX', 'SUBJECT', 'NO_NETWORK', 'EXTENSIONS', 'Dials',
+           'dial_row', 'Curves', 'curve_alt', 'Choice', 'Status', 'Opener', 'table', 'in_words', 'Page', 'page',
+           'write_app', 'check_port', 'launch']
 
 # %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-006
-COLOURS = {"ink": "#1c2430", "muted": "#4a5568", "line": "#d5dae2", "paper": "#ffffff", "wash": "#f4f6f9", "accent": "#1f4e8c", "left": "#1f5fa8", "right": "#a84410",
-           "good": "#135e2e", "bad": "#a11324", "usual": "#c9d5e6", "gate": "#2e7d4f"}
-
-def contrast(a: str, b: str) -> float:
-    "Contrast of two colours '#rrggbb', 1 to 21, as the Web Content Accessibility Guidelines define it."
-    def light(colour: str) -> float:
-        parts = [int(colour[i:i + 2], 16) / 255 for i in (1, 3, 5)]
-        r, g, b = (x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in parts)
-        return 0.2126 * r + 0.7152 * g + 0.0722 * b
-    high, low = sorted((light(a), light(b)), reverse=True)
-    return (high + 0.05) / (low + 0.05)
-
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-008
-STYLE = ":root { " + " ".join(f"--bige-{name}: {colour};" for name, colour in COLOURS.items()) + " }" + """
+STYLE = CSS_COLOURS + """
 .bige { color: var(--bige-ink); background: var(--bige-paper); font: 14px/1.45 system-ui, sans-serif; max-width: 1680px; margin: 0 auto; overflow: visible }
 .bige *, .bige .widget-html-content { font-family: inherit; line-height: inherit; box-sizing: border-box }
 .bige h1 { font-size: 20px; margin: 0 } .bige h2 { font-size: 14px; margin: 10px 0 2px; text-transform: none }
@@ -50,16 +38,16 @@ STYLE = ":root { " + " ".join(f"--bige-{name}: {colour};" for name, colour in CO
 .bige th, .bige td { text-align: left; padding: 3px 8px 3px 0; border: 0; border-bottom: 1px solid var(--bige-line); vertical-align: top; background: none; font-weight: 400 }
 .bige thead th { color: var(--bige-muted); border-bottom: 1.5px solid var(--bige-muted) }
 .bige .yes { color: var(--bige-good); font-weight: 600; white-space: nowrap } .bige .no { color: var(--bige-bad); font-weight: 600; white-space: nowrap }
-.bige button.jupyter-button { background: var(--bige-wash); color: var(--bige-ink); border: 1px solid #77839a; border-radius: 5px; height: 30px; line-height: 26px; width: auto; padding: 0 10px }
-.bige button.jupyter-button:disabled { opacity: 1; color: #667085; border-color: var(--bige-line) }
+.bige button.jupyter-button { background: var(--bige-wash); color: var(--bige-ink); border: 1px solid var(--bige-edge); border-radius: 5px; height: 30px; line-height: 26px; width: auto; padding: 0 10px }
+.bige button.jupyter-button:disabled { opacity: 1; color: var(--bige-edge); border-color: var(--bige-line) }
 .bige button.mod-primary { background: var(--bige-accent); color: #fff; border-color: var(--bige-accent) }
-.bige :focus-visible { outline: 3px solid #1f6fd6 !important; outline-offset: 2px }
+.bige :focus-visible { outline: 3px solid var(--bige-accent) !important; outline-offset: 2px }
 .bige .jupyter-widgets { overflow: visible } .bige .bige-bar { flex-flow: row wrap; gap: 6px; align-items: center }
 .bige .bige-side { padding-right: 14px; border-right: 1px solid var(--bige-line) }
 #rendered_cells > div { padding: 6px 12px } .jp-OutputPrompt, .jp-OutputArea-prompt { display: none }
 """
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-010
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-008
 DIAL_JS = """
 const make = (tag, cls, text) => { const e = document.createElement(tag); if (cls) e.className = cls; if (text) e.textContent = text; return e };
 const digits = step => Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
@@ -78,7 +66,7 @@ function thumb(d, which) {
 }
 """
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-011
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-009
 DIAL_JS += """
 function row(d, send) {
   const el = make("div", "dial"), name = make("label", "name"), on = make("input"), figures = make("output"), track = make("div", "track");
@@ -101,7 +89,7 @@ function row(d, send) {
   };
 """
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-012
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-010
 DIAL_JS += """
   const tell = () => { const [a, b] = limits(); send({ key: d.key, on: on.checked, low: a, high: b }) };
   thumbs.forEach(x => {
@@ -124,7 +112,7 @@ DIAL_JS += """
 }
 """
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-013
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-011
 DIAL_JS += """
 function render({ model, el }) {
   let all = {};
@@ -146,7 +134,7 @@ function render({ model, el }) {
 export default { render };
 """
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-014
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-012
 DIAL_CSS = """
 .bige-dials fieldset { border: 0; border-top: 1px solid var(--bige-line); margin: 0 0 8px; padding: 2px 0 0 }
 .bige-dials legend { font-weight: 600; padding: 0 8px 0 0; color: var(--bige-ink) }
@@ -161,10 +149,10 @@ DIAL_CSS = """
 .bige-dials .track input { position: absolute; left: -8px; width: calc(100% + 16px); top: 0; height: 22px; margin: 0; background: none; pointer-events: none; appearance: none; -webkit-appearance: none }
 .bige-dials .track input::-webkit-slider-thumb { -webkit-appearance: none; pointer-events: auto; width: 16px; height: 16px; border-radius: 50%; background: var(--bige-accent); border: 2px solid #fff; box-shadow: 0 0 0 1px var(--bige-accent); cursor: grab }
 .bige-dials .track input::-moz-range-thumb { pointer-events: auto; width: 13px; height: 13px; border-radius: 50%; background: var(--bige-accent); border: 2px solid #fff; cursor: grab }
-.bige-dials .off .track input::-webkit-slider-thumb { background: #fff; box-shadow: 0 0 0 1px #667085 } .bige-dials .off .track input::-moz-range-thumb { background: #fff; border-color: #667085 }
+.bige-dials .off .track input::-webkit-slider-thumb { background: #fff; box-shadow: 0 0 0 1px var(--bige-edge) } .bige-dials .off .track input::-moz-range-thumb { background: #fff; border-color: var(--bige-edge) }
 """
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-015
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-013
 class Dials(anywidget.AnyWidget):
     "The panel of dials. `settings`: what they show; messages {key, on, low, high} say what was turned."
     _esm, _css = DIAL_JS, DIAL_CSS
@@ -173,10 +161,10 @@ class Dials(anywidget.AnyWidget):
 
 def dial_row(dial: Dial, scale) -> dict:
     "What the browser needs to know of a dial."
-    return {"key": dial.key, "group": dial.group, "label": dial.label, "says": dial.says, "ends": dial.ends, "step": dial.step, "suffix": number(0, dial.plain.unit)[1:],
+    return {"key": dial.key, "group": dial.group, "label": dial.label, "says": dial.says, "ends": dial.ends, "step": dial.step, "suffix": with_unit(0, dial.plain.unit)[1:],
             "from": scale.low, "to": scale.high, "usual": list(scale.usual), "gap": 2 * TOLERANCES[UNITS[dial.plain.unit][0]] / dial.plain.per_unit if dial.ends == "both" else 0}
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-018
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-016
 CURVES_JS = """
 const NS = "http://www.w3.org/2000/svg", W = 260, H = 132, L = 34, R = 6, T = 6, B = 18;
 const draw = (tag, at) => { const e = document.createElementNS(NS, tag); for (const k in at) e.setAttribute(k, at[k]); return e };
@@ -192,7 +180,7 @@ function range(p) {
 }
 """
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-019
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-017
 CURVES_JS += """
 function plot(p, n) {
   const svg = draw("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": p.alt }), [a, b] = range(p);
@@ -209,7 +197,7 @@ function plot(p, n) {
   }
 """
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-020
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-018
 CURVES_JS += """
   for (const g of p.gates) {
     const [f, l] = g.span[0] === g.span[1] ? [g.span[0] - n / 28, g.span[1] + n / 28] : g.span, top = y(g.high ?? b), low = y(g.low ?? a);
@@ -223,7 +211,7 @@ CURVES_JS += """
 }
 """
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-021
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-019
 CURVES_JS += """
 function render({ model, el }) {
   el.classList.add("bige-curves");
@@ -250,7 +238,7 @@ function render({ model, el }) {
 export default { render };
 """
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-022
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-020
 CURVES_CSS = """
 .bige-curves { display: grid; grid-template-columns: repeat(auto-fill, minmax(225px, 1fr)); gap: 4px 12px } .bige-curves figure { margin: 0 }
 .bige-curves figcaption { font-size: 13px; font-weight: 600 } .bige-curves svg { width: 100%; height: auto; display: block }
@@ -260,7 +248,7 @@ CURVES_CSS = """
 .bige-curves .cursor { stroke: var(--bige-ink); stroke-width: 1 }
 """
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-023
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-021
 class Curves(anywidget.AnyWidget):
     "Small curves of one squat; the frame of the `scene` moves the vertical line."
     _esm, _css = CURVES_JS, CURVES_CSS
@@ -269,12 +257,12 @@ class Curves(anywidget.AnyWidget):
 
 def curve_alt(panel: dict) -> str:
     "A sentence for those who do not see the curve."
-    show = lambda v: number(v, {"°": "deg"}.get(panel["unit"], panel["unit"]))
+    show = lambda v: with_unit(v, {"°": "deg"}.get(panel["unit"], panel["unit"]))
     lines = ", ".join(f"{'' if name == 'both' else name + ' '}from {show(min(y))} to {show(max(y))}" for name, y in panel["lines"].items())
     limits = "; ".join("allowed " + " ".join(filter(None, [g["low"] is not None and f"from {show(g['low'])}", g["high"] is not None and f"up to {show(g['high'])}"])) for g in panel["gates"])
     return f"{panel['title']} over time: {lines}" + (f"; {limits}" if limits else "")
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-026
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-024
 CHOICE_JS = """
 function render({ model, el }) {
   const set = document.createElement("fieldset"), legend = document.createElement("legend"), id = "squat" + Math.random().toString(36).slice(2);
@@ -297,10 +285,10 @@ function render({ model, el }) {
 export default { render };
 """
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-027
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-025
 CHOICE_CSS = """
 .bige-choice fieldset { border: 0; padding: 0; margin: 4px 0; display: flex; flex-wrap: wrap; gap: 4px 6px } .bige-choice legend { float: left; padding: 3px 8px 0 0; font-weight: 600 }
-.bige-choice label { border: 1px solid #77839a; border-radius: 14px; padding: 2px 10px; cursor: pointer } .bige-choice label:has(:checked) { background: #e3ebf6; border-color: var(--bige-accent); font-weight: 600 }
+.bige-choice label { border: 1px solid var(--bige-edge); border-radius: 14px; padding: 2px 10px; cursor: pointer } .bige-choice label:has(:checked) { background: #e3ebf6; border-color: var(--bige-accent); font-weight: 600 }
 .bige-choice input { accent-color: var(--bige-accent); margin: 0 }
 """
 
@@ -311,7 +299,7 @@ class Choice(anywidget.AnyWidget):
     options = t.List().tag(sync=True)
     index = t.Int(0).tag(sync=True)
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-028
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-026
 STATUS_JS = """
 function render({ model, el }) {
   const text = document.createElement("span"), bar = document.createElement("progress");
@@ -332,13 +320,13 @@ function render({ model, el }) {
 export default { render };
 """
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-029
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-027
 STATUS_CSS = """
 .bige-status { min-height: 30px; padding: 4px 10px; border-left: 4px solid var(--bige-muted); background: var(--bige-wash); color: var(--bige-ink) } .bige-status progress { margin-right: 10px; vertical-align: middle; accent-color: var(--bige-accent) }
 .bige-status[data-tone=good] { border-color: var(--bige-good) } .bige-status[data-tone=bad] { border-color: var(--bige-bad) } .bige-status[data-tone=busy] { border-color: var(--bige-accent) }
 """
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-030
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-028
 class Status(anywidget.AnyWidget):
     "A line on what is going on: `tone` good, bad, busy or quiet; `share` done (0: unknown, None: nothing is running). `download` sends a file to the browser."
     _esm, _css = STATUS_JS, STATUS_CSS
@@ -349,7 +337,7 @@ class Status(anywidget.AnyWidget):
 
     def download(self, name: str, content: bytes) -> None: self.send({"download": name}, [content])
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-032
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-030
 OPENER_JS = """
 function render({ model, el }) {
   const button = document.createElement("button"), input = document.createElement("input");
@@ -367,13 +355,13 @@ function render({ model, el }) {
 export default { render };
 """
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-033
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-031
 class Opener(anywidget.AnyWidget):
     "A button that sends a file of the user: message {name} with its bytes."
     _esm = OPENER_JS
     label, accept = t.Unicode().tag(sync=True), t.Unicode().tag(sync=True)
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-035
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-033
 def table(caption: str, lines: list[dict]) -> str:
     "Rows with equal keys as an HTML table; the first column heads each row."
     head = "".join(f'<th scope="col">{html.escape(k)}</th>' for k in lines[0])
@@ -387,7 +375,7 @@ def in_words(guided, i: int) -> str:
     said = "; ".join(html.escape(c["words"]) for c in found) or "next to nothing"
     return f'<h2>Against the measured squat it began from</h2><p>{said[:1].upper() + said[1:]}.</p>'
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-038
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-036
 class Page:
     "The tuning page: widgets, the history of requests, one thread for motions and one for files."
     def __init__(self, request: Request = Request(), tuner: Tuner | None = None):
@@ -406,7 +394,7 @@ class Page:
         self._wire()
         self.ask()
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-039
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-037
 from fastcore.basics import patch
 
 TITLE = '<h1>bige tune</h1><p class="quiet">Turn the dials until the squat is what you want. The pale bands show what measured people do.</p>'
@@ -425,7 +413,7 @@ def _layout(self: Page) -> w.Widget:
                   layout={"flex": "1 1 0", "min_width": "0", "padding": "0 0 0 16px"})
     return w.VBox([w.HTML(f"<style>{STYLE}</style>"), w.HBox([side, main])]).add_class("bige")
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-041
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-039
 @patch
 def _wire(self: Page) -> None:
     self.dials.on_msg(lambda _, turn, __: self.turn(turn))
@@ -441,7 +429,7 @@ def _wire(self: Page) -> None:
     self.choice.observe(lambda _: self.show(), "index")
     for what, button in self.downloads.items(): button.on_click(lambda _, what=what: self.download(what))
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-042
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-040
 @patch
 def opened(self: Page, read, name: str, buffers) -> None:
     "Take a file that the browser sent into the request."
@@ -455,7 +443,7 @@ def turn(self: Page, turned_to: dict) -> None:
     try: self.change(dial.key, constraints=turned(self.history.now.constraints, dial, Setting(turned_to["on"], turned_to["low"], turned_to["high"])))
     except InputError as error: self.refuse(error)
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-043
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-041
 @patch
 def change(self: Page, topic: str | None = None, **changes) -> None:
     "A new request, unless it is the one we have."
@@ -473,7 +461,7 @@ def ask(self: Page) -> None:
     self.status.say("Looking for squats …", "busy", 0.)
     self.latest.submit(request)
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-044
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-042
 @patch
 def _set_dials(self: Page) -> None:
     if not self.dials.dials: return
@@ -494,7 +482,7 @@ def cancel(self: Page) -> None:
     self.latest.cancel(); self.maker.cancel()
     self.status.say("Cancelled. The figure shows the last request that was answered.")
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-046
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-044
 EACH_S = 0.1
 
 @patch
@@ -522,7 +510,7 @@ def _answered(self: Page, request: Request, result) -> None:
 @patch
 def _failed(self: Page, job, error: Exception) -> None: self.status.say(trouble(error), "bad")
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-047
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-045
 @patch
 def show(self: Page) -> None:
     "Put the chosen squat of the last answer on the screen."
@@ -548,7 +536,7 @@ def _place(self: Page, motion, skeleton) -> None:
 
 SCENE_PX, SUBJECT = 480, "Subject (.osim)"
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-049
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-047
 @patch
 def download(self: Page, what: str) -> None:
     "Have a file made of the squat on the screen and of the request it answers."
@@ -571,7 +559,7 @@ def page(constraints=None, model=None, n: int = 5, seed: int = 0) -> w.Widget:
     if constraints: first = Request(read_constraints(constraints), n, seed, first.model)
     return Page(first).widget
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-051
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-049
 NO_NETWORK = """{%- extends 'lab/index.html.j2' -%}
 {%- block notebook_css -%}{{ super() | replace("https://cdn.jsdelivr.net/", "data:text/css,/") }}{%- endblock notebook_css -%}
 """
@@ -589,7 +577,7 @@ def write_app(folder: Path, **options) -> Path:
     path.write_text(json.dumps(notebook, indent=1))
     return path
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-053
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-051
 def check_port(port: int) -> None:
     "InputError when something else is served there."
     import socket
@@ -600,7 +588,7 @@ def check_port(port: int) -> None:
 
 EXTENSIONS = ("@jupyter-widgets/jupyterlab-manager", "@voila-dashboards/widgets-manager8", "@voila-dashboards/widgets-manager7", "anywidget")
 
-# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-054
+# %% ../nbs/14a_tuning_page.ipynb #14a-tuning-page-052
 def launch(constraints=None, model=None, n: int = 5, seed: int = 0, port: int = 8866, browser: bool = True) -> None:
     "Serve the page on this machine until interrupted. Files are checked before anything starts."
     import os

@@ -15,7 +15,7 @@ import numpy as np
 
 from .anatomy import SAMPLES, asset
 from .motion import Markers, Motion, atomic_write
-from .rendering import COLOUR_MAP, COLOURS, NEWTON_PER_METRE, VIEW_DEG, Take, _floor_box, _takes, extent, project, view_axes
+from .rendering import COLOUR_MAP, COLOURS, CSS_COLOURS, NEWTON_PER_METRE, VIEW_DEG, Take, _floor_box, _takes, extent, project, view_axes
 from .skeleton import Skeleton
 
 # %% auto #0
@@ -98,6 +98,9 @@ def _file(name: str) -> str:
     return (resources.files("bige") / "assets" / name).read_text(encoding="utf-8")
 
 
+def _style() -> str: return CSS_COLOURS + _file("viewer.css")
+
+
 def page(recordings, skeleton: Skeleton | None = None, labels: list[str] | None = None) -> str:
     "One self-contained HTML page with one to three recordings, played in step."
     takes = _takes(recordings, skeleton, labels)
@@ -106,7 +109,7 @@ def page(recordings, skeleton: Skeleton | None = None, labels: list[str] | None 
     script = _file("viewer.js").replace("</script", "<\\/script")
     words = "".join(f"<p>{html.escape(_words(t))}</p>" for t in takes)
     return (f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-            f'<link rel="icon" href="data:,"><title>{title}</title><style>body {{ margin: 1rem; font-family: system-ui, sans-serif; color: #1c2430 }} h1 {{ font-size: 1.2rem }}\n{_file("viewer.css")}</style></head>\n'
+            f'<link rel="icon" href="data:,"><title>{title}</title><style>body {{ margin: 1rem; font-family: system-ui, sans-serif; color: var(--bige-ink) }} h1 {{ font-size: 1.2rem }}\n{_style()}</style></head>\n'
             f'<body><main><h1>{title}</h1><div id="scene"></div><noscript>{words}</noscript></main>\n<script type="application/json" id="data">{scene}</script>\n'
             f'<script type="module">\n{script}\nconst viewer = mount(document.getElementById("scene"), JSON.parse(document.getElementById("data").textContent));\n'
             f'viewer.play?.(!matchMedia("(prefers-reduced-motion: reduce)").matches);\n</script></body></html>\n')
@@ -132,7 +135,7 @@ def _widget():
     import anywidget, traitlets
 
     class Scene(anywidget.AnyWidget):
-        _esm, _css = _file("viewer.js"), _file("viewer.css")
+        _esm, _css = _file("viewer.js"), _style()
         scene, takes = traitlets.Dict().tag(sync=True), traitlets.List().tag(sync=True)
         frame, playing = traitlets.Int(0).tag(sync=True, echo_update=False), traitlets.Bool(False).tag(sync=True)
         height, skeleton = traitlets.Int(480).tag(sync=True), traitlets.Any()

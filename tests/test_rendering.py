@@ -1,4 +1,5 @@
 """Bones and muscles stand where the skeleton says, pictures and films are what they claim to be, bad input is named."""
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -8,9 +9,9 @@ import pytest
 
 from bige.anatomy import anatomy, asset, body_frames, body_scales, muscle_paths, muscle_radii, normals, place, tube_faces, tubes
 from bige.motion import ACTIVATIONS, COORDINATES, InputError, Markers, Motion, analytic_squat, example_squat, write_motion, write_trc
-from bige.rendering import (FORCE_COLUMNS, PARTS, Stage, by_activation, cycle_frames, extent, in_step, peak_activation, png, preview, project,
+from bige.rendering import (COLOURS, FORCE_COLUMNS, PARTS, Stage, by_activation, contrast, cycle_frames, extent, in_step, peak_activation, png, preview, project,
                             read_recording, recordings_of, render, save_picture, squat_cycle, strip, take, view_axes, write_gif, write_mp4)
-from bige.report import curves, cycle_curve, describe, html_table, report, with_verification
+from bige.report import curves, cycle_curve, describe, html_table, markdown_table, report, with_verification
 from bige.skeleton import Skeleton
 
 
@@ -163,6 +164,7 @@ def test_simulated_motion_finds_its_ground_forces(tmp_path):
 
 def test_folder_of_samples_is_its_samples(tmp_path, squats):
     for i in (1, 0): write_motion(squats[i], tmp_path / f"sample_0{i}.mot")
+    (tmp_path / "sample_best.mot").write_text("somebody's own, and no sample")
     assert [p.name for p in recordings_of([tmp_path, "x.mot"])] == ["sample_00.mot", "sample_01.mot", "x.mot"]
 
 
@@ -384,17 +386,19 @@ def _luminance(colour: str) -> float:
 
 
 def test_text_of_the_report_has_contrast_aa():
-    import re
     from bige.report import STYLE
-    colours = re.findall(r"(?<![-a-z])color: (#[0-9a-f]{6})", STYLE)
-    assert len(colours) >= 5
-    for colour in colours: assert (1.05) / (_luminance(colour) + 0.05) >= 4.5, colour
-    assert (_luminance("#f3f5f8") + .05) / (_luminance("#1c2430") + .05) >= 4.5  # code on its grey
+    used, defined = set(re.findall(r"(?<![-a-z])color: var\(--bige-([a-z]+)\)", STYLE)), dict(re.findall(r"--bige-([a-z]+): (#[0-9a-f]{6});", STYLE))
+    assert used >= {"ink", "muted", "accent", "good", "bad"} and defined == COLOURS
+    assert not re.findall(r"#[0-9a-f]{3,6}\b", STYLE.split("}", 1)[1]), "a colour of its own"
+    for name in used: assert contrast(COLOURS[name], "#ffffff") == pytest.approx(1.05 / (_luminance(COLOURS[name]) + 0.05), rel=1e-3) and contrast(COLOURS[name], "#ffffff") >= 4.5, name
+    assert contrast(COLOURS["ink"], COLOURS["wash"]) >= 4.5  # code on its grey
 
 
 def test_table_says_met_in_words():
-    text = html_table([{"a": True, "b": float("nan")}, {"a": np.False_, "b": 1234.5678}])
-    assert "✓ met" in text and "✗ not met" in text and "<td>–</td>" in text and "<td>1235<" in text
+    rows = [{"a": True, "b": float("nan")}, {"a": np.False_, "b": 1234.5678}, {"a": None, "b": np.float32(0.123456)}, {"a": "x", "b": -0.0}]
+    cells = [["✓ met", "–"], ["✗ not met", "1235"], ["–", "0.123"], ["x", "0"]]
+    assert re.findall(r"<td.*?>(.*?)</td>", html_table(rows)) == sum(cells, [])
+    assert [line.strip("| ").split(" | ") for line in markdown_table(rows).splitlines()[2:]] == cells
 
 
 # the whole way
