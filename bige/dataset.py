@@ -5,9 +5,11 @@
 # %% ../nbs/06_dataset.ipynb #06-dataset-003
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 
@@ -19,8 +21,9 @@ from .reference_set import open_npz, write_npz
 # %% auto #0
 __all__ = ['FRAMES', 'RATE_HZ', 'SHORTEST', 'VALIDATION_SUBJECTS', 'fit_length', 'name_arms', 'pelvis_rotation', 'pelvis_angles',
            'face_forward', 'plant_feet', 'canonical', 'mirror_arrays', 'varied', 'subject_of', 'split_people',
-           'Dataset', 'select', 'part', 'with_mirrored', 'concatenate', 'repetition', 'save_dataset', 'load_dataset',
-           'reference', 'find_simulations', 'repetitions', 'mass_of', 'from_motions', 'build_dataset', 'toy_dataset']
+           'Dataset', 'select', 'part', 'with_mirrored', 'concatenate', 'repetition', 'digest_of', 'save_dataset',
+           'load_dataset', 'reference', 'find_simulations', 'repetitions', 'record_of', 'mass_of', 'from_motions',
+           'build_dataset', 'toy_dataset']
 
 # %% ../nbs/06_dataset.ipynb #06-dataset-006
 FRAMES, RATE_HZ = 196, 60.0
@@ -107,10 +110,12 @@ def canonical(K: np.ndarray, skeleton=None, rate_hz: float = RATE_HZ) -> np.ndar
     return plant_feet(face_forward(name_arms(np.asarray(K, float))), skeleton, rate_hz).round(9) + 0.0
 
 # %% ../nbs/06_dataset.ipynb #06-dataset-027
-_partner = lambda name: re.sub(r"_([lr])(?=$|/)", lambda m: "_" + "lr"[m[1] == "l"], name)
-_MIRROR_K = np.array([COORDINATES.index(_partner(n)) for n in COORDINATES])
-_MIRROR_A = np.array([ACTIVATIONS.index(_partner(n)) for n in ACTIVATIONS])
-_MIRROR_SIGN = np.array([-1.0 if n in ("pelvis_list", "pelvis_rotation", "pelvis_tz", "lumbar_bending", "lumbar_rotation") else 1.0 for n in COORDINATES])
+def _mirrored(names: tuple) -> tuple[np.ndarray, np.ndarray]:
+    "Where each of `names` takes its value from in the mirror, and with which sign (N,): `Motion.mirror` shown a motion whose columns are numbered."
+    seen = Motion(np.arange(2.0), np.tile(1.0 + np.arange(len(names)), (2, 1)), names).mirror().values[0]
+    return np.abs(seen).astype(int) - 1, np.sign(seen)
+
+(_MIRROR_K, _MIRROR_SIGN), (_MIRROR_A, _) = _mirrored(COORDINATES), _mirrored(ACTIVATIONS)
 
 def mirror_arrays(K: np.ndarray, A: np.ndarray | None = None):
     "Kinematics (..., 33) and, if given, activations (..., 80) of the mirrored motion."
@@ -128,13 +133,16 @@ def varied(motion: Motion, tempo: float = 1.0, depth: float = 1.0) -> Motion:
 # %% ../nbs/06_dataset.ipynb #06-dataset-039
 VALIDATION_SUBJECTS = ("s07", "s10")
 
-def subject_of(path) -> str:
-    "Who moved, from the file's name: UI-PRMD's m01_s07_..., else the OpenCap session or the folder the file lies in."
+def subject_of(path, record: dict | None = None) -> str:
+    """Who moved: UI-PRMD's m01_s07_... in the file's name, else the OpenCap session, else the person whose model the `record` of the simulation names, if the trial's
+    name begins with it (anna.osim, anna_squat), else the folder the file lies in."""
     path = Path(path).absolute()
     if found := re.search(r"(?:^|_)m\d\d_(s\d\d)(?:_|$)", path.stem):
         return found[1]
     if found := [p for p in path.parts if p.startswith("OpenCapData")]:
         return found[0]
+    if (person := Path((record or {}).get("model") or "").stem) and _trial_name(path).startswith(f"{person}_"):
+        return person
     plain = {"squat", "kinematics", "opensimdata", "dynamics", "simulation", "simulations", "qp", "tracking"}
     return next((p.name for p in path.parents if p.name and p.name.lower() not in plain), path.stem)
 
@@ -175,6 +183,11 @@ class Dataset:
         _check(self)
 
     def __len__(self): return len(self.kinematics)
+
+    @property
+    def rate_hz(self) -> np.ndarray:
+        "True frames per second (N,): fewer than 60 where a long repetition had to fit."
+        return RATE_HZ / self.stretch
 
 # %% ../nbs/06_dataset.ipynb #06-dataset-043
 def _check(data: Dataset) -> None:
@@ -234,11 +247,20 @@ def concatenate(parts: Iterable[Dataset], source: str = "dataset") -> Dataset:
     return Dataset(**{k: np.concatenate([getattr(d, k) for d in parts]) for k in _ARRAYS}, source=source)
 
 def repetition(data: Dataset, i: int) -> Motion:
-    "Repetition `i`: its valid frames, with 33 coordinates and 80 activations."
+    "Repetition `i`: its valid frames at their true rate, with 33 coordinates and 80 activations."
     n = int(data.mask[i].sum())
-    return Motion.from_arrays(np.arange(n) / RATE_HZ, data.kinematics[i, :n], data.activations[i, :n], str(data.trials[i]))
+    return Motion.from_arrays(np.arange(n) / data.rate_hz[i], data.kinematics[i, :n], data.activations[i, :n], str(data.trials[i]))
 
 # %% ../nbs/06_dataset.ipynb #06-dataset-047
+def digest_of(data: Dataset) -> str:
+    "SHA-256 of all that `data` holds."
+    whole = hashlib.sha256()
+    for key, array in ((k, getattr(data, k)) for k in _ARRAYS):
+        whole.update(f"{key} {array.shape} ".encode())
+        whole.update(str(array.tolist()).encode() if array.dtype.kind == "U" else array.tobytes())
+    return whole.hexdigest()
+
+# %% ../nbs/06_dataset.ipynb #06-dataset-049
 def save_dataset(data: Dataset, path) -> None:
     "Write the .npz file of the table above (compressed, whole or not at all). Equal data give equal bytes."
     arrays = {k: getattr(data, k) for k in _ARRAYS}
@@ -256,13 +278,13 @@ def load_dataset(path) -> Dataset:
         raise InputError(path, f"{names.size} columns at {rate} Hz", f"the {len(COORDINATES + ACTIVATIONS)} coordinates and activations in order at {RATE_HZ:g} Hz", cure)
     return Dataset(**arrays, source=str(path))
 
-# %% ../nbs/06_dataset.ipynb #06-dataset-049
+# %% ../nbs/06_dataset.ipynb #06-dataset-051
 def reference() -> Dataset:
     "The shipped repetitions (UI-PRMD, public domain; the motions and activations are those of our tracking simulations)."
     with resources.as_file(resources.files("bige") / "assets" / "reference.npz") as path:
         return load_dataset(path)
 
-# %% ../nbs/06_dataset.ipynb #06-dataset-051
+# %% ../nbs/06_dataset.ipynb #06-dataset-053
 def _beside(path: Path) -> bool:
     "Whether a file is one of those that `bige ik`, `segment` and `simulate` write beside motions."
     return path.name in ("ik.json", "segments.json", "simulation.json") or path.suffix == ".osim" or path.name.startswith(("ground_forces_", "kinetics_"))
@@ -289,21 +311,25 @@ def repetitions(motion: Motion, longest_s: float = 6.0) -> list[Motion]:
     from bige.segmentation import segment
     return [motion.slice(start, end) for start, end in segment(motion).segments]
 
-# %% ../nbs/06_dataset.ipynb #06-dataset-052
+# %% ../nbs/06_dataset.ipynb #06-dataset-054
 def _trial_name(path: Path) -> str: return re.sub(r"^kinematics_activations_|_muscle_driven$|_kinematics_activations$", "", path.stem)
 
-def mass_of(path) -> float | None:
-    "Body mass (kg) of the person in a simulation file, as `bige simulate` or OpenCap noted it; None when neither did."
-    from bige.motion import read_session
-    from bige.simulation import read_records
+def record_of(path, read=None) -> dict:
+    """What `bige simulate` noted about the motion in a file: its entry in a simulation.json beside it or further up (a trial's name may hold folders); {} without one.
+    `read(folder)`: the records there, by trial."""
+    from bige.simulation import motion_file, read_records
     path = Path(path).absolute()
-    record = next((r for name, r in read_records(path.parent).items() if path.stem in (name, f"kinematics_activations_{name}_muscle_driven")), {})
-    if "body_weight_n" in record:
-        return record["body_weight_n"] / GRAVITY
-    session = next((p for p in path.parents if (p / "sessionMetadata.yaml").exists()), None)
+    return next((record for folder in path.parents for trial, record in (read or read_records)(folder).items() if motion_file(folder, trial) == path), {})
+
+def mass_of(path, record: dict) -> float | None:
+    "Body mass (kg) of the person in a simulation file, as `bige simulate` (its `record`) or OpenCap noted it; None when neither did."
+    from bige.motion import read_session
+    if weight := record.get("body_weight_n"):
+        return weight / GRAVITY
+    session = next((p for p in Path(path).absolute().parents if (p / "sessionMetadata.yaml").exists()), None)
     return session and read_session(session).mass_kg
 
-# %% ../nbs/06_dataset.ipynb #06-dataset-053
+# %% ../nbs/06_dataset.ipynb #06-dataset-055
 def from_motions(motions: dict[tuple[str, str], Motion], fit: str = "pad", validation=None, skeleton=None, source: str = "dataset", mass: dict | None = None) -> Dataset:
     "A data set of repetitions with activations, keyed by (subject, trial), as may be body `mass` (kg). Ones under 64 frames are left out."
     from bige.skeleton import Skeleton
@@ -329,22 +355,23 @@ def from_motions(motions: dict[tuple[str, str], Motion], fit: str = "pad", valid
 
 def build_dataset(sources, out=None, fit: str = "pad", validation=None, done=None) -> Dataset:
     "The data set of all simulation files in `sources` (files and folders); written to `out` if given. `done(path)` is called after each file."
-    motions, mass = {}, {}
+    from bige.simulation import read_records
+    motions, mass, read = {}, {}, lru_cache(maxsize=None)(read_records)      # a folder's records are read once
     for path in find_simulations(sources):
-        motion = read_motion(path)
+        motion, record = read_motion(path), record_of(path, read)
         motion.activations()                                # refuses a file without them, by name
         for k, rep in enumerate(reps := repetitions(motion), 1):
-            key = (subject_of(path), _trial_name(path) + (f"_rep{k}" if len(reps) > 1 else ""))
+            key = (subject_of(path, record), _trial_name(path) + (f"_rep{k}" if len(reps) > 1 else ""))
             if key in motions:
                 raise InputError(path, f"a second repetition named {key[1]} of {key[0]}", "each trial once", "name the trials differently or give each folder once")
-            motions[key], mass[key] = rep, mass_of(path)
+            motions[key], mass[key] = rep, mass_of(path, record)
         if done: done(path)
     data = from_motions(dict(sorted(motions.items())), fit, validation, source=str(out or "dataset"), mass=mass)
     if out is not None:
         save_dataset(data, out)
     return data
 
-# %% ../nbs/06_dataset.ipynb #06-dataset-055
+# %% ../nbs/06_dataset.ipynb #06-dataset-057
 def toy_dataset(people: int = 4, repetitions: int = 3, seed: int = 0) -> Dataset:
     "Analytic squats of `people` with made-up activations; for tests and demonstrations, not for science."
     rng, motions = np.random.default_rng(seed), {}

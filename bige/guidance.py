@@ -70,10 +70,11 @@ class Models:
     @classmethod
     def load(cls, vqvae=None, surrogate=None, reference=None) -> Models:
         "The shipped models and training repetitions, or those at other paths."
-        from bige.dataset import load_dataset, part, reference as shipped, with_mirrored
+        from bige.dataset import load_dataset, part, reference as shipped, select, with_mirrored
         from bige.surrogate import load_surrogate
         from bige.vqvae import load_vqvae
-        data = with_mirrored(part(load_dataset(reference) if reference else shipped(), "train"))
+        data = part(load_dataset(reference) if reference else shipped(), "train")
+        data = with_mirrored(select(data, data.rate_hz == RATE_HZ))
         nets = load_vqvae(vqvae), load_surrogate(surrogate)
         return cls(*nets, torch.tensor(data.kinematics, dtype=torch.float32), torch.tensor(data.activations, dtype=torch.float32),
                    tuple(data.subjects.tolist()), torch.tensor(data.mass, dtype=torch.float32))

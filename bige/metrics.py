@@ -9,7 +9,6 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -199,21 +198,12 @@ def pairwise_deg(q: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(d2, 0) / x.shape[1])
 
 # %% ../nbs/11_metrics.ipynb #11-metrics-044
-_ASSETS = Path(__file__).parent / "assets" if "__file__" in globals() else Path("../bige/assets")
-
 def load_reference(path=None, split: str | None = None) -> list[Motion]:
-    "Repetitions of a reference `.npz` (default: the shipped one) as motions; `split` keeps one part of the people ('train', 'test', …)."
-    path = Path(path or _ASSETS / "reference.npz")
-    try:
-        with np.load(path) as f: data = {k: f[k] for k in ("kinematics", "activations", "split") if k in f.files}
-    except (OSError, ValueError) as e:
-        raise InputError(path, str(e), "a reference .npz with kinematics and activations", "make one with `bige dataset`") from None
-    if "kinematics" not in data:
-        raise InputError(path, "no array `kinematics`", "a reference .npz with kinematics (N, T, 33) and activations (N, T, 80)", "make one with `bige dataset`")
-    keep = np.ones(len(data["kinematics"]), bool) if split is None else data["split"].astype(str) == split
-    time = np.arange(data["kinematics"].shape[1]) / 60.
-    acts = data.get("activations", [None] * len(keep))
-    return [Motion.from_arrays(time, data["kinematics"][i].astype(float), None if acts[i] is None else acts[i].astype(float)) for i in np.flatnonzero(keep)]
+    "Repetitions of a data set file (default: the shipped one) as motions of 196 frames at their true rate; `split` keeps one part of the people, 'train' or 'val'."
+    from bige.dataset import load_dataset, part, reference
+    data = load_dataset(path) if path else reference()
+    if split: data = part(data, split)
+    return [Motion.from_arrays(np.arange(k.shape[0]) / hz, k, a, str(t)) for k, a, hz, t in zip(data.kinematics, data.activations, data.rate_hz, data.trials)]
 
 # %% ../nbs/11_metrics.ipynb #11-metrics-046
 KEYS = ("pelvis_tilt_deg", "asymmetry_deg", "angular_velocity_deg_s", "com_velocity_m_s", "com_acceleration_m_s2", "mac",

@@ -21,7 +21,7 @@ from .skeleton import Skeleton
 from .vqvae import fill_model, load_model, save_model
 
 # %% auto #0
-__all__ = ['BODY', 'STRIDE', 'STEP_HZ', 'JOINTS', 'INPUTS', 'OUTPUTS', 'TABLE_MUSCLES', 'PUBLISHED_R2', 'PUBLISHED_RMSE',
+__all__ = ['BODY', 'STRIDE', 'RATE_HZ', 'JOINTS', 'INPUTS', 'OUTPUTS', 'TABLE_MUSCLES', 'PUBLISHED_R2', 'PUBLISHED_RMSE',
            'FORMAT', 'to_steps', 'to_frames', 'derivatives', 'balance', 'along', 'features', 'SurrogateConfig', 'Block',
            'Surrogate', 'uncertainty', 'fit_spread', 'PublishedLayer', 'PublishedSurrogate', 'load_published',
            'activation_scores', 'score_table', 'save_surrogate', 'load_surrogate', 'Prediction', 'predict']
@@ -29,7 +29,7 @@ __all__ = ['BODY', 'STRIDE', 'STEP_HZ', 'JOINTS', 'INPUTS', 'OUTPUTS', 'TABLE_MU
 # %% ../nbs/08_surrogate.ipynb #08-surrogate-006
 BODY = ("pelvis_tilt", "pelvis_list", "lumbar_extension", "lumbar_bending", "lumbar_rotation",
         *(f"{joint}_{side}" for side in "lr" for joint in ("hip_flexion", "hip_adduction", "hip_rotation", "knee_angle", "ankle_angle", "subtalar_angle")))
-STRIDE, STEP_HZ = 4, 15.0
+STRIDE, RATE_HZ = 4, 60.0
 _AT = {name: i for i, name in enumerate(COORDINATES)}
 
 def to_steps(x):
@@ -42,8 +42,8 @@ def to_frames(y, frames: int):
     "Steps (B, S, C) -> the first `frames` frames (B, frames, C), on straight lines between the steps' middles."
     return F.interpolate(y.transpose(1, 2), scale_factor=STRIDE, mode="linear")[:, :, :frames].transpose(1, 2)
 
-def derivatives(x, rate_hz: float = STEP_HZ):
-    "First and second derivative over time (axis 1), central; beyond both ends the motion goes on as it was."
+def derivatives(x, rate_hz):
+    "First and second derivative over time (axis 1) of x (B, S, C) at `rate_hz` (a number or (B, 1, 1)), central; beyond both ends the motion goes on as it was."
     if x.shape[1] < 2:
         return torch.zeros_like(x), torch.zeros_like(x)
     x = torch.cat([2 * x[:, :1] - x[:, 1:2], x, 2 * x[:, -1:] - x[:, -2:-1]], 1)
@@ -63,8 +63,8 @@ def _landmarks():
     front = np.where(ahead > np.median(ahead), 1.0, -1.0)
     return (*masses, *(c.body for c in spheres), *JOINTS), local, share / share.sum(), front / (front > 0).sum(), np.array([c.radius for c in spheres])
 
-def balance(K, load):
-    """Poses (B, S, 33) at 15 Hz and `load` (B, 1, 1), body mass over that of the default skeleton -> (B, S, 35): centre of mass above mid-foot (m), its velocity and acceleration,
+def balance(K, load, step_hz):
+    """Poses (B, S, 33), steps a second and `load`, body mass over that of the default skeleton, (B, 1, 1) each -> (B, S, 35): centre of mass above mid-foot (m), its velocity and acceleration,
     moments of weight and inertia about mid-foot, hips, knees and ankles (in m: over the default body weight), heights of the contact points (m)."""
     bodies, local, share, front, radius = _landmarks()
     share, front, radius = (torch.as_tensor(x, dtype=K.dtype, device=K.device) for x in (share, front, radius))
@@ -72,7 +72,7 @@ def balance(K, load):
     masses, feet, joints = points.split([len(share), len(radius), len(JOINTS)], 2)
     com, middle = (share[:, None] * masses).sum(2), feet.mean(2)
     forward = F.normalize((front[:, None] * feet).sum(2)[..., [0, 2]], dim=-1)
-    velocity, acceleration = (along(forward, x) for x in derivatives(com))
+    velocity, acceleration = (along(forward, x) for x in derivatives(com, step_hz))
     arm = along(forward[:, :, None], com[:, :, None] - torch.cat([middle[:, :, None], joints], 2))
     push = (acceleration / GRAVITY + com.new_tensor([0.0, 1.0, 0.0]))[:, :, None]   # what the ground must give, in body weights
     moments = load[..., None] * (arm[..., [0, 2]] * push[..., 1:2] - arm[..., 1:2] * push[..., [0, 2]])
@@ -84,11 +84,11 @@ def along(forward, v):
     return torch.stack([v[..., 0] * x + v[..., 2] * z, v[..., 1], v[..., 2] * x - v[..., 0] * z], -1)
 
 # %% ../nbs/08_surrogate.ipynb #08-surrogate-009
-def features(K, mass=None):
-    "Motions (B, T, 33) rad and m at 60 Hz, body `mass` (kg; a number or (B,), default: the default skeleton's) -> what muscles depend on, (B, ceil(T / 4), 52)."
+def features(K, mass=None, rate_hz=RATE_HZ):
+    """Motions (B, T, 33) rad and m at `rate_hz`, body `mass` (kg; default: the default skeleton's); both numbers or (B,) -> what muscles depend on, (B, ceil(T / 4), 52)."""
     usual, K = Skeleton.default().mass, to_steps(K)
-    load = torch.as_tensor(usual if mass is None else mass, dtype=K.dtype, device=K.device).expand(len(K))[:, None, None] / usual
-    return torch.cat([K[..., [_AT[n] for n in BODY]], balance(K, load)], -1)
+    each = lambda x: torch.as_tensor(x, dtype=K.dtype, device=K.device).expand(len(K))[:, None, None]
+    return torch.cat([K[..., [_AT[n] for n in BODY]], balance(K, each(usual if mass is None else mass) / usual, each(rate_hz) / STRIDE)], -1)
 
 # %% ../nbs/08_surrogate.ipynb #08-surrogate-015
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Block(nn.Module):
 INPUTS, OUTPUTS = 52, len(ACTIVATIONS)
 
 class Surrogate(nn.Module):
-    """Motions (B, T, 33) rad and m at 60 Hz, and body mass (kg) -> activations (B, T, 80). `mean` and `std` (52,) normalise the features; `usual` (80,) are mean
+    """Motions (B, T, 33) rad and m, body mass (kg) and frames a second -> activations (B, T, 80). `mean` and `std` (52,) normalise the features; `usual` (80,) are mean
     activations to start from; `spread` (3, 80) makes an uncertainty of a constant, the activation and the members' disagreement."""
     def __init__(self, config: SurrogateConfig = SurrogateConfig(), mean=0.0, std=1.0, usual=0.1):
         super().__init__()
@@ -125,22 +125,22 @@ class Surrogate(nn.Module):
         with torch.no_grad():
             self.head.bias.copy_(torch.logit(torch.as_tensor(usual, dtype=torch.float32)).expand(OUTPUTS).repeat(config.members))
 
-    def normalised(self, K, mass=None):
+    def normalised(self, K, mass=None, rate_hz=RATE_HZ):
         if K.ndim != 3 or K.shape[2] != len(COORDINATES) or K.shape[1] < 1:
             raise InputError("motions", f"an array of shape {tuple(K.shape)}", f"(B, T, {len(COORDINATES)})", "stack motions of one length")
-        return (features(K, mass) - self.mean) / self.std
+        return (features(K, mass, rate_hz) - self.mean) / self.std
 
     def members_from(self, x):
         "Normalised features (B, S, 52) -> each member's activations (B, members, S, 80)."
         y = self.head(F.gelu(self.blocks(self.stem(x.transpose(1, 2)))))
         return torch.sigmoid(y).unflatten(1, (self.config.members, OUTPUTS)).transpose(2, 3)
 
-    def forward(self, K, mass=None):
-        return to_frames(self.members_from(self.normalised(K, mass)).mean(1), K.shape[1])
+    def forward(self, K, mass=None, rate_hz=RATE_HZ):
+        return to_frames(self.members_from(self.normalised(K, mass, rate_hz)).mean(1), K.shape[1])
 
-    def with_uncertainty(self, K, mass=None):
+    def with_uncertainty(self, K, mass=None, rate_hz=RATE_HZ):
         "Mean and standard deviation, each (B, T, 80)."
-        every = self.members_from(self.normalised(K, mass))
+        every = self.members_from(self.normalised(K, mass, rate_hz))
         mean, apart = every.mean(1), every.std(1)
         return to_frames(mean, K.shape[1]), to_frames(uncertainty(self.spread, mean, apart), K.shape[1])
 

@@ -46,7 +46,7 @@ DEFAULT_PLAN = Plan(steps=500, batch=32, lr=2e-3, warmup=0.2, weight_decay=1e-2,
 def inputs(data: Dataset) -> torch.Tensor:
     "Features (N, 49, 52) of all repetitions."
     pieces = np.array_split(np.arange(len(data)), max(1, len(data) // 32))
-    return torch.cat([features(torch.as_tensor(data.kinematics[i]), torch.as_tensor(data.mass[i])) for i in pieces])
+    return torch.cat([features(*(torch.as_tensor(x[i]) for x in (data.kinematics, data.mass, data.rate_hz))) for i in pieces])
 
 def fit_surrogate(seen: Dataset, out, plan: Plan, config: SurrogateConfig = SurrogateConfig(), resume: bool = False, validate=None, until=None) -> tuple[Surrogate, list[dict]]:
     "Train on all people of `seen` (mirrored too); checkpoint and log go to folder `out`."

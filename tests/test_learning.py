@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from bige.dataset import load_dataset, part, reference, repetition, save_dataset, select, toy_dataset
-from bige.motion import ACTIVATIONS, COORDINATES, InputError, analytic_squat, example_squat, read_motion
+from bige.dataset import from_motions, load_dataset, part, reference, repetition, save_dataset, select, toy_dataset
+from bige.motion import ACTIVATIONS, COORDINATES, InputError, Motion, analytic_squat, example_squat, read_motion
 from bige.skeleton import Skeleton
 from bige.surrogate import (JOINTS, TABLE_MUSCLES, PublishedSurrogate, Surrogate, SurrogateConfig, activation_scores, derivatives, features, fit_spread, load_surrogate, predict, save_surrogate, score_table,
                             to_frames, to_steps, uncertainty)
-from bige.train_surrogate import main as surrogate_main, reliability, train_surrogate
+from bige.train_surrogate import inputs, main as surrogate_main, reliability, train_surrogate
 from bige.train_vqvae import augmented, main as vqvae_main, train_vqvae
 from bige.training import Plan, batch_indices, learning_rate, train
 from bige.vqvae import (PUBLISHED, TRIPLES, VQVAE, LossWeights, VQConfig, columns, dead_words, follow, from_channels, load_vqvae, motion_errors, perplexity, plant, reconstruction_loss,
@@ -227,7 +227,7 @@ def test_features_ignore_position_and_have_a_gradient(squats):
 
 def test_steps_derivatives_and_frames():
     t = torch.arange(20, dtype=torch.double)[None, :, None] / 15
-    velocity, acceleration = derivatives(3 * t**2)
+    velocity, acceleration = derivatives(3 * t**2, 15.0)
     assert torch.allclose(velocity[:, 1:-1], 6 * t[:, 1:-1]) and torch.allclose(acceleration[:, 1:-1], torch.tensor(6.0).double())
     assert (acceleration[:, [0, -1]] == 0).all(), "beyond the ends the motion goes on as it was"
     x = torch.arange(10, dtype=torch.double)[None, :, None]
@@ -247,6 +247,19 @@ def test_moments_are_those_of_weight_and_inertia():
     assert torch.allclose(features(K, 2 * skeleton.mass)[0, 5, 26:40], 2 * x[26:40])
     K[..., COORDINATES.index("pelvis_ty")] = 0.5 * (torch.arange(40) / 60.0)**2
     assert torch.allclose(features(K)[0, 5, 26:40:2], x[26:40:2] * (1 + 1 / 9.80665), atol=1e-6)
+
+
+def test_a_long_repetition_keeps_its_speed():
+    """A squat that is too long for 196 frames is stored with fewer frames a second; whoever reads it must know."""
+    squat = lambda period: analytic_squat(reps=1, period=period, pause=0.2)
+    with_muscles = lambda m: Motion.from_arrays(m.time, m.coordinates(), np.full((len(m.time), 80), 0.2))
+    slow = squat(4.2)
+    data = from_motions({("a", "a_1"): with_muscles(slow), ("b", "b_1"): with_muscles(squat(2.0))})
+    assert data.rate_hz[0] < 48 and data.rate_hz[1] == 60
+    assert repetition(data, 0).duration == pytest.approx(slow.duration, abs=0.02)
+    stored, true = inputs(data)[0], features(torch.tensor(slow.coordinates())[None])[0]
+    for column, name in ((17 + 3 + 1, "velocity"), (17 + 6 + 1, "acceleration")):
+        assert float(stored[2:-2, column].abs().max()) == pytest.approx(float(true[2:-2, column].abs().max()), rel=0.06), name
 
 
 def test_uncertainty_is_fitted_to_errors():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bige import metrics
+from bige.dataset import reference
 from bige.metrics import KEYS, evaluate, tables
 from bige.motion import ACTIVATIONS, COORDINATES, InputError, Motion, analytic_squat, example_squat
 from bige.skeleton import Skeleton
@@ -124,6 +125,14 @@ def test_tables_hold_the_same_numbers_in_every_format(squat, format):
 def test_bad_input_is_named(call):
     with pytest.raises(InputError):
         call()
+
+
+def test_the_reference_plays_at_its_true_speed():
+    motions, data = metrics.load_reference(), reference()
+    assert [m.rate_hz for m in motions] == pytest.approx(data.rate_hz.tolist(), rel=1e-5) and min(m.rate_hz for m in motions) < 50
+    assert len(metrics.load_reference(split="val")) == (data.split == "val").sum()
+    with pytest.raises(InputError, match="test"):
+        metrics.load_reference(split="test")
 
 
 def test_reference_file_of_another_kind(tmp_path):
