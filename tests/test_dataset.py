@@ -6,9 +6,10 @@ import zipfile
 import numpy as np
 import pytest
 
-from bige.dataset import (FRAMES, RATE_HZ, Dataset, build_dataset, canonical, concatenate, find_simulations, fit_length, from_motions, load_dataset, mass_of, mirror_arrays, name_arms,
+from bige.dataset import (FRAMES, RATE_HZ, Dataset, build_dataset, canonical, concatenate, digest_of, find_simulations, fit_length, from_motions, load_dataset, mass_of, mirror_arrays, name_arms,
                           part, repetition, save_dataset, select, split_people, subject_of, toy_dataset, varied, with_mirrored)
-from bige.motion import ACTIVATIONS, COORDINATES, InputError, Motion, analytic_squat, example_squat, read_motion, write_motion
+from bige import simulation
+from bige.motion import ACTIVATIONS, COORDINATES, GRAVITY, InputError, Motion, analytic_squat, example_squat, read_motion, write_motion
 from bige.skeleton import Skeleton
 
 KNEE = COORDINATES.index("knee_angle_r")
@@ -96,9 +97,43 @@ def test_body_mass_comes_from_the_record_or_the_session(tmp_path):
     for file in (inside / "kinematics_activations_squat_muscle_driven.mot", inside.parents[1] / "Kinematics" / "squat.mot"):
         write_motion(simulated(), file)
     assert find_simulations([tmp_path / "OpenCapData_x"]) == [inside / "kinematics_activations_squat_muscle_driven.mot"]
-    assert mass_of(inside / "kinematics_activations_squat_muscle_driven.mot") is None
+    assert mass_of(inside / "kinematics_activations_squat_muscle_driven.mot", {}) is None
     (tmp_path / "OpenCapData_x" / "sessionMetadata.yaml").write_text("mass_kg: 61.5\n")
-    assert mass_of(inside / "kinematics_activations_squat_muscle_driven.mot") == 61.5
+    assert mass_of(inside / "kinematics_activations_squat_muscle_driven.mot", {}) == 61.5
+
+
+def test_records_of_trials_in_folders_are_found_and_read_once(tmp_path, monkeypatch):
+    """As `bige simulate anna ben` leaves them: one simulation.json above the people's folders, a trial of the same name in each."""
+    weights, read, asked = {"anna": 600.0, "ben": 800.0}, simulation.read_records, []
+    for person in weights:
+        (tmp_path / person).mkdir()
+        write_motion(simulated(reps=3), simulation.motion_file(tmp_path, f"{person}/squat1"))
+    (tmp_path / "simulation.json").write_text(json.dumps({f"{p}/squat1": {"trial": f"{p}/squat1", "body_weight_n": w} for p, w in weights.items()}))
+    monkeypatch.setattr(simulation, "read_records", lambda folder: asked.append(folder) or read(folder))
+    data = build_dataset([tmp_path / "anna", tmp_path / "ben"])
+    assert data.subjects.tolist() == ["anna"] * 3 + ["ben"] * 3
+    assert data.mass == pytest.approx([w / GRAVITY for w in weights.values() for _ in range(3)])
+    assert tmp_path in asked and len(asked) == len(set(asked)), "each simulation.json once"
+
+
+def test_people_whose_trials_share_a_folder_are_told_apart_by_their_models(tmp_path):
+    """As `bige ik anna ben` and `bige simulate` leave trials that had one name: anna_squat of the model anna.osim."""
+    records = {f"{p}_squat": {"trial": f"{p}_squat", "model": f"{p}.osim", "body_weight_n": w} for p, w in (("anna", 600.0), ("ben", 800.0))}
+    (tmp_path / "simulation.json").write_text(json.dumps(records))
+    for trial in records:
+        write_motion(simulated(), simulation.motion_file(tmp_path, trial))
+    data = build_dataset([tmp_path])
+    assert data.subjects.tolist() == ["anna", "ben"] and data.mass == pytest.approx([600 / GRAVITY, 800 / GRAVITY])
+
+
+def test_the_digest_is_that_of_the_content(toy, tmp_path):
+    save_dataset(toy, tmp_path / "toy.npz")
+    assert digest_of(load_dataset(tmp_path / "toy.npz")) == digest_of(toy) == digest_of(select(toy, np.arange(len(toy))))
+    wider = Dataset(**(arrays(toy) | {"trials": toy.trials.astype("<U99")}))
+    assert digest_of(wider) == digest_of(toy)
+    for key, value in arrays(toy).items():
+        other = {"split": np.where(toy.subjects == "p00", "val", toy.split), "subjects": np.char.add(toy.subjects, "x"), "trials": toy.trials[::-1], "mask": np.ones_like(toy.mask)}.get(key)
+        assert digest_of(Dataset(**(arrays(toy) | {key: value * 0.99 if other is None else other}))) != digest_of(toy), key
 
 
 @pytest.mark.parametrize("tempo, depth", [(0.9, 1.0), (1.1, 1.05), (1.0, 0.95)])
