@@ -93,7 +93,7 @@ def browser():
     playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
     if not CHROMIUM: pytest.skip("needs chromium (apt-get install chromium)")
     with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=90_000)
         yield browser
         browser.close()
 
@@ -109,6 +109,7 @@ def opened(browser, tmp_path_factory):
     tab.on("pageerror", lambda e: complaints.append(str(e)))
     tab.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
     tab.on("request", lambda r: requests.append(r.url))
+    tab.set_default_timeout(90_000)
     tab.goto(file.as_uri())
     tab.wait_for_function("document.querySelector('output').textContent")
     yield tab, complaints, requests
@@ -118,7 +119,7 @@ def opened(browser, tmp_path_factory):
 def _canvas(tab) -> np.ndarray:
     from io import BytesIO
     from PIL import Image
-    tab.wait_for_timeout(700)
+    tab.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")  # what has changed is drawn
     return np.asarray(Image.open(BytesIO(tab.locator("canvas").screenshot())).convert("RGB")).astype(int)
 
 
@@ -136,7 +137,7 @@ def test_page_plays_by_keyboard_alone(opened):
     assert tab.locator("input[type=range]").input_value() == "1"
     tab.keyboard.press("Space")
     assert tab.locator(".play").inner_text() == "Pause"
-    tab.wait_for_function("+document.querySelector('input[type=range]').value > 3", timeout=20_000)
+    tab.wait_for_function("+document.querySelector('input[type=range]').value > 3")
     tab.keyboard.press("Space")
     tab.keyboard.press("Home")
     tab.keyboard.press("Shift+ArrowRight")
@@ -158,6 +159,7 @@ def test_playing_live_tells_the_kernel_five_frames_a_second_and_the_last(browser
     script = files("bige").joinpath("assets", "viewer.js").read_text().replace("export default", "const widget =")
     (tmp_path / "live.html").write_text(f'<body><script type="application/json" id="state">{state}</script><script type="module">{script}\n{KERNEL}</script></body>')
     tab = browser.new_page(viewport={"width": 300, "height": 300})
+    tab.set_default_timeout(90_000)
     tab.goto((tmp_path / "live.html").as_uri())
     tab.wait_for_selector(".play")
     seconds, told = tab.evaluate("""async () => {
@@ -201,6 +203,7 @@ def test_report_opens_without_complaint_or_request(browser, tmp_path):
     tab.on("pageerror", lambda e: complaints.append(str(e)))
     tab.on("console", lambda m: complaints.append(m.text))
     tab.on("request", lambda r: requests.append(r.url[:60]) if not r.url.startswith("data:") else None)
+    tab.set_default_timeout(90_000)
     tab.goto((tmp_path / "r.html").as_uri())
     assert complaints == [] and len(requests) == 1
     assert tab.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 100)")
