@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['FAR_DEG', 'LEG_RANGES', 'TORQUE_MOTORS', 'MTP_STIFFNESS', 'MTP_DAMPING', 'MTP', 'MIN_ACTIVATION', 'AIRBORNE', 'LOWER',
            'LIFTED', 'Pose', 'Axis', 'outward', 'inverse_dynamics', 'contact_jacobian', 'Ground', 'contact_force',
-           'feet', 'smooth', 'within_range', 'beyond_range', 'reference', 'window', 'toe_spring',
-           'MusculoskeletalModel', 'Simulation', 'lifted_spheres']
+           'feet', 'smooth', 'within_range', 'beyond_range', 'reference', 'toe_spring', 'MusculoskeletalModel',
+           'Simulation', 'lifted_spheres']
 
 # %% ../nbs/05_dynamics.ipynb #05-dynamics-003
 from dataclasses import dataclass, field
@@ -242,14 +242,14 @@ def within_range(q: np.ndarray) -> np.ndarray:
         q[:, i] = np.clip(q[:, i], low, high)
     return q
 
-def beyond_range(q: np.ndarray, source) -> dict:
-    """By how many degrees leg angles leave the range of the muscle fit, by name; InputError when far off."""
+def beyond_range(q: np.ndarray, source, first: int = 0) -> dict:
+    """By how many degrees leg angles leave the range of the muscle fit, by name; InputError when far off. `first`: which frame of `source` the first of `q` is."""
     excess = {}
     for i, name, (low, high) in LEG_RANGES:
         beyond = np.rad2deg(np.maximum(low - q[:, i], q[:, i] - high))
         frame = int(beyond.argmax())
         if beyond[frame] > FAR_DEG:
-            raise InputError(f"{source}, frame {frame + 1}", f"{name} of {np.rad2deg(q[frame, i]):.0f} degrees", "%d to %d degrees" % FITTED_RANGE_DEG[name[:-2]],
+            raise InputError(f"{source}, frame {first + frame + 1}", f"{name} of {np.rad2deg(q[frame, i]):.0f} degrees", "%d to %d degrees" % FITTED_RANGE_DEG[name[:-2]],
                              "check the units and the sign of this coordinate")
         if beyond[frame] > 0.01:
             excess[name] = round(float(beyond[frame]), 2)
@@ -266,15 +266,6 @@ def reference(motion: Motion, cutoff_hz: float = 4.0) -> tuple[np.ndarray, np.nd
     q = smooth(raw, motion.rate_hz, cutoff_hz)
     qd = smooth(_slope(motion.time, q), motion.rate_hz, cutoff_hz)
     return q, qd, smooth(_slope(motion.time, qd), motion.rate_hz, cutoff_hz)
-
-def window(motion: Motion, start: float | None = None, end: float | None = None) -> slice:
-    """Frames from `start` to `end` (s); the whole trial where they are None."""
-    low = 0 if start is None else int(np.searchsorted(motion.time, start - 1e-9))
-    high = len(motion.time) if end is None else int(np.searchsorted(motion.time, end + 1e-9))
-    if high - low < 2:
-        asked = " ".join(f"--{name} {value:g}" for name, value in (("start", start), ("end", end)) if value is not None)
-        raise InputError(motion.source, asked, f"a part of {motion.time[0]:g} to {motion.time[-1]:g} s", "choose --start and --end within the trial")
-    return slice(low, high)
 
 # %% ../nbs/05_dynamics.ipynb #05-dynamics-036
 TORQUE_MOTORS = {name: 300.0 if name.startswith("lumbar") else 150.0 for name in COORDINATES

@@ -4,17 +4,18 @@
 
 # %% auto #0
 __all__ = ['TRANSLATIONS', 'COORDINATES', 'MUSCLES', 'ACTIVATIONS', 'GRAVITY', 'ANGLES', 'UI_PRMD_MARKERS', 'InputError',
-           'atomic_write', 'is_angle', 'short_name', 'Motion', 'analytic_squat', 'read_motion', 'write_motion',
-           'samples_of', 'resample_array', 'Gap', 'Markers', 'read_trc', 'write_trc', 'read_ui_prmd',
-           'read_marker_archive', 'read_markers', 'Session', 'read_session', 'example_squat']
+           'atomic_write', 'output_folder', 'whole_folder', 'plain', 'to_json', 'versions', 'is_angle', 'short_name',
+           'Motion', 'analytic_squat', 'read_motion', 'write_motion', 'samples_of', 'resample_array', 'Gap', 'Markers',
+           'read_trc', 'write_trc', 'read_ui_prmd', 'read_marker_archive', 'read_markers', 'Session', 'read_session',
+           'example_squat']
 
 # %% ../nbs/00_motion.ipynb #00-motion-002
-import os, re, uuid, warnings
+import json, os, platform, re, shutil, tempfile, uuid, warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
-from typing import Iterator, NamedTuple, Sequence
+from typing import Callable, Iterable, Iterator, NamedTuple, Sequence
 
 import numpy as np
 from fastcore.basics import patch
@@ -54,6 +55,80 @@ def atomic_write(path, mode: str = "w") -> Iterator:
         raise
 
 # %% ../nbs/00_motion.ipynb #00-motion-012
+@contextmanager
+def output_folder(path) -> Iterator[Path]:
+    "The folder `path`, made and found writable before any work; removed again if the work fails and leaves it empty."
+    folder, made = Path(path), []
+    try:
+        made = [p for p in (folder, *folder.parents) if not p.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise InputError(path, f"a folder that cannot be written ({error.strerror or error})", "a folder to write to",
+                         "choose another folder, or make this one writable") from None
+    try:
+        yield folder
+    except BaseException:
+        for p in made:
+            try: p.rmdir()
+            except OSError: break
+        raise
+
+# %% ../nbs/00_motion.ipynb #00-motion-014
+@contextmanager
+def whole_folder(path, former: Callable[[Path], Iterable[Path]] = lambda folder: ()) -> Iterator[Path]:
+    """A hidden folder whose files appear in the folder `path` when the block ends well, and vanish when it does not.
+
+    `former(path)`: files of a former run there; they go when the new ones come."""
+    with output_folder(path) as folder:
+        part = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
+        try:
+            yield part
+            _move(part, folder, {p.relative_to(folder) for p in former(folder)})
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+def _move(part: Path, folder: Path, former: set[Path]) -> None:
+    "Files of `part` to their places in `folder`, and the other `former` ones away; all of it, or nothing."
+    new, kept = {p.relative_to(part) for p in part.rglob("*") if p.is_file()}, part / ".former"
+    for file in (f for f in new | former if (folder / f).is_file()):
+        (kept / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(folder / file, kept / file)
+    try:
+        for file in sorted(new):
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(part / file, folder / file)
+        for file in former - new: (folder / file).unlink(missing_ok=True)
+    except BaseException:
+        for file in (f for f in new | former if not (part / f).exists()):
+            if (kept / file).exists(): os.replace(kept / file, folder / file)
+            else: (folder / file).unlink(missing_ok=True)
+        raise
+
+# %% ../nbs/00_motion.ipynb #00-motion-017
+def plain(value):
+    "The value as strict JSON can hold it: not-a-number becomes null, arrays and tuples lists, what else there is text."
+    if isinstance(value, dict): return {str(k): plain(v) for k, v in value.items()}
+    if hasattr(value, "tolist"): value = value.tolist()
+    if isinstance(value, (list, tuple)): return [plain(v) for v in value]
+    if isinstance(value, float): return value if np.isfinite(value) else None
+    return value if isinstance(value, (str, int, type(None))) else str(value)
+
+def to_json(record: dict) -> str:
+    "Strict JSON text of a record."
+    return json.dumps(plain(record), indent=1, ensure_ascii=False, allow_nan=False)
+
+def versions(*packages: str) -> dict[str, str | None]:
+    "Versions of bige, Python and `packages`; None where one is not installed. Read from what pip wrote: nothing is imported."
+    from importlib.metadata import PackageNotFoundError, version
+    from bige import __version__
+    found = {"bige": __version__, "python": platform.python_version()}
+    for package in packages:
+        try: found[package] = version(package)
+        except PackageNotFoundError: found[package] = None
+    return found
+
+# %% ../nbs/00_motion.ipynb #00-motion-020
 TRANSLATIONS = ("pelvis_tx", "pelvis_ty", "pelvis_tz")
 COORDINATES = ("pelvis_tilt", "pelvis_list", "pelvis_rotation", *TRANSLATIONS,
     *(f"hip_{d}_{s}" for s in "lr" for d in ("flexion", "adduction", "rotation")),
@@ -67,7 +142,7 @@ MUSCLES = tuple("""addbrev addlong addmagDist addmagIsch addmagMid addmagProx bf
 ACTIVATIONS = tuple(f"{muscle}_{side}/activation" for side in "lr" for muscle in MUSCLES)
 GRAVITY = 9.80665                                          # m/s², standard gravity
 
-# %% ../nbs/00_motion.ipynb #00-motion-015
+# %% ../nbs/00_motion.ipynb #00-motion-023
 ANGLES = frozenset((set(COORDINATES) - set(TRANSLATIONS)) | {f"{name}_{s}{end}" for s in "lr" for name, end in (
     ("knee_angle", "_beta"), ("knee_adduction", ""), ("knee_rotation", ""), ("wrist_flex", ""), ("wrist_dev", ""))})
 _NOT_ANGLES = re.compile(r"/activation$|_t[xyz]$|force|moment|torque|grf|_[vpm][xyz]$|length|power|emg", re.I)
@@ -85,7 +160,7 @@ def short_name(label: str) -> str:
         return parts[-2]
     return "/".join(parts[-2:]) if parts[-1] in ("speed", "activation") else parts[-1]
 
-# %% ../nbs/00_motion.ipynb #00-motion-018
+# %% ../nbs/00_motion.ipynb #00-motion-026
 def _frozen(array, dtype=np.float64) -> np.ndarray:
     array = np.array(array, dtype=dtype)
     array.setflags(write=False)
@@ -109,7 +184,7 @@ class Motion:
                              f"shape {shape}, two frames or more, distinct names", "build the motion from arrays that agree")
         object.__setattr__(self, "_index", {name: i for i, name in enumerate(self.names)})
 
-# %% ../nbs/00_motion.ipynb #00-motion-020
+# %% ../nbs/00_motion.ipynb #00-motion-028
 @patch
 def __getitem__(self: Motion, name: str) -> np.ndarray:
     "Column `name`, shape (T,)."
@@ -129,7 +204,7 @@ def columns(self: Motion, names: Sequence[str], what: str = "columns") -> np.nda
                          f"columns named {', '.join(names[:3])}{', ...' * (len(names) > 3)}", "use a file that has them (names are case-sensitive)")
     return self.values[:, [self._index[n] for n in names]]
 
-# %% ../nbs/00_motion.ipynb #00-motion-021
+# %% ../nbs/00_motion.ipynb #00-motion-029
 @patch
 def coordinates(self: Motion, names: Sequence[str] = COORDINATES) -> np.ndarray:
     "The coordinates (T, 33) in rad and m, in the published order unless `names` says otherwise."
@@ -140,7 +215,7 @@ def activations(self: Motion) -> np.ndarray:
     "Muscle activations (T, 80) in [0, 1], left 40 first."
     return self.columns(ACTIVATIONS, "activations")
 
-# %% ../nbs/00_motion.ipynb #00-motion-023
+# %% ../nbs/00_motion.ipynb #00-motion-031
 @patch(as_prop=True)
 def rate_hz(self: Motion) -> float:
     "Frames per second."
@@ -164,7 +239,7 @@ def to_pandas(self: Motion):
     import pandas as pd
     return pd.DataFrame(self.values, index=pd.Index(self.time, name="time"), columns=list(self.names))
 
-# %% ../nbs/00_motion.ipynb #00-motion-024
+# %% ../nbs/00_motion.ipynb #00-motion-032
 @patch
 def with_columns(self: Motion, names: Sequence[str], values) -> Motion:
     "With columns replaced, or added at the end; `values` (T, len(names)) or (T,) for one."
@@ -175,7 +250,7 @@ def with_columns(self: Motion, names: Sequence[str], values) -> Motion:
     out[:, [every.index(n) for n in names]] = values
     return replace(self, values=out, names=every)
 
-# %% ../nbs/00_motion.ipynb #00-motion-026
+# %% ../nbs/00_motion.ipynb #00-motion-034
 _THIGH, _SHANK, _ANKLE_HEIGHT, _HIP = 0.41, 0.40, 0.085, (-0.056, -0.079)  # m; hip centre in the pelvis frame: x forward, y up
 
 def analytic_squat(reps: int = 5, rate_hz: float = 60., period: float = 2.7, depth_deg: float = 100., pause: float = 0.5) -> Motion:
@@ -198,7 +273,7 @@ def analytic_squat(reps: int = 5, rate_hz: float = 60., period: float = 2.7, dep
                     f"arm_flex_{side}": 0.9 * knee, f"elbow_flex_{side}": 0.2 + 0 * knee}
     return Motion.from_arrays(time, np.stack([columns[n] for n in COORDINATES], axis=1), source="analytic squat")
 
-# %% ../nbs/00_motion.ipynb #00-motion-032
+# %% ../nbs/00_motion.ipynb #00-motion-040
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
 _HEADER_LINES, _HEADER_BYTES = 1000, 1 << 20
 
@@ -226,7 +301,7 @@ def _read_lines(path, kind: str) -> list[str]:
         lines.pop()
     return lines
 
-# %% ../nbs/00_motion.ipynb #00-motion-034
+# %% ../nbs/00_motion.ipynb #00-motion-042
 _NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|inf(inity)?|nan)", re.I | re.A)
 
 def _bad_cell(path, line: int, column: int, name: str, cell: str) -> InputError:
@@ -254,7 +329,7 @@ def _parse(path, rows: list[str], first_line: int, names: Sequence[str]) -> np.n
                     raise _bad_cell(path, first_line + i, j + 1, names[j], cell) from None
         raise InputError(path, "numbers that cannot be read", "decimal numbers", "export the file again") from None
 
-# %% ../nbs/00_motion.ipynb #00-motion-036
+# %% ../nbs/00_motion.ipynb #00-motion-044
 class _Table(NamedTuple):
     path: Path
     header: dict[str, tuple[str, int]]  # lower-case key: (value, line)
@@ -279,7 +354,7 @@ def _header(path, lines: list[str]) -> tuple[dict[str, tuple[str, int]], int]:
     raise InputError(f"{path}, line 1", f"no line 'endheader' in the first {min(len(lines), _HEADER_LINES)} lines (the file starts with '{lines[0][:40]}')",
                      "an OpenSim .mot or .sto file, whose header ends with 'endheader'", "put 'endheader' between the header and the column names, or export again")
 
-# %% ../nbs/00_motion.ipynb #00-motion-037
+# %% ../nbs/00_motion.ipynb #00-motion-045
 def _labels(path, line: str, number: int) -> list[str]:
     "Column labels: separated by tabs when there are tabs (then they may hold spaces), else by spaces."
     labels = [c.strip() for c in line.strip().split("\t")] if "\t" in line.strip() else line.split()
@@ -293,7 +368,7 @@ def _labels(path, line: str, number: int) -> list[str]:
             raise InputError(f"{path}, line {number}, column {j + 1}", found, "distinct column names", "rename or delete the column")
     return names
 
-# %% ../nbs/00_motion.ipynb #00-motion-039
+# %% ../nbs/00_motion.ipynb #00-motion-047
 def _promised(path, header, keys, count: int, what: str):
     "Compare a count in the header with the file."
     for key in keys:
@@ -320,7 +395,7 @@ def _read_table(path) -> _Table:
     _promised(path, header, ("nRows", "datarows"), len(rows), "rows")
     return _Table(path, header, tuple(names[1:]), values[:, 0], values[:, 1:], [row.split(None, 1)[0] for row in rows], first)
 
-# %% ../nbs/00_motion.ipynb #00-motion-041
+# %% ../nbs/00_motion.ipynb #00-motion-049
 def _check_time(path, time: np.ndarray, tokens: Sequence[str], first_line: int, column: int = 1):
     "InputError unless the time is finite, increasing and evenly spaced to its printed precision."
     def fail(i, found, expected, cure):
@@ -341,7 +416,7 @@ def _decimals(token: str) -> int:
     mantissa, _, exponent = token.lower().partition("e")
     return max(len(mantissa.partition(".")[2]) - int(exponent or 0), 0)
 
-# %% ../nbs/00_motion.ipynb #00-motion-043
+# %% ../nbs/00_motion.ipynb #00-motion-051
 _HINGE = re.compile(r"(hip_|knee_|ankle_|subtalar_|mtp_|elbow_|lumbar_)[a-z_]+|pelvis_(tilt|list)")
 
 def _in_degrees(table: _Table, in_degrees: bool | None) -> bool:
@@ -365,7 +440,7 @@ def _in_degrees(table: _Table, in_degrees: bool | None) -> bool:
         raise InputError(where, f"no inDegrees in the header and angles up to {hinge:.3g}, which could be either", "a stated unit", "write inDegrees=yes or inDegrees=no into the header, or pass in_degrees=True or False")
     return said.lower() != "no"
 
-# %% ../nbs/00_motion.ipynb #00-motion-045
+# %% ../nbs/00_motion.ipynb #00-motion-053
 def _fill(time: np.ndarray, values: np.ndarray, max_gap_s: float) -> np.ndarray:
     "Bridge NaN runs of at most `max_gap_s` that have good frames on both sides; `values` (T, D)."
     from scipy.interpolate import CubicSpline
@@ -382,7 +457,7 @@ def _runs(mask: np.ndarray) -> list[tuple[int, int]]:
     edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(int), [0]])))
     return list(zip(edges[::2].tolist(), edges[1::2].tolist()))
 
-# %% ../nbs/00_motion.ipynb #00-motion-047
+# %% ../nbs/00_motion.ipynb #00-motion-055
 def read_motion(path, in_degrees: bool | None = None, fill: str | None = None, max_gap_s: float = 0.1) -> Motion:
     """Read a .mot or .sto file. `in_degrees` overrides the header; `fill='spline'` bridges NaN gaps up to `max_gap_s` s.
     Raises InputError with file, line, column and cure."""
@@ -405,7 +480,7 @@ def read_motion(path, in_degrees: bool | None = None, fill: str | None = None, m
         warnings.warn(f"{table.path}: unit of {', '.join(unknown[:5])} unknown, values kept as printed", stacklevel=2)
     return Motion(table.time, values, table.names, str(table.path))
 
-# %% ../nbs/00_motion.ipynb #00-motion-049
+# %% ../nbs/00_motion.ipynb #00-motion-057
 def write_motion(motion: Motion, path, in_degrees: bool = True) -> None:
     "Write a .mot file that OpenSim opens, angles in degrees or radians, 8 decimals; whole or not at all."
     if not np.isfinite(motion.values).all():
@@ -420,23 +495,33 @@ def write_motion(motion: Motion, path, in_degrees: bool = True) -> None:
     with atomic_write(path) as file:
         file.write("\n".join([*header, *(row % tuple(r) for r in table.tolist())]) + "\n")
 
-# %% ../nbs/00_motion.ipynb #00-motion-053
+# %% ../nbs/00_motion.ipynb #00-motion-061
 def samples_of(folder) -> list[Path]:
     "The files sample_00.mot, sample_01.mot, … in a folder, in order."
     return sorted(f for f in Path(folder).glob("sample_*.mot") if f.stem[7:].isdigit())
 
-# %% ../nbs/00_motion.ipynb #00-motion-058
-@patch
-def slice(self: Motion, start: float, end: float) -> Motion:
-    "Frames from `start` to `end` (s, both included)."
-    half = 0.5 / self.rate_hz
-    keep = (self.time >= start - half) & (self.time <= end + half)
-    if keep.sum() < 2:
-        raise InputError(self.source, f"{keep.sum()} frames between {start:g} and {end:g} s", f"two or more, within {self.time[0]:g} to {self.time[-1]:g} s",
-                         "choose times within the trial")
-    return replace(self, time=self.time[keep], values=self.values[keep])
+# %% ../nbs/00_motion.ipynb #00-motion-066
+def _nearest(time: np.ndarray, rate_hz: float, start: float | None, end: float | None) -> slice:
+    low = 0 if start is None else int(np.searchsorted(time, start - 0.5 / rate_hz))
+    return slice(low, len(time) if end is None else int(np.searchsorted(time, end + 0.5 / rate_hz, side="right")))
 
-# %% ../nbs/00_motion.ipynb #00-motion-059
+@patch
+def frames(self: Motion, start: float | None = None, end: float | None = None) -> slice:
+    "Which frames lie from `start` to `end` (s, both included; None: no limit), within half a frame, as times in files are rounded."
+    found = _nearest(self.time, self.rate_hz, start, end)
+    if (n := max(0, found.stop - found.start)) < 2:
+        asked = " ".join(f"{word} {value:g} s" for word, value in (("from", start), ("to", end)) if value is not None)
+        raise InputError(self.source, f"{n} frames {asked}", f"two or more, within {self.time[0]:g} to {self.time[-1]:g} s",
+                         "choose a start and an end (--start, --end) within the trial")
+    return found
+
+@patch
+def slice(self: Motion, start: float | None = None, end: float | None = None) -> Motion:
+    "Frames from `start` to `end` (s, both included), as in `frames`."
+    found = self.frames(start, end)
+    return replace(self, time=self.time[found], values=self.values[found])
+
+# %% ../nbs/00_motion.ipynb #00-motion-067
 def resample_array(time: np.ndarray, values: np.ndarray, rate_hz: float) -> tuple[np.ndarray, np.ndarray]:
     "Anti-aliased resampling along the first axis: (new time, new values). Zero-lag Butterworth filter, then cubic splines."
     from scipy.interpolate import CubicSpline
@@ -458,7 +543,7 @@ def resample(self: Motion, rate_hz: float) -> Motion:
     share = [n.endswith("/activation") for n in self.names]
     return replace(self, time=time, values=np.where(share, np.clip(values, 0, 1), values))
 
-# %% ../nbs/00_motion.ipynb #00-motion-064
+# %% ../nbs/00_motion.ipynb #00-motion-072
 _SIDEWAYS = ("pelvis_list", "pelvis_rotation", "pelvis_tz", "lumbar_bending", "lumbar_rotation")
 _SIDE = re.compile(r"_([lr])(?=$|/|_beta)")
 
@@ -471,7 +556,7 @@ def mirror(self: Motion) -> Motion:
     sign = np.where([n.split("/")[0] in _SIDEWAYS for n in self.names], -1.0, 1.0)
     return replace(self, values=self.columns(partner) * sign)
 
-# %% ../nbs/00_motion.ipynb #00-motion-067
+# %% ../nbs/00_motion.ipynb #00-motion-075
 class Gap(NamedTuple):
     "A run of frames without a marker: `start`, `stop` are frame indices (stop excluded)."
     name: str
@@ -505,7 +590,7 @@ class Markers:
             raise InputError(self.source, f"no marker {name}", f"one of {', '.join(self.names)}", "check the marker's name")
         return self.positions[:, self.names.index(name)]
 
-# %% ../nbs/00_motion.ipynb #00-motion-068
+# %% ../nbs/00_motion.ipynb #00-motion-076
 @patch
 def gaps(self: Markers) -> list[Gap]:
     "Every run of missing frames, marker by marker."
@@ -521,11 +606,10 @@ def fill(self: Markers, max_gap_s: float = 0.1) -> Markers:
 @patch
 def slice(self: Markers, start: float, end: float) -> Markers:
     "Frames from `start` to `end` (s, both included)."
-    half = 0.5 / self.rate_hz
-    keep = (self.time >= start - half) & (self.time <= end + half)
-    return replace(self, time=self.time[keep], positions=self.positions[keep])
+    found = _nearest(self.time, self.rate_hz, start, end)
+    return replace(self, time=self.time[found], positions=self.positions[found])
 
-# %% ../nbs/00_motion.ipynb #00-motion-071
+# %% ../nbs/00_motion.ipynb #00-motion-079
 _METRES = {"m": 1.0, "mm": 1e-3, "cm": 1e-2}
 
 def _trc_header(path, lines: list[str]) -> tuple[dict[str, str], list[str]]:
@@ -550,7 +634,7 @@ def _trc_header(path, lines: list[str]) -> tuple[dict[str, str], list[str]]:
         raise InputError(f"{path}, line 3", f"Units {header['units']}", "m, cm or mm", "correct the unit")
     return header, names
 
-# %% ../nbs/00_motion.ipynb #00-motion-072
+# %% ../nbs/00_motion.ipynb #00-motion-080
 def read_trc(path) -> Markers:
     "Read a .trc file; lost markers become NaN. Raises InputError with file, line, column and cure."
     path = Path(path)
@@ -572,7 +656,7 @@ def read_trc(path) -> Markers:
         raise InputError(f"{path}, line 3", f"DataRate {rate:g}", f"{markers.rate_hz:.6g} Hz, as the Time column has it", "correct DataRate or the times")
     return _check_extent(markers, f"{path}, line 3", f"Units {header['units']}")
 
-# %% ../nbs/00_motion.ipynb #00-motion-073
+# %% ../nbs/00_motion.ipynb #00-motion-081
 def _trc_cells(path, row: str, line: int, count: int) -> str:
     "A data row with 'nan' in its empty cells."
     cells = row.split("\t") if "\t" in row else row.split()
@@ -587,7 +671,7 @@ def _float(path, line: int, name: str, cell: str) -> float:
         raise InputError(f"{path}, line {line}", f"{name} {cell}", "a positive number", f"correct {name}")
     return float(cell)
 
-# %% ../nbs/00_motion.ipynb #00-motion-075
+# %% ../nbs/00_motion.ipynb #00-motion-083
 def _lost(positions: np.ndarray) -> np.ndarray:
     "NaN where a marker is missing in part or sits exactly at the origin."
     lost = np.isnan(positions).any(-1) | (positions == 0).all(-1)
@@ -603,7 +687,7 @@ def _check_extent(markers: Markers, where, unit: str) -> Markers:
             raise InputError(where, f"{unit} with markers that span {span:.3g} m", "a person of 0.2 to 10 m", "correct the unit")
     return markers
 
-# %% ../nbs/00_motion.ipynb #00-motion-076
+# %% ../nbs/00_motion.ipynb #00-motion-084
 def write_trc(markers: Markers, path) -> None:
     "Write a .trc file in metres with micrometres printed; missing markers are empty cells. Whole or not at all."
     rate, frames, count = markers.rate_hz, len(markers.time), len(markers.names)
@@ -618,7 +702,7 @@ def write_trc(markers: Markers, path) -> None:
     with atomic_write(path) as file:
         file.write("\n".join([*header, *rows]) + "\n")
 
-# %% ../nbs/00_motion.ipynb #00-motion-079
+# %% ../nbs/00_motion.ipynb #00-motion-087
 UI_PRMD_MARKERS = tuple("""LFHD RFHD LBHD RBHD C7 T10 CLAV STRN RBAK LSHO LUPA LELB LFRM LWRA LWRB LFIN RSHO RUPA RELB RFRM RWRA RWRB
     RFIN LASI RASI LPSI RPSI LTHI LKNE LTIB LANK LHEE LTOE RTHI RKNE RTIB RANK RHEE RTOE""".split())
 
@@ -636,7 +720,7 @@ def _read_positions(path: Path) -> Markers:
         raise _bad_cell(path, bad[0][0] + 1, bad[0][1] + 1, names[bad[0][1]], "inf")
     return _z_up(table.reshape(len(lines), -1, 3), 1e-3, UI_PRMD_MARKERS, str(path))
 
-# %% ../nbs/00_motion.ipynb #00-motion-080
+# %% ../nbs/00_motion.ipynb #00-motion-088
 def read_ui_prmd(path) -> dict[str, Markers]:
     "Trials by name ('m01_s01_e01') from one position file of UI-PRMD, or all Vicon ones in a folder and below it."
     path = Path(path)
@@ -652,7 +736,7 @@ def _by_trial(folder: Path, files: list[Path]) -> dict[str, Path]:
         raise InputError(folder, f"{len(files)} files for {len(trials)} trials", "one file a trial", "give a folder that holds each trial once")
     return trials
 
-# %% ../nbs/00_motion.ipynb #00-motion-081
+# %% ../nbs/00_motion.ipynb #00-motion-089
 def read_marker_archive(path) -> dict[str, Markers]:
     "Trials from an .npz with `marker_names` (M,) and one (T, M, 3) array a trial at 100 Hz, z up: float mm or integer 0.1 mm."
     path = Path(path)
@@ -672,7 +756,7 @@ def read_marker_archive(path) -> dict[str, Markers]:
         raise InputError(path, "no trials", expected, cure)
     return {key: _z_up(a, 1e-4 if a.dtype.kind == "i" else 1e-3, names, f"{path}, array {key}") for key, a in sorted(arrays.items())}
 
-# %% ../nbs/00_motion.ipynb #00-motion-083
+# %% ../nbs/00_motion.ipynb #00-motion-091
 def read_markers(path) -> dict[str, Markers]:
     "Trials by name from a .trc file, a marker .npz, or a UI-PRMD text file or folder (a folder without those: its .trc files, also in folders below)."
     path = Path(path)
@@ -686,7 +770,7 @@ def read_markers(path) -> dict[str, Markers]:
         raise InputError(path, f"a file ending in '{path.suffix}'", ".trc, .npz, or UI-PRMD's .txt", "convert the markers to .trc")
     return read_ui_prmd(path)
 
-# %% ../nbs/00_motion.ipynb #00-motion-085
+# %% ../nbs/00_motion.ipynb #00-motion-093
 @dataclass(frozen=True)
 class Session:
     "An OpenCap session: mass (kg), height (m), the scaled model and the trials' files; None or empty where absent."
@@ -703,7 +787,7 @@ class Session:
             raise InputError(self.folder, f"no trial {trial}", f"one of {', '.join(self.kinematics) or 'none'}", "check the trial's name")
         return read_motion(self.kinematics[trial])
 
-# %% ../nbs/00_motion.ipynb #00-motion-086
+# %% ../nbs/00_motion.ipynb #00-motion-094
 def read_session(folder) -> Session:
     "Find the files of an OpenCap session folder (OpenCapData_<id>)."
     import yaml
@@ -722,7 +806,7 @@ def read_session(folder) -> Session:
     number = lambda key: float(metadata[key]) if isinstance(metadata, dict) and isinstance(metadata.get(key), (int, float)) else None
     return Session(folder, number("mass_kg"), number("height_m"), models[0] if models else None, kinematics, markers)
 
-# %% ../nbs/00_motion.ipynb #00-motion-089
+# %% ../nbs/00_motion.ipynb #00-motion-097
 def example_squat() -> Motion:
     "A deep squat of a real person with arms overhead (UI-PRMD, public domain), shipped with the package."
     return read_motion(resources.files("bige") / "assets" / "squat.mot")

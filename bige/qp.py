@@ -8,7 +8,7 @@ __all__ = ['LEG_RESERVES', 'PELVIS_RESERVES', 'FRICTION', 'WEIGHTS', 'FrameSolve
 # %% ../nbs/05a_qp.ipynb #05a-qp-003
 import numpy as np
 from .dynamics import (LIFTED, MIN_ACTIVATION, MTP, TORQUE_MOTORS, MusculoskeletalModel, Simulation, beyond_range, contact_jacobian,
-                           inverse_dynamics, lifted_spheres, outward, reference, toe_spring, window, within_range)
+                           inverse_dynamics, lifted_spheres, outward, reference, toe_spring, within_range)
 from .motion import COORDINATES, Motion
 from .muscles import WORKING_STRETCH, rigid_tendon
 
@@ -128,9 +128,9 @@ def solve_frames(ready: QPModel, motion: Motion, q, qd, qdd, lifted, at_once: in
 def solve_qp(model: MusculoskeletalModel, motion: Motion, start: float | None = None, end: float | None = None, cutoff_hz: float = 4.0,
              weights: dict = WEIGHTS) -> Simulation:
     """Static optimisation of every frame of a motion from `start` to `end` (s), filtered at `cutoff_hz`."""
-    part = window(motion, start, end)
+    part = motion.frames(start, end)
     q, qd, qdd = reference(motion, cutoff_hz)
-    clipped = beyond_range(q[part], motion.source)
+    clipped = beyond_range(q[part], motion.source, part.start)
     lifted, ground = lifted_spheres(model.skeleton, q, motion.source)
     piece = Motion.from_arrays(motion.time[part], q[part], source=motion.source)
     result = solve_frames(QPModel(model, weights), piece, q[part], qd[part], qdd[part], lifted[part])

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 from .dynamics import MusculoskeletalModel, Simulation
-from .motion import ACTIVATIONS, COORDINATES, TRANSLATIONS, InputError, Motion, atomic_write, read_motion, read_session, write_motion
+from .motion import ACTIVATIONS, COORDINATES, TRANSLATIONS, InputError, Motion, atomic_write, plain, read_motion, read_session, versions, write_motion
 from .muscles import WORKING_STRETCH, default_geometry, file_digest
 from . import tracking
 from .qp import WEIGHTS, solve_qp
@@ -63,11 +63,6 @@ def peak_gb() -> float:
     import resource
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e9 if platform.system() == "Darwin" else 1e6)
 
-def _versions() -> dict:
-    from importlib.metadata import version
-    import bige
-    return {"bige": bige.__version__, "python": platform.python_version()} | {name: version(name) for name in ("numpy", "casadi")}
-
 # %% ../nbs/05c_simulation.ipynb #05c-simulation-010
 @contextmanager
 def _interruptible():
@@ -111,7 +106,7 @@ def _describe(result: Simulation, model: MusculoskeletalModel, mode: str, cost: 
     mean = float(np.nanmean(up)) if np.isfinite(up).any() else None
     result.record.update(status=result.status, mode=mode, **cost, peak_gb=round(peak_gb(), 3), start_s=float(time[0]), end_s=float(time[-1]),
                          mean_vertical_force_bw=mean and round(mean, 4), model=Path(model.name).name, model_digest=model.geometry.digest,
-                         activation_names=list(ACTIVATIONS), versions=_versions())
+                         activation_names=list(ACTIVATIONS), versions=versions("numpy", "casadi"))
     if result.status != "Solve_Succeeded":
         result.record.setdefault("reason", f"the solver stopped with {result.status}")
 
@@ -192,20 +187,11 @@ def _locked(folder):
         os.close(handle)
 
 # %% ../nbs/05c_simulation.ipynb #05c-simulation-026
-def _plain(value):
-    """The value as strict JSON holds it: not-a-number becomes null."""
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    value = value.tolist() if hasattr(value, "tolist") else value
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
-
 def add_record(folder, trial: str, record: dict) -> None:
     """Put one trial's record into `simulation.json`."""
     with _locked(folder):
         records = read_records(folder)
-        old, new = records.get(trial, {}), {"trial": trial, **_plain(record)}
+        old, new = records.get(trial, {}), {"trial": trial, **plain(record)}
         if new["status"] != "Solve_Succeeded" and old.get("status") == "Solve_Succeeded" and motion_file(folder, trial).exists():
             new = old | {"last_attempt": {k: new[k] for k in ("status", "reason", "job") if k in new}}
         records[trial] = new
@@ -499,13 +485,13 @@ def simulate_files(paths, out, model=None, jobs: int | None = None, cluster: str
     A bad model given for all, and a single bad trial, raise InputError; any other failure is recorded and the rest go on.
     """
     trials, out = find_trials(paths, model), Path(out)
-    settings = settings_of(mode, preset, intervals, cutoff_hz) | {"start": start, "end": end, "bige": _versions()["bige"]}
+    settings = settings_of(mode, preset, intervals, cutoff_hz) | {"start": start, "end": end, "bige": versions()["bige"]}
     load, person = _loader({"mode": mode, "start": start, "end": end, "preset": preset, "intervals": intervals, "cutoff_hz": cutoff_hz})
     if len({t.model for t in trials}) == 1:
         person(trials[0].model)  # refuses a bad model once, and puts its muscle fit into the cache
     out.mkdir(parents=True, exist_ok=True)
     _sweep(out)
-    records, jobs_of = read_records(out), {t: _plain({"input": _digest(t.path), "model": _digest(t.model), **settings}) for t in trials}
+    records, jobs_of = read_records(out), {t: plain({"input": _digest(t.path), "model": _digest(t.model), **settings}) for t in trials}
     outcome = {t.name: records[t.name] for t in trials if _finished(records.get(t.name, {}), jobs_of[t], out, t.name)}
     waiting = [t for t in trials if t.name not in outcome]
     if not waiting:

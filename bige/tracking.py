@@ -11,7 +11,7 @@ __all__ = ['PRESETS', 'STATES', 'CONTROLS', 'MAX_FORCE', 'FORCE_RATE', 'ACTIVATI
 from dataclasses import asdict, dataclass, field, replace
 import numpy as np
 from .dynamics import (LEG_RANGES, MIN_ACTIVATION, MTP, TORQUE_MOTORS, Ground, MusculoskeletalModel, Simulation, beyond_range,
-                           feet, inverse_dynamics, lifted_spheres, outward, reference, toe_spring, window)
+                           feet, inverse_dynamics, lifted_spheres, outward, reference, toe_spring)
 from .motion import COORDINATES, InputError, Motion
 from .muscles import (ACTIVATION_TIME, DEACTIVATION_TIME, FITTED_RANGE_DEG, MUSCLE_NAMES, compliant_tendon, hill_misfit)
 
@@ -433,13 +433,13 @@ def _simulation(model: MusculoskeletalModel, motion: Motion, mesh: np.ndarray, u
 # %% ../nbs/05b_tracking.ipynb #05b-tracking-051
 def _prepare(model, motion: Motion, start, end, settings: Settings, intervals) -> tuple:
     """Refuse what cannot be simulated; else the part asked for, its mesh, the reference there, and what had to be clipped."""
-    part = window(motion, start, end)
+    part = motion.frames(start, end)
     tracked = reference(motion, settings.cutoff_hz)
     time, tracked = motion.time[part], tuple(values[part] for values in tracked)
     if time[-1] - time[0] > LONGEST:
         raise InputError(motion.source, f"{time[-1] - time[0]:.0f} s to track at once", f"at most {LONGEST:g} s",
                          "cut it into repetitions (bige segment), or choose a part (--start, --end)")
-    clipped = beyond_range(tracked[0], motion.source)
+    clipped = beyond_range(tracked[0], motion.source, part.start)
     lifted_spheres(model.skeleton, tracked[0], motion.source)
     intervals = intervals or max(8, round(settings.intervals_per_s * (time[-1] - time[0])))
     mesh, reference_at = _mesh(time, tracked, intervals)
@@ -464,7 +464,8 @@ def track(model: MusculoskeletalModel, motion: Motion, start: float | None = Non
     nodes = NodeFunctions(model, np.concatenate([scale[name] * np.ones(n) for name, n in _SIZE.items()]), settings)
     problem = Problem(nodes, layout, constraints(layout, h, scale, tracked["q"], settings), cost(layout, h, scale, tracked, settings))
     attempts = []
-    for known in (_guess(model, motion, mesh, settings, start, end), {}):  # a second start, where the first led nowhere
+    known = _guess(model, motion, mesh, settings, start, end)
+    for known in (known, {}) if known else ({},):  # a second start, where the first led nowhere
         guess = first_guess(layout, tracked, offset, scale, low, high, known)
         x, statistics = solve(problem, layout, *_bounds(layout, low, high, scale), guess, settings, verbose)
         attempts.append(statistics["iter_count"])

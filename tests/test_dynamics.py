@@ -1,10 +1,10 @@
-"""Equations of motion against OpenSim and against themselves, the filter, the window, and what a person needs."""
+"""Equations of motion against OpenSim and against themselves, the filter, and what a person needs."""
 import importlib.util
 
 import numpy as np
 import pytest
 
-from bige.dynamics import GRAVITY, MusculoskeletalModel, contact_jacobian, inverse_dynamics, outward, smooth, window
+from bige.dynamics import GRAVITY, MusculoskeletalModel, beyond_range, contact_jacobian, inverse_dynamics, outward, smooth
 from bige.motion import COORDINATES, InputError, analytic_squat
 from bige.muscles import run_opensim
 from bige.skeleton import Skeleton
@@ -89,13 +89,15 @@ def test_filter_passes_slow_and_stops_fast():
     assert np.abs(out[60:-60, 0] - slow[60:-60]).max() < 0.01 and np.abs(out[60:-60, 1]).max() < 0.01
 
 
-def test_window_holds_both_ends_and_names_the_options():
+def test_a_pose_out_of_range_is_told_by_its_frame_in_the_file():
     squat = analytic_squat(reps=1)
-    part = squat.time[window(squat, 1.0, 2.0)]
-    assert part[0] == pytest.approx(1) and part[-1] == pytest.approx(2) and window(squat) == slice(0, len(squat.time))
-    for start, end, words in ((50, 60, "--start 50 --end 60"), (None, -1, "--end -1"), (2, 1, "--start 2 --end 1")):
-        with pytest.raises(InputError, match=f"{words}.*within the trial"):
-            window(squat, start, end)
+    knee = squat["knee_angle_r"].copy()
+    knee[70] = np.deg2rad(200)
+    bad = squat.with_columns(("knee_angle_r",), knee[:, None])
+    for start in (None, 1.0):
+        part = bad.frames(start)
+        with pytest.raises(InputError, match="frame 71: found knee_angle_r of 200 degrees"):
+            beyond_range(bad.coordinates()[part], "a.mot", part.start)
 
 
 def test_a_person_without_mass_or_muscles_is_refused(shared, tmp_path):

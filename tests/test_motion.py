@@ -460,11 +460,21 @@ def test_resample_removes_what_would_alias_and_bounds_activations():
             fast.resample(rate)
 
 
+def test_a_time_that_a_file_has_rounded_finds_its_frame():
+    for k in (1, 31, 59):
+        t = SQUAT.time[k]
+        for asked in (t, round(t, 6), round(t, 3), t - 1e-6, t + 1e-6):
+            assert SQUAT.frames(asked, SQUAT.time[100]) == slice(k, 101) and SQUAT.frames(end=asked) == slice(0, k + 1)
+            assert np.array_equal(SQUAT.slice(asked).time, SQUAT.time[k:])
+    assert SQUAT.frames() == slice(0, len(SQUAT.time))
+
+
 def test_slice_and_columns():
     part = SQUAT.slice(1.0, 2.0)
     assert part.time[0] == pytest.approx(1) and part.time[-1] == pytest.approx(2) and len(part.time) == 31
-    with pytest.raises(InputError, match="0 frames between 50 and 60 s"):
-        SQUAT.slice(50, 60)
+    for start, end, words in ((50, 60, "0 frames from 50 s to 60 s"), (None, -1, "0 frames to -1 s"), (2, 1, "0 frames from 2 s to 1 s"), (1, 1.001, "1 frames")):
+        with pytest.raises(InputError, match=f"{words}.*--start, --end"):
+            SQUAT.slice(start, end)
     more = SQUAT.with_columns(["x", "pelvis_tx"], np.ones((len(SQUAT.time), 2)))
     assert more.names == COORDINATES + ("x",) and (more["pelvis_tx"] == 1).all() and np.array_equal(more["pelvis_ty"], SQUAT["pelvis_ty"])
     assert list(SQUAT.to_pandas().columns) == list(COORDINATES)

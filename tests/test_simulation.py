@@ -226,6 +226,17 @@ def test_refused_motions(model, squat, fault, mode):
         simulate(change(squat), model, mode=mode)
 
 
+@pytest.mark.parametrize("mode", ["qp", "tracking"])
+def test_a_frame_out_of_range_is_told_as_counted_in_the_file(model, squat, mode):
+    bad = changed(squat, "knee_angle_r", np.where(squat.time > 2, np.deg2rad(250), squat["knee_angle_r"]))
+    said = []
+    for start in (None, 1.0):
+        with pytest.raises(InputError) as error:
+            simulate(bad, model, mode=mode, start=start)
+        said.append(str(error.value))
+    assert said[0] == said[1] and ", frame " in said[0]
+
+
 @pytest.mark.parametrize("options, words", [({"mode": "magic"}, "--mode"), ({"preset": "swim"}, "--preset"), ({"mode": "qp", "start": 50, "end": 60}, "--start"),
                                             ({"start": 50}, "--start"), ({"mode": "qp", "intervals": 50}, "--intervals"), ({"intervals": 1}, "--intervals"),
                                             ({"mode": "qp", "cutoff_hz": -1}, "--cutoff"), ({"mode": "qp", "cutoff_hz": float("nan")}, "--cutoff")])

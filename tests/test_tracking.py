@@ -256,6 +256,13 @@ def test_refused(model, squat, change, message):
         track(model, change(squat), intervals=COARSE)
 
 
+def test_without_a_first_guess_the_same_problem_is_not_solved_twice(model, squat, monkeypatch):
+    hurried = replace(PRESETS["squat"], max_iterations=2)
+    assert track(model, squat, intervals=COARSE, settings=hurried).record["attempts"] == 2
+    monkeypatch.setattr(tracking, "_guess", lambda *_: {})
+    assert track(model, squat, intervals=COARSE, settings=hurried).record["attempts"] == 1
+
+
 def test_an_unsolved_problem_says_so(model, squat):
     result = track(model, squat, intervals=COARSE, settings=replace(PRESETS["squat"], max_iterations=2))
     assert result.status == "Maximum_Iterations_Exceeded"
