@@ -122,9 +122,9 @@ def ends_of(dial: Dial, skeleton) -> tuple[float, float]:
 
 def scale(dial: Dial, real: Batch) -> Scale:
     "The dial's scale from measured repetitions."
-    x = values(dial.plain, real)[:, 1 if dial.ends == "high" else 0:]
-    (least, most), usual = np.quantile(x, [0.02, 0.98]), np.quantile(x, [0.1, 0.9])
     first, last = ends_of(dial, real.skeleton)
+    x = np.clip(values(dial.plain, real)[:, 1 if dial.ends == "high" else 0:], first, last)
+    (least, most), usual = np.quantile(x, [0.02, 0.98]), np.quantile(x, [0.1, 0.9])
     least, most = max(least - (most - least) / 4, first), min(most + (most - least) / 4, last)
     to_step = lambda v, rounding: float(np.round(rounding(round(v / dial.step, 6)) * dial.step, 6)) + 0.
     return Scale(to_step(least, np.floor), to_step(most, np.ceil), tuple(to_step(v, np.round) for v in usual))
