@@ -8,63 +8,30 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import shutil
 import signal
 import sys
-import tempfile
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
 
 # %% auto #0
-__all__ = ['INSTALL', 'PACKAGES', 'output_folder', 'whole_folder', 'explain', 'Parser', 'to_json', 'plural', 'Interrupt', 'main',
-           'versions', 'device', 'asset_folder', 'assets', 'info', 'segment', 'ik', 'simulate', 'summary', 'dataset',
-           'train', 'reconstruct', 'predict', 'requested', 'asked_rows', 'outcome_rows', 'score_rows', 'sample_rows',
-           'dotted_lines', 'provenance', 'reproduce', 'pictures', 'drawn', 'written', 'advice', 'generate', 'people_in',
-           'answered', 'generate_sessions', 'read_folder', 'reference_motions', 'evaluate', 'render', 'tune', 'port',
-           'aligned', 'findings', 'verify', 'into_report', 'count', 'mesh', 'seed', 'seconds', 'reps', 'degrees',
-           'hertz', 'parser']
+__all__ = ['INSTALL', 'PACKAGES', 'SHIPPED', 'INF', 'seconds', 'degrees', 'hertz', 'kilograms', 'explain', 'Parser', 'plural',
+           'Interrupt', 'main', 'device', 'asset_folder', 'assets', 'info', 'segment', 'ik', 'progress', 'simulate',
+           'summary', 'dataset', 'train', 'reconstruct', 'predict', 'body_mass', 'requested', 'asked_rows',
+           'outcome_rows', 'score_rows', 'sample_rows', 'dotted_lines', 'inputs', 'provenance', 'reproduce', 'pictures',
+           'drawn', 'written', 'advice', 'generate', 'people_in', 'answered', 'generate_sessions', 'read_folder',
+           'reference_motions', 'evaluate', 'render', 'tune', 'port', 'aligned', 'findings', 'verify', 'into_report',
+           'count', 'mesh', 'seed', 'number', 'reps', 'parser']
 
-# %% ../nbs/16_cli.ipynb #16-cli-005
+# %% ../nbs/16_cli.ipynb #16-cli-006
 def _input_error(*parts: str) -> Exception:
     "An InputError (where, found, expected, cure), imported only now."
     from bige.motion import InputError
     return InputError(*parts)
 
 
-@contextmanager
-def output_folder(path):
-    "The folder `path`, made and found writable before any work; removed again if the work fails and leaves it empty."
-    folder, made = Path(path), []
-    try:
-        made = [p for p in (folder, *folder.parents) if not p.exists()]
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise _input_error(str(path), f'a folder that cannot be written ({error.strerror or error})',
-                           'a folder to write to', 'choose another folder, or make this one writable') from None
-    try: yield folder
-    except BaseException:
-        for p in made:
-            try: p.rmdir()
-            except OSError: break
-        raise
-
-# %% ../nbs/16_cli.ipynb #16-cli-007
-@contextmanager
-def whole_folder(path):
-    "A hidden folder whose files appear in the folder `path` when the block ends well, and vanish when it does not."
-    with output_folder(path) as folder:
-        part = Path(tempfile.mkdtemp(prefix='.partial-', dir=folder))
-        try:
-            yield part
-            for file in sorted(p for p in part.rglob('*') if p.is_file()):
-                place = folder / file.relative_to(part)
-                place.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(file, place)
-        finally: shutil.rmtree(part, ignore_errors=True)
-
-# %% ../nbs/16_cli.ipynb #16-cli-011
 INSTALL = {'voila': "'bige[tune]'", 'nimblephysics': 'nimblephysics==0.10.52.1', 'vector_quantize_pytorch': 'vector-quantize-pytorch', 'yaml': 'pyyaml',
            'imageio_ffmpeg': 'imageio-ffmpeg', 'PIL': 'pillow'}
 
@@ -83,26 +50,12 @@ def explain(error: Exception) -> str | None:
         return f'{where}{error.strerror or error}. Cure: check that the path exists, can be used, and that the disk has room.'
     return None
 
-# %% ../nbs/16_cli.ipynb #16-cli-014
+# %% ../nbs/16_cli.ipynb #16-cli-009
 class Parser(argparse.ArgumentParser):
     "An argument parser that answers a mistake in one line."
     def error(self, message: str): self.exit(2, f'{self.prog}: {message}; `{self.prog} --help` lists what there is.\n')
 
-
-def _plain(value):
-    "The value as JSON can hold it: NaN becomes null, arrays lists, paths text."
-    if isinstance(value, dict): return {str(k): _plain(v) for k, v in value.items()}
-    if hasattr(value, 'tolist'): value = value.tolist()
-    if isinstance(value, (list, tuple)): return [_plain(v) for v in value]
-    if isinstance(value, float): return value if value - value == 0 else None
-    return value if isinstance(value, (str, int, bool, type(None))) else str(value)
-
-
-def to_json(record: dict) -> str:
-    "Strict JSON text of a record."
-    return json.dumps(_plain(record), indent=1, ensure_ascii=False, allow_nan=False)
-
-# %% ../nbs/16_cli.ipynb #16-cli-016
+# %% ../nbs/16_cli.ipynb #16-cli-010
 def plural(n: int, one: str, more: str | None = None) -> str:
     "A count with its noun: 1 repetition, 2 repetitions."
     return f'{n} {one if n == 1 else more or one + "s"}'
@@ -138,10 +91,11 @@ def main(argv: list[str] | None = None) -> int:
             warnings.showwarning = _say_warning
             record, text, *status = args.run(args)
         interrupt.check()
+        from bige.motion import to_json
         print(to_json(record) if args.json else text, flush=True)
         return status[0] if status else 0
     except SystemExit as stop: return int(stop.code or 0)      # argparse has said what there is to say
-    except KeyboardInterrupt: message, status = 'interrupted; nothing half-written is left behind', 130
+    except KeyboardInterrupt as stop: message, status = str(stop) or 'interrupted; nothing half-written is left behind', 130
     except BrokenPipeError:                                    # the reader of our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 2
@@ -151,19 +105,8 @@ def main(argv: list[str] | None = None) -> int:
     print(f'bige: {message}', file=sys.stderr)
     return status
 
-# %% ../nbs/16_cli.ipynb #16-cli-018
+# %% ../nbs/16_cli.ipynb #16-cli-012
 PACKAGES = ('numpy', 'scipy', 'torch', 'casadi', 'vector-quantize-pytorch', 'matplotlib', 'nimblephysics', 'opensim')
-
-
-def versions() -> dict[str, str | None]:
-    "Versions of Python, bige and the packages it uses; None where one is not installed."
-    from importlib.metadata import PackageNotFoundError, version
-    from bige import __version__
-    found = {'bige': __version__, 'python': '.'.join(map(str, sys.version_info[:3]))}
-    for package in PACKAGES:
-        try: found[package] = version(package)
-        except PackageNotFoundError: found[package] = None
-    return found
 
 
 def device() -> str:
@@ -172,7 +115,7 @@ def device() -> str:
     except ImportError: return 'none (torch is not installed)'
     return torch.cuda.get_device_name(0) if torch.cuda.is_available() else f'CPU, {plural(torch.get_num_threads(), "thread")}'
 
-# %% ../nbs/16_cli.ipynb #16-cli-019
+# %% ../nbs/16_cli.ipynb #16-cli-013
 def asset_folder() -> Path:
     "Where the shipped weights and reference motions lie."
     from importlib.resources import files
@@ -193,17 +136,19 @@ def _note(note) -> dict: return note if isinstance(note, dict) else {'note': not
 
 
 def info(args) -> tuple[dict, str]:
-    record = {'versions': versions(), 'device': device(), 'assets': assets()}
+    from bige.motion import plain, versions
+    record = {'versions': versions(*PACKAGES), 'device': device(), 'assets': assets()}
     lines = [f'{name:<24} {number or "not installed"}' for name, number in record['versions'].items()]
     lines += ['', f'device: {record["device"]}', '', 'assets:']
     for asset in record['assets']:
         lines.append(f'  {asset["file"]} ({asset["kB"]} kB)')
-        notes = {k: v if isinstance(v, str) else json.dumps(_plain(v), ensure_ascii=False) for k, v in asset.items() if k not in ('file', 'kB')}
+        notes = {k: v if isinstance(v, str) else json.dumps(plain(v), ensure_ascii=False) for k, v in asset.items() if k not in ('file', 'kB')}
         lines += [f'    {k}: {text}' for k, text in notes.items() if len(text) <= 200]      # the long ones: --json
     return record, '\n'.join(lines)
 
-# %% ../nbs/16_cli.ipynb #16-cli-021
+# %% ../nbs/16_cli.ipynb #16-cli-015
 def segment(args) -> tuple[dict, str]:
+    from bige.motion import whole_folder
     from bige.segmentation import segment_file
     with whole_folder(args.out) as part:
         found = segment_file(args.trial, part, args.reps)
@@ -212,13 +157,13 @@ def segment(args) -> tuple[dict, str]:
              for i, ((s, e), d, cut) in enumerate(zip(found.segments, found.depths_deg, found.cut), 1)]
     return record, '\n'.join([f'{plural(len(lines), "repetition")}, confidence {found.confidence:.2f}', *lines, f'written to {args.out}'])
 
-# %% ../nbs/16_cli.ipynb #16-cli-022
+# %% ../nbs/16_cli.ipynb #16-cli-016
 def ik(args) -> tuple[dict, str]:
     from bige.ik import ik_files
-    counter = _progress()
-    with output_folder(args.out) as folder:
+    from bige.motion import output_folder
+    with output_folder(args.out) as folder, progress() as show:
         record = ik_files(args.markers, folder, model=args.model, jobs=args.jobs, scale={'yes': True, 'no': False}.get(args.scale),
-                          progress=counter and (lambda done, total, person: counter(f'{done} of {total} people')))
+                          progress=lambda done, total, person: show(f'{done} of {total} people'))
     lines = [f'{t}: marker RMS {r["rms_mm"]:.1f} mm, at most {r["max_mm"]:.1f} mm in a frame' if r['file'] else f'{t}: could not be fitted'
              for t, r in record['trials'].items()]
     lost = [t for t, r in record['trials'].items() if not r['file']]
@@ -228,29 +173,35 @@ def ik(args) -> tuple[dict, str]:
     return record, '\n'.join([*lines, f'written to {args.out}'])
 
 
-def _progress():
-    "A function that shows a line of progress on the terminal; None when nobody watches."
-    if not sys.stderr.isatty(): return None
-    return lambda text: print(f'\r{text:<40}', end='', file=sys.stderr, flush=True)
+@contextmanager
+def progress():
+    "A function that shows a line of progress on the terminal, where somebody watches; whatever happens, the line is ended."
+    shown = []
+    def show(text: str) -> None:
+        if not sys.stderr.isatty(): return
+        shown.append(text)
+        print(f'\r{text:<40}', end='', file=sys.stderr, flush=True)
+    try: yield show
+    finally:
+        if shown: print(file=sys.stderr)
 
-# %% ../nbs/16_cli.ipynb #16-cli-023
+# %% ../nbs/16_cli.ipynb #16-cli-018
 def simulate(args) -> tuple[dict, str, int]:
+    from bige.motion import output_folder
     from bige.simulation import simulate_files
-    counter, done = _progress(), []
-    def count_trial(trial, record, finished, total):
-        args.check()
-        done.append(trial)
-        if counter: counter(f'{finished} of {total} trials')
-    if counter: counter('simulating')
+    done = []
     try:
-        with output_folder(args.out) as folder:
+        with output_folder(args.out) as folder, progress() as show:
+            def count_trial(trial, record, finished, total):
+                args.check()
+                done.append(trial)
+                show(f'{finished} of {total} trials')
+            show('simulating')
             record = simulate_files(args.trials, folder, model=args.model, jobs=args.jobs, cluster=args.cluster, mode=args.mode, start=args.start, end=args.end,
                                     preset=args.preset, intervals=args.intervals, cutoff_hz=args.cutoff, done=count_trial)
     except KeyboardInterrupt:
-        raise _input_error('bige simulate', f'an interrupt after {plural(len(done), "trial")}', 'time to finish',
-                           'run the same command again; finished trials are kept, and no file is half-written') from None
-    finally:
-        if counter: print(file=sys.stderr)
+        raise KeyboardInterrupt(str(_input_error('bige simulate', f'an interrupt after {plural(len(done), "trial")}', 'time to finish',
+                                                 'run the same command again; finished trials are kept, and no file is half-written'))) from None
     failed = [trial for trial, r in record.items() if r['status'] != 'Solve_Succeeded']
     if failed: print(f'bige: {len(failed)} of {plural(len(record), "trial")} not simulated; the table says why, and {args.out}/simulation.json. '
                      'Cure: correct or leave out these, and run again; finished ones are kept.', file=sys.stderr)
@@ -267,21 +218,23 @@ def summary(record: dict) -> str:
 
 
 
-# %% ../nbs/16_cli.ipynb #16-cli-024
+# %% ../nbs/16_cli.ipynb #16-cli-019
 def dataset(args) -> tuple[dict, str]:
     from bige.dataset import build_dataset
-    counter, done = _progress(), []
-    with output_folder(Path(args.out).parent):
-        data = build_dataset(args.folders, args.out, done=counter and (lambda path: (done.append(path), counter(f'{len(done)} files read'))))
+    from bige.motion import output_folder
+    done = []
+    with output_folder(Path(args.out).parent), progress() as show:
+        data = build_dataset(args.folders, args.out, done=lambda path: (done.append(path), show(f'{len(done)} files read')))
     people = {s: sorted(set(data.subjects[data.split == s].tolist())) for s in ('train', 'val')}
     record = {'file': args.out, 'repetitions': len(data), 'train_people': people['train'], 'validation_people': people['val']}
     return record, (f'{plural(len(data), "repetition")} of {plural(len(people["train"]) + len(people["val"]), "person", "people")}, '
                     f'{len(people["val"])} of them for validation\nwritten to {args.out}')
 
-# %% ../nbs/16_cli.ipynb #16-cli-026
+# %% ../nbs/16_cli.ipynb #16-cli-021
 def train(args) -> tuple[dict, str]:
     from dataclasses import replace
     from bige.dataset import load_dataset
+    from bige.motion import output_folder
     from bige.training import progress_lines
     if args.network == 'vqvae': from bige.train_vqvae import DEFAULT_PLAN, train_vqvae as fit
     else: from bige.train_surrogate import DEFAULT_PLAN, train_surrogate as fit
@@ -296,10 +249,10 @@ def _training_scores(record: dict) -> list[str]:
     from bige.surrogate import TABLE_MUSCLES
     return [f'  {m}: R² {record["validation"]["r2"][m]:.2f}, RMSE {record["validation"]["rmse"][m]:.3f}' for m in TABLE_MUSCLES]
 
-# %% ../nbs/16_cli.ipynb #16-cli-028
+# %% ../nbs/16_cli.ipynb #16-cli-023
 def reconstruct(args) -> tuple[dict, str]:
     from bige.dataset import repetitions
-    from bige.motion import atomic_write, read_motion, write_motion
+    from bige.motion import atomic_write, read_motion, to_json, whole_folder, write_motion
     from bige.vqvae import load_vqvae
     name = Path(args.trial).stem
     with whole_folder(args.out) as part:
@@ -330,23 +283,38 @@ def _round_trip(repetition, model):
     return (Motion.from_arrays(np.arange(n) * stretch / RATE_HZ, back[0, :n].double().numpy()),
             {**{k: v for k, v in scores.items() if isinstance(v, float)}, 'codes': codes[0].tolist()})
 
-# %% ../nbs/16_cli.ipynb #16-cli-030
+# %% ../nbs/16_cli.ipynb #16-cli-025
 def predict(args) -> tuple[dict, str]:
-    from bige.motion import ACTIVATIONS, Motion, read_motion, write_motion
+    from bige.motion import ACTIVATIONS, Motion, read_motion, whole_folder, write_motion
     name = Path(args.trial).stem
     with whole_folder(args.out) as part:
         motion = read_motion(args.trial)
         motion.coordinates()
         from bige.surrogate import predict
-        found = predict(motion, _surrogate(args.surrogate))
+        network = _surrogate(args.surrogate)
+        mass, whose = body_mass(args, network)
+        found = predict(motion, network, mass)
         write_motion(found.motion, part / f'{name}_predicted.mot')
         if found.uncertainty is not None:
             write_motion(Motion(motion.time, found.uncertainty, ACTIVATIONS), part / f'{name}_uncertainty.sto')
-    activations = found.motion.activations()
-    peak = dict(zip(ACTIVATIONS, activations.max(0).tolist()))
-    record = {'file': f'{name}_predicted.mot', 'peaks': peak, 'mean_uncertainty': None if found.uncertainty is None else float(found.uncertainty.mean())}
-    sure = '' if found.uncertainty is None else f', mean uncertainty {found.uncertainty.mean():.3f}'
-    return record, f'80 activations for {len(motion.time)} frames{sure}\nwritten to {args.out}'
+    peak = dict(zip(ACTIVATIONS, found.motion.activations().max(0).tolist()))
+    sure = None if found.uncertainty is None else float(found.uncertainty.mean())
+    record = {'file': f'{name}_predicted.mot', 'mass_kg': mass, 'mass_of': whose, 'peaks': peak, 'mean_uncertainty': sure}
+    words = [f'80 activations for {len(motion.time)} frames', *([f'a body of {mass:.1f} kg ({whose})'] if mass else []),
+             *([f'mean uncertainty {sure:.3f}'] if sure is not None else [])]
+    return record, f'{", ".join(words)}\nwritten to {args.out}'
+
+
+def body_mass(args, network) -> tuple[float | None, str | None]:
+    "The body mass (kg) that the network is told, and where it comes from; the published network asks for none."
+    from bige.skeleton import Skeleton
+    from bige.surrogate import PublishedSurrogate
+    if isinstance(network, PublishedSurrogate):
+        if args.mass or args.model: raise _input_error(args.surrogate, 'the published network beside --mass or --model', 'a network that asks for the body mass',
+                                                       'leave out --mass and --model, or take the shipped surrogate')
+        return None, None
+    if args.mass: return args.mass, 'as given'
+    return (Skeleton.from_osim(args.model).mass, Path(args.model).name) if args.model else (Skeleton.default().mass, 'the embedded model')
 
 
 def _surrogate(choice: str):
@@ -357,7 +325,7 @@ def _surrogate(choice: str):
                            'download transformer_surrogate_model_v2.pth from the BIGE authors and give its path')
     return load_surrogate(None if choice == 'default' else choice)
 
-# %% ../nbs/16_cli.ipynb #16-cli-032
+# %% ../nbs/16_cli.ipynb #16-cli-027
 def requested(args):
     "The constraints of the command line."
     from bige.constraints import default_constraints, override, read_constraints
@@ -369,7 +337,7 @@ def asked_rows(constraints) -> list[dict]:
     from bige.constraints import asked
     return [{'what': c.kind.says, 'constraint': c.name, 'asked': asked(c), 'weight': c.weight} for c in constraints if c.weight]
 
-# %% ../nbs/16_cli.ipynb #16-cli-033
+# %% ../nbs/16_cli.ipynb #16-cli-028
 def outcome_rows(guided) -> list[dict]:
     "For each constraint what came out over the samples, and whether every sample met its limits."
     rows = []
@@ -398,7 +366,7 @@ def sample_rows(guided) -> list[dict]:
     return [{'sample': f'sample_{i:02d}', 'knee peak (deg)': knee(m), 'vastus medialis peak': peak_activation(m), 'every limit': bool(met)}
             for i, (m, met) in enumerate(zip(guided.motions, guided.satisfied))]
 
-# %% ../nbs/16_cli.ipynb #16-cli-035
+# %% ../nbs/16_cli.ipynb #16-cli-030
 def dotted_lines(constraints) -> dict[str, tuple]:
     "Requested ranges by curve: muscles without side, coordinates in degrees."
     from math import degrees
@@ -411,22 +379,36 @@ def dotted_lines(constraints) -> dict[str, tuple]:
     return lines
 
 
+SHIPPED = {'vqvae': 'vqvae.safetensors', 'surrogate': 'surrogate.safetensors', 'data': 'reference.npz'}
+
+
+def inputs(args) -> dict[str, str | None]:
+    "sha256 of each file that decides what `generate` writes: those given, else the shipped ones, else None."
+    from hashlib import sha256
+    files = {name: getattr(args, name) for name in ('model', 'like')} | {name: getattr(args, name) or asset_folder() / file for name, file in SHIPPED.items()}
+    return {name: sha256(Path(file).read_bytes()).hexdigest() if file else None for name, file in files.items()}
+
+
 def provenance(guided, args) -> dict[str, str]:
     "What made the files: versions, commit, model and weights."
-    from hashlib import sha256
+    from bige.motion import versions
     from bige.training import git_commit
-    files = [Path(own or asset_folder() / shipped) for own, shipped in ((args.vqvae, 'vqvae.safetensors'), (args.surrogate, 'surrogate.safetensors'), (args.data, 'reference.npz'))]
-    weights = {f.name: sha256(f.read_bytes()).hexdigest()[:12] for f in files}
-    found = versions()
+    found, digests = versions('torch', 'numpy', 'matplotlib'), inputs(args)
     return {'method': guided.method, 'seed': str(guided.seed), 'skeleton': f'{guided.skeleton.name} ({guided.skeleton.digest[:12]})',
-            **{f: f'sha256 {digest}…' for f, digest in weights.items()}, 'commit': git_commit() or 'not in a repository',
-            **{p: found[p] or 'not installed' for p in ('bige', 'python', 'torch', 'numpy', 'matplotlib')}}
+            **{Path(getattr(args, name) or file).name: f'sha256 {digests[name][:12]}…' for name, file in SHIPPED.items()},
+            'commit': git_commit() or 'not in a repository', **{package: number or 'not installed' for package, number in found.items()}}
 
-# %% ../nbs/16_cli.ipynb #16-cli-036
+# %% ../nbs/16_cli.ipynb #16-cli-032
 def reproduce(args) -> str:
     "The command that makes the same files again, run in the folder of the results."
-    own = ''.join(f' --{name} {Path(file).name}' for name in ('model', 'vqvae', 'surrogate', 'data') if (file := getattr(args, name)))
-    return f'bige generate --constraints constraints.yaml -n {args.n} --seed {args.seed} --method {args.method}{" --verified" * args.verified}{f" --apart {args.apart:g}" * (args.apart != 3)}{f" --like start/{Path(args.like).name}" if args.like else ""}{own} --out again'
+    words = ['--constraints', 'constraints.yaml', '-n', args.n, '--seed', args.seed, '--method', args.method]
+    if args.verified: words += ['--verified']
+    if args.apart != 3: words += ['--apart', args.apart]
+    if args.like: words += ['--like', f'start/{Path(args.like).name}']
+    if args.model: words += ['--model', Path(args.model).name]
+    for name in SHIPPED:
+        if file := getattr(args, name): words += [f'--{name}', os.path.relpath(file, args.out)]
+    return shlex.join(map(str, ['bige', 'generate', *words, '--out', 'again']))
 
 
 def pictures(folder: Path, guided, scores: dict, reference: list, args) -> None:
@@ -447,7 +429,7 @@ def pictures(folder: Path, guided, scores: dict, reference: list, args) -> None:
                   dotted_lines(guided.constraints), overview)
     with atomic_write(folder / 'report.html') as f: f.write(page)
 
-# %% ../nbs/16_cli.ipynb #16-cli-037
+# %% ../nbs/16_cli.ipynb #16-cli-033
 def drawn(args, constraints) -> tuple['Guided', dict | None]:
     "The motions asked for; with --verified only those that hold in static optimisation, and how many were drawn for them."
     from bige.constraints import check_reach
@@ -460,25 +442,23 @@ def drawn(args, constraints) -> tuple['Guided', dict | None]:
     if not args.verified: return generate(constraints, n=args.n, seed=args.seed, method=args.method, skeleton=skeleton, models=models, like=like, apart_deg=args.apart), None
     if like: raise _input_error('--like', 'beside --verified', 'one of the two', 'generate with --like, then simulate with bige verify')
     from bige.verification import generate_verified
-    counter = _progress()
-    def count_draws(passed, tried):
-        args.check()
-        if counter: counter(f'{passed} of {args.n} hold, {tried} drawn')
-    try: return generate_verified(constraints, args.n, args.seed, args.method, args.model, models, done=count_draws)
-    finally:
-        if counter: print(file=sys.stderr)
+    with progress() as show:
+        def count_draws(passed, tried):
+            args.check()
+            show(f'{passed} of {args.n} hold, {tried} drawn')
+        return generate_verified(constraints, args.n, args.seed, args.method, args.model, models, done=count_draws)
 
-# %% ../nbs/16_cli.ipynb #16-cli-039
+# %% ../nbs/16_cli.ipynb #16-cli-035
 def written(args, constraints) -> tuple[dict, 'Guided']:
     "Generate, and fill the folder `args.out`; the samples of a former run there are replaced."
-    from bige.guidance import write_files
-    from bige.motion import samples_of
-    from bige.motion import atomic_write
-    with whole_folder(args.out) as part:
+    from bige.guidance import run_files, write_files
+    from bige.motion import atomic_write, to_json, whole_folder
+    with whole_folder(args.out, run_files) as part:
         guided, verified = drawn(args, constraints)
         args.check()                                           # a Ctrl-C that an import has swallowed: nothing is written yet
         reference = reference_motions()
-        scores = write_files(guided, part, reference) | {'model': args.model and Path(args.model).name, 'verified': verified}
+        scores = write_files(guided, part, reference) | {'model': args.model and Path(args.model).name, 'verified': verified,
+                                                         'apart_deg': args.apart, 'inputs': inputs(args)}
         if args.like: scores['changes'] = advice(args.like, guided)
         with atomic_write(part / 'metrics.json') as f: f.write(to_json(scores) + '\n')
         if args.model: shutil.copy(args.model, part)
@@ -486,12 +466,9 @@ def written(args, constraints) -> tuple[dict, 'Guided']:
             (part / 'start').mkdir()                           # not beside the samples: `bige evaluate` would take it for one
             shutil.copy(args.like, part / 'start')
         pictures(part, guided, scores, reference, args)
-    (Path(args.out) / 'verification.json').unlink(missing_ok=True)
-    for old in samples_of(args.out):
-        if int(old.stem[7:]) >= len(guided): old.unlink()      # of a former, longer run
     return scores, guided
 
-# %% ../nbs/16_cli.ipynb #16-cli-040
+# %% ../nbs/16_cli.ipynb #16-cli-036
 def advice(like, guided) -> list[list[dict]]:
     "For each sample, what differs from the repetition it began from."
     from bige.guidance import changes, one_repetition
@@ -500,7 +477,7 @@ def advice(like, guided) -> list[list[dict]]:
     before = Motion.from_arrays([i / rate_hz for i in range(poses.shape[1])], poses[0].double().numpy())
     return [changes(before, m) for m in guided.motions]
 
-# %% ../nbs/16_cli.ipynb #16-cli-041
+# %% ../nbs/16_cli.ipynb #16-cli-037
 def generate(args) -> tuple[dict, str, int]:
     if args.sessions: return generate_sessions(args)
     from bige.motion import samples_of
@@ -519,7 +496,7 @@ def generate(args) -> tuple[dict, str, int]:
     record = {'folder': args.out, 'report': str(folder / 'report.html'), **scores}
     return record, '\n'.join([*lines, f'report: {folder.resolve() / "report.html"}']), 2 if short else 0
 
-# %% ../nbs/16_cli.ipynb #16-cli-043
+# %% ../nbs/16_cli.ipynb #16-cli-039
 def people_in(folder) -> dict[str, Path]:
     "Names and models (.osim) of the people in a folder, searched with its subfolders."
     found = sorted(Path(folder).rglob('*.osim')) if Path(folder).is_dir() else []
@@ -533,27 +510,28 @@ def answered(args, constraints) -> dict | None:
     from bige.motion import samples_of
     out = Path(args.out)
     try:
-        scores = json.loads((out / 'metrics.json').read_text())
-        same = [(out / 'constraints.yaml').read_text() == to_yaml(constraints), (out / Path(args.model).name).read_bytes() == Path(args.model).read_bytes(),
-                (scores['n'], scores['seed'], scores['method'], bool(scores['verified'])) == (args.n, args.seed, args.method, args.verified), len(samples_of(out)) == scores['n']]
+        scores = json.loads((out / 'metrics.json').read_text(encoding='utf-8'))
+        wanted = {'n': args.n, 'seed': args.seed, 'method': args.method, 'apart_deg': args.apart, 'inputs': inputs(args)}
+        same = [(out / 'constraints.yaml').read_text(encoding='utf-8') == to_yaml(constraints), {k: scores[k] for k in wanted} == wanted,
+                bool(scores['verified']) == args.verified, len(samples_of(out)) == args.n]
     except (OSError, ValueError, KeyError): return None
     return scores if all(same) else None
 
-# %% ../nbs/16_cli.ipynb #16-cli-044
+# %% ../nbs/16_cli.ipynb #16-cli-040
 def generate_sessions(args) -> tuple[dict, str, int]:
     "`generate` for every model in a folder."
     from bige.metrics import evaluate, table_rows, tables
     from bige.motion import InputError, atomic_write
     if args.model: raise _input_error('--sessions', 'beside --model', 'one of the two', 'leave one of them out')
-    people, constraints, rows, failed, counter = people_in(args.sessions), requested(args), {}, {}, _progress()
-    for i, (name, model) in enumerate(people.items()):
-        args.check()
-        if counter: counter(f'{i} of {len(people)} people')
-        own = argparse.Namespace(**vars(args) | {'model': str(model), 'out': str(Path(args.out) / name)})
-        try: rows[name] = answered(own, constraints) or written(own, constraints)[0]
-        except InputError as error:
-            failed[name] = str(error)
-            print(f'bige: {name} is left out: {error}', file=sys.stderr)
+    people, constraints, rows, failed = people_in(args.sessions), requested(args), {}, {}
+    with progress() as show:
+        for i, (name, model) in enumerate(people.items()):
+            args.check()
+            show(f'{i} of {len(people)} people')
+            own = argparse.Namespace(**vars(args) | {'model': str(model), 'out': str(Path(args.out) / name)})
+            try: rows[name] = answered(own, constraints) or written(own, constraints)[0]
+            except InputError as error: failed[name] = str(error)
+    for name, why in failed.items(): print(f'bige: {name} is left out: {why}', file=sys.stderr)
     if not rows: raise _input_error(args.sessions, 'no model that can be used', 'at least one', 'see the messages above')
     reference = reference_motions()
     shown = rows | {'all people': list(rows.values()), 'reference': evaluate(reference, reference)}
@@ -562,7 +540,7 @@ def generate_sessions(args) -> tuple[dict, str, int]:
     record = {'folder': args.out, 'people': {n: {k: r[k] for k in ('n', 'met', 'mean')} for n, r in rows.items()}, 'failed': failed, 'tables': table_rows(shown)}
     return record, '\n'.join([*lines, '', tables(shown).rstrip()]), 2 if failed else 0
 
-# %% ../nbs/16_cli.ipynb #16-cli-046
+# %% ../nbs/16_cli.ipynb #16-cli-042
 def read_folder(folder) -> dict[str, 'Motion']:
     "The motions of all .mot files in a folder, by file name; files without any coordinate (ground forces) are passed over. Or those that another generator wrote as .npy."
     from bige.baselines import holds_joints, read_baseline
@@ -584,7 +562,7 @@ def reference_motions(folder=None) -> list:
     from bige.metrics import load_reference
     return load_reference(split='val')
 
-# %% ../nbs/16_cli.ipynb #16-cli-047
+# %% ../nbs/16_cli.ipynb #16-cli-043
 def evaluate(args) -> tuple[dict, str]:
     from bige.metrics import evaluate, table_rows, tables
     reference = reference_motions(args.reference)
@@ -595,6 +573,7 @@ def evaluate(args) -> tuple[dict, str]:
 
 
 def render(args) -> tuple[dict, str]:
+    from bige.motion import output_folder
     from bige.rendering import render
     from bige.skeleton import Skeleton
     skeleton = Skeleton.from_osim(args.model) if args.model else None
@@ -613,7 +592,7 @@ def port(text: str) -> int:
     if text.isascii() and text.isdigit() and 1024 <= int(text) < 65536: return int(text)
     raise argparse.ArgumentTypeError(f'found {text!r}, expected a whole number from 1024 to 65535')
 
-# %% ../nbs/16_cli.ipynb #16-cli-049
+# %% ../nbs/16_cli.ipynb #16-cli-045
 def aligned(rows: list[dict]) -> str:
     "The rows as text in columns, numbers with three digits."
     show = lambda v: '' if v is None else f'{v:.3g}' if isinstance(v, float) else str(v)
@@ -633,16 +612,14 @@ def findings(record: dict) -> str:
         parts += [f'{Path(s["file"]).stem}: {s["reason"]}' for s in checked['samples'] if s['reason']]
     return '\n\n'.join(parts)
 
-# %% ../nbs/16_cli.ipynb #16-cli-050
+# %% ../nbs/16_cli.ipynb #16-cli-046
 def verify(args) -> tuple[dict, str, int]:
     from bige.verification import verify
-    counter = _progress()
-    def count_trial(mode, finished, total):
-        args.check()
-        if counter: counter(f'{mode}: {finished} of {total} samples')
-    try: record = verify(args.folder, args.mode, args.jobs, done=count_trial)
-    finally:
-        if counter: print(file=sys.stderr)
+    with progress() as show:
+        def count_trial(mode, finished, total):
+            args.check()
+            show(f'{mode}: {finished} of {total} samples')
+        record = verify(args.folder, args.mode, args.jobs, done=count_trial)
     failed = sum(record['n'] - checked['simulated'] for checked in record['modes'].values())
     if failed: print(f'bige: found {plural(failed, "simulation")} that failed; expected none. Cure: see the reasons, and leave these samples out.', file=sys.stderr)
     into_report(Path(args.folder) / 'report.html', record)
@@ -663,7 +640,7 @@ def into_report(path: Path, record: dict) -> None:
     page = with_verification(path.read_text(encoding='utf-8'), tables)
     with atomic_write(path) as f: f.write(page)
 
-# %% ../nbs/16_cli.ipynb #16-cli-052
+# %% ../nbs/16_cli.ipynb #16-cli-048
 def count(text: str) -> int:
     "A whole number of at least 1."
     if text.isascii() and text.isdigit() and int(text) > 0: return int(text)
@@ -684,33 +661,26 @@ def seed(text: str) -> int:
     raise argparse.ArgumentTypeError(f'found {text!r}, expected a whole number of at least 0')
 
 
-def seconds(text: str) -> float:
-    "A time in the trial."
-    try: value = float(text)
-    except ValueError: value = float('nan')
-    if abs(value) < float('inf'): return value
-    raise argparse.ArgumentTypeError(f'found {text!r}, expected a number of seconds')
+def number(words: str, good):
+    "A reader of numbers for which `good` holds; `words` say what is expected."
+    def read(text: str) -> float:
+        try: value = float(text)
+        except ValueError: value = float('nan')
+        if good(value): return value
+        raise argparse.ArgumentTypeError(f'found {text!r}, expected {words}')
+    return read
+
+
+INF = float('inf')
+seconds = number('a number of seconds', lambda x: abs(x) < INF)
+degrees = number('a number of degrees, zero at least', lambda x: 0 <= x < INF)
+hertz = number('a frequency in Hz above zero', lambda x: 0 < x < INF)
+kilograms = number('a body mass of 20 to 300 kg', lambda x: 20 <= x <= 300)
 
 
 def reps(text: str) -> int | str: return text if text == 'auto' else count(text)
 
-
-def degrees(text: str) -> float:
-    "An angle of at least zero."
-    try: value = float(text)
-    except ValueError: value = float('nan')
-    if 0 <= value < float('inf'): return value
-    raise argparse.ArgumentTypeError(f'found {text!r}, expected a number of degrees, zero at least')
-
-
-def hertz(text: str) -> float:
-    "A frequency above zero."
-    try: value = float(text)
-    except ValueError: value = float('nan')
-    if 0 < value < float('inf'): return value
-    raise argparse.ArgumentTypeError(f'found {text!r}, expected a frequency in Hz above zero')
-
-# %% ../nbs/16_cli.ipynb #16-cli-053
+# %% ../nbs/16_cli.ipynb #16-cli-049
 def _motion_verbs(add) -> None:
     "The verbs that turn recordings into data."
     add('info', info, 'versions, device, and the shipped files with their provenance')
@@ -740,7 +710,7 @@ def _out(p, metavar='DIR'): p.add_argument('--out', required=True, metavar=metav
 def _model(p): p.add_argument('--model', metavar='M.osim', help='OpenSim model (default: the embedded one)')
 def _jobs(p): p.add_argument('--jobs', type=count, default=1, metavar='N', help='processes side by side (default 1)')
 
-# %% ../nbs/16_cli.ipynb #16-cli-054
+# %% ../nbs/16_cli.ipynb #16-cli-050
 def _learning_verbs(add) -> None:
     "The verbs around the networks."
     p = add('dataset', dataset, 'folders of simulated repetitions to one data set')
@@ -756,12 +726,15 @@ def _learning_verbs(add) -> None:
     p = add('predict', predict, 'activations of a trial from the surrogate')
     p.add_argument('trial', metavar='TRIAL.mot')
     p.add_argument('--surrogate', default='default', metavar='default|FILE', help='default, or a file of weights: the published .pth, or your own .safetensors')
+    whose = p.add_mutually_exclusive_group()
+    whose.add_argument('--mass', type=kilograms, metavar='KG', help='body mass of the person (default: that of the embedded model)')
+    whose.add_argument('--model', metavar='M.osim', help="the person's OpenSim model, for its mass")
     _out(p)
     p = add('reconstruct', reconstruct, 'the round trip of a trial through the motion model')
     p.add_argument('trial', metavar='TRIAL.mot')
     _out(p)
 
-# %% ../nbs/16_cli.ipynb #16-cli-055
+# %% ../nbs/16_cli.ipynb #16-cli-051
 def _result_verbs(add) -> None:
     "The verbs that make and judge new motions."
     p = add('generate', generate, 'new squats that meet constraints')
@@ -822,5 +795,5 @@ def _version() -> str:
     from bige import __version__
     return __version__
 
-# %% ../nbs/16_cli.ipynb #16-cli-057
+# %% ../nbs/16_cli.ipynb #16-cli-053
 if __name__ == '__main__' and '__file__' in globals(): sys.exit(main())

@@ -5,9 +5,6 @@
 # %% ../nbs/10_guidance.ipynb #10-guidance-002
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,7 +20,7 @@ from fastcore.basics import patch
 from .constraints import (NATURAL, Batch, Constraint, ConstraintSet, check_model, default_constraints, frame_rate, judged, loss, metric, reached, shortfalls,
                               violation, write_constraints)
 from .metrics import VASTUS_MEDIALIS, pairwise_deg
-from .motion import ACTIVATIONS, COORDINATES, TRANSLATIONS, InputError, Motion, atomic_write, write_motion
+from .motion import (ACTIVATIONS, COORDINATES, TRANSLATIONS, InputError, Motion, atomic_write, samples_of, to_json, whole_folder, write_motion)
 from .skeleton import Skeleton
 from .surrogate import PublishedSurrogate
 from .vqvae import smoother, standing
@@ -35,7 +32,7 @@ __all__ = ['RATE_HZ', 'FRAMES', 'KNEE_PEAK', 'APART_DEG', 'TOLERANCE', 'FURTHER'
            'variations', 'Start', 'prepare', 'judge', 'all_met', 'Search', 'newton_step', 'deflected', 'aims', 'guide',
            'pick', 'by_activation', 'raw', 'as_decoded', 'nearest', 'published_weight', 'guide_published',
            'random_codes', 'Guided', 'satisfaction', 'record', 'joined', 'starting_motions', 'parts_of', 'generate',
-           'one_repetition', 'bottom', 'changes', 'Session', 'report', 'whole_folder', 'write_files', 'save']
+           'one_repetition', 'bottom', 'changes', 'Session', 'report', 'run_files', 'write_files', 'save']
 
 # %% ../nbs/10_guidance.ipynb #10-guidance-009
 RATE_HZ, FRAMES = 60., 196
@@ -594,50 +591,20 @@ def report(guided: Guided, reference: Sequence[Motion] | None = None) -> dict:
     return {"method": guided.method, "seed": guided.seed, "n": len(guided), "met": int(guided.satisfied.sum()), "shortfalls": list(guided.shortfalls)} | {k: scores[k] for k in ("mean", "sd", "set", "samples")}
 
 # %% ../nbs/10_guidance.ipynb #10-guidance-092
-def _former_run(folder: Path) -> bool:
-    "Whether the folder holds nothing but what `save` (and the pictures made with it) writes."
-    ours = {"metrics.json", "constraints.yaml", "preview.png", "report.html"}
-    return all(p.is_file() and (p.name in ours or p.name.startswith("sample_") and p.suffix == ".mot") for p in folder.iterdir())
-
-@contextmanager
-def whole_folder(folder) -> Iterator[Path]:
-    "A temporary folder beside `folder` that takes its place when the block ends well, and vanishes when it does not."
-    folder = Path(folder)
-    try:
-        if folder.exists() and not (folder.is_dir() and _former_run(folder)):
-            raise InputError(folder, "a file or a folder with other things in it", "a new folder, or one written by a former run", "choose another --out")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        new = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    except OSError as e:
-        raise InputError(folder, e.strerror or str(e), "a folder that can be written", "choose another --out") from None
-    try:
-        yield new
-        new.chmod(0o777 & ~_umask())
-        if folder.exists():
-            folder.rename(new.with_name(new.name + "-old"))
-        new.rename(folder)
-    finally:
-        for left in (new, new.with_name(new.name + "-old")): shutil.rmtree(left, ignore_errors=True)
-
-def _umask() -> int:
-    mask = os.umask(0); os.umask(mask)
-    return mask
+def run_files(folder) -> list[Path]:
+    "Files of a former run in a folder: its samples, and what says something about them."
+    about = ("metrics.json", "constraints.yaml", "preview.png", "report.html", "verification.json")
+    return samples_of(folder) + [Path(folder) / name for name in about if (Path(folder) / name).is_file()]
 
 # %% ../nbs/10_guidance.ipynb #10-guidance-093
 def write_files(guided: Guided, folder, reference: Sequence[Motion] | None = None) -> dict:
     "Write sample_00.mot …, metrics.json and constraints.yaml into an existing folder; returns the report."
-    import json
     scores = report(guided, reference)
     for i, m in enumerate(guided.motions): write_motion(m, Path(folder) / f"sample_{i:02d}.mot")
     write_constraints(guided.constraints, Path(folder) / "constraints.yaml")
-    with atomic_write(Path(folder) / "metrics.json") as f: f.write(json.dumps(scores, indent=1, ensure_ascii=False) + "\n")
+    with atomic_write(Path(folder) / "metrics.json") as f: f.write(to_json(scores) + "\n")
     return scores
 
-def save(guided: Guided, folder, reference: Sequence[Motion] | None = None, also: Callable[[Path, dict], None] | None = None) -> dict:
-    """The files of `write_files` in a folder that appears whole or not at all, replacing that of a former run.
-
-    `also(folder, report)` may add files (pictures) before it appears. Returns the report."""
-    with whole_folder(folder) as new:
-        scores = write_files(guided, new, reference)
-        if also: also(new, scores)
-    return scores
+def save(guided: Guided, folder, reference: Sequence[Motion] | None = None) -> dict:
+    "The files of `write_files` in a folder, all or none, in place of those of a former run. Returns the report."
+    with whole_folder(folder, run_files) as new: return write_files(guided, new, reference)

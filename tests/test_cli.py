@@ -1,6 +1,9 @@
 """The command: every verb on real input, every bad input one message, files whole or not there, exit status true."""
+import html
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -10,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bige.cli import INSTALL, explain, main, output_folder, whole_folder
-from bige.motion import ACTIVATIONS, InputError, analytic_squat, example_squat, read_motion, write_motion
+from bige.cli import INSTALL, SHIPPED, asset_folder, explain, main, progress
+from bige.motion import ACTIVATIONS, InputError, analytic_squat, example_squat, output_folder, read_motion, whole_folder, write_motion
 
 BIGE = [sys.executable, "-m", "bige.cli"]
 HEAVY = ("torch", "nimblephysics", "opensim", "casadi", "pandas", "matplotlib")
@@ -139,10 +142,33 @@ def test_predict_adds_activations_and_uncertainty(squat, tmp_path):
     assert any("uncertainty" in f.name for f in tmp_path.iterdir())
 
 
-def test_predict_with_the_published_weights(shared, squat, tmp_path):
+def test_predict_with_the_published_weights(shared, squat, tmp_path, capsys):
     weights = shared / "published/transformer_surrogate_model_v2.pth"
     assert main(["predict", str(squat), "--surrogate", str(weights), "--out", str(tmp_path)]) == 0
     assert any(read_motion(f).has(ACTIVATIONS) for f in tmp_path.glob("*.mot"))
+    assert " kg" not in capsys.readouterr().out                        # it asks for no mass, and is told none
+    refused(["predict", squat, "--surrogate", weights, "--mass", "60", "--out", tmp_path / "out"], capsys, tmp_path / "out", "--mass")
+
+
+def test_predict_for_a_person_of_another_mass(squat, tmp_path, capsys):
+    def answer(*options):
+        assert main(["predict", str(squat), "--json", "--out", str(tmp_path), *options]) == 0
+        return json.loads(capsys.readouterr().out)
+    default, light, heavy = answer(), answer("--mass", "55"), answer("--mass", "95")
+    assert default["mass_of"] == "the embedded model" and 70 < default["mass_kg"] < 80
+    assert light["mass_kg"] == 55 and light["mass_of"] == "as given"
+    assert len({json.dumps(r["peaks"]) for r in (default, light, heavy)}) == 3
+    assert answer("--mass", repr(default["mass_kg"]))["peaks"] == default["peaks"]
+    for wrong in ("0", "-60", "6260", "nan", "heavy"): refused(["predict", squat, "--mass", wrong, "--out", tmp_path / "x"], capsys, tmp_path / "x", "20 to 300 kg")
+    assert main(["predict", str(squat), "--mass", "55", "--out", str(tmp_path)]) == 0
+    assert "a body of 55.0 kg (as given)" in capsys.readouterr().out
+
+
+def test_predict_takes_the_mass_of_a_model(shared, squat, tmp_path, capsys):
+    model = shared / "labval_s4_62.6kg/squat/manually_scaled.osim"
+    assert main(["predict", str(squat), "--model", str(model), "--json", "--out", str(tmp_path)]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["mass_of"] == model.name and record["mass_kg"] == pytest.approx(62.6, abs=0.1)
 
 
 def test_reconstruct_writes_the_round_trip(squat, tmp_path):
@@ -177,6 +203,38 @@ def test_generate_reads_back_the_constraints_it_wrote(generated, tmp_path):
     line = ["generate", "-n", "2", "--constraints", str(generated / "constraints.yaml"), "--set", "muscle_range.low=0.5", "muscle_range.high=0.6"]
     assert main([*line, "--out", str(tmp_path)]) == 0
     assert "low: 0.5" in (tmp_path / "constraints.yaml").read_text()
+
+
+def test_the_command_in_the_report_makes_the_same_again(tmp_path, monkeypatch):
+    own = tmp_path / "my own" / "weights of mine.safetensors"
+    own.parent.mkdir()
+    shutil.copy(asset_folder() / SHIPPED["vqvae"], own)
+    monkeypatch.chdir(tmp_path)
+    assert main(["generate", "-n", "1", "--apart", "2.5", "--vqvae", "my own/weights of mine.safetensors", "--out", "deep/out"]) == 0
+    monkeypatch.chdir(tmp_path / "deep" / "out")
+    said = html.unescape(re.search(r"bige generate [^<]*--out again", Path("report.html").read_text())[0])
+    assert str(tmp_path) not in said
+    assert main(shlex.split(said)[1:]) == 0
+    assert all(Path(name).read_bytes() == Path("again", name).read_bytes() for name in ("sample_00.mot", "metrics.json"))
+
+
+def test_what_is_answered_depends_on_every_option(shared, tmp_path, monkeypatch):
+    from bige import cli
+    person = next((shared / "labval_s4_62.6kg").rglob("*.osim"))
+    own = {name: shutil.copy(asset_folder() / file, tmp_path / file) for name, file in SHIPPED.items()}
+    line = ["generate", "-n", "1", "--method", "vqvae", "--model", str(person), "--out", str(tmp_path / "out")]
+    constraints = cli.requested(cli.parser().parse_args(line))
+    monkeypatch.setattr(cli, "pictures", lambda *_: None)
+    assert main(line) == 0
+    asked = lambda *options: cli.answered(cli.parser().parse_args([*line, *map(str, options)]), constraints) is not None
+    assert asked() and all(asked(f"--{name}", file) for name, file in own.items())          # the same bytes under another name
+    for name, file in own.items():
+        with open(file, "ab") as f: f.write(b"!")
+        assert not asked(f"--{name}", file), name
+    write_motion(example_squat(), tmp_path / "like.mot")
+    for options in (("--apart", 5), ("--like", tmp_path / "like.mot"), ("--seed", 1), ("-n", 2), ("--verified",), ("--method", "guided")):
+        assert not asked(*options), options
+    assert not asked("--model", next(f for f in shared.rglob("*.osim") if f.read_bytes() != person.read_bytes()))
 
 
 def test_generate_again_leaves_no_old_samples(tmp_path):
@@ -388,6 +446,28 @@ def test_whole_folder_moves_only_what_is_finished(tmp_path):
     assert set(everything(tmp_path)) == {"out/old.txt", "out/deep/new.txt"}
 
 
+@pytest.mark.parametrize("step", ["b.txt", "unlink"])
+def test_whole_folder_that_cannot_finish_puts_everything_back(step, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("a.txt", "b.txt", "gone.txt"): (out / name).write_text("old")
+    move = os.replace
+    def refuse(source, place):
+        if Path(place).name == step and ".former" not in str(source): raise PermissionError(13, "Permission denied", str(place))
+        move(source, place)
+    monkeypatch.setattr("os.replace", refuse)
+    def remove(path, missing_ok=False):
+        if step == "unlink" and path.name == "gone.txt": raise PermissionError(13, "Permission denied", str(path))
+        os.unlink(path)
+    monkeypatch.setattr(Path, "unlink", remove)
+    with pytest.raises(PermissionError), whole_folder(out, lambda folder: folder.glob("*.txt")) as part:
+        for name in ("a.txt", "b.txt", "c.txt"): (part / name).write_text("new")
+    assert everything(tmp_path) == {f"out/{name}.txt": b"old" for name in ("a", "b", "gone")}
+    monkeypatch.undo()
+    with whole_folder(out, lambda folder: folder.glob("*.txt")) as part: (part / "a.txt").write_text("new")
+    assert everything(tmp_path) == {"out/a.txt": b"new"}
+
+
 def test_folders_made_for_nothing_are_removed(tmp_path):
     with pytest.raises(ValueError), output_folder(tmp_path / "a" / "b"): raise ValueError
     assert list(tmp_path.iterdir()) == []
@@ -472,6 +552,31 @@ def test_the_module_is_the_command(squat, tmp_path):
     asked = run("--version")
     assert asked.returncode == 0 and asked.stdout.split()[0] == "bige" and asked.stderr == ""
     assert run("fly").returncode == 2 and run("simulate", squat, "--mode", "qp", "--jobs", "2", "--out", tmp_path / "out").returncode == 0      # workers do not begin it again
+
+
+def test_a_line_of_progress_is_ended_whatever_happens(capsys, monkeypatch):
+    with progress() as show: show("nobody watches")
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with progress(): pass
+    assert capsys.readouterr().err == ""
+    with pytest.raises(KeyError), progress() as show:
+        show("1 of 2")
+        raise KeyError
+    said = capsys.readouterr().err
+    assert said.startswith("\r1 of 2") and said.endswith("\n")
+
+
+def test_data_sets_and_joint_angles_end_their_line_of_progress(simulated, shared, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    for name in ("anna", "bea"): shutil.copytree(simulated, tmp_path / name)
+    assert main(["dataset", str(tmp_path / "anna"), str(tmp_path / "bea"), "--out", str(tmp_path / "data.npz")]) == 0
+    assert capsys.readouterr().err.replace(" ", "") == "\r1filesread\r2filesread\n"
+    everyone = np.load(shared / "ui_prmd/squat_m01_vicon_markers_mm_100Hz.npz")
+    key = next(k for k in everyone.files if k.startswith("m01_s03"))
+    np.savez(tmp_path / "one.npz", **{key: everyone[key][::8], "marker_names": everyone["marker_names"]})
+    assert main(["ik", str(tmp_path / "one.npz"), "--out", str(tmp_path / "ik")]) == 0
+    assert capsys.readouterr().err.replace(" ", "") == "\r1of1people\n"
 
 
 def test_closed_pipe_is_no_traceback(squat):

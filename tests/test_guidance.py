@@ -164,9 +164,9 @@ def test_folder_replaces_a_former_run_and_nothing_else(models, tmp_path):
     save(g, out)
     assert sorted(p.name for p in out.iterdir()) == ["constraints.yaml", "metrics.json", "sample_00.mot"]
     (out / "thesis.tex").write_text("mine")
-    with pytest.raises(InputError, match="other things"):
-        save(g, out)
-    assert (out / "thesis.tex").exists()
+    (out / "verification.json").write_text("of the samples before")
+    save(g, out)
+    assert sorted(p.name for p in out.iterdir()) == ["constraints.yaml", "metrics.json", "sample_00.mot", "thesis.tex"]
     (tmp_path / "file").write_text("x")
     for bad in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(InputError):
@@ -174,15 +174,30 @@ def test_folder_replaces_a_former_run_and_nothing_else(models, tmp_path):
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_interrupted_save_leaves_nothing(models, tmp_path, error):
+def test_interrupted_save_leaves_nothing(models, tmp_path, error, monkeypatch):
     g = generate(n=1, models=models, method="vqvae")
 
-    def fail(folder, report):
-        assert (folder / "sample_00.mot").exists()
+    def fail(constraints, path):
+        assert (path.parent / "sample_00.mot").exists()
         raise error
+    monkeypatch.setattr("bige.guidance.write_constraints", fail)
     with pytest.raises(error):
-        save(g, tmp_path / "out", also=fail)
+        save(g, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_former_run_survives_a_save_that_cannot_be_finished(models, tmp_path, monkeypatch):
+    save(generate(n=2, models=models, method="vqvae"), tmp_path / "out")
+    before = {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()}
+    move = os.replace
+
+    def full(source, place):
+        if place.name == "sample_00.mot" and ".former" not in str(source): raise OSError(28, "No space left on device")
+        move(source, place)
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(OSError):
+        save(generate(n=1, seed=1, models=models, method="vqvae"), tmp_path / "out")
+    assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()} == before
 
 
 def test_natural_numbers_stay_where_real_motion_had_them(twenty):

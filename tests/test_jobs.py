@@ -283,7 +283,7 @@ def test_an_interrupted_command_loses_nothing(stop, jobs, squat, begun, start, t
     _, said = process.communicate(timeout=300)
     assert begun(trials[-1]), said                                      # else it ended by itself
     if stop != signal.SIGKILL:
-        assert process.returncode == 2 and said.count("\n") == 1 and "an interrupt after 1 trial" in said and "run the same command again" in said
+        assert process.returncode == 130 and said.count("\n") == 1 and "an interrupt after 1 trial" in said and "run the same command again" in said
     until(lambda: process.pid not in living().values())                 # no worker is left
     assert whole(tmp_path / "out", ("a",))
 
