@@ -19,7 +19,7 @@ import numpy as np
 import pyvista as pv
 
 from bige.cli import explain
-from bige.motion import MUSCLES, InputError
+from bige.motion import MUSCLES, InputError, atomic_write
 from bige.skeleton import Skeleton, euler_xyz
 
 ASSETS = Path(__file__).resolve().parents[1] / "bige" / "assets"
@@ -112,12 +112,14 @@ def record(model_path: Path, files: dict[str, dict]) -> None:
     path = ASSETS / "provenance.json"
     provenance = json.loads(path.read_text())
     for name, arrays in files.items():
-        np.savez_compressed(ASSETS / name, **arrays)
+        with atomic_write(ASSETS / name, "wb") as file:
+            np.savez_compressed(file, **arrays)
         provenance["files"][name] = hashlib.sha256((ASSETS / name).read_bytes()).hexdigest()
     provenance["drawing"] = {"command": f"python data_scripts/compile_bones.py {model_path.name}", "licences": LICENCES,
                              "meshes": f"nimblephysics {version('nimblephysics')}, {GEOMETRY}",
                              "model_sha256": hashlib.sha256(model_path.read_bytes()).hexdigest()}
-    path.write_text(json.dumps(provenance, indent=1, sort_keys=True) + "\n")
+    with atomic_write(path) as file:
+        file.write(json.dumps(provenance, indent=1, sort_keys=True) + "\n")
 
 
 def main() -> None:

@@ -6,11 +6,12 @@
 # DATA_FOLDER holds the motion data that CONTRIBUTING.md describes. The networks trained here are small
 # (a minute or two each): they show that the path works; the shipped ones come from build_assets.sh.
 set -euo pipefail
-DATA=${1:-../shared/data}
+DATA=${1:-${BIGE_SHARED_DATA:-../shared/data}}
 OUT=${2:-out/path}
 TRIALS=${3:-24}
 TRIAL=$DATA/labval_s4_62.6kg/squat/squats1_manual_scaling_ik.mot
 MODEL=$DATA/models/LaiUhlrich2022_Vicon_39.osim
+[ -d "$DATA" ] || { echo "$DATA: found no such folder; expected the motion data. Cure: give it as the first argument, or set BIGE_SHARED_DATA" >&2; exit 2; }
 mkdir -p "$OUT"
 
 echo "== repetitions of one trial"
