@@ -4,9 +4,11 @@
 
 # %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-003
 from __future__ import annotations
-import hashlib, json, os, re, subprocess, sys, time
+import hashlib, json, multiprocessing, os, re, time
 import xml.etree.ElementTree as ET
+from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -14,6 +16,7 @@ import numpy as np
 import torch
 from fastcore.basics import patch
 from .motion import COORDINATES, InputError, Markers, Motion, atomic_write, read_markers, write_motion
+from .muscles import run_opensim
 from .skeleton import Body, ContactSphere, Curve, Marker, Skeleton, standard_spheres
 
 # %% auto #0
@@ -24,7 +27,7 @@ __all__ = ['DEEPER', 'ARM', 'PULLS', 'GROUPS', 'ARM_STARTS', 'BENT', 'SCALE_SIGM
            'start_from', 'register', 'plain_name', 'marker_kind', 'known_placements', 'match_markers', 'rigid_pairs',
            'stature_and_doubts', 'flat_feet', 'calibrate', 'misplaced', 'restart', 'hand_costs', 'untangle',
            'continuous_triple', 'continuous', 'smooth', 'suspects', 'swaps', 'solve_frames', 'scale_skeleton',
-           'TrialFit', 'IKFit', 'fit_markers', 'keep', 'fit_joint_centres', 'write_osim', 'person_of', 'is_own_model',
+           'TrialFit', 'IKFit', 'fit_markers', 'keep', 'scale_in_opensim', 'write_osim', 'person_of', 'is_own_model',
            'ik_files']
 
 # %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-011
@@ -861,67 +864,34 @@ def _finish_trial(problem, body, name, markers, used, head, target, weight, trus
     return motion, fit, torch.where(trusted > 0, error, torch.nan)
 
 # %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-068
-def fit_joint_centres(positions: np.ndarray, joint_names: Sequence[str], skeleton: Skeleton | None = None, rate_hz: float = 60.) -> tuple[Motion, np.ndarray]:
-    """Motion and errors (T, J) m from joint centres (T, J, 3) m, y up, NaN where missing. `joint_names` are joints of the
-    skeleton, which must have the person's size already (sizes are not fitted)."""
-    skeleton = skeleton or Skeleton.default()
-    known, positions = {j.name: j for j in skeleton.tree}, np.asarray(positions, float)
-    if positions.shape[1:] != (len(joint_names), 3) or (strange := [n for n in joint_names if n not in known]):
-        raise InputError("joint centres", f"positions {positions.shape} for {list(joint_names)}", f"(frames, joints, 3) and joints among {', '.join(known)}", "rename the joints")
-    rows = {j.child: k for k, j in enumerate(depth_first(skeleton.tree))}
-    order = sorted(range(len(joint_names)), key=lambda i: rows[known[joint_names[i]].child])
-    joints = [known[joint_names[i]] for i in order]
-    problem = make_problem(skeleton, [j.child for j in joints], _tensor([j.p_BM for j in joints]))
-    body = problem.body(torch.ones(problem.groups.shape[-1], dtype=torch.float64), torch.zeros_like(problem.base))
-    target = _tensor(positions[:, order]); weight = target.isfinite().all(-1).double()
-    target = torch.where(weight[..., None] > 0, target, 0.)
-    few = torch.linspace(0, len(target) - 1, min(8, len(target))).long()
-    start, _ = multi_start(problem, body, target[few], weight[few])
-    q = start_from(problem, body, target, weight, start, target[few], weight[few])
-    q, _ = solve_poses(problem, body, target, weight, q, 20)
-    q = smooth(problem, body, target, weight, continuous(q), rate_hz, iterations=5, least=.1)
-    error = (problem.chain.points(q, *body) - target).norm(dim=-1).numpy()[:, np.argsort(order)]
-    return Motion.from_arrays(np.arange(len(q)) / rate_hz, q.numpy(), source="joint centres"), error
+def scale_in_opensim(base, out, name, mass, sizes, ranges, markers):
+    """(runs inside OpenSim) OpenSim's own scaling of the model `base` to body `sizes` and `mass`, with `ranges` and `markers`, written to `out`."""
+    import opensim as osim
+    osim.Logger.setLevelString("error")
+    model, scales = osim.Model(base), osim.ScaleSet()
+    for body, factors in sizes.items():
+        scale = osim.Scale(); scale.setSegmentName(body); scale.setScaleFactors(osim.Vec3(*factors)); scale.setApply(True)
+        scales.cloneAndAppend(scale)
+    state = model.initSystem()
+    model.scale(state, scales, True, mass)
+    model.setName(name)
+    for coordinate, low, high in ranges:
+        c = model.updCoordinateSet().get(coordinate); c.setRangeMin(low); c.setRangeMax(high)
+    known = model.updMarkerSet()
+    for marker, body, place in markers:
+        k = known.getIndex(marker)
+        if k >= 0: known.get(k).set_location(osim.Vec3(*place))
+        else: model.addMarker(osim.Marker(marker, model.getBodySet().get(body), osim.Vec3(*place)))
+    model.finalizeConnections()
+    if not model.printToXML(out): raise OSError(f"{out} could not be written")
 
-# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-070
-_SCALE_IN_OPENSIM = """
-import json, sys, opensim as osim
-osim.Logger.setLevelString('error')
-job = json.load(sys.stdin)
-model = osim.Model(job['base'])
-scales = osim.ScaleSet()
-for body, factors in job['sizes'].items():
-    scale = osim.Scale(); scale.setSegmentName(body); scale.setScaleFactors(osim.Vec3(*factors)); scale.setApply(True)
-    scales.cloneAndAppend(scale)
-state = model.initSystem()
-model.scale(state, scales, True, job['mass'])
-model.setName(job['name'])
-for name, low, high in job['ranges']:
-    coordinate = model.updCoordinateSet().get(name); coordinate.setRangeMin(low); coordinate.setRangeMax(high)
-markers = model.updMarkerSet()
-for name, body, place in job['markers']:
-    k = markers.getIndex(name)
-    if k >= 0: markers.get(k).set_location(osim.Vec3(*place))
-    else: model.addMarker(osim.Marker(name, model.getBodySet().get(body), osim.Vec3(*place)))
-model.finalizeConnections()
-model.printToXML(job['out'])
-"""
-
-# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-071
-def _scale_in_opensim(base: Path, fit: IKFit, out: Path) -> None:
-    "Write OpenSim's own scaling of the model `base` to `out`."
+def _scale_model(base: Path, fit: IKFit, out: Path) -> None:
+    "Write the model `base`, scaled to the person of `fit`, to `out`."
     wide = [(c, *map(float, fit.skeleton.ranges[COORDINATES.index(c)])) for c in (COORDINATES[i] for i in columns(*DEEPER, *ARM))]
-    job = {"base": str(Path(base).resolve()), "name": fit.person, "mass": fit.skeleton.mass, "ranges": wide, "out": str(out),
-        "sizes": {b: list(map(float, s)) for b, s in fit.sizes.items()},
-        "markers": [(m.name, m.body, list(map(float, m.location))) for m in fit.skeleton.markers]}
-    python = os.environ.get("BIGE_OPENSIM_PYTHON", sys.executable)
-    done = subprocess.run([python, "-c", _SCALE_IN_OPENSIM], input=json.dumps(job), text=True, capture_output=True)
-    if done.returncode or not out.exists():
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise InputError(base, f"a model OpenSim could not scale ({last})", "a model OpenSim 4 opens, and the opensim package",
-                         "pip install opensim, or set BIGE_OPENSIM_PYTHON to a Python that has it; or leave out --model")
+    run_opensim(scale_in_opensim, str(Path(base).resolve()), str(Path(out).resolve()), fit.person, fit.skeleton.mass, {b: list(map(float, s)) for b, s in fit.sizes.items()},
+                wide, [(m.name, m.body, list(map(float, m.location))) for m in fit.skeleton.markers])
 
-# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-072
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-069
 def _element(parent, tag: str, text=None, **attributes):
     e = ET.SubElement(parent, tag, attributes)
     if text is not None: e.text = text if isinstance(text, str) else " ".join(repr(float(v)) for v in np.ravel(text))
@@ -941,7 +911,7 @@ def _write_curve(parent, curve: Curve) -> None:
         if len(c) < 2: _element(_element(parent, "Constant", name="function"), "value", c.sum())
         else: _element(_element(parent, "LinearFunction" if len(c) == 2 else "PolynomialFunction", name="function"), "coefficients", c[::-1])
 
-# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-073
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-070
 def _write_joint(joints, joint, ranges: dict) -> None:
     e = _element(joints, "CustomJoint" if joint.coordinates else "WeldJoint", name=joint.name)
     _element(e, "socket_parent_frame", "parent"); _element(e, "socket_child_frame", "child")
@@ -964,7 +934,7 @@ def _write_joint(joints, joint, ranges: dict) -> None:
             t = _element(transform, "TransformAxis", name=f"{kind}{i}")
             _element(t, "coordinates", name or ""); _element(t, "axis", axis); _write_curve(t, curve)
 
-# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-074
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-071
 def write_osim(skeleton: Skeleton, path: str | Path) -> None:
     """Write a skeleton as an OpenSim 4 model without muscles: bodies, joints, coordinates, markers, contact spheres. Bodies
     that only follow a coordinate (patellae) are left out."""
@@ -987,7 +957,7 @@ def write_osim(skeleton: Skeleton, path: str | Path) -> None:
     ET.indent(document)
     with atomic_write(path, "wb") as file: file.write(b'<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(document))
 
-# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-075
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-072
 def person_of(trial: str, folder: str) -> str:
     "The person a trial belongs to: 's01' of 'm01_s01_e01', else the name of its folder."
     found = re.fullmatch(r"m\d+_(s\d+)_e\d+(_\w+)?", trial)
@@ -1004,7 +974,7 @@ def _fingerprint(trials: dict[str, Markers], model: Path | None, scale: bool | N
     for name, m in trials.items(): digest.update(f"{name} {m.names}".encode() + m.positions.tobytes() + m.time.tobytes())
     return digest.hexdigest()
 
-# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-077
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-074
 OWN_MODEL_MM = 16.   # a model scaled to its person fits within 10 to 12 mm untouched, a generic one misses by 22 mm and more
 
 def is_own_model(trials: dict[str, Markers], model: Path) -> bool:
@@ -1022,7 +992,7 @@ def _fit_person(person: str, trials: dict[str, Markers], names: dict[str, str], 
     if model:
         temporary = out / f".{person}.{os.getpid()}.osim"
         try:
-            _scale_in_opensim(Path(model), fit, temporary)
+            _scale_model(Path(model), fit, temporary)
             os.replace(temporary, osim)
         finally: temporary.unlink(missing_ok=True)
     else: write_osim(fit.skeleton, osim)
@@ -1032,6 +1002,17 @@ def _fit_person(person: str, trials: dict[str, Markers], names: dict[str, str], 
         "unmatched_markers": fit.unmatched, "absent_markers": fit.absent, "ms_per_frame": round(fit.ms_per_frame, 2), "fingerprint": fingerprint}
     return {"person": entry, "trials": {t: {"person": person, "file": f"{names[t]}.mot" if t in fit.motions else None, **fit.trials[t].summary()} for t in trials}}
 
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-075
+def _fit_people(todo: dict[str, tuple], jobs: int):
+    "`(person, what _fit_person gave)` of each as it is done, in up to `jobs` processes."
+    if jobs < 2 or len(todo) < 2:
+        yield from ((person, _fit_person(*job)) for person, job in todo.items())
+        return
+    with ProcessPoolExecutor(min(jobs, len(todo)), multiprocessing.get_context("spawn")) as pool:
+        waiting = {pool.submit(_fit_person, *job): person for person, job in todo.items()}
+        yield from ((waiting[done], done.result()) for done in as_completed(waiting))
+
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-076
 def _person_names(paths: Sequence[Path]) -> dict[Path, str]:
     "For each file the name of its folder; where different folders share a name, the folder above it is put in front."
     folders = {p: (f.parent if f.name == "MarkerData" else f) for p in paths for f in [p.resolve() if p.is_dir() else p.resolve().parent]}
@@ -1046,40 +1027,58 @@ def _collect(paths: Sequence[str | Path]) -> dict[str, dict[str, Markers]]:
             person = people.setdefault(person_of(trial, folder_names[path]), {})
             if trial in person: raise InputError(path, f"a second trial {trial}", "one trial a name", "rename one of the files")
             person[trial] = markers
-    return people
+    return _told_apart(people)
 
-# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-078
+def _told_apart(people: dict[str, dict]) -> dict[str, dict]:
+    "The same people and trials; where two people have a trial of one name, it is called <person>_<trial>."
+    often = Counter(t for trials in people.values() for t in trials)
+    named = {p: {f"{p}_{t}" if often[t] > 1 else t: m for t, m in trials.items()} for p, trials in people.items()}
+    if twice := [t for t, n in Counter(t for trials in named.values() for t in trials).items() if n > 1]:
+        raise InputError("markers", f"{twice[0]} for two trials", "one trial a name", "rename one of the files")
+    return named
+
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-079
+def _read_record(out: Path) -> dict:
+    "What ik.json in folder `out` holds; empty without one."
+    try: record = json.loads((out / "ik.json").read_text())
+    except (OSError, ValueError): record = {}
+    return {part: record.get(part, {}) for part in ("persons", "trials")}
+
+def _others(record: dict, people: dict, out: Path) -> dict:
+    "The part of a record that is about people not among `people`; InputError where one of them has a trial of the same name."
+    others = {"persons": {p: e for p, e in record["persons"].items() if p not in people}, "trials": {t: e for t, e in record["trials"].items() if e["person"] not in people}}
+    if both := [t for trials in people.values() for t in trials if t in others["trials"]]:
+        raise InputError(out, f"{both[0]} of {others['trials'][both[0]]['person']} already", "trial names that no other person's trials have", "give these people in one command, or choose another --out")
+    return others
+
+def _drop_plain_names(record: dict, person: str, trials: dict, out: Path) -> None:
+    "Remove what a person's trials were called in `record` when nobody else had a trial of that name."
+    for plain in (t.removeprefix(f"{person}_") for t in trials):
+        old = record["trials"].get(plain, {})
+        if plain not in trials and old.get("person") == person and old["file"]: (out / old["file"]).unlink(missing_ok=True)
+
+# %% ../nbs/02_inverse_kinematics.ipynb #02-inverse-kinematic-080
 def ik_files(paths: Sequence[str | Path], out: str | Path, model: str | Path | None = None, jobs: int = 1, progress=None,
              scale: bool | None = None) -> dict:
-    """Marker files -> `<person>.osim`, `<trial>.mot` and `ik.json` in folder `out`; returns what ik.json holds.
+    """Marker files -> `<person>.osim`, `<trial>.mot` and `ik.json` in folder `out`; returns what ik.json says of these people. A trial name that two of them have becomes `<person>_<trial>`.
     `scale`: whether to scale the model to the person; None: unless the model given already fits the markers.
     People done before from the same input are kept. `progress(done, total, person)` is called after each."""
-    from concurrent.futures import ProcessPoolExecutor, as_completed
-    import multiprocessing
     people, out = _collect(paths), Path(out)
     try: out.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise InputError(out, e.strerror.lower(), "a folder that can be written", "choose another folder") from None
     if model: Skeleton.from_osim(model)
-    names = _file_names([t for trials in people.values() for t in trials])
-    try: record = json.loads((out / "ik.json").read_text())
-    except (OSError, ValueError): record = {}
-    report, todo = {"persons": {}, "trials": {}}, {}
+    names, record = _file_names([t for trials in people.values() for t in trials]), _read_record(out)
+    others, report, todo = _others(record, people, out), {"persons": {}, "trials": {}}, {}
     for person, trials in people.items():
-        mark, old = _fingerprint(trials, model, scale), record.get("persons", {}).get(person, {})
-        entries = {t: record.get("trials", {}).get(t, {}) for t in trials}
+        mark, old = _fingerprint(trials, model, scale), record["persons"].get(person, {})
+        entries = {t: record["trials"].get(t, {}) for t in trials}
         files = [out / f"{person}.osim", *(out / f"{names[t]}.mot" for t in trials if entries[t].get("file") or not entries[t])]
         if old.get("fingerprint") == mark and all(f.exists() for f in files):
             report["persons"][person] = old; report["trials"] |= entries
         else: todo[person] = (person, trials, names, out, model, scale, mark)
-    def add(person, result):
-        report["persons"][person] = result["person"]; report["trials"] |= result["trials"]
-        for part in report: report[part] = dict(sorted(report[part].items()))
-        with atomic_write(out / "ik.json") as file: json.dump(report, file, indent=1)
+    for person, result in _fit_people(todo, jobs):
+        report = {"persons": report["persons"] | {person: result["person"]}, "trials": report["trials"] | result["trials"]}
+        with atomic_write(out / "ik.json") as file: json.dump({part: dict(sorted((others[part] | report[part]).items())) for part in report}, file, indent=1)
+        _drop_plain_names(record, person, people[person], out)
         if progress: progress(len(report["persons"]), len(people), person)
-    if jobs > 1 and len(todo) > 1:
-        with ProcessPoolExecutor(min(jobs, len(todo)), multiprocessing.get_context("spawn")) as pool:
-            waiting = {pool.submit(_fit_person, *job): person for person, job in todo.items()}
-            for done in as_completed(waiting): add(waiting[done], done.result())
-    else:
-        for person, job in todo.items(): add(person, _fit_person(*job))
-    return report
+    return {part: dict(sorted(report[part].items())) for part in report}

@@ -170,8 +170,8 @@ def run_opensim(function, *arguments, progress=None) -> str:
     if code == 0:
         return printed
     if "No module named 'opensim'" in errors:
-        raise InputError(python, "a Python without OpenSim", "OpenSim, which measures the muscles of a new model",
-                         "pip install --no-deps opensim==4.6, or name a Python that has it in BIGE_OPENSIM_PYTHON")
+        raise InputError(python, "a Python without OpenSim", "OpenSim, which scales a model to a person and measures its muscles",
+                         "pip install --no-deps opensim==4.6, name a Python that has it in BIGE_OPENSIM_PYTHON, or leave out the model")
     last = (errors.strip().splitlines() or ["no message"])[-1]
     raise InputError(arguments[0] if arguments else python, f"OpenSim stopped: {last}", "a model that OpenSim 4.6 opens",
                      "open it in OpenSim and repair what it reports")

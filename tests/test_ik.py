@@ -213,18 +213,6 @@ def test_empty_frames_are_one_clear_error(made_up):
         ik.fit_markers({"t": Markers(markers.time, markers.positions * np.nan, markers.names)})
 
 
-def test_joint_centres():
-    skeleton, squat = Skeleton.default(), example_squat().resample(25.)
-    names = ["ground_pelvis", "hip_r", "walker_knee_r", "ankle_r", "mtp_r", "hip_l", "walker_knee_l", "ankle_l", "mtp_l", "acromial_r", "elbow_r", "radius_hand_r", "acromial_l", "elbow_l", "radius_hand_l"]
-    centres = skeleton.joint_centres(squat.coordinates())[:, [skeleton.joint_names.index(n) for n in names]]
-    centres[3, 4] = np.nan
-    motion, error = ik.fit_joint_centres(centres, names, skeleton, 25.)
-    assert np.nanmean(error[np.isfinite(centres).all(-1)]) < .004
-    assert max(rms_deg(motion, squat, "knee_angle_r", "knee_angle_l", "hip_flexion_r", "ankle_angle_l").values()) < 3
-    with pytest.raises(InputError, match="rename the joints"):
-        ik.fit_joint_centres(centres, ["nose", *names[1:]], skeleton)
-
-
 OPEN_AND_PLACE = """
 import json, sys, opensim as osim
 osim.Logger.setLevelString('error')
@@ -270,6 +258,49 @@ def test_files_resume_and_names(made_up, tmp_path):
     before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()}
     assert ik.ik_files([tmp_path / "anna"], tmp_path / "out")["persons"] == json.loads(json.dumps(report["persons"]))
     assert before == {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()}
+
+
+def two_people(markers, folder):
+    for person in ("anna", "ben"):
+        (folder / person).mkdir()
+        write_trc(Markers(markers.time[::4], markers.positions[::4], markers.names), folder / person / "squat.trc")
+    return [folder / "anna", folder / "ben"]
+
+
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_two_people_with_a_trial_of_one_name_keep_both(made_up, tmp_path, jobs):
+    from bige.simulation import find_trials
+    both, out = two_people(made_up[2], tmp_path), tmp_path / "out"
+    ik.ik_files(both[:1], out)
+    assert (out / "squat.mot").exists()
+    with pytest.raises(InputError, match="squat of anna already"):
+        ik.ik_files(both[1:], out)
+    report = ik.ik_files(both, out, jobs=jobs)
+    assert sorted(p.name for p in out.iterdir()) == ["anna.osim", "anna_squat.mot", "ben.osim", "ben_squat.mot", "ik.json"]
+    assert {t: (r["person"], r["file"]) for t, r in report["trials"].items()} == {"anna_squat": ("anna", "anna_squat.mot"), "ben_squat": ("ben", "ben_squat.mot")}
+    assert {t.name: t.model.name for t in find_trials([out])} == {"anna_squat": "anna.osim", "ben_squat": "ben.osim"}
+
+
+def test_a_folder_can_be_added_to(made_up, tmp_path):
+    both, out = two_people(made_up[2], tmp_path), tmp_path / "out"
+    (both[1] / "squat.trc").rename(both[1] / "other.trc")
+    assert list(ik.ik_files(both[:1], out)["trials"]) == ["squat"] and list(ik.ik_files(both[1:], out)["trials"]) == ["other"]
+    record = json.loads((out / "ik.json").read_text())
+    assert list(record["persons"]) == ["anna", "ben"] and list(record["trials"]) == ["other", "squat"]
+
+
+def test_names_that_cannot_be_told_apart_are_refused():
+    with pytest.raises(InputError, match="ben_squat for two trials"):
+        ik._told_apart({"anna": {"squat": 1, "ben_squat": 2}, "ben": {"squat": 3}})
+
+
+def test_a_missing_opensim_is_one_clear_error(made_up, tmp_path, monkeypatch):
+    both = two_people(made_up[2], tmp_path)
+    ik.write_osim(Skeleton.default(), tmp_path / "model.osim")
+    monkeypatch.setenv("BIGE_OPENSIM_PYTHON", str(tmp_path / "python"))
+    with pytest.raises(InputError, match="no program to run.*BIGE_OPENSIM_PYTHON"):
+        ik.ik_files(both[:1], tmp_path / "out", tmp_path / "model.osim", scale=True)
+    assert not [p for p in (tmp_path / "out").iterdir() if p.suffix == ".osim"]
 
 
 def test_file_names_of_ui_prmd():
