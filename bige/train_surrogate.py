@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from .dataset import Dataset, load_dataset, part, select, with_mirrored
+from .dataset import Dataset, digest_of, load_dataset, part, select, with_mirrored
 from .motion import ACTIVATIONS, InputError
 from .surrogate import TABLE_MUSCLES, Surrogate, SurrogateConfig, activation_scores, features, fit_spread, save_surrogate, to_frames, to_steps, uncertainty
 from .training import Plan, autocast, command_options, device, plan_from, rank, run_command, run_record, train, write_json
@@ -48,8 +48,9 @@ def inputs(data: Dataset) -> torch.Tensor:
     pieces = np.array_split(np.arange(len(data)), max(1, len(data) // 32))
     return torch.cat([features(*(torch.as_tensor(x[i]) for x in (data.kinematics, data.mass, data.rate_hz))) for i in pieces])
 
-def fit_surrogate(seen: Dataset, out, plan: Plan, config: SurrogateConfig = SurrogateConfig(), resume: bool = False, validate=None, until=None) -> tuple[Surrogate, list[dict]]:
-    "Train on all people of `seen` (mirrored too); checkpoint and log go to folder `out`."
+def fit_surrogate(seen: Dataset, out, plan: Plan, config: SurrogateConfig = SurrogateConfig(), resume: bool = False, validate=None, until=None,
+                  among: Dataset | None = None) -> tuple[Surrogate, list[dict]]:
+    "Train on all people of `seen` (mirrored too), a part of the data set `among` if that is given; checkpoint and log go to folder `out`."
     torch.manual_seed(plan.seed)
     data = with_mirrored(seen)
     x, A, mask = inputs(data), to_steps(torch.as_tensor(data.activations)), to_steps(torch.as_tensor(data.mask, dtype=torch.float32)[..., None])[..., 0] == 1
@@ -57,7 +58,7 @@ def fit_surrogate(seen: Dataset, out, plan: Plan, config: SurrogateConfig = Surr
     weights = person_weights(data.subjects, config.members, plan.seed)
     tensors = [t.to(device()) for t in ((x - model.mean) / model.std, A, mask.float(), weights)]
     loss = lambda i, draw: surrogate_loss(model, *(t[i] for t in tensors), draw)
-    rows = train(model, loss, len(x), plan, out, resume, validate, until=until)
+    rows = train(model, loss, len(x), plan, out, resume, validate, until=until, about={"data": {"digest": digest_of(among or seen)}, "network": asdict(config)})
     return model, rows
 
 # %% ../nbs/15b_train_surrogate.ipynb #15b-train-surrogate-011
@@ -111,7 +112,7 @@ def train_surrogate(data: Dataset, out, plan: Plan = DEFAULT_PLAN, config: Surro
     exam = leave_people_out(data, Path(out) / "folds", plan, config, folds, resume) if folds else None
     table = lambda s: {"val_r2_eight": float(np.mean([s["r2"][m] for m in TABLE_MUSCLES])), "val_rmse_eight": float(np.mean([s["rmse"][m] for m in TABLE_MUSCLES]))}
     resume = resume and (not folds or (Path(out) / "plan.json").exists())  # killed during the exam: the run itself has not begun
-    model, rows = fit_surrogate(seen, out, plan, config, resume, lambda model: table(judge(model, unseen)[0]), until)
+    model, rows = fit_surrogate(seen, out, plan, config, resume, lambda model: table(judge(model, unseen)[0]), until, data)
     scores, errors = judge(model, unseen)
     model.spread.copy_(torch.as_tensor(exam["spread"] if exam else fit_spread(*errors)))
     people = {s: sorted(set(part(data, s).subjects.tolist())) for s in ("train", "val")}

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .dataset import Dataset, FRAMES, load_dataset, mirror_arrays, part, plant_feet
+from .dataset import Dataset, FRAMES, digest_of, load_dataset, mirror_arrays, part, plant_feet
 from .motion import COORDINATES, InputError
 from .skeleton import Skeleton
 from .training import Plan, autocast, command_options, device, gather, plan_from, rank, run_command, run_record, train, write_json
@@ -110,7 +110,8 @@ def train_vqvae(data: Dataset, out, plan: Plan = DEFAULT_PLAN, config: VQConfig 
     model = untrained(config, K, mask)
     loss, learn = lessons(model, (K, mask, feet), weights, skeleton)
     scores = lambda model, **how: reconstruction_scores(model, unseen.kinematics, unseen.mask, skeleton, **how)
-    rows = train(model, loss, len(K), plan, out, resume, lambda model: observed(model, scores(model)), learn, until)
+    rows = train(model, loss, len(K), plan, out, resume, lambda model: observed(model, scores(model)), learn, until,
+                 {"data": {"digest": digest_of(data)}, "network": asdict(config), "loss": asdict(weights)})
     record = run_record(plan=asdict(plan), config=asdict(config), weights=asdict(weights), seconds=rows[-1]["seconds"] if rows else 0.0,
                         people={s: sorted(set(part(data, s).subjects.tolist())) for s in ("train", "val")}, scores=scores(model),
                         scores_continuous=scores(model, quantised=False), dead_words=dead_words(model))

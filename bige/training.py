@@ -33,10 +33,10 @@ from torch import distributed
 from .motion import InputError, atomic_write
 
 # %% auto #0
-__all__ = ['Plan', 'learning_rate', 'batch_indices', 'rank', 'world', 'pieces', 'drawing', 'gather', 'device', 'autocast',
-           'processes', 'PlainStep', 'ZeroStep', 'save_checkpoint', 'begin', 'git_commit', 'run_record', 'write_json',
-           'write_log', 'write_events', 'progress_lines', 'progress', 'asked_to_stop', 'keep_best', 'train',
-           'command_options', 'plan_from', 'run_command']
+__all__ = ['Plan', 'learning_rate', 'seed_of', 'batch_indices', 'rank', 'world', 'pieces', 'drawing', 'gather', 'device',
+           'autocast', 'processes', 'PlainStep', 'ZeroStep', 'save_checkpoint', 'begin', 'git_commit', 'run_record',
+           'write_json', 'write_log', 'write_events', 'progress_lines', 'progress', 'asked_to_stop', 'keep_best',
+           'train', 'command_options', 'plan_from', 'run_command']
 
 # %% ../nbs/15_training.ipynb #15-training-006
 @dataclass(frozen=True)
@@ -69,11 +69,15 @@ def learning_rate(plan: Plan, step: int) -> float:
     return plan.lr * (0.01 + 0.99 * (1 + math.cos(math.pi * along)) / 2)
 
 # %% ../nbs/15_training.ipynb #15-training-009
+def seed_of(plan: Plan, k: int) -> int:
+    "Seed of what is drawn for the `k`th time, apart from those of other plans; any `plan.seed` from 0 to 2^63 - 1 will do."
+    return (plan.seed * 1_000_003 + k) % 2**63
+
 def batch_indices(n: int, plan: Plan, step: int) -> torch.Tensor:
     "Which of `n` repetitions are in the batch of `step`; every pass shuffles anew and drops what does not fill a batch."
     size = min(plan.batch, n)
     epoch, k = divmod(0 if plan.one_batch else step, n // size)
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(plan.seed * 1_000_003 + epoch))
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed_of(plan, epoch)))
     return order[k * size:(k + 1) * size]
 
 # %% ../nbs/15_training.ipynb #15-training-012
@@ -96,7 +100,7 @@ def pieces(size: int, accumulate: int, rank: int, world: int) -> list[slice]:
 # %% ../nbs/15_training.ipynb #15-training-015
 def drawing(plan: Plan, step: int, size: int, rows: slice, device=None) -> Callable:
     "`draw(make, *shape)`: `rows` of `make(size, *shape)`, where `make` is torch.rand or torch.randn; the same numbers for every cut of the batch of `step`."
-    torch.manual_seed(plan.seed * 1_000_003 + step)
+    torch.manual_seed(seed_of(plan, step))
     return lambda make, *shape: make(size, *shape, device=device)[rows]
 
 # %% ../nbs/15_training.ipynb #15-training-018
@@ -181,7 +185,6 @@ class PlainStep:
     def load(self, out: Path) -> dict:
         with _readable(out / "checkpoint.pt"):
             state = torch.load(out / "checkpoint.pt", map_location="cpu", weights_only=True)
-            _same_plan(out / "checkpoint.pt", state["plan"], self.plan)
             self.model.load_state_dict(state.pop("model"))
             self.optimiser.load_state_dict(state.pop("optimiser"))
         return state
@@ -215,8 +218,7 @@ class ZeroStep:
     def load(self, out: Path) -> dict:
         with _readable(out / "checkpoint"):
             state = self.net.load_checkpoint(str(out / "checkpoint"))[1]
-            _same_plan(out / "checkpoint", state["plan"], self.plan)
-        return {k: state[k] for k in ("step", "rows", "best", "plan")}  # DeepSpeed adds keys that it refuses to save again
+        return {k: state[k] for k in ("step", "rows", "best")}  # DeepSpeed adds keys that it refuses to save again
 
 # %% ../nbs/15_training.ipynb #15-training-027
 def save_checkpoint(path, state: dict) -> None:
@@ -235,29 +237,35 @@ def _readable(path):
         if isinstance(error, InputError): raise
         raise InputError(path, f"a checkpoint that cannot be read ({type(error).__name__})", "the last checkpoint of this model", "start again without --resume") from None
 
-def _as_text(plan: Plan) -> str: return json.dumps(asdict(plan), sort_keys=True)
+def _same_terms(path, terms: dict) -> None:
+    "Refuse to go on with a run whose plan.json says otherwise than `terms`. (One begun by an older version says less.)"
+    with _readable(path):
+        found = json.loads(path.read_text())
+        other = [k for k in terms if k in found and found[k] != terms[k]]
+    if other:
+        say = lambda what: ", ".join(f"{k} {what[k]}" for k in other)
+        raise InputError(path, f"another run, with {say(found)}", say(terms), "resume with the data and settings it began with, or start again without --resume")
 
-def _same_plan(path, found: str, plan: Plan) -> None:
-    if found != _as_text(plan):
-        raise InputError(path, f"a run under another plan, {found}", _as_text(plan), "resume with the same settings, or start again without --resume")
-
-def begin(out: Path, plan: Plan, resume: bool) -> bool:
-    "Prepare folder `out`; whether there is a checkpoint to continue from."
+# %% ../nbs/15_training.ipynb #15-training-028
+def begin(out: Path, plan: Plan, resume: bool, about: dict[str, dict] | None = None) -> bool:
+    "Prepare folder `out`; whether there is a checkpoint to continue from. `about` as in `train`."
+    terms = asdict(plan) | {f"{part} {k}": v for part, values in (about or {}).items() for k, v in values.items()}
+    terms = json.loads(json.dumps(terms))  # as it will be read
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(out, error.strerror or str(error), "a folder that can be written", "choose another folder") from None
     saved = [p for p in (out / "checkpoint.pt", out / "checkpoint" / "latest") if p.exists()]
-    if not resume:
-        for path in saved: path.unlink()
-        with atomic_write(out / "plan.json") as file: file.write(_as_text(plan))
-    elif not saved and not (out / "plan.json").exists():
-        raise InputError(out, "no checkpoint and no begun run", "the folder of a run", "start without --resume")
-    elif not saved:
-        _same_plan(out / "plan.json", (out / "plan.json").read_text(), plan)
-    return resume and bool(saved)
+    if resume:
+        if not (out / "plan.json").exists():
+            raise InputError(out, "no checkpoint and no begun run", "the folder of a run", "start without --resume")
+        _same_terms(out / "plan.json", terms)
+        return bool(saved)
+    for path in saved: path.unlink()
+    write_json(out / "plan.json", terms)
+    return False
 
-# %% ../nbs/15_training.ipynb #15-training-029
+# %% ../nbs/15_training.ipynb #15-training-030
 def git_commit() -> str | None:
     "The commit of the source tree this package lies in, with '+' when files differ from it; None outside a repository."
     here = Path(__file__).resolve().parent if "__file__" in globals() else Path.cwd()
@@ -283,7 +291,7 @@ def write_json(path, record: dict) -> None:
     with atomic_write(path) as file:
         file.write(json.dumps(record, indent=1, sort_keys=True) + "\n")
 
-# %% ../nbs/15_training.ipynb #15-training-032
+# %% ../nbs/15_training.ipynb #15-training-033
 def write_log(out, rows: list[dict]) -> None:
     "log.csv and curves.png of the columns in `rows`."
     if not rows: return
@@ -314,7 +322,7 @@ def write_events(out, rows: list[dict]) -> None:
             for name, value in row.items():
                 if name != "step": board.add_scalar(name, value, row["step"])
 
-# %% ../nbs/15_training.ipynb #15-training-034
+# %% ../nbs/15_training.ipynb #15-training-035
 _logger = logging.getLogger("bige.training")
 
 @contextmanager
@@ -335,7 +343,7 @@ def progress(row: dict, plan: Plan, steps_per_s: float) -> str:
     left = (plan.steps - row["step"]) / steps_per_s
     return f"step {row['step']}/{plan.steps}  loss {row['loss']:.4f}  " + (f"{left / 60:.0f} min left" if left > 90 else f"{left:.0f} s left")
 
-# %% ../nbs/15_training.ipynb #15-training-037
+# %% ../nbs/15_training.ipynb #15-training-038
 @contextmanager
 def asked_to_stop():
     "A list that is no longer empty once the process got SIGTERM."
@@ -349,7 +357,7 @@ def asked_to_stop():
     finally:
         signal.signal(signal.SIGTERM, before)
 
-# %% ../nbs/15_training.ipynb #15-training-039
+# %% ../nbs/15_training.ipynb #15-training-040
 def keep_best(best: dict, row: dict, model, plan: Plan) -> dict:
     "The best so far: `value`, copy of the `model`, and how many checkpoints have `waited` since."
     if plan.watch not in row:
@@ -358,14 +366,16 @@ def keep_best(best: dict, row: dict, model, plan: Plan) -> dict:
         return {"value": row[plan.watch], "waited": 0, "model": {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}}
     return best | {"waited": best["waited"] + 1}
 
-# %% ../nbs/15_training.ipynb #15-training-042
-def train(model, loss: Callable, n: int, plan: Plan, out, resume: bool = False, validate: Callable | None = None, after: Callable | None = None, until: int | None = None) -> list[dict]:
+# %% ../nbs/15_training.ipynb #15-training-043
+def train(model, loss: Callable, n: int, plan: Plan, out, resume: bool = False, validate: Callable | None = None, after: Callable | None = None, until: int | None = None,
+          about: dict[str, dict] | None = None) -> list[dict]:
     """Minimise `loss(indices, draw) -> (scalar, numbers)`, a mean over repetitions, over `n` of them; checkpoint, log and curves go to folder `out`. `validate(model) -> numbers` is
-    called with each checkpoint, `after()` after each step. Returns the log; leaves the model on the CPU. Stops at step `until` (as if it had been killed there)."""
+    called with each checkpoint, `after()` after each step. Returns the log; leaves the model on the CPU. Stops at step `until` (as if it had been killed there). `about`: what must be the
+    same to resume, besides the plan, such as {"data": {"digest": "3f2a"}, "network": {"width": 8}}."""
     out, size, model = Path(out), min(plan.batch, n), model.to(device())
-    go_on = _from_first(lambda: begin(out, plan, resume))
+    go_on = _from_first(lambda: begin(out, plan, resume, about))
     step_with = (PlainStep if plan.zero is None else ZeroStep)(model, loss, plan, size)
-    state = step_with.load(out) if go_on else {"step": 0, "rows": [], "best": {}, "plan": _as_text(plan)}
+    state = step_with.load(out) if go_on else {"step": 0, "rows": [], "best": {}}
     first, rows, began = state["step"], state["rows"], time.perf_counter()
     before = rows[-1]["seconds"] if rows else 0.0
     with asked_to_stop() as asked:
@@ -391,7 +401,7 @@ def train(model, loss: Callable, n: int, plan: Plan, out, resume: bool = False, 
     model.cpu().eval()
     return rows
 
-# %% ../nbs/15_training.ipynb #15-training-043
+# %% ../nbs/15_training.ipynb #15-training-044
 def _whole_step(model, step_with, indices, plan: Plan, step: int) -> dict:
     "All micro-batches of a step and the mean of their numbers; a loss that is no number ends the run."
     model.train()
@@ -413,7 +423,7 @@ def _learned(rows: list[dict]) -> None:
         raise InputError("smoke test", f"a loss of one batch that went from {rows[0]['loss']:.3g} to {rows[-1]['loss']:.3g}", "at most three quarters of it",
                          "look at the data and at the last change of network or loss")
 
-# %% ../nbs/15_training.ipynb #15-training-045
+# %% ../nbs/15_training.ipynb #15-training-046
 def command_options(network: str, says: str, default: Plan) -> argparse.ArgumentParser:
     "The options that `python -m bige.train_<network>` shares with its sister."
     parser = argparse.ArgumentParser(prog=f"python -m bige.train_{network}", description=says)
@@ -433,6 +443,8 @@ def plan_from(a: argparse.Namespace, default: Plan) -> Plan:
     "The plan that the options ask for."
     if min(a.steps, a.batch, a.accumulate) < 1 or a.patience < 0:
         raise InputError("arguments", "a number out of range", "steps, batch and accumulate of at least 1, patience of at least 0", "correct the command")
+    if not 0 <= a.seed < 2**63:
+        raise InputError("--seed", a.seed, "a whole number of at least 0 and below 2^63", "correct the command")
     plan = replace(default, steps=a.steps, batch=a.batch, seed=a.seed, accumulate=a.accumulate, patience=a.patience, zero=a.deepspeed)
     return replace(plan, one_batch=True, steps=60, lr=min(plan.lr, 1e-3), log_every=1) if a.smoke else plan
 

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -281,16 +282,15 @@ def test_weights_of_the_older_format_are_named(tmp_path):
 
 def test_heading_does_not_change_a_prediction():
     model, squat = load_surrogate(), example_squat()
-    from bige.dataset import face_forward
+    from bige.dataset import face_forward, pelvis_angles, pelvis_rotation
     q = squat.coordinates()
     K = face_forward(q)
     K2 = K.copy()
     angle = np.deg2rad(50)
-    from bige.dataset import pelvis_rotation
     turn = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
     R = turn @ pelvis_rotation(K)
     K2[:, 3:6] = K[:, 3:6] @ turn.T
-    K2[:, :3] = np.stack([np.arctan2(-R[:, 0, 1], R[:, 1, 1]), np.arcsin(R[:, 2, 1]), np.arctan2(-R[:, 2, 0], R[:, 2, 2])], 1)
+    K2[:, :3] = pelvis_angles(R)
     a, b = (predict(squat.with_columns(COORDINATES[:6], k[:, :6]), model).motion.activations() for k in (K, K2))
     assert np.allclose(a, b, atol=1e-4)
 
@@ -416,6 +416,7 @@ def test_every_repetition_once_a_pass():
     passes = [torch.cat([batch_indices(23, plan, 4 * e + k) for k in range(4)]) for e in range(3)]
     assert all(len(set(p.tolist())) == 20 for p in passes) and not torch.equal(passes[0], passes[1])
     assert batch_indices(3, plan, 7).numel() == 3
+    assert batch_indices(23, replace(plan, seed=2**63 - 1), 0).numel() == 5
 
 
 def test_learning_rate_rises_and_falls():
@@ -447,15 +448,39 @@ def test_killed_and_resumed_is_the_same_bit_for_bit(kind, toy, tmp_path):
 def test_bad_checkpoints_and_other_plans_are_refused(toy, tmp_path):
     plan = Plan(steps=4, batch=4, checkpoint_every=2)
     train_surrogate(toy, tmp_path, plan, SMALL_NET)
-    with pytest.raises(InputError, match="another plan"):
+    with pytest.raises(InputError, match="another run, with steps 4, checkpoint_every 2; expected steps 6, checkpoint_every 200"):
         train_surrogate(toy, tmp_path, Plan(steps=6, batch=4), SMALL_NET, resume=True)
-    with pytest.raises(InputError, match="cannot be read"):
-        train_surrogate(toy, tmp_path, plan, SurrogateConfig(width=16, members=2), resume=True)
     (tmp_path / "checkpoint.pt").write_bytes(b"x" * 1000)
     with pytest.raises(InputError, match="cannot be read"):
         train_surrogate(toy, tmp_path, plan, SMALL_NET, resume=True)
     with pytest.raises(InputError, match="no checkpoint"):
         train_surrogate(toy, tmp_path / "new", plan, SMALL_NET, resume=True)
+
+
+@pytest.mark.parametrize("until", [1, 3], ids=["before the first checkpoint", "after it"])
+@pytest.mark.parametrize("run, config, wider", [(train_vqvae, SMALL_VQ, replace(SMALL_VQ, width=24)), (train_surrogate, SMALL_NET, replace(SMALL_NET, width=16))])
+def test_a_run_is_resumed_with_its_own_data_and_network_only(run, config, wider, until, toy, tmp_path):
+    plan, few = Plan(steps=4, batch=4, checkpoint_every=2), select(toy, np.arange(0, 12, 3))
+    run(few, tmp_path, plan, config, until=until)
+    for changed in ("train", "val"):
+        other = replace(few, activations=np.where((few.split == changed)[:, None, None], 0.9 * few.activations, few.activations))
+        with pytest.raises(InputError, match="plan.json: .*another run, with data digest [0-9a-f]{64}; expected data digest .*without --resume"):
+            run(other, tmp_path, plan, config, resume=True)
+    with pytest.raises(InputError, match=f"network width {config.width}; expected network width {wider.width}"):
+        run(few, tmp_path, plan, wider, resume=True)
+    run(few, tmp_path, plan, config, resume=True)
+
+
+def test_runs_begun_by_an_older_version_can_be_resumed(toy, tmp_path):
+    plan = Plan(steps=4, batch=4, checkpoint_every=2)
+    train_surrogate(toy, tmp_path, plan, SMALL_NET, until=3)
+    (tmp_path / "plan.json").write_text(json.dumps(asdict(plan)))
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    torch.save(state | {"plan": json.dumps(asdict(plan))}, tmp_path / "checkpoint.pt")
+    assert train_surrogate(toy, tmp_path, plan, SMALL_NET, resume=True)["plan"]["steps"] == 4
+    (tmp_path / "plan.json").write_text("[")
+    with pytest.raises(InputError, match="plan.json.*cannot be read"):
+        train_surrogate(toy, tmp_path, plan, SMALL_NET, resume=True)
 
 
 def test_a_failed_write_leaves_the_last_checkpoint(tmp_path, monkeypatch):
@@ -505,6 +530,10 @@ def test_command_lines(main, toy, tmp_path, capsys):
     assert main(["--data", str(tmp_path / "none.npz"), "--out", str(tmp_path / "run")]) == 2
     assert "none.npz" in capsys.readouterr().err
     assert main(["--data", str(tmp_path / "toy.npz"), "--out", str(tmp_path / "run"), "--steps", "0"]) == 2
+    for seed in (-1, 2**63):
+        capsys.readouterr()
+        assert main(["--data", str(tmp_path / "toy.npz"), "--out", str(tmp_path / "run"), "--seed", str(seed)]) == 2
+        assert str(seed) in capsys.readouterr().err
     extra = ["--width", "16"] if main is vqvae_main else []
     assert main(["--data", str(tmp_path / "toy.npz"), "--out", str(tmp_path / "run"), "--steps", "2", "--batch", "4", *extra]) == 0
     assert {"checkpoint.pt", "run.json", "log.csv", "curves.png"} <= {p.name for p in (tmp_path / "run").iterdir()}
