@@ -320,8 +320,8 @@ def rows(self: Tuner, guided, i: int) -> list[dict]:
     "One row a wish for squat `i`: wish, asked, value, met (None without limits), met by, measured people."
     out, batch = [], one(guided.motions[i], guided.skeleton)
     for c in sorted(guided.constraints, key=lambda c: c.limits == (None, None)):           # those with limits first
-        if c.kind.name in NATURAL or not c.weight: continue
         limited = c.limits != (None, None)
+        if not c.weight or c.kind.name in NATURAL and not limited: continue
         value = reached(c, batch).item() if limited else metric(c, batch).item()
         met = [s[c.name]["met"] for s in guided.satisfaction]
         out.append({"wish": words(c), "asked for": asked(c).replace(" deg", "°") if limited or c["goal"] else "kept low", "this squat": with_unit(value, c.unit), "met": met[i] if limited else None,

@@ -382,8 +382,8 @@ class Page:
         self.tuner, self.history, self.guided, self.answered, self.scene = tuner or Tuner(), History(request), None, None, None
         self.status, self.dials, self.choice, self.curves = Status(), Dials(), Choice(), Curves()
         self.stage, self.table, self.more = w.VBox(), w.HTML(), w.HTML()
-        self.n = w.BoundedIntText(value=request.n, min=1, max=20, description="Squats", layout={"width": "120px"}, style={"description_width": "50px"})
-        self.seed = w.BoundedIntText(value=request.seed, min=0, max=999_999, description="Seed", layout={"width": "130px"}, style={"description_width": "40px"})
+        self.n = w.BoundedIntText(value=request.n, min=1, max=max(20, request.n), description="Squats", layout={"width": "120px"}, style={"description_width": "50px"})
+        self.seed = w.BoundedIntText(value=request.seed, min=0, max=max(999_999, request.seed), description="Seed", layout={"width": "130px"}, style={"description_width": "40px"})
         self.model, self.file = Opener(label=SUBJECT, accept=".osim"), Opener(label="Open request (.yaml)", accept=".yaml,.yml")
         self.undo, self.reset, self.fresh, self.stop, self.generic = (w.Button(description=d, tooltip=tip) for d, tip in (
             ("Undo", "back to the request before"), ("Reset", "back to the first request"), ("Other squats", "the same request, the next seed"),
