@@ -120,7 +120,7 @@ def test_resume_before_the_first_checkpoint_begins_again(tmp_path):
     straight, _ = little(tmp_path / "straight", plan)
     little(tmp_path / "killed", plan, until=2)
     assert not (tmp_path / "killed" / "checkpoint.pt").exists()
-    with pytest.raises(InputError, match="another plan"):
+    with pytest.raises(InputError, match="with batch 4; expected batch 2"):
         little(tmp_path / "killed", replace(plan, batch=2), resume=True)
     assert torch.equal(little(tmp_path / "killed", plan, resume=True)[0], straight)
     with pytest.raises(InputError, match="no begun run"):
