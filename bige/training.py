@@ -13,7 +13,6 @@ import json
 import logging
 import math
 import os
-import platform
 import shutil
 import signal
 import subprocess
@@ -22,7 +21,6 @@ import threading
 import time
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Callable
@@ -30,7 +28,7 @@ from typing import Callable
 import torch
 from torch import distributed
 
-from .motion import InputError, atomic_write
+from .motion import InputError, atomic_write, versions
 
 # %% auto #0
 __all__ = ['Plan', 'learning_rate', 'seed_of', 'batch_indices', 'rank', 'world', 'pieces', 'drawing', 'gather', 'device',
@@ -279,12 +277,9 @@ def git_commit() -> str | None:
 
 def run_record(**more) -> dict:
     "Versions, commit, device and number of processes, and whatever is given."
-    packages = {}
-    for name in ("bige", "torch", "numpy", "scipy", "vector-quantize-pytorch", "safetensors", "deepspeed"):
-        try: packages[name] = metadata.version(name)
-        except metadata.PackageNotFoundError: pass
+    found = versions("torch", "numpy", "scipy", "vector-quantize-pytorch", "safetensors", "deepspeed")
     machine = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
-    return {"versions": {"python": platform.python_version(), **packages}, "git_commit": git_commit(), "device": machine, "processes": world(), **more}
+    return {"versions": found, "git_commit": git_commit(), "device": machine, "processes": world(), **more}
 
 def write_json(path, record: dict) -> None:
     "Write `record` with sorted keys."
