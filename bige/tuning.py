@@ -297,11 +297,11 @@ def one(motion: Motion, skeleton) -> Batch:
 
 def words(c: Constraint) -> str:
     "What a constraint is called on the page."
-    return next((d.label for d in DIALS if d.plain.name == c.name), c.name.replace("_", " "))
+    return next((d.label for d in DIALS if d.plain.name == c.name), c.name.replace("_", " ").capitalize())
 
 def with_unit(x: float, unit: str) -> str:
-    "A value as people write it: the number of a report and its unit, with the degree sign."
-    return number(x) + {"deg": "°", "deg/s": " °/s", "m/s2": " m/s²", "": ""}.get(unit, f" {unit}")
+    "A value as people write it: the number of a report (0 for what nobody could see) and its unit, with the degree sign."
+    return number(x if abs(x) > 5e-4 else 0.) + {"deg": "°", "deg/s": " °/s", "m/s2": " m/s²", "": ""}.get(unit, f" {unit}")
 
 # %% ../nbs/14_tuning.ipynb #14-tuning-034
 @patch
@@ -312,7 +312,7 @@ def usual(self: Tuner, c: Constraint) -> str:
         real = self.models.bank()
         x = values(c, real)[:, 1] if limited or not c.kind.signed else metric(c, real).numpy()
         low, high = np.quantile(x, [0.1, 0.9])
-        self._usual[key] = f"{number(low)} to {with_unit(high, c.unit)}"
+        self._usual[key] = f"{with_unit(low, '')} to {with_unit(high, c.unit)}"
     return self._usual[key]
 
 @patch
