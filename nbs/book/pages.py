@@ -12,6 +12,8 @@ import shutil
 from functools import cache
 from pathlib import Path
 
+from bige.report import number
+
 ROOT = Path(__file__).resolve().parents[2]
 NBS, BOOK, PACKAGE = ROOT / "nbs", ROOT / "nbs" / "book", ROOT / "bige"
 PARTS = ((3, "Movement"), (5, "Muscles and forces"), (8, "Learning from people"), (12, "Asking for a motion"), (99, "Seeing and using it"))
@@ -290,18 +292,18 @@ def filled(text: str, answers) -> str:
 
 # ---- results
 
-def number(value) -> str:
-    """A cell of a table: four significant digits."""
+def cell(value) -> str:
+    """A cell of a table; numbers as in a report."""
     if isinstance(value, bool) or value is None: return {True: "yes", False: "no", None: "–"}[value]
-    if isinstance(value, float): return "–" if value != value else f"{value:.4g}"
+    if isinstance(value, float): return number(value)
     return str(value).replace("|", "\\|").replace("\n", " ")
 
 
 def grid(rows: list[dict]) -> str:
     """Rows as a Markdown table."""
     columns = list(dict.fromkeys(k for r in rows for k in r))
-    lines = ["| " + " | ".join(number(c) for c in columns) + " |", "|" + "---|" * len(columns)]
-    return "\n".join(lines + ["| " + " | ".join(number(r.get(c, "")) for c in columns) + " |" for r in rows])
+    lines = ["| " + " | ".join(cell(c) for c in columns) + " |", "|" + "---|" * len(columns)]
+    return "\n".join(lines + ["| " + " | ".join(cell(r.get(c, "")) for c in columns) + " |" for r in rows])
 
 
 def flat(record: dict, before: str = "") -> dict:
@@ -310,7 +312,7 @@ def flat(record: dict, before: str = "") -> dict:
     for key, value in record.items():
         name = f"{before}{key}"
         if isinstance(value, dict): row |= flat(value, f"{name}, ")
-        elif isinstance(value, list): row |= {name: ", ".join(number(v) for v in value)} if len(value) <= 4 and not any(isinstance(v, (dict, list)) for v in value) else {}
+        elif isinstance(value, list): row |= {name: ", ".join(cell(v) for v in value)} if len(value) <= 4 and not any(isinstance(v, (dict, list)) for v in value) else {}
         else: row[name] = value
     return row
 
@@ -332,7 +334,7 @@ def turned(rows: list[dict]) -> list[dict]:
     """A table with many columns and few rows, on its side."""
     columns = list(dict.fromkeys(k for r in rows for k in r))
     if len(columns) <= 9 or len(rows) > 8: return rows
-    heads = [number(r.get(columns[0], i)) for i, r in enumerate(rows)]
+    heads = [cell(r.get(columns[0], i)) for i, r in enumerate(rows)]
     if len(set(heads)) < len(heads) or columns[0] != "": heads, columns = [str(i + 1) for i in range(len(rows))], ["", *columns]
     return [{"": c, **{h: r.get(c, "") for h, r in zip(heads, rows)}} for c in columns[1:]]
 
@@ -346,7 +348,7 @@ def tables_of(path: Path, about: dict) -> list[str]:
         return [f"{len(rows)} rows; columns: {', '.join(f'`{c}`' for c in columns)}."]
     made: dict[str, dict[str, dict]] = {}
     for r in rows:
-        value = number(r["mean"]) + ("" if r.get("sd", float("nan")) != r.get("sd") else f" ± {number(r['sd'])}")
+        value = cell(r["mean"]) + ("" if r.get("sd", float("nan")) != r.get("sd") else f" ± {cell(r['sd'])}")
         made.setdefault(r[about["split"]], {}).setdefault(r[about["rows"]], {"": r[about["rows"]]})[r[about["columns"]]] = value
     return [text for title, table in made.items() for text in (f"**{title}**", grid(list(table.values())))]
 
