@@ -580,6 +580,12 @@ def _exchanged(self: Session, constraints, start: Start, found: Search, lost: Te
     return start, pick(joined([pick(found, kept), again]), order)
 
 # %% ../nbs/10_guidance.ipynb #10-guidance-091
+def _nine_digits(value):
+    "The record with numbers of nine digits: those behind hang on how many threads shared a sum."
+    if isinstance(value, dict): return {k: _nine_digits(v) for k, v in value.items()}
+    if isinstance(value, list): return [_nine_digits(v) for v in value]
+    return float(f"{value:.9g}") if isinstance(value, float) else value
+
 def report(guided: Guided, reference: Sequence[Motion] | None = None) -> dict:
     "Scores of `bige.metrics.evaluate` with the request's own band, and what was asked and met; plain numbers, no times."
     from bige.metrics import MAC_RANGE, evaluate
@@ -588,7 +594,8 @@ def report(guided: Guided, reference: Sequence[Motion] | None = None) -> dict:
     scores = evaluate(guided.motions, reference, guided.skeleton, *asked)
     for i, (s, met) in enumerate(zip(scores["samples"], guided.satisfaction)):
         s |= {"file": f"sample_{i:02d}.mot", "met": bool(guided.satisfied[i]), "steps": int(guided.steps[i]), "constraints": met}
-    return {"method": guided.method, "seed": guided.seed, "n": len(guided), "met": int(guided.satisfied.sum()), "shortfalls": list(guided.shortfalls)} | {k: scores[k] for k in ("mean", "sd", "set", "samples")}
+    found = {"method": guided.method, "seed": guided.seed, "n": len(guided), "met": int(guided.satisfied.sum()), "shortfalls": list(guided.shortfalls)}
+    return _nine_digits(found | {k: scores[k] for k in ("mean", "sd", "set", "samples")})
 
 # %% ../nbs/10_guidance.ipynb #10-guidance-092
 def run_files(folder) -> list[Path]:

@@ -199,6 +199,13 @@ def test_generate_twice_gives_the_same_bytes(generated, tmp_path):
     assert everything(generated)["sample_00.mot"] != everything(tmp_path / "c")["sample_00.mot"]
 
 
+def test_the_number_of_threads_changes_no_byte(tmp_path):
+    for threads in "12":
+        made = run("generate", "-n", "20", "--out", tmp_path / threads, env=os.environ | {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads})
+        assert made.returncode == 0, made.stderr
+    assert everything(tmp_path / "1") == everything(tmp_path / "2")
+
+
 def test_generate_reads_back_the_constraints_it_wrote(generated, tmp_path):
     line = ["generate", "-n", "2", "--constraints", str(generated / "constraints.yaml"), "--set", "muscle_range.low=0.5", "muscle_range.high=0.6"]
     assert main([*line, "--out", str(tmp_path)]) == 0
