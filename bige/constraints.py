@@ -344,7 +344,7 @@ def needed_push(batch: Batch):
     height = com[..., 1:2] - points[..., 1].amin(-1, keepdim=True)
     return (com - height * push / push[..., 1:2].clamp(min=0.1))[..., [0, 2]], points
 
-@kind("balance", "the ground can carry weight and inertia where the feet are", "cm", scale=LENGTH["scale"], fields={"high": None}, usual={"high": 2.})
+@kind("balance", "the body does not tip over its feet", "cm", scale=LENGTH["scale"], fields={"high": None}, usual={"high": 2.})
 def balance(batch: Batch, c):
     at, points = needed_push(batch)
     feet = points[..., [0, 2]]
