@@ -389,11 +389,11 @@ def inputs(args) -> dict[str, str | None]:
     return {name: sha256(Path(file).read_bytes()).hexdigest() if file else None for name, file in files.items()}
 
 
-def provenance(guided, args) -> dict[str, str]:
-    "What made the files: versions, commit, model and weights."
+def provenance(guided, digests: dict, args) -> dict[str, str]:
+    "What made the files: versions, commit, model and weights with their `digests`, as `inputs` has them."
     from bige.motion import versions
     from bige.training import git_commit
-    found, digests = versions('torch', 'numpy', 'matplotlib'), inputs(args)
+    found = versions('torch', 'numpy', 'matplotlib')
     return {'method': guided.method, 'seed': str(guided.seed), 'skeleton': f'{guided.skeleton.name} ({guided.skeleton.digest[:12]})',
             **{Path(getattr(args, name) or file).name: f'sha256 {digests[name][:12]}…' for name, file in SHIPPED.items()},
             'commit': git_commit() or 'not in a repository', **{package: number or 'not installed' for package, number in found.items()}}
@@ -425,7 +425,7 @@ def pictures(folder: Path, guided, scores: dict, reference: list, args) -> None:
     confirmed = 'each holds in static optimisation too, which says nothing of single muscles.' if scores['verified'] else 'not yet confirmed by a simulation.'
     lead = (f'{plural(len(motions), "squat")}, method {guided.method}, seed {guided.seed}; {int(guided.satisfied.sum())} of them meet every limit. '
             f'Motions are in OpenSim coordinates; activations are predicted by a surrogate network, {confirmed}')
-    page = report(motions, tables, provenance(guided, args), reproduce(args), 'Generated squats', lead, reference, guided.skeleton,
+    page = report(motions, tables, provenance(guided, scores['inputs'], args), reproduce(args), 'Generated squats', lead, reference, guided.skeleton,
                   dotted_lines(guided.constraints), overview)
     with atomic_write(folder / 'report.html') as f: f.write(page)
 

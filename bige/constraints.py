@@ -23,15 +23,15 @@ from .motion import ACTIVATIONS, COORDINATES, GRAVITY, TRANSLATIONS, InputError,
 # %% auto #0
 __all__ = ['MUSCLES', 'RAD', 'STANDING', 'UNITS', 'SPELLINGS', 'KINDS', 'LIMITS', 'REQUIRED', 'NATURAL', 'WISHES', 'GROUPS',
            'ACTIVE', 'LENGTH', 'AXES', 'LEGS', 'ASK', 'LEG', 'BALANCE_HZ', 'PHASES', 'TOLERANCES', 'ABOUT', 'SIGN',
-           'MOMENTS', 'CHOICES', 'AMOUNTS', 'PUBLISHED', 'MAX_BYTES', 'Batch', 'rate', 'length', 'at_frame', 'bend',
-           'cycle', 'frame', 'at_moment', 'quantity', 'convert', 'Kind', 'kind', 'muscle_range', 'coordinate_range',
-           'pelvis_tilt', 'both_sides', 'asymmetry', 'angular_velocity', 'com_velocity', 'com_acceleration',
-           'foot_sliding', 'proximity', 'smoothness', 'ground', 'members', 'coordinate', 'muscle', 'joints',
-           'joint_parts', 'from_feet', 'outward', 'joint_centre', 'centre_of_mass', 'lean', 'body', 'legs',
+           'MOMENTS', 'CHOICES', 'AMOUNTS', 'PUBLISHED', 'MAX_BYTES', 'Batch', 'rate', 'length', 'at_frame', 'outside',
+           'bend', 'cycle', 'frame', 'at_moment', 'quantity', 'convert', 'Kind', 'kind', 'muscle_range',
+           'coordinate_range', 'pelvis_tilt', 'both_sides', 'asymmetry', 'angular_velocity', 'com_velocity',
+           'com_acceleration', 'foot_sliding', 'proximity', 'smoothness', 'ground', 'members', 'coordinate', 'muscle',
+           'joints', 'joint_parts', 'from_feet', 'outward', 'joint_centre', 'centre_of_mass', 'lean', 'body', 'legs',
            'thigh_angle', 'knee_depth', 'hip_height', 'feet', 'knee_over_toe', 'knee_valgus', 'heel_contact',
            'trunk_lean', 'needed_push', 'balance', 'ramp', 'phases', 'duration', 'tempo', 'Constraint', 'limits_of',
-           'name_of', 'measured', 'outside', 'judged', 'loss', 'metric', 'violation', 'suggest', 'read_constraint',
-           'asked', 'binds', 'quantities', 'clash', 'ConstraintSet', 'default_constraints', 'parse_constraints',
+           'name_of', 'measured', 'judged', 'loss', 'metric', 'violation', 'suggest', 'read_constraint', 'asked',
+           'binds', 'quantities', 'clash', 'ConstraintSet', 'default_constraints', 'parse_constraints',
            'read_constraints', 'to_yaml', 'write_constraints', 'override', 'check_model', 'reach', 'check_reach',
            'reached', 'shortfalls', 'frame_rate']
 
@@ -83,6 +83,13 @@ def length(x):
 def at_frame(x, frame):
     "x (B, T, C) at `frame` (B,): (B, 1, C)."
     return x.gather(1, frame[:, None, None].expand(-1, 1, x.shape[-1]))
+
+def outside(x, limits):
+    "Distance of x from a range whose ends may be None."
+    low, high = limits
+    below = 0 if low is None else (low - x).clamp(min=0)
+    above = 0 if high is None else (x - high).clamp(min=0)
+    return below + above
 
 # %% ../nbs/09_constraints.ipynb #09-constraints-010
 STANDING = 0.1                                             # share of the depth up to which the knees count as straight
@@ -348,7 +355,7 @@ def needed_push(batch: Batch):
 def balance(batch: Batch, c):
     at, points = needed_push(batch)
     feet = points[..., [0, 2]]
-    return length((feet.amin(-2) - at).clamp(min=0) + (at - feet.amax(-2)).clamp(min=0))
+    return length(outside(at, (feet.amin(-2), feet.amax(-2))))
 
 # %% ../nbs/09_constraints.ipynb #09-constraints-043
 PHASES = ("descent", "pause", "ascent")
@@ -429,13 +436,6 @@ def measured(c: Constraint, batch: Batch):
     if own: x = x.amax(1, keepdim=True)
     if c["side"] in ("left", "right"): x = x[..., :1] if c["side"] == "left" else x[..., 1:]
     return x[..., :1] - x[..., 1:] if c["goal"] == "equal" else x
-
-def outside(x, limits):
-    "Distance of x from a range whose ends may be None."
-    low, high = limits
-    below = 0 if low is None else (low - x).clamp(min=0)
-    above = 0 if high is None else (x - high).clamp(min=0)
-    return below + above
 
 def judged(c: Constraint, batch: Batch):
     "What limits apply to, (B, frames, components) SI: the values themselves, or the root mean square of the kinds that ask for less."

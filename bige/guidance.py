@@ -19,6 +19,7 @@ from torch import Tensor
 from fastcore.basics import patch
 from .constraints import (NATURAL, Batch, Constraint, ConstraintSet, check_model, default_constraints, frame_rate, judged, loss, metric, reached, shortfalls,
                               violation, write_constraints)
+from .dataset import FRAMES, RATE_HZ
 from .metrics import VASTUS_MEDIALIS, pairwise_deg
 from .motion import (ACTIVATIONS, COORDINATES, TRANSLATIONS, InputError, Motion, atomic_write, samples_of, to_json, whole_folder, write_motion)
 from .skeleton import Skeleton
@@ -26,16 +27,15 @@ from .surrogate import PublishedSurrogate
 from .vqvae import smoother, standing
 
 # %% auto #0
-__all__ = ['RATE_HZ', 'FRAMES', 'KNEE_PEAK', 'APART_DEG', 'TOLERANCE', 'FURTHER', 'LONGEST', 'SLOW_HZ', 'EAGER', 'Progress',
-           'AT_ONCE', 'METHODS', 'LONGEST_S', 'WORDS', 'stand', 'plant_feet', 'Models', 'one_thread', 'realise',
-           'request_losses', 'slack', 'near_request', 'take_turns', 'different_first', 'choose_starts', 'Known',
-           'variations', 'Start', 'prepare', 'judge', 'all_met', 'Search', 'newton_step', 'deflected', 'aims', 'guide',
-           'pick', 'by_activation', 'raw', 'as_decoded', 'nearest', 'published_weight', 'guide_published',
-           'random_codes', 'Guided', 'satisfaction', 'record', 'joined', 'starting_motions', 'parts_of', 'generate',
-           'one_repetition', 'bottom', 'changes', 'Session', 'report', 'run_files', 'write_files', 'save']
+__all__ = ['KNEE_PEAK', 'APART_DEG', 'TOLERANCE', 'FURTHER', 'LONGEST', 'SLOW_HZ', 'EAGER', 'Progress', 'AT_ONCE', 'METHODS',
+           'LONGEST_S', 'WORDS', 'stand', 'plant_feet', 'Models', 'one_thread', 'realise', 'request_losses', 'slack',
+           'near_request', 'take_turns', 'different_first', 'choose_starts', 'Known', 'variations', 'Start', 'prepare',
+           'judge', 'all_met', 'Search', 'newton_step', 'deflected', 'aims', 'guide', 'pick', 'by_activation', 'raw',
+           'as_decoded', 'nearest', 'published_weight', 'guide_published', 'random_codes', 'Guided', 'satisfaction',
+           'record', 'joined', 'starting_motions', 'parts_of', 'generate', 'one_repetition', 'bottom', 'changes',
+           'Session', 'report', 'run_files', 'write_files', 'save']
 
 # %% ../nbs/10_guidance.ipynb #10-guidance-009
-RATE_HZ, FRAMES = 60., 196
 _PLACE = [COORDINATES.index(n) for n in TRANSLATIONS]
 _KNEES = [COORDINATES.index(n) for n in ("knee_angle_l", "knee_angle_r")]
 

@@ -16,20 +16,21 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .dataset import RATE_HZ
 from .motion import ACTIVATIONS, COORDINATES, GRAVITY, TRANSLATIONS, InputError, Motion
 from .skeleton import Skeleton
 from .vqvae import fill_model, load_model, save_model
 
 # %% auto #0
-__all__ = ['BODY', 'STRIDE', 'RATE_HZ', 'JOINTS', 'INPUTS', 'OUTPUTS', 'TABLE_MUSCLES', 'PUBLISHED_R2', 'PUBLISHED_RMSE',
-           'FORMAT', 'to_steps', 'to_frames', 'derivatives', 'balance', 'along', 'features', 'SurrogateConfig', 'Block',
+__all__ = ['BODY', 'STRIDE', 'JOINTS', 'INPUTS', 'OUTPUTS', 'TABLE_MUSCLES', 'PUBLISHED_R2', 'PUBLISHED_RMSE', 'FORMAT',
+           'to_steps', 'to_frames', 'derivatives', 'balance', 'along', 'features', 'SurrogateConfig', 'Block',
            'Surrogate', 'uncertainty', 'fit_spread', 'PublishedLayer', 'PublishedSurrogate', 'load_published',
            'activation_scores', 'score_table', 'save_surrogate', 'load_surrogate', 'Prediction', 'predict']
 
 # %% ../nbs/08_surrogate.ipynb #08-surrogate-006
 BODY = ("pelvis_tilt", "pelvis_list", "lumbar_extension", "lumbar_bending", "lumbar_rotation",
         *(f"{joint}_{side}" for side in "lr" for joint in ("hip_flexion", "hip_adduction", "hip_rotation", "knee_angle", "ankle_angle", "subtalar_angle")))
-STRIDE, RATE_HZ = 4, 60.0
+STRIDE = 4                                                 # frames a step
 _AT = {name: i for i, name in enumerate(COORDINATES)}
 
 def to_steps(x):

@@ -21,6 +21,7 @@ import pyvista as pv
 from bige.cli import explain
 from bige.motion import MUSCLES, InputError, atomic_write
 from bige.skeleton import Skeleton, euler_xyz
+from bige.training import write_json
 
 ASSETS = Path(__file__).resolve().parents[1] / "bige" / "assets"
 GEOMETRY = "models/rajagopal_data/Geometry"
@@ -118,8 +119,7 @@ def record(model_path: Path, files: dict[str, dict]) -> None:
     provenance["drawing"] = {"command": f"python data_scripts/compile_bones.py {model_path.name}", "licences": LICENCES,
                              "meshes": f"nimblephysics {version('nimblephysics')}, {GEOMETRY}",
                              "model_sha256": hashlib.sha256(model_path.read_bytes()).hexdigest()}
-    with atomic_write(path) as file:
-        file.write(json.dumps(provenance, indent=1, sort_keys=True) + "\n")
+    write_json(path, provenance)
 
 
 def main() -> None:
