@@ -27,7 +27,7 @@ from kinematics import WHEEL_MODEL, Nimble
 
 from bige.constraints import NATURAL, Batch, default_constraints, override
 from bige.guidance import Models, Session, aims, generate, guide, judge, nearest, prepare, published_weight, raw, realise, starting_motions
-from bige.motion import atomic_write
+from bige.files import atomic_write
 from bige.skeleton import Skeleton
 
 OUT = Path(__file__).resolve().parent.parent / "nbs" / "results" / "guidance_benchmark.json"

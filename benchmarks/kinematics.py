@@ -19,7 +19,8 @@ import nimblephysics
 import numpy as np
 import torch
 
-from bige.motion import COORDINATES, InputError, analytic_squat
+from bige.files import InputError
+from bige.motion import COORDINATES, analytic_squat
 from bige.skeleton import Skeleton, sliding_speed, soft_lowest
 
 MOTIONS, FRAMES, RATE_HZ = 20, 196, 60.0

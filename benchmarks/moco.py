@@ -28,7 +28,7 @@ from pathlib import Path
 import opensim as osim
 
 from bige.dynamics import Ground
-from bige.motion import atomic_write
+from bige.files import atomic_write
 from bige.skeleton import Skeleton
 
 PLATES = {"ground_force_1": "calcn_r", "ground_force_2": "calcn_l"}

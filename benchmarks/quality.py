@@ -20,7 +20,8 @@ import numpy as np
 
 from bige.guidance import Models, generate, save
 from bige.metrics import evaluate, load_reference, mac, tables
-from bige.motion import atomic_write, read_motion
+from bige.files import atomic_write
+from bige.motion import read_motion
 from bige.skeleton import Skeleton
 
 RESULTS = Path(__file__).resolve().parent.parent / "nbs" / "results"

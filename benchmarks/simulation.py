@@ -24,7 +24,8 @@ from pathlib import Path
 import numpy as np
 
 from bige.dynamics import MusculoskeletalModel
-from bige.motion import atomic_write, read_motion
+from bige.files import atomic_write
+from bige.motion import read_motion
 from bige.simulation import simulate
 
 START, END = 2.83, 5.56  # s

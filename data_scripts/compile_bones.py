@@ -19,7 +19,8 @@ import numpy as np
 import pyvista as pv
 
 from bige.cli import explain
-from bige.motion import MUSCLES, InputError, atomic_write
+from bige.files import InputError, atomic_write
+from bige.motion import MUSCLES
 from bige.skeleton import Skeleton, euler_xyz
 from bige.training import write_json
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from bige.cli import explain
-from bige.motion import InputError
+from bige.files import InputError
 from bige.skeleton import Skeleton
 
 ASSET = Path(__file__).resolve().parents[1] / "bige" / "assets" / "skeleton.json.gz"

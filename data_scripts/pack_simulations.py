@@ -10,8 +10,9 @@ from collections import Counter
 from pathlib import Path
 
 from bige.cli import explain
-from bige.motion import InputError
-from bige.reference_set import load_simulations, pack_simulations, rounding, write_npz
+from bige.files import InputError
+from bige.files import write_npz
+from bige.reference_set import load_simulations, pack_simulations, rounding
 from bige.training import run_record, write_json
 
 ROUNDING = {"coordinates (rad, m)": "pelvis_ty", "activations": "soleus_l/activation", "ground forces (N)": "ground_force_l_vy",

@@ -9,7 +9,7 @@ from fnmatch import fnmatch
 
 import numpy as np
 
-from bige.motion import InputError, atomic_write
+from bige.files import InputError, atomic_write
 
 
 def main(archive: str, count: int, out: str, pattern: str = "*") -> None:

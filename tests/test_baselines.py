@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from bige import baselines as B
-from bige.motion import COORDINATES, InputError, Markers, analytic_squat, example_squat
+from bige.files import InputError
+from bige.motion import COORDINATES, Markers, analytic_squat, example_squat
 
 MAIN = ("pelvis_tilt", "pelvis_list", "hip_flexion_l", "hip_flexion_r", "hip_adduction_l", "hip_adduction_r", "knee_angle_l", "knee_angle_r",
         "ankle_angle_l", "ankle_angle_r", "lumbar_extension", "lumbar_bending", "lumbar_rotation")
@@ -203,7 +204,7 @@ def test_size_place_and_heading_do_not_matter(squat, stick):
 
 
 def test_proportions_do_not_matter(squat):
-    from bige.ik import scale_skeleton
+    from bige.inverse_kinematics import scale_skeleton
     from bige.skeleton import Skeleton
     s = Skeleton.default()
     factors = {"femur": (1, 1.08, 1), "pelvis": (1, 1, .92), "torso": (1, 1.05, .95), "humerus": (.94, .94, .94)}

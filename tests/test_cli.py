@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from bige.cli import INSTALL, SHIPPED, asset_folder, explain, main, progress
-from bige.motion import ACTIVATIONS, InputError, analytic_squat, example_squat, output_folder, read_motion, whole_folder, write_motion
+from bige.files import InputError, output_folder, whole_folder
+from bige.motion import ACTIVATIONS, analytic_squat, example_squat, read_motion, write_motion
 
 BIGE = [sys.executable, "-m", "bige.cli"]
 HEAVY = ("torch", "nimblephysics", "opensim", "casadi", "pandas", "matplotlib")

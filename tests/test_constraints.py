@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from bige import metrics
 from bige.constraints import (GROUPS, KINDS, MUSCLES, NATURAL, UNITS, Batch, ConstraintSet, asked, at_moment, check_model, check_reach, cycle, default_constraints, frame_rate,
                               judged, loss, members, metric, needed_push, override, parse_constraints, phases, read_constraint, read_constraints, shortfalls, to_yaml, violation, write_constraints)
-from bige.motion import COORDINATES, GRAVITY, InputError, Motion, analytic_squat, example_squat
+from bige.files import InputError
+from bige.motion import COORDINATES, GRAVITY, Motion, analytic_squat, example_squat
 from bige.skeleton import Skeleton
 
 SKELETON = Skeleton.default()

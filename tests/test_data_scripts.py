@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bige.motion import InputError, atomic_write
+from bige.files import InputError, atomic_write
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -9,7 +9,9 @@ import pytest
 from bige.dataset import (FRAMES, RATE_HZ, Dataset, build_dataset, canonical, concatenate, digest_of, find_simulations, fit_length, from_motions, load_dataset, mass_of, mirror_arrays, name_arms,
                           part, repetition, save_dataset, select, split_people, subject_of, toy_dataset, varied, with_mirrored)
 from bige import simulation
-from bige.motion import ACTIVATIONS, COORDINATES, GRAVITY, InputError, Motion, analytic_squat, example_squat, read_motion, write_motion
+from bige.files import InputError
+from bige.motion import (ACTIVATIONS, COORDINATES, GRAVITY, Motion, analytic_squat, example_squat,
+                         read_motion, write_motion)
 from bige.skeleton import Skeleton
 
 KNEE = COORDINATES.index("knee_angle_r")

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from bige.dynamics import GRAVITY, MusculoskeletalModel, beyond_range, contact_jacobian, inverse_dynamics, outward, smooth
-from bige.motion import COORDINATES, InputError, analytic_squat
+from bige.files import InputError
+from bige.motion import COORDINATES, analytic_squat
 from bige.muscles import run_opensim
 from bige.skeleton import Skeleton
 

@@ -13,7 +13,8 @@ import torch
 from bige import guidance, metrics
 from bige.constraints import default_constraints, override, parse_constraints, read_constraints
 from bige.guidance import generate, plant_feet, save
-from bige.motion import ACTIVATIONS, COORDINATES, InputError, analytic_squat, read_motion
+from bige.files import InputError
+from bige.motion import ACTIVATIONS, COORDINATES, analytic_squat, read_motion
 from bige.skeleton import Skeleton
 
 VASTI = [ACTIVATIONS.index(f"vasmed_{s}/activation") for s in "lr"]

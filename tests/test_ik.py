@@ -9,8 +9,9 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from bige import ik
-from bige.motion import COORDINATES, InputError, Markers, example_squat, read_markers, read_motion, write_trc
+from bige import inverse_kinematics as ik
+from bige.files import InputError
+from bige.motion import COORDINATES, Markers, example_squat, read_markers, read_motion, write_trc
 from bige.skeleton import Skeleton
 
 torch.set_num_threads(1)

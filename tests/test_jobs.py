@@ -14,7 +14,8 @@ import pytest
 
 import endless
 from bige.cli import main
-from bige.motion import ACTIVATIONS, COORDINATES, InputError, analytic_squat, read_motion, write_motion
+from bige.files import InputError
+from bige.motion import ACTIVATIONS, COORDINATES, analytic_squat, read_motion, write_motion
 from bige.simulation import _Here, _Processes, _work_through, find_trials, motion_file, read_records, simulate_files
 from conftest import living, until
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from bige.dataset import from_motions, load_dataset, part, reference, repetition, save_dataset, select, toy_dataset
-from bige.motion import ACTIVATIONS, COORDINATES, InputError, Motion, analytic_squat, example_squat, read_motion
+from bige.files import InputError
+from bige.motion import ACTIVATIONS, COORDINATES, Motion, analytic_squat, example_squat, read_motion
 from bige.skeleton import Skeleton
 from bige.surrogate import (JOINTS, TABLE_MUSCLES, PublishedSurrogate, Surrogate, SurrogateConfig, activation_scores, derivatives, features, fit_spread, load_surrogate, predict, save_surrogate, score_table,
                             to_frames, to_steps, uncertainty)

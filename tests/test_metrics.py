@@ -11,7 +11,8 @@ import pytest
 from bige import metrics
 from bige.dataset import reference
 from bige.metrics import KEYS, evaluate, tables
-from bige.motion import ACTIVATIONS, COORDINATES, InputError, Motion, analytic_squat, example_squat
+from bige.files import InputError
+from bige.motion import ACTIVATIONS, COORDINATES, Motion, analytic_squat, example_squat
 from bige.skeleton import Skeleton
 
 SKELETON = Skeleton.default()

@@ -14,9 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 
-from bige.motion import (ACTIVATIONS, ANGLES, COORDINATES, InputError, Markers, Motion, TRANSLATIONS, UI_PRMD_MARKERS, analytic_squat,
-                         atomic_write, example_squat, read_marker_archive, read_markers, read_motion, read_session, read_trc, read_ui_prmd,
-                         write_motion, write_trc)
+from bige.files import InputError, atomic_write
+from bige.motion import (ACTIVATIONS, ANGLES, COORDINATES, TRANSLATIONS, UI_PRMD_MARKERS, Markers, Motion,
+                         analytic_squat, example_squat, read_marker_archive, read_markers, read_motion,
+                         read_session, read_trc, read_ui_prmd, write_motion, write_trc)
 
 SQUAT = analytic_squat(reps=1, rate_hz=30.0)
 FIRST = 13  # line of the first frame in a file of ours: ten header lines, a line of names

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from bige import muscles
-from bige.motion import COORDINATES, MUSCLES, InputError
+from bige.files import InputError
+from bige.motion import COORDINATES, MUSCLES
 from bige.muscles import (TENDON_STIFFNESS, WORKING_STRETCH, LEG_COLUMNS, MUSCLE_NAMES, SIDES, MuscleGeometry, activation_rate, all_exponents,
                           compliant_tendon, default_geometry, fit_geometry, fit_muscle, force_length, force_velocity, hill_misfit, monomial_slopes,
                           monomials, passive_force, rigid_tendon, run_opensim, tendon_length, usual_poses)

@@ -7,7 +7,7 @@ import pytest
 
 from bige.dynamics import TORQUE_MOTORS, MusculoskeletalModel, reference, smooth
 from bige.motion import COORDINATES, analytic_squat, example_squat, read_motion
-from bige.qp import LEG_RESERVES, QPModel, solve_qp
+from bige.static_optimisation import LEG_RESERVES, QPModel, solve_qp
 
 needs_opensim = pytest.mark.skipif(importlib.util.find_spec("opensim") is None, reason="OpenSim is not installed (pip install --no-deps opensim==4.6)")
 
@@ -145,7 +145,7 @@ def test_motors_move_trunk_and_arms_and_tendons_carry_the_muscles(model, squat, 
 
 
 def test_frames_without_a_solution_are_counted_not_hidden(model, squat, monkeypatch):
-    from bige import qp
+    from bige import static_optimisation as qp
     solve = qp.FrameSolver.__call__
     calls = iter(range(10 ** 6))
     monkeypatch.setattr(qp.FrameSolver, "__call__", lambda self, *frame: (solve(self, *frame)[0], next(calls) % 50 != 7))

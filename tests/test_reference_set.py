@@ -10,8 +10,11 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from bige.dynamics import Simulation
-from bige.motion import ACTIVATIONS, COORDINATES, InputError, Motion, analytic_squat
-from bige.reference_set import from_differences, load_simulations, pack_simulations, rounding, to_differences, who_and_how, write_npz
+from bige.files import InputError
+from bige.motion import ACTIVATIONS, COORDINATES, Motion, analytic_squat
+from bige.files import write_npz
+from bige.reference_set import (from_differences, load_simulations, pack_simulations, rounding,
+                                to_differences, who_and_how)
 from bige.simulation import add_record, foot_force_columns, moment_columns
 
 ROOT = Path(__file__).resolve().parents[1]

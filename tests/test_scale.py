@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from bige.dataset import save_dataset, toy_dataset
-from bige.motion import InputError
+from bige.files import InputError
 from bige.surrogate import SurrogateConfig
 from bige.train_surrogate import main as surrogate_main, train_surrogate
 from bige.train_vqvae import main as vqvae_main, train_vqvae

@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bige.segmentation as seg
-from bige.motion import InputError, Motion, analytic_squat, example_squat, read_marker_archive, read_motion, read_trc, write_motion
+from bige.files import InputError
+from bige.motion import (Motion, analytic_squat, example_squat, read_marker_archive, read_motion, read_trc,
+                         write_motion)
 from bige.segmentation import best_choices, segment, segment_file
 
 KNEES = ("knee_angle_r", "knee_angle_l")

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from bige.cli import main
-from bige.motion import ACTIVATIONS, COORDINATES, InputError, Motion, analytic_squat, read_motion, write_motion
+from bige.files import InputError
+from bige.motion import ACTIVATIONS, COORDINATES, Motion, analytic_squat, read_motion, write_motion
 from bige.simulation import CUTOFF_HZ, add_record, foot_force_columns, motion_file, read_records, simulate, sphere_columns
 from conftest import until
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bige.motion import COORDINATES, InputError, analytic_squat
+from bige.files import InputError
+from bige.motion import COORDINATES, analytic_squat
 from bige.skeleton import (Curve, Skeleton, contact_weights, ground_height, sliding_speed, soft_lowest,
                            standard_spheres)
 

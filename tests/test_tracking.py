@@ -6,7 +6,8 @@ import pytest
 
 from bige import tracking
 from bige.dynamics import GRAVITY, Ground, contact_force, outward, reference
-from bige.motion import COORDINATES, InputError, Motion, analytic_squat
+from bige.files import InputError
+from bige.motion import COORDINATES, Motion, analytic_squat
 from bige.muscles import ACTIVATION_TIME, DEACTIVATION_TIME
 from bige.tracking import CONTROLS, PRESETS, STATES, Layout, Linear, NodeFunctions, Settings, between, condensed, cost, equations, feet, radau, settle, track
 

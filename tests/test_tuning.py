@@ -18,8 +18,9 @@ import pytest
 
 from bige.bvh import read_bvh, to_bvh, write_bvh
 from bige.constraints import asked, default_constraints, parse_constraints, to_yaml
-from bige.ik import scale_skeleton, write_osim
-from bige.motion import InputError, analytic_squat, example_squat
+from bige.inverse_kinematics import scale_skeleton, write_osim
+from bige.files import InputError
+from bige.motion import analytic_squat, example_squat
 from bige.skeleton import Skeleton
 from bige.tuning import (DIALS, Cancelled, CommandFailed, History, Latest, Request, Setting, Tuner, Wanted, message, others, place,
                          run_command, setting, trouble, turned)

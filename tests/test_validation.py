@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 
 from bige.dynamics import Ground, MusculoskeletalModel, contact_force, outward, reference
-from bige.motion import COORDINATES, InputError, analytic_squat
+from bige.files import InputError
+from bige.motion import COORDINATES, analytic_squat
 from bige.muscles import run_opensim
-from bige.qp import solve_qp
+from bige.static_optimisation import solve_qp
 from bige.tracking import feet
 from bige.validation import OPENSIM_NAMES, agreement, force_plates, opensim_floor_force, plate_moments, random_spheres, zero_moment_point
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings, strategies as st
 from bige import verification
 from bige.cli import main
 from bige.constraints import default_constraints, override, parse_constraints, write_constraints
-from bige.motion import ACTIVATIONS, COORDINATES, TRANSLATIONS, InputError, Motion, example_squat, write_motion
+from bige.files import InputError
+from bige.motion import ACTIVATIONS, COORDINATES, TRANSLATIONS, Motion, example_squat, write_motion
 from bige.verification import (ALLOWED, MODES, ROUNDS, VASTI, agreement, all_met, corrected, generate_verified, judged, moved, muscle_table, possible, read_generated, round_seed,
                                sample_table, unexplained, verdict, verify)
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from bige.anatomy import SAMPLES
-from bige.motion import ACTIVATIONS, InputError, Markers, analytic_squat, example_squat, write_motion
+from bige.files import InputError
+from bige.motion import ACTIVATIONS, Markers, analytic_squat, example_squat, write_motion
 from bige.rendering import FORCE_COLUMNS, render, take
 from bige.viewer import SEND_HZ, _text, packed, page, scene, stage_set, write_page
 

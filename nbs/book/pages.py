@@ -268,7 +268,7 @@ def commands() -> str:
     verbs = next(a for a in parser()._actions if isinstance(a, argparse._SubParsersAction)).choices
     parts = ["# Command line", "", "Each verb reads files, writes files and ends with exit status 0; with 2 and one message when the input was wrong, "
              "nothing half-written; with 130 when it was interrupted. `--json` makes any answer machine-readable. "
-             "[Chapter 16](../16_cli.ipynb) shows them at work.", ""]
+             "[Chapter 36](../36_command_line.ipynb) shows them at work.", ""]
     for name, verb in verbs.items():
         parts += [f"## `bige {name}`", "", "```text", verb.format_help().rstrip(), "```", ""]
     return "\n".join(parts)

@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from bige.constraints import check_model, parse_constraints
-from bige.motion import InputError, Motion, example_squat, read_motion, read_session, read_trc, write_motion, write_trc, Markers
+from bige.files import InputError
+from bige.motion import (Markers, Motion, example_squat, read_motion, read_session, read_trc, write_motion,
+                         write_trc)
 from bige.segmentation import segment
 from bige.skeleton import Skeleton
 
