@@ -34,7 +34,7 @@ setup(
         "Topic :: Scientific/Engineering",
     ],
     packages=find_packages(include=["bige", "bige.*"]),
-    package_data={"bige": ["assets/*"]},
+    package_data={"bige": ["assets/*", "assets/*/*"]},
     python_requires=f">={cfg['min_python']}",
     install_requires=requirements("requirements"),
     extras_require={extra: requirements(f"{extra}_requirements") for extra in ("dev", "tune", "docs", "train", "cluster")},
