@@ -1,4 +1,4 @@
-"""The order of the house: style, what a module may import, one meaning a name, types and shapes of what is public."""
+"""The order of the house: style, imports, one meaning a name, types and shapes of what is public."""
 import ast
 import json
 import re
@@ -21,7 +21,8 @@ def chapters() -> dict[str, str]:
     found = {}
     order = {"A": 0, "B": 2}
     for path in sorted((ROOT / "nbs").glob("*_*.ipynb"), key=lambda p: (order.get(p.name[0], 1), p.name)):
-        text = "".join("".join(c["source"]) + "\n" for c in json.loads(path.read_text(encoding="utf-8"))["cells"])
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        text = "\n".join("".join(cell["source"]) for cell in cells)
         if module := re.search(r"^#\| *default_exp +(\w+)", text, re.M):
             found[module[1]] = path.name.split("_")[0]
     return found
@@ -29,11 +30,14 @@ def chapters() -> dict[str, str]:
 
 CHAPTERS = chapters()
 MODULES = list(CHAPTERS)
-SCRIPTS = sorted(str(p.relative_to(ROOT)) for folder in ("benchmarks", "data_scripts")
-                 for p in (ROOT / folder).glob("*.py"))
-SOURCES = [f"bige/{m}.py" for m in MODULES] + SCRIPTS
-STYLED = SOURCES + sorted(str(p.relative_to(ROOT)) for pattern in ("tests/**/*.py", "nbs/*.ipynb", "nbs/book/*.py")
-                          for p in ROOT.glob(pattern)) + ["setup.py"]
+
+
+def files(*patterns: str) -> list[str]:
+    return sorted(str(path.relative_to(ROOT)) for pattern in patterns for path in ROOT.glob(pattern))
+
+
+SOURCES = [f"bige/{m}.py" for m in MODULES] + files("benchmarks/*.py", "data_scripts/*.py")
+STYLED = SOURCES + files("setup.py", "tests/**/*.py", "nbs/*.ipynb", "nbs/book/*.py")
 
 
 def report(found) -> str:
@@ -87,8 +91,8 @@ def style() -> dict[str, list[str]]:
     found = defaultdict(list)
     for each in json.loads(done.stdout):
         cell = f"cell {each['cell']}, " if each.get("cell") else ""
-        place = f"{cell}line {each['location']['row']}"
-        found[str(Path(each["filename"]).relative_to(ROOT))].append(f"{place}: {each['code']} {each['message']}")
+        source = str(Path(each["filename"]).relative_to(ROOT))
+        found[source].append(f"{cell}line {each['location']['row']}: {each['code']} {each['message']}")
     return found
 
 
@@ -102,7 +106,8 @@ def test_style(source, style):
 @pytest.mark.parametrize("source", SOURCES)
 def test_imports_no_private_name(source):
     called = names_of_modules(source)
-    taken = [f"line {line}: {module}.{name}" for module, name, line in imports(source) if name.startswith("_")]
+    taken = [f"line {line}: {module}.{name}" for module, name, line in imports(source)
+             if name.startswith("_")]
     taken += [f"line {node.lineno}: {called[node.value.id]}.{node.attr}" for node in ast.walk(tree(source))
               if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
               and node.value.id in called and re.match("_[^_]", node.attr)]
@@ -131,16 +136,17 @@ def test_every_module_has_a_chapter():
 @pytest.mark.parametrize("module", MODULES)
 def test_nothing_of_one_system_is_imported_at_the_top(module):
     """`import bige.module` works on Windows too."""
-    roots = {a.name.split(".")[0] for node in tree(f"bige/{module}.py").body for a in getattr(node, "names", [])
-             if isinstance(node, ast.Import)}
-    roots |= {node.module.split(".")[0] for node in tree(f"bige/{module}.py").body
-              if isinstance(node, ast.ImportFrom) and node.module and not node.level}
+    top = tree(f"bige/{module}.py").body
+    names = [a.name for node in top if isinstance(node, ast.Import) for a in node.names]
+    names += [node.module for node in top if isinstance(node, ast.ImportFrom) and not node.level]
+    roots = {name.split(".")[0] for name in names}
     assert not roots & POSIX, report(roots & POSIX)
 
 
-# torch is for learning, guidance and what shows their answers; all other heavy packages wait until they are needed
-TORCH = {"training", "vqvae", "train_vqvae", "surrogate", "train_surrogate", "constraints", "guidance", "answers",
-         "reachability", "constraint_files", "verification", "tuning", "tuning_page"}
+# torch is for learning, guidance and what shows their answers; other heavy packages wait until they are used
+TORCH = {"training", "vqvae", "train_vqvae", "surrogate", "train_surrogate",
+         "constraints", "constraint_files", "reachability", "guidance", "verification", "answers",
+         "tuning", "tuning_page"}
 
 
 @pytest.mark.parametrize("module", MODULES)
