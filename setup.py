@@ -1,5 +1,4 @@
 """Package metadata lives in settings.ini (nbdev's file); this reads it for setuptools."""
-import re
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -13,7 +12,7 @@ cfg = ini["DEFAULT"]
 
 def requirements(key: str) -> list[str]:
     """Requirements are separated by blanks; a marker after ';' holds no blank, so 'and' gets its blanks back."""
-    return [re.sub(r"'and\(", "' and (", r) for r in cfg.get(key, "").split()]
+    return [requirement.replace("'and(", "' and (") for requirement in cfg[key].split()]
 
 
 setup(
@@ -30,14 +29,17 @@ setup(
     classifiers=[
         "Development Status :: 3 - Alpha",
         "Intended Audience :: Science/Research",
-        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering",
     ],
     packages=find_packages(include=["bige", "bige.*"]),
     package_data={"bige": ["assets/*", "assets/*/*"]},
     python_requires=f">={cfg['min_python']}",
     install_requires=requirements("requirements"),
-    extras_require={extra: requirements(f"{extra}_requirements") for extra in ("dev", "tune", "docs", "train", "cluster")},
+    extras_require={key.removesuffix("_requirements"): requirements(key)
+                    for key in cfg if key.endswith("_requirements")},
     entry_points={
         "console_scripts": cfg["console_scripts"].split(),
         "nbdev": [f"{cfg['lib_name']}={cfg['lib_name']}._modidx:d"],

@@ -1,4 +1,5 @@
-"""Shared fixtures: where the development data lies, which tests run by default, and what no test may depend on."""
+"""Where the development data lies, which tests run by default, and what no test may depend on."""
+import importlib.util
 import os
 import signal
 import tempfile
@@ -12,34 +13,63 @@ import pytest
 hypothesis.settings.register_profile("bige", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("bige")
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")        # as `make test` does: bytes and processor times do not depend on the number of cores
+# as `make test` does: bytes and processor times do not depend on the number of cores
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SHARED = Path(os.environ.get("BIGE_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
 
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
+    parser.addoption("--core", action="store_true", help="leave out what needs an extra")
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes more than a few seconds; run with --slow")
-    signal.signal(signal.SIGINT, signal.default_int_handler)     # a shell's background jobs ignore Ctrl-C, and so would all they start
-    if "BIGE_CACHE" not in os.environ:                           # nobody's own cache is read or filled
+    config.addinivalue_line("markers", "nimble: compares with nimblephysics; run by make test-nimble")
+    # a shell's background jobs ignore Ctrl-C, and so would all that they start
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if "BIGE_CACHE" not in os.environ:      # the cache of this account is neither read nor filled
         folder = tempfile.TemporaryDirectory(prefix="bige-cache-")
         os.environ["BIGE_CACHE"] = folder.name
         config.add_cleanup(folder.cleanup)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    if config.getoption("--slow"):
-        return
+    absent = importlib.util.find_spec("nimblephysics") is None
     for item in items:
-        if "slow" in item.keywords:
+        if "wheel" in item.fixturenames or "nimblephysics" in item.name:
+            item.add_marker("nimble")
+        if absent and "nimble" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="needs nimblephysics: make test-nimble"))
+        if "slow" in item.keywords and not config.getoption("--slow"):
             item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
 
 
+# what --core leaves out: the book and its site, and what an absent package of an extra stops
+EXTRAS = {"pyvista", "vtkmodules", "imageio_ffmpeg", "anywidget", "ipywidgets", "voila", "distributed",
+          "opensim", "vector_quantize_pytorch", "loguru", "tensorboard", "pandas", "nbdev",
+          "nbformat"}
+BOOK = {"test_notebooks.py", "test_docs.py", "test_install.py"}
+
+
+def pytest_ignore_collect(collection_path, config):
+    return True if config.getoption("--core") and collection_path.name in BOOK else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    error = call.excinfo.value if call.excinfo else None
+    if item.config.getoption("--core") and isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
+        report.outcome = "skipped"
+        report.longrepr = str(item.path), item.location[1], f"Skipped: needs {error.name}"
+    return report
+
+
 def until(state, within: float = 300.0):
-    """What `state()` returns as soon as it is true; looked at again and again, as long as a slow and busy machine may need."""
+    """What `state()` returns as soon as it is true, within what a slow and busy machine may need."""
     end = time.monotonic() + within
     while not (found := state()):
         assert time.monotonic() < end, f"not reached within {within:g} s"

@@ -13,19 +13,30 @@ RUN = """
 import sys
 from pathlib import Path
 from nbdev.test import test_nb
-ok, seconds = test_nb(Path(sys.argv[1]), skip_flags=sys.argv[2].split(), force_flags=sys.argv[3].split(), basepath='.')
+name, skip, run = sys.argv[1:]
+ok, seconds = test_nb(Path(name), skip_flags=skip.split(), force_flags=run.split(), basepath='.')
 sys.exit(not ok)
 """
 
 
-@pytest.mark.parametrize("name", NOTEBOOKS)
-def test_notebook_runs(name, request):
-    """Each notebook in a process of its own: OpenSim and CasADi may not meet, and nothing leaks between them."""
+def source(name: str) -> str:
+    return (ROOT / "nbs" / name).read_text(encoding="utf-8")
+
+
+# chapters with cells that compare with nimblephysics run once more in its environment
+RUNS = [pytest.param(name, set(), id=name) for name in NOTEBOOKS]
+RUNS += [pytest.param(name, {"nimble"}, marks=pytest.mark.nimble, id=f"{name}-nimble")
+         for name in NOTEBOOKS if "#| nimble" in source(name)]
+
+
+@pytest.mark.parametrize("name, run", RUNS)
+def test_notebook_runs(name, run, request):
+    """Each notebook in a process of its own: OpenSim and CasADi may not meet, nothing leaks between them."""
     from conftest import SHARED
-    run = set(os.environ.get("NB_FLAGS", "").split()) | ({"shared"} if SHARED.is_dir() else set())
+    run = run | set(os.environ.get("NB_FLAGS", "").split()) | ({"shared"} if SHARED.is_dir() else set())
     if request.config.getoption("--slow"):
         run.add("slow")
-    skip = {"notest", "slow", "gpu", "shared"} - run
+    skip = {"notest", "slow", "gpu", "shared", "nimble"} - run
     env = dict(os.environ, OMP_NUM_THREADS="1", MPLBACKEND="Agg", BIGE_SHARED_DATA=str(SHARED))
     done = subprocess.run([sys.executable, "-c", RUN, name, " ".join(skip), " ".join(run)],
                           cwd=ROOT / "nbs", env=env, capture_output=True, text=True, timeout=900)
@@ -36,26 +47,32 @@ def test_notebook_runs(name, request):
 def copy(tmp_path_factory) -> Path:
     """A copy of what nbdev reads and writes."""
     top = tmp_path_factory.mktemp("copy")
+    unwanted = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
     for folder in ("nbs", "bige"):
-        shutil.copytree(ROOT / folder, top / folder, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
+        shutil.copytree(ROOT / folder, top / folder, ignore=unwanted)
     for file in ("settings.ini", "setup.py", "README.md"):
         shutil.copy(ROOT / file, top / file)
     return top
 
 
 def test_package_is_what_the_notebooks_export(copy):
-    subprocess.run([sys.executable, "-c", "from nbdev.doclinks import nbdev_export; nbdev_export()"], cwd=copy, check=True)
+    code = "from nbdev.doclinks import nbdev_export; nbdev_export()"
+    subprocess.run([sys.executable, "-c", code], cwd=copy, check=True)
     ours, theirs = ({p.name: p.read_text() for p in (top / "bige").glob("*.py")} for top in (ROOT, copy))
     assert sorted(ours) == sorted(theirs)
     assert [name for name in ours if ours[name] != theirs[name]] == []
 
 
-def test_notebooks_are_clean_and_keep_their_pictures(copy):
-    subprocess.run([sys.executable, "-c", "from nbdev.clean import nbdev_clean; nbdev_clean()"], cwd=copy, check=True)
-    assert [n for n in NOTEBOOKS if (ROOT / "nbs" / n).read_text() != (copy / "nbs" / n).read_text()] == []
-    for name in NOTEBOOKS:
-        text = (ROOT / "nbs" / name).read_text()
-        assert "image/png" in text or "image/svg" in text or "images/" in text, f"{name} has no picture"
+def test_notebooks_are_clean(copy):
+    code = "from nbdev.clean import nbdev_clean; nbdev_clean()"
+    subprocess.run([sys.executable, "-c", code], cwd=copy, check=True)
+    assert [n for n in NOTEBOOKS if source(n) != (copy / "nbs" / n).read_text(encoding="utf-8")] == []
+
+
+@pytest.mark.parametrize("name", [n for n in NOTEBOOKS if n[0] not in "AB"])
+def test_chapter_has_a_picture(name):
+    """Appendices (A, B) may do without."""
+    assert any(sign in source(name) for sign in ("image/png", "image/svg", "images/"))
 
 
 def test_readme_is_made_from_the_index_notebook(copy):
