@@ -52,8 +52,12 @@ def restructured(text: str) -> str:
         known = symbols().get(code.split("(")[0])
         return f":py:obj:`{code} <{known}>`" if known else f"``{code}``"
 
-    parts = [span(p) for p in re.split(r"(``?[^`]+``?)", text)]
-    return re.sub(r"(?<=\w)(?=:py:obj:)|(?<=`)(?=\w)", r"\\ ", "".join(parts))
+    parts = re.split(r"(``?[^`]+``?)", text)
+    made = ""
+    for before, part in zip(["", *parts], parts):
+        glued = before.startswith("`") and re.match(r"\w", part) or part.startswith("`") and re.search(r"\w$", before)
+        made += ("\\ " if glued else "") + span(part)
+    return made
 
 
 def comments(thing) -> dict[str, str]:
@@ -126,11 +130,26 @@ def pages() -> dict[str, str]:
 
 
 def page(path: Path) -> str:
-    """The source of a module's page."""
-    stem = notebook(path)
+    """The source of a module's page: its names in the order of its notebook."""
+    stem, text = notebook(path), path.read_text(encoding="utf-8")
     where = f"Chapter [{stem.split('_')[0]}](../../{stem}.ipynb) explains it step by step.\n" if stem else ""
-    directive = f"```{{eval-rst}}\n.. automodule:: bige.{path.stem}\n   :members:\n```"
-    return f"# `{path.stem}`\n\n{where}\n{directive}\n"
+    module = import_module(f"bige.{path.stem}")
+    names = sorted(exported(path), key=lambda name: place(name, text))
+    entries = "\n".join(f".. auto{kind(getattr(module, name))}:: bige.{path.stem}.{name}" for name in names)
+    return f"# `{path.stem}`\n\n{where}\n```{{eval-rst}}\n.. automodule:: bige.{path.stem}\n   :no-members:\n\n{entries}\n```\n"
+
+
+def place(name: str, text: str) -> int:
+    """Where a module defines a name."""
+    found = re.search(rf"(?m)^(?:def |class |)(?:[\w, ]+, )?{re.escape(name)}\b", text)
+    return found.start() if found else len(text)
+
+
+def kind(thing) -> str:
+    """Autodoc's word for what a name means."""
+    if inspect.isclass(thing):
+        return "class"
+    return "function" if inspect.isroutine(thing) else "data"
 
 
 INDEX = """# Python interface
