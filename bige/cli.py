@@ -236,9 +236,9 @@ def train(args) -> tuple[dict, str]:
     from bige.dataset import load_dataset
     from bige.files import output_folder
     from bige.training import progress_lines
-    if args.network == 'vqvae': from bige.train_vqvae import DEFAULT_PLAN, train_vqvae as fit
-    else: from bige.train_surrogate import DEFAULT_PLAN, train_surrogate as fit
-    plan = replace(DEFAULT_PLAN, seed=args.seed, steps=args.steps or DEFAULT_PLAN.steps)
+    if args.network == 'vqvae': from bige.train_vqvae import VQVAE_PLAN, train_vqvae as fit
+    else: from bige.train_surrogate import SURROGATE_PLAN, train_surrogate as fit
+    plan = replace(SURROGATE_PLAN, seed=args.seed, steps=args.steps or SURROGATE_PLAN.steps)
     with output_folder(args.out) as folder, progress_lines(): record = fit(load_dataset(args.data), folder, plan, resume=args.resume)
     return record, '\n'.join(['on the validation people:', *_training_scores(record), f'written to {args.out}'])
 
@@ -292,10 +292,10 @@ def predict(args) -> tuple[dict, str]:
     with whole_folder(args.out) as part:
         motion = read_motion(args.trial)
         motion.coordinates()
-        from bige.surrogate import predict
+        from bige.surrogate import predict_activations
         network = _surrogate(args.surrogate)
         mass, whose = body_mass(args, network)
-        found = predict(motion, network, mass)
+        found = predict_activations(motion, network, mass)
         write_motion(found.motion, part / f'{name}_predicted.mot')
         if found.uncertainty is not None:
             write_motion(Motion(motion.time, found.uncertainty, ACTIVATIONS), part / f'{name}_uncertainty.sto')
