@@ -1,4 +1,4 @@
-"""Sphinx's settings for the book; data_scripts/make_book.py calls it with the sources that pages.py writes."""
+"""Sphinx's settings for the book: data_scripts/make_book.py calls it with what pages.py writes."""
 import re
 import sys
 from configparser import ConfigParser
@@ -19,19 +19,21 @@ version = release = ini["DEFAULT"]["version"]
 language = "en"
 root_doc = "index"
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "myst_nb", "sphinx_book_theme"]
-autodoc_default_options = {"members": True, "undoc-members": True, "member-order": "bysource", "no-value": True}
-autodoc_mock_imports = ["nimblephysics", "opensim"]     # each of a Python of its own; the rest of the package is imported
+autodoc_default_options = {"members": True, "undoc-members": True, "no-value": True}
+autodoc_mock_imports = ["nimblephysics", "opensim"]     # what a Python of its own holds
+autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"
 autosummary_generate = False
 python_use_unqualified_type_names = True
 nb_execution_mode = "off"
 nb_merge_streams = True
-myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist", "fieldlist", "attrs_inline", "attrs_block"]
+myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist", "fieldlist", "attrs_inline",
+                          "attrs_block"]
 myst_heading_anchors = 4
 myst_dmath_double_inline = True
 suppress_warnings = ["myst.header", "misc.highlighting_failure", "mystnb.unknown_mime_type"]
-nitpick_ignore_regex = [("py:class", ".*")]            # types in signatures, as the source writes them; links in texts are py:obj
+nitpick_ignore_regex = [("py:class", ".*")]            # types in signatures; links in texts are py:obj
 python_maximum_signature_line_length = 88
 toc_object_entries_show_parents = "hide"
 add_module_names = False
@@ -63,7 +65,8 @@ def mathml(tex: str, block: bool, where) -> str:
         return str(tex2mathml(tex, as_block=block))
     except Exception as error:
         from sphinx.util import logging
-        logging.getLogger("bige").warning("formula %r cannot be set: %s", tex, error, location=where, type="bige", subtype="math")
+        logging.getLogger("bige").warning("formula %r cannot be set: %s", tex, error, location=where,
+                                          type="bige", subtype="math")
         return f"<code>{tex}</code>"
 
 
@@ -79,4 +82,5 @@ def visit_math_block(self, node):
 
 def setup(app):
     reference.connect(app)
-    app.add_html_math_renderer("mathml", inline_renderers=(visit_math, None), block_renderers=(visit_math_block, None))
+    app.add_html_math_renderer("mathml", inline_renderers=(visit_math, None),
+                               block_renderers=(visit_math_block, None))

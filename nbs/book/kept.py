@@ -65,8 +65,10 @@ def turned(rows: list[dict]) -> list[dict]:
 
 def markdown_table(rows: list[dict]) -> str:
     """Rows as a Markdown table whose cells hold nothing that Markdown would read."""
-    safe = [{k: v.replace("|", "\\|").replace("\n", " ") if isinstance(v, str) else v for k, v in r.items()} for r in rows]
-    return table(safe, "md")
+    def one_line(value):
+        return value.replace("\n", " ") if isinstance(value, str) else value
+
+    return table([{key: one_line(value) for key, value in row.items()} for row in rows], "md")
 
 
 def crossed(rows: list[dict], about: dict) -> list[str]:
@@ -78,7 +80,8 @@ def crossed(rows: list[dict], about: dict) -> list[str]:
             value += f" ± {cell_text(r['sd'])}"
         row = made.setdefault(r[about["split"]], {}).setdefault(r[about["rows"]], {"": r[about["rows"]]})
         row[r[about["columns"]]] = value
-    return [text for title, rows in made.items() for text in (f"**{title}**", markdown_table(list(rows.values())))]
+    return [text for title, crossing in made.items()
+            for text in (f"**{title}**", markdown_table(list(crossing.values())))]
 
 
 def tables_of(path: Path, about: dict) -> list[str]:

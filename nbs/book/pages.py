@@ -18,10 +18,11 @@ from kept import results
 
 ROOT = Path(__file__).resolve().parents[2]
 NBS, BOOK = ROOT / "nbs", ROOT / "nbs" / "book"
-PARTS = (("01", "I Data"), ("10", "II Mechanics"), ("15", "III Evidence"), ("17", "IV Learning"), ("23", "V Guidance"),
-         ("31", "VI Output"), ("A1", "Appendix A: foundations"), ("B1", "Appendix B: outside"))
+PARTS = (("01", "I Data"), ("10", "II Mechanics"), ("15", "III Evidence"), ("17", "IV Learning"),
+         ("23", "V Guidance"), ("31", "VI Output"), ("A1", "Appendix A: foundations"), ("B1", "Appendix B: formats"))
 START = ("tutorial", "howto/index", "troubleshooting", "glossary")
-REFERENCE = ("book/commands", "book/api/index", "book/results", "book/citation", "book/changelog", "book/contributing")
+REFERENCE = ("book/commands", "book/api/index", "book/results", "book/citation", "book/changelog",
+             "book/contributing")
 CHAPTER = re.compile(r"(\d\d|[A-Z]\d)_")
 
 
@@ -36,7 +37,8 @@ def linked(text: str, names: dict[str, str]) -> str:
             return part
         return re.sub(r"(?<![`\[}\w])`([A-Za-z_][\w.]*(?:\(\))?)`(?![`\]])", link, part)
 
-    return "".join(outside(part) for part in re.split(r"(^(?:```|~~~)[\s\S]*?^(?:```|~~~)[ \t]*$|^#+ .*$)", text, flags=re.M))
+    blocks = re.split(r"(^(?:```|~~~)[\s\S]*?^(?:```|~~~)[ \t]*$|^#+ .*$)", text, flags=re.M)
+    return "".join(outside(part) for part in blocks)
 
 
 # ---- notebooks
@@ -58,7 +60,7 @@ def sentences(markdown: str, last: bool = False) -> str:
 
 
 def alternative(cells: list[dict], i: int) -> str:
-    """Words for a picture that cell i draws: its heading, and the sentence after the picture, else the one before it."""
+    """Words for a picture that cell i draws: its heading, and the sentence after it, else the one before."""
     before = [c["source"] for c in cells[:i] if c["cell_type"] == "markdown"]
     heading = plain(next(h[-1] for s in reversed(before) if (h := re.findall(r"^#+ (.*)$", s, re.M))))
     after = cells[i + 1] if i + 1 < len(cells) else {"cell_type": "", "source": ""}
@@ -92,7 +94,7 @@ def code_cells(cell: dict, alt: str) -> list[dict]:
 
 
 def chapter(notebook: dict, stem: str, names: dict[str, str]) -> dict:
-    """A notebook as a page: directives carried out, pictures with words, names linked, cells reachable by their id."""
+    """A notebook as a page: directives carried out, pictures with words, names linked, anchors for cells."""
     number = CHAPTER.match(stem)
     source = [dict(c, source="".join(c["source"])) for c in notebook["cells"]]
     cells = []
@@ -117,7 +119,8 @@ def chapters() -> list[str]:
 
 def toctree(caption: str, entries: list[str]) -> str:
     """A part of the table of contents."""
-    return "\n".join(["```{toctree}", f":caption: {caption}", ":hidden:", ":maxdepth: 1", "", *entries, "```", ""])
+    options = [f":caption: {caption}", ":hidden:", ":maxdepth: 1"]
+    return "\n".join(["```{toctree}", *options, "", *entries, "```", ""])
 
 
 def contents(stems: list[str]) -> str:
@@ -172,7 +175,7 @@ def filled(text: str, answers) -> str:
 # ---- all of it
 
 class Folder:
-    """The folder of sources: writes only what has changed, so that Sphinx rereads no more; at the end nothing else is in it."""
+    """The folder of sources: only what has changed is written, and at the end nothing else is in it."""
     def __init__(self, path: Path):
         self.path = path
         self.wanted = set()
@@ -209,7 +212,8 @@ def write_sources(path: Path) -> list[str]:
     for stem in [*stems, "index"]:
         page = chapter(json.loads((NBS / f"{stem}.ipynb").read_text(encoding="utf-8")), stem, names)
         if stem == "index":
-            page["cells"].append({"cell_type": "markdown", "metadata": {}, "id": "contents", "source": contents(stems)})
+            page["cells"].append({"cell_type": "markdown", "metadata": {}, "id": "contents",
+                                  "source": contents(stems)})
         folder.put(f"{stem}.ipynb", json.dumps(page))
     for file in sorted(BOOK.rglob("*.md")):
         if file.name != "results.md":

@@ -1,4 +1,4 @@
-"""How Sphinx's autodoc reads the package: plain docstrings with back-ticks, units in comments, the chapter of each name."""
+"""How Sphinx's autodoc reads the package: plain docstrings, units in comments, the chapter of each name."""
 from __future__ import annotations
 
 import ast
@@ -44,7 +44,7 @@ def symbols() -> dict[str, str]:
 
 
 def restructured(text: str) -> str:
-    """Text with single back-ticks as reStructuredText: known names become links, other marks are taken literally."""
+    """Text with single back-ticks as reStructuredText: known names become links, other marks are kept."""
     def span(part: str) -> str:
         if not part.startswith("`"):
             return re.sub(r"([*|\\]|_\b)", r"\\\1", part)
@@ -55,7 +55,8 @@ def restructured(text: str) -> str:
     parts = re.split(r"(``?[^`]+``?)", text)
     made = ""
     for before, part in zip(["", *parts], parts):
-        glued = before.startswith("`") and re.match(r"\w", part) or part.startswith("`") and re.search(r"\w$", before)
+        after = before.startswith("`") and re.match(r"\w", part)
+        glued = after or (part.startswith("`") and re.search(r"\w$", before))
         made += ("\\ " if glued else "") + span(part)
     return made
 
@@ -84,7 +85,8 @@ def origin(thing) -> str | None:
     if not cell:
         return None
     chapter = cell[1].split("_")[0]
-    return f'<p class="origin"><a href="../../{cell[1]}.html#{cell[2]}">explained in chapter {chapter}</a></p>'
+    address = f"../../{cell[1]}.html#{cell[2]}"
+    return f'<p class="origin"><a href="{address}">explained in chapter {chapter}</a></p>'
 
 
 def beside(module: str, name: str) -> str:
@@ -136,7 +138,8 @@ def page(path: Path) -> str:
     module = import_module(f"bige.{path.stem}")
     names = sorted(exported(path), key=lambda name: place(name, text))
     entries = "\n".join(f".. auto{kind(getattr(module, name))}:: bige.{path.stem}.{name}" for name in names)
-    return f"# `{path.stem}`\n\n{where}\n```{{eval-rst}}\n.. automodule:: bige.{path.stem}\n   :no-members:\n\n{entries}\n```\n"
+    about = f".. automodule:: bige.{path.stem}\n   :no-members:"
+    return f"# `{path.stem}`\n\n{where}\n```{{eval-rst}}\n{about}\n\n{entries}\n```\n"
 
 
 def place(name: str, text: str) -> int:
@@ -154,9 +157,9 @@ def kind(thing) -> str:
 
 INDEX = """# Python interface
 
-Every public name of the package with its signature. Inside the package lengths are metres, angles radians, times
-seconds, forces newtons; a name that ends in `_deg`, `_cm`, `_ms` or `_hz` says otherwise. Shapes stand in brackets:
-`(T, 33)` is a row for each of T frames. Each entry leads to the chapter that builds it.
+Every public name of the package with its signature. Inside the package lengths are metres, angles radians,
+times seconds, forces newtons; a name that ends in `_deg`, `_cm`, `_ms` or `_hz` says otherwise. Shapes stand in
+brackets: `(T, 33)` is a row for each of T frames. Each entry leads to the chapter that builds it.
 
 ```{{eval-rst}}
 .. autosummary::
