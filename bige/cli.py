@@ -305,8 +305,8 @@ def _info() -> tuple[dict, str]:
     for asset in record["assets"]:
         notes = [f"{k}: {v}" for k, v in asset.items() if isinstance(v, str) and k != "file" and len(v) <= 60]
         rows.append({"file": asset["file"], "kB": asset["kB"], "provenance": "; ".join(notes)})
-    parts = [table(found), f"device: {record['device']}", table(rows), "all of the provenance: bige info --json"]
-    return record, "\n\n".join(parts)
+    device = f"device: {record['device']}"
+    return record, "\n\n".join([table(found), device, table(rows), "all of the provenance: bige info --json"])
 
 # %% ../nbs/36_command_line.ipynb #36-command-line-032
 @_verb("exercises", "the exercises: progress signal, phases, contacts, default request, assets")
@@ -728,8 +728,8 @@ def _motions_in(folder: str) -> list:
 # %% ../nbs/36_command_line.ipynb #36-command-line-078
 @_verb("evaluate", "the tables of the paper for folders of motions",
        _option("folders", nargs="+", metavar="FOLDER",
-               help="a folder of .mot files; or what MDM and T2M-GPT write: results.npy, joints or features "
-               "(.npy), or a folder of these"),
+               help="a folder of .mot files; or what MDM and T2M-GPT write: results.npy, joints or "
+               "features (.npy), or a folder of these"),
        _option("--reference", metavar="FOLDER",
                help="what to compare with (default: the shipped repetitions of participants left out of "
                "training)"),

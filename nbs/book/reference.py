@@ -158,8 +158,8 @@ def kind(thing) -> str:
 INDEX = """# Python interface
 
 Every public name of the package with its signature. Inside the package lengths are metres, angles radians,
-times seconds, forces newtons; a name that ends in `_deg`, `_cm`, `_ms` or `_hz` says otherwise. Shapes stand in
-brackets: `(T, 33)` is a row for each of T frames. Each entry leads to the chapter that builds it.
+times seconds, forces newtons; a name that ends in `_deg`, `_cm`, `_ms` or `_hz` says otherwise. Shapes stand
+in brackets: `(T, 33)` is a row for each of T frames. Each entry leads to the chapter that builds it.
 
 ```{{eval-rst}}
 .. autosummary::
