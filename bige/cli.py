@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # %% auto #0
-__all__ = ['INSTALL', 'explain', 'Parser', 'parser', 'Interrupt', 'status_line', 'main', 'asset_folder', 'assets']
+__all__ = ['INSTALL', 'explain', 'parser', 'Interrupt', 'status_line', 'main', 'asset_folder', 'assets']
 
 # %% ../nbs/36_command_line.ipynb #36-command-line-006
 INSTALL = {     # imported name -> what pip installs, where the two differ
@@ -49,7 +49,7 @@ def explain(error: Exception) -> str | None:
     return None
 
 # %% ../nbs/36_command_line.ipynb #36-command-line-009
-class Parser(argparse.ArgumentParser):
+class _Parser(argparse.ArgumentParser):
     "An argument parser that answers a mistake in one line, with the nearest option or value that exists."
     def parse_args(self, args=None, namespace=None) -> argparse.Namespace:
         "As argparse, but an unknown option is answered by the verb that it was given to."
@@ -102,11 +102,12 @@ def _verb(name: str, says: str, *options: Callable) -> Callable:
     return register
 
 # %% ../nbs/36_command_line.ipynb #36-command-line-013
-def parser() -> Parser:
+_ABOUT = "Exercise motions in OpenSim coordinates that satisfy constraints, with their muscle activations."
+
+def parser() -> argparse.ArgumentParser:
     "The parser of the whole command."
     from bige import __version__
-    top = Parser(prog="bige", description="Exercise motions in OpenSim coordinates that satisfy constraints, "
-                                          "with their muscle activations.")
+    top = _Parser(prog="bige", description=_ABOUT)
     top.add_argument("--version", action="version", version=f"bige {__version__}")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, verb in _VERBS.items():
@@ -756,7 +757,7 @@ _STYLES = {"strip": "seven poses over the cycle, one row a motion",
 
 @_verb("render", "film, picture or 3-D page of one to three motions, side by side",
        _option("motions", nargs="+", metavar="A.mot",
-               help=".mot or .sto (activations and ground forces are shown if there), .trc markers, or a folder "
+               help=".mot or .sto (with activations and ground forces if there), .trc markers, or a folder "
                "of bige simulate or generate"),
        _option("-o", "--out", required=True, metavar="OUT",
                help=".mp4 or .gif: film; .png: picture; .html: page that turns and plays without a network; "

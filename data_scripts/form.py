@@ -2,8 +2,8 @@
 
     python data_scripts/form.py [NOTEBOOK ...]
 
-Lines are those of code cells, without nbdev's directives. A run is a number of exported cells after which something
-is demonstrated (a cell that is not exported; hidden ones do not count).
+Lines are those of code cells, without nbdev's directives. A run is a number of exported cells after which
+something is demonstrated (a cell that is not exported; hidden ones do not count).
 """
 import json
 import sys

@@ -2,8 +2,8 @@
 
     python data_scripts/make_book.py [--out _docs]
 
-Nothing is executed: pictures and tables are those kept in the notebooks. A broken link, a picture without words or
-anything that would be fetched from elsewhere fails the build.
+Nothing is executed: pictures and tables are those kept in the notebooks. A broken link, a picture without
+words or anything that would be fetched from elsewhere fails the build.
 """
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def main() -> int:
     from pages import write_sources
     source, built = given.work / "source", given.work / "html"
     write_sources(source)
-    failed = build_main(["-q", "-n", "-W", "--keep-going", "-c", str(BOOK), "-d", str(given.work / "doctrees"),
-                         str(source), str(built)])
+    failed = build_main(["-q", "-n", "-W", "--keep-going", "-c", str(BOOK),
+                         "-d", str(given.work / "doctrees"), str(source), str(built)])
     found = problems(built)
     print("\n".join(found), end="\n" if found else "", file=sys.stderr)
     if failed or found:
