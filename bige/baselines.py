@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from .files import InputError
-from .motion import COORDINATES, TRANSLATIONS, Markers, Motion, resample_array
+from .markers import Markers
+from .motion import COORDINATES, TRANSLATIONS, Motion, resample_array
 
 # %% auto #0
 __all__ = ['JOINTS', 'CHAINS', 'RATE_HZ', 'TEMPLATE_LEG', 'PLACES', 'FEATURES', 'KNOWN', 'FIT_LIMIT', 'leg_length', 'landmarks',

@@ -5,6 +5,7 @@
 # %% ../nbs/A1_files.ipynb #a1-files-002
 from __future__ import annotations
 
+import difflib
 import io
 import json
 import os
@@ -15,14 +16,16 @@ import tempfile
 import uuid
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import is_dataclass
 from pathlib import Path
 
 import numpy as np
 
 # %% auto #0
-__all__ = ['InputError', 'atomic_write', 'output_folder', 'whole_folder', 'plain', 'to_json', 'versions', 'write_npz', 'open_npz']
+__all__ = ['InputError', 'similar', 'atomic_write', 'output_folder', 'whole_folder', 'plain', 'to_json', 'round_digits',
+           'versions', 'write_npz', 'open_npz']
 
 # %% ../nbs/A1_files.ipynb #a1-files-004
 class InputError(ValueError):
@@ -37,6 +40,13 @@ class InputError(ValueError):
         return f"{self.where}: found {self.found}; expected {self.expected}. Cure: {self.cure}."
 
 # %% ../nbs/A1_files.ipynb #a1-files-007
+def similar(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    "\"did you mean 'x'?\" for the one of `known` that is most like `word`, in any case; '' if none is like it."
+    lower = {k.lower(): k for k in known}
+    near = difflib.get_close_matches(word.lower(), lower, 1, cutoff)
+    return f"did you mean '{lower[near[0]]}'?" if near else ""
+
+# %% ../nbs/A1_files.ipynb #a1-files-010
 @contextmanager
 def atomic_write(path, mode: str = "w") -> Iterator:
     "Open a temporary file beside `path` (mode 'w' or 'wb'); it takes the name `path` on success and vanishes on any exception."
@@ -58,7 +68,7 @@ def atomic_write(path, mode: str = "w") -> Iterator:
         temporary.unlink(missing_ok=True)
         raise
 
-# %% ../nbs/A1_files.ipynb #a1-files-011
+# %% ../nbs/A1_files.ipynb #a1-files-014
 @contextmanager
 def output_folder(path) -> Iterator[Path]:
     "The folder `path`, made and found writable before any work; removed again if the work fails and leaves it empty."
@@ -74,21 +84,23 @@ def output_folder(path) -> Iterator[Path]:
         yield folder
     except BaseException:
         for p in made:
-            try: p.rmdir()
-            except OSError: break
+            try:
+                p.rmdir()
+            except OSError:
+                break
         raise
 
-# %% ../nbs/A1_files.ipynb #a1-files-013
+# %% ../nbs/A1_files.ipynb #a1-files-016
 @contextmanager
-def whole_folder(path, former: Callable[[Path], Iterable[Path]] = lambda folder: ()) -> Iterator[Path]:
+def whole_folder(path, former: Callable[[Path], Iterable[Path]] | None = None) -> Iterator[Path]:
     """A hidden folder whose files appear in the folder `path` when the block ends well, and vanish when it does not.
 
-    `former(path)`: files of a former run there; they go when the new ones come."""
+    `former(path)`: files of a former run there; they go when the new ones come. InputError where nothing can be written."""
     with output_folder(path) as folder:
         part = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
         try:
             yield part
-            _move(part, folder, {p.relative_to(folder) for p in former(folder)})
+            _move(part, folder, {p.relative_to(folder) for p in (former(folder) if former else ())})
         finally:
             shutil.rmtree(part, ignore_errors=True)
 
@@ -102,48 +114,71 @@ def _move(part: Path, folder: Path, former: set[Path]) -> None:
         for file in sorted(new):
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
             os.replace(part / file, folder / file)
-        for file in former - new: (folder / file).unlink(missing_ok=True)
+        for file in former - new:
+            (folder / file).unlink(missing_ok=True)
     except BaseException:
         for file in (f for f in new | former if not (part / f).exists()):
-            if (kept / file).exists(): os.replace(kept / file, folder / file)
-            else: (folder / file).unlink(missing_ok=True)
+            if (kept / file).exists():
+                os.replace(kept / file, folder / file)
+            else:
+                (folder / file).unlink(missing_ok=True)
         raise
 
-# %% ../nbs/A1_files.ipynb #a1-files-016
+# %% ../nbs/A1_files.ipynb #a1-files-021
 def plain(value):
-    "The value as strict JSON can hold it: not-a-number becomes null, arrays and tuples lists, what else there is text."
-    if isinstance(value, dict): return {str(k): plain(v) for k, v in value.items()}
-    if hasattr(value, "tolist"): value = value.tolist()
-    if isinstance(value, (list, tuple)): return [plain(v) for v in value]
-    if isinstance(value, float): return value if np.isfinite(value) else None
+    """The value as strict JSON can hold it: numbers that are not finite become null, arrays and tuples lists, the public fields
+    of a dataclass a mapping, anything else text."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = {k: v for k, v in vars(value).items() if not k.startswith("_")}
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
     return value if isinstance(value, (str, int, type(None))) else str(value)
 
 def to_json(record: dict) -> str:
     "Strict JSON text of a record."
     return json.dumps(plain(record), indent=1, ensure_ascii=False, allow_nan=False)
 
+def round_digits(record, digits: int = 9):
+    "The record with floats of `digits` significant digits: those behind them depend on how many threads shared a sum."
+    if isinstance(record, dict):
+        return {k: round_digits(v, digits) for k, v in record.items()}
+    if isinstance(record, (list, tuple)):
+        return [round_digits(v, digits) for v in record]
+    return float(f"{record:.{digits}g}") if isinstance(record, float) else record
+
+# %% ../nbs/A1_files.ipynb #a1-files-022
 def versions(*packages: str) -> dict[str, str | None]:
     "Versions of bige, Python and `packages`; None where one is not installed. Read from what pip wrote: nothing is imported."
     from importlib.metadata import PackageNotFoundError, version
     from bige import __version__
     found = {"bige": __version__, "python": platform.python_version()}
     for package in packages:
-        try: found[package] = version(package)
-        except PackageNotFoundError: found[package] = None
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
     return found
 
-# %% ../nbs/A1_files.ipynb #a1-files-019
+# %% ../nbs/A1_files.ipynb #a1-files-025
 def write_npz(path, arrays: dict) -> None:
-    """Write arrays by name as a compressed .npz file without pickles, whole or not at all. Equal arrays give equal bytes."""
+    "Write arrays by name as a compressed .npz file without pickles, whole or not at all. Equal arrays give equal bytes."
     with atomic_write(path, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for key, array in arrays.items():
             buffer = io.BytesIO()
             np.lib.format.write_array(buffer, np.asanyarray(array), allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{key}.npy", (1980, 1, 1, 0, 0, 0)), buffer.getvalue(), zipfile.ZIP_DEFLATED, 6)
+            entry = zipfile.ZipInfo(f"{key}.npy", (1980, 1, 1, 0, 0, 0))
+            archive.writestr(entry, buffer.getvalue(), zipfile.ZIP_DEFLATED, 6)
 
+# %% ../nbs/A1_files.ipynb #a1-files-026
 @contextmanager
-def open_npz(path, keys, what: str, cure: str):
-    """The arrays of an .npz file by name, without pickles; InputError when it is none, is damaged, or lacks one of `keys`."""
+def open_npz(path, keys: Collection[str], what: str, cure: str) -> Iterator[Mapping[str, np.ndarray]]:
+    "The arrays of an .npz file by name, without pickles; InputError when it is none, is damaged, or lacks one of `keys`."
     path = Path(path)
     try:
         if not zipfile.is_zipfile(path):
@@ -153,5 +188,7 @@ def open_npz(path, keys, what: str, cure: str):
                 raise InputError(path, f"a file without {', '.join(missing)}", ", ".join(keys), cure)
             yield archive
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        if isinstance(error, InputError): raise
-        raise InputError(path, f"{'a folder' if path.is_dir() else 'no file' if not path.exists() else 'no readable .npz file'} ({type(error).__name__})", what, cure) from None
+        if isinstance(error, InputError):
+            raise
+        found = "a folder" if path.is_dir() else "no readable .npz file" if path.exists() else "no file"
+        raise InputError(path, f"{found} ({type(error).__name__})", what, cure) from None

@@ -2,6 +2,7 @@
 import os
 import pickle
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -15,9 +16,10 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 
 from bige.files import InputError, atomic_write
-from bige.motion import (ACTIVATIONS, ANGLES, COORDINATES, TRANSLATIONS, UI_PRMD_MARKERS, Markers, Motion,
-                         analytic_squat, example_squat, read_marker_archive, read_markers, read_motion,
-                         read_session, read_trc, read_ui_prmd, write_motion, write_trc)
+from bige.markers import (UI_PRMD_MARKERS, Markers, read_marker_archive, read_markers, read_session, read_trc,
+                          read_ui_prmd, write_trc)
+from bige.motion import (ACTIVATIONS, ANGLES, COORDINATES, TRANSLATIONS, Motion, analytic_squat,
+                         example_squat, read_motion, write_motion)
 
 SQUAT = analytic_squat(reps=1, rate_hz=30.0)
 FIRST = 13  # line of the first frame in a file of ours: ten header lines, a line of names
@@ -117,7 +119,7 @@ def test_layout_of_a_written_file(mot):
 
 
 # Line numbers below: header 1-10, names 11, frames from 12.
-MOT_WOUNDS = {
+MOT_CORRUPTED = {
     "no endheader": (lambda t: t.replace("endheader\n", ""), ["line 1", "endheader"]),
     "empty": (lambda t: "", ["an empty file"]),
     "blank": (lambda t: "\n \n\t\n", ["an empty file"]),
@@ -162,23 +164,23 @@ MOT_WOUNDS = {
 }
 
 
-@pytest.mark.parametrize("wound", MOT_WOUNDS)
-def test_wounded_mot(wound, mot, tmp_path):
-    edit, parts = MOT_WOUNDS[wound]
-    wounded = edit(mot)
-    assert wounded != mot
-    (tmp_path / "wounded.mot").write_text(wounded)
-    refuse(read_motion, tmp_path / "wounded.mot", *parts)
+@pytest.mark.parametrize("how", MOT_CORRUPTED)
+def test_corrupted_mot(how, mot, tmp_path):
+    edit, parts = MOT_CORRUPTED[how]
+    corrupted = edit(mot)
+    assert corrupted != mot
+    (tmp_path / "corrupted.mot").write_text(corrupted)
+    refuse(read_motion, tmp_path / "corrupted.mot", *parts)
 
 
-BYTE_WOUNDS = {"UTF-16": lambda t: t.encode("utf-16"), "noise": lambda t: random.Random(2).randbytes(20_000), "zip": lambda t: b"PK\x03\x04" + t.encode(),
+BYTES_CORRUPTED = {"UTF-16": lambda t: t.encode("utf-16"), "noise": lambda t: random.Random(2).randbytes(20_000), "zip": lambda t: b"PK\x03\x04" + t.encode(),
                "zeros": lambda t: bytes(5000)}
 
 
-@pytest.mark.parametrize("wound", BYTE_WOUNDS)
+@pytest.mark.parametrize("how", BYTES_CORRUPTED)
 @pytest.mark.parametrize("read", [read_motion, read_trc, read_ui_prmd])
-def test_binary_files(wound, read, mot, tmp_path):
-    (tmp_path / "file.txt").write_bytes(BYTE_WOUNDS[wound](mot))
+def test_binary_files(how, read, mot, tmp_path):
+    (tmp_path / "file.txt").write_bytes(BYTES_CORRUPTED[how](mot))
     refuse(read, tmp_path / "file.txt", "line 1", "binary data", "plain text")
 
 
@@ -276,10 +278,10 @@ def test_time_printed_with_few_decimals(mot, tmp_path):
 
 
 def test_gaps_are_filled_only_on_request(mot, tmp_path):
-    path, wounded = tmp_path / "a.mot", mot
+    path, corrupted = tmp_path / "a.mot", mot
     for line in (60, 61, 62):
-        wounded = cell_edit(line, 15, "nan")(wounded)
-    path.write_text(wounded)
+        corrupted = cell_edit(line, 15, "nan")(corrupted)
+    path.write_text(corrupted)
     refuse(read_motion, path, "line 60", "column 15")
     refuse(read_motion, path, "line 60", "column 15", fill="spline", max_gap_s=0.05)
     filled = read_motion(path, fill="spline", max_gap_s=0.1)
@@ -483,7 +485,7 @@ def test_slice_and_columns():
 
 # --------------------------------------------------------------------------------------------------------------- markers
 
-TRC_WOUNDS = {
+TRC_CORRUPTED = {
     "empty": (lambda t: "", ["an empty file"]),
     "not a trc": (line_edit(1, "PathFileType", "Coordinates"), ["line 1", "PathFileType"]),
     "header only": (lambda t: "\n".join(t.split("\n")[:5]), ["line 1"]),
@@ -509,22 +511,22 @@ TRC_WOUNDS = {
 }
 
 
-@pytest.mark.parametrize("wound", TRC_WOUNDS)
-def test_wounded_trc(wound, trc, tmp_path):
-    edit, parts = TRC_WOUNDS[wound]
-    wounded = edit(trc)
-    assert wounded != trc
-    (tmp_path / "wounded.trc").write_text(wounded)
-    refuse(read_trc, tmp_path / "wounded.trc", *parts)
+@pytest.mark.parametrize("how", TRC_CORRUPTED)
+def test_corrupted_trc(how, trc, tmp_path):
+    edit, parts = TRC_CORRUPTED[how]
+    corrupted = edit(trc)
+    assert corrupted != trc
+    (tmp_path / "corrupted.trc").write_text(corrupted)
+    refuse(read_trc, tmp_path / "corrupted.trc", *parts)
 
 
 def test_trc_missing_markers_stay_missing(trc, tmp_path, markers):
-    wounded = trc
+    corrupted = trc
     for line, column, cell in ((20, 3, ""), (20, 4, ""), (20, 5, ""), (21, 3, "nan"), (22, 6, "0"), (22, 7, "0.0"), (22, 8, "0")):
-        wounded = cell_edit(line, column, cell)(wounded)
+        corrupted = cell_edit(line, column, cell)(corrupted)
     for column in (117, 118, 119):
-        wounded = cell_edit(30, column, "")(wounded)
-    (tmp_path / "a.trc").write_text(wounded)
+        corrupted = cell_edit(30, column, "")(corrupted)
+    (tmp_path / "a.trc").write_text(corrupted)
     back = read_trc(tmp_path / "a.trc")
     assert [tuple(g) for g in back.gaps()] == [("LFHD", 13, 15), ("RFHD", 15, 16), ("RTOE", 23, 24)]
     assert back.fill(0.1).gaps() == [] and len(back.gaps()) == 3
@@ -714,43 +716,62 @@ def test_hypothesis_tables(tmp_path, rows, separator):
 
 
 def test_shared_motions(shared, tmp_path):
+    """Coordinates of squats, sit-to-stands and drop jumps (from a box), and files of forces and moments beside them."""
     files = sorted(shared.rglob("*.mot"))
-    assert len(files) >= 15
-    for path in files:
+    kinematics = [path for path in files if "pelvis_tilt" in read_motion(path).names]
+    assert len(kinematics) >= 15 and len(files) - len(kinematics) >= 15
+    for path in kinematics:
         motion = read_motion(path)
         sound_motion(motion)
-        if "pelvis_tilt" in motion.names:
-            q = motion.coordinates()
-            angles = np.delete(q, [COORDINATES.index(n) for n in TRANSLATIONS], axis=1)
-            assert q.shape[1] == 33 and np.abs(angles).max() < 2 * np.pi and 0.5 < np.rad2deg(motion["knee_angle_r"].max()) / 78 < 1.6, path.name
-            assert motion["pelvis_tilt"].min() < -0.3 and 0.3 < motion["pelvis_ty"].min() < motion["pelvis_ty"].max() < 1.3
-            write_motion(motion, tmp_path / "a.mot")
-            np.testing.assert_allclose(read_motion(tmp_path / "a.mot").values, motion.values, atol=1e-8)
+        q = motion.coordinates()
+        angles = np.delete(q, [COORDINATES.index(n) for n in TRANSLATIONS], axis=1)
+        knee, box = np.rad2deg(motion["knee_angle_r"].max()), 0.1 if "drop_jump" in path.parts else 0
+        assert q.shape[1] == 33 and np.abs(angles).max() <= np.pi and 80 < knee < 120, path.name
+        assert -0.8 < motion["pelvis_tilt"].min() < -0.3, path.name
+        assert 0.4 < motion["pelvis_ty"].min() < 0.9 < motion["pelvis_ty"].max() < 1.3 + box, path.name
+        write_motion(motion, tmp_path / "a.mot")
+        np.testing.assert_allclose(read_motion(tmp_path / "a.mot").values, motion.values, atol=1e-8)
         if "kinematics_activations" in path.name:
             assert 0 <= motion.activations().min() and 0.2 < motion.activations().max() <= 1
             np.testing.assert_allclose(motion.mirror().activations()[:, 0], motion["addbrev_r/activation"])
+    for path in sorted(set(files) - set(kinematics)):
+        motion = read_motion(path)
+        sound_motion(motion)
+        assert all(re.search("force|torque|moment", name) for name in motion.names), path.name
 
 
 def test_shared_markers(shared):
     files = sorted(shared.rglob("*.trc"))
-    assert len(files) >= 5
+    assert len(files) >= 13
     for path in files:
         markers = read_trc(path)
         sound_markers(markers)
         assert len(markers.names) >= 39 and np.isnan(markers.positions).mean() < 0.1
-        height = np.nanmax(markers.positions[..., 1]) - np.nanmin(markers.positions[..., 1])
-        assert 1.2 < height < 2.1, path.name
+        up = markers.positions[..., 1]
+        height = np.nanmax(up, axis=1) - np.nanmin(up, axis=1)
+        assert 1.2 < height.max() < 2.1, path.name
+        assert -0.05 < np.nanmin(up) < 0.1, path.name
 
 
-def test_shared_archives(shared):
+ARCHIVES = {"squat_m01": 160, "hurdle_step_m02": 160, "lunges_sts": 460, "leg_raise_m06": 160}
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_shared_archives(shared, name):
+    trials = read_markers(next(shared.glob(f"ui_prmd/{name}*.npz")))
+    assert len(trials) == ARCHIVES[name]
+    for key, trial in trials.items():
+        seated = key.startswith("m05")
+        assert trial.names == UI_PRMD_MARKERS
+        assert (0.9 if seated else 1.3) < np.nanmax(trial.positions[:20, :, 1]) < 2.6, key
+        assert -0.1 < np.nanmin(trial.positions[..., 1]) < 0.2, key
+
+
+def test_shared_squats(shared):
     squats = read_markers(next(shared.glob("ui_prmd/squat_m01*.npz")))
-    assert len(squats) == 160
     for trial in squats.values():
-        assert trial.names == UI_PRMD_MARKERS and 1.3 < np.nanmax(trial.positions[:20, :, 1]) < 2.6
         assert (trial["C7"][:, 1] > trial["LHEE"][:, 1]).all()
     assert {g.name for g in squats["m01_s05_e01_cor"].gaps()} and not squats["m01_s01_e01_cor"].gaps()
-    others = read_markers(next(shared.glob("ui_prmd/lunges*.npz")))
-    assert len(others) > 400 and all(1.0 < np.nanmax(m.positions[..., 1]) < 2.6 for m in others.values())
 
 
 def test_shared_session(shared, tmp_path):

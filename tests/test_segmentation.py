@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 import bige.segmentation as seg
 from bige.files import InputError
-from bige.motion import (Motion, analytic_squat, example_squat, read_marker_archive, read_motion, read_trc,
-                         write_motion)
+from bige.markers import read_marker_archive, read_trc
+from bige.motion import Motion, analytic_squat, example_squat, read_motion, write_motion
 from bige.segmentation import best_choices, segment, segment_file
 
 KNEES = ("knee_angle_r", "knee_angle_l")
