@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from .files import InputError
-from .motion import COORDINATES, TRANSLATIONS, Markers, Motion, resample_array
+from .markers import Markers
+from .motion import COORDINATES, TRANSLATIONS, Motion, resample_array
 
 # %% auto #0
 __all__ = ['SMPL_JOINTS', 'SMPL_CHAINS', 'HUMANML_RATE_HZ', 'TEMPLATE_LEG', 'SMPL_OFFSETS', 'HUMANML_FEATURES', 'KNOWN_FORMATS',

@@ -325,7 +325,7 @@ def record_of(path, read=None) -> dict:
 
 def mass_of(path, record: dict) -> float | None:
     "Body mass (kg) of the person in a simulation file, as `bige simulate` (its `record`) or OpenCap noted it; None when neither did."
-    from bige.motion import read_session
+    from bige.markers import read_session
     if weight := record.get("body_weight_n"):
         return weight / GRAVITY
     session = next((p for p in Path(path).absolute().parents if (p / "sessionMetadata.yaml").exists()), None)

@@ -8,7 +8,8 @@ import pytest
 
 from bige import baselines as B
 from bige.files import InputError
-from bige.motion import COORDINATES, Markers, analytic_squat, example_squat
+from bige.markers import Markers
+from bige.motion import COORDINATES, analytic_squat, example_squat
 
 MAIN = ("pelvis_tilt", "pelvis_list", "hip_flexion_l", "hip_flexion_r", "hip_adduction_l", "hip_adduction_r", "knee_angle_l", "knee_angle_r",
         "ankle_angle_l", "ankle_angle_r", "lumbar_extension", "lumbar_bending", "lumbar_rotation")

@@ -12,8 +12,8 @@ import numpy as np
 
 from bige.constraints import check_model, parse_constraints
 from bige.files import InputError
-from bige.motion import (Markers, Motion, example_squat, read_motion, read_session, read_trc, write_motion,
-                         write_trc)
+from bige.markers import Markers, read_session, read_trc, write_trc
+from bige.motion import Motion, example_squat, read_motion, write_motion
 from bige.segmentation import segment
 from bige.skeleton import Skeleton
 
