@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bige.constraints import default_constraints, override
+from bige.constraint_files import default_constraints, override
 from bige.guidance import Models, generate
 from bige.metrics import VASTUS_MEDIALIS, activation
 from bige.motion import read_motion, write_motion

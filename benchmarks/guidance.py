@@ -25,7 +25,8 @@ import numpy as np
 import torch
 from kinematics import WHEEL_MODEL, Nimble
 
-from bige.constraints import NATURAL, Batch, default_constraints, override
+from bige.constraint_files import default_constraints, override
+from bige.constraints import NATURAL, Batch
 from bige.guidance import (Models, Session, decoded, evaluate_constraints, generate, guide, nearest_latent,
                            prepare, published_weight, realise, starting_motions, with_limits)
 from bige.files import atomic_write

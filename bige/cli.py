@@ -600,7 +600,7 @@ def _predict(trial: str, surrogate: str, mass: float | None, model: str | None, 
 # %% ../nbs/36_command_line.ipynb #36-command-line-067
 def _constraints(file: str | None, settings: list[str], exercise: str | None):
     "The constraints of a file, else the exercise's default request, with single values changed."
-    from bige.constraints import default_constraints, override, read_constraints
+    from bige.constraint_files import default_constraints, override, read_constraints
     found = read_constraints(file) if file else default_constraints(**_given(exercise=exercise))
     return override(found, *settings)
 

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bige import metrics
-from bige.constraints import (KINDS, MUSCLE_GROUPS, NATURAL, SIDED_MUSCLES, UNITS, Batch, ConstraintSet,
-                              at_moment, check_model, check_reach, cycle, default_constraints, frame_rate,
-                              in_words, limited_values, loss, members, metric, needed_push, override,
-                              parse_constraints, phases, read_constraint, read_constraints, shortfalls,
-                              to_yaml, violation, write_constraints)
+from bige.constraint_files import (ConstraintSet, default_constraints, override, parse_constraints,
+                                   read_constraint, read_constraints, to_yaml, write_constraints)
+from bige.constraints import (KINDS, MUSCLE_GROUPS, NATURAL, SIDED_MUSCLES, UNITS, Batch, at_moment, cycle,
+                              in_words, limited_values, loss, members, metric, needed_push, phases, violation)
+from bige.reachability import check_model, check_reach, frame_rate, shortfalls
 from bige.files import InputError
 from bige.motion import COORDINATES, GRAVITY, Motion, analytic_squat, example_squat
 from bige.skeleton import Skeleton

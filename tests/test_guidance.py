@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from bige import guidance, metrics
-from bige.constraints import default_constraints, override, parse_constraints, read_constraints
+from bige.constraint_files import default_constraints, override, parse_constraints, read_constraints
 from bige.guidance import generate, planted, save
 from bige.files import InputError
 from bige.motion import ACTIVATIONS, COORDINATES, analytic_squat, read_motion

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from bige.bvh import read_bvh, to_bvh, write_bvh
-from bige.constraints import default_constraints, in_words, parse_constraints, to_yaml
+from bige.constraint_files import default_constraints, parse_constraints, to_yaml
+from bige.constraints import in_words
 from bige.inverse_kinematics import scale_skeleton, write_osim
 from bige.files import InputError
 from bige.motion import analytic_squat, example_squat

@@ -9,7 +9,7 @@ from hypothesis import given, settings, strategies as st
 
 from bige import verification
 from bige.cli import main
-from bige.constraints import default_constraints, override, parse_constraints, write_constraints
+from bige.constraint_files import default_constraints, override, parse_constraints, write_constraints
 from bige.files import InputError
 from bige.motion import ACTIVATIONS, COORDINATES, TRANSLATIONS, Motion, example_squat, write_motion
 from bige.verification import (ALLOWED, MAX_ROUNDS, VASTI, VERIFICATION_MODES, all_satisfied,
