@@ -22,9 +22,12 @@ from pathlib import Path
 __all__ = ['INSTALL', 'explain', 'parser', 'Interrupt', 'status_line', 'main', 'asset_folder', 'assets']
 
 # %% ../nbs/36_command_line.ipynb #36-command-line-006
-INSTALL = {     # imported name -> what pip installs, where the two differ
-    "voila": "'bige[tune]'", "vector_quantize_pytorch": "vector-quantize-pytorch", "yaml": "pyyaml",
-    "imageio_ffmpeg": "imageio-ffmpeg", "PIL": "pillow"}
+INSTALL = {     # imported name -> what pip installs: an extra of bige, or a package of another name
+    "pyvista": "'bige[pictures]'", "imageio_ffmpeg": "'bige[pictures]'", "PIL": "'bige[pictures]'",
+    "voila": "'bige[tune]'", "ipykernel": "'bige[tune]'", "ipywidgets": "'bige[tune]'", "anywidget": "'bige[tune]'",
+    "vector_quantize_pytorch": "'bige[train]'", "loguru": "'bige[train]'", "deepspeed": "'bige[deepspeed]'",
+    "distributed": "'bige[cluster]'", "opensim": "'bige[opensim]'", "nimblephysics": "'bige[nimble]'",
+    "yaml": "pyyaml"}
 
 def explain(error: Exception) -> str | None:
     "The one-line message for an exception that a user can do something about, else None."

@@ -751,7 +751,7 @@ def test_explain_tells_users_what_they_can_do():
 def test_missing_package_is_one_message(capsys, monkeypatch, squat, tmp_path):
     monkeypatch.setitem(sys.modules, "pyvista", None)
     refused(
-        ["render", squat, "-o", tmp_path / "out" / "a.png"], capsys, tmp_path / "out", "pip install pyvista"
+        ["render", squat, "-o", tmp_path / "out" / "a.png"], capsys, tmp_path / "out", "pip install 'bige[pictures]'"
     )
 
 

@@ -2,6 +2,7 @@
 import re
 import sys
 from configparser import ConfigParser
+from importlib.util import find_spec
 from pathlib import Path
 
 from docutils import nodes
@@ -20,7 +21,9 @@ language = "en"
 root_doc = "index"
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "myst_nb", "sphinx_book_theme"]
 autodoc_default_options = {"members": True, "undoc-members": True, "no-value": True}
-autodoc_mock_imports = ["nimblephysics", "opensim"]     # what a Python of its own holds
+EXTRAS = ["nimblephysics", "opensim", "pyvista", "imageio_ffmpeg", "voila", "anywidget", "ipywidgets",
+          "vector_quantize_pytorch", "loguru", "deepspeed", "distributed"]
+autodoc_mock_imports = [name for name in EXTRAS if find_spec(name) is None]     # read without them
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"

@@ -91,7 +91,7 @@ def origin(thing) -> str | None:
 
 def beside(module: str, name: str) -> str:
     """The comment at the end of the line that defines a constant."""
-    text = inspect.getsource(import_module(module))
+    text = (PACKAGE / f"{module.rpartition('.')[2]}.py").read_text(encoding="utf-8")
     found = re.search(rf"(?m)^{re.escape(name)}\b[^\n]*?\s{{2,}}#\s(.*)$", text)
     return found[1] if found else ""
 
@@ -135,9 +135,8 @@ def page(path: Path) -> str:
     """The source of a module's page: its names in the order of its notebook."""
     stem, text = notebook(path), path.read_text(encoding="utf-8")
     where = f"Chapter [{stem.split('_')[0]}](../../{stem}.ipynb) explains it step by step.\n" if stem else ""
-    module = import_module(f"bige.{path.stem}")
     names = sorted(exported(path), key=lambda name: place(name, text))
-    entries = "\n".join(f".. auto{kind(getattr(module, name))}:: bige.{path.stem}.{name}" for name in names)
+    entries = "\n".join(f".. auto{kind(name, text)}:: bige.{path.stem}.{name}" for name in names)
     about = f".. automodule:: bige.{path.stem}\n   :no-members:"
     return f"# `{path.stem}`\n\n{where}\n```{{eval-rst}}\n{about}\n\n{entries}\n```\n"
 
@@ -148,11 +147,10 @@ def place(name: str, text: str) -> int:
     return found.start() if found else len(text)
 
 
-def kind(thing) -> str:
-    """Autodoc's word for what a name means."""
-    if inspect.isclass(thing):
-        return "class"
-    return "function" if inspect.isroutine(thing) else "data"
+def kind(name: str, text: str) -> str:
+    """Autodoc's word for what a name means in the source of its module."""
+    found = re.search(rf"(?m)^(def|class) {re.escape(name)}\b", text)
+    return {"def": "function", "class": "class"}[found[1]] if found else "data"
 
 
 INDEX = """# Python interface
