@@ -21,9 +21,11 @@ from pathlib import Path
 
 import numpy as np
 
-from .constraints import (AMOUNTS, NATURAL, REQUEST_FIELDS, REQUIRED, Batch, Constraint, ConstraintSet,
-                              check_reach, default_constraints, in_words, limited_values, metric,
-                              parse_constraints, quantities, reached, read_constraint, to_yaml, violation)
+from .constraint_files import (AMOUNTS, ConstraintSet, default_constraints, parse_constraints, quantities,
+                                   read_constraint, to_yaml)
+from .constraints import (NATURAL, REQUEST_FIELDS, REQUIRED, Batch, Constraint, in_words, limited_values,
+                              metric, violation)
+from .reachability import check_reach, reached
 from .files import InputError, atomic_write
 from .motion import COORDINATES, Motion
 from .report import number
