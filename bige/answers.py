@@ -21,11 +21,11 @@ from .constraint_files import ConstraintSet, default_constraints, read_constrain
 from .exercises import Exercise, load_exercise
 from .files import InputError, atomic_write, output_folder, to_json, versions, whole_folder
 from .guidance import APART_DEG, Guided, Models, Progress, changes, generate, one_repetition
-from .metrics import MAC_RANGE, evaluate, shipped_scores, tables
+from .metrics import REFERENCE_ROW, Band, evaluate, shipped_scores, tables
 from .motion import Motion, read_motion, samples_of, write_motion
 from .reachability import check_reach
 from .skeleton import Skeleton
-from .verification import VERIFICATION_MODES, allowances, compare, generate_verified, muscle_agreement
+from .verification import ALLOWED, VERIFICATION_MODES, Simulated, compare, generate_verified, mode_record
 
 # %% auto #0
 __all__ = ['Request', 'Person', 'read_person', 'Answer', 'answer', 'former_files', 'model_beside', 'verify', 'recorded',
@@ -204,10 +204,10 @@ def _nine_digits(value):
         return [_nine_digits(v) for v in value]
     return float(f"{value:.9g}") if isinstance(value, float) else value
 
-def _band(constraints: ConstraintSet, exercise: Exercise) -> tuple:
+def _band(constraints: ConstraintSet, exercise: Exercise) -> Band:
     "Muscles and range of the request's first range of a peak activation; those of the published request without one."
-    found = next((c for c in constraints if c.kind.range_of_muscles and c["at"] == "peak"), None)
-    return (found.muscles, *found.limits) if found else (exercise.effort, *MAC_RANGE)
+    found = next((c for c in constraints if c.kind.distance and c["at"] == "peak"), None)
+    return Band(found.muscles, *found.limits) if found else Band(exercise.effort)
 
 # %% ../nbs/29_answers.ipynb #29-answers-022
 @patch(as_prop=True)
@@ -230,7 +230,8 @@ def scores(self: Answer) -> dict:
 # %% ../nbs/29_answers.ipynb #29-answers-023
 def _scores(found: Answer) -> dict:
     request = found.request
-    scores = evaluate(found.motions, found.reference, found.skeleton, *_band(found.constraints, found.exercise))
+    band = _band(found.constraints, found.exercise)
+    scores = evaluate(found.motions, found.reference, found.skeleton, band, found.exercise)
     for i, (sample, satisfaction) in enumerate(zip(scores["samples"], found.satisfaction)):
         sample |= {"file": f"sample_{i:02d}.mot", "satisfied": bool(found.satisfied[i])}
         sample |= {"steps": int(found.guided.steps[i]), "constraints": satisfaction}
@@ -361,23 +362,24 @@ def model_beside(folder: Path | str) -> Path | None:
     return found[0] if len(found) == 1 else None
 
 # %% ../nbs/29_answers.ipynb #29-answers-040
-def _verify_mode(found: Answer, mode: str, jobs: int | None, progress) -> dict:
-    from bige.simulation import motion_file, simulate_files
-    out, files = found.folder / "verification" / mode, samples_of(found.folder)
+def _simulated(out: Path, name: str, record: dict) -> Simulated:
+    "What `simulate_files` left of a sample in the folder `out`."
+    from bige.simulation import motion_file
+    if record["status"] != "Solve_Succeeded":
+        return Simulated(record)
+    place = motion_file(out, name)
+    return Simulated(record, read_motion(place), read_motion(place.with_name(f"kinetics_{name}_muscle_driven.mot")))
+
+def _verify_mode(found: Answer, mode: str, jobs: int | None, progress: Callable | None) -> dict:
+    from bige.simulation import simulate_files
+    out, files, rows, simulated = found.folder / "verification" / mode, samples_of(found.folder), [], []
     each = progress and (lambda trial, record, finished, total: progress(mode, finished, total))
     records = simulate_files(files, out, found.request.model, jobs=jobs, mode=mode, done=each)
-    rows, pairs = [], []
     for file, sample in zip(files, found.motions):
+        simulated.append(_simulated(out, file.stem, records[file.stem]))
         row = {"file": file.name, "sha256": sha256(file.read_bytes()).hexdigest()}
-        finding, simulated = compare(sample, records[file.stem], motion_file(out, file.stem), mode, found.constraints,
-                                     found.skeleton)
-        rows.append(row | finding)
-        if simulated:
-            pairs.append((sample.activations(), simulated.activations()))
-    counts = {"simulated": len(pairs)}
-    counts["dynamically_consistent"] = sum(r["physics"]["dynamically_consistent"] for r in rows if "physics" in r)
-    counts |= {k: sum(bool(r[k]) for r in rows) for k in ("satisfied_by_surrogate", "satisfied_by_simulation")}
-    return counts | {"samples": rows, "muscles": muscle_agreement(*zip(*pairs)) if pairs else {}}
+        rows.append(row | compare(sample, simulated[-1], found.constraints, found.skeleton, mode))
+    return mode_record(found.motions, simulated, rows)
 
 # %% ../nbs/29_answers.ipynb #29-answers-041
 def verify(found: Answer | Path | str, mode: str = "both", jobs: int | None = None, progress: Callable | None = None) -> dict:
@@ -390,7 +392,7 @@ def verify(found: Answer | Path | str, mode: str = "both", jobs: int | None = No
     if found.folder is None:
         raise InputError("verify", "an answer that was not saved", "an answer in a folder", "save it first")
     record = {"n": len(found), "model": found.person and found.person.path.name,
-              "mass_kg": round(float(found.skeleton.mass), 3), "allowed": allowances(), **versions()}
+              "mass_kg": round(float(found.skeleton.mass), 3), "allowed": ALLOWED, "bige": versions()["bige"]}
     record["modes"] = {m: _verify_mode(found, m, jobs, progress) for m in VERIFICATION_MODES[mode]}
     with atomic_write(found.folder / "verification.json") as file:
         file.write(json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
@@ -431,7 +433,7 @@ class Sessions:
 
     def rows(self) -> dict[str, dict | list[dict]]:
         "Rows for `bige.metrics.tables`: each participant, all of them, and the reference."
-        return self.scores | {"all participants": list(self.scores.values()), "reference": shipped_scores()}
+        return self.scores | {"all participants": list(self.scores.values()), REFERENCE_ROW: shipped_scores()}
 
 def sessions(request: Request, folder: Path | str, out: Path | str, progress: Callable | None = None,
              extras: Sequence[Callable] = ()) -> Sessions:
