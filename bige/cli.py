@@ -24,10 +24,10 @@ __all__ = ['INSTALL', 'explain', 'parser', 'Interrupt', 'status_line', 'main', '
 # %% ../nbs/36_command_line.ipynb #36-command-line-006
 INSTALL = {     # imported name -> what pip installs: an extra of bige, or a package of another name
     "pyvista": "'bige[pictures]'", "imageio_ffmpeg": "'bige[pictures]'", "PIL": "'bige[pictures]'",
-    "voila": "'bige[tune]'", "ipykernel": "'bige[tune]'", "ipywidgets": "'bige[tune]'", "anywidget": "'bige[tune]'",
-    "vector_quantize_pytorch": "'bige[train]'", "loguru": "'bige[train]'", "deepspeed": "'bige[deepspeed]'",
-    "distributed": "'bige[cluster]'", "opensim": "'bige[opensim]'", "nimblephysics": "'bige[nimble]'",
-    "yaml": "pyyaml"}
+    "voila": "'bige[tune]'", "ipykernel": "'bige[tune]'", "ipywidgets": "'bige[tune]'",
+    "anywidget": "'bige[tune]'", "vector_quantize_pytorch": "'bige[train]'", "loguru": "'bige[train]'",
+    "deepspeed": "'bige[deepspeed]'", "distributed": "'bige[cluster]'", "opensim": "'bige[opensim]'",
+    "nimblephysics": "'bige[nimble]'", "yaml": "pyyaml"}
 
 def explain(error: Exception) -> str | None:
     "The one-line message for an exception that a user can do something about, else None."
@@ -729,6 +729,15 @@ def _motions_in(folder: str) -> list:
             "give the folder that holds the files")
     return motions
 
+def _skeleton_beside(folder: str):
+    "The skeleton of the model that lies beside the motions of a folder, or None."
+    if not any(Path(folder).glob("*.osim")):
+        return None                     # nothing heavy is imported for motions alone
+    from bige.answers import model_beside
+    from bige.skeleton import Skeleton
+    model = model_beside(folder)
+    return Skeleton.from_osim(model) if model else None
+
 # %% ../nbs/36_command_line.ipynb #36-command-line-078
 @_verb("evaluate", "the tables of the paper for folders of motions",
        _option("folders", nargs="+", metavar="FOLDER",
@@ -740,16 +749,12 @@ def _motions_in(folder: str) -> list:
        _option("--format", choices=("md", "csv", "json", "latex"), default="md"), _EXERCISE)
 def _evaluate(folders: list[str], reference: str | None, format: str,
               exercise: str | None) -> tuple[dict, str]:
-    from bige.answers import model_beside
     from bige.metrics import evaluate, load_reference, row_names, table_rows, tables
-    from bige.skeleton import Skeleton
     given = _given(exercise=exercise)
     compared = _motions_in(reference) if reference else load_reference(split="val", **given)
     rows = {}
     for name, folder in zip(row_names(folders), folders):
-        model = model_beside(folder)
-        skeleton = Skeleton.from_osim(model) if model else None
-        rows[name] = evaluate(_motions_in(folder), compared, skeleton, **given)
+        rows[name] = evaluate(_motions_in(folder), compared, _skeleton_beside(folder), **given)
     rows["reference"] = evaluate(compared, compared, **given)
     return table_rows(rows), tables(rows, format).rstrip("\n")
 
