@@ -166,8 +166,15 @@ def vocabulary() -> str:
     return table(rows, "md")
 
 
+def output(start: str) -> str:
+    """What the tutorial's command that begins with `start` has printed when it was run."""
+    kept = json.loads((BOOK / "tutorial.json").read_text(encoding="utf-8"))
+    return next(said for command, said in kept.items() if command.startswith(start))
+
+
 def filled(text: str, answers) -> str:
-    """Own text with its places `<!-- vocabulary -->` and `<!-- message NAME -->` filled."""
+    """Own text with its places filled: `<!-- vocabulary -->`, `<!-- message NAME -->`, `<!-- output COMMAND -->`."""
+    text = re.sub(r"<!-- output (.+?) -->", lambda m: f"```text\n{output(m[1])}\n```", text)
     if "<!-- vocabulary -->" in text:
         text = text.replace("<!-- vocabulary -->", vocabulary())
     return re.sub(r"<!-- message (.+?) -->", lambda m: f"```text\n{answers()[m[1]]}\n```", text)
