@@ -2,8 +2,8 @@
 
     python data_scripts/run_tutorial.py [DATA_FOLDER] [WORK_FOLDER]
 
-DATA_FOLDER holds the motion data that CONTRIBUTING.md describes. The outputs go to nbs/book/tutorial.json, from
-where the page takes them.
+DATA_FOLDER holds the motion data that CONTRIBUTING.md describes. The outputs go to
+nbs/book/tutorial.json, from where the page takes them.
 """
 import json
 import os

@@ -173,7 +173,7 @@ def output(start: str) -> str:
 
 
 def filled(text: str, answers) -> str:
-    """Own text with its places filled: `<!-- vocabulary -->`, `<!-- message NAME -->`, `<!-- output COMMAND -->`."""
+    """Own text with its places filled: vocabulary, messages and outputs in HTML comments."""
     text = re.sub(r"<!-- output (.+?) -->", lambda m: f"```text\n{output(m[1])}\n```", text)
     if "<!-- vocabulary -->" in text:
         text = text.replace("<!-- vocabulary -->", vocabulary())
