@@ -775,11 +775,11 @@ _STYLES = {"strip": "seven poses over the cycle, one row a motion",
 def _render(motions: list[str], out: str, style: str, exercise: str | None,
             model: str | None) -> tuple[dict, str]:
     from bige.files import output_folder
-    from bige.rendering import render
+    from bige.report import render_files
     from bige.skeleton import Skeleton
     skeleton = Skeleton.from_osim(model) if model else None
     with output_folder(Path(out).parent):
-        render(motions, out, style, skeleton, **_given(exercise=exercise))
+        render_files(motions, out, style, skeleton, **_given(exercise=exercise))
     return {"picture": out}, f"written to {out}"
 
 # %% ../nbs/36_command_line.ipynb #36-command-line-085
@@ -802,13 +802,15 @@ def _tune(constraints: str | None, model: str | None, n: int, seed: int, port: i
        _option("--mode", choices=("qp", "tracking", "both"), default="both",
                help="qp: a second a sample; tracking: half a minute (default both)"), _EXERCISE, _JOBS)
 def _verify(folder: str, mode: str, exercise: str | None, jobs: int) -> tuple[dict, str, int]:
-    from bige.answers import verify
-    from bige.report import add_verification
+    from bige.answers import Answer, verify
+    from bige.report import write_pages
+    found = Answer.load(folder)
     with status_line() as show:
         def count_sample(mode: str, finished: int, total: int) -> None:
             show(f"{mode}: {finished} of {_plural(total, 'sample')}")
-        record = verify(folder, mode, jobs, progress=count_sample, **_given(exercise=exercise))
-    add_verification(folder, record)
+        record = verify(found, mode, jobs, progress=count_sample, **_given(exercise=exercise))
+    if (Path(folder) / "report.html").is_file():
+        write_pages(found, folder)
     failed = sum(record["n"] - checked["simulated"] for checked in record["modes"].values())
     if failed:
         _say(f"found {_plural(failed, 'simulation')} that failed; expected none. "
