@@ -395,29 +395,14 @@ def request_of(monkeypatch, tmp_path):
     return of
 
 
-def test_what_is_answered_depends_on_every_option(request_of, shared, tmp_path):
-    person = next((shared / "labval_s4_62.6kg").rglob("*.osim"))
-    own = {name: shutil.copy(asset_folder() / file, tmp_path / file) for name, file in SHIPPED.items()}
-    line = ["-n", "1", "--method", "vqvae", "--model", person]
+def test_what_is_answered_depends_on_every_option(request_of, tmp_path):
+    line = ["-n", "1", "--method", "vqvae", "--model", "anna.osim"]
     key = request_of(*line).key
-    assert all(request_of(*line, f"--{name}", file).key == key for name, file in own.items())
-    for name, file in own.items():
-        with open(file, "ab") as f:
-            f.write(b"!")
-        assert request_of(*line, f"--{name}", file).key != key, name
-    write_motion(example_squat(), tmp_path / "like.mot")
-    other = next(f for f in shared.rglob("*.osim") if f.read_bytes() != person.read_bytes())
-    for options in (
-        ["--apart", 5],
-        ["--like", tmp_path / "like.mot"],
-        ["--seed", 1],
-        ["-n", 2],
-        ["--verified"],
-        ["--method", "guided"],
-        ["--set", "muscle_range.high=0.5"],
-        ["--model", other],
-    ):
-        assert request_of(*line, *options).key != key, options
+    assert request_of(*line).key == key
+    for options in ("--apart 5", "--like a.mot", "--seed 1", "-n 2", "--verified", "--method guided",
+                    "--set muscle_range.high=0.5", "--model ben.osim", "--vqvae v", "--surrogate s",
+                    "--data d"):
+        assert request_of(*line, *options.split()).key != key, options
 
 
 def test_verified_means_static_optimisation_unless_said_otherwise(request_of):
@@ -442,7 +427,7 @@ def test_report_names_no_path_of_this_machine(generated):
 def test_evaluate_in_every_format(form, start, generated, capsys):
     assert main(["evaluate", str(generated), "--reference", str(generated), "--format", form]) == 0
     text = capsys.readouterr().out
-    assert text.startswith(start) and "as published" in text and "sound" in text
+    assert text.startswith(start) and "as published" in text and "revised" in text
 
 
 def test_evaluate_keeps_a_folder_named_reference(generated, tmp_path, capsys):
@@ -467,7 +452,7 @@ def test_evaluate_scores_contact_on_the_model_beside_the_samples(shared, tmp_pat
     (found,) = [
         v
         for name, table in tables.items()
-        if "sound" in name or "revised" in name
+        if "revised" in name
         for key, v in table["a"].items()
         if key.startswith("penetration")
     ][:1]
@@ -575,8 +560,8 @@ BAD_MODELS = {
     "empty.osim": "",
     "text.osim": "no model",
     "cut.osim": "<OpenSimDocument><Model><Bo",
-    "other.osim": "<OpenSimDocument Version='40000'><Model name='m'><BodySet><objects/></BodySet><JointSet><objects/>"
-    "</JointSet></Model></OpenSimDocument>",
+    "other.osim": "<OpenSimDocument Version='40000'><Model name='m'><BodySet><objects/></BodySet><JointSet>"
+    "<objects/></JointSet></Model></OpenSimDocument>",
 }
 
 
@@ -750,9 +735,8 @@ def test_explain_tells_users_what_they_can_do():
 
 def test_missing_package_is_one_message(capsys, monkeypatch, squat, tmp_path):
     monkeypatch.setitem(sys.modules, "pyvista", None)
-    refused(
-        ["render", squat, "-o", tmp_path / "out" / "a.png"], capsys, tmp_path / "out", "pip install 'bige[pictures]'"
-    )
+    line = ["render", squat, "-o", tmp_path / "out" / "a.png"]
+    refused(line, capsys, tmp_path / "out", "pip install 'bige[pictures]'")
 
 
 def test_full_disk_is_one_message(capsys, monkeypatch, squat, tmp_path):
@@ -862,7 +846,7 @@ LIGHT = {
     "import bige": "import bige",
     "help": "from bige.cli import main; main(['--help'])",
     "segment": "from bige.cli import main; assert main(['segment', sys.argv[1], '--out', sys.argv[2]]) == 0",
-    "evaluate": "from bige.cli import main; f = sys.argv[3]; assert main(['evaluate', f, '--reference', f]) == 0",
+    "evaluate": "from bige.cli import main; f = sys.argv[3]; assert not main(['evaluate', f, '--reference', f])",
     "read": "from bige.motion import read_motion; read_motion(sys.argv[1])",
 }
 
