@@ -846,7 +846,8 @@ LIGHT = {
     "import bige": "import bige",
     "help": "from bige.cli import main; main(['--help'])",
     "segment": "from bige.cli import main; assert main(['segment', sys.argv[1], '--out', sys.argv[2]]) == 0",
-    "evaluate": "from bige.cli import main; f = sys.argv[3]; assert not main(['evaluate', f, '--reference', f])",
+    "evaluate": "from bige.cli import main; f = sys.argv[3]; "
+    "assert main(['evaluate', f, '--reference', f]) == 0",
     "read": "from bige.motion import read_motion; read_motion(sys.argv[1])",
 }
 
