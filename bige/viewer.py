@@ -15,7 +15,8 @@ import numpy as np
 
 from .anatomy import SAMPLES, asset
 from .files import atomic_write
-from .motion import Markers, Motion
+from .markers import Markers
+from .motion import Motion
 from .rendering import COLOUR_MAP, COLOURS, CSS_COLOURS, NEWTON_PER_METRE, VIEW_DEG, Take, _floor_box, _takes, extent, project, view_axes
 from .skeleton import Skeleton
 

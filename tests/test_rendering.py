@@ -9,8 +9,8 @@ import pytest
 
 from bige.anatomy import anatomy, asset, body_frames, body_scales, muscle_paths, muscle_radii, normals, place, tube_faces, tubes
 from bige.files import InputError
-from bige.motion import (ACTIVATIONS, COORDINATES, Markers, Motion, analytic_squat, example_squat,
-                         write_motion, write_trc)
+from bige.markers import Markers, write_trc
+from bige.motion import ACTIVATIONS, COORDINATES, Motion, analytic_squat, example_squat, write_motion
 from bige.rendering import (COLOURS, FORCE_COLUMNS, PARTS, Stage, by_activation, contrast, cycle_frames, extent, in_step, peak_activation, png, preview, project,
                             read_recording, recordings_of, render, save_picture, squat_cycle, strip, take, view_axes, write_gif, write_mp4)
 from bige.report import curves, cycle_curve, describe, html_table, markdown_table, report, with_verification
