@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -36,8 +36,9 @@ class Exercise:
     `planted`: sides ("l", "r") of the feet that stay on the ground. `effort`: muscles whose peak
     activation defines the moment "peak" and the order of samples. `request`: constraints of the default
     request. `curves`: column without side -> title, for the report. `simulation`: settings of the
-    simulation. `sliders`: entries of the tuning page. `validation`: participants held out of training.
-    `source`: where the record came from, for messages."""
+    simulation. `sliders`: entries of the tuning page. `usual_peak_deg`: a repetition that turns outside is
+    no usual start of a search. `validation`: participants held out of training. `source`: where the record
+    came from, for messages."""
     name: str
     title: str
     plural: str
@@ -51,6 +52,7 @@ class Exercise:
     curves: Mapping[str, str]
     simulation: Mapping = field(default_factory=dict)
     sliders: tuple[Mapping, ...] = ()
+    usual_peak_deg: tuple[float, float] = (0., 180.)
     validation: tuple[str, ...] = ()
     source: str = "exercise"
 
@@ -95,10 +97,17 @@ def check_shape(exercise: Exercise) -> None:
          "an angle above 0 and below 180 degrees")
     need(0 <= exercise.together <= 1, "together", "a correlation from 0 to 1")
     need(len(exercise.phases) == 3, "phases", "three names: movement, pause, movement back")
-    for key in ("request", "sliders"):
-        entries = getattr(exercise, key)
-        need(all(isinstance(e, Mapping) and "kind" in e for e in entries), key,
-             "mappings, each with its `kind`")
+    angles = exercise.usual_peak_deg
+    need(len(angles) == 2 and 0 <= angles[0] < angles[1] <= 180, "usual_peak_deg",
+         "two angles from 0 to 180 degrees, the lower first")
+    need(all(_has_kind(c) for c in exercise.request), "request", "constraints, each with its `kind`")
+    for slider in exercise.sliders:
+        need(isinstance(slider, Mapping) and _has_kind(slider.get("entry")), "sliders",
+             "mappings, each with its `entry`")
+
+def _has_kind(entry) -> bool:
+    "Whether an entry is a mapping that names its kind."
+    return isinstance(entry, Mapping) and "kind" in entry
 
 # %% ../nbs/08_exercises.ipynb #08-exercises-010
 _TYPES = {"str": (str, "text"), "float": ((int, float), "a number"),
@@ -124,7 +133,7 @@ def read_exercise(path: str | Path) -> Exercise:
 def _check_fields(path: Path, record: dict) -> None:
     "InputError unless `record` has the fields of an exercise, each of its type."
     known = {f.name: f for f in fields(Exercise) if f.name != "source"}
-    required = [n for n in known if n not in ("simulation", "sliders", "validation")]
+    required = [n for n, f in known.items() if f.default is MISSING and f.default_factory is MISSING]
     for name in record:
         if name not in known:
             cure = similar(str(name), known) or "remove it"

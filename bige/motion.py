@@ -20,6 +20,7 @@ import numpy as np
 from fastcore.basics import patch
 
 from .files import InputError, atomic_write
+from .filters import anti_alias
 from .parsing import bad_cell, check_count, check_time, parse_numbers, read_lines
 
 # %% ../nbs/01_motion.ipynb #01-motion-005
@@ -421,11 +422,9 @@ def resample_array(time: np.ndarray, values: np.ndarray, rate_hz: float) -> tupl
     """Anti-aliased resampling along the first axis: (new time, new values). Zero-lag Butterworth filter, then
     cubic splines."""
     from scipy.interpolate import CubicSpline
-    from scipy.signal import butter, sosfiltfilt
     old = (time.size - 1) / (time[-1] - time[0])
     if rate_hz < old * (1 - 1e-6) and time.size > 3:
-        padding = min(time.size - 2, int(3 * old / rate_hz) + 9)
-        values = sosfiltfilt(butter(4, 0.8 * rate_hz / old, output="sos"), values, axis=0, padlen=padding)
+        values = anti_alias(values, old, rate_hz)
     new = time[0] + np.arange(int((time[-1] - time[0]) * rate_hz + 1e-6) + 1) / rate_hz
     return new, CubicSpline(time, values)(new)
 
