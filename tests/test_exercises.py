@@ -97,7 +97,7 @@ def test_shipped_exercises_carry_their_file_name(name):
     assert exercise.name == name and set(exercise.progress) <= set(COORDINATES)
 
 
-# ------------------------------------------------------------------------------------- progress, bottom and cycle
+# ---------------------------------------------------------------------- progress, bottom and cycle
 
 
 def test_moments_of_the_formula():
