@@ -327,7 +327,7 @@ def fit_joints(trials: Mapping[str, Markers]) -> JointFit:
 def stand(q, problem, person, usual, order, skeleton, source: str) -> Motion:
     "Poses q (T, 33) of a person on the default skeleton: same angles, feet in the same place; facing +x, on y = 0, from x = z = 0."
     from bige.dataset import face_forward, name_arms
-    from bige.skeleton import ground_height
+    from bige.ground_contact import ground_height
     feet = [order.index(i) for i in (7, 8, 10, 11)]
     shift = (problem.chain.points(q, *person) - problem.chain.points(q, *usual))[:, feet].mean(1)
     place = [COORDINATES.index(n) for n in TRANSLATIONS]

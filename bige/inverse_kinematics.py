@@ -17,8 +17,9 @@ import torch
 from fastcore.basics import patch
 from .files import InputError, atomic_write
 from .motion import COORDINATES, Markers, Motion, read_markers, write_motion
-from .muscles import run_opensim
-from .skeleton import Body, ContactSphere, Curve, Marker, Skeleton, standard_spheres
+from .opensim_process import run_opensim
+from .geometry import Curve
+from .skeleton import Body, ContactSphere, Marker, Skeleton, standard_spheres
 
 # %% auto #0
 __all__ = ['DEEPER', 'ARM', 'PULLS', 'GROUPS', 'ARM_STARTS', 'BENT', 'SCALE_SIGMAS', 'KINDS', 'WEIGHTS', 'SIGMAS', 'LAB_NAMES',
