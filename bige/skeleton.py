@@ -5,7 +5,7 @@
 # %% ../nbs/03_skeleton.ipynb #03-skeleton-002
 from __future__ import annotations
 
-import difflib, functools, gzip, hashlib, json
+import difflib, functools, gzip, hashlib, itertools, json
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass, field, replace
 from importlib import resources
@@ -325,130 +325,218 @@ def _skeleton(model: ET.Element, where: str) -> Skeleton:
         muscles=tuple(f.get("name") for f in model.iterfind("ForceSet/objects/*") if "Muscle" in f.tag),
         muscle_digest=_muscle_digest(model), credit=" ".join((model.findtext("credits") or "").split()))
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-040
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-039
 @dataclass(frozen=True, eq=False)
-class _Level:
-    """The n joints at one depth of the tree as tables. Slot s holds the s-th rotation of every joint, then
-    come the slots of translations; a joint with fewer has a function that is 0 there."""
-    parent: np.ndarray | None      # (n,) their parents' places in the level above; None: all of it, as it is
-    coordinate: np.ndarray         # (F,) coordinate of each function, polynomials first
+class _Functions:
+    "The F functions of a level, each of one coordinate, as tables."
+    coordinate: np.ndarray         # (polynomials,) coordinate of each
     table: np.ndarray | None       # (degree + 1, polynomials, 1); None: every function is its coordinate
     splines: tuple                 # of (coordinate (1,), Curve)
-    order: np.ndarray | None       # functions to slots
-    rotations: tuple               # of (A, B, C), each (3, 3, n, 1): A + B sin + C cos
-    translations: tuple            # of axes (3, n, 1)
-    offset: np.ndarray             # (3, n, 1) p_PF
-    back: np.ndarray | None        # (3, n, 1) p_BM
+    order: np.ndarray | None       # polynomials, then splines -> functions
 
-def _cast(tree, x):
-    "Every array inside nested tuples as an array of `x`'s kind."
-    if isinstance(tree, _Level): return _Level(**{k: _cast(v, x) for k, v in vars(tree).items()})
-    if isinstance(tree, tuple): return tuple(_cast(t, x) for t in tree)
-    return like(tree, x) if isinstance(tree, np.ndarray) else tree
-
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-041
-_STILL = (COORDINATES[0], np.zeros(3), Curve.polynomial(0., 0.))
-
-def _rotations(joint: Joint) -> list[tuple]:
-    "(A, B, C) of each moving rotation, with the fixed rotations of the joint multiplied in."
-    found, fixed = [], joint.R_PF
-    for _, axis, curve in joint.rotations:
-        if curve.is_constant: fixed = fixed @ rotation(axis, curve.coefficients[0, 0]); continue
-        K, K2 = rodrigues(axis)
-        found.append((fixed @ (np.eye(3) + K2), fixed @ K, -fixed @ K2)); fixed = np.eye(3)
-    if not found: found, fixed = [(fixed, np.zeros((3, 3)), np.zeros((3, 3)))], np.eye(3)
-    return found[:-1] + [tuple(M @ fixed @ joint.R_BM.T for M in found[-1])]
-
-def _offset(joint: Joint) -> np.ndarray:
-    "Where the joint centre sits in the parent before anything moves, (3,) m."
-    return joint.p_PF + joint.R_PF @ sum((a * f.coefficients[0, 0] for _, a, f in joint.translations if f.is_constant), np.zeros(3))
-
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-042
-def _slots(rows: list[list], filler) -> list[list]:
-    "Rows of different length -> columns, short rows filled up."
-    return [[r[s] if s < len(r) else filler for r in rows] for s in range(max(map(len, rows)))]
+    def __call__(self, q):
+        "Values (F, N) at poses q (33, N)."
+        y = x = index_select(q, self.coordinate, 0)
+        if self.table is not None:
+            y = self.table[-1]
+            for c in reversed(self.table[:-1]) if isinstance(q, np.ndarray) else self.table[:-1].flip(0):
+                y = add_product(c, y, x)
+        xp = namespace(q)
+        if y.shape[-1] != q.shape[-1]: y = xp.broadcast_to(y, x.shape)
+        if self.splines: y = xp.concatenate([y, *(f(index_select(q, c, 0)[0])[None] for c, f in self.splines)], 0)
+        return index_select(y, self.order, 0)
 
 def _order(index, size: int) -> np.ndarray | None:
     "Places to take out of `size`; None when that means all of them as they are."
     return None if list(index) == list(range(size)) else np.array(index)
 
-def _functions(slots: list[list]) -> dict:
-    "The tables of a level's functions: polynomials side by side, splines one by one, and where each goes."
-    terms = [(COORDINATES.index(c), f) for slot in slots for c, _, f in slot]
+def _functions(terms: list[tuple]) -> _Functions:
+    "The tables of functions given as (coordinate, Curve)."
+    terms = [(COORDINATES.index(c), f) for c, f in terms]
     places = sorted(range(len(terms)), key=lambda k: len(terms[k][1].knots) > 0)
     flat = [terms[k] for k in places if len(terms[k][1].knots) == 0]
     table = np.zeros((max([f.coefficients.shape[1] for _, f in flat], default=2), len(flat), 1))
     for k, (_, f) in enumerate(flat): table[:f.coefficients.shape[1], k, 0] = f.coefficients[0]
     plain = len(table) == 2 and (table[0] == 0).all() and (table[1] == 1).all()
-    return dict(coordinate=np.array([c for c, _ in flat], int), table=None if plain else table,
-                splines=tuple((np.array([c]), f) for c, f in terms if len(f.knots)), order=_order(np.argsort(places), len(terms)))
+    splines = tuple((np.array([c]), f) for c, f in terms if len(f.knots))
+    return _Functions(np.array([c for c, _ in flat], int), None if plain else table, splines, _order(np.argsort(places), len(terms)))
+
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-041
+def _rotations(joint: Joint) -> list[tuple]:
+    "(A, B, C, axis) of each moving rotation, with the fixed rotations of the joint multiplied in."
+    found, fixed = [], joint.R_PF
+    for _, axis, curve in joint.rotations:
+        if curve.is_constant:
+            fixed = fixed @ rotation(axis, curve.coefficients[0, 0])
+            continue
+        K, K2 = rodrigues(axis)
+        found.append((fixed @ (np.eye(3) + K2), fixed @ K, -fixed @ K2, fixed @ axis))
+        fixed = np.eye(3)
+    if not found:
+        found, fixed = [(fixed, np.zeros((3, 3)), np.zeros((3, 3)), np.zeros(3))], np.eye(3)
+    *matrices, axis = found[-1]
+    return found[:-1] + [(*(M @ fixed @ joint.R_BM.T for M in matrices), axis)]
+
+def _offset(joint: Joint) -> np.ndarray:
+    "Where the joint centre sits in the parent before anything moves, (3,) m."
+    still = sum((a * f.coefficients[0, 0] for _, a, f in joint.translations if f.is_constant), np.zeros(3))
+    return joint.p_PF + joint.R_PF @ still
+
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-042
+@dataclass(frozen=True, eq=False)
+class _Level:
+    """The n joints at one depth of the tree as tables. Slot s holds the s-th rotation of every joint, then
+    come the slots of translations; a joint with fewer has a function that is 0 there."""
+    parent: np.ndarray | None      # (n,) their parents' places in the level above; None: all of it, as it is
+    functions: _Functions          # slots × n
+    slopes: _Functions             # their derivatives
+    moving: np.ndarray             # (slots × n,) coordinate that moves each; -1 where nothing does
+    rotations: tuple               # of (A, B, C), each (3, 3, n, 1), and axes (3, n, 1): A + B sin + C cos
+    translations: tuple            # of axes (3, n, 1)
+    offset: np.ndarray             # (3, n, 1) p_PF
+    back: np.ndarray | None        # (3, n, 1) p_BM
+
+def _cast(tree, x):
+    "Every array inside nested tuples and tables as an array of `x`'s kind."
+    if isinstance(tree, (_Level, _Functions)): return type(tree)(**{k: _cast(v, x) for k, v in vars(tree).items()})
+    if isinstance(tree, tuple): return tuple(_cast(t, x) for t in tree)
+    return like(tree, x) if isinstance(tree, np.ndarray) else tree
 
 # %% ../nbs/03_skeleton.ipynb #03-skeleton-043
+_STILL = (None, np.zeros(3), Curve.polynomial(0., 0.))
+
+def _slots(rows: list[list], filler) -> list[list]:
+    "Rows of different length -> columns, short rows filled up."
+    return [[r[s] if s < len(r) else filler for r in rows] for s in range(max(map(len, rows)))]
+
+def _moving(terms: tuple) -> list[tuple]:
+    return [t for t in terms if not t[2].is_constant]
+
 def _level(joints: list[Joint], parent: np.ndarray | None) -> _Level:
     "The tables of joints at one depth."
-    moving = lambda terms: [t for t in terms if not t[2].is_constant]
-    still = np.eye(3), np.zeros((3, 3)), np.zeros((3, 3))
-    turning = _slots([moving(j.rotations) for j in joints], _STILL)
-    sliding = _slots([[(c, j.R_PF @ a, f) for c, a, f in moving(j.translations)] for j in joints], _STILL)
+    still = np.eye(3), np.zeros((3, 3)), np.zeros((3, 3)), np.zeros(3)
     stack = lambda arrays: np.stack(arrays, -1)[..., None]
+    turning = _slots([_moving(j.rotations) for j in joints], _STILL)
+    sliding = _slots([[(c, j.R_PF @ a, f) for c, a, f in _moving(j.translations)] for j in joints], _STILL)
+    terms = [(c, f) for slot in turning + sliding for c, _, f in slot]
     back = stack([j.p_BM for j in joints])
-    return _Level(parent=parent, **_functions(turning + sliding),
-                  rotations=tuple(tuple(map(stack, zip(*slot))) for slot in _slots([_rotations(j) for j in joints], still)),
-                  translations=tuple(stack([a for _, a, _ in slot]) for slot in sliding),
-                  offset=stack([_offset(j) for j in joints]), back=back if back.any() else None)
+    return _Level(
+        parent=parent, functions=_functions([(c or COORDINATES[0], f) for c, f in terms]),
+        slopes=_functions([(c or COORDINATES[0], f.derivative()) for c, f in terms]),
+        moving=np.array([COORDINATES.index(c) if c else -1 for c, _ in terms], int),
+        rotations=tuple(tuple(map(stack, zip(*slot))) for slot in _slots([_rotations(j) for j in joints], still)),
+        translations=tuple(stack([a for _, a, _ in slot]) for slot in sliding),
+        offset=stack([_offset(j) for j in joints]), back=back if back.any() else None)
 
 # %% ../nbs/03_skeleton.ipynb #03-skeleton-045
+def _local(level: _Level, q) -> tuple[list, object]:
+    "Rotations (3, 3, n, N) after the first, second, … axis, and joint centres (3, n, N), seen from the parents."
+    xp, n, centre = namespace(q), level.offset.shape[1], level.offset
+    values = level.functions(q).reshape(len(level.moving) // n, n, q.shape[-1])
+    turns = len(values) - len(level.translations)
+    sines, cosines = (parts(f(values[:turns]), 0) for f in (xp.sin, xp.cos))
+    R = [add_product(add_product(A, B, sin), C, cos) for (A, B, C, _), sin, cos in zip(level.rotations, sines, cosines)]
+    for axis, value in zip(level.translations, parts(values[turns:], 0)): centre = add_product(centre, axis, value)
+    return list(itertools.accumulate(R or [level.rotations[0][0]], compose)), centre
+
+def _step(level: _Level, q, R_parent, p_parent) -> tuple:
+    "Rotations, origins and joint centres of a level in the world, from those of its parents; and its rotations one by one."
+    R_local, centre = _local(level, q)
+    R = R_local[-1]
+    if R_parent is None:
+        R, centre = (namespace(q).broadcast_to(a, (*a.shape[:-1], q.shape[-1])) for a in (R, centre))
+    else:
+        R, centre = compose(R_parent, R), p_parent + rotate(R_parent, centre)
+    return R, (centre if level.back is None else centre - rotate(R, level.back)), centre, R_local
+
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-047
 class Chain:
     "Forward kinematics of `bodies` and of the bodies they hang from, one level of the tree after another."
     def __init__(self, joints: tuple[Joint, ...], bodies: tuple[str, ...]):
         by_child, depth, needed = {j.child: j for j in joints}, {"ground": -1}, set()
         for body in bodies:
-            while body != "ground": needed.add(body); body = by_child[body].parent
+            while body != "ground":
+                needed.add(body)
+                body = by_child[body].parent
         ordered = [j for j in joints if j.child in needed]
         for j in ordered: depth[j.child] = depth[j.parent] + 1
         self.levels, self.bodies, above = [], [], []
         for d in range(max(depth.values()) + 1):
             here = [j for j in ordered if depth[j.child] == d]
-            self.levels.append(_level(here, _order([above.index(j.parent) for j in here], len(above)) if d and len(above) > 1 else None))
-            above = [j.child for j in here]; self.bodies += above
-        self._cast = {}
+            parent = _order([above.index(j.parent) for j in here], len(above)) if d and len(above) > 1 else None
+            self.levels.append(_level(here, parent))
+            above = [j.child for j in here]
+            self.bodies += above
+        self._kinds = {}
 
-    def __call__(self, q):
-        "q (33, N) -> rotations (3, 3, n, N), origins (3, n, N) and joint centres (3, n, N), each a tuple of levels."
+    def tables(self, q) -> tuple:
+        "The levels as arrays of `q`'s kind and precision."
         key = (namespace(q), q.dtype, getattr(q, "device", None))
-        if key not in self._cast: self._cast[key] = _cast(tuple(self.levels), q)
+        if key not in self._kinds: self._kinds[key] = _cast(tuple(self.levels), q)
+        return self._kinds[key]
+
+    def __call__(self, q) -> list[tuple]:
+        "q (33, N) -> rotations (3, 3, n, N), origins (3, n, N) and joint centres (3, n, N), each a tuple of levels."
         found, R, p = [], None, None
-        for level in self._cast[key]:
-            R, p, centre = _step(level, q, R, p); found.append((R, p, centre))
+        for level in self.tables(q):
+            if R is not None: R, p = index_select(R, level.parent, -2), index_select(p, level.parent, -2)
+            R, p, centre, _ = _step(level, q, R, p)
+            found.append((R, p, centre))
         return [tuple(part) for part in zip(*found)]
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-046
-def _values(level: _Level, q):
-    "The joint functions of a level at poses q (33, N), (slots, n, N)."
-    y = x = index_select(q, level.coordinate, 0)
-    n, slots = level.offset.shape[1], (len(level.coordinate) + len(level.splines)) // level.offset.shape[1]
-    if level.table is not None:
-        y = level.table[-1]
-        for c in reversed(range(len(level.table) - 1)): y = add_product(level.table[c], y, x)
-    if level.splines:
-        y = namespace(q).concatenate([y, *(f(index_select(q, c, 0)[0])[None] for c, f in level.splines)], 0)
-    return index_select(y, level.order, 0).reshape(slots, n, q.shape[-1])
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-049
+def _cross(a, b):
+    "a × b of (3, …)."
+    (ax, ay, az), (bx, by, bz) = parts(a, 0), parts(b, 0)
+    return namespace(a).stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], 0)
 
-def _step(level: _Level, q, R_parent, p_parent):
-    "Rotations, origins and joint centres of a level in the world, from those of the level above."
-    xp, values, centre = namespace(q), _values(level, q), level.offset
-    turning, sliding = values[:len(values) - len(level.translations)], values[len(values) - len(level.translations):]
-    R = functools.reduce(compose, [add_product(add_product(A, B, sin), C, cos) for (A, B, C), sin, cos in
-                                   zip(level.rotations, parts(xp.sin(turning), 0), parts(xp.cos(turning), 0))] or [level.rotations[0][0]])
-    for axis, value in zip(level.translations, parts(sliding, 0)): centre = add_product(centre, axis, value)
-    if R_parent is None:
-        R, centre = (xp.broadcast_to(a, (*a.shape[:-1], q.shape[-1])) for a in (R, centre))
-    else:
-        R_parent, p_parent = index_select(R_parent, level.parent, -2), index_select(p_parent, level.parent, -2)
-        R, centre = compose(R_parent, R), p_parent + rotate(R_parent, centre)
-    return R, (centre if level.back is None else centre - rotate(R, level.back)), centre
+def _level_twists(level: _Level, q, R_parent, R_local: list, centre) -> list[tuple]:
+    "(ω, v), each (3, n, N), of every slot of a level."
+    into = (lambda v: v) if R_parent is None else lambda v: rotate(R_parent, v)
+    n = centre.shape[1]
+    slopes = level.slopes(q).reshape(len(level.moving) // n, n, q.shape[-1])
+    turns, found = len(slopes) - len(level.translations), []
+    for s, slope in enumerate(parts(slopes, 0)):
+        if s >= turns:
+            slide = into(level.translations[s - turns]) * slope
+            found.append((0 * slide, slide))
+        else:
+            axis = level.rotations[s][3]
+            omega = into(axis if s == 0 else rotate(R_local[s - 1], axis)) * slope
+            found.append((omega, _cross(centre, omega)))
+    return found
+
+@patch
+def twists(self: Chain, q) -> tuple:
+    """What a call gives, rotations (3, 3, B, N), origins and joint centres (3, B, N) in the order of `bodies`; and ω, v
+    (3, K, N): a unit change of coordinate `moving[k]` moves a point x on body `moved[k]` or beyond by ω × x + v."""
+    found, pairs, R, p = [], [], None, None
+    for level in self.tables(q):
+        if R is not None: R, p = index_select(R, level.parent, -2), index_select(p, level.parent, -2)
+        R_parent = R
+        R, p, centre, R_local = _step(level, q, R, p)
+        found.append((R, p, centre))
+        pairs += _level_twists(level, q, R_parent, R_local, centre)
+    join = lambda arrays: namespace(q).concatenate(list(arrays), -2)
+    return (*(join(part) for part in zip(*found)), *(join(part) for part in zip(*pairs)))
 
 # %% ../nbs/03_skeleton.ipynb #03-skeleton-050
+@patch(as_prop=True)
+def moving(self: Chain) -> np.ndarray:
+    "(K,) the coordinate of each twist; -1 where nothing moves."
+    return np.concatenate([level.moving for level in self.levels])
+
+@patch(as_prop=True)
+def moved(self: Chain) -> np.ndarray:
+    "(K,) index in `bodies` of the body that each twist moves, with all that hangs on it."
+    found, first = [], 0
+    for level in self.levels:
+        n = level.offset.shape[1]
+        found.append(np.tile(np.arange(first, first + n), len(level.moving) // n))
+        first += n
+    return np.concatenate(found)
+
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-054
 @patch
 def _frames(self: Skeleton, q, bodies: tuple[str, ...], wanted: str):
     """What `wanted` of "R" (3, 3, B, N), "p" origins (3, B, N) and "c" joint centres (3, B, N) of `bodies`, N poses in a row."""
@@ -477,7 +565,7 @@ def _batch(x, q):
     x = xp.moveaxis(x, (-1, -2), (0, 1))
     return x.reshape(*q.shape[:-1], *x.shape[1:])
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-051
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-055
 @patch
 def joint_centres(self: Skeleton, q):
     "Poses (…, 33) rad, m -> joint centres (…, J, 3) m, ordered as `joint_names`."
@@ -505,7 +593,7 @@ def points(self: Skeleton, q, bodies, locations):
     chosen = like(np.array([[b == n for n in names] for b in bodies], float), q)
     return _batch((with_one[:, :, None] * chosen[:, None]).reshape(len(bodies), -1) @ frames, q)
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-058
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-062
 def _markers_named(skeleton: Skeleton, names) -> list[Marker]:
     "Markers by name, upper and lower case alike."
     known = {m.name.lower(): m for m in skeleton.markers}
@@ -530,7 +618,7 @@ def centre_of_mass(self: Skeleton, q):
     points = self.points(q, names, np.array([self.bodies[b].mass_center for b in names]))
     return (points * like(share[:, None], points)).sum(-2)
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-060
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-064
 def _plain(x):
     "Numbers, lists and dictionaries only, for JSON."
     if isinstance(x, np.ndarray): return x.tolist()
@@ -552,7 +640,7 @@ def save(self: Skeleton, path: str | Path) -> None:
     text = json.dumps({"format": "bige skeleton 1", "coordinates": COORDINATES, **_plain(self)}, separators=(",", ":")).encode()
     with atomic_write(path, "wb") as file: file.write(gzip.compress(text, mtime=0) if str(path).endswith(".gz") else text)
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-061
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-065
 def _arrays(record: dict, **kinds) -> dict:
     return {k: kinds[k](v) if k in kinds else (np.array(v, float) if isinstance(v, list) else v) for k, v in record.items()}
 
@@ -577,7 +665,7 @@ def load(cls: Skeleton, path: str | Path) -> Skeleton:
         if isinstance(e, InputError): raise
         raise InputError(str(path), "not a saved skeleton", "JSON written by Skeleton.save", "compile it again from its .osim") from None
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-062
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-066
 @functools.lru_cache(maxsize=1)
 def _default_skeleton() -> Skeleton: return Skeleton.load(resources.files("bige") / "assets" / "skeleton.json.gz")
 
@@ -586,7 +674,7 @@ def default(cls: Skeleton) -> Skeleton:
     "The embedded skeleton: numbers of LaiUhlrich2022 with the 39 Plug-in-Gait markers of UI-PRMD."
     return _default_skeleton()
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-072
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-076
 @patch
 def contact_points(self: Skeleton, q):
     "Poses (…, 33) -> lowest point (…, 12, 3) m of each contact sphere, ordered as `contacts`."
