@@ -18,8 +18,15 @@ import numpy as np
 from fastcore.basics import patch
 from .dynamics import MusculoskeletalModel, Simulation
 from .files import InputError, atomic_write, plain, versions
-from .motion import (ACTIVATIONS, COORDINATES, TRANSLATIONS, Motion, read_motion, read_session,
-                         write_motion)
+from bige.motion import (
+    ACTIVATIONS,
+    COORDINATES,
+    TRANSLATIONS,
+    Motion,
+    read_motion,
+    read_session,
+    write_motion,
+)
 from .muscles import WORKING_STRETCH, default_geometry, file_digest
 from . import tracking
 from .static_optimisation import WEIGHTS, solve_qp
@@ -29,21 +36,44 @@ from .tracking import PRESETS
 MODES = ("tracking", "qp")
 CUTOFF_HZ = {name: settings.cutoff_hz for name, settings in PRESETS.items()}
 
-def settings_of(mode: str, preset: str = "squat", intervals: int | str | None = None, cutoff_hz: float | None = None) -> dict:
+
+def settings_of(
+    mode: str, preset: str = "squat", intervals: int | str | None = None, cutoff_hz: float | None = None
+) -> dict:
     """Everything but the trial and the model that decides the result, as plain values."""
     if mode not in MODES:
         raise InputError("--mode", repr(mode), " or ".join(MODES), "choose one of them")
     if preset not in CUTOFF_HZ:
         raise InputError("--preset", repr(preset), ", ".join(CUTOFF_HZ), "choose one of them")
     if mode == "qp" and intervals is not None:
-        raise InputError("--intervals", f"{intervals} with --mode qp", "a number of intervals for --mode tracking only", "leave out --intervals: static optimisation solves every frame")
-    if intervals is not None and not re.fullmatch(r"\d+|\d+(\.\d+)?/s", str(intervals)) or str(intervals) in ("0", "1", "2", "3"):
-        raise InputError("--intervals", str(intervals), "4 or more, or a number for each second such as 18/s", "leave it out for 18.3/s")
+        raise InputError(
+            "--intervals",
+            f"{intervals} with --mode qp",
+            "a number of intervals for --mode tracking only",
+            "leave out --intervals: static optimisation solves every frame",
+        )
+    if (
+        intervals is not None
+        and not re.fullmatch(r"\d+|\d+(\.\d+)?/s", str(intervals))
+        or str(intervals) in ("0", "1", "2", "3")
+    ):
+        raise InputError(
+            "--intervals",
+            str(intervals),
+            "4 or more, or a number for each second such as 18/s",
+            "leave it out for 18.3/s",
+        )
     if cutoff_hz is not None and not 0 < cutoff_hz < np.inf:
-        raise InputError("--cutoff", f"{cutoff_hz:g} Hz", "a frequency above zero", "use 4 for squats, 12 for gait")
+        raise InputError(
+            "--cutoff", f"{cutoff_hz:g} Hz", "a frequency above zero", "use 4 for squats, 12 for gait"
+        )
     cutoff_hz = cutoff_hz or CUTOFF_HZ[preset]
-    return {"mode": mode, "preset": preset, "cutoff_hz": cutoff_hz} | (_recorded(preset, cutoff_hz, intervals) if mode == "tracking" else
-                                                                     {"weights": dict(WEIGHTS), "tendon_stretch": WORKING_STRETCH})
+    return {"mode": mode, "preset": preset, "cutoff_hz": cutoff_hz} | (
+        _recorded(preset, cutoff_hz, intervals)
+        if mode == "tracking"
+        else {"weights": dict(WEIGHTS), "tendon_stretch": WORKING_STRETCH}
+    )
+
 
 def _tracking(preset: str, cutoff_hz: float, intervals: int | str | None) -> tuple:
     """Settings of the tracking problem, and the number of its intervals unless it follows from the duration."""
@@ -51,6 +81,7 @@ def _tracking(preset: str, cutoff_hz: float, intervals: int | str | None) -> tup
     if isinstance(intervals, str) and intervals.endswith("/s"):
         return replace(settings, intervals_per_s=float(intervals[:-2])), None
     return settings, intervals and int(intervals)
+
 
 def _recorded(preset, cutoff_hz, intervals) -> dict:
     settings, intervals = _tracking(preset, cutoff_hz, intervals)
@@ -63,7 +94,10 @@ def peak_gb() -> float:
     if status.exists():  # Linux: of this program alone; getrusage also counts the program that started it
         return int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]) / 1e6
     import resource
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e9 if platform.system() == "Darwin" else 1e6)
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+        1e9 if platform.system() == "Darwin" else 1e6
+    )
 
 # %% ../nbs/14_simulation.ipynb #14-simulation-010
 @contextmanager
@@ -73,9 +107,11 @@ def _interruptible():
     if threading.current_thread() is not threading.main_thread() or not callable(old):
         yield
         return
+
     def hear(number, frame):
         heard.append(number)
         old(number, frame)
+
     signal.signal(signal.SIGINT, hear)
     try:
         yield
@@ -85,20 +121,39 @@ def _interruptible():
         raise KeyboardInterrupt
 
 # %% ../nbs/14_simulation.ipynb #14-simulation-011
-def simulate(motion: Motion, model=None, mode: str = "tracking", start: float | None = None, end: float | None = None, preset: str = "squat",
-             intervals: int | str | None = None, cutoff_hz: float | None = None) -> Simulation:
+def simulate(
+    motion: Motion,
+    model=None,
+    mode: str = "tracking",
+    start: float | None = None,
+    end: float | None = None,
+    preset: str = "squat",
+    intervals: int | str | None = None,
+    cutoff_hz: float | None = None,
+) -> Simulation:
     """Muscle activations, joint moments and ground forces of a motion, or of its part from `start` to `end` (s).
 
     `model`: None for the default, an .osim path or a MusculoskeletalModel. `intervals` of the tracking mesh: a number, or for each second as in "12/s"; default 18.3/s.
     """
-    settings, clock, cpu = settings_of(mode, preset, intervals, cutoff_hz), time.perf_counter(), time.process_time()
+    settings, clock, cpu = (
+        settings_of(mode, preset, intervals, cutoff_hz),
+        time.perf_counter(),
+        time.process_time(),
+    )
     model = model if isinstance(model, MusculoskeletalModel) else MusculoskeletalModel(model)
     with _interruptible():
         if mode == "qp":
             result = solve_qp(model, motion, start, end, settings["cutoff_hz"])
         else:
-            result = tracking.track(model, motion, start, end, *_tracking(preset, settings["cutoff_hz"], intervals))
-    _describe(result, model, mode, {"cpu_s": round(time.process_time() - cpu, 3), "wall_s": round(time.perf_counter() - clock, 3)})
+            result = tracking.track(
+                model, motion, start, end, *_tracking(preset, settings["cutoff_hz"], intervals)
+            )
+    _describe(
+        result,
+        model,
+        mode,
+        {"cpu_s": round(time.process_time() - cpu, 3), "wall_s": round(time.perf_counter() - clock, 3)},
+    )
     return result
 
 # %% ../nbs/14_simulation.ipynb #14-simulation-013
@@ -106,24 +161,40 @@ def _describe(result: Simulation, model: MusculoskeletalModel, mode: str, cost: 
     """Complete the record with what both modes share."""
     up, time = result.vertical_force, result.motion.time
     mean = float(np.nanmean(up)) if np.isfinite(up).any() else None
-    result.record.update(status=result.status, mode=mode, **cost, peak_gb=round(peak_gb(), 3), start_s=float(time[0]), end_s=float(time[-1]),
-                         mean_vertical_force_bw=mean and round(mean, 4), model=Path(model.name).name, model_digest=model.geometry.digest,
-                         activation_names=list(ACTIVATIONS), versions=versions("numpy", "casadi"))
+    result.record.update(
+        status=result.status,
+        mode=mode,
+        **cost,
+        peak_gb=round(peak_gb(), 3),
+        start_s=float(time[0]),
+        end_s=float(time[-1]),
+        mean_vertical_force_bw=mean and round(mean, 4),
+        model=Path(model.name).name,
+        model_digest=model.geometry.digest,
+        activation_names=list(ACTIVATIONS),
+        versions=versions("numpy", "casadi"),
+    )
     if result.status != "Solve_Succeeded":
         result.record.setdefault("reason", f"the solver stopped with {result.status}")
 
 # %% ../nbs/14_simulation.ipynb #14-simulation-017
 def moment_columns(result: Simulation) -> tuple[tuple, np.ndarray]:
     """Names and values (T, 33): moment of each joint (N·m), force along each translation (N)."""
-    return tuple(f"{name}_{'force' if name in TRANSLATIONS else 'moment'}" for name in COORDINATES), result.moments
+    return tuple(
+        f"{name}_{'force' if name in TRANSLATIONS else 'moment'}" for name in COORDINATES
+    ), result.moments
+
 
 def _names(place: str) -> list:
     return [f"ground_force_{place}_{kind}{c}" for kind in "vp" for c in "xyz"]
 
+
 def sphere_columns(result: Simulation) -> tuple[tuple, np.ndarray]:
     """Names and values (T, 72): force (N) and point (m) of sphere 1 right, 1 left, 2 right, ..."""
     order = [(s, f) for s in range(6) for f in range(2)]
-    columns = [values[:, 6 * f + s] for s, f in order for values in (result.ground_forces, result.contact_points)]
+    columns = [
+        values[:, 6 * f + s] for s, f in order for values in (result.ground_forces, result.contact_points)
+    ]
     return tuple(n for s, f in order for n in _names(f"s{s + 1}_{'rl'[f]}")), np.hstack(columns)
 
 # %% ../nbs/14_simulation.ipynb #14-simulation-019
@@ -131,7 +202,7 @@ def foot_force_columns(result: Simulation) -> tuple[tuple, np.ndarray]:
     """Names and values (T, 18): for each foot force (N), centre of pressure (m) and free moment (N·m)."""
     names, columns = [], []
     for f, side in enumerate("rl"):
-        force, point = result.ground_forces[:, 6 * f:6 * f + 6], result.contact_points[:, 6 * f:6 * f + 6]
+        force, point = result.ground_forces[:, 6 * f : 6 * f + 6], result.contact_points[:, 6 * f : 6 * f + 6]
         share = force[..., 1] / np.maximum(force[..., 1].sum(1, keepdims=True), 1e-6)
         pressure = (share[..., None] * point).sum(1)
         free = np.zeros_like(pressure)
@@ -145,13 +216,17 @@ def motion_file(folder, trial: str) -> Path:
     """Where the motion with activations of a trial lies; a trial's name may hold folders, as in anna/squat1."""
     return (Path(folder) / trial).with_name(f"kinematics_activations_{Path(trial).name}_muscle_driven.mot")
 
+
 def _write_files(result: Simulation, folder, trial: str) -> None:
     place, name = motion_file(folder, trial).parent, Path(trial).name
     place.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=".partial-", dir=place))
     try:
-        for file, (names, values) in {f"ground_forces_spheres_{name}.mot": sphere_columns(result), f"ground_forces_{name}.mot": foot_force_columns(result),
-                                      f"kinetics_{name}_muscle_driven.mot": moment_columns(result)}.items():
+        for file, (names, values) in {
+            f"ground_forces_spheres_{name}.mot": sphere_columns(result),
+            f"ground_forces_{name}.mot": foot_force_columns(result),
+            f"kinetics_{name}_muscle_driven.mot": moment_columns(result),
+        }.items():
             write_motion(Motion(result.motion.time, values, names), part / file)
         write_motion(result.motion, part / motion_file(folder, trial).name)
         motion_file(folder, trial).unlink(missing_ok=True)
@@ -159,6 +234,7 @@ def _write_files(result: Simulation, folder, trial: str) -> None:
             os.replace(file, place / file.name)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
 
 def _sweep(folder: Path) -> None:
     """Remove what a killed process may have left."""
@@ -176,13 +252,17 @@ def read_records(folder) -> dict:
     except FileNotFoundError:
         return {}
     except (ValueError, TypeError, AttributeError):
-        raise InputError(path, "a file that is not a simulation record", "JSON written by bige", "remove the file") from None
+        raise InputError(
+            path, "a file that is not a simulation record", "JSON written by bige", "remove the file"
+        ) from None
+
 
 @contextmanager
 def _locked(folder):
     handle = os.open(folder, os.O_RDONLY)
     try:
         import fcntl
+
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:
@@ -194,11 +274,16 @@ def add_record(folder, trial: str, record: dict) -> None:
     with _locked(folder):
         records = read_records(folder)
         old, new = records.get(trial, {}), {"trial": trial, **plain(record)}
-        if new["status"] != "Solve_Succeeded" and old.get("status") == "Solve_Succeeded" and motion_file(folder, trial).exists():
+        if (
+            new["status"] != "Solve_Succeeded"
+            and old.get("status") == "Solve_Succeeded"
+            and motion_file(folder, trial).exists()
+        ):
             new = old | {"last_attempt": {k: new[k] for k in ("status", "reason", "job") if k in new}}
         records[trial] = new
         with atomic_write(Path(folder) / "simulation.json") as file:
             json.dump(records if len(records) > 1 else new, file, indent=1, allow_nan=False)
+
 
 @patch
 def save(self: Simulation, folder, trial: str) -> None:
@@ -212,22 +297,34 @@ def save(self: Simulation, folder, trial: str) -> None:
 @dataclass(frozen=True)
 class Trial:
     """A motion file to simulate, its name in the results, and its person's model (None: the default)."""
+
     name: str
     path: Path
     model: Path | None = None
+
 
 def _person_model(path: Path, root: Path) -> Path | None:
     """The .osim that belongs to a trial: in its folder or above, up to `root`; told apart by ik.json or by name."""
     for folder in (path.parent, *path.parent.parents):
         models = {p.stem: p for p in sorted(folder.glob("*.osim"))}
         if len(models) > 1:
-            trials = json.loads((folder / "ik.json").read_text()).get("trials", {}) if (folder / "ik.json").exists() else {}
+            trials = (
+                json.loads((folder / "ik.json").read_text()).get("trials", {})
+                if (folder / "ik.json").exists()
+                else {}
+            )
             people = [t["person"] for t in trials.values() if t.get("file") == path.name]
             words = re.split(r"[^A-Za-z0-9]+", path.stem)
-            mine = [m for m in models if m in people] or [m for m in models if m in words or path.stem.startswith(m + "_")]
+            mine = [m for m in models if m in people] or [
+                m for m in models if m in words or path.stem.startswith(m + "_")
+            ]
             if len(mine) != 1:
-                raise InputError(path, f"{len(models)} models in {folder.name}, {len(mine)} of them named like this trial", "one <person>.osim for it",
-                                 "name the model as in the trial's name, or choose one with --model")
+                raise InputError(
+                    path,
+                    f"{len(models)} models in {folder.name}, {len(mine)} of them named like this trial",
+                    "one <person>.osim for it",
+                    "name the model as in the trial's name, or choose one with --model",
+                )
             return models[mine[0]]
         if models or folder == root:
             return next(iter(models.values()), None)
@@ -235,6 +332,7 @@ def _person_model(path: Path, root: Path) -> Path | None:
 
 # %% ../nbs/14_simulation.ipynb #14-simulation-030
 _RESULTS = ("kinematics_activations_", "kinetics_", "ground_forces_", "GRF_")
+
 
 def _is_motion(path: Path) -> bool:
     """Whether a file may be a motion to simulate: not a result of ours, not hidden, and not a table without coordinates."""
@@ -246,21 +344,38 @@ def _is_motion(path: Path) -> bool:
         return True  # to be refused by name when its turn comes
     return "endheader" not in head or any(name in head for name in COORDINATES)
 
+
 def _session_trials(folder: Path, prefix: str, model) -> list[Trial]:
     session = read_session(folder)
     if not session.kinematics:
-        raise InputError(folder, "no OpenSimData/Kinematics/*.mot", "a session with joint angles", "run bige ik on its MarkerData first")
+        raise InputError(
+            folder,
+            "no OpenSimData/Kinematics/*.mot",
+            "a session with joint angles",
+            "run bige ik on its MarkerData first",
+        )
     if model is None and session.model is None:
-        raise InputError(folder, "no OpenSimData/Model/*.osim", "the session's scaled model", "choose one with --model")
+        raise InputError(
+            folder, "no OpenSimData/Model/*.osim", "the session's scaled model", "choose one with --model"
+        )
     return [Trial(prefix + name, path, model or session.model) for name, path in session.kinematics.items()]
+
 
 def _folder_trials(folder: Path, prefix: str, model) -> list[Trial]:
     sessions = [p.parent for p in sorted(folder.rglob("OpenSimData")) if p.is_dir()]
     if folder in sessions:
         return _session_trials(folder, prefix, model)
     found = [t for s in sessions for t in _session_trials(s, f"{prefix}{s.relative_to(folder)}/", model)]
-    files = [p for kind in ("mot", "sto") for p in sorted(folder.rglob(f"*.{kind}")) if not any(s in p.parents for s in sessions) and _is_motion(p)]
-    return found + [Trial(prefix + str(p.relative_to(folder).with_suffix("")), p, model or _person_model(p, folder)) for p in files]
+    files = [
+        p
+        for kind in ("mot", "sto")
+        for p in sorted(folder.rglob(f"*.{kind}"))
+        if not any(s in p.parents for s in sessions) and _is_motion(p)
+    ]
+    return found + [
+        Trial(prefix + str(p.relative_to(folder).with_suffix("")), p, model or _person_model(p, folder))
+        for p in files
+    ]
 
 # %% ../nbs/14_simulation.ipynb #14-simulation-031
 def find_trials(paths, model=None) -> list[Trial]:
@@ -271,15 +386,24 @@ def find_trials(paths, model=None) -> list[Trial]:
             prefix = f"{path.resolve().name}/" if len(paths) > 1 else ""
             found = _folder_trials(path, prefix, model)
             if not found:
-                raise InputError(path, "no motion to simulate", "an OpenCap session, or .mot files with the 33 coordinates", "give the folder that holds them")
+                raise InputError(
+                    path,
+                    "no motion to simulate",
+                    "an OpenCap session, or .mot files with the 33 coordinates",
+                    "give the folder that holds them",
+                )
             trials += found
         else:
             trials.append(Trial(path.stem, path, model))
     names = [t.name for t in trials]
     twice = next((n for n in names if names.count(n) > 1), None)
     if twice:
-        raise InputError(", ".join(str(t.path) for t in trials if t.name == twice), f"two trials of the same name {twice}", "names that differ",
-                         "simulate them into different --out folders")
+        raise InputError(
+            ", ".join(str(t.path) for t in trials if t.name == twice),
+            f"two trials of the same name {twice}",
+            "names that differ",
+            "simulate them into different --out folders",
+        )
     return trials
 
 # %% ../nbs/14_simulation.ipynb #14-simulation-034
@@ -287,7 +411,11 @@ def find_trials(paths, model=None) -> list[Trial]:
 def _unpack(person: bytes) -> MusculoskeletalModel:
     return pickle.loads(person)  # sent by the process that started this one, never read from a file
 
-_ONE_AT_A_TIME = threading.Lock()  # workers of a cluster may have several threads, casadi and the clocks want one
+
+_ONE_AT_A_TIME = (
+    threading.Lock()
+)  # workers of a cluster may have several threads, casadi and the clocks want one
+
 
 def _attempt(motion: Motion, person: bytes, options: dict):
     """Simulate one trial, perhaps in a worker: a Simulation, an InputError, or the record of a failure."""
@@ -300,16 +428,24 @@ def _attempt(motion: Motion, person: bytes, options: dict):
         except Exception as error:  # one broken trial must not stop a hundred others
             return {"status": "Failed", "reason": f"{type(error).__name__}: {error}"}
 
+
 def _died(trials: str) -> dict:
     return {"status": "Failed", "reason": f"its worker process died {trials}: killed, or out of memory"}
 
 # %% ../nbs/14_simulation.ipynb #14-simulation-036
 class _Here:
     """One trial after the other, in this process."""
+
     size = 1
-    def __enter__(self): return self
-    def __exit__(self, *_): self.answers = {}
-    def __init__(self): self.answers = {}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.answers = {}
+
+    def __init__(self):
+        self.answers = {}
 
     def submit(self, trial, *arguments) -> None:
         self.answers[trial] = _attempt(*arguments)
@@ -319,18 +455,34 @@ class _Here:
         return answers
 
 # %% ../nbs/14_simulation.ipynb #14-simulation-038
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
+ONE_THREAD = dict.fromkeys(
+    (
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "VECLIB_MAXIMUM_THREADS",
+        "NUMEXPR_NUM_THREADS",
+    ),
+    "1",
+)
+
 
 def _start_worker() -> None:
     import multiprocessing
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the parent decides
+
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches all processes of a terminal; the parent decides
     parent = multiprocessing.parent_process()
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
+
 class _Slot:
     """A pool of one process."""
+
     def __init__(self):
         import multiprocessing
+
         before = {name: os.environ.get(name) for name in ONE_THREAD}
         os.environ.update(ONE_THREAD)
         try:
@@ -352,13 +504,16 @@ def _leave_answer(path: str, attempt, *arguments) -> None:
     """Answers go through files: a process shot while it sends one would leave half a message, and its pool waiting for the rest."""
     Path(path).write_bytes(pickle.dumps(attempt(*arguments)))
 
+
 class _Processes:
     """Trials side by side in `size` processes of this machine."""
+
     def __init__(self, size: int):
         self.size, self.slots, self.free, self.running = size, [], [], {}
         self.folder, self.given = tempfile.TemporaryDirectory(prefix="bige-"), 0
 
-    def __enter__(self): return self
+    def __enter__(self):
+        return self
 
     def __exit__(self, *_):
         for slot in self.slots:
@@ -366,7 +521,9 @@ class _Processes:
         self.folder.cleanup()
 
     def _fresh(self) -> _Slot:
-        self.slots.append(_Slot())  # known before it gets work: an interrupt may come while a trial is handed over
+        self.slots.append(
+            _Slot()
+        )  # known before it gets work: an interrupt may come while a trial is handed over
         return self.slots[-1]
 
     def submit(self, trial, *arguments) -> None:
@@ -380,7 +537,13 @@ class _Processes:
     def _give(self, slot: _Slot, chances: int, trial, *arguments) -> None:
         self.given += 1
         path = Path(self.folder.name) / str(self.given)
-        self.running[slot.pool.submit(_leave_answer, str(path), _attempt, *arguments)] = trial, arguments, chances, path, slot
+        self.running[slot.pool.submit(_leave_answer, str(path), _attempt, *arguments)] = (
+            trial,
+            arguments,
+            chances,
+            path,
+            slot,
+        )
 
     def ready(self) -> dict:
         answers = {}
@@ -401,22 +564,33 @@ class _Processes:
 # %% ../nbs/14_simulation.ipynb #14-simulation-041
 class _Cluster:
     """Trials on the workers of a dask.distributed cluster."""
+
     def __init__(self, address: str):
         self.address, self.running = address, {}
 
     def __enter__(self):
         import distributed
+
         self.dask = distributed
         try:
             self.client = distributed.Client(self.address, timeout=20)
         except (OSError, ValueError, TypeError) as error:
-            raise InputError(f"--cluster {self.address}", f"no scheduler that answers ({error})", "the address of a running dask scheduler, as in tcp://10.0.0.1:8786",
-                             "start it with `dask scheduler`, and workers with `dask worker ADDRESS`") from None
+            raise InputError(
+                f"--cluster {self.address}",
+                f"no scheduler that answers ({error})",
+                "the address of a running dask scheduler, as in tcp://10.0.0.1:8786",
+                "start it with `dask scheduler`, and workers with `dask worker ADDRESS`",
+            ) from None
         try:
             self.client.wait_for_workers(1, timeout=60)
         except futures.TimeoutError:
             self.client.close()
-            raise InputError(f"--cluster {self.address}", "a scheduler without workers", "at least one worker", "start workers with `dask worker ADDRESS --nthreads 1`") from None
+            raise InputError(
+                f"--cluster {self.address}",
+                "a scheduler without workers",
+                "at least one worker",
+                "start workers with `dask worker ADDRESS --nthreads 1`",
+            ) from None
         return self
 
     def __exit__(self, *_):
@@ -433,12 +607,21 @@ class _Cluster:
         answers = {}
         for future in self.dask.wait(list(self.running), return_when="FIRST_COMPLETED").done:
             if future.status in ("cancelled", "lost"):
-                raise InputError(f"--cluster {self.address}", "a scheduler that went away", "one that stays until all trials are done", "start it and run again; finished trials are kept")
+                raise InputError(
+                    f"--cluster {self.address}",
+                    "a scheduler that went away",
+                    "one that stays until all trials are done",
+                    "start it and run again; finished trials are kept",
+                )
             trial, error = self.running.pop(future), future.exception()
             if isinstance(error, self.dask.KilledWorker):
                 answers[trial] = _died("again and again")
             else:
-                answers[trial] = {"status": "Failed", "reason": f"{type(error).__name__}: {error}"} if error else future.result()
+                answers[trial] = (
+                    {"status": "Failed", "reason": f"{type(error).__name__}: {error}"}
+                    if error
+                    else future.result()
+                )
         return answers
 
 # %% ../nbs/14_simulation.ipynb #14-simulation-043
@@ -460,45 +643,94 @@ def _work_through(trials, load, workers):
 
 # %% ../nbs/14_simulation.ipynb #14-simulation-045
 def _digest(path) -> str | None:
-    return file_digest(path) if path is not None and path.is_file() else default_geometry().digest if path is None else None
+    return (
+        file_digest(path)
+        if path is not None and path.is_file()
+        else default_geometry().digest
+        if path is None
+        else None
+    )
+
 
 def _finished(record: dict, job: dict, folder, trial: str) -> bool:
-    return record.get("status") == "Solve_Succeeded" and record.get("job") == job and motion_file(folder, trial).exists()
+    return (
+        record.get("status") == "Solve_Succeeded"
+        and record.get("job") == job
+        and motion_file(folder, trial).exists()
+    )
+
 
 def _loader(options: dict):
     """load(trial) -> arguments of `_attempt`; a person shared by many trials is prepared once."""
+
     @lru_cache(maxsize=4)
     def person(model) -> bytes:
         prepared = MusculoskeletalModel(model)
-        prepared.skeleton = replace(prepared.skeleton)  # without what it keeps for quick evaluation, which does not travel
+        prepared.skeleton = replace(
+            prepared.skeleton
+        )  # without what it keeps for quick evaluation, which does not travel
         return pickle.dumps(prepared)
+
     def load(trial: Trial) -> tuple:
         motion = read_motion(trial.path)
         motion.coordinates()
         return motion, person(trial.model), options
+
     return load, person
 
 # %% ../nbs/14_simulation.ipynb #14-simulation-046
-def simulate_files(paths, out, model=None, jobs: int | None = None, cluster: str | None = None, mode: str = "tracking", start=None, end=None, preset: str = "squat",
-                   intervals: int | str | None = None, cutoff_hz: float | None = None, done=None) -> dict:
+def simulate_files(
+    paths,
+    out,
+    model=None,
+    jobs: int | None = None,
+    cluster: str | None = None,
+    mode: str = "tracking",
+    start=None,
+    end=None,
+    preset: str = "squat",
+    intervals: int | str | None = None,
+    cutoff_hz: float | None = None,
+    done=None,
+) -> dict:
     """Simulate trials into folder `out`; returns trial -> record. `done(trial, record, finished, total)` is called after each.
 
     `paths`: motion files, OpenCap sessions, folders of either. `jobs` worker processes, or those of the dask cluster at address `cluster`; without either, this process does it.
     A bad model given for all, and a single bad trial, raise InputError; any other failure is recorded and the rest go on.
     """
     trials, out = find_trials(paths, model), Path(out)
-    settings = settings_of(mode, preset, intervals, cutoff_hz) | {"start": start, "end": end, "bige": versions()["bige"]}
-    load, person = _loader({"mode": mode, "start": start, "end": end, "preset": preset, "intervals": intervals, "cutoff_hz": cutoff_hz})
+    settings = settings_of(mode, preset, intervals, cutoff_hz) | {
+        "start": start,
+        "end": end,
+        "bige": versions()["bige"],
+    }
+    load, person = _loader(
+        {
+            "mode": mode,
+            "start": start,
+            "end": end,
+            "preset": preset,
+            "intervals": intervals,
+            "cutoff_hz": cutoff_hz,
+        }
+    )
     if len({t.model for t in trials}) == 1:
         person(trials[0].model)  # refuses a bad model once, and puts its muscle fit into the cache
     out.mkdir(parents=True, exist_ok=True)
     _sweep(out)
-    records, jobs_of = read_records(out), {t: plain({"input": _digest(t.path), "model": _digest(t.model), **settings}) for t in trials}
-    outcome = {t.name: records[t.name] for t in trials if _finished(records.get(t.name, {}), jobs_of[t], out, t.name)}
+    records, jobs_of = (
+        read_records(out),
+        {t: plain({"input": _digest(t.path), "model": _digest(t.model), **settings}) for t in trials},
+    )
+    outcome = {
+        t.name: records[t.name] for t in trials if _finished(records.get(t.name, {}), jobs_of[t], out, t.name)
+    }
     waiting = [t for t in trials if t.name not in outcome]
     if not waiting:
         return outcome
-    with _Cluster(cluster) if cluster else _Processes(min(jobs, len(waiting))) if jobs else _Here() as workers:
+    with (
+        _Cluster(cluster) if cluster else _Processes(min(jobs, len(waiting))) if jobs else _Here() as workers
+    ):
         for trial, answer in _work_through(waiting, load, workers):
             if isinstance(answer, InputError) and len(trials) == 1:
                 raise answer
@@ -507,9 +739,16 @@ def simulate_files(paths, out, model=None, jobs: int | None = None, cluster: str
                 done(trial.name, outcome[trial.name], len(outcome), len(trials))
     return {t.name: outcome[t.name] for t in trials}
 
+
 def _keep(out: Path, trial: str, answer, job: dict) -> dict:
     """Write what came of a trial; returns its record."""
-    record = answer.record if isinstance(answer, Simulation) else {"status": "Refused", "reason": str(answer)} if isinstance(answer, InputError) else answer
+    record = (
+        answer.record
+        if isinstance(answer, Simulation)
+        else {"status": "Refused", "reason": str(answer)}
+        if isinstance(answer, InputError)
+        else answer
+    )
     if record["status"] == "Solve_Succeeded":
         _write_files(answer, out, trial)
     add_record(out, trial, record | {"job": job})

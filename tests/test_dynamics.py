@@ -1,20 +1,33 @@
 """Equations of motion against OpenSim and against themselves, the filter, and what a person needs."""
+
 import importlib.util
 
 import numpy as np
 import pytest
 
-from bige.dynamics import GRAVITY, MusculoskeletalModel, beyond_range, contact_jacobian, inverse_dynamics, outward, smooth
+from bige.dynamics import (
+    GRAVITY,
+    MusculoskeletalModel,
+    beyond_range,
+    contact_jacobian,
+    inverse_dynamics,
+    outward,
+    smooth,
+)
 from bige.files import InputError
 from bige.motion import COORDINATES, analytic_squat
 from bige.muscles import run_opensim
 from bige.skeleton import Skeleton
 
-needs_opensim = pytest.mark.skipif(importlib.util.find_spec("opensim") is None, reason="OpenSim is not installed (pip install --no-deps opensim==4.6)")
+needs_opensim = pytest.mark.skipif(
+    importlib.util.find_spec("opensim") is None,
+    reason="OpenSim is not installed (pip install --no-deps opensim==4.6)",
+)
 
 
 def opensim_inverse_dynamics(model_path, out, coordinates, q, qd, qdd):
     import numpy as np, opensim as osim
+
     osim.Logger.setLevelString("error")
     model = osim.Model(model_path)
     for i in range(model.getForceSet().getSize()):
@@ -52,7 +65,15 @@ def test_inverse_dynamics_agrees_with_opensim(shared, tmp_path):
         k = COORDINATES.index(f"knee_angle_{side}")
         q[:, k], qd[:, k] = rng.uniform(0.1, 2.0, 20), 0
     out = tmp_path / "tau.npy"
-    run_opensim(opensim_inverse_dynamics, str(path), str(out), list(COORDINATES), q.tolist(), qd.tolist(), qdd.tolist())
+    run_opensim(
+        opensim_inverse_dynamics,
+        str(path),
+        str(out),
+        list(COORDINATES),
+        q.tolist(),
+        qd.tolist(),
+        qdd.tolist(),
+    )
     expected = np.load(out)
     skeleton = Skeleton.from_osim(path)
     found = inverse_dynamics(skeleton, *outward(skeleton, q, qd, qdd))
@@ -67,12 +88,20 @@ def test_pelvis_carries_the_weight_in_any_still_pose():
 
 def test_generalised_forces_are_the_gradient_of_potential_energy():
     skeleton, q = Skeleton.default(), np.random.default_rng(1).uniform(-0.4, 0.4, (1, 33))
+
     def potential(q):
         poses, _ = outward(skeleton, q, 0 * q, 0 * q)
-        return sum(b.mass * GRAVITY * (poses[n].p + poses[n].R @ b.mass_center)[:, 1] for n, b in skeleton.bodies.items() if n in poses)
+        return sum(
+            b.mass * GRAVITY * (poses[n].p + poses[n].R @ b.mass_center)[:, 1]
+            for n, b in skeleton.bodies.items()
+            if n in poses
+        )
+
     steps = 1e-5 * np.eye(33)
     gradient = (potential(q + steps) - potential(q - steps)) / 2e-5
-    assert np.allclose(inverse_dynamics(skeleton, *outward(skeleton, q, 0 * q, 0 * q))[0], gradient, atol=1e-5)
+    assert np.allclose(
+        inverse_dynamics(skeleton, *outward(skeleton, q, 0 * q, 0 * q))[0], gradient, atol=1e-5
+    )
 
 
 def test_contact_points_are_the_skeletons():
@@ -80,7 +109,9 @@ def test_contact_points_are_the_skeletons():
     points, jacobian = contact_jacobian(skeleton, *outward(skeleton, q, 0 * q, 0 * q))
     assert np.allclose(points, skeleton.contact_points(q), atol=1e-10)
     lifted = q + 1e-6 * np.eye(33)[4]
-    assert np.allclose(jacobian[:, 4].reshape(5, 12, 3), [0, 1, 0]) and np.allclose(skeleton.contact_points(lifted)[..., 1] - points[..., 1], 1e-6, atol=1e-12)
+    assert np.allclose(jacobian[:, 4].reshape(5, 12, 3), [0, 1, 0]) and np.allclose(
+        skeleton.contact_points(lifted)[..., 1] - points[..., 1], 1e-6, atol=1e-12
+    )
 
 
 def test_filter_passes_slow_and_stops_fast():
@@ -103,6 +134,7 @@ def test_a_pose_out_of_range_is_told_by_its_frame_in_the_file():
 
 def test_a_person_without_mass_or_muscles_is_refused(shared, tmp_path):
     import re
+
     text = (shared / "models" / "LaiUhlrich2022.osim").read_text()
     (tmp_path / "weightless.osim").write_text(re.sub(r"<mass>[^<]*</mass>", "<mass>0</mass>", text))
     (tmp_path / "bones.osim").write_text(text.replace("Millard2012EquilibriumMuscle", "CoordinateActuator"))
