@@ -5,15 +5,9 @@ import importlib.util
 import numpy as np
 import pytest
 
-from bige.dynamics import (
-    GRAVITY,
-    MusculoskeletalModel,
-    beyond_range,
-    contact_jacobian,
-    inverse_dynamics,
-    outward,
-    smooth,
-)
+from bige.dynamics import MusculoskeletalModel, beyond_range, body_motions, contact_jacobian, inverse_dynamics
+from bige.filters import lowpass
+from bige.motion import GRAVITY
 from bige.files import InputError
 from bige.motion import COORDINATES, analytic_squat
 from bige.muscles import run_opensim
@@ -76,13 +70,13 @@ def test_inverse_dynamics_agrees_with_opensim(shared, tmp_path):
     )
     expected = np.load(out)
     skeleton = Skeleton.from_osim(path)
-    found = inverse_dynamics(skeleton, *outward(skeleton, q, qd, qdd))
+    found = inverse_dynamics(skeleton, *body_motions(skeleton, q, qd, qdd))
     assert np.abs(found - expected).max() / np.abs(expected).max() < 1e-6
 
 
 def test_pelvis_carries_the_weight_in_any_still_pose():
     skeleton, q = Skeleton.default(), np.random.default_rng(0).uniform(-0.5, 0.5, (10, 33))
-    tau = inverse_dynamics(skeleton, *outward(skeleton, q, 0 * q, 0 * q))
+    tau = inverse_dynamics(skeleton, *body_motions(skeleton, q, 0 * q, 0 * q))
     assert np.allclose(tau[:, 4], skeleton.mass * GRAVITY, rtol=1e-10) and np.abs(tau[:, [3, 5]]).max() < 1e-8
 
 
@@ -90,7 +84,7 @@ def test_generalised_forces_are_the_gradient_of_potential_energy():
     skeleton, q = Skeleton.default(), np.random.default_rng(1).uniform(-0.4, 0.4, (1, 33))
 
     def potential(q):
-        poses, _ = outward(skeleton, q, 0 * q, 0 * q)
+        poses, _ = body_motions(skeleton, q, 0 * q, 0 * q)
         return sum(
             b.mass * GRAVITY * (poses[n].p + poses[n].R @ b.mass_center)[:, 1]
             for n, b in skeleton.bodies.items()
@@ -100,13 +94,13 @@ def test_generalised_forces_are_the_gradient_of_potential_energy():
     steps = 1e-5 * np.eye(33)
     gradient = (potential(q + steps) - potential(q - steps)) / 2e-5
     assert np.allclose(
-        inverse_dynamics(skeleton, *outward(skeleton, q, 0 * q, 0 * q))[0], gradient, atol=1e-5
+        inverse_dynamics(skeleton, *body_motions(skeleton, q, 0 * q, 0 * q))[0], gradient, atol=1e-5
     )
 
 
 def test_contact_points_are_the_skeletons():
     skeleton, q = Skeleton.default(), np.random.default_rng(2).uniform(-0.5, 0.5, (5, 33))
-    points, jacobian = contact_jacobian(skeleton, *outward(skeleton, q, 0 * q, 0 * q))
+    points, jacobian = contact_jacobian(skeleton, *body_motions(skeleton, q, 0 * q, 0 * q))
     assert np.allclose(points, skeleton.contact_points(q), atol=1e-10)
     lifted = q + 1e-6 * np.eye(33)[4]
     assert np.allclose(jacobian[:, 4].reshape(5, 12, 3), [0, 1, 0]) and np.allclose(
@@ -117,7 +111,7 @@ def test_contact_points_are_the_skeletons():
 def test_filter_passes_slow_and_stops_fast():
     t = np.arange(300) / 60
     slow, fast = np.sin(2 * np.pi * 0.5 * t), np.sin(2 * np.pi * 15 * t)
-    out = smooth(np.stack([slow, fast], 1), 60, 4)
+    out = lowpass(np.stack([slow, fast], 1), 60, 4)
     assert np.abs(out[60:-60, 0] - slow[60:-60]).max() < 0.01 and np.abs(out[60:-60, 1]).max() < 0.01
 
 

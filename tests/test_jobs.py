@@ -17,15 +17,8 @@ import endless
 from bige.cli import main
 from bige.files import InputError
 from bige.motion import ACTIVATIONS, COORDINATES, analytic_squat, read_motion, write_motion
-from bige.simulation import (
-    _Here,
-    _Processes,
-    _work_through,
-    find_trials,
-    motion_file,
-    read_records,
-    simulate_files,
-)
+from bige.jobs import Here, Processes, work_through
+from bige.simulation import find_trials, motion_file, read_records, simulate_files
 from conftest import living, until
 
 FILES = (
@@ -250,7 +243,7 @@ def test_leftovers_of_a_killed_process_are_swept(squat, tmp_path):
 
 
 def test_never_more_at_once_than_there_are_workers():
-    class Workers(_Here):
+    class Workers(Here):
         size, most = 3, 0
 
         def submit(self, trial, *arguments):
@@ -267,7 +260,7 @@ def test_never_more_at_once_than_there_are_workers():
         return (10 * trial,)
 
     workers = Workers()
-    answers = dict(_work_through(range(10), load, workers))
+    answers = dict(work_through(range(10), load, workers))
     assert (
         workers.most == 3
         and len(answers) == 10
@@ -280,9 +273,9 @@ def test_workers_compute_with_one_thread(monkeypatch):
     monkeypatch.setattr("bige.simulation._attempt", os.getenv)
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
-    with _Processes(2) as workers:
+    with Processes(2) as workers:
         answers = dict(
-            _work_through(["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"], lambda name: (name,), workers)
+            work_through(["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"], lambda name: (name,), workers)
         )
     assert answers == {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     assert os.environ["OMP_NUM_THREADS"] == "7" and "OPENBLAS_NUM_THREADS" not in os.environ
@@ -290,7 +283,7 @@ def test_workers_compute_with_one_thread(monkeypatch):
 
 def test_a_trial_that_kills_its_worker_twice_is_given_up_and_the_rest_go_on(monkeypatch):
     monkeypatch.setattr("bige.simulation._attempt", os._exit)
-    with _Processes(2) as workers:
+    with Processes(2) as workers:
         workers.submit("bad", 3)
         answers = {}
         while not answers:
@@ -307,7 +300,7 @@ def test_an_interrupt_while_a_trial_is_handed_over_leaves_no_worker(monkeypatch)
             raise KeyboardInterrupt
 
     monkeypatch.setattr("bige.simulation._attempt", time.sleep)
-    with pytest.raises(KeyboardInterrupt), _Processes(1) as workers:
+    with pytest.raises(KeyboardInterrupt), Processes(1) as workers:
         workers.running = Interrupted()
         workers.submit("endless", 600)
     until(lambda: not multiprocessing.active_children(), within=120)

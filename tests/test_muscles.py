@@ -11,30 +11,11 @@ from hypothesis import given, settings, strategies as st
 from bige import muscles
 from bige.files import InputError
 from bige.motion import COORDINATES, MUSCLES
-from bige.muscles import (
-    TENDON_STIFFNESS,
-    WORKING_STRETCH,
-    LEG_COLUMNS,
-    MUSCLE_NAMES,
-    SIDES,
-    MuscleGeometry,
-    activation_rate,
-    all_exponents,
-    compliant_tendon,
-    default_geometry,
-    fit_geometry,
-    fit_muscle,
-    force_length,
-    force_velocity,
-    hill_misfit,
-    monomial_slopes,
-    monomials,
-    passive_force,
-    rigid_tendon,
-    run_opensim,
-    tendon_length,
-    usual_poses,
-)
+from bige.muscles import (LEG_COLUMNS, MUSCLE_NAMES, SIDES, TENDON_STIFFNESS, WORKING_STRETCH, MuscleGeometry,
+                          activation_rate, all_exponents, compliant_tendon, default_geometry,
+                          equilibrium_residual, fit_geometry, fit_muscle, force_length, force_velocity,
+                          monomial_slopes, monomials, passive_force, rigid_tendon, run_opensim, tendon_length,
+                          usual_poses)
 from conftest import living, until
 
 needs_opensim = pytest.mark.skipif(
@@ -120,10 +101,10 @@ def test_a_stiffly_held_muscle_agrees_with_the_rigid_tendon():
     assert np.allclose(compliant_tendon(length, still, force, still, parameters)[0], fibre, atol=1e-12)
     working = strength > 2e-3
     assert working.mean() > 0.5 and np.allclose(
-        hill_misfit(a, force, still, length, still, parameters)[working], 0, atol=1e-12
+        equilibrium_residual(a, force, still, length, still, parameters)[working], 0, atol=1e-12
     )
-    with_passive = hill_misfit(a, force, still, length, still, parameters, passive=True)
-    assert (with_passive > hill_misfit(a, force, still, length, still, parameters))[
+    with_passive = equilibrium_residual(a, force, still, length, still, parameters, passive=True)
+    assert (with_passive > equilibrium_residual(a, force, still, length, still, parameters))[
         working & (fibre > 0.5)
     ].all()
 
@@ -152,9 +133,9 @@ def test_symbols_give_the_numbers():
     L, V, F, dF, a = map(rows, symbols)
     for passive in (False, True):
         misfit = ca.Function(
-            "h", symbols, [columns(hill_misfit(a, F, dF, L, V, geometry.parameters, passive))]
+            "h", symbols, [columns(equilibrium_residual(a, F, dF, L, V, geometry.parameters, passive))]
         )(*states)
-        numbers = hill_misfit(states[4], *states[2:4], *states[:2], geometry.parameters, passive)
+        numbers = equilibrium_residual(states[4], *states[2:4], *states[:2], geometry.parameters, passive)
         assert np.abs(np.array(misfit).ravel() - numbers.ravel()).max() < 1e-12
     assert np.abs(numbers).max() > 0.1
 

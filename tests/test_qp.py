@@ -6,7 +6,8 @@ import time
 import numpy as np
 import pytest
 
-from bige.dynamics import TORQUE_MOTORS, MusculoskeletalModel, reference, smooth
+from bige.dynamics import TORQUE_ACTUATORS, MusculoskeletalModel, filtered_kinematics
+from bige.filters import lowpass
 from bige.motion import COORDINATES, analytic_squat, example_squat, read_motion
 from bige.static_optimisation import LEG_RESERVES, QPModel, solve_qp
 
@@ -32,7 +33,7 @@ def test_the_answer_explains_the_motion(model, squat, result):
     a, f = result.motion.activations(), result.ground_forces
     assert a.min() >= 0.01 and a.max() <= 1 and f[..., 1].min() > -1e-6
     assert (np.abs(f[..., [0, 2]]).max(-1) <= 0.8 / np.sqrt(2) * f[..., 1] + 1e-4).all()
-    q, qd, qdd = reference(squat)
+    q, qd, qdd = filtered_kinematics(squat)
     muscles, jacobian, need, _, capacity = QPModel(model).frames(q, qd, qdd)
     left = need - (jacobian @ f.reshape(-1, 36, 1))[..., 0] - (muscles @ a[..., None])[..., 0]
     for name in LEG_RESERVES:
@@ -120,7 +121,7 @@ def test_vertical_force_against_plates(shared):
         end=12,
     )
     plates = read_motion(folder / "squats1_grf.mot")
-    total = smooth(sum(plates[f"ground_force_{k}_vy"] for k in (1, 2)), plates.rate_hz, 6)
+    total = lowpass(sum(plates[f"ground_force_{k}_vy"] for k in (1, 2)), plates.rate_hz, 6)
     measured = np.interp(result.motion.time, plates.time, total) / result.record["body_weight_n"]
     assert np.sqrt(((result.vertical_force - measured) ** 2).mean()) < 0.05
     assert np.corrcoef(result.vertical_force, measured)[0, 1] > 0.97
@@ -164,9 +165,9 @@ def test_agreement_with_opencaps_own_simulation(shared):
 
 def test_motors_move_trunk_and_arms_and_tendons_carry_the_muscles(model, squat, result):
     """What a first guess for the tracking simulation takes from here."""
-    for k, name in enumerate(TORQUE_MOTORS):
+    for k, name in enumerate(TORQUE_ACTUATORS):
         assert np.allclose(result.motors[:, k], result.moments[:, COORDINATES.index(name)], atol=1e-3), name
-    q, qd, qdd = reference(squat)
+    q, qd, qdd = filtered_kinematics(squat)
     capacity = QPModel(model).frames(q, qd, qdd)[-1]
     assert np.allclose(result.tendon_forces, result.motion.activations() * capacity)
     normalised = result.tendon_forces / model.geometry.parameters[:, 0]

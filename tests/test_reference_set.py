@@ -14,14 +14,8 @@ from bige.dynamics import Simulation
 from bige.files import InputError
 from bige.motion import ACTIVATIONS, COORDINATES, Motion, analytic_squat
 from bige.files import write_npz
-from bige.reference_set import (
-    from_differences,
-    load_simulations,
-    pack_simulations,
-    rounding,
-    to_differences,
-    who_and_how,
-)
+from bige.reference_set import (from_differences, load_simulations, pack_simulations, parse_trial_name,
+                                rounding, to_differences)
 from bige.simulation import add_record, foot_force_columns, moment_columns
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -205,7 +199,7 @@ def test_clear_errors(packed, folder, tmp_path):
         pack_simulations(tmp_path)
     for name in ("squat1", "m01_s00_e01", "m03_s01_e01_cor"):
         with pytest.raises(InputError, match=f"{name}.*names of UI-PRMD"):
-            who_and_how(name)
+            parse_trial_name(name)
 
 
 def test_a_folder_that_is_not_complete_is_refused(folder):

@@ -6,27 +6,14 @@ import numpy as np
 import pytest
 
 from bige import tracking
-from bige.dynamics import GRAVITY, Ground, contact_force, outward, reference
+from bige.dynamics import Ground, body_motions, contact_force, filtered_kinematics
+from bige.motion import GRAVITY
 from bige.files import InputError
 from bige.motion import COORDINATES, Motion, analytic_squat
 from bige.muscles import ACTIVATION_TIME, DEACTIVATION_TIME
-from bige.tracking import (
-    CONTROLS,
-    PRESETS,
-    STATES,
-    Layout,
-    Linear,
-    NodeFunctions,
-    Settings,
-    between,
-    condensed,
-    cost,
-    equations,
-    feet,
-    radau,
-    settle,
-    track,
-)
+from bige.dynamics import sphere_forces
+from bige.tracking import (CONTROLS, PRESETS, STATES, Layout, Linear, NodeFunctions, Settings, between,
+                           condensed, cost, equations, ground_offset, radau, track)
 
 HEIGHT = COORDINATES.index("pelvis_ty")
 COARSE = 8
@@ -211,8 +198,8 @@ def test_condensed_solutions_satisfy_radau_rows(intervals):
         x[at["a"][k + 1]] = x[at["a"][k]] + h * tracking.ACTIVATION_RATE * x[at["da"][k]]
         x[at["F"][k + 1]] = x[at["F"][k]] + h * tracking.FORCE_RATE / tracking.MAX_FORCE * x[at["dF"][k]]
         x[at["motor"][k + 1]] = (
-            np.exp(-h / tracking.MOTOR_TIME) * x[at["motor"][k]]
-            + (1 - np.exp(-h / tracking.MOTOR_TIME)) * x[at["command"][k]]
+            np.exp(-h / tracking.ACTUATOR_TIME) * x[at["motor"][k]]
+            + (1 - np.exp(-h / tracking.ACTUATOR_TIME)) * x[at["command"][k]]
         )
     rows = Linear()
     condensed(rows, at, h, scale)
@@ -259,19 +246,19 @@ def test_cost_is_what_the_definition_says():
 
 
 def test_settle_finds_the_height_at_which_the_floor_carries_the_weight(model, squat):
-    q = reference(squat)[0]
-    lift = settle(model, q)
+    q = filtered_kinematics(squat)[0]
+    lift = ground_offset(model, q)
     moved = q.copy()
     moved[:, HEIGHT] += lift
     carried = (
-        feet(model.skeleton, outward(model.skeleton, moved, 0 * q, 0 * q)[0], Ground())[0][..., 1]
+        sphere_forces(model.skeleton, body_motions(model.skeleton, moved, 0 * q, 0 * q)[0], Ground())[0][..., 1]
         .sum(1)
         .mean()
     )
     assert np.isclose(carried, model.weight, rtol=1e-4)
     shifted = q.copy()
     shifted[:, HEIGHT] += 0.3
-    assert np.isclose(settle(model, shifted), lift - 0.3, atol=1e-6)
+    assert np.isclose(ground_offset(model, shifted), lift - 0.3, atol=1e-6)
 
 
 def test_floor_force_vanishes_in_the_air_and_opposes_sliding():

@@ -8,21 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bige.dynamics import Ground, MusculoskeletalModel, contact_force, outward, reference
+from bige.dynamics import Ground, MusculoskeletalModel, body_motions, contact_force, filtered_kinematics
 from bige.files import InputError
 from bige.motion import COORDINATES, analytic_squat
 from bige.muscles import run_opensim
 from bige.static_optimisation import solve_qp
-from bige.tracking import feet
-from bige.validation import (
-    OPENSIM_NAMES,
-    agreement,
-    force_plates,
-    opensim_floor_force,
-    plate_moments,
-    random_spheres,
-    zero_moment_point,
-)
+from bige.dynamics import sphere_forces
+from bige.validation import (OPENSIM_NAMES, curve_agreement, force_plates, opensim_ground_force,
+                             plate_moments, random_spheres, zero_moment_point)
 
 RESULTS = Path(__file__).resolve().parents[1] / "nbs" / "results"
 
@@ -67,7 +60,7 @@ def test_contact_agrees_with_opensim(ground, tmp_path):
     states = random_spheres(radius)
     np.save(tmp_path / "states.npy", states)
     run_opensim(
-        opensim_floor_force,
+        opensim_ground_force,
         str(tmp_path / "states.npy"),
         str(tmp_path / "out.npy"),
         radius,
@@ -100,7 +93,7 @@ def test_all_twelve_spheres_of_a_model_agree_with_opensim(shared, tmp_path):
         str(tmp_path / "out.npy"),
         list(COORDINATES),
     ).split()
-    forces = feet(skeleton, outward(skeleton, q, qd, 0 * q)[0], Ground())[0]
+    forces = sphere_forces(skeleton, body_motions(skeleton, q, qd, 0 * q)[0], Ground())[0]
     order = [next(i for i, n in enumerate(names) if sphere.name in n) for sphere in skeleton.contacts]
     truth = np.load(tmp_path / "out.npy")[:, order]
     assert len(set(order)) == 12 and (truth[..., 1] > 10).mean() > 0.2
@@ -114,7 +107,7 @@ def test_all_twelve_spheres_of_a_model_agree_with_opensim(shared, tmp_path):
 def squat():
     """A squat solved frame by frame: model, result, reference."""
     model, motion = MusculoskeletalModel(), analytic_squat(reps=1, depth_deg=80)
-    return model, solve_qp(model, motion), reference(motion)
+    return model, solve_qp(model, motion), filtered_kinematics(motion)
 
 
 def pressed(result):
@@ -207,8 +200,8 @@ def test_wrong_plate_files_are_refused(squat, tmp_path):
 
 def test_agreement_tells_bias_from_shape():
     x = np.sin(np.linspace(0, 7, 100))
-    assert agreement(x + 2, x) == pytest.approx({"RMSE": 2, "r": 1, "bias": 2})
-    assert agreement(-x, x)["r"] == pytest.approx(-1) and np.isnan(agreement(x, 0 * x)["r"])
+    assert curve_agreement(x + 2, x) == pytest.approx({"RMSE": 2, "r": 1, "bias": 2})
+    assert curve_agreement(-x, x)["r"] == pytest.approx(-1) and np.isnan(curve_agreement(x, 0 * x)["r"])
 
 
 # what the lesson stores
@@ -254,6 +247,6 @@ def test_stored_results_are_those_of_today(shared):
     )
     runs = table("opencap_runs")
     stored = runs[(runs.squat == 3) & (runs.settings == "ours")].iloc[0]
-    assert agreement(found.ravel(), theirs.activations().ravel())["RMSE"] == pytest.approx(
+    assert curve_agreement(found.ravel(), theirs.activations().ravel())["RMSE"] == pytest.approx(
         stored.RMSE, abs=0.01
     )
