@@ -12,6 +12,7 @@ rigid tendon in `inverse`, a compliant one in `track`.
 The plates' columns are `ground_force_<k>_v` (N), `_p` (m) and `_m` (N m), each with x, y, z; plate 1 is under the right
 foot and plate 2 under the left one. opensim and casadi cannot share a process: import nothing of this file elsewhere.
 """
+
 import os
 
 os.environ["OPENSIM_MOCO_PARALLEL"] = "0"
@@ -32,8 +33,8 @@ from bige.files import atomic_write
 from bige.skeleton import Skeleton
 
 PLATES = {"ground_force_1": "calcn_r", "ground_force_2": "calcn_l"}
-FILTER_HZ = 4.0                          # squats; the reference of our own simulation is filtered alike
-RESERVE = 10.0                           # N or N m at full control
+FILTER_HZ = 4.0  # squats; the reference of our own simulation is filtered alike
+RESERVE = 10.0  # N or N m at full control
 CPU = resource.RUSAGE_SELF
 
 
@@ -94,12 +95,19 @@ def inverse(a) -> dict:
         tool.set_initial_time(a.start)
         tool.set_final_time(a.end)
         tool.set_mesh_interval((a.end - a.start) / a.intervals)
-        solved = tool.solve()                                # owns the solution: keep it alive
+        solved = tool.solve()  # owns the solution: keep it alive
     solution = solved.getMocoSolution()
-    solution.unseal()                                       # readable even when it failed
-    reserves = {name.rsplit("reserve_jointset_")[-1]: round(RESERVE * float(abs(solution.getControlMat(name)).max()), 1)
-                for name in solution.getControlNames() if "reserve_" in name}
-    return dict(status=solution.getStatus(), iterations=solution.getNumIterations(), largest_reserves=reserves)
+    solution.unseal()  # readable even when it failed
+    reserves = {
+        name.rsplit("reserve_jointset_")[-1]: round(
+            RESERVE * float(abs(solution.getControlMat(name)).max()), 1
+        )
+        for name in solution.getControlNames()
+        if "reserve_" in name
+    }
+    return dict(
+        status=solution.getStatus(), iterations=solution.getNumIterations(), largest_reserves=reserves
+    )
 
 
 def touching(model: osim.Model, source: Path, ground: Ground = Ground()) -> osim.Model:
@@ -133,7 +141,7 @@ def track(a) -> dict:
     tool.setModel(osim.ModelProcessor(model))
     model.initSystem()
     reference = filtered(a.coordinates).process(model)
-    reference.trim(a.start - 0.05, a.end + 0.05)            # Moco makes its guess of all rows, in quadratic time
+    reference.trim(a.start - 0.05, a.end + 0.05)  # Moco makes its guess of all rows, in quadratic time
     tool.setStatesReference(osim.TableProcessor(reference))
     tool.set_allow_unused_references(True)
     tool.set_track_reference_position_derivatives(True)
@@ -145,8 +153,10 @@ def track(a) -> dict:
     tool.set_mesh_interval((a.end - a.start) / a.intervals)
     study = tool.initialize()
     solver = osim.MocoCasADiSolver.safeDownCast(study.updSolver())
-    solver.set_optim_finite_difference_scheme("forward")    # the cheapest that Moco has: one-sided differences, zeros
-    solver.set_optim_sparsity_detection("random")           # of the Jacobian left out
+    solver.set_optim_finite_difference_scheme(
+        "forward"
+    )  # the cheapest that Moco has: one-sided differences, zeros
+    solver.set_optim_sparsity_detection("random")  # of the Jacobian left out
     solver.set_optim_convergence_tolerance(1e-3)
     solver.set_optim_constraint_tolerance(1e-3)
     seconds = {}
@@ -157,9 +167,12 @@ def track(a) -> dict:
         seconds[iterations] = cpu_seconds() - cpu, time.perf_counter() - wall
     (cpu_0, wall_0), (cpu, wall) = seconds.values()
     return dict(
-        status="stopped on purpose", iterations=a.iterations, cpu_s_before=round(cpu_0, 1),
+        status="stopped on purpose",
+        iterations=a.iterations,
+        cpu_s_before=round(cpu_0, 1),
         cpu_s_per_iteration=round((cpu - cpu_0) / a.iterations, 1),
-        wall_s_per_iteration=round((wall - wall_0) / a.iterations, 1))
+        wall_s_per_iteration=round((wall - wall_0) / a.iterations, 1),
+    )
 
 
 def main():
@@ -176,9 +189,15 @@ def main():
     wall, cpu = time.perf_counter(), cpu_seconds()
     figures = inverse(a) if a.problem == "inverse" else track(a)
     figures.update(
-        problem=a.problem, intervals=a.intervals, start_s=a.start, end_s=a.end, opensim=osim.GetVersion(),
-        cpu_s=round(cpu_seconds() - cpu, 1), wall_s=round(time.perf_counter() - wall, 1),
-        peak_gb=round(resource.getrusage(CPU).ru_maxrss * 1024 / 1e9, 2))
+        problem=a.problem,
+        intervals=a.intervals,
+        start_s=a.start,
+        end_s=a.end,
+        opensim=osim.GetVersion(),
+        cpu_s=round(cpu_seconds() - cpu, 1),
+        wall_s=round(time.perf_counter() - wall, 1),
+        peak_gb=round(resource.getrusage(CPU).ru_maxrss * 1024 / 1e9, 2),
+    )
     with atomic_write(a.out) as file:
         json.dump(figures, file, indent=1)
     print(json.dumps(figures))

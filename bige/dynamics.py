@@ -18,11 +18,19 @@ from .skeleton import Skeleton
 
 # %% ../nbs/11_dynamics.ipynb #11-dynamics-006
 def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.stack([a[..., 1] * b[..., 2] - a[..., 2] * b[..., 1], a[..., 2] * b[..., 0] - a[..., 0] * b[..., 2],
-                     a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]], axis=-1)
+    return np.stack(
+        [
+            a[..., 1] * b[..., 2] - a[..., 2] * b[..., 1],
+            a[..., 2] * b[..., 0] - a[..., 0] * b[..., 2],
+            a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0],
+        ],
+        axis=-1,
+    )
+
 
 def _turn(matrix: np.ndarray, vector: np.ndarray) -> np.ndarray:
     return (matrix @ vector[..., None])[..., 0]
+
 
 def _rotation(axis: np.ndarray, angle: np.ndarray) -> np.ndarray:
     """Rodrigues' formula: unit axis (3,), angle (T,) -> (T, 3, 3)."""
@@ -38,10 +46,13 @@ def _derivative(curve):
     slopes = curve.coefficients[:, 1:] * powers if len(powers) else np.zeros((len(curve.coefficients), 1))
     return type(curve)(slopes, curve.knots, curve.origins)
 
+
 def _piece(values: np.ndarray, knots: np.ndarray, x):
     """The entry of `values` that belongs to the symbol x."""
     import casadi
+
     return casadi.pw_const(x, casadi.DM(knots), casadi.DM(values)) if len(knots) else values[0]
+
 
 def _value(curve, x: np.ndarray) -> np.ndarray:
     """A `Curve` at x (T,), which may hold symbols: then comparisons choose the piece."""
@@ -53,6 +64,7 @@ def _value(curve, x: np.ndarray) -> np.ndarray:
         for c in curve.coefficients.T[::-1]:
             y[t] = y[t] * (v - _piece(curve.origins, curve.knots, v)) + _piece(c, curve.knots, v)
     return y
+
 
 def _travel(term, q, qd, qdd):
     """Value, rate, acceleration (T,) and slope of one axis of a joint; the slope is None where nothing moves."""
@@ -67,16 +79,19 @@ def _travel(term, q, qd, qdd):
 @dataclass
 class Pose:
     """How one body moves, in world axes, for T frames; `a` includes the upward g."""
-    R: np.ndarray   # (T, 3, 3)
-    p: np.ndarray   # (T, 3) m
-    v: np.ndarray   # (T, 3) m/s
-    w: np.ndarray   # (T, 3) rad/s
+
+    R: np.ndarray  # (T, 3, 3)
+    p: np.ndarray  # (T, 3) m
+    v: np.ndarray  # (T, 3) m/s
+    w: np.ndarray  # (T, 3) rad/s
     al: np.ndarray  # (T, 3) rad/s2
-    a: np.ndarray   # (T, 3) m/s2
+    a: np.ndarray  # (T, 3) m/s2
+
 
 @dataclass
 class Axis:
     """A unit change of a coordinate turns `child` by `angular` about `point` and shifts it by `linear` (each (T, 3))."""
+
     coordinate: int
     child: str
     angular: np.ndarray
@@ -87,8 +102,12 @@ class Axis:
 def _column(x) -> np.ndarray:
     return np.reshape(x, (-1, 1))
 
+
 def _tidy(matrix: np.ndarray) -> np.ndarray:
-    return np.where(np.abs(matrix) < 1e-12, 0.0, matrix)  # rounding noise would fill symbolic expressions with dead terms
+    return np.where(
+        np.abs(matrix) < 1e-12, 0.0, matrix
+    )  # rounding noise would fill symbolic expressions with dead terms
+
 
 def _across(joint, parent: Pose, q, qd, qdd) -> tuple[Pose, list]:
     """The child's Pose, and an Axis for each term of the joint that moves."""
@@ -98,7 +117,11 @@ def _across(joint, parent: Pose, q, qd, qdd) -> tuple[Pose, list]:
     for term in joint.translations:
         line = _turn(R, term[1])
         x, rate, acceleration, slope = _travel(term, q, qd, qdd)
-        moved, speed, push = moved + line * _column(x), speed + line * _column(rate), push + line * _column(acceleration)
+        moved, speed, push = (
+            moved + line * _column(x),
+            speed + line * _column(rate),
+            push + line * _column(acceleration),
+        )
         if slope is not None:
             lines.append((term[0], zero, line * _column(slope)))
     point, v = parent.p + moved, parent.v + _cross(w, moved) + speed
@@ -112,14 +135,22 @@ def _across(joint, parent: Pose, q, qd, qdd) -> tuple[Pose, list]:
             lines.append((term[0], line * _column(slope), zero))
     R = R @ _tidy(joint.R_BM.T)
     back = -_turn(R, joint.p_BM)
-    pose = Pose(R, point + back, v + _cross(w, back), w, al, a + _cross(al, back) + _cross(w, _cross(w, back)))
-    return pose, [Axis(COORDINATES.index(name), joint.child, angular, linear, point) for name, angular, linear in lines]
+    pose = Pose(
+        R, point + back, v + _cross(w, back), w, al, a + _cross(al, back) + _cross(w, _cross(w, back))
+    )
+    return pose, [
+        Axis(COORDINATES.index(name), joint.child, angular, linear, point) for name, angular, linear in lines
+    ]
 
 # %% ../nbs/11_dynamics.ipynb #11-dynamics-013
 def outward(skeleton: Skeleton, q: np.ndarray, qd: np.ndarray, qdd: np.ndarray) -> tuple[dict, list]:
     """First pass: q, qd, qdd (T, 33), numbers or symbols -> body name -> Pose, and all Axis records."""
     zero, axes = np.zeros((len(q), 3)), []
-    poses = {"ground": Pose(np.broadcast_to(np.eye(3), (len(q), 3, 3)), zero, zero, zero, zero, zero + [0, GRAVITY, 0])}
+    poses = {
+        "ground": Pose(
+            np.broadcast_to(np.eye(3), (len(q), 3, 3)), zero, zero, zero, zero, zero + [0, GRAVITY, 0]
+        )
+    }
     for joint in skeleton.tree + skeleton.coupled:
         poses[joint.child], found = _across(joint, poses[joint.parent], q, qd, qdd)
         axes += found
@@ -137,13 +168,18 @@ def _wrench(body, pose: Pose, pushes: list) -> tuple[np.ndarray, np.ndarray]:
         force, moment = force - push, moment - _cross(point - pose.p, push)
     return force, moment
 
+
 def inverse_dynamics(skeleton: Skeleton, poses: dict, axes: list, outside: dict = {}) -> np.ndarray:
     """Second pass: generalised forces (T, 33) that the motion needs besides gravity and the forces from `outside`.
 
     `outside`: body name -> list of (force (T, 3) N, point (T, 3) m), world axes.
     """
-    wrench = {name: _wrench(skeleton.bodies[name], pose, outside.get(name, ())) if name in skeleton.bodies else (0 * pose.p, 0 * pose.p)
-              for name, pose in poses.items()}
+    wrench = {
+        name: _wrench(skeleton.bodies[name], pose, outside.get(name, ()))
+        if name in skeleton.bodies
+        else (0 * pose.p, 0 * pose.p)
+        for name, pose in poses.items()
+    }
     for joint in reversed(skeleton.tree + skeleton.coupled):
         (force, moment), (sum_force, sum_moment) = wrench[joint.child], wrench[joint.parent]
         lever = poses[joint.child].p - poses[joint.parent].p
@@ -170,25 +206,33 @@ def contact_jacobian(skeleton: Skeleton, poses: dict, axes: list) -> tuple[np.nd
             body = parents[body]
         for axis in axes:
             if axis.child in chain:
-                jacobian[:, axis.coordinate, 3 * s:3 * s + 3] += axis.linear + _cross(axis.angular, points[:, s] - axis.point)
+                jacobian[:, axis.coordinate, 3 * s : 3 * s + 3] += axis.linear + _cross(
+                    axis.angular, points[:, s] - axis.point
+                )
     return points, jacobian
 
 # %% ../nbs/11_dynamics.ipynb #11-dynamics-024
 @dataclass(frozen=True)
 class Ground:
     """Constants of the smooth Hunt-Crossley law."""
-    stiffness: float = 1e6           # N/m2
-    dissipation: float = 2.0         # s/m
+
+    stiffness: float = 1e6  # N/m2
+    dissipation: float = 2.0  # s/m
     static_friction: float = 0.8
     dynamic_friction: float = 0.8
-    viscous_friction: float = 0.5    # s/m
-    transition_speed: float = 0.2    # m/s
-    hertz_smoothing: float = 300.0   # 1/m
-    crossley_smoothing: float = 50.0 # s/m
-    friction_smoothing: float = 0.0  # rounds the corner where sliding reaches the transition speed; OpenSim has a corner
-    least_force: float = 1e-5        # N
+    viscous_friction: float = 0.5  # s/m
+    transition_speed: float = 0.2  # m/s
+    hertz_smoothing: float = 300.0  # 1/m
+    crossley_smoothing: float = 50.0  # s/m
+    friction_smoothing: float = (
+        0.0  # rounds the corner where sliding reaches the transition speed; OpenSim has a corner
+    )
+    least_force: float = 1e-5  # N
 
-def contact_force(centre, velocity, spin, radius: float, ground: Ground = Ground()) -> tuple[np.ndarray, np.ndarray]:
+
+def contact_force(
+    centre, velocity, spin, radius: float, ground: Ground = Ground()
+) -> tuple[np.ndarray, np.ndarray]:
     """Force of the floor y = 0 on a sphere, (T, 3) N, and where it acts, (T, 3) m: at half the indentation.
 
     centre (T, 3) m and velocity (T, 3) m/s of the sphere's centre, spin (T, 3) rad/s of its body; numbers or symbols.
@@ -198,12 +242,21 @@ def contact_force(centre, velocity, spin, radius: float, ground: Ground = Ground
     slip = velocity + _cross(spin, lever)
     sinking, speed = -slip[:, 1], np.sqrt(slip[:, 0] ** 2 + slip[:, 2] ** 2 + 1e-5)
     k = 0.5 * g.stiffness ** (2 / 3)
-    hertz = 4 / 3 * k * np.sqrt(radius * k) * np.sqrt(np.sqrt(indentation ** 2 + 1e-5)) ** 3
+    hertz = 4 / 3 * k * np.sqrt(radius * k) * np.sqrt(np.sqrt(indentation**2 + 1e-5)) ** 3
     hertz = hertz * (0.5 + 0.5 * np.tanh(g.hertz_smoothing * indentation)) + g.least_force
-    normal = hertz * (1 + 1.5 * g.dissipation * sinking) * (0.5 + 0.5 * np.tanh(g.crossley_smoothing * (sinking + 2 / (3 * g.dissipation))))
+    normal = (
+        hertz
+        * (1 + 1.5 * g.dissipation * sinking)
+        * (0.5 + 0.5 * np.tanh(g.crossley_smoothing * (sinking + 2 / (3 * g.dissipation))))
+    )
     ratio = speed / g.transition_speed
-    capped = 0.5 * (ratio + 1 - np.sqrt((ratio - 1) ** 2 + g.friction_smoothing))  # the smaller of ratio and 1
-    friction = capped * (g.dynamic_friction + 2 * (g.static_friction - g.dynamic_friction) / (1 + ratio ** 2)) + g.viscous_friction * speed
+    capped = 0.5 * (
+        ratio + 1 - np.sqrt((ratio - 1) ** 2 + g.friction_smoothing)
+    )  # the smaller of ratio and 1
+    friction = (
+        capped * (g.dynamic_friction + 2 * (g.static_friction - g.dynamic_friction) / (1 + ratio**2))
+        + g.viscous_friction * speed
+    )
     along = -normal * friction / speed
     return np.stack([along * slip[:, 0], normal, along * slip[:, 2]], -1), centre + lever
 
@@ -214,27 +267,39 @@ def feet(skeleton: Skeleton, poses: dict, ground: Ground) -> tuple[np.ndarray, n
     for sphere in skeleton.contacts:
         pose = poses[sphere.body]
         arm = _turn(pose.R, sphere.location)
-        force, point = contact_force(pose.p + arm, pose.v + _cross(pose.w, arm), pose.w, sphere.radius, ground)
-        forces.append(force); points.append(point); outside.setdefault(sphere.body, []).append((force, point))
+        force, point = contact_force(
+            pose.p + arm, pose.v + _cross(pose.w, arm), pose.w, sphere.radius, ground
+        )
+        forces.append(force)
+        points.append(point)
+        outside.setdefault(sphere.body, []).append((force, point))
     return np.stack(forces, 1), np.stack(points, 1), outside
 
 # %% ../nbs/11_dynamics.ipynb #11-dynamics-031
 def smooth(values: np.ndarray, rate_hz: float, cutoff_hz: float) -> np.ndarray:
     """Zero-lag low-pass of columns (T, D): Butterworth of order 2, forwards and backwards."""
     from scipy.signal import butter, filtfilt
+
     if cutoff_hz >= rate_hz / 2:
         return values
     b, a = butter(2, cutoff_hz / (rate_hz / 2))
     return filtfilt(b, a, values, axis=0, padlen=min(len(values) - 1, int(rate_hz / cutoff_hz * 2)))
 
+
 def _slope(time: np.ndarray, values: np.ndarray) -> np.ndarray:
     from scipy.interpolate import CubicSpline
+
     return CubicSpline(time, values).derivative()(time)
 
 # %% ../nbs/11_dynamics.ipynb #11-dynamics-032
 FAR_DEG = 30.0  # beyond the fitted range by more than this, a pose is refused
 
-LEG_RANGES = [(i, name, np.deg2rad(FITTED_RANGE_DEG[name[:-2]])) for i, name in enumerate(COORDINATES) if name[:-2] in FITTED_RANGE_DEG]
+LEG_RANGES = [
+    (i, name, np.deg2rad(FITTED_RANGE_DEG[name[:-2]]))
+    for i, name in enumerate(COORDINATES)
+    if name[:-2] in FITTED_RANGE_DEG
+]
+
 
 def within_range(q: np.ndarray) -> np.ndarray:
     """Coordinates (T, 33) with leg angles clipped to the range of the muscle fit."""
@@ -243,6 +308,7 @@ def within_range(q: np.ndarray) -> np.ndarray:
         q[:, i] = np.clip(q[:, i], low, high)
     return q
 
+
 def beyond_range(q: np.ndarray, source, first: int = 0) -> dict:
     """By how many degrees leg angles leave the range of the muscle fit, by name; InputError when far off. `first`: which frame of `source` the first of `q` is."""
     excess = {}
@@ -250,8 +316,12 @@ def beyond_range(q: np.ndarray, source, first: int = 0) -> dict:
         beyond = np.rad2deg(np.maximum(low - q[:, i], q[:, i] - high))
         frame = int(beyond.argmax())
         if beyond[frame] > FAR_DEG:
-            raise InputError(f"{source}, frame {first + frame + 1}", f"{name} of {np.rad2deg(q[frame, i]):.0f} degrees", "%d to %d degrees" % FITTED_RANGE_DEG[name[:-2]],
-                             "check the units and the sign of this coordinate")
+            raise InputError(
+                f"{source}, frame {first + frame + 1}",
+                f"{name} of {np.rad2deg(q[frame, i]):.0f} degrees",
+                "%d to %d degrees" % FITTED_RANGE_DEG[name[:-2]],
+                "check the units and the sign of this coordinate",
+            )
         if beyond[frame] > 0.01:
             excess[name] = round(float(beyond[frame]), 2)
     return excess
@@ -261,19 +331,33 @@ def reference(motion: Motion, cutoff_hz: float = 4.0) -> tuple[np.ndarray, np.nd
     """Filtered coordinates, speeds and accelerations, (T, 33) each."""
     raw = motion.coordinates()
     if not np.isfinite(raw).all():
-        raise InputError(motion.source, "coordinates that are not numbers", "finite coordinates in every frame", "fill or cut the gaps")
+        raise InputError(
+            motion.source,
+            "coordinates that are not numbers",
+            "finite coordinates in every frame",
+            "fill or cut the gaps",
+        )
     if motion.duration < 2 / cutoff_hz:
-        raise InputError(motion.source, f"{motion.duration:.2f} s of motion", f"at least {2 / cutoff_hz:.2f} s for the {cutoff_hz:g} Hz filter", "use a longer trial")
+        raise InputError(
+            motion.source,
+            f"{motion.duration:.2f} s of motion",
+            f"at least {2 / cutoff_hz:.2f} s for the {cutoff_hz:g} Hz filter",
+            "use a longer trial",
+        )
     q = smooth(raw, motion.rate_hz, cutoff_hz)
     qd = smooth(_slope(motion.time, q), motion.rate_hz, cutoff_hz)
     return q, qd, smooth(_slope(motion.time, qd), motion.rate_hz, cutoff_hz)
 
 # %% ../nbs/11_dynamics.ipynb #11-dynamics-036
-TORQUE_MOTORS = {name: 300.0 if name.startswith("lumbar") else 150.0 for name in COORDINATES
-                 if name.startswith(("lumbar", "arm", "elbow", "pro_sup"))}  # N·m at activation 1, OpenCap's values
+TORQUE_MOTORS = {
+    name: 300.0 if name.startswith("lumbar") else 150.0
+    for name in COORDINATES
+    if name.startswith(("lumbar", "arm", "elbow", "pro_sup"))
+}  # N·m at activation 1, OpenCap's values
 MTP_STIFFNESS, MTP_DAMPING = 25.0, 2.0  # N·m/rad, N·m·s/rad
 MTP = [COORDINATES.index(f"mtp_angle_{side}") for side in "lr"]
 MIN_ACTIVATION = 0.01
+
 
 def toe_spring(q, qd):
     """Moment (T, 2) N·m that bending the balls of the feet takes; q, qd (T, 33)."""
@@ -282,26 +366,41 @@ def toe_spring(q, qd):
 # %% ../nbs/11_dynamics.ipynb #11-dynamics-038
 class MusculoskeletalModel:
     """Skeleton, muscle geometry and weight (N) of one person; `model` is an .osim path, or None for the default."""
+
     def __init__(self, model=None):
         self.skeleton = Skeleton.default() if model is None else Skeleton.from_osim(model)
         self.name = "default" if model is None else str(model)
-        if not np.isfinite(self.skeleton.mass) or min((b.mass for b in self.skeleton.bodies.values()), default=0) < 0 or self.skeleton.mass <= 1:
-            raise InputError(self.name, f"a model of {self.skeleton.mass:g} kg", "bodies with mass", "use a model with mass properties (scaled in OpenSim, not exported for display)")
-        self.geometry = default_geometry() if model is None or file_digest(model) == default_geometry().digest else fit_geometry(model)
+        if (
+            not np.isfinite(self.skeleton.mass)
+            or min((b.mass for b in self.skeleton.bodies.values()), default=0) < 0
+            or self.skeleton.mass <= 1
+        ):
+            raise InputError(
+                self.name,
+                f"a model of {self.skeleton.mass:g} kg",
+                "bodies with mass",
+                "use a model with mass properties (scaled in OpenSim, not exported for display)",
+            )
+        self.geometry = (
+            default_geometry()
+            if model is None or file_digest(model) == default_geometry().digest
+            else fit_geometry(model)
+        )
         self.weight = self.skeleton.mass * GRAVITY
 
 # %% ../nbs/11_dynamics.ipynb #11-dynamics-040
 @dataclass(frozen=True, eq=False)
 class Simulation:
     """Muscles and forces behind a motion. Sphere and foot order: right before left."""
-    motion: Motion              # filtered coordinates and 80 activations, at the input's rate
-    ground_forces: np.ndarray   # (T, 12, 3) N on each contact sphere: forward, up, right (the file's axes)
+
+    motion: Motion  # filtered coordinates and 80 activations, at the input's rate
+    ground_forces: np.ndarray  # (T, 12, 3) N on each contact sphere: forward, up, right (the file's axes)
     contact_points: np.ndarray  # (T, 12, 3) m where they act
-    moments: np.ndarray         # (T, 33) N·m or N: what joints had to deliver, foot forces accounted for
-    reserves: dict              # coordinate -> (T,) N·m or N
-    motors: np.ndarray          # (T, 13) N·m, in the order of TORQUE_MOTORS
-    tendon_forces: np.ndarray   # (T, 80) N along each tendon
-    status: str                 # "Solve_Succeeded", or a named reason
+    moments: np.ndarray  # (T, 33) N·m or N: what joints had to deliver, foot forces accounted for
+    reserves: dict  # coordinate -> (T,) N·m or N
+    motors: np.ndarray  # (T, 13) N·m, in the order of TORQUE_MOTORS
+    tendon_forces: np.ndarray  # (T, 80) N along each tendon
+    status: str  # "Solve_Succeeded", or a named reason
     record: dict = field(default_factory=dict)
 
     @property
@@ -317,6 +416,7 @@ class Simulation:
 # %% ../nbs/11_dynamics.ipynb #11-dynamics-042
 AIRBORNE, LOWER, LIFTED = 0.10, 0.05, 0.03  # m
 
+
 def lifted_spheres(skeleton: Skeleton, q: np.ndarray, source) -> tuple[np.ndarray, float]:
     """Which spheres carry nothing, (T, 12) bool, and the ground's height (m); InputError when the feet are not what carries."""
     height = skeleton.contact_points(q)[..., 1]
@@ -324,10 +424,19 @@ def lifted_spheres(skeleton: Skeleton, q: np.ndarray, source) -> tuple[np.ndarra
     ground = float(resting.min())
     below = height.min(1) - skeleton.joint_centres(q)[..., 1].min(1)
     if (below > LOWER).mean() > 0.1:
-        raise InputError(source, f"other body parts {100 * below.max():.0f} cm lower than the feet", "a motion carried by the feet", "check which axis is up: it should be y")
+        raise InputError(
+            source,
+            f"other body parts {100 * below.max():.0f} cm lower than the feet",
+            "a motion carried by the feet",
+            "check which axis is up: it should be y",
+        )
     risen = height - np.where(resting < ground + AIRBORNE, resting, ground)
     airborne = risen.min(1) > AIRBORNE
     if airborne.mean() > 0.5:
-        raise InputError(source, f"feet more than {100 * AIRBORNE:.0f} cm above the ground in {100 * airborne.mean():.0f} % of the frames",
-                         "a motion carried by the feet", "check pelvis_ty and its unit")
+        raise InputError(
+            source,
+            f"feet more than {100 * AIRBORNE:.0f} cm above the ground in {100 * airborne.mean():.0f} % of the frames",
+            "a motion carried by the feet",
+            "check pelvis_ty and its unit",
+        )
     return (risen > risen.min(1, keepdims=True) + LIFTED) | airborne[:, None], ground

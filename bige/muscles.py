@@ -23,6 +23,7 @@ from .motion import COORDINATES, MUSCLES
 # %% ../nbs/10_muscles.ipynb #10-muscles-006
 ACTIVATION_TIME, DEACTIVATION_TIME = 0.015, 0.060  # s, OpenCap's values
 
+
 def activation_rate(excitation: np.ndarray, activation: np.ndarray) -> np.ndarray:
     """da/dt (1/s) of Raasch's activation dynamics; excitation and activation in [0, 1]."""
     fall = 1 / DEACTIVATION_TIME
@@ -32,20 +33,27 @@ def activation_rate(excitation: np.ndarray, activation: np.ndarray) -> np.ndarra
 
 # %% ../nbs/10_muscles.ipynb #10-muscles-012
 # de Groote et al. 2016, supplementary table: rows are b1..b4 of three Gaussian-like bumps; d1..d4; passive strain and shape
-_LENGTH_BUMPS = ((0.814483478343008, 1.05503342897057, 0.162384573599574, 0.0633034484654646),
-                 (0.433004984392647, 0.716775413397760, -0.0299471169706956, 0.200356847296188),
-                 (0.1, 1.0, 0.353553390593274, 0.0))
+_LENGTH_BUMPS = (
+    (0.814483478343008, 1.05503342897057, 0.162384573599574, 0.0633034484654646),
+    (0.433004984392647, 0.716775413397760, -0.0299471169706956, 0.200356847296188),
+    (0.1, 1.0, 0.353553390593274, 0.0),
+)
 _VELOCITY = (-0.318323436899127, -8.14915604347525, -0.374121508647863, 0.885644059915004)
+
 
 def force_length(length: np.ndarray) -> np.ndarray:
     """Active force-length factor at fibre length / optimal length."""
-    return sum(b1 * np.exp(-0.5 * ((length - b2) / (b3 + b4 * length)) ** 2) for b1, b2, b3, b4 in _LENGTH_BUMPS)
+    return sum(
+        b1 * np.exp(-0.5 * ((length - b2) / (b3 + b4 * length)) ** 2) for b1, b2, b3, b4 in _LENGTH_BUMPS
+    )
+
 
 def force_velocity(velocity: np.ndarray) -> np.ndarray:
     """Force-velocity factor at fibre velocity / maximal shortening velocity (negative: shortening)."""
     d1, d2, d3, d4 = _VELOCITY
     x = d2 * velocity + d3
     return d1 * np.log(x + np.sqrt(x * x + 1)) + d4
+
 
 def passive_force(length: np.ndarray) -> np.ndarray:
     """Force-length factor of the passive fibre: zero at 0.2, one at 1.6 optimal lengths."""
@@ -56,16 +64,27 @@ def passive_force(length: np.ndarray) -> np.ndarray:
 # %% ../nbs/10_muscles.ipynb #10-muscles-015
 TENDON_STIFFNESS = 35.0
 
+
 def tendon_length(force: np.ndarray) -> np.ndarray:
     """Tendon length / slack length under a force / maximal isometric force (de Groote et al. 2016, inverted)."""
     return np.log(5 * (force + 0.25)) / TENDON_STIFFNESS + 0.995
 
+
 WORKING_STRETCH = 1.02  # the curve's value at about a fifth of the maximal force
 
 # %% ../nbs/10_muscles.ipynb #10-muscles-018
-PARAMETERS = ("max_isometric_force", "optimal_fibre_length", "tendon_slack_length", "pennation_angle", "max_velocity")
+PARAMETERS = (
+    "max_isometric_force",
+    "optimal_fibre_length",
+    "tendon_slack_length",
+    "pennation_angle",
+    "max_velocity",
+)
 
-def rigid_tendon(length: np.ndarray, velocity: np.ndarray, parameters: np.ndarray, stretch: float = WORKING_STRETCH):
+
+def rigid_tendon(
+    length: np.ndarray, velocity: np.ndarray, parameters: np.ndarray, stretch: float = WORKING_STRETCH
+):
     """Force (N) along each tendon at activation 1, and the fibre's normalised length and velocity.
 
     length, velocity (..., M): muscle-tendon length (m) and its rate (m/s); parameters (M, 5) as in
@@ -73,13 +92,14 @@ def rigid_tendon(length: np.ndarray, velocity: np.ndarray, parameters: np.ndarra
     """
     force, optimal, slack, pennation, speed = parameters.T
     along = np.maximum(length - slack * stretch, 1e-3)
-    fibre = np.sqrt(along ** 2 + (optimal * np.sin(pennation)) ** 2)
+    fibre = np.sqrt(along**2 + (optimal * np.sin(pennation)) ** 2)
     cos = along / fibre
     l, v = fibre / optimal, velocity * cos / (speed * optimal)
     return np.maximum(force * force_length(l) * force_velocity(v) * cos, 1e-3), l, v
 
 # %% ../nbs/10_muscles.ipynb #10-muscles-022
 FIBRE_DAMPING = 0.01
+
 
 def compliant_tendon(length, velocity, force, force_rate, parameters):
     """Normalised fibre length and velocity, and cosine of the pennation angle, given what the tendon carries.
@@ -94,6 +114,7 @@ def compliant_tendon(length, velocity, force, force_rate, parameters):
     tendon_velocity = slack * force_rate / (TENDON_STIFFNESS * (force + 0.25))
     return fibre / optimal, (velocity - tendon_velocity) * cos / (speed * optimal), cos
 
+
 def hill_misfit(activation, force, force_rate, length, velocity, parameters, passive=False):
     """Fibre's force along the tendon minus the tendon's (..., M), in maximal isometric forces; zero where they agree.
 
@@ -104,8 +125,15 @@ def hill_misfit(activation, force, force_rate, length, velocity, parameters, pas
     return (fibre + passive_force(l) if passive else fibre) * cos - force
 
 # %% ../nbs/10_muscles.ipynb #10-muscles-028
-FITTED_RANGE_DEG = {"hip_flexion": (-30, 120), "hip_adduction": (-50, 20), "hip_rotation": (-40, 35), "knee_angle": (0, 138),
-                    "ankle_angle": (-50, 50), "subtalar_angle": (-35, 35), "mtp_angle": (-45, 5)}
+FITTED_RANGE_DEG = {
+    "hip_flexion": (-30, 120),
+    "hip_adduction": (-50, 20),
+    "hip_rotation": (-40, 35),
+    "knee_angle": (0, 138),
+    "ankle_angle": (-50, 50),
+    "subtalar_angle": (-35, 35),
+    "mtp_angle": (-45, 5),
+}
 _LOW, _HIGH = np.deg2rad(np.array(list(FITTED_RANGE_DEG.values()), float)).T
 _MIDDLE, _HALF = (_LOW + _HIGH) / 2, (_HIGH - _LOW) / 2
 SIDES = ("l", "r")
@@ -121,11 +149,13 @@ def monomials(x: np.ndarray, exponents: np.ndarray) -> np.ndarray:
         terms *= powers[:, d, exponents[:, d]]
     return terms
 
+
 def monomial_slopes(x: np.ndarray, exponents: np.ndarray, d: int) -> np.ndarray:
     """Derivative of every term with respect to x_d: (T, P)."""
     lower = exponents.copy()
     lower[:, d] = np.maximum(lower[:, d] - 1, 0)
     return monomials(x, lower) * exponents[:, d]
+
 
 def all_exponents(variables: int, degree: int) -> np.ndarray:
     """Exponents of all terms up to a total degree: (P, variables)."""
@@ -140,7 +170,9 @@ def _follow(command: list[str], folder: str, progress) -> tuple[int, str, str]:
         try:
             process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=errors, text=True)
         except OSError as error:
-            raise InputError(command[0], f"no program to run ({error.strerror})", "a Python", "correct BIGE_OPENSIM_PYTHON") from None
+            raise InputError(
+                command[0], f"no program to run ({error.strerror})", "a Python", "correct BIGE_OPENSIM_PYTHON"
+            ) from None
         try:
             for line in process.stdout:
                 if progress and line.startswith("done "):
@@ -171,16 +203,25 @@ def run_opensim(function, *arguments, progress=None) -> str:
     if code == 0:
         return printed
     if "No module named 'opensim'" in errors:
-        raise InputError(python, "a Python without OpenSim", "OpenSim, which scales a model to a person and measures its muscles",
-                         "pip install --no-deps opensim==4.6, name a Python that has it in BIGE_OPENSIM_PYTHON, or leave out the model")
+        raise InputError(
+            python,
+            "a Python without OpenSim",
+            "OpenSim, which scales a model to a person and measures its muscles",
+            "pip install --no-deps opensim==4.6, name a Python that has it in BIGE_OPENSIM_PYTHON, or leave out the model",
+        )
     last = (errors.strip().splitlines() or ["no message"])[-1]
-    raise InputError(arguments[0] if arguments else python, f"OpenSim stopped: {last}", "a model that OpenSim 4.6 opens",
-                     "open it in OpenSim and repair what it reports")
+    raise InputError(
+        arguments[0] if arguments else python,
+        f"OpenSim stopped: {last}",
+        "a model that OpenSim 4.6 opens",
+        "open it in OpenSim and repair what it reports",
+    )
 
 # %% ../nbs/10_muscles.ipynb #10-muscles-036
 def sample_muscles(model_path, out_path, legs, muscles, sides, poses):
     """(runs inside OpenSim) Lengths and moment arms at poses (N, 7): saves L (N, 2, 40), R (N, 2, 40, 7), parameters (2, 40, 5)."""
     import numpy as np, opensim as osim
+
     osim.Logger.setLevelString("error")
     model = osim.Model(model_path)
     state = model.initSystem()
@@ -199,7 +240,10 @@ def sample_muscles(model_path, out_path, legs, muscles, sides, poses):
 
     def lengths(which):
         model.realizePosition(state)
-        return [[m.getLength(state) if use else 0.0 for m, use in zip(row, flags)] for row, flags in zip(muscle, which)]
+        return [
+            [m.getLength(state) if use else 0.0 for m, use in zip(row, flags)]
+            for row, flags in zip(muscle, which)
+        ]
 
     L, R = np.zeros((len(poses), 2, len(muscles))), np.zeros((len(poses), 2, len(muscles), len(legs)))
     crossed, everything = np.ones((2, len(muscles), len(legs)), bool), np.ones((2, len(muscles)), bool)
@@ -217,8 +261,19 @@ def sample_muscles(model_path, out_path, legs, muscles, sides, poses):
             move(d, value - nudge)
             R[n, ..., d] = (np.array(lengths(crossed[..., d])) - ahead) / (2 * nudge)
             move(d, value)
-    parameters = [[[m.getMaxIsometricForce(), m.getOptimalFiberLength(), m.getTendonSlackLength(),
-                    m.getPennationAngleAtOptimalFiberLength(), m.getMaxContractionVelocity()] for m in row] for row in muscle]
+    parameters = [
+        [
+            [
+                m.getMaxIsometricForce(),
+                m.getOptimalFiberLength(),
+                m.getTendonSlackLength(),
+                m.getPennationAngleAtOptimalFiberLength(),
+                m.getMaxContractionVelocity(),
+            ]
+            for m in row
+        ]
+        for row in muscle
+    ]
     np.savez(out_path, L=L, R=R, parameters=np.array(parameters))
 
 # %% ../nbs/10_muscles.ipynb #10-muscles-038
@@ -227,16 +282,24 @@ def _equations(x: np.ndarray, exponents: np.ndarray, span: list) -> np.ndarray:
     slopes = [-monomial_slopes(x[:, span], exponents, i) / _HALF[d] for i, d in enumerate(span)]
     return np.stack([monomials(x[:, span], exponents)] + slopes)
 
+
 def _targets(length: np.ndarray, arms: np.ndarray, span: list) -> np.ndarray:
     return np.stack([length] + [arms[:, d] for d in span])
 
+
 def usual_poses(x, length, arms, span, limit=0.010, degree=5, rounds=6) -> np.ndarray:
     """Mask (T,) of poses that a robust fit of length and moment arms explains within `limit` (m)."""
-    rows, targets, weight = _equations(x, all_exponents(len(span), degree), span), _targets(length, arms, span), np.ones(len(x))
+    rows, targets, weight = (
+        _equations(x, all_exponents(len(span), degree), span),
+        _targets(length, arms, span),
+        np.ones(len(x)),
+    )
     for _ in range(rounds):
         weighted = rows * weight[:, None]
         gram = np.tensordot(weighted, rows, ((0, 1), (0, 1))) + 1e-9 * np.eye(rows.shape[-1])
-        worst = np.abs(rows @ np.linalg.solve(gram, np.tensordot(weighted, targets, ((0, 1), (0, 1)))) - targets).max(0)
+        worst = np.abs(
+            rows @ np.linalg.solve(gram, np.tensordot(weighted, targets, ((0, 1), (0, 1)))) - targets
+        ).max(0)
         scale = max(np.median(worst), 1e-4)
         weight = np.minimum(1, scale / np.maximum(worst, 1e-12)) ** 2
     return worst < max(limit, 10 * scale)
@@ -251,17 +314,30 @@ def fit_muscle(x: np.ndarray, length: np.ndarray, arms: np.ndarray, tolerance=1.
     train, targets = keep & ~held_out, _targets(length, arms, span)
     for exponents in (e for e in (all_exponents(len(span), d) for d in degrees) if len(e) < train.sum()):
         rows = _equations(x, exponents, span)
-        solution = np.linalg.lstsq(rows[:, train].reshape(-1, len(exponents)), targets[:, train].ravel(), rcond=None)[0]
+        solution = np.linalg.lstsq(
+            rows[:, train].reshape(-1, len(exponents)), targets[:, train].ravel(), rcond=None
+        )[0]
         error = rows @ solution - targets
         if np.sqrt((error[:, train] ** 2).mean(1)).max() < tolerance:
             break
     full = np.zeros((len(solution), 7), np.int8)
     full[:, span] = exponents
     unseen = np.sqrt((error[:, held_out] ** 2).mean(1))
-    return full, solution, dict(degree=int(full.sum(1).max()), left_out=1 - keep.mean(), length_rms=unseen[0], arm_rms=unseen[1:].max())
+    return (
+        full,
+        solution,
+        dict(
+            degree=int(full.sum(1).max()),
+            left_out=1 - keep.mean(),
+            length_rms=unseen[0],
+            arm_rms=unseen[1:].max(),
+        ),
+    )
 
 # %% ../nbs/10_muscles.ipynb #10-muscles-044
-def _leg_table(exponents: np.ndarray, muscle: np.ndarray, coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _leg_table(
+    exponents: np.ndarray, muscle: np.ndarray, coefficients: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Terms (P, 7) shared by a leg's muscles, and the matrix (P, 40, 8) from them to each length and its seven moment arms."""
     terms = np.unique(exponents, axis=0)
     row = {tuple(e): i for i, e in enumerate(terms)}
@@ -272,11 +348,13 @@ def _leg_table(exponents: np.ndarray, muscle: np.ndarray, coefficients: np.ndarr
             matrix[row[tuple(e - (np.arange(7) == d))], m, 1 + d] -= e[d] * c / _HALF[d]
     return terms, matrix
 
+
 def _ladder(terms: np.ndarray) -> list[tuple[int, int]]:
     """For every term but the first: the row of a lower term, and the variable that lifts it to this one."""
     row = {tuple(e): i for i, e in enumerate(terms)}
     last = [int(np.flatnonzero(e)[-1]) for e in terms[1:]]
     return [(row[tuple(e - (np.arange(7) == d))], d) for e, d in zip(terms[1:], last)]
+
 
 def _products(x: np.ndarray, ladder: list) -> list[np.ndarray]:
     """All terms at x (T, 7), one multiplication each."""
@@ -288,7 +366,10 @@ def _products(x: np.ndarray, ladder: list) -> list[np.ndarray]:
 # %% ../nbs/10_muscles.ipynb #10-muscles-046
 def _horner(x: np.ndarray, ladder: list, products: list, coefficients: np.ndarray) -> np.ndarray:
     """Length and moment arms (T, 8) of one muscle from symbols x (T, 7) and its coefficients (P,)."""
-    weight, out = dict(zip(np.flatnonzero(coefficients), coefficients[coefficients != 0])), np.zeros((len(x), 8), object)
+    weight, out = (
+        dict(zip(np.flatnonzero(coefficients), coefficients[coefficients != 0])),
+        np.zeros((len(x), 8), object),
+    )
     for row in range(len(ladder), 0, -1):
         if row in weight:
             below, d = ladder[row - 1]
@@ -302,13 +383,14 @@ def _horner(x: np.ndarray, ladder: list, products: list, coefficients: np.ndarra
 @dataclass(frozen=True)
 class MuscleGeometry:
     """Muscle-tendon lengths and moment arms of the 80 muscles (order `MUSCLE_NAMES`) of one model, as polynomials."""
-    digest: str              # sha256 of the .osim file
-    muscle: np.ndarray       # (P,) which muscle a term belongs to
-    exponents: np.ndarray    # (P, 7) powers of the scaled leg angles
-    coefficients: np.ndarray # (P,) m
-    parameters: np.ndarray   # (80, 5), columns PARAMETERS
-    record: np.ndarray       # (80, 4), columns RECORD: of poses not used in the fit
-    check_angles: np.ndarray # (K, 7) rad, with OpenSim's lengths (K, 80) and moment arms (K, 80, 7) there
+
+    digest: str  # sha256 of the .osim file
+    muscle: np.ndarray  # (P,) which muscle a term belongs to
+    exponents: np.ndarray  # (P, 7) powers of the scaled leg angles
+    coefficients: np.ndarray  # (P,) m
+    parameters: np.ndarray  # (80, 5), columns PARAMETERS
+    record: np.ndarray  # (80, 4), columns RECORD: of poses not used in the fit
+    check_angles: np.ndarray  # (K, 7) rad, with OpenSim's lengths (K, 80) and moment arms (K, 80, 7) there
     check_lengths: np.ndarray
     check_arms: np.ndarray
 
@@ -326,13 +408,18 @@ class MuscleGeometry:
                 values = np.stack([_horner(x, ladder, products, matrix[:, m, 0]) for m in range(40)], axis=1)
             else:
                 values = np.tensordot(np.stack(products, axis=1), matrix, 1)
-            lengths[:, 40 * s:40 * s + 40], arms[:, 40 * s:40 * s + 40, LEG_COLUMNS[side]] = values[:, :, 0], values[:, :, 1:]
+            lengths[:, 40 * s : 40 * s + 40], arms[:, 40 * s : 40 * s + 40, LEG_COLUMNS[side]] = (
+                values[:, :, 0],
+                values[:, :, 1:],
+            )
         return lengths, arms
 
     @cached_property
     def _legs(self) -> list:
-        tables = [_leg_table(self.exponents[mine], self.muscle[mine] % 40, self.coefficients[mine])
-                  for mine in (self.muscle < 40, self.muscle >= 40)]
+        tables = [
+            _leg_table(self.exponents[mine], self.muscle[mine] % 40, self.coefficients[mine])
+            for mine in (self.muscle < 40, self.muscle >= 40)
+        ]
         return [(_ladder(terms), matrix) for terms, matrix in tables]
 
     def save(self, path) -> None:
@@ -348,12 +435,15 @@ class MuscleGeometry:
 # %% ../nbs/10_muscles.ipynb #10-muscles-048
 RECORD = ("degree", "left_out", "length_rms", "arm_rms")
 
+
 def file_digest(path) -> str:
     """sha256 of a file: the key under which a model's fit is kept."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
+
 def _random_poses(count: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).uniform(_LOW, _HIGH, (count, 7))
+
 
 def _knee_sweep(count: int) -> np.ndarray:
     poses = np.zeros((count, 7))
@@ -366,19 +456,28 @@ def check_muscles(model_path) -> None:
     try:
         text = Path(model_path).read_text(encoding="utf-8", errors="replace")
     except OSError as error:
-        raise InputError(model_path, f"no readable file ({error.strerror})", "an OpenSim model", "check the path") from None
+        raise InputError(
+            model_path, f"no readable file ({error.strerror})", "an OpenSim model", "check the path"
+        ) from None
     missing = [name for name in MUSCLE_NAMES if f'Muscle name="{name}"' not in text]
     if missing:
-        raise InputError(model_path, f"{80 - len(missing)} of the 80 leg muscles; missing {', '.join(missing[:4])}" + (", …" if len(missing) > 4 else ""),
-                         "a full-body model with the muscles of LaiUhlrich2022 (Rajagopal family)", "scale such a model to the person: bige ik TRIAL --model LaiUhlrich2022.osim; the model that bige ik writes without --model has bones and joints only")
+        raise InputError(
+            model_path,
+            f"{80 - len(missing)} of the 80 leg muscles; missing {', '.join(missing[:4])}"
+            + (", …" if len(missing) > 4 else ""),
+            "a full-body model with the muscles of LaiUhlrich2022 (Rajagopal family)",
+            "scale such a model to the person: bige ik TRIAL --model LaiUhlrich2022.osim; the model that bige ik writes without --model has bones and joints only",
+        )
 
 # %% ../nbs/10_muscles.ipynb #10-muscles-052
 def cache_folder() -> Path:
     return Path(os.environ.get("BIGE_CACHE", Path.home() / ".cache" / "bige"))
 
+
 def default_geometry() -> MuscleGeometry:
     """The shipped fit of the default model (LaiUhlrich2022)."""
     return MuscleGeometry.load(Path(__import__("bige").__file__).parent / "assets" / "muscles.npz")
+
 
 def fit_geometry(model_path, poses: int = 1500, refit: bool = False) -> MuscleGeometry:
     """Fitted muscle geometry of an .osim model: from the cache, else measured with OpenSim (about 15 s)."""
@@ -388,10 +487,21 @@ def fit_geometry(model_path, poses: int = 1500, refit: bool = False) -> MuscleGe
     if kept.exists() and not refit:
         return MuscleGeometry.load(kept)
     angles = np.vstack([_random_poses(poses, 0), _knee_sweep(24), _random_poses(24, 1)])
-    with tempfile.TemporaryDirectory() as folder, tqdm(total=len(angles), desc=f"measuring {Path(model_path).name}", unit="pose", disable=None) as bar:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        tqdm(total=len(angles), desc=f"measuring {Path(model_path).name}", unit="pose", disable=None) as bar,
+    ):
         out = str(Path(folder) / "samples.npz")
-        run_opensim(sample_muscles, str(Path(model_path).resolve()), out, list(FITTED_RANGE_DEG), list(MUSCLES), list(SIDES), angles.tolist(),
-                    progress=lambda done: bar.update(done - bar.n))
+        run_opensim(
+            sample_muscles,
+            str(Path(model_path).resolve()),
+            out,
+            list(FITTED_RANGE_DEG),
+            list(MUSCLES),
+            list(SIDES),
+            angles.tolist(),
+            progress=lambda done: bar.update(done - bar.n),
+        )
         with np.load(out) as sampled:
             lengths, arms, parameters = sampled["L"], sampled["R"], sampled["parameters"]
     geometry = _fit_samples(digest, angles, lengths, arms, parameters, poses, model_path)
@@ -407,9 +517,21 @@ def _fit_samples(digest, angles, lengths, arms, parameters, poses, model_path) -
     record = np.array([[fit[2][key] for key in RECORD] for fit in fits])
     worst = int(record[:, 2:].max(1).argmax())
     if record[worst, 2:].max() > 3e-3:
-        raise InputError(model_path, f"muscle {MUSCLE_NAMES[worst]}, whose length or moment arms the fit misses by {record[worst, 2:].max() * 1e3:.1f} mm",
-                         "at most 3 mm RMS on poses not used in the fit", "check the path points and wrapping surfaces of that muscle")
+        raise InputError(
+            model_path,
+            f"muscle {MUSCLE_NAMES[worst]}, whose length or moment arms the fit misses by {record[worst, 2:].max() * 1e3:.1f} mm",
+            "at most 3 mm RMS on poses not used in the fit",
+            "check the path points and wrapping surfaces of that muscle",
+        )
     check = slice(poses, None)
-    return MuscleGeometry(digest, np.repeat(np.arange(80), [len(f[1]) for f in fits]), np.vstack([f[0] for f in fits]),
-                          np.concatenate([f[1] for f in fits]), parameters.reshape(80, 5), record, angles[check],
-                          lengths[check].reshape(-1, 80), arms[check].reshape(-1, 80, 7).astype(np.float32))
+    return MuscleGeometry(
+        digest,
+        np.repeat(np.arange(80), [len(f[1]) for f in fits]),
+        np.vstack([f[0] for f in fits]),
+        np.concatenate([f[1] for f in fits]),
+        parameters.reshape(80, 5),
+        record,
+        angles[check],
+        lengths[check].reshape(-1, 80),
+        arms[check].reshape(-1, 80, 7).astype(np.float32),
+    )

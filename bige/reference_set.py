@@ -19,12 +19,15 @@ from .files import InputError, atomic_write, open_npz
 from .motion import ACTIVATIONS, COORDINATES, Motion, read_motion
 
 # %% ../nbs/16_reference_set.ipynb #16-reference-set-006
-_STEPS = {r"time$": 1e-5,                                # s
-          r".*/activation$": 1e-4,
-          r"ground_force_[rl]_p[xyz]$": 1e-4,            # m, centre of pressure
-          r"ground_force_[rl]_v[xyz]$|.*_force$": 0.1,   # N
-          r".*_(moment|torque_[rl]_[xyz])$": 0.01,       # N·m
-          "|".join(COORDINATES) + "$": 1e-5}             # rad or m
+_STEPS = {
+    r"time$": 1e-5,  # s
+    r".*/activation$": 1e-4,
+    r"ground_force_[rl]_p[xyz]$": 1e-4,  # m, centre of pressure
+    r"ground_force_[rl]_v[xyz]$|.*_force$": 0.1,  # N
+    r".*_(moment|torque_[rl]_[xyz])$": 0.01,  # N·m
+    "|".join(COORDINATES) + "$": 1e-5,
+}  # rad or m
+
 
 def rounding(name: str) -> float:
     """The step to which a column is rounded, in its own unit."""
@@ -36,6 +39,7 @@ def to_differences(values: np.ndarray, steps: np.ndarray) -> np.ndarray:
     whole = np.round(values / steps).T
     return np.diff(whole, n=2, axis=1, prepend=np.zeros((len(whole), 2))).astype(np.int32)
 
+
 def from_differences(differences: np.ndarray, steps: np.ndarray) -> np.ndarray:
     """Columns (T, D) again, rounded to `steps`."""
     return differences.astype(np.int64).cumsum(1).cumsum(1).T * steps
@@ -43,30 +47,54 @@ def from_differences(differences: np.ndarray, steps: np.ndarray) -> np.ndarray:
 # %% ../nbs/16_reference_set.ipynb #16-reference-set-014
 KEYS = ("trials", "people", "correct", "status", "records", "names", "steps")
 
+
 def who_and_how(trial: str) -> tuple[str, bool]:
     """Person, and whether the squat was meant to be correct, from a trial's name in UI-PRMD."""
     found = re.fullmatch(r"m01_(s\d\d)_e\d\d_(cor|inc)", trial)
     if not found:
-        raise InputError(trial, "a name that does not say who squatted, and how", "names of UI-PRMD, as in m01_s05_e01_cor", "pack UI-PRMD's trials only")
+        raise InputError(
+            trial,
+            "a name that does not say who squatted, and how",
+            "names of UI-PRMD, as in m01_s05_e01_cor",
+            "pack UI-PRMD's trials only",
+        )
     return found[1], found[2] == "cor"
+
 
 def _columns(folder, trial: str) -> tuple[tuple, np.ndarray]:
     """Names and values (T, 165) of everything that is kept of a simulated trial."""
     from bige.simulation import motion_file
+
     file = motion_file(folder, trial)
-    tables = [read_motion(file.with_name(name)) for name in (file.name, f"ground_forces_{trial}.mot", f"kinetics_{trial}_muscle_driven.mot")]
-    names, values = ("time", *(n for t in tables for n in t.names)), np.hstack([tables[0].time[:, None], *(t.values for t in tables)])
-    if not (np.abs(values) < 2 ** 28 * np.array([rounding(n) for n in names])).all():  # beyond, second differences may not fit into 32 bits
-        raise InputError(file, "values that are huge or not numbers", "the numbers of a squat", "simulate this trial again")
+    tables = [
+        read_motion(file.with_name(name))
+        for name in (file.name, f"ground_forces_{trial}.mot", f"kinetics_{trial}_muscle_driven.mot")
+    ]
+    names, values = (
+        ("time", *(n for t in tables for n in t.names)),
+        np.hstack([tables[0].time[:, None], *(t.values for t in tables)]),
+    )
+    if not (
+        np.abs(values) < 2**28 * np.array([rounding(n) for n in names])
+    ).all():  # beyond, second differences may not fit into 32 bits
+        raise InputError(
+            file, "values that are huge or not numbers", "the numbers of a squat", "simulate this trial again"
+        )
     return names, values
 
 # %% ../nbs/16_reference_set.ipynb #16-reference-set-015
 def pack_simulations(folder) -> dict:
     """Arrays by name that hold what `bige simulate` left in a folder, in the order of the trials' names."""
     from bige.simulation import read_records
+
     records = read_records(folder)
     if not records:
-        raise InputError(folder, "no simulation.json", "a folder that bige simulate wrote", "run bige simulate with --out into it")
+        raise InputError(
+            folder,
+            "no simulation.json",
+            "a folder that bige simulate wrote",
+            "run bige simulate with --out into it",
+        )
     trials = sorted(records)
     people, correct = zip(*(who_and_how(t) for t in trials))
     status = [records[t]["status"] for t in trials]
@@ -74,18 +102,37 @@ def pack_simulations(folder) -> dict:
     names = next((n for n, _ in tables.values()), ())
     for trial, (own, _) in tables.items():
         if own != names:
-            raise InputError(f"{folder}, {trial}", f"{len(own)} columns", f"the {len(names)} columns of the other trials", "simulate all trials with the same version")
+            raise InputError(
+                f"{folder}, {trial}",
+                f"{len(own)} columns",
+                f"the {len(names)} columns of the other trials",
+                "simulate all trials with the same version",
+            )
     steps = np.array([rounding(n) for n in names])
-    return {"trials": np.array(trials), "people": np.array(people), "correct": np.array(correct), "status": np.array(status), "names": np.array(names), "steps": steps,
-            "records": np.array(json.dumps(records, sort_keys=True))} | {t: to_differences(values, steps) for t, (_, values) in tables.items()}
+    return {
+        "trials": np.array(trials),
+        "people": np.array(people),
+        "correct": np.array(correct),
+        "status": np.array(status),
+        "names": np.array(names),
+        "steps": steps,
+        "records": np.array(json.dumps(records, sort_keys=True)),
+    } | {t: to_differences(values, steps) for t, (_, values) in tables.items()}
 
 # %% ../nbs/16_reference_set.ipynb #16-reference-set-017
 def _opened(path, *more: str):
-    return open_npz(path, KEYS + more, "a set of simulated squats", "build it with data_scripts/reference_set.sh, or pack one with data_scripts/pack_simulations.py")
+    return open_npz(
+        path,
+        KEYS + more,
+        "a set of simulated squats",
+        "build it with data_scripts/reference_set.sh, or pack one with data_scripts/pack_simulations.py",
+    )
+
 
 @dataclass(frozen=True, eq=False)
 class SimulatedSquat:
     """One squat of the set. `record` is what `bige simulate` noted; `correct` whether the squat was meant to be."""
+
     trial: str
     person: str
     correct: bool
@@ -93,13 +140,19 @@ class SimulatedSquat:
     path: Path
 
     @property
-    def status(self) -> str: return self.record["status"]
+    def status(self) -> str:
+        return self.record["status"]
 
     @cached_property
     def table(self) -> Motion:
         """All columns; InputError when the trial was not simulated."""
         if self.status != "Solve_Succeeded":
-            raise InputError(f"{self.path}, {self.trial}", f"{self.status}: {self.record.get('reason', 'no reason given')}", "a trial that was simulated", "choose one whose .status is Solve_Succeeded")
+            raise InputError(
+                f"{self.path}, {self.trial}",
+                f"{self.status}: {self.record.get('reason', 'no reason given')}",
+                "a trial that was simulated",
+                "choose one whose .status is Solve_Succeeded",
+            )
         with _opened(self.path, self.trial) as archive:
             values = from_differences(archive[self.trial], archive["steps"])
             return Motion(values[:, 0], values[:, 1:], archive["names"].tolist()[1:], source=self.trial)
@@ -109,15 +162,18 @@ def _part(table: Motion, wanted) -> Motion:
     names = tuple(n for n in table.names if wanted(n))
     return Motion(table.time, table.columns(names), names, table.source)
 
+
 @patch(as_prop=True)
 def motion(self: SimulatedSquat) -> Motion:
     """33 coordinates (rad, m) and 80 activations."""
     return _part(self.table, lambda n: n in COORDINATES or n in ACTIVATIONS)
 
+
 @patch(as_prop=True)
 def forces(self: SimulatedSquat) -> Motion:
     """Force (N), centre of pressure (m) and free moment (N·m) of each foot, 18 columns."""
     return _part(self.table, lambda n: n.startswith("ground_"))
+
 
 @patch(as_prop=True)
 def moments(self: SimulatedSquat) -> Motion:
@@ -127,23 +183,38 @@ def moments(self: SimulatedSquat) -> Motion:
 # %% ../nbs/16_reference_set.ipynb #16-reference-set-019
 class SimulatedSquats(Mapping):
     """Squats by name, in order; each is unpacked when it is looked at."""
+
     def __init__(self, path):
         self.path = Path(path)
         with _opened(path) as archive:
             trials, people, correct = (archive[k].tolist() for k in ("trials", "people", "correct"))
             records = json.loads(archive["records"].item())
-        self._squats = {t: SimulatedSquat(t, p, c, records[t], self.path) for t, p, c in zip(trials, people, correct)}
+        self._squats = {
+            t: SimulatedSquat(t, p, c, records[t], self.path) for t, p, c in zip(trials, people, correct)
+        }
 
     def __getitem__(self, trial: str) -> SimulatedSquat:
         if trial not in self._squats:
-            raise InputError(self.path, f"no trial {trial!r}", f"one of {len(self)}, as in {next(iter(self), 'none')}", "list() of the set gives all names")
+            raise InputError(
+                self.path,
+                f"no trial {trial!r}",
+                f"one of {len(self)}, as in {next(iter(self), 'none')}",
+                "list() of the set gives all names",
+            )
         return self._squats[trial]
 
-    def __contains__(self, trial) -> bool: return trial in self._squats
-    def __iter__(self): return iter(self._squats)
-    def __len__(self) -> int: return len(self._squats)
+    def __contains__(self, trial) -> bool:
+        return trial in self._squats
+
+    def __iter__(self):
+        return iter(self._squats)
+
+    def __len__(self) -> int:
+        return len(self._squats)
+
 
 def load_simulations(path=None) -> SimulatedSquats:
     """The simulated squats in a file that `data_scripts/pack_simulations.py` wrote; without a path, the shipped ones."""
     from importlib.resources import files
+
     return SimulatedSquats(path or Path(str(files("bige"))) / "assets" / "simulations.npz")

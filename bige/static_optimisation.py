@@ -7,17 +7,41 @@ __all__ = ['LEG_RESERVES', 'PELVIS_RESERVES', 'FRICTION', 'WEIGHTS', 'FrameSolve
 
 # %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-003
 import numpy as np
-from .dynamics import (LIFTED, MIN_ACTIVATION, MTP, TORQUE_MOTORS, MusculoskeletalModel, Simulation, beyond_range, contact_jacobian,
-                           inverse_dynamics, lifted_spheres, outward, reference, toe_spring, within_range)
+from bige.dynamics import (
+    LIFTED,
+    MIN_ACTIVATION,
+    MTP,
+    TORQUE_MOTORS,
+    MusculoskeletalModel,
+    Simulation,
+    beyond_range,
+    contact_jacobian,
+    inverse_dynamics,
+    lifted_spheres,
+    outward,
+    reference,
+    toe_spring,
+    within_range,
+)
 from .motion import COORDINATES, Motion
 from .muscles import WORKING_STRETCH, rigid_tendon
 
 # %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-010
-LEG_RESERVES = tuple(name for name in COORDINATES if name.startswith(("hip", "knee", "ankle", "subtalar", "mtp")))
+LEG_RESERVES = tuple(
+    name for name in COORDINATES if name.startswith(("hip", "knee", "ankle", "subtalar", "mtp"))
+)
 PELVIS_RESERVES = COORDINATES[:6]
 FRICTION = 0.8
 # weight of the square of each unknown, which is an activation, a tenth of body weight, 10 N·m or a motor's full torque
-WEIGHTS = {"muscles": 1.0, "forces": 0.1, "motors": 0.01, "legs": 2.0, "hip_rotation": 0.2, "mtp": 1.0, "pelvis": 50.0}
+WEIGHTS = {
+    "muscles": 1.0,
+    "forces": 0.1,
+    "motors": 0.01,
+    "legs": 2.0,
+    "hip_rotation": 0.2,
+    "mtp": 1.0,
+    "pelvis": 50.0,
+}
 
 # %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-011
 _SIZES = {"muscles": 80, "forces": 36, "motors": len(TORQUE_MOTORS), "legs": len(LEG_RESERVES), "pelvis": 6}
@@ -25,20 +49,32 @@ _ENDS = np.cumsum([0, *_SIZES.values()])
 _BLOCK = {name: slice(int(a), int(b)) for name, a, b in zip(_SIZES, _ENDS, _ENDS[1:])}
 _UNKNOWNS = int(_ENDS[-1])
 
+
 def _fixed_columns(weight: float) -> np.ndarray:
     """(33, unknowns): what motors and reserves do, the same in every frame; the other columns are left at zero."""
     columns = np.zeros((len(COORDINATES), _UNKNOWNS))
     entries = [(name, size) for name, size in TORQUE_MOTORS.items()] + [(name, 10.0) for name in LEG_RESERVES]
-    entries += [(name, weight / 10 if name.startswith("pelvis_t") and name != "pelvis_tilt" else 10.0) for name in PELVIS_RESERVES]
+    entries += [
+        (name, weight / 10 if name.startswith("pelvis_t") and name != "pelvis_tilt" else 10.0)
+        for name in PELVIS_RESERVES
+    ]
     for k, (name, size) in enumerate(entries, start=_BLOCK["motors"].start):
         columns[COORDINATES.index(name), k] = size
     return columns
 
+
 def _cost(weights: dict) -> np.ndarray:
     cost = np.concatenate([np.full(size, weights[name]) for name, size in _SIZES.items()])
     for k, name in enumerate(LEG_RESERVES, start=_BLOCK["legs"].start):
-        cost[k] = weights["mtp"] if name.startswith("mtp") else weights["hip_rotation"] if "rotation" in name else cost[k]
+        cost[k] = (
+            weights["mtp"]
+            if name.startswith("mtp")
+            else weights["hip_rotation"]
+            if "rotation" in name
+            else cost[k]
+        )
     return cost
+
 
 def _friction_rows() -> np.ndarray:
     """(48, unknowns): rows that must stay at or below zero, four a sphere."""
@@ -52,8 +88,10 @@ def _friction_rows() -> np.ndarray:
 # %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-013
 class FrameSolver:
     """The quadratic program of one frame, prepared once for a body weight (N)."""
+
     def __init__(self, weight: float, weights: dict = WEIGHTS):
         import casadi
+
         self.weight = weight
         self.columns = np.vstack([_fixed_columns(weight), _friction_rows()])
         self.low, self.high = np.full(_UNKNOWNS, -np.inf), np.full(_UNKNOWNS, np.inf)
@@ -63,7 +101,12 @@ class FrameSolver:
         self.low[self.vertical] = 0
         diagonal = casadi.Sparsity.diag(_UNKNOWNS)
         self.hessian = casadi.DM(diagonal, 2 * _cost(weights))
-        self.conic = casadi.conic("frame", "daqp", {"h": diagonal, "a": casadi.Sparsity.dense(*self.columns.shape)}, {"error_on_fail": False})
+        self.conic = casadi.conic(
+            "frame",
+            "daqp",
+            {"h": diagonal, "a": casadi.Sparsity.dense(*self.columns.shape)},
+            {"error_on_fail": False},
+        )
 
     def __call__(self, muscles, jacobian, need, lifted) -> tuple[np.ndarray, bool]:
         """muscles (33, 80) N·m at activation 1, jacobian (33, 36), need (33,), lifted (12,) bool -> unknowns, solved."""
@@ -71,13 +114,21 @@ class FrameSolver:
         self.columns[:33, _BLOCK["forces"]] = jacobian * (self.weight / 10)
         high = self.high.copy()
         high[self.vertical[lifted]] = 1e-6
-        answer = self.conic(h=self.hessian, g=0, a=self.columns, lba=np.r_[need, np.full(48, -np.inf)],
-                            uba=np.r_[need, np.zeros(48)], lbx=self.low, ubx=high)
+        answer = self.conic(
+            h=self.hessian,
+            g=0,
+            a=self.columns,
+            lba=np.r_[need, np.full(48, -np.inf)],
+            uba=np.r_[need, np.zeros(48)],
+            lbx=self.low,
+            ubx=high,
+        )
         return np.asarray(answer["x"]).ravel(), bool(self.conic.stats()["success"])
 
 # %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-015
 class QPModel:
     """A person made ready for static optimisation: the model and the solver for its body weight."""
+
     def __init__(self, model: MusculoskeletalModel, weights: dict = WEIGHTS):
         self.model, self.weights, self.solver = model, dict(weights), FrameSolver(model.weight, weights)
 
@@ -86,7 +137,9 @@ class QPModel:
         poses, axes = outward(self.model.skeleton, q, qd, qdd)
         points, jacobian = contact_jacobian(self.model.skeleton, poses, axes)
         lengths, arms = self.model.geometry(within_range(q))
-        capacity = rigid_tendon(lengths, -np.einsum("tmi,ti->tm", arms, qd), self.model.geometry.parameters)[0]
+        capacity = rigid_tendon(lengths, -np.einsum("tmi,ti->tm", arms, qd), self.model.geometry.parameters)[
+            0
+        ]
         muscles = (arms * capacity[..., None]).transpose(0, 2, 1)
         need = inverse_dynamics(self.model.skeleton, poses, axes)
         muscles[:, MTP] = 0
@@ -102,12 +155,22 @@ def _solve_part(ready: QPModel, q, qd, qdd, lifted) -> tuple:
     x, solved = np.array([a for a, _ in answers]), np.array([ok for _, ok in answers])
     x[~solved] = np.nan
     forces = x[:, _BLOCK["forces"]] * ready.model.weight / 10
-    return x, solved, forces.reshape(-1, 12, 3), points, need - (jacobian @ forces[..., None])[..., 0], capacity
+    return (
+        x,
+        solved,
+        forces.reshape(-1, 12, 3),
+        points,
+        need - (jacobian @ forces[..., None])[..., 0],
+        capacity,
+    )
+
 
 def _reserves(x: np.ndarray, weight: float) -> dict:
     """Coordinate -> (T,) N·m or N that the reserves carried."""
     scale = np.array([weight / 10 if name in COORDINATES[3:6] else 10.0 for name in PELVIS_RESERVES])
-    return dict(zip(LEG_RESERVES, x[:, _BLOCK["legs"]].T * 10)) | dict(zip(PELVIS_RESERVES, (x[:, _BLOCK["pelvis"]] * scale).T))
+    return dict(zip(LEG_RESERVES, x[:, _BLOCK["legs"]].T * 10)) | dict(
+        zip(PELVIS_RESERVES, (x[:, _BLOCK["pelvis"]] * scale).T)
+    )
 
 # %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-021
 def solve_frames(ready: QPModel, motion: Motion, q, qd, qdd, lifted, at_once: int = 400) -> Simulation:
@@ -118,15 +181,37 @@ def solve_frames(ready: QPModel, motion: Motion, q, qd, qdd, lifted, at_once: in
     failed, airborne = int((~solved).sum()), int(lifted.all(1).sum())
     activations = np.clip(x[:, _BLOCK["muscles"]], MIN_ACTIVATION, 1)
     status = f"Failed_In_{failed}_Frames" if failed else "Solve_Succeeded"
-    record = {"status": status, "iterations": len(q), "frames": len(q), "frames_failed": failed, "frames_airborne": airborne, "body_weight_n": round(ready.model.weight, 3)}
+    record = {
+        "status": status,
+        "iterations": len(q),
+        "frames": len(q),
+        "frames_failed": failed,
+        "frames_airborne": airborne,
+        "body_weight_n": round(ready.model.weight, 3),
+    }
     if failed:
         record["reason"] = f"no muscle activations and foot forces explain {failed} of {len(q)} frames"
-    return Simulation(Motion.from_arrays(motion.time, q, activations, source=motion.source), forces, points, moments, _reserves(x, ready.model.weight),
-                      x[:, _BLOCK["motors"]] * list(TORQUE_MOTORS.values()), activations * capacity, status, record)
+    return Simulation(
+        Motion.from_arrays(motion.time, q, activations, source=motion.source),
+        forces,
+        points,
+        moments,
+        _reserves(x, ready.model.weight),
+        x[:, _BLOCK["motors"]] * list(TORQUE_MOTORS.values()),
+        activations * capacity,
+        status,
+        record,
+    )
 
 # %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-023
-def solve_qp(model: MusculoskeletalModel, motion: Motion, start: float | None = None, end: float | None = None, cutoff_hz: float = 4.0,
-             weights: dict = WEIGHTS) -> Simulation:
+def solve_qp(
+    model: MusculoskeletalModel,
+    motion: Motion,
+    start: float | None = None,
+    end: float | None = None,
+    cutoff_hz: float = 4.0,
+    weights: dict = WEIGHTS,
+) -> Simulation:
     """Static optimisation of every frame of a motion from `start` to `end` (s), filtered at `cutoff_hz`."""
     part = motion.frames(start, end)
     q, qd, qdd = reference(motion, cutoff_hz)
@@ -134,8 +219,21 @@ def solve_qp(model: MusculoskeletalModel, motion: Motion, start: float | None = 
     lifted, ground = lifted_spheres(model.skeleton, q, motion.source)
     piece = Motion.from_arrays(motion.time[part], q[part], source=motion.source)
     result = solve_frames(QPModel(model, weights), piece, q[part], qd[part], qdd[part], lifted[part])
-    leg, pelvis = (max(float(np.nanmax(np.abs(result.reserves[name]), initial=0)) for name in names) for names in (LEG_RESERVES, PELVIS_RESERVES[3:]))
-    result.record.update(clipped_deg=clipped, ground_height_m=round(ground, 4), largest_leg_reserve_nm=round(leg, 2),
-                         largest_pelvis_force_bw=round(pelvis / model.weight, 4),
-                         settings={"cutoff_hz": cutoff_hz, "weights": dict(weights), "friction": FRICTION, "lifted_m": LIFTED, "tendon_stretch": WORKING_STRETCH})
+    leg, pelvis = (
+        max(float(np.nanmax(np.abs(result.reserves[name]), initial=0)) for name in names)
+        for names in (LEG_RESERVES, PELVIS_RESERVES[3:])
+    )
+    result.record.update(
+        clipped_deg=clipped,
+        ground_height_m=round(ground, 4),
+        largest_leg_reserve_nm=round(leg, 2),
+        largest_pelvis_force_bw=round(pelvis / model.weight, 4),
+        settings={
+            "cutoff_hz": cutoff_hz,
+            "weights": dict(weights),
+            "friction": FRICTION,
+            "lifted_m": LIFTED,
+            "tendon_stretch": WORKING_STRETCH,
+        },
+    )
     return result

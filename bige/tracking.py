@@ -10,42 +10,120 @@ __all__ = ['PRESETS', 'STATES', 'CONTROLS', 'MAX_FORCE', 'FORCE_RATE', 'ACTIVATI
 # %% ../nbs/13_tracking.ipynb #13-tracking-003
 from dataclasses import asdict, dataclass, field, replace
 import numpy as np
-from .dynamics import (LEG_RANGES, MIN_ACTIVATION, MTP, TORQUE_MOTORS, Ground, MusculoskeletalModel, Simulation, beyond_range,
-                           feet, inverse_dynamics, lifted_spheres, outward, reference, toe_spring)
+from bige.dynamics import (
+    LEG_RANGES,
+    MIN_ACTIVATION,
+    MTP,
+    TORQUE_MOTORS,
+    Ground,
+    MusculoskeletalModel,
+    Simulation,
+    beyond_range,
+    feet,
+    inverse_dynamics,
+    lifted_spheres,
+    outward,
+    reference,
+    toe_spring,
+)
 from .files import InputError
 from .motion import COORDINATES, Motion
-from .muscles import (ACTIVATION_TIME, DEACTIVATION_TIME, FITTED_RANGE_DEG, MUSCLE_NAMES, compliant_tendon, hill_misfit)
+from bige.muscles import (
+    ACTIVATION_TIME,
+    DEACTIVATION_TIME,
+    FITTED_RANGE_DEG,
+    MUSCLE_NAMES,
+    compliant_tendon,
+    hill_misfit,
+)
 
 # %% ../nbs/13_tracking.ipynb #13-tracking-008
-_SQUAT = {"pelvis_tilt": 100, "pelvis_list": 10, "pelvis_rotation": 1, "pelvis_tx": 100, "pelvis_ty": 10, "pelvis_tz": 100, "hip_flexion": 100,
-          "hip_adduction": 20, "hip_rotation": 1, "knee_angle": 100, "ankle_angle": 100, "subtalar_angle": 20, "lumbar_extension": 100,
-          "lumbar_bending": 20, "lumbar_rotation": 20, "arm_flex": 50, "arm_add": 10, "arm_rot": 10, "elbow_flex": 10, "pro_sup": 10, "mtp_angle": 10}
-_SAGITTAL = {name: 10.0 if name in ("pelvis_tilt", "hip_flexion", "knee_angle", "ankle_angle", "lumbar_extension") else 1.0 for name in _SQUAT}
-_EVEN = dict.fromkeys(_SQUAT, 10.0) | {"pelvis_ty": 100.0, "hip_flexion": 20.0, "arm_flex": 100.0, "arm_add": 100.0, "arm_rot": 100.0, "elbow_flex": 100.0, "pro_sup": 100.0}
+_SQUAT = {
+    "pelvis_tilt": 100,
+    "pelvis_list": 10,
+    "pelvis_rotation": 1,
+    "pelvis_tx": 100,
+    "pelvis_ty": 10,
+    "pelvis_tz": 100,
+    "hip_flexion": 100,
+    "hip_adduction": 20,
+    "hip_rotation": 1,
+    "knee_angle": 100,
+    "ankle_angle": 100,
+    "subtalar_angle": 20,
+    "lumbar_extension": 100,
+    "lumbar_bending": 20,
+    "lumbar_rotation": 20,
+    "arm_flex": 50,
+    "arm_add": 10,
+    "arm_rot": 10,
+    "elbow_flex": 10,
+    "pro_sup": 10,
+    "mtp_angle": 10,
+}
+_SAGITTAL = {
+    name: 10.0
+    if name in ("pelvis_tilt", "hip_flexion", "knee_angle", "ankle_angle", "lumbar_extension")
+    else 1.0
+    for name in _SQUAT
+}
+_EVEN = dict.fromkeys(_SQUAT, 10.0) | {
+    "pelvis_ty": 100.0,
+    "hip_flexion": 20.0,
+    "arm_flex": 100.0,
+    "arm_add": 100.0,
+    "arm_rot": 100.0,
+    "elbow_flex": 100.0,
+    "pro_sup": 100.0,
+}
+
 
 @dataclass(frozen=True)
 class Settings:
     """Weights, filter and mesh of a tracking problem; the defaults are OpenCap's for squats."""
-    position: float = 50.0           # weights of the cost terms, each a mean over its elements
+
+    position: float = 50.0  # weights of the cost terms, each a mean over its elements
     velocity: float = 10.0
     acceleration: float = 50.0
     activation: float = 100.0
-    regularisation: float = 1e-3     # of everything else that is free
+    regularisation: float = 1e-3  # of everything else that is free
     coordinates: dict = field(default_factory=lambda: dict(_SQUAT))  # weight of each coordinate
     cutoff_hz: float = 4.0
-    intervals_per_s: float = 18.3    # 50 for a squat of 2.73 s
+    intervals_per_s: float = 18.3  # 50 for a squat of 2.73 s
     passive_fibre_force: bool = False
-    heel_force_n: float = 5.0        # least vertical force on each heel
+    heel_force_n: float = 5.0  # least vertical force on each heel
     least_activation: float = MIN_ACTIVATION
-    periodic: tuple = ("height",)    # what ends as it began: "height" (pelvis_ty and its speed), "body" (trunk and legs), "muscles"
-    transcription: str = "condensed" # or "radau": the same solution, found with three times as many unknowns
+    periodic: tuple = (
+        "height",
+    )  # what ends as it began: "height" (pelvis_ty and its speed), "body" (trunk and legs), "muscles"
+    transcription: str = "condensed"  # or "radau": the same solution, found with three times as many unknowns
     tolerance: float = 1e-3
     max_iterations: int = 500
     ground: Ground = Ground(friction_smoothing=1e-3)  # Newton's method can cycle at a corner
 
-PRESETS = {"squat": Settings(),
-           "gait": Settings(position=10, activation=1, coordinates=_SAGITTAL, cutoff_hz=12, intervals_per_s=50, passive_fibre_force=True, heel_force_n=0, periodic=()),
-           "other": Settings(position=100, activation=1, coordinates=_EVEN, cutoff_hz=30, intervals_per_s=50, heel_force_n=0, periodic=())}
+
+PRESETS = {
+    "squat": Settings(),
+    "gait": Settings(
+        position=10,
+        activation=1,
+        coordinates=_SAGITTAL,
+        cutoff_hz=12,
+        intervals_per_s=50,
+        passive_fibre_force=True,
+        heel_force_n=0,
+        periodic=(),
+    ),
+    "other": Settings(
+        position=100,
+        activation=1,
+        coordinates=_EVEN,
+        cutoff_hz=30,
+        intervals_per_s=50,
+        heel_force_n=0,
+        periodic=(),
+    ),
+}
 
 # %% ../nbs/13_tracking.ipynb #13-tracking-011
 STATES = {"q": 33, "qd": 33, "a": 80, "F": 80, "motor": 13}
@@ -58,7 +136,13 @@ _MOTORS = [COORDINATES.index(name) for name in TORQUE_MOTORS]
 _TORQUE = np.array(list(TORQUE_MOTORS.values()))
 _HIP_ROTATION = [COORDINATES.index(f"hip_rotation_{side}") for side in "lr"]
 _HEIGHT = COORDINATES.index("pelvis_ty")
-MAX_FORCE, FORCE_RATE, ACTIVATION_RATE, RESERVE, MOTOR_TIME = 5.0, 100.0, 100.0, 30.0, 0.035  # -, 1/s, 1/s, N·m, s
+MAX_FORCE, FORCE_RATE, ACTIVATION_RATE, RESERVE, MOTOR_TIME = (
+    5.0,
+    100.0,
+    100.0,
+    30.0,
+    0.035,
+)  # -, 1/s, 1/s, N·m, s
 
 # %% ../nbs/13_tracking.ipynb #13-tracking-013
 def equations(model: MusculoskeletalModel, v: dict, settings: Settings) -> tuple:
@@ -71,17 +155,22 @@ def equations(model: MusculoskeletalModel, v: dict, settings: Settings) -> tuple
     tau = inverse_dynamics(model.skeleton, poses, axes, outside)
     lengths, arms = model.geometry(v["q"])
     velocity = -(arms * v["qd"][:, None]).sum(-1)
-    muscle = hill_misfit(v["a"], v["F"], v["dF"], lengths, velocity, model.geometry.parameters, settings.passive_fibre_force)
+    muscle = hill_misfit(
+        v["a"], v["F"], v["dF"], lengths, velocity, model.geometry.parameters, settings.passive_fibre_force
+    )
     pull = (arms * (v["F"] * model.geometry.parameters[:, 0])[..., None]).sum(1)
     misfit = tau - pull
     misfit[:, MTP] = tau[:, MTP] + toe_spring(v["q"], v["qd"])
     misfit[:, _MOTORS] = misfit[:, _MOTORS] - _TORQUE * v["motor"]
     misfit[:, _HIP_ROTATION] = misfit[:, _HIP_ROTATION] - v["reserve"]
-    heels = forces[:, [s for s, sphere in enumerate(model.skeleton.contacts) if sphere.name.startswith("s1")], 1]
+    heels = forces[
+        :, [s for s, sphere in enumerate(model.skeleton.contacts) if sphere.name.startswith("s1")], 1
+    ]
     return misfit, muscle, heels
 
 # %% ../nbs/13_tracking.ipynb #13-tracking-017
 _ROWS = 33 + 80 + 2
+
 
 def _row_scale() -> np.ndarray:
     """One for each of the 115 rows: N·m are divided by 10, N by 20, a motor's row by its torque."""
@@ -89,17 +178,22 @@ def _row_scale() -> np.ndarray:
     scale[3:6], scale[_MOTORS] = 1 / 20.0, 1 / _TORQUE
     return np.r_[scale, np.ones(82)]
 
+
 def _symbols(n: int):
     import casadi
+
     vector, array = casadi.SX.sym("z", n), np.empty((1, n), object)
     for i in range(n):
         array[0, i] = vector[i]
     return vector, array
 
+
 class NodeFunctions:
     """The equations of one instant as CasADi functions of the scaled unknowns: values, Jacobian entries, Hessian entries."""
+
     def __init__(self, model: MusculoskeletalModel, scale: np.ndarray, settings: Settings):
         import casadi
+
         z, array = _symbols(_NODE)
         values = array * scale
         parts = equations(model, {name: values[:, block] for name, block in _BLOCK.items()}, settings)
@@ -110,7 +204,9 @@ class NodeFunctions:
         self.value = casadi.Function("value", [z], [g])
         self.jacobian = casadi.Function("jacobian", [z], [jacobian.nz[:]])
         self.hessian = casadi.Function("hessian", [z, multipliers], [hessian.nz[:]])
-        self.jacobian_at, self.hessian_at = (tuple(np.array(t) for t in m.sparsity().get_triplet()) for m in (jacobian, hessian))
+        self.jacobian_at, self.hessian_at = (
+            tuple(np.array(t) for t in m.sparsity().get_triplet()) for m in (jacobian, hessian)
+        )
 
 # %% ../nbs/13_tracking.ipynb #13-tracking-021
 class Layout:
@@ -118,16 +214,30 @@ class Layout:
 
     First the states at the beginning, then for each interval its controls and the states at its end.
     """
+
     def __init__(self, intervals: int, transcription: str = "condensed"):
         self.intervals, inner = intervals, 3 * _STATES if transcription == "radau" else 0
         self.stride = _NODE + inner
         self.blocks = _STATES + self.stride * np.arange(intervals)
         first = _BLOCK["q"].start
+
         def columns(name, starts):
             return starts[:, None] + np.arange(_BLOCK[name].start, _BLOCK[name].stop)
 
-        self.at = {name: columns(name, np.r_[-first, self.blocks] if name in STATES else self.blocks) for name in _SIZE}
-        self.inner = {name: np.stack([columns(name, self.blocks + _NODE - first + r * _STATES) for r in range(3)], 1) for name in STATES} if inner else {}
+        self.at = {
+            name: columns(name, np.r_[-first, self.blocks] if name in STATES else self.blocks)
+            for name in _SIZE
+        }
+        self.inner = (
+            {
+                name: np.stack(
+                    [columns(name, self.blocks + _NODE - first + r * _STATES) for r in range(3)], 1
+                )
+                for name in STATES
+            }
+            if inner
+            else {}
+        )
         self.offset = int(_STATES + self.stride * intervals)
         self.size = self.offset + 1
 
@@ -137,6 +247,7 @@ class Layout:
 # %% ../nbs/13_tracking.ipynb #13-tracking-026
 class Linear:
     """Rows low <= A x <= high, added for all intervals at once."""
+
     def __init__(self):
         self.row, self.column, self.value, self.low, self.high = [], [], [], [], []
 
@@ -145,11 +256,15 @@ class Linear:
         shape, start = terms[0][0].shape, sum(map(len, self.low))
         rows = start + np.arange(np.prod(shape))
         for columns, factor in terms:
-            self.row.append(rows); self.column.append(np.broadcast_to(columns, shape).ravel()); self.value.append(np.broadcast_to(factor, shape).ravel())
-        self.low.append(np.broadcast_to(low, shape).ravel()); self.high.append(np.broadcast_to(high, shape).ravel())
+            self.row.append(rows)
+            self.column.append(np.broadcast_to(columns, shape).ravel())
+            self.value.append(np.broadcast_to(factor, shape).ravel())
+        self.low.append(np.broadcast_to(low, shape).ravel())
+        self.high.append(np.broadcast_to(high, shape).ravel())
 
     def finish(self, size: int):
         from scipy.sparse import csc_matrix
+
         self.low, self.high = np.concatenate(self.low), np.concatenate(self.high)
         entries = np.concatenate(self.value), (np.concatenate(self.row), np.concatenate(self.column))
         self.matrix = csc_matrix(entries, shape=(len(self.low), size))
@@ -158,25 +273,32 @@ class Linear:
 # %% ../nbs/13_tracking.ipynb #13-tracking-027
 class Quadratic:
     """A cost x'Hx / 2 + c'x + constant, built from weighted squares."""
+
     def __init__(self, size: int):
         self.row, self.column, self.value, self.linear, self.constant = [], [], [], np.zeros(size), 0.0
 
     def product(self, i, j, weight) -> None:
         """Add weight * x_i * x_j."""
         for a, b in ((i, j), (j, i)):
-            self.row.append(np.ravel(a)); self.column.append(np.ravel(b)); self.value.append(np.broadcast_to(weight, np.shape(a)).ravel())
+            self.row.append(np.ravel(a))
+            self.column.append(np.ravel(b))
+            self.value.append(np.broadcast_to(weight, np.shape(a)).ravel())
 
     def square(self, i, weight, target=0.0) -> None:
         """Add weight * (x_i - target)^2."""
         weight, target = np.broadcast_to(weight, i.shape), np.broadcast_to(target, i.shape)
         self.product(i, i, weight)
         np.add.at(self.linear, i, -2 * weight * target)
-        self.constant += float((weight * target ** 2).sum())
+        self.constant += float((weight * target**2).sum())
 
     def finish(self):
         from scipy.sparse import csc_matrix
+
         n = len(self.linear)
-        self.matrix = csc_matrix((np.concatenate(self.value), (np.concatenate(self.row), np.concatenate(self.column))), shape=(n, n))
+        self.matrix = csc_matrix(
+            (np.concatenate(self.value), (np.concatenate(self.row), np.concatenate(self.column))),
+            shape=(n, n),
+        )
         return self
 
 # %% ../nbs/13_tracking.ipynb #13-tracking-029
@@ -184,7 +306,14 @@ def condensed(rows: Linear, at: dict, h: float, scale: dict) -> None:
     """Exact integrals over an interval of length h (s) in which every control is constant."""
     sq, sd, sa = scale["q"], scale["qd"], scale["qdd"]
     before, after = slice(None, -1), slice(1, None)
-    rows.add([(at["q"][after], 1.0), (at["q"][before], -1.0), (at["qd"][before], -h * sd / sq), (at["qdd"], -h * h / 2 * sa / sq)])
+    rows.add(
+        [
+            (at["q"][after], 1.0),
+            (at["q"][before], -1.0),
+            (at["qd"][before], -h * sd / sq),
+            (at["qdd"], -h * h / 2 * sa / sq),
+        ]
+    )
     rows.add([(at["qd"][after], 1.0), (at["qd"][before], -1.0), (at["qdd"], -h * sa / sd)])
     rows.add([(at["a"][after], 1.0), (at["a"][before], -1.0), (at["da"], -h * ACTIVATION_RATE)])
     rows.add([(at["F"][after], 1.0), (at["F"][before], -1.0), (at["dF"], -h * FORCE_RATE / MAX_FORCE)])
@@ -195,10 +324,16 @@ def condensed(rows: Linear, at: dict, h: float, scale: dict) -> None:
 def radau(rows: Linear, layout: Layout, h: float, scale: dict) -> None:
     """The same integrals by Radau collocation of degree 3: a cubic through the mesh point and three inner points."""
     import casadi
+
     slopes, ends = casadi.collocation_interpolators(casadi.collocation_points(3, "radau"))
     slopes, ends = np.array([np.ravel(s) for s in slopes]), np.ravel(ends)
     at, inner = layout.at, layout.inner
-    rates = {"q": ("qd", scale["qd"] / scale["q"], True), "qd": ("qdd", scale["qdd"] / scale["qd"], False), "a": ("da", ACTIVATION_RATE, False), "F": ("dF", FORCE_RATE / MAX_FORCE, False)}
+    rates = {
+        "q": ("qd", scale["qd"] / scale["q"], True),
+        "qd": ("qdd", scale["qdd"] / scale["qd"], False),
+        "a": ("da", ACTIVATION_RATE, False),
+        "F": ("dF", FORCE_RATE / MAX_FORCE, False),
+    }
     for name in STATES:
         first, points = at[name][:-1], inner[name]
         for j in range(3):
@@ -218,6 +353,7 @@ def _with_other_side(low: np.ndarray, high: np.ndarray) -> None:
             j = COORDINATES.index(name[:-1] + "r")
             low[[i, j]], high[[i, j]] = min(low[i], low[j]), max(high[i], high[j])
 
+
 def _limits(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Lower and upper limits (33,): what was recorded (T, 33), widened by its range on either side."""
     low, high = values.min(0), values.max(0)
@@ -225,7 +361,10 @@ def _limits(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     width = np.maximum(high - low, 1e-3)
     return low - width, high + width
 
-def limits(q: np.ndarray, qd: np.ndarray, qdd: np.ndarray, least_activation: float = MIN_ACTIVATION) -> tuple[dict, dict]:
+
+def limits(
+    q: np.ndarray, qd: np.ndarray, qdd: np.ndarray, least_activation: float = MIN_ACTIVATION
+) -> tuple[dict, dict]:
     """Lower and upper limits of every unknown by name, in SI units."""
     low, high = ({name: np.full(n, np.nan) for name, n in _SIZE.items()} for _ in range(2))
     for name, values in (("q", q), ("qd", qd), ("qdd", qdd)):
@@ -235,19 +374,47 @@ def limits(q: np.ndarray, qd: np.ndarray, qdd: np.ndarray, least_activation: flo
     low["q"][MTP], high["q"][MTP] = np.deg2rad(FITTED_RANGE_DEG["mtp_angle"])
     for name, size in (("qd", 50.0), ("qdd", 1000.0)):
         low[name][MTP], high[name][MTP] = -size, size
-    for name, (start, end) in {"a": (least_activation, 1), "F": (0, MAX_FORCE), "motor": (-1, 1), "da": (-1 / DEACTIVATION_TIME, 1 / ACTIVATION_TIME),
-                               "dF": (-FORCE_RATE, FORCE_RATE), "command": (-1, 1), "reserve": (-RESERVE, RESERVE)}.items():
+    for name, (start, end) in {
+        "a": (least_activation, 1),
+        "F": (0, MAX_FORCE),
+        "motor": (-1, 1),
+        "da": (-1 / DEACTIVATION_TIME, 1 / ACTIVATION_TIME),
+        "dF": (-FORCE_RATE, FORCE_RATE),
+        "command": (-1, 1),
+        "reserve": (-RESERVE, RESERVE),
+    }.items():
         low[name][:], high[name][:] = start, end
     return low, high
+
 
 def scales(low: dict, high: dict) -> dict:
     """What each unknown is divided by: its largest magnitude, so that the solver sees numbers near one."""
     sizes = {name: np.maximum(np.abs(low[name]), np.abs(high[name])) for name in ("q", "qd", "qdd")}
-    return sizes | {"a": 1.0, "F": MAX_FORCE, "motor": 1.0, "da": ACTIVATION_RATE, "dF": FORCE_RATE, "command": 1.0, "reserve": RESERVE}
+    return sizes | {
+        "a": 1.0,
+        "F": MAX_FORCE,
+        "motor": 1.0,
+        "da": ACTIVATION_RATE,
+        "dF": FORCE_RATE,
+        "command": 1.0,
+        "reserve": RESERVE,
+    }
 
 # %% ../nbs/13_tracking.ipynb #13-tracking-037
-_ALL, _BODY = slice(None), [i for i, name in enumerate(COORDINATES) if name[:3] in ("pel", "hip", "kne", "ank", "sub") and name != "pelvis_tx"]
-_PERIODIC = {"height": (("q", [_HEIGHT]), ("qd", [_HEIGHT])), "body": (("q", _BODY), ("qd", _BODY)), "muscles": (("a", _ALL), ("F", _ALL), ("motor", slice(0, 3)))}
+_ALL, _BODY = (
+    slice(None),
+    [
+        i
+        for i, name in enumerate(COORDINATES)
+        if name[:3] in ("pel", "hip", "kne", "ank", "sub") and name != "pelvis_tx"
+    ],
+)
+_PERIODIC = {
+    "height": (("q", [_HEIGHT]), ("qd", [_HEIGHT])),
+    "body": (("q", _BODY), ("qd", _BODY)),
+    "muscles": (("a", _ALL), ("F", _ALL), ("motor", slice(0, 3))),
+}
+
 
 def constraints(layout: Layout, h: float, scale: dict, q: np.ndarray, settings: Settings) -> Linear:
     """All linear rows: integration, Raasch's limits on the change of activation, the pelvis near its record."""
@@ -259,19 +426,32 @@ def constraints(layout: Layout, h: float, scale: dict, q: np.ndarray, settings: 
     rows.add([(at["da"], ACTIVATION_RATE * DEACTIVATION_TIME), (at["a"][1:], 1.0)], 0.0, np.inf)
     rows.add([(at["da"], ACTIVATION_RATE * ACTIVATION_TIME), (at["a"][1:], 1.0)], -np.inf, 1.0)
     height, size = at["q"][:, [_HEIGHT]], scale["q"][_HEIGHT]
-    rows.add([(height, size), (np.full_like(height, layout.offset), -1.0)], q[:, [_HEIGHT]] - 0.1, q[:, [_HEIGHT]] + 0.1)
+    rows.add(
+        [(height, size), (np.full_like(height, layout.offset), -1.0)],
+        q[:, [_HEIGHT]] - 0.1,
+        q[:, [_HEIGHT]] + 0.1,
+    )
     for kind in settings.periodic:
         for name, columns in _PERIODIC[kind]:
             rows.add([(at[name][-1:, columns], 1.0), (at[name][:1, columns], -1.0)])
     return rows.finish(layout.size)
 
 # %% ../nbs/13_tracking.ipynb #13-tracking-039
-_RADAU_WEIGHTS = (0.376403062700467, 0.512485826188421, 0.111111111111111)  # quadrature at the three Radau points
+_RADAU_WEIGHTS = (
+    0.376403062700467,
+    0.512485826188421,
+    0.111111111111111,
+)  # quadrature at the three Radau points
+
 
 def cost(layout: Layout, h: float, scale: dict, reference: dict, settings: Settings) -> Quadratic:
     """Tracking, effort and regularisation, integrated over time; q is compared with the record plus the free offset of the floor."""
     j, at = Quadratic(layout.size), layout.at
-    weight = np.array([settings.coordinates[n[:-2] if n[-2:] in ("_l", "_r") else n] for n in COORDINATES], float) / len(COORDINATES) * h
+    weight = (
+        np.array([settings.coordinates[n[:-2] if n[-2:] in ("_l", "_r") else n] for n in COORDINATES], float)
+        / len(COORDINATES)
+        * h
+    )
     for name, factor in (("q", settings.position), ("qd", settings.velocity), ("qdd", settings.acceleration)):
         columns, target = at[name][-layout.intervals :], reference[name][1:] / scale[name]
         j.square(columns, factor * weight, target)
@@ -279,7 +459,7 @@ def cost(layout: Layout, h: float, scale: dict, reference: dict, settings: Setti
             i, size = _HEIGHT, scale["q"][_HEIGHT]
             w, offset = factor * weight[i], np.full(layout.intervals, layout.offset)
             j.product(columns[:, i], offset, -2 * w / size)
-            j.square(offset, w / size ** 2)
+            j.square(offset, w / size**2)
             np.add.at(j.linear, offset, 2 * w / size * target[:, i])
     effort = settings.activation / 80 * h
     if layout.inner:
@@ -287,74 +467,140 @@ def cost(layout: Layout, h: float, scale: dict, reference: dict, settings: Setti
             j.square(layout.inner["a"][:, r], effort * share)
     else:
         before, after = at["a"][:-1], at["a"][1:]
-        j.square(before, effort / 3); j.square(after, effort / 3); j.product(before, after, effort / 3)
-    for name, columns in (("qdd", at["qdd"]), ("da", at["da"]), ("dF", at["dF"]), ("lumbar", at["command"][:, :3]), ("arms", at["command"][:, 3:]), ("reserve", at["reserve"])):
+        j.square(before, effort / 3)
+        j.square(after, effort / 3)
+        j.product(before, after, effort / 3)
+    for name, columns in (
+        ("qdd", at["qdd"]),
+        ("da", at["da"]),
+        ("dF", at["dF"]),
+        ("lumbar", at["command"][:, :3]),
+        ("arms", at["command"][:, 3:]),
+        ("reserve", at["reserve"]),
+    ):
         j.square(columns, settings.regularisation / columns.shape[1] * h)
     return j.finish()
 
 # %% ../nbs/13_tracking.ipynb #13-tracking-041
 def _sparsity(matrix):
     import casadi
+
     matrix.sort_indices()
     return casadi.Sparsity(*matrix.shape, matrix.indptr.tolist(), matrix.indices.tolist())
+
 
 def _collect(rows: list, columns: list, shape: tuple):
     """The CasADi pattern of all entries (duplicates merged), and for every entry its place among the pattern's values."""
     from scipy.sparse import csc_matrix
+
     rows, columns = np.concatenate(rows), np.concatenate(columns)
     pattern = csc_matrix((np.ones(len(rows)), (rows, columns)), shape=shape)
     pattern.sum_duplicates()
-    keys = np.repeat(np.arange(shape[1]), np.diff(pattern.indptr)).astype(np.int64) * shape[0] + pattern.indices
+    keys = (
+        np.repeat(np.arange(shape[1]), np.diff(pattern.indptr)).astype(np.int64) * shape[0] + pattern.indices
+    )
     return _sparsity(pattern), np.searchsorted(keys, columns.astype(np.int64) * shape[0] + rows)
+
 
 class Problem:
     """The sparse nonlinear program as three CasADi functions that IPOPT calls: g with its Jacobian, f with its gradient, Hessian."""
+
     def __init__(self, nodes: NodeFunctions, layout: Layout, rows: Linear, cost: Quadratic):
         import casadi
+
         n, blocks = layout.intervals, layout.blocks
         constant, quadratic = rows.matrix.tocoo(), cost.matrix.tocoo()
         x, p = casadi.MX.sym("x", layout.size), casadi.MX.sym("p", 0)
         z = casadi.reshape(x[_STATES : _STATES + n * layout.stride], layout.stride, n)[:_NODE, :]
         A, H = (casadi.DM(_sparsity(m), m.data) for m in (rows.matrix, cost.matrix))
         g = casadi.vertcat(A @ x, casadi.vec(nodes.value.map(n)(z)))
-        f, slope = 0.5 * casadi.dot(x, H @ x) + casadi.dot(casadi.DM(cost.linear), x) + cost.constant, H @ x + casadi.DM(cost.linear)
+        f, slope = (
+            0.5 * casadi.dot(x, H @ x) + casadi.dot(casadi.DM(cost.linear), x) + cost.constant,
+            H @ x + casadi.DM(cost.linear),
+        )
         below = len(rows.low)
         (r, c), shape = nodes.jacobian_at, (below + _ROWS * n, layout.size)
-        pattern, place = _collect([constant.row, *(below + _ROWS * k + r for k in range(n))], [constant.col, *(b + c for b in blocks)], shape)
+        pattern, place = _collect(
+            [constant.row, *(below + _ROWS * k + r for k in range(n))],
+            [constant.col, *(b + c for b in blocks)],
+            shape,
+        )
         entries = casadi.vertcat(casadi.DM(constant.data), casadi.vec(nodes.jacobian.map(n)(z)))
         jacobian = casadi.MX(pattern, entries[np.argsort(place).tolist()])
         self.symbols, self.rows = {"x": x, "f": f, "g": g}, rows
-        self.functions = {"jac_g": casadi.Function("nlp_jac_g", [x, p], [g, jacobian], ["x", "p"], ["g", "jac_g_x"]),
-                          "grad_f": casadi.Function("nlp_grad_f", [x, p], [f, slope], ["x", "p"], ["f", "grad_f_x"]),
-                          "hess_lag": self._hessian(nodes, quadratic, x, p, z, below, blocks)}
+        self.functions = {
+            "jac_g": casadi.Function("nlp_jac_g", [x, p], [g, jacobian], ["x", "p"], ["g", "jac_g_x"]),
+            "grad_f": casadi.Function("nlp_grad_f", [x, p], [f, slope], ["x", "p"], ["f", "grad_f_x"]),
+            "hess_lag": self._hessian(nodes, quadratic, x, p, z, below, blocks),
+        }
 
     def _hessian(self, nodes, quadratic, x, p, z, below: int, blocks):
         import casadi
         from scipy.sparse import csc_matrix
+
         n, upper = len(blocks), quadratic.row <= quadratic.col
         r, c = nodes.hessian_at
-        pattern, place = _collect([quadratic.row[upper], *(b + r for b in blocks)], [quadratic.col[upper], *(b + c for b in blocks)], (x.numel(),) * 2)
+        pattern, place = _collect(
+            [quadratic.row[upper], *(b + r for b in blocks)],
+            [quadratic.col[upper], *(b + c for b in blocks)],
+            (x.numel(),) * 2,
+        )
         fixed, count = int(upper.sum()), pattern.nnz()
         constant = np.bincount(place[:fixed], quadratic.data[upper], count)
-        spread = csc_matrix((np.ones(len(place) - fixed), (place[fixed:], np.arange(len(place) - fixed))), shape=(count, len(place) - fixed))
+        spread = csc_matrix(
+            (np.ones(len(place) - fixed), (place[fixed:], np.arange(len(place) - fixed))),
+            shape=(count, len(place) - fixed),
+        )
         weight, multipliers = casadi.MX.sym("lam_f"), casadi.MX.sym("lam_g", below + _ROWS * n)
         entries = casadi.vec(nodes.hessian.map(n)(z, casadi.reshape(multipliers[below:], _ROWS, n)))
         values = weight * casadi.DM(constant) + casadi.DM(_sparsity(spread), spread.data) @ entries
-        return casadi.Function("nlp_hess_l", [x, p, weight, multipliers], [casadi.MX(pattern, values)], ["x", "p", "lam_f", "lam_g"], ["triu_hess_gamma_x_x"])
+        return casadi.Function(
+            "nlp_hess_l",
+            [x, p, weight, multipliers],
+            [casadi.MX(pattern, values)],
+            ["x", "p", "lam_f", "lam_g"],
+            ["triu_hess_gamma_x_x"],
+        )
 
 # %% ../nbs/13_tracking.ipynb #13-tracking-042
-def solve(problem: Problem, layout: Layout, low: np.ndarray, high: np.ndarray, guess: np.ndarray, settings: Settings, verbose: bool = False) -> tuple[np.ndarray, dict]:
+def solve(
+    problem: Problem,
+    layout: Layout,
+    low: np.ndarray,
+    high: np.ndarray,
+    guess: np.ndarray,
+    settings: Settings,
+    verbose: bool = False,
+) -> tuple[np.ndarray, dict]:
     """The solution x and IPOPT's statistics."""
     import casadi
+
     n, rows = layout.intervals, problem.rows
-    options = {"tol": settings.tolerance, "max_iter": settings.max_iterations, "mu_strategy": "monotone", "barrier_tol_factor": 100.0,
-               "linear_solver": "mumps", "mumps_pivot_order": 5, "mumps_scaling": 0, "mumps_permuting_scaling": 0,  # METIS; scaled already
-               "print_level": 5 if verbose else 0, "sb": "yes"}
-    options = {f"ipopt.{name}": value for name, value in options.items()} | {"print_time": False, **problem.functions}
+    options = {
+        "tol": settings.tolerance,
+        "max_iter": settings.max_iterations,
+        "mu_strategy": "monotone",
+        "barrier_tol_factor": 100.0,
+        "linear_solver": "mumps",
+        "mumps_pivot_order": 5,
+        "mumps_scaling": 0,
+        "mumps_permuting_scaling": 0,  # METIS; scaled already
+        "print_level": 5 if verbose else 0,
+        "sb": "yes",
+    }
+    options = {f"ipopt.{name}": value for name, value in options.items()} | {
+        "print_time": False,
+        **problem.functions,
+    }
     solver = casadi.nlpsol("track", "ipopt", problem.symbols, options)
     zero = np.zeros(_ROWS - 2)
-    answer = solver(x0=guess, lbx=low, ubx=high, lbg=np.r_[rows.low, np.tile(np.r_[zero, [settings.heel_force_n] * 2], n)],
-                    ubg=np.r_[rows.high, np.tile(np.r_[zero, np.inf, np.inf], n)])
+    answer = solver(
+        x0=guess,
+        lbx=low,
+        ubx=high,
+        lbg=np.r_[rows.low, np.tile(np.r_[zero, [settings.heel_force_n] * 2], n)],
+        ubg=np.r_[rows.high, np.tile(np.r_[zero, np.inf, np.inf], n)],
+    )
     return np.asarray(answer["x"]).ravel(), solver.stats() | {"objective": float(answer["f"])}
 
 # %% ../nbs/13_tracking.ipynb #13-tracking-044
@@ -366,11 +612,18 @@ def settle(model: MusculoskeletalModel, q: np.ndarray, ground: Ground = Ground()
         lift = (low + high) / 2
         moved = q.copy()
         moved[:, _HEIGHT] += lift - lowest
-        carried = feet(model.skeleton, outward(model.skeleton, moved, still, still)[0], ground)[0][..., 1].sum(1).mean()
+        carried = (
+            feet(model.skeleton, outward(model.skeleton, moved, still, still)[0], ground)[0][..., 1]
+            .sum(1)
+            .mean()
+        )
         low, high = (lift, high) if carried > model.weight else (low, lift)
     return lift - lowest
 
-def first_guess(layout: Layout, reference: dict, offset: float, scale: dict, low: dict, high: dict, known: dict) -> np.ndarray:
+
+def first_guess(
+    layout: Layout, reference: dict, offset: float, scale: dict, low: dict, high: dict, known: dict
+) -> np.ndarray:
     """Start at the recorded motion; `known` may hold better values of other unknowns, (N + 1, n) by name, than a tenth of everything."""
     x, start = np.zeros(layout.size), {"a": 0.1, "F": 0.1} | known
     for name, index in layout.at.items():
@@ -391,9 +644,11 @@ def _bounds(layout: Layout, low: dict, high: dict, scale: dict) -> tuple[np.ndar
             lower[index], upper[index] = low[name] / scale[name], high[name] / scale[name]
     return lower, upper
 
+
 def _mesh(time: np.ndarray, tracked: tuple, intervals: int) -> tuple[np.ndarray, dict]:
     """Mesh times (N + 1,) and the reference there."""
     from scipy.interpolate import CubicSpline
+
     mesh = np.linspace(time[0], time[-1], intervals + 1)
     return mesh, {name: CubicSpline(time, values)(mesh) for name, values in zip(("q", "qd", "qdd"), tracked)}
 
@@ -402,34 +657,68 @@ def between(mesh: np.ndarray, u: dict, time: np.ndarray) -> dict:
     """The solution at any times: exactly, as its controls are constant within an interval."""
     k = np.clip(np.searchsorted(mesh, time) - 1, 0, len(mesh) - 2)
     s = (time - mesh[k])[:, None]
-    return {"q": u["q"][k] + s * u["qd"][k] + s ** 2 / 2 * u["qdd"][k], "qd": u["qd"][k] + s * u["qdd"][k], "qdd": u["qdd"][k],
-            "a": u["a"][k] + s * u["da"][k], "F": u["F"][k] + s * u["dF"][k], "reserve": u["reserve"][k],
-            "motor": u["command"][k] + np.exp(-s / MOTOR_TIME) * (u["motor"][k] - u["command"][k])}
+    return {
+        "q": u["q"][k] + s * u["qd"][k] + s**2 / 2 * u["qdd"][k],
+        "qd": u["qd"][k] + s * u["qdd"][k],
+        "qdd": u["qdd"][k],
+        "a": u["a"][k] + s * u["da"][k],
+        "F": u["F"][k] + s * u["dF"][k],
+        "reserve": u["reserve"][k],
+        "motor": u["command"][k] + np.exp(-s / MOTOR_TIME) * (u["motor"][k] - u["command"][k]),
+    }
 
 # %% ../nbs/13_tracking.ipynb #13-tracking-049
 LONGEST = 15.0  # s
 
+
 def _known(result: Simulation, mesh: np.ndarray, parameters: np.ndarray) -> dict:
     """Static optimisation's activations and tendon forces at the mesh, a little inside their limits: (N + 1, 80) by name."""
-    values = {"a": (result.motion.activations(), 0.012, 0.99), "F": (result.tendon_forces / parameters[:, 0], 0.005, 4.9)}
-    return {name: np.clip(np.stack([np.interp(mesh, result.motion.time, column) for column in table.T], 1), low, high)
-            for name, (table, low, high) in values.items()}
+    values = {
+        "a": (result.motion.activations(), 0.012, 0.99),
+        "F": (result.tendon_forces / parameters[:, 0], 0.005, 4.9),
+    }
+    return {
+        name: np.clip(
+            np.stack([np.interp(mesh, result.motion.time, column) for column in table.T], 1), low, high
+        )
+        for name, (table, low, high) in values.items()
+    }
 
 # %% ../nbs/13_tracking.ipynb #13-tracking-050
-def _simulation(model: MusculoskeletalModel, motion: Motion, mesh: np.ndarray, u: dict, settings: Settings, status: str, record: dict) -> Simulation:
+def _simulation(
+    model: MusculoskeletalModel,
+    motion: Motion,
+    mesh: np.ndarray,
+    u: dict,
+    settings: Settings,
+    status: str,
+    record: dict,
+) -> Simulation:
     """The solution at the times of `motion`; forces and moments are interpolated from the mesh points, where the equations hold."""
     v, at_mesh = between(mesh, u, motion.time), between(mesh, u, mesh)
     poses, axes = outward(model.skeleton, *(at_mesh[name] for name in ("q", "qd", "qdd")))
     forces, points, outside = feet(model.skeleton, poses, settings.ground)
     tau = inverse_dynamics(model.skeleton, poses, axes, outside)
     from scipy.interpolate import PchipInterpolator
+
     def dense(values):  # no equation binds the first mesh point, so the second holds for it too
         return PchipInterpolator(mesh[1:], values[1:])(np.maximum(motion.time, mesh[1]))
 
     reserves = {COORDINATES[i]: v["reserve"][:, k] for k, i in enumerate(_HIP_ROTATION)}
-    kinematics = Motion.from_arrays(motion.time, v["q"], np.clip(v["a"], MIN_ACTIVATION, 1), source=motion.source)
-    return Simulation(kinematics, dense(forces), dense(points), dense(tau), reserves, dense(at_mesh["motor"]) * _TORQUE,
-                      v["F"] * model.geometry.parameters[:, 0], status, record)
+    kinematics = Motion.from_arrays(
+        motion.time, v["q"], np.clip(v["a"], MIN_ACTIVATION, 1), source=motion.source
+    )
+    return Simulation(
+        kinematics,
+        dense(forces),
+        dense(points),
+        dense(tau),
+        reserves,
+        dense(at_mesh["motor"]) * _TORQUE,
+        v["F"] * model.geometry.parameters[:, 0],
+        status,
+        record,
+    )
 
 # %% ../nbs/13_tracking.ipynb #13-tracking-051
 def _prepare(model, motion: Motion, start, end, settings: Settings, intervals) -> tuple:
@@ -438,21 +727,35 @@ def _prepare(model, motion: Motion, start, end, settings: Settings, intervals) -
     tracked = reference(motion, settings.cutoff_hz)
     time, tracked = motion.time[part], tuple(values[part] for values in tracked)
     if time[-1] - time[0] > LONGEST:
-        raise InputError(motion.source, f"{time[-1] - time[0]:.0f} s to track at once", f"at most {LONGEST:g} s",
-                         "cut it into repetitions (bige segment), or choose a part (--start, --end)")
+        raise InputError(
+            motion.source,
+            f"{time[-1] - time[0]:.0f} s to track at once",
+            f"at most {LONGEST:g} s",
+            "cut it into repetitions (bige segment), or choose a part (--start, --end)",
+        )
     clipped = beyond_range(tracked[0], motion.source, part.start)
     lifted_spheres(model.skeleton, tracked[0], motion.source)
     intervals = intervals or max(8, round(settings.intervals_per_s * (time[-1] - time[0])))
     mesh, reference_at = _mesh(time, tracked, intervals)
     return Motion.from_arrays(time, tracked[0], source=motion.source), mesh, reference_at, clipped
 
+
 def _guess(model, motion: Motion, mesh, settings: Settings, start, end) -> dict:
     from bige.static_optimisation import solve_qp
+
     result = solve_qp(model, motion, start, end, settings.cutoff_hz)
     return _known(result, mesh, model.geometry.parameters) if result.status == "Solve_Succeeded" else {}
 
-def track(model: MusculoskeletalModel, motion: Motion, start: float | None = None, end: float | None = None, settings: Settings = PRESETS["squat"],
-          intervals: int | None = None, verbose: bool = False) -> Simulation:
+
+def track(
+    model: MusculoskeletalModel,
+    motion: Motion,
+    start: float | None = None,
+    end: float | None = None,
+    settings: Settings = PRESETS["squat"],
+    intervals: int | None = None,
+    verbose: bool = False,
+) -> Simulation:
     """Muscles, tendons, forces and a motion that obeys them all, as near as possible to the recorded one from `start` to `end` (s)."""
     piece, mesh, tracked, clipped = _prepare(model, motion, start, end, settings, intervals)
     layout, h = Layout(len(mesh) - 1, settings.transcription), mesh[1] - mesh[0]
@@ -462,8 +765,15 @@ def track(model: MusculoskeletalModel, motion: Motion, start: float | None = Non
     scale = scales(low, high)
     low["q"][_HEIGHT], high["q"][_HEIGHT] = -np.inf, np.inf  # its limits are relative to the floor
     offset = settle(model, tracked["q"], settings.ground)
-    nodes = NodeFunctions(model, np.concatenate([scale[name] * np.ones(n) for name, n in _SIZE.items()]), settings)
-    problem = Problem(nodes, layout, constraints(layout, h, scale, tracked["q"], settings), cost(layout, h, scale, tracked, settings))
+    nodes = NodeFunctions(
+        model, np.concatenate([scale[name] * np.ones(n) for name, n in _SIZE.items()]), settings
+    )
+    problem = Problem(
+        nodes,
+        layout,
+        constraints(layout, h, scale, tracked["q"], settings),
+        cost(layout, h, scale, tracked, settings),
+    )
     attempts = []
     known = _guess(model, motion, mesh, settings, start, end)
     for known in (known, {}) if known else ({},):  # a second start, where the first led nowhere
@@ -473,10 +783,21 @@ def track(model: MusculoskeletalModel, motion: Motion, start: float | None = Non
         if statistics["return_status"] in ("Solve_Succeeded", "User_Requested_Stop"):
             break
     u = {name: values * scale[name] for name, values in layout.gather(x).items()}
-    deviation = np.sqrt(((u["q"] - tracked["q"] - x[layout.offset] * (np.arange(33) == _HEIGHT)) ** 2).mean(0))
+    deviation = np.sqrt(
+        ((u["q"] - tracked["q"] - x[layout.offset] * (np.arange(33) == _HEIGHT)) ** 2).mean(0)
+    )
     angles = np.rad2deg(np.delete(deviation, [3, 4, 5]))
-    record = {"iterations": sum(attempts), "attempts": len(attempts), "objective": statistics["objective"], "intervals": layout.intervals, "unknowns": layout.size,
-              "floor_offset_m": round(float(x[layout.offset]), 4), "clipped_deg": clipped, "body_weight_n": round(model.weight, 3),
-              "deviation_deg": {"mean": round(float(angles.mean()), 2), "worst": round(float(angles.max()), 2)},
-              "deviation_cm": round(100 * float(deviation[3:6].max()), 2), "settings": asdict(settings)}
+    record = {
+        "iterations": sum(attempts),
+        "attempts": len(attempts),
+        "objective": statistics["objective"],
+        "intervals": layout.intervals,
+        "unknowns": layout.size,
+        "floor_offset_m": round(float(x[layout.offset]), 4),
+        "clipped_deg": clipped,
+        "body_weight_n": round(model.weight, 3),
+        "deviation_deg": {"mean": round(float(angles.mean()), 2), "worst": round(float(angles.max()), 2)},
+        "deviation_cm": round(100 * float(deviation[3:6].max()), 2),
+        "settings": asdict(settings),
+    }
     return _simulation(model, piece, mesh, u, settings, statistics["return_status"], record)

@@ -18,17 +18,28 @@ def agreement(ours: np.ndarray, truth: np.ndarray) -> dict:
     """RMSE, r and bias of two curves (T,); r is NaN where one of them does not move."""
     d = ours - truth
     moves = min(np.std(ours), np.std(truth)) > 1e-9
-    return {"RMSE": float(np.sqrt((d ** 2).mean())), "r": float(np.corrcoef(ours, truth)[0, 1]) if moves else float("nan"), "bias": float(d.mean())}
+    return {
+        "RMSE": float(np.sqrt((d**2).mean())),
+        "r": float(np.corrcoef(ours, truth)[0, 1]) if moves else float("nan"),
+        "bias": float(d.mean()),
+    }
 
 # %% ../nbs/15_validation.ipynb #15-validation-009
 def opensim_floor_force(states_path, out_path, radius, constants):
     """For `run_opensim`: force and moment (N, 6) of OpenSim's floor on a free sphere; states (N, 9) are centre, velocity, spin."""
     import numpy, opensim
+
     opensim.Logger.setLevelString("off")
-    model, ball, ground = opensim.Model(), opensim.Body("ball", 1.0, opensim.Vec3(0), opensim.Inertia(1)), None
+    model, ball, ground = (
+        opensim.Model(),
+        opensim.Body("ball", 1.0, opensim.Vec3(0), opensim.Inertia(1)),
+        None,
+    )
     joint = opensim.FreeJoint("free", model.getGround(), ball)
     model.addBody(ball), model.addJoint(joint)
-    floor = opensim.ContactHalfSpace(opensim.Vec3(0), opensim.Vec3(0, 0, -numpy.pi / 2), model.getGround(), "floor")
+    floor = opensim.ContactHalfSpace(
+        opensim.Vec3(0), opensim.Vec3(0, 0, -numpy.pi / 2), model.getGround(), "floor"
+    )
     sphere = opensim.ContactSphere(radius, opensim.Vec3(0), ball, "sphere")
     model.addContactGeometry(floor), model.addContactGeometry(sphere)
     force = opensim.SmoothSphereHalfSpaceForce("contact", sphere, floor)
@@ -38,37 +49,73 @@ def opensim_floor_force(states_path, out_path, radius, constants):
     state, rows = model.initSystem(), []
     for row in numpy.load(states_path):
         for i in range(3):
-            joint.upd_coordinates(i).setValue(state, 0.0, False), joint.upd_coordinates(i + 3).setValue(state, row[i], False)
-            joint.upd_coordinates(i).setSpeedValue(state, row[6 + i]), joint.upd_coordinates(i + 3).setSpeedValue(state, row[3 + i])
+            (
+                joint.upd_coordinates(i).setValue(state, 0.0, False),
+                joint.upd_coordinates(i + 3).setValue(state, row[i], False),
+            )
+            (
+                joint.upd_coordinates(i).setSpeedValue(state, row[6 + i]),
+                joint.upd_coordinates(i + 3).setSpeedValue(state, row[3 + i]),
+            )
         model.realizeDynamics(state)
         rows.append([force.getRecordValues(state).get(i) for i in range(6)])
     numpy.save(out_path, numpy.array(rows))
 
 # %% ../nbs/15_validation.ipynb #15-validation-011
-OPENSIM_NAMES = {"stiffness": "stiffness", "dissipation": "dissipation", "static_friction": "static_friction", "dynamic_friction": "dynamic_friction",
-                 "viscous_friction": "viscous_friction", "transition_velocity": "transition_speed", "hertz_smoothing": "hertz_smoothing",
-                 "hunt_crossley_smoothing": "crossley_smoothing", "constant_contact_force": "least_force"}
+OPENSIM_NAMES = {
+    "stiffness": "stiffness",
+    "dissipation": "dissipation",
+    "static_friction": "static_friction",
+    "dynamic_friction": "dynamic_friction",
+    "viscous_friction": "viscous_friction",
+    "transition_velocity": "transition_speed",
+    "hertz_smoothing": "hertz_smoothing",
+    "hunt_crossley_smoothing": "crossley_smoothing",
+    "constant_contact_force": "least_force",
+}
+
 
 def random_spheres(radius: float, count: int = 2000, seed: int = 0) -> np.ndarray:
     """States (count, 9) of a sphere: from 5 mm above the floor to 40 mm into it, resting, sliding, sinking, lifting and rolling."""
     rng = np.random.default_rng(seed)
-    centre = np.stack([rng.uniform(-1, 1, count), radius - rng.uniform(-0.005, 0.04, count), rng.uniform(-1, 1, count)], 1)
+    centre = np.stack(
+        [rng.uniform(-1, 1, count), radius - rng.uniform(-0.005, 0.04, count), rng.uniform(-1, 1, count)], 1
+    )
     velocity = rng.uniform(-1, 1, (count, 3)) * rng.choice([0.0, 0.02, 0.3, 2.0], (count, 1))
     return np.hstack([centre, velocity, rng.uniform(-6, 6, (count, 3)) * rng.choice([0.0, 1.0], (count, 1))])
 
 # %% ../nbs/15_validation.ipynb #15-validation-014
-def force_plates(path, time: np.ndarray, cutoff_hz: float = 6.0, plates=("ground_force_1_", "ground_force_2_")) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def force_plates(
+    path, time: np.ndarray, cutoff_hz: float = 6.0, plates=("ground_force_1_", "ground_force_2_")
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Forces (T, 2, 3) N, centres of pressure (T, 2, 3) m and free vertical couples (T, 2) N·m of the right and left plate at `time` (s)."""
     file = read_motion(path)
     missing = [p + c for p in plates for c in ("vx", "vy", "vz", "px", "py", "pz") if p + c not in file.names]
     if missing:
-        raise InputError(file.source, f"no column {missing[0]}", "force and centre of pressure of a plate under each foot", "name the plates' column prefixes, right foot first")
+        raise InputError(
+            file.source,
+            f"no column {missing[0]}",
+            "force and centre of pressure of a plate under each foot",
+            "name the plates' column prefixes, right foot first",
+        )
     if time[0] < file.time[0] - 0.02 or time[-1] > file.time[-1] + 0.02:
-        raise InputError(file.source, f"forces from {file.time[0]:g} to {file.time[-1]:g} s", f"{time[0]:g} to {time[-1]:g} s", "use the forces of the same trial")
+        raise InputError(
+            file.source,
+            f"forces from {file.time[0]:g} to {file.time[-1]:g} s",
+            f"{time[0]:g} to {time[-1]:g} s",
+            "use the forces of the same trial",
+        )
+
     def at(name, filtered=True):
         values = file[name][:, None]
-        return np.interp(time, file.time, (smooth(values, file.rate_hz, cutoff_hz) if filtered else values)[:, 0])
-    forces, points = (np.stack([np.stack([at(p + kind + c, kind == "v") for c in "xyz"], 1) for p in plates], 1) for kind in "vp")
+        return np.interp(
+            time, file.time, (smooth(values, file.rate_hz, cutoff_hz) if filtered else values)[:, 0]
+        )
+
+    forces, points = (
+        np.stack([np.stack([at(p + kind + c, kind == "v") for c in "xyz"], 1) for p in plates], 1)
+        for kind in "vp"
+    )
     couples = np.stack([at(p + "my") if p + "my" in file.names else 0 * time for p in plates], 1)
     return forces, points, couples
 
@@ -79,7 +126,11 @@ def plate_moments(skeleton: Skeleton, q, qd, qdd, forces, points, couples) -> np
     outside = {}
     for k, side in enumerate("rl"):
         twist = couples[:, [k]] * [0, 0, 1]
-        outside[f"calcn_{side}"] = [(forces[:, k], points[:, k]), (twist, points[:, k]), (-twist, points[:, k] + [1, 0, 0])]
+        outside[f"calcn_{side}"] = [
+            (forces[:, k], points[:, k]),
+            (twist, points[:, k]),
+            (-twist, points[:, k] + [1, 0, 0]),
+        ]
     return inverse_dynamics(skeleton, poses, axes, outside)
 
 # %% ../nbs/15_validation.ipynb #15-validation-036

@@ -1,4 +1,5 @@
 """A trial that only ends with its process: what tests interrupt and shoot in the middle, on machines of any speed."""
+
 import os
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ def attempt(motion, person, options):
     trial, folder = Path(motion.source).stem, Path(os.environ["BIGE_TESTS_BEGUN"])
     if trial.startswith("endless") and not begun(folder, trial):
         (folder / f"{trial}.{os.getpid()}").touch()
-        end = time.monotonic() + 900        # nobody came
+        end = time.monotonic() + 900  # nobody came
         while time.monotonic() < end:
             _attempt(motion, person, options)
     return _attempt(motion, person, options)

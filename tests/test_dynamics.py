@@ -1,20 +1,27 @@
 """Equations of motion against OpenSim and against themselves, the filter, and what a person needs."""
+
 import importlib.util
 
 import numpy as np
 import pytest
 
-from bige.dynamics import GRAVITY, MusculoskeletalModel, beyond_range, contact_jacobian, inverse_dynamics, outward, smooth
+from bige.dynamics import MusculoskeletalModel, beyond_range, body_motions, contact_jacobian, inverse_dynamics
+from bige.filters import lowpass
+from bige.motion import GRAVITY
 from bige.files import InputError
 from bige.motion import COORDINATES, analytic_squat
 from bige.opensim_process import run_opensim
 from bige.skeleton import Skeleton
 
-needs_opensim = pytest.mark.skipif(importlib.util.find_spec("opensim") is None, reason="OpenSim is not installed (pip install --no-deps opensim==4.6)")
+needs_opensim = pytest.mark.skipif(
+    importlib.util.find_spec("opensim") is None,
+    reason="OpenSim is not installed (pip install --no-deps opensim==4.6)",
+)
 
 
 def opensim_inverse_dynamics(model_path, out, coordinates, q, qd, qdd):
     import numpy as np, opensim as osim
+
     osim.Logger.setLevelString("error")
     model = osim.Model(model_path)
     for i in range(model.getForceSet().getSize()):
@@ -52,41 +59,59 @@ def test_inverse_dynamics_agrees_with_opensim(shared, tmp_path):
         k = COORDINATES.index(f"knee_angle_{side}")
         q[:, k], qd[:, k] = rng.uniform(0.1, 2.0, 20), 0
     out = tmp_path / "tau.npy"
-    run_opensim(opensim_inverse_dynamics, str(path), str(out), list(COORDINATES), q.tolist(), qd.tolist(), qdd.tolist())
+    run_opensim(
+        opensim_inverse_dynamics,
+        str(path),
+        str(out),
+        list(COORDINATES),
+        q.tolist(),
+        qd.tolist(),
+        qdd.tolist(),
+    )
     expected = np.load(out)
     skeleton = Skeleton.from_osim(path)
-    found = inverse_dynamics(skeleton, *outward(skeleton, q, qd, qdd))
+    found = inverse_dynamics(skeleton, *body_motions(skeleton, q, qd, qdd))
     assert np.abs(found - expected).max() / np.abs(expected).max() < 1e-6
 
 
 def test_pelvis_carries_the_weight_in_any_still_pose():
     skeleton, q = Skeleton.default(), np.random.default_rng(0).uniform(-0.5, 0.5, (10, 33))
-    tau = inverse_dynamics(skeleton, *outward(skeleton, q, 0 * q, 0 * q))
+    tau = inverse_dynamics(skeleton, *body_motions(skeleton, q, 0 * q, 0 * q))
     assert np.allclose(tau[:, 4], skeleton.mass * GRAVITY, rtol=1e-10) and np.abs(tau[:, [3, 5]]).max() < 1e-8
 
 
 def test_generalised_forces_are_the_gradient_of_potential_energy():
     skeleton, q = Skeleton.default(), np.random.default_rng(1).uniform(-0.4, 0.4, (1, 33))
+
     def potential(q):
-        poses, _ = outward(skeleton, q, 0 * q, 0 * q)
-        return sum(b.mass * GRAVITY * (poses[n].p + poses[n].R @ b.mass_center)[:, 1] for n, b in skeleton.bodies.items() if n in poses)
+        poses, _ = body_motions(skeleton, q, 0 * q, 0 * q)
+        return sum(
+            b.mass * GRAVITY * (poses[n].p + poses[n].R @ b.mass_center)[:, 1]
+            for n, b in skeleton.bodies.items()
+            if n in poses
+        )
+
     steps = 1e-5 * np.eye(33)
     gradient = (potential(q + steps) - potential(q - steps)) / 2e-5
-    assert np.allclose(inverse_dynamics(skeleton, *outward(skeleton, q, 0 * q, 0 * q))[0], gradient, atol=1e-5)
+    assert np.allclose(
+        inverse_dynamics(skeleton, *body_motions(skeleton, q, 0 * q, 0 * q))[0], gradient, atol=1e-5
+    )
 
 
 def test_contact_points_are_the_skeletons():
     skeleton, q = Skeleton.default(), np.random.default_rng(2).uniform(-0.5, 0.5, (5, 33))
-    points, jacobian = contact_jacobian(skeleton, *outward(skeleton, q, 0 * q, 0 * q))
+    points, jacobian = contact_jacobian(skeleton, *body_motions(skeleton, q, 0 * q, 0 * q))
     assert np.allclose(points, skeleton.contact_points(q), atol=1e-10)
     lifted = q + 1e-6 * np.eye(33)[4]
-    assert np.allclose(jacobian[:, 4].reshape(5, 12, 3), [0, 1, 0]) and np.allclose(skeleton.contact_points(lifted)[..., 1] - points[..., 1], 1e-6, atol=1e-12)
+    assert np.allclose(jacobian[:, 4].reshape(5, 12, 3), [0, 1, 0]) and np.allclose(
+        skeleton.contact_points(lifted)[..., 1] - points[..., 1], 1e-6, atol=1e-12
+    )
 
 
 def test_filter_passes_slow_and_stops_fast():
     t = np.arange(300) / 60
     slow, fast = np.sin(2 * np.pi * 0.5 * t), np.sin(2 * np.pi * 15 * t)
-    out = smooth(np.stack([slow, fast], 1), 60, 4)
+    out = lowpass(np.stack([slow, fast], 1), 60, 4)
     assert np.abs(out[60:-60, 0] - slow[60:-60]).max() < 0.01 and np.abs(out[60:-60, 1]).max() < 0.01
 
 
@@ -103,6 +128,7 @@ def test_a_pose_out_of_range_is_told_by_its_frame_in_the_file():
 
 def test_a_person_without_mass_or_muscles_is_refused(shared, tmp_path):
     import re
+
     text = (shared / "models" / "LaiUhlrich2022.osim").read_text()
     (tmp_path / "weightless.osim").write_text(re.sub(r"<mass>[^<]*</mass>", "<mass>0</mass>", text))
     (tmp_path / "bones.osim").write_text(text.replace("Millard2012EquilibriumMuscle", "CoordinateActuator"))

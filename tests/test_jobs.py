@@ -1,4 +1,5 @@
 """Many trials: folders and sessions, worker processes, clusters, and what is left when somebody pulls the plug."""
+
 import json
 import multiprocessing
 import os
@@ -16,10 +17,16 @@ import endless
 from bige.cli import main
 from bige.files import InputError
 from bige.motion import ACTIVATIONS, COORDINATES, analytic_squat, read_motion, write_motion
-from bige.simulation import _Here, _Processes, _work_through, find_trials, motion_file, read_records, simulate_files
+from bige.jobs import Here, Processes, work_through
+from bige.simulation import find_trials, motion_file, read_records, simulate_files
 from conftest import living, until
 
-FILES = ("ground_forces_spheres_{}.mot", "ground_forces_{}.mot", "kinetics_{}_muscle_driven.mot", "kinematics_activations_{}_muscle_driven.mot")
+FILES = (
+    "ground_forces_spheres_{}.mot",
+    "ground_forces_{}.mot",
+    "kinetics_{}_muscle_driven.mot",
+    "kinematics_activations_{}_muscle_driven.mot",
+)
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +71,7 @@ def found(paths, model=None):
 
 # what a folder holds
 
+
 def test_files_stand_for_themselves(tmp_path):
     touch(tmp_path, "a.mot", "b.sto", "model.osim")
     assert found([tmp_path / "a.mot", tmp_path / "b.sto"]) == {"a": None, "b": None}
@@ -76,22 +84,50 @@ def test_the_output_of_ik_gives_each_trial_its_own_person(tmp_path):
     touch(tmp_path, "squat.mot")
     with pytest.raises(InputError, match="squat.mot.*--model"):
         find_trials([tmp_path])
-    (tmp_path / "ik.json").write_text(json.dumps({"trials": {"squat": {"person": "s02", "file": "squat.mot"}}}))
+    (tmp_path / "ik.json").write_text(
+        json.dumps({"trials": {"squat": {"person": "s02", "file": "squat.mot"}}})
+    )
     assert found([tmp_path])["squat"] == "s02.osim"
     assert set(found([tmp_path], tmp_path / "s01.osim").values()) == {"s01.osim"}
 
 
 def test_one_folder_a_person(tmp_path):
-    touch(tmp_path, "anna/squat1.mot", "anna/anna.osim", "bea/squat1.mot", "bea/deep/squat2.mot", "bea/bea.osim", "nobody/squat1.mot")
-    assert found([tmp_path]) == {"anna/squat1": "anna.osim", "bea/squat1": "bea.osim", "bea/deep/squat2": "bea.osim", "nobody/squat1": None}
-    assert set(found([tmp_path / "anna", tmp_path / "bea"])) == {"anna/squat1", "bea/squat1", "bea/deep/squat2"}
+    touch(
+        tmp_path,
+        "anna/squat1.mot",
+        "anna/anna.osim",
+        "bea/squat1.mot",
+        "bea/deep/squat2.mot",
+        "bea/bea.osim",
+        "nobody/squat1.mot",
+    )
+    assert found([tmp_path]) == {
+        "anna/squat1": "anna.osim",
+        "bea/squat1": "bea.osim",
+        "bea/deep/squat2": "bea.osim",
+        "nobody/squat1": None,
+    }
+    assert set(found([tmp_path / "anna", tmp_path / "bea"])) == {
+        "anna/squat1",
+        "bea/squat1",
+        "bea/deep/squat2",
+    }
 
 
 def test_sessions(tmp_path):
     session = "OpenCapData_1/OpenSimData"
-    touch(tmp_path, f"{session}/Kinematics/squats.mot", f"{session}/Kinematics/walk.mot", f"{session}/Model/LaiUhlrich2022_scaled.osim",
-          f"{session}/Dynamics/squats/kinematics_activations_squats_muscle_driven.mot", "OpenCapData_1/MarkerData/squats.trc")
-    assert found([tmp_path / "OpenCapData_1"]) == {"squats": "LaiUhlrich2022_scaled.osim", "walk": "LaiUhlrich2022_scaled.osim"}
+    touch(
+        tmp_path,
+        f"{session}/Kinematics/squats.mot",
+        f"{session}/Kinematics/walk.mot",
+        f"{session}/Model/LaiUhlrich2022_scaled.osim",
+        f"{session}/Dynamics/squats/kinematics_activations_squats_muscle_driven.mot",
+        "OpenCapData_1/MarkerData/squats.trc",
+    )
+    assert found([tmp_path / "OpenCapData_1"]) == {
+        "squats": "LaiUhlrich2022_scaled.osim",
+        "walk": "LaiUhlrich2022_scaled.osim",
+    }
     assert set(found([tmp_path])) == {"OpenCapData_1/squats", "OpenCapData_1/walk"}
     (tmp_path / session / "Model" / "LaiUhlrich2022_scaled.osim").unlink()
     with pytest.raises(InputError, match="--model"):
@@ -104,7 +140,9 @@ def test_sessions(tmp_path):
 def test_results_and_tables_without_coordinates_are_passed_over(tmp_path, squat):
     write_motion(squat, tmp_path / "squat.mot")
     touch(tmp_path, *(f.format("squat") for f in FILES), ".squat.mot.tmp", ".hidden.mot")
-    (tmp_path / "plates.mot").write_text("forces\nversion=1\nnRows=1\nnColumns=2\ninDegrees=yes\nendheader\ntime\tground_force_1_vy\n0\t1\n")
+    (tmp_path / "plates.mot").write_text(
+        "forces\nversion=1\nnRows=1\nnColumns=2\ninDegrees=yes\nendheader\ntime\tground_force_1_vy\n0\t1\n"
+    )
     (tmp_path / "broken.mot").write_text("nothing\n")
     assert set(found([tmp_path])) == {"squat", "broken"}  # the broken one is refused by name later
 
@@ -119,18 +157,29 @@ def test_folders_without_motions_and_names_that_clash(tmp_path):
 
 # resuming
 
+
 def test_trials_are_kept_and_resumed(squat, tmp_path):
     write_motion(squat, tmp_path / "a.mot")
     write_motion(squat.mirror(), tmp_path / "b.mot")
     (tmp_path / "broken.mot").write_text("nothing\n")
     paths, out = [tmp_path / f"{n}.mot" for n in ("a", "b", "broken", "missing")], tmp_path / "out"
     records = simulate_files(paths, out, jobs=2, mode="qp")
-    assert [records[n]["status"] for n in ("a", "b", "broken", "missing")] == ["Solve_Succeeded"] * 2 + ["Refused"] * 2
+    assert [records[n]["status"] for n in ("a", "b", "broken", "missing")] == ["Solve_Succeeded"] * 2 + [
+        "Refused"
+    ] * 2
     assert "broken.mot" in records["broken"]["reason"] and not motion_file(out, "broken").exists()
     calls = []
+
     def run(**options):
         calls.clear()
-        return simulate_files(paths[:2], out, mode="qp", done=lambda trial, record, finished, total: calls.append((trial, finished, total)), **options)
+        return simulate_files(
+            paths[:2],
+            out,
+            mode="qp",
+            done=lambda trial, record, finished, total: calls.append((trial, finished, total)),
+            **options,
+        )
+
     assert run()["b"] == read_records(out)["b"] and not calls
     motion_file(out, "b").unlink()
     run()
@@ -151,6 +200,7 @@ def test_one_folder_a_person_stays_so_in_the_results(squat, tmp_path):
     assert set(records) == {"anna/squat1", "bea/squat1"} == set(read_records(tmp_path / "out"))
     assert (tmp_path / "out" / "bea" / "kinematics_activations_squat1_muscle_driven.mot").exists()
     from bige.dataset import find_simulations
+
     assert [p.parent.name for p in find_simulations([tmp_path / "out"])] == ["anna", "bea"]
 
 
@@ -161,7 +211,12 @@ def test_a_single_bad_trial_is_an_error_and_a_bad_model_is_one_for_all(squat, tm
     (tmp_path / "bad.osim").write_text("no model")
     write_motion(squat, tmp_path / "a.mot")
     with pytest.raises(InputError, match="bad.osim"):
-        simulate_files([tmp_path / "a.mot", tmp_path / "short.mot"], tmp_path / "out", model=tmp_path / "bad.osim", mode="qp")
+        simulate_files(
+            [tmp_path / "a.mot", tmp_path / "short.mot"],
+            tmp_path / "out",
+            model=tmp_path / "bad.osim",
+            mode="qp",
+        )
 
 
 def test_a_bad_person_costs_only_their_own_trials(squat, tmp_path):
@@ -186,37 +241,49 @@ def test_leftovers_of_a_killed_process_are_swept(squat, tmp_path):
 
 # worker processes
 
+
 def test_never_more_at_once_than_there_are_workers():
-    class Workers(_Here):
+    class Workers(Here):
         size, most = 3, 0
+
         def submit(self, trial, *arguments):
             self.answers[trial] = arguments
             self.most = max(self.most, len(self.answers))
+
         def ready(self):
             trial = next(iter(self.answers))
             return {trial: self.answers.pop(trial)}
+
     def load(trial):
         if trial == 4:
             raise InputError("4", "a", "b", "c")
         return (10 * trial,)
+
     workers = Workers()
-    answers = dict(_work_through(range(10), load, workers))
-    assert workers.most == 3 and len(answers) == 10 and answers[7] == (70,) and isinstance(answers[4], InputError)
+    answers = dict(work_through(range(10), load, workers))
+    assert (
+        workers.most == 3
+        and len(answers) == 10
+        and answers[7] == (70,)
+        and isinstance(answers[4], InputError)
+    )
 
 
 def test_workers_compute_with_one_thread(monkeypatch):
     monkeypatch.setattr("bige.simulation._attempt", os.getenv)
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
-    with _Processes(2) as workers:
-        answers = dict(_work_through(["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"], lambda name: (name,), workers))
+    with Processes(2) as workers:
+        answers = dict(
+            work_through(["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"], lambda name: (name,), workers)
+        )
     assert answers == {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     assert os.environ["OMP_NUM_THREADS"] == "7" and "OPENBLAS_NUM_THREADS" not in os.environ
 
 
 def test_a_trial_that_kills_its_worker_twice_is_given_up_and_the_rest_go_on(monkeypatch):
     monkeypatch.setattr("bige.simulation._attempt", os._exit)
-    with _Processes(2) as workers:
+    with Processes(2) as workers:
         workers.submit("bad", 3)
         answers = {}
         while not answers:
@@ -231,8 +298,9 @@ def test_an_interrupt_while_a_trial_is_handed_over_leaves_no_worker(monkeypatch)
     class Interrupted(dict):
         def __setitem__(self, *_):
             raise KeyboardInterrupt
+
     monkeypatch.setattr("bige.simulation._attempt", time.sleep)
-    with pytest.raises(KeyboardInterrupt), _Processes(1) as workers:
+    with pytest.raises(KeyboardInterrupt), Processes(1) as workers:
         workers.running = Interrupted()
         workers.submit("endless", 600)
     until(lambda: not multiprocessing.active_children(), within=120)
@@ -241,16 +309,23 @@ def test_an_interrupt_while_a_trial_is_handed_over_leaves_no_worker(monkeypatch)
 def test_all_workers_shot_one_in_the_middle_of_a_trial_and_one_idle(squat, begun, tmp_path):
     put(tmp_path / "in", a=squat, b=squat, c=squat, endless=squat)
     shot = []
+
     def shoot():
         until(lambda: motion_file(tmp_path / "out", "c").exists() and begun("endless"))
         for child in multiprocessing.active_children():
             os.kill(child.pid, signal.SIGKILL)
             shot.append(child.pid)
+
     gunman = threading.Thread(target=shoot)
     gunman.start()
     records = simulate_files([tmp_path / "in"], tmp_path / "out", mode="qp", jobs=2)
     gunman.join()
-    assert len(shot) == 2 and begun("endless") in shot and whole(tmp_path / "out", ("a", "b", "c", "endless")) and len(records) == 4
+    assert (
+        len(shot) == 2
+        and begun("endless") in shot
+        and whole(tmp_path / "out", ("a", "b", "c", "endless"))
+        and len(records) == 4
+    )
 
 
 # the command, stopped
@@ -262,34 +337,72 @@ COMMAND = "import bige.simulation, endless, sys; bige.simulation._attempt = endl
 def start(tmp_path):
     """Starts `bige simulate` with the motions in tmp_path / in; whatever it started is gone when the test is over."""
     started = []
+
     def command(*arguments):
-        line = [sys.executable, "-c", COMMAND, "simulate", str(tmp_path / "in"), "--mode", "qp", "--out", str(tmp_path / "out"), *arguments]
+        line = [
+            sys.executable,
+            "-c",
+            COMMAND,
+            "simulate",
+            str(tmp_path / "in"),
+            "--mode",
+            "qp",
+            "--out",
+            str(tmp_path / "out"),
+            *arguments,
+        ]
         paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-        started.append(subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, env=os.environ | {"PYTHONPATH": paths}))
+        started.append(
+            subprocess.Popen(
+                line,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+                env=os.environ | {"PYTHONPATH": paths},
+            )
+        )
         return started[0]
+
     yield command
     for process in started:
         if process.pid in living().values():
             os.killpg(process.pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("stop, jobs", [(signal.SIGINT, "1"), pytest.param(signal.SIGTERM, "1", marks=pytest.mark.slow), pytest.param(signal.SIGINT, "2", marks=pytest.mark.slow),
-                                        (signal.SIGTERM, "2"), (signal.SIGKILL, "2")])
+@pytest.mark.parametrize(
+    "stop, jobs",
+    [
+        (signal.SIGINT, "1"),
+        pytest.param(signal.SIGTERM, "1", marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, "2", marks=pytest.mark.slow),
+        (signal.SIGTERM, "2"),
+        (signal.SIGKILL, "2"),
+    ],
+)
 def test_an_interrupted_command_loses_nothing(stop, jobs, squat, begun, start, tmp_path):
-    trials = ["a", "endless_b", "endless_c"][:1 + int(jobs)]
+    trials = ["a", "endless_b", "endless_c"][: 1 + int(jobs)]
     put(tmp_path / "in", **dict.fromkeys(trials, squat))
     process = start("--jobs", jobs)
-    until(lambda: process.poll() is not None or begun(trials[-1]))      # the last one begins when the first is finished
+    until(
+        lambda: process.poll() is not None or begun(trials[-1])
+    )  # the last one begins when the first is finished
     process.send_signal(stop)
     _, said = process.communicate(timeout=300)
-    assert begun(trials[-1]), said                                      # else it ended by itself
+    assert begun(trials[-1]), said  # else it ended by itself
     if stop != signal.SIGKILL:
-        assert process.returncode == 130 and said.count("\n") == 1 and "an interrupt after 1 trial" in said and "run the same command again" in said
-    until(lambda: process.pid not in living().values())                 # no worker is left
+        assert (
+            process.returncode == 130
+            and said.count("\n") == 1
+            and "an interrupt after 1 trial" in said
+            and "run the same command again" in said
+        )
+    until(lambda: process.pid not in living().values())  # no worker is left
     assert whole(tmp_path / "out", ("a",))
 
 
 # the command's answer
+
 
 def test_the_table_tells_what_failed_and_the_status_says_so(squat, tmp_path, capsys):
     put(tmp_path / "in", good=squat, short=squat.slice(0, 0.3))
@@ -298,7 +411,12 @@ def test_the_table_tells_what_failed_and_the_status_says_so(squat, tmp_path, cap
     said = capsys.readouterr()
     head, good, short, written = said.out.strip().split("\n")
     assert head.split() == ["trial", "status", "iterations", "CPU", "s", "GB", "reason"]
-    assert good.split()[:3] == ["good", "Solve_Succeeded", str(len(squat.time))] and "Refused" in short and "0.50 s" in short and "written to" in written
+    assert (
+        good.split()[:3] == ["good", "Solve_Succeeded", str(len(squat.time))]
+        and "Refused" in short
+        and "0.50 s" in short
+        and "written to" in written
+    )
     assert said.err.count("\n") == 1 and "1 of 2 trials" in said.err and said.err.count("Cure") == 1
     assert main([*line, "--json"]) == 2
     assert json.loads(capsys.readouterr().out)["short"]["status"] == "Refused"
@@ -313,27 +431,65 @@ def test_options_that_exclude_each_other(capsys):
 
 # a cluster
 
+
 def test_no_scheduler_at_the_address(squat, tmp_path, capsys, monkeypatch):
     distributed = pytest.importorskip("distributed")
-    monkeypatch.setattr(distributed, "Client", lambda *_, **__: (_ for _ in ()).throw(OSError("Timed out trying to connect")))
+    monkeypatch.setattr(
+        distributed, "Client", lambda *_, **__: (_ for _ in ()).throw(OSError("Timed out trying to connect"))
+    )
     write_motion(squat, tmp_path / "a.mot")
-    assert main(["simulate", str(tmp_path / "a.mot"), "--mode", "qp", "--cluster", "tcp://10.0.0.1:1", "--out", str(tmp_path / "out")]) == 2
+    assert (
+        main(
+            [
+                "simulate",
+                str(tmp_path / "a.mot"),
+                "--mode",
+                "qp",
+                "--cluster",
+                "tcp://10.0.0.1:1",
+                "--out",
+                str(tmp_path / "out"),
+            ]
+        )
+        == 2
+    )
     said = capsys.readouterr().err
-    assert "tcp://10.0.0.1:1" in said and "dask scheduler" in said and said.count("\n") == 1 and not (tmp_path / "out").exists()
+    assert (
+        "tcp://10.0.0.1:1" in said
+        and "dask scheduler" in said
+        and said.count("\n") == 1
+        and not (tmp_path / "out").exists()
+    )
 
 
 def test_a_cluster_whose_worker_is_shot_in_the_middle_of_a_trial(squat, begun, tmp_path):
     distributed = pytest.importorskip("distributed")
     put(tmp_path / "in", a=squat, c=squat, endless=squat, short=squat.slice(0, 0.3))
+
     def shoot():
         until(lambda: motion_file(tmp_path / "out", "a").exists() and begun("endless"))
         os.kill(begun("endless"), signal.SIGKILL)
+
     gunman = threading.Thread(target=shoot)
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50) as cluster:
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+    ) as cluster:
         gunman.start()
-        records = simulate_files([tmp_path / "in"], tmp_path / "out", mode="qp", cluster=cluster.scheduler_address)
+        records = simulate_files(
+            [tmp_path / "in"], tmp_path / "out", mode="qp", cluster=cluster.scheduler_address
+        )
         gunman.join()
     assert begun("endless") and not motion_file(tmp_path / "out", "short").exists()
-    assert {t: r["status"] for t, r in records.items()} == {"a": "Solve_Succeeded", "c": "Solve_Succeeded", "endless": "Solve_Succeeded", "short": "Refused"}
-    assert {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*")} == {f.format(t) for t in ("a", "c", "endless") for f in FILES} | {"simulation.json"}
-    assert np.array_equal(read_motion(motion_file(tmp_path / "out", "endless")).values, read_motion(motion_file(tmp_path / "out", "c")).values)
+    assert {t: r["status"] for t, r in records.items()} == {
+        "a": "Solve_Succeeded",
+        "c": "Solve_Succeeded",
+        "endless": "Solve_Succeeded",
+        "short": "Refused",
+    }
+    assert {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*")} == {
+        f.format(t) for t in ("a", "c", "endless") for f in FILES
+    } | {"simulation.json"}
+    assert np.array_equal(
+        read_motion(motion_file(tmp_path / "out", "endless")).values,
+        read_motion(motion_file(tmp_path / "out", "c")).values,
+    )

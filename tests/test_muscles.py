@@ -1,4 +1,5 @@
 """Muscles: curves, fitted geometry against OpenSim, the cache, and what is refused."""
+
 import importlib.util
 import subprocess
 import sys
@@ -11,13 +12,16 @@ from bige import muscles
 from bige.files import InputError
 from bige.motion import COORDINATES, MUSCLES
 from bige.muscles import (LEG_COLUMNS, MUSCLE_NAMES, SIDES, TENDON_STIFFNESS, WORKING_STRETCH, MuscleGeometry,
-                          activation_rate, all_exponents, compliant_tendon, default_geometry, fit_geometry,
-                          fit_muscle, force_length, force_velocity, hill_misfit, monomial_slopes, monomials,
-                          passive_force, rigid_tendon, tendon_length, usual_poses)
-from bige.opensim_process import run_opensim
+                          activation_rate, all_exponents, compliant_tendon, default_geometry,
+                          equilibrium_residual, fit_geometry, fit_muscle, force_length, force_velocity,
+                          monomial_slopes, monomials, passive_force, rigid_tendon, run_opensim, tendon_length,
+                          usual_poses)
 from conftest import living, until
 
-needs_opensim = pytest.mark.skipif(importlib.util.find_spec("opensim") is None, reason="OpenSim is not installed (pip install --no-deps opensim==4.6)")
+needs_opensim = pytest.mark.skipif(
+    importlib.util.find_spec("opensim") is None,
+    reason="OpenSim is not installed (pip install --no-deps opensim==4.6)",
+)
 
 
 @given(st.floats(0, 1), st.floats(0, 1))
@@ -52,8 +56,17 @@ def test_rigid_tendon_pennation_and_speed():
 def some_muscles(seed=0, frames=3):
     """Lengths, speeds, forces, force rates and activations (frames, 80) of the default model's muscles in working states."""
     rng, (_, optimal, slack, pennation, _) = np.random.default_rng(seed), default_geometry().parameters.T
-    force, fibre = rng.uniform(0, 1.5, (frames, 80)), rng.uniform(0.6, 1.4, (frames, 80)) * optimal * np.cos(pennation)
-    return (slack * tendon_length(force) + fibre, rng.uniform(-0.5, 0.5, (frames, 80)), force, rng.uniform(-5, 5, (frames, 80)), rng.uniform(0.01, 1, (frames, 80)))
+    force, fibre = (
+        rng.uniform(0, 1.5, (frames, 80)),
+        rng.uniform(0.6, 1.4, (frames, 80)) * optimal * np.cos(pennation),
+    )
+    return (
+        slack * tendon_length(force) + fibre,
+        rng.uniform(-0.5, 0.5, (frames, 80)),
+        force,
+        rng.uniform(-5, 5, (frames, 80)),
+        rng.uniform(0.01, 1, (frames, 80)),
+    )
 
 
 def test_compliant_tendon_closes_the_triangle_and_its_speed_is_the_derivative():
@@ -62,9 +75,12 @@ def test_compliant_tendon_closes_the_triangle_and_its_speed_is_the_derivative():
     _, optimal, slack, pennation, top = parameters.T
     l, v, cos = compliant_tendon(length, velocity, force, rate, parameters)
     assert np.allclose(l * optimal * cos + slack * tendon_length(force), length, atol=1e-14)
-    assert np.allclose(l * np.sqrt(1 - cos ** 2), np.sin(pennation), atol=1e-12)
+    assert np.allclose(l * np.sqrt(1 - cos**2), np.sin(pennation), atol=1e-12)
     h = 1e-6
-    ahead, behind = (compliant_tendon(length + s * h * velocity, velocity, force + s * h * rate, rate, parameters)[0] for s in (1, -1))
+    ahead, behind = (
+        compliant_tendon(length + s * h * velocity, velocity, force + s * h * rate, rate, parameters)[0]
+        for s in (1, -1)
+    )
     assert np.allclose((ahead - behind) / (2 * h) / top, v, atol=1e-7)
 
 
@@ -77,39 +93,56 @@ def test_tendon_slope_is_that_of_the_published_formula():
 
 def test_a_stiffly_held_muscle_agrees_with_the_rigid_tendon():
     parameters = default_geometry().parameters
-    strength, fibre, _ = rigid_tendon(length := some_muscles()[0], 0 * length, parameters, stretch=tendon_length(0.3))
+    strength, fibre, _ = rigid_tendon(
+        length := some_muscles()[0], 0 * length, parameters, stretch=tendon_length(0.3)
+    )
     force, still = np.full_like(length, 0.3), 0 * length
     a = 0.3 / (strength / parameters[:, 0])  # the activation that carries 0.3
     assert np.allclose(compliant_tendon(length, still, force, still, parameters)[0], fibre, atol=1e-12)
     working = strength > 2e-3
-    assert working.mean() > 0.5 and np.allclose(hill_misfit(a, force, still, length, still, parameters)[working], 0, atol=1e-12)
-    with_passive = hill_misfit(a, force, still, length, still, parameters, passive=True)
-    assert (with_passive > hill_misfit(a, force, still, length, still, parameters))[working & (fibre > 0.5)].all()
+    assert working.mean() > 0.5 and np.allclose(
+        equilibrium_residual(a, force, still, length, still, parameters)[working], 0, atol=1e-12
+    )
+    with_passive = equilibrium_residual(a, force, still, length, still, parameters, passive=True)
+    assert (with_passive > equilibrium_residual(a, force, still, length, still, parameters))[
+        working & (fibre > 0.5)
+    ].all()
 
 
 def test_symbols_give_the_numbers():
     import casadi as ca
+
     geometry, rng = default_geometry(), np.random.default_rng(3)
-    def rows(matrix): return np.array([ca.vertsplit(row.T) for row in ca.vertsplit(matrix)], dtype=object)
-    def columns(values): return ca.vertcat(*values.ravel())
+
+    def rows(matrix):
+        return np.array([ca.vertsplit(row.T) for row in ca.vertsplit(matrix)], dtype=object)
+
+    def columns(values):
+        return ca.vertcat(*values.ravel())
+
     q = ca.SX.sym("q", 2, 33)
     lengths, arms = geometry(rows(q))
     assert lengths.shape == (2, 80) and arms.shape == (2, 80, 33) and lengths.dtype == arms.dtype == object
     pose = rng.uniform(-0.4, 0.9, (2, 33))
-    for symbolic, numbers in zip(ca.Function("g", [q], [columns(lengths), columns(arms)])(pose), geometry(pose)):
+    for symbolic, numbers in zip(
+        ca.Function("g", [q], [columns(lengths), columns(arms)])(pose), geometry(pose)
+    ):
         assert np.abs(np.array(symbolic).ravel() - numbers.ravel()).max() < 1e-12
     states = some_muscles(frames=1)
     symbols = [ca.SX.sym(name, 1, 80) for name in ("length", "velocity", "force", "rate", "activation")]
     L, V, F, dF, a = map(rows, symbols)
     for passive in (False, True):
-        misfit = ca.Function("h", symbols, [columns(hill_misfit(a, F, dF, L, V, geometry.parameters, passive))])(*states)
-        numbers = hill_misfit(states[4], *states[2:4], *states[:2], geometry.parameters, passive)
+        misfit = ca.Function(
+            "h", symbols, [columns(equilibrium_residual(a, F, dF, L, V, geometry.parameters, passive))]
+        )(*states)
+        numbers = equilibrium_residual(states[4], *states[2:4], *states[:2], geometry.parameters, passive)
         assert np.abs(np.array(misfit).ravel() - numbers.ravel()).max() < 1e-12
     assert np.abs(numbers).max() > 0.1
 
 
 def test_symbolic_graph_stays_small():
     import casadi as ca
+
     q = ca.SX.sym("q", 33)
     lengths, arms = default_geometry()(np.array([ca.vertsplit(q)], dtype=object))
     assert ca.Function("g", [q], [ca.vertcat(*lengths[0]), ca.vertcat(*arms[0].ravel())]).n_nodes() < 20_000
@@ -118,7 +151,10 @@ def test_symbolic_graph_stays_small():
 @settings(deadline=None)
 @given(st.integers(1, 4), st.integers(2, 5), st.integers(0, 10_000))
 def test_slopes_are_derivatives(variables, degree, seed):
-    exponents, x = all_exponents(variables, degree), np.random.default_rng(seed).uniform(-1, 1, (3, variables))
+    exponents, x = (
+        all_exponents(variables, degree),
+        np.random.default_rng(seed).uniform(-1, 1, (3, variables)),
+    )
     for d in range(variables):
         step = np.zeros(variables)
         step[d] = 1e-6
@@ -137,13 +173,21 @@ def test_fit_recovers_a_polynomial_despite_slips():
     length, arms[:, 0] = length + 0.1 * slipped, arms[:, 0] - 0.05 * slipped
     assert (usual_poses(x, length, arms, [0, 1]) == ~slipped).all()
     exponents, solution, record = fit_muscle(x, length, arms)
-    assert record["left_out"] == pytest.approx(slipped.mean()) and record["length_rms"] < 1e-9 and record["arm_rms"] < 1e-9
+    assert (
+        record["left_out"] == pytest.approx(slipped.mean())
+        and record["length_rms"] < 1e-9
+        and record["arm_rms"] < 1e-9
+    )
     assert np.allclose(monomials(x, exponents.astype(int)) @ solution, length - 0.1 * slipped, atol=1e-9)
 
 
 def test_shipped_fit_is_complete_accurate_and_consistent():
     geometry = default_geometry()
-    assert geometry.parameters.shape == (80, 5) and (geometry.parameters[:, :3] > 0).all() and set(geometry.muscle) == set(range(80))
+    assert (
+        geometry.parameters.shape == (80, 5)
+        and (geometry.parameters[:, :3] > 0).all()
+        and set(geometry.muscle) == set(range(80))
+    )
     assert geometry.record[:, 2].max() < 0.7e-3 and geometry.record[:, 3].max() < 2e-3
     q = np.zeros((48, 33))
     for side in SIDES:
@@ -151,27 +195,39 @@ def test_shipped_fit_is_complete_accurate_and_consistent():
     lengths, arms = geometry(q)
     assert np.median(np.abs(lengths - geometry.check_lengths)) < 0.3e-3
     for s, side in enumerate(SIDES):
-        error = np.abs(arms[:, 40 * s:40 * s + 40][:, :, LEG_COLUMNS[side]] - geometry.check_arms[:, 40 * s:40 * s + 40])
+        error = np.abs(
+            arms[:, 40 * s : 40 * s + 40][:, :, LEG_COLUMNS[side]]
+            - geometry.check_arms[:, 40 * s : 40 * s + 40]
+        )
         assert np.median(error.max(-1)) < 1e-3
         other = [i for i in range(33) if i not in LEG_COLUMNS[side]]
-        assert not arms[:, 40 * s:40 * s + 40][:, :, other].any()
+        assert not arms[:, 40 * s : 40 * s + 40][:, :, other].any()
     step = np.random.default_rng(0).normal(size=33) * 1e-6
     assert np.allclose(geometry(q + step)[0] - geometry(q - step)[0], -2 * arms @ step, atol=1e-12)
 
 
 def test_anatomy():
     lengths, arms = default_geometry()(np.full((1, 33), 0.3))
-    def arm(muscle, coordinate): return arms[0, MUSCLE_NAMES.index(muscle), COORDINATES.index(coordinate)]
+
+    def arm(muscle, coordinate):
+        return arms[0, MUSCLE_NAMES.index(muscle), COORDINATES.index(coordinate)]
+
     assert arm("vaslat_r", "knee_angle_r") < -0.02 and arm("semimem_l", "knee_angle_l") > 0.01
     assert arm("soleus_r", "ankle_angle_r") < -0.02 and arm("tibant_r", "ankle_angle_r") > 0.02
-    assert arm("glmax2_l", "hip_flexion_l") < -0.02 and arm("psoas_l", "hip_flexion_l") > 0.01 and arm("glmed1_r", "hip_adduction_r") < -0.02
+    assert (
+        arm("glmax2_l", "hip_flexion_l") < -0.02
+        and arm("psoas_l", "hip_flexion_l") > 0.01
+        and arm("glmed1_r", "hip_adduction_r") < -0.02
+    )
 
 
 def test_saved_and_loaded_whole(tmp_path):
     geometry = default_geometry()
     geometry.save(tmp_path / "a.npz")
     back = MuscleGeometry.load(tmp_path / "a.npz")
-    assert back.digest == geometry.digest and all(np.array_equal(getattr(back, k), v) for k, v in vars(geometry).items())
+    assert back.digest == geometry.digest and all(
+        np.array_equal(getattr(back, k), v) for k, v in vars(geometry).items()
+    )
     geometry.save(tmp_path / "b.npz")
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.npz", "b.npz"]
@@ -192,21 +248,37 @@ def measured_by_polynomials(tmp_path, monkeypatch):
             for side in SIDES:
                 q[:, LEG_COLUMNS[side]] = poses
             lengths, arms = shipped(q)
-            arms = np.stack([arms[:, 40 * s:40 * s + 40][:, :, LEG_COLUMNS[side]] for s, side in enumerate(SIDES)], axis=1)
+            arms = np.stack(
+                [arms[:, 40 * s : 40 * s + 40][:, :, LEG_COLUMNS[side]] for s, side in enumerate(SIDES)],
+                axis=1,
+            )
             progress(len(poses))
-            np.savez(out, L=spoil(lengths).reshape(-1, 2, 40), R=arms, parameters=shipped.parameters.reshape(2, 40, 5))
+            np.savez(
+                out,
+                L=spoil(lengths).reshape(-1, 2, 40),
+                R=arms,
+                parameters=shipped.parameters.reshape(2, 40, 5),
+            )
+
         monkeypatch.setattr(muscles, "run_opensim", measure)
         return model, calls
+
     return install
 
 
 def test_a_fit_is_cached_by_content_and_quiet(measured_by_polynomials, tmp_path, capfd):
     model, calls = measured_by_polynomials(lambda lengths: lengths)
     geometry = fit_geometry(model, poses=260)
-    assert geometry.record[:, 2].max() < 0.7e-3 and geometry.record[:, 3].max() < 2e-3 and geometry.digest == muscles.file_digest(model)
+    assert (
+        geometry.record[:, 2].max() < 0.7e-3
+        and geometry.record[:, 3].max() < 2e-3
+        and geometry.digest == muscles.file_digest(model)
+    )
     twin = tmp_path / "twin.osim"
     twin.write_bytes(model.read_bytes())
-    assert np.array_equal(fit_geometry(twin, poses=260).coefficients, geometry.coefficients) and len(calls) == 1
+    assert (
+        np.array_equal(fit_geometry(twin, poses=260).coefficients, geometry.coefficients) and len(calls) == 1
+    )
     model.write_text(model.read_text() + "<!-- changed -->")
     fit_geometry(model, poses=260)
     assert len(calls) == 2 and capfd.readouterr() == ("", "")
@@ -215,8 +287,13 @@ def test_a_fit_is_cached_by_content_and_quiet(measured_by_polynomials, tmp_path,
 def test_a_fit_beyond_three_millimetres_is_refused(measured_by_polynomials, tmp_path):
     jitter = np.zeros(80)
     jitter[MUSCLE_NAMES.index("soleus_l")] = 8e-3
-    model, _ = measured_by_polynomials(lambda lengths: lengths + np.random.default_rng(0).normal(size=lengths.shape).clip(-1, 1) * jitter)
-    with pytest.raises(InputError, match=r"person.osim.*muscle soleus_l, whose length or moment arms the fit misses by \d\.\d mm.*at most 3 mm"):
+    model, _ = measured_by_polynomials(
+        lambda lengths: lengths + np.random.default_rng(0).normal(size=lengths.shape).clip(-1, 1) * jitter
+    )
+    with pytest.raises(
+        InputError,
+        match=r"person.osim.*muscle soleus_l, whose length or moment arms the fit misses by \d\.\d mm.*at most 3 mm",
+    ):
         fit_geometry(model, poses=260)
     assert not (tmp_path / "cache").exists()
 
@@ -229,6 +306,7 @@ def counts_aloud(last):
 
 def fails_loudly():
     import sys
+
     sys.stderr.write("x" * 200_000 + "\n")
     raise ValueError("no such muscle")
 
@@ -247,8 +325,10 @@ def test_progress_is_read_from_what_the_other_python_prints(monkeypatch):
 
 def test_an_interrupt_ends_the_other_python(tmp_path, monkeypatch):
     monkeypatch.setenv("BIGE_OPENSIM_PYTHON", sys.executable)
+
     def interrupt(count):
         raise KeyboardInterrupt
+
     with pytest.raises(KeyboardInterrupt):
         run_opensim(counts_and_stays, str(tmp_path / "process"), progress=interrupt)
     until(lambda: int((tmp_path / "process").read_text()) not in living(), within=60)
@@ -256,14 +336,18 @@ def test_an_interrupt_ends_the_other_python(tmp_path, monkeypatch):
 
 def counts_and_stays(path):
     import os, time
-    with open(path, "w") as file: file.write(str(os.getpid()))
+
+    with open(path, "w") as file:
+        file.write(str(os.getpid()))
     print("done 1", flush=True)
     time.sleep(600)
 
 
 def test_a_model_without_the_muscles_is_refused(tmp_path):
     model = tmp_path / "bare.osim"
-    model.write_text('<OpenSimDocument><Model name="bare"><Millard2012EquilibriumMuscle name="soleus_l"/></Model></OpenSimDocument>')
+    model.write_text(
+        '<OpenSimDocument><Model name="bare"><Millard2012EquilibriumMuscle name="soleus_l"/></Model></OpenSimDocument>'
+    )
     with pytest.raises(InputError, match="1 of the 80 leg muscles; missing addbrev_l"):
         fit_geometry(model)
     with pytest.raises(InputError, match="no readable file"):
@@ -286,7 +370,14 @@ def test_import_is_light():
 
 @pytest.mark.slow
 @needs_opensim
-@pytest.mark.parametrize("pattern", ["models/LaiUhlrich2022.osim", "fieldstudy_s0_72kg/squat/*_adjustedMA_contacts.osim", "labval_s2*/squat/*.osim"])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "models/LaiUhlrich2022.osim",
+        "fieldstudy_s0_72kg/squat/*_adjustedMA_contacts.osim",
+        "labval_s2*/squat/*.osim",
+    ],
+)
 def test_any_model_is_fitted_and_cached(shared, tmp_path, monkeypatch, pattern):
     monkeypatch.setenv("BIGE_CACHE", str(tmp_path))
     model = next(shared.glob(pattern))

@@ -1,15 +1,20 @@
 """Static optimisation: the program's own conditions, symmetry, invariance, force plates, OpenCap's simulation."""
+
 import importlib.util
 import time
 
 import numpy as np
 import pytest
 
-from bige.dynamics import TORQUE_MOTORS, MusculoskeletalModel, reference, smooth
+from bige.dynamics import TORQUE_ACTUATORS, MusculoskeletalModel, filtered_kinematics
+from bige.filters import lowpass
 from bige.motion import COORDINATES, analytic_squat, example_squat, read_motion
 from bige.static_optimisation import LEG_RESERVES, QPModel, solve_qp
 
-needs_opensim = pytest.mark.skipif(importlib.util.find_spec("opensim") is None, reason="OpenSim is not installed (pip install --no-deps opensim==4.6)")
+needs_opensim = pytest.mark.skipif(
+    importlib.util.find_spec("opensim") is None,
+    reason="OpenSim is not installed (pip install --no-deps opensim==4.6)",
+)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +33,7 @@ def test_the_answer_explains_the_motion(model, squat, result):
     a, f = result.motion.activations(), result.ground_forces
     assert a.min() >= 0.01 and a.max() <= 1 and f[..., 1].min() > -1e-6
     assert (np.abs(f[..., [0, 2]]).max(-1) <= 0.8 / np.sqrt(2) * f[..., 1] + 1e-4).all()
-    q, qd, qdd = reference(squat)
+    q, qd, qdd = filtered_kinematics(squat)
     muscles, jacobian, need, _, capacity = QPModel(model).frames(q, qd, qdd)
     left = need - (jacobian @ f.reshape(-1, 36, 1))[..., 0] - (muscles @ a[..., None])[..., 0]
     for name in LEG_RESERVES:
@@ -42,7 +47,7 @@ def test_a_squat_makes_sense(squat, result):
     for name in ("vaslat", "vasmed", "vasint"):
         for side in "lr":
             assert abs(result.motion[f"{name}_{side}/activation"].argmax() - knee.argmax()) < 0.1 * len(knee)
-    left, right = (result.motion.activations()[:, k:k + 40] for k in (0, 40))
+    left, right = (result.motion.activations()[:, k : k + 40] for k in (0, 40))
     assert np.abs(left - right).max() < 0.02  # a symmetric squat on a nearly symmetric body
     assert result.record["largest_pelvis_force_bw"] < 0.03 and result.record["largest_leg_reserve_nm"] < 20
 
@@ -52,11 +57,14 @@ def test_mirror_symmetry(model):
     a, b = solve_qp(model, squat), solve_qp(model, squat.mirror())
     swapped = np.hstack([b.motion.activations()[:, 40:], b.motion.activations()[:, :40]])
     difference = a.motion.activations() - swapped
-    assert np.sqrt((difference ** 2).mean()) < 0.02  # the two legs are fitted separately
+    assert np.sqrt((difference**2).mean()) < 0.02  # the two legs are fitted separately
 
 
 def test_height_and_place_do_not_matter(model, squat, result):
-    moved = squat.with_columns(("pelvis_tx", "pelvis_ty", "pelvis_tz"), np.stack([squat["pelvis_tx"] + 3, squat["pelvis_ty"] + 0.2, squat["pelvis_tz"] - 1], 1))
+    moved = squat.with_columns(
+        ("pelvis_tx", "pelvis_ty", "pelvis_tz"),
+        np.stack([squat["pelvis_tx"] + 3, squat["pelvis_ty"] + 0.2, squat["pelvis_tz"] - 1], 1),
+    )
     other = solve_qp(model, moved)
     assert np.abs(other.motion.activations() - result.motion.activations()).max() < 1e-3
     assert other.record["ground_height_m"] == pytest.approx(result.record["ground_height_m"] + 0.2, abs=1e-3)
@@ -87,7 +95,10 @@ def test_clipping_is_reported(model, squat):
 def test_a_deep_knee_is_kept_as_recorded(model):
     deep = analytic_squat(reps=1, depth_deg=148)
     result = solve_qp(model, deep)
-    assert np.rad2deg(result.motion["knee_angle_r"].max()) > 145 and 7 < result.record["clipped_deg"]["knee_angle_r"] < 10
+    assert (
+        np.rad2deg(result.motion["knee_angle_r"].max()) > 145
+        and 7 < result.record["clipped_deg"]["knee_angle_r"] < 10
+    )
 
 
 def test_a_tilted_shoe_still_stands_flat(model, squat, result):
@@ -103,9 +114,14 @@ def test_a_tilted_shoe_still_stands_flat(model, squat, result):
 @needs_opensim
 def test_vertical_force_against_plates(shared):
     folder = next(shared.glob("labval_s4*/squat"))
-    result = solve_qp(MusculoskeletalModel(folder / "manually_scaled.osim"), read_motion(folder / "squats1_manual_scaling_ik.mot"), start=2, end=12)
+    result = solve_qp(
+        MusculoskeletalModel(folder / "manually_scaled.osim"),
+        read_motion(folder / "squats1_manual_scaling_ik.mot"),
+        start=2,
+        end=12,
+    )
     plates = read_motion(folder / "squats1_grf.mot")
-    total = smooth(sum(plates[f"ground_force_{k}_vy"] for k in (1, 2)), plates.rate_hz, 6)
+    total = lowpass(sum(plates[f"ground_force_{k}_vy"] for k in (1, 2)), plates.rate_hz, 6)
     measured = np.interp(result.motion.time, plates.time, total) / result.record["body_weight_n"]
     assert np.sqrt(((result.vertical_force - measured) ** 2).mean()) < 0.05
     assert np.corrcoef(result.vertical_force, measured)[0, 1] > 0.97
@@ -114,10 +130,17 @@ def test_vertical_force_against_plates(shared):
 @needs_opensim
 def test_asymmetric_squat_loads_the_right_side_more_or_less_as_measured(shared):
     folder = next(shared.glob("labval_s4*/squat_asym"))
-    motion, plates = read_motion(folder / "squatsAsym1_manual_scaling_ik.mot"), read_motion(folder / "squatsAsym1_grf.mot")
-    result = solve_qp(MusculoskeletalModel(folder.parent / "squat" / "manually_scaled.osim"), motion, start=2, end=10)
+    motion, plates = (
+        read_motion(folder / "squatsAsym1_manual_scaling_ik.mot"),
+        read_motion(folder / "squatsAsym1_grf.mot"),
+    )
+    result = solve_qp(
+        MusculoskeletalModel(folder.parent / "squat" / "manually_scaled.osim"), motion, start=2, end=10
+    )
     feet = result.foot_forces[..., 1]
-    measured = np.stack([np.interp(result.motion.time, plates.time, plates[f"ground_force_{k}_vy"]) for k in (1, 2)], 1)
+    measured = np.stack(
+        [np.interp(result.motion.time, plates.time, plates[f"ground_force_{k}_vy"]) for k in (1, 2)], 1
+    )
     assert np.sign((feet[:, 0] - feet[:, 1]).mean()) == np.sign((measured[:, 0] - measured[:, 1]).mean())
 
 
@@ -125,19 +148,26 @@ def test_asymmetric_squat_loads_the_right_side_more_or_less_as_measured(shared):
 @needs_opensim
 def test_agreement_with_opencaps_own_simulation(shared):
     folder = next(shared.glob("fieldstudy_s0*/squat"))
-    model = MusculoskeletalModel(folder / "LaiArnoldModified2017_poly_withArms_weldHand_scaled_adjustedMA_contacts.osim")
+    model = MusculoskeletalModel(
+        folder / "LaiArnoldModified2017_poly_withArms_weldHand_scaled_adjustedMA_contacts.osim"
+    )
     theirs = read_motion(folder / "Squats_0_2_kinematics_activations.mot")
-    ours = solve_qp(model, read_motion(folder / "Squats_0.mot"), start=theirs.time[0], end=theirs.time[-1]).motion
+    ours = solve_qp(
+        model, read_motion(folder / "Squats_0.mot"), start=theirs.time[0], end=theirs.time[-1]
+    ).motion
     for muscle in ("vaslat", "vasmed", "vasint", "soleus"):
-        a, b = (np.concatenate([np.interp(theirs.time, m.time, m[f"{muscle}_{s}/activation"]) for s in "lr"]) for m in (theirs, ours))
+        a, b = (
+            np.concatenate([np.interp(theirs.time, m.time, m[f"{muscle}_{s}/activation"]) for s in "lr"])
+            for m in (theirs, ours)
+        )
         assert np.corrcoef(a, b)[0, 1] > 0.85, muscle
 
 
 def test_motors_move_trunk_and_arms_and_tendons_carry_the_muscles(model, squat, result):
     """What a first guess for the tracking simulation takes from here."""
-    for k, name in enumerate(TORQUE_MOTORS):
+    for k, name in enumerate(TORQUE_ACTUATORS):
         assert np.allclose(result.motors[:, k], result.moments[:, COORDINATES.index(name)], atol=1e-3), name
-    q, qd, qdd = reference(squat)
+    q, qd, qdd = filtered_kinematics(squat)
     capacity = QPModel(model).frames(q, qd, qdd)[-1]
     assert np.allclose(result.tendon_forces, result.motion.activations() * capacity)
     normalised = result.tendon_forces / model.geometry.parameters[:, 0]
@@ -146,10 +176,18 @@ def test_motors_move_trunk_and_arms_and_tendons_carry_the_muscles(model, squat, 
 
 def test_frames_without_a_solution_are_counted_not_hidden(model, squat, monkeypatch):
     from bige import static_optimisation as qp
+
     solve = qp.FrameSolver.__call__
-    calls = iter(range(10 ** 6))
-    monkeypatch.setattr(qp.FrameSolver, "__call__", lambda self, *frame: (solve(self, *frame)[0], next(calls) % 50 != 7))
+    calls = iter(range(10**6))
+    monkeypatch.setattr(
+        qp.FrameSolver, "__call__", lambda self, *frame: (solve(self, *frame)[0], next(calls) % 50 != 7)
+    )
     result = solve_qp(model, squat)
     failed = len(range(7, len(squat.time), 50))
-    assert result.status == f"Failed_In_{failed}_Frames" and f"{failed} of {len(squat.time)} frames" in result.record["reason"]
-    assert np.isnan(result.motion.activations()).any(1).sum() == failed and np.isfinite(result.record["largest_leg_reserve_nm"])
+    assert (
+        result.status == f"Failed_In_{failed}_Frames"
+        and f"{failed} of {len(squat.time)} frames" in result.record["reason"]
+    )
+    assert np.isnan(result.motion.activations()).any(1).sum() == failed and np.isfinite(
+        result.record["largest_leg_reserve_nm"]
+    )

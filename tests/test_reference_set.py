@@ -1,4 +1,5 @@
 """The reference set of simulated squats: packed and read back, equal bytes, clear errors, and what is shipped."""
+
 import json
 import subprocess
 import sys
@@ -13,8 +14,8 @@ from bige.dynamics import Simulation
 from bige.files import InputError
 from bige.motion import ACTIVATIONS, COORDINATES, Motion, analytic_squat
 from bige.files import write_npz
-from bige.reference_set import (from_differences, load_simulations, pack_simulations, rounding,
-                                to_differences, who_and_how)
+from bige.reference_set import (from_differences, load_simulations, pack_simulations, parse_trial_name,
+                                rounding, to_differences)
 from bige.simulation import add_record, foot_force_columns, moment_columns
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,9 +29,29 @@ def made_up(seed: int) -> Simulation:
     g = np.random.default_rng(seed)
     squat = analytic_squat(reps=1, rate_hz=20.0)
     n = len(squat.time)
-    motion = Motion.from_arrays(squat.time, squat.coordinates() + g.normal(0, 0.01, (n, 33)), g.uniform(0.01, 1, (n, 80)))
-    record = {"status": "Solve_Succeeded", "mode": "tracking", "body_weight_n": 700.0, "cpu_s": 1.0, "settings": {"cutoff_hz": 4.0}, "versions": {"bige": "0"}, "seed": seed}
-    return Simulation(motion, g.uniform(1, 100, (n, 12, 3)), g.normal(0, 0.3, (n, 12, 3)), g.normal(0, 80, (n, 33)), {}, g.normal(0, 5, (n, 13)), g.normal(0, 9, (n, 80)), "Solve_Succeeded", record)
+    motion = Motion.from_arrays(
+        squat.time, squat.coordinates() + g.normal(0, 0.01, (n, 33)), g.uniform(0.01, 1, (n, 80))
+    )
+    record = {
+        "status": "Solve_Succeeded",
+        "mode": "tracking",
+        "body_weight_n": 700.0,
+        "cpu_s": 1.0,
+        "settings": {"cutoff_hz": 4.0},
+        "versions": {"bige": "0"},
+        "seed": seed,
+    }
+    return Simulation(
+        motion,
+        g.uniform(1, 100, (n, 12, 3)),
+        g.normal(0, 0.3, (n, 12, 3)),
+        g.normal(0, 80, (n, 33)),
+        {},
+        g.normal(0, 5, (n, 13)),
+        g.normal(0, 9, (n, 80)),
+        "Solve_Succeeded",
+        record,
+    )
 
 
 @pytest.fixture
@@ -38,7 +59,14 @@ def folder(tmp_path):
     """Two simulated trials and a failed one, as bige simulate leaves them."""
     for seed, trial in enumerate((SOLVED, OTHER)):
         made_up(seed).save(tmp_path / "out", trial)
-    add_record(tmp_path / "out", FAILED, {"status": "Maximum_Iterations_Exceeded", "reason": "the solver stopped with Maximum_Iterations_Exceeded"})
+    add_record(
+        tmp_path / "out",
+        FAILED,
+        {
+            "status": "Maximum_Iterations_Exceeded",
+            "reason": "the solver stopped with Maximum_Iterations_Exceeded",
+        },
+    )
     return tmp_path / "out"
 
 
@@ -49,7 +77,7 @@ def packed(folder, tmp_path):
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.lists(st.integers(-10**8, 10**8), min_size=3, max_size=3), min_size=1, max_size=30))
+@given(st.lists(st.lists(st.integers(-(10**8), 10**8), min_size=3, max_size=3), min_size=1, max_size=30))
 def test_differences_are_exact(rows):
     steps = np.array([1.0, 0.5, 0.125])
     values = np.array(rows, float) * steps
@@ -58,23 +86,49 @@ def test_differences_are_exact(rows):
 
 def test_every_column_has_a_rounding():
     simulation = made_up(0)
-    names = ("time", *COORDINATES, *ACTIVATIONS, *foot_force_columns(simulation)[0], *moment_columns(simulation)[0])
+    names = (
+        "time",
+        *COORDINATES,
+        *ACTIVATIONS,
+        *foot_force_columns(simulation)[0],
+        *moment_columns(simulation)[0],
+    )
     kinds = {name: rounding(name) for name in names}
-    assert kinds["pelvis_ty"] == kinds["knee_angle_l"] == 1e-5 and kinds["pelvis_ty_force"] == kinds["ground_force_r_vx"] == 0.1
-    assert kinds["hip_flexion_r_moment"] == kinds["ground_torque_l_y"] == 0.01 and kinds["ground_force_l_pz"] == kinds["soleus_r/activation"] == 1e-4
+    assert (
+        kinds["pelvis_ty"] == kinds["knee_angle_l"] == 1e-5
+        and kinds["pelvis_ty_force"] == kinds["ground_force_r_vx"] == 0.1
+    )
+    assert (
+        kinds["hip_flexion_r_moment"] == kinds["ground_torque_l_y"] == 0.01
+        and kinds["ground_force_l_pz"] == kinds["soleus_r/activation"] == 1e-4
+    )
 
 
 def test_round_trip_by_name(packed):
     squats = load_simulations(packed)
-    assert list(squats) == [SOLVED, OTHER, FAILED] and len(squats) == 3 and OTHER in squats and "m01_s00_e03_cor" not in squats
-    assert [(s.person, s.correct, s.status) for s in squats.values()] == [("s00", True, "Solve_Succeeded"), ("s00", False, "Solve_Succeeded"), ("s99", False, "Maximum_Iterations_Exceeded")]
+    assert (
+        list(squats) == [SOLVED, OTHER, FAILED]
+        and len(squats) == 3
+        and OTHER in squats
+        and "m01_s00_e03_cor" not in squats
+    )
+    assert [(s.person, s.correct, s.status) for s in squats.values()] == [
+        ("s00", True, "Solve_Succeeded"),
+        ("s00", False, "Solve_Succeeded"),
+        ("s99", False, "Maximum_Iterations_Exceeded"),
+    ]
     for seed, trial in enumerate((SOLVED, OTHER)):
         simulation, squat = made_up(seed), squats[trial]
         assert squat.record["seed"] == seed and squat.record["trial"] == trial
-        assert squat.motion.names == COORDINATES + ACTIVATIONS and np.allclose(squat.motion.time, simulation.motion.time, atol=0.6e-5)
+        assert squat.motion.names == COORDINATES + ACTIVATIONS and np.allclose(
+            squat.motion.time, simulation.motion.time, atol=0.6e-5
+        )
         assert np.abs(squat.motion.coordinates() - simulation.motion.coordinates()).max() < 0.51e-5
         assert np.abs(squat.motion.activations() - simulation.motion.activations()).max() < 0.51e-4
-        for motion, (names, values) in ((squat.forces, foot_force_columns(simulation)), (squat.moments, moment_columns(simulation))):
+        for motion, (names, values) in (
+            (squat.forces, foot_force_columns(simulation)),
+            (squat.moments, moment_columns(simulation)),
+        ):
             assert motion.names == names
             assert (np.abs(motion.values - values) <= 0.501 * np.array([rounding(n) for n in names])).all()
 
@@ -99,6 +153,7 @@ def test_only_the_trial_asked_for_is_unpacked(packed, tmp_path):
 
 def test_equal_simulations_give_equal_bytes(folder, packed, tmp_path, monkeypatch):
     import time
+
     monkeypatch.setattr(time, "time", lambda: 2e9)
     write_npz(tmp_path / "later.npz", pack_simulations(folder))
     assert (tmp_path / "later.npz").read_bytes() == packed.read_bytes()
@@ -118,15 +173,23 @@ def test_a_file_appears_whole_or_not_at_all(packed, tmp_path):
 def test_numpy_alone_reads_it(packed):
     """What the notebook says about the format is all one needs."""
     with np.load(packed, allow_pickle=False) as archive:
-        values = dict(zip(archive["names"].tolist(), (archive[SOLVED].cumsum(1).cumsum(1) * archive["steps"][:, None])))
-    assert np.allclose(values["knee_angle_r"], load_simulations(packed)[SOLVED].motion["knee_angle_r"], atol=1e-12)
+        values = dict(
+            zip(archive["names"].tolist(), (archive[SOLVED].cumsum(1).cumsum(1) * archive["steps"][:, None]))
+        )
+    assert np.allclose(
+        values["knee_angle_r"], load_simulations(packed)[SOLVED].motion["knee_angle_r"], atol=1e-12
+    )
 
 
 def test_clear_errors(packed, folder, tmp_path):
     squats = load_simulations(packed)
     with pytest.raises(InputError, match="no trial 'm01_s00_e09_cor'.*one of 3"):
         squats["m01_s00_e09_cor"]
-    for bad, words in ((tmp_path / "nowhere.npz", "no file"), (tmp_path, "a folder"), (folder / "simulation.json", "no readable .npz file")):
+    for bad, words in (
+        (tmp_path / "nowhere.npz", "no file"),
+        (tmp_path, "a folder"),
+        (folder / "simulation.json", "no readable .npz file"),
+    ):
         with pytest.raises(InputError, match=f"{words}.*reference_set.sh"):
             load_simulations(bad)
     np.savez(tmp_path / "other.npz", trials=np.arange(3))
@@ -136,7 +199,7 @@ def test_clear_errors(packed, folder, tmp_path):
         pack_simulations(tmp_path)
     for name in ("squat1", "m01_s00_e01", "m03_s01_e01_cor"):
         with pytest.raises(InputError, match=f"{name}.*names of UI-PRMD"):
-            who_and_how(name)
+            parse_trial_name(name)
 
 
 def test_a_folder_that_is_not_complete_is_refused(folder):
@@ -165,20 +228,36 @@ def script(*arguments):
 
 def test_the_script_packs_and_says_where_it_comes_from(folder, packed, tmp_path):
     import hashlib
+
     done = script(folder, tmp_path / "made.npz")
     assert done.returncode == 0, done.stderr
-    assert "3 squats, 2 of them simulated" in done.stdout and (tmp_path / "made.npz").read_bytes() == packed.read_bytes()
+    assert (
+        "3 squats, 2 of them simulated" in done.stdout
+        and (tmp_path / "made.npz").read_bytes() == packed.read_bytes()
+    )
     note = json.loads((tmp_path / "made.json").read_text())
-    assert note["sha256"] == hashlib.sha256(packed.read_bytes()).hexdigest() and "public domain" in note["licence"]
-    assert (note["squats"], note["correct"], note["people"]) == (3, 1, ["s00", "s99"]) and list(note["failed"]) == [FAILED]
-    assert note["status"] == {"Solve_Succeeded": 2, "Maximum_Iterations_Exceeded": 1} and note["simulated_by"]["settings"] == {"cutoff_hz": 4.0}
-    for arguments in ((tmp_path, tmp_path / "no.npz"), (folder, tmp_path / "made.zip"), (folder, tmp_path / "nowhere" / "set.npz")):
+    assert (
+        note["sha256"] == hashlib.sha256(packed.read_bytes()).hexdigest()
+        and "public domain" in note["licence"]
+    )
+    assert (note["squats"], note["correct"], note["people"]) == (3, 1, ["s00", "s99"]) and list(
+        note["failed"]
+    ) == [FAILED]
+    assert note["status"] == {"Solve_Succeeded": 2, "Maximum_Iterations_Exceeded": 1} and note[
+        "simulated_by"
+    ]["settings"] == {"cutoff_hz": 4.0}
+    for arguments in (
+        (tmp_path, tmp_path / "no.npz"),
+        (folder, tmp_path / "made.zip"),
+        (folder, tmp_path / "nowhere" / "set.npz"),
+    ):
         refused = script(*arguments)
         assert refused.returncode == 2 and "Cure" in refused.stderr and "Traceback" not in refused.stderr
 
 
 def test_bige_info_lists_it_with_its_provenance(packed, tmp_path, monkeypatch):
     from bige import cli
+
     (tmp_path / "set.json").write_text(json.dumps({"licence": "public domain"}))
     (tmp_path / "provenance.json").write_text(json.dumps({"other": {"note": "from elsewhere"}}))
     (tmp_path / "other.bin").write_bytes(b"1")
@@ -191,7 +270,9 @@ def test_bige_info_lists_it_with_its_provenance(packed, tmp_path, monkeypatch):
 def test_the_scripts_share_their_list_of_squats_and_are_valid_shell():
     for name in ("reference_set.sh", "build_assets.sh", "squats.sh"):
         subprocess.run(["bash", "-n", ROOT / "data_scripts" / name], check=True)
-    done = subprocess.run(["bash", ROOT / "data_scripts" / "reference_set.sh", "/nowhere"], capture_output=True, text=True)
+    done = subprocess.run(
+        ["bash", ROOT / "data_scripts" / "reference_set.sh", "/nowhere"], capture_output=True, text=True
+    )
     assert done.returncode == 2 and "/nowhere" in done.stderr and "Cure" in done.stderr
 
 
@@ -203,7 +284,11 @@ def shipped():
 
 
 def test_shipped_set(shipped):
-    assert len(shipped) == 160 and sum(s.correct for s in shipped.values()) == 80 and len({s.person for s in shipped.values()}) == 8
+    assert (
+        len(shipped) == 160
+        and sum(s.correct for s in shipped.values()) == 80
+        and len({s.person for s in shipped.values()}) == 8
+    )
     failed = {t: s.record.get("reason") for t, s in shipped.items() if s.status != "Solve_Succeeded"}
     assert len(failed) <= 8 and all(failed.values())
     assert SHIPPED.stat().st_size < 9e6 and sum(f.stat().st_size for f in SHIPPED.parent.iterdir()) < 30e6
@@ -215,12 +300,18 @@ def test_shipped_squats_are_possible(shipped):
         vertical = squat.forces["ground_force_l_vy"] + squat.forces["ground_force_r_vy"]
         assert 0 <= activations.min() and activations.max() <= 1, trial
         assert abs(vertical.mean() / weight - 1) < 0.1 and vertical.min() > 0, trial
-        assert 30 < np.rad2deg(squat.motion["knee_angle_r"].max()) < 160 and np.isfinite(squat.moments.values).all(), trial
+        assert (
+            30 < np.rad2deg(squat.motion["knee_angle_r"].max()) < 160
+            and np.isfinite(squat.moments.values).all()
+        ), trial
         assert squat.record["mode"] == "tracking", trial
 
 
 def test_shipped_provenance(shipped):
     import hashlib
+
     note = json.loads(SHIPPED.with_suffix(".json").read_text())
-    assert note["sha256"] == hashlib.sha256(SHIPPED.read_bytes()).hexdigest() and note["squats"] == len(shipped)
+    assert note["sha256"] == hashlib.sha256(SHIPPED.read_bytes()).hexdigest() and note["squats"] == len(
+        shipped
+    )
     assert "public domain" in note["licence"] and note["simulated_by"]["settings"]["cutoff_hz"] == 4.0

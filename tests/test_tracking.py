@@ -1,15 +1,19 @@
 """The tracking problem: its equations, its two transcriptions, what its solutions must obey, and what it refuses."""
+
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from bige import tracking
-from bige.dynamics import GRAVITY, Ground, contact_force, outward, reference
+from bige.dynamics import Ground, body_motions, contact_force, filtered_kinematics
+from bige.motion import GRAVITY
 from bige.files import InputError
 from bige.motion import COORDINATES, Motion, analytic_squat
 from bige.muscles import ACTIVATION_TIME, DEACTIVATION_TIME
-from bige.tracking import CONTROLS, PRESETS, STATES, Layout, Linear, NodeFunctions, Settings, between, condensed, cost, equations, feet, radau, settle, track
+from bige.dynamics import sphere_forces
+from bige.tracking import (CONTROLS, PRESETS, STATES, Layout, Linear, NodeFunctions, Settings, between,
+                           condensed, cost, equations, ground_offset, radau, track)
 
 HEIGHT = COORDINATES.index("pelvis_ty")
 COARSE = 8
@@ -80,7 +84,7 @@ def test_a_solution_obeys_its_equations_at_every_mesh_point(model, solution):
     at_mesh = {name: values[-COARSE:] for name, values in u.items()}
     dynamics, muscles, heels = equations(model, at_mesh, PRESETS["squat"])
     assert np.abs(dynamics).max() < 0.05  # N·m or N
-    assert np.abs(muscles).max() < 1e-3   # of maximal isometric force
+    assert np.abs(muscles).max() < 1e-3  # of maximal isometric force
     assert heels.min() > PRESETS["squat"].heel_force_n - 0.01
 
 
@@ -106,7 +110,9 @@ def test_between_mesh_points_the_solution_continues(solution):
 def test_the_feet_carry_the_body_and_the_vasti_work(model, squat, solution):
     result = solution[0]
     assert abs(result.vertical_force.mean() - 1) < 0.03
-    vasti = np.mean([result.motion[f"{m}_{s}/activation"] for m in ("vaslat", "vasmed", "vasint") for s in "lr"], axis=0)
+    vasti = np.mean(
+        [result.motion[f"{m}_{s}/activation"] for m in ("vaslat", "vasmed", "vasint") for s in "lr"], axis=0
+    )
     bottom, end = squat["knee_angle_r"].argmax(), len(vasti)
     assert vasti[bottom] > 3 * vasti[0] and abs(vasti.argmax() - bottom) < 0.15 * end
     assert result.motion.time.shape == squat.time.shape and result.record["deviation_deg"]["mean"] < 4
@@ -121,7 +127,10 @@ def test_same_input_same_answer(model, squat, solution):
 @pytest.mark.slow
 def test_both_transcriptions_solve_the_squat_alike(model, squat):
     """The same optimum, but for the motors' lag, which collocation approximates; the gap closes with the mesh (2 % of the cost at 20 intervals)."""
-    one, other = (track(model, squat, intervals=30, settings=replace(PRESETS["squat"], transcription=t)) for t in ("condensed", "radau"))
+    one, other = (
+        track(model, squat, intervals=30, settings=replace(PRESETS["squat"], transcription=t))
+        for t in ("condensed", "radau")
+    )
     assert one.status == other.status == "Solve_Succeeded"
     assert other.record["unknowns"] > 2 * one.record["unknowns"]
     assert np.isclose(one.record["objective"], other.record["objective"], rtol=0.005)
@@ -144,18 +153,32 @@ def inside(layout, u, h, scale):
 def test_a_condensed_solution_solves_the_radau_problem_at_the_same_cost(squat, solution):
     """The motors' lag apart, an exponential that a cubic only approximates."""
     _, mesh, u = solution
-    h, scale = mesh[1] - mesh[0], tracking.scales(*tracking.limits(u["q"], u["qd"], np.r_[u["qdd"], u["qdd"][-1:]]))
+    h, scale = (
+        mesh[1] - mesh[0],
+        tracking.scales(*tracking.limits(u["q"], u["qd"], np.r_[u["qdd"], u["qdd"][-1:]])),
+    )
     wanted = {name: np.zeros((COARSE + 1, 33)) for name in ("q", "qd", "qdd")}
     layout, short = Layout(COARSE, "radau"), Layout(COARSE)
     x, y = inside(layout, u, h, scale), np.zeros(short.size)
     for name, index in short.at.items():
         y[index] = u[name] / scale[name]
-    costs = [0.5 * z @ (j.matrix @ z) + j.linear @ z + j.constant for z, j in ((x, cost(layout, h, scale, wanted, Settings())), (y, cost(short, h, scale, wanted, Settings())))]
+    costs = [
+        0.5 * z @ (j.matrix @ z) + j.linear @ z + j.constant
+        for z, j in (
+            (x, cost(layout, h, scale, wanted, Settings())),
+            (y, cost(short, h, scale, wanted, Settings())),
+        )
+    ]
     assert np.isclose(*costs, rtol=1e-6)
     rows = Linear()
     radau(rows, layout, h, scale)
     matrix = rows.finish(layout.size).matrix
-    of_motors = np.asarray(abs(matrix[:, np.r_[layout.at["motor"].ravel(), layout.inner["motor"].ravel()]]).sum(1)).ravel() > 0
+    of_motors = (
+        np.asarray(
+            abs(matrix[:, np.r_[layout.at["motor"].ravel(), layout.inner["motor"].ravel()]]).sum(1)
+        ).ravel()
+        > 0
+    )
     assert np.abs(matrix @ x)[~of_motors].max() < 1e-5  # what the solver left
 
 
@@ -167,24 +190,35 @@ def test_condensed_solutions_satisfy_radau_rows(intervals):
     x = rng.normal(size=layout.size)
     at, inner = layout.at, layout.inner
     for k in range(intervals):  # roll the condensed rows forward
-        x[at["q"][k + 1]] = x[at["q"][k]] + (h * x[at["qd"][k]] * scale["qd"] + h * h / 2 * x[at["qdd"][k]] * scale["qdd"]) / scale["q"]
+        x[at["q"][k + 1]] = (
+            x[at["q"][k]]
+            + (h * x[at["qd"][k]] * scale["qd"] + h * h / 2 * x[at["qdd"][k]] * scale["qdd"]) / scale["q"]
+        )
         x[at["qd"][k + 1]] = x[at["qd"][k]] + h * x[at["qdd"][k]] * scale["qdd"] / scale["qd"]
         x[at["a"][k + 1]] = x[at["a"][k]] + h * tracking.ACTIVATION_RATE * x[at["da"][k]]
         x[at["F"][k + 1]] = x[at["F"][k]] + h * tracking.FORCE_RATE / tracking.MAX_FORCE * x[at["dF"][k]]
-        x[at["motor"][k + 1]] = np.exp(-h / tracking.MOTOR_TIME) * x[at["motor"][k]] + (1 - np.exp(-h / tracking.MOTOR_TIME)) * x[at["command"][k]]
+        x[at["motor"][k + 1]] = (
+            np.exp(-h / tracking.ACTUATOR_TIME) * x[at["motor"][k]]
+            + (1 - np.exp(-h / tracking.ACTUATOR_TIME)) * x[at["command"][k]]
+        )
     rows = Linear()
     condensed(rows, at, h, scale)
     assert np.abs(rows.finish(layout.size).matrix @ x).max() < 1e-12
     for r, c in enumerate((0.15505102572168, 0.64494897427832, 1.0)):
         s = c * h
-        x[inner["q"][:, r]] = x[at["q"][:-1]] + (s * x[at["qd"][:-1]] * scale["qd"] + s * s / 2 * x[at["qdd"]] * scale["qdd"]) / scale["q"]
+        x[inner["q"][:, r]] = (
+            x[at["q"][:-1]]
+            + (s * x[at["qd"][:-1]] * scale["qd"] + s * s / 2 * x[at["qdd"]] * scale["qdd"]) / scale["q"]
+        )
         x[inner["qd"][:, r]] = x[at["qd"][:-1]] + s * x[at["qdd"]] * scale["qdd"] / scale["qd"]
         x[inner["a"][:, r]] = x[at["a"][:-1]] + s * tracking.ACTIVATION_RATE * x[at["da"]]
         x[inner["F"][:, r]] = x[at["F"][:-1]] + s * tracking.FORCE_RATE / tracking.MAX_FORCE * x[at["dF"]]
     rows = Linear()
     radau(rows, layout, h, scale)
     matrix = rows.finish(layout.size).matrix
-    of_motors = np.asarray(abs(matrix[:, np.r_[at["motor"].ravel(), inner["motor"].ravel()]]).sum(1)).ravel() > 0
+    of_motors = (
+        np.asarray(abs(matrix[:, np.r_[at["motor"].ravel(), inner["motor"].ravel()]]).sum(1)).ravel() > 0
+    )
     assert np.abs(matrix @ x)[~of_motors].max() < 1e-11
 
 
@@ -205,22 +239,26 @@ def test_cost_is_what_the_definition_says():
             target = target + x[layout.offset] * (np.arange(33) == HEIGHT) / scale["q"][HEIGHT]
         total += factor * h * (weight * (u[name][-n:] - target) ** 2).mean(1).sum()
     a0, a1 = u["a"][:-1], u["a"][1:]
-    total += settings.activation * h * ((a0 ** 2 + a0 * a1 + a1 ** 2) / 3).mean(1).sum()
+    total += settings.activation * h * ((a0**2 + a0 * a1 + a1**2) / 3).mean(1).sum()
     for part in (u["qdd"], u["da"], u["dF"], u["command"][:, :3], u["command"][:, 3:], u["reserve"]):
-        total += settings.regularisation * h * (part ** 2).mean(1).sum()
+        total += settings.regularisation * h * (part**2).mean(1).sum()
     assert np.isclose(found, total, rtol=1e-10)
 
 
 def test_settle_finds_the_height_at_which_the_floor_carries_the_weight(model, squat):
-    q = reference(squat)[0]
-    lift = settle(model, q)
+    q = filtered_kinematics(squat)[0]
+    lift = ground_offset(model, q)
     moved = q.copy()
     moved[:, HEIGHT] += lift
-    carried = feet(model.skeleton, outward(model.skeleton, moved, 0 * q, 0 * q)[0], Ground())[0][..., 1].sum(1).mean()
+    carried = (
+        sphere_forces(model.skeleton, body_motions(model.skeleton, moved, 0 * q, 0 * q)[0], Ground())[0][..., 1]
+        .sum(1)
+        .mean()
+    )
     assert np.isclose(carried, model.weight, rtol=1e-4)
     shifted = q.copy()
     shifted[:, HEIGHT] += 0.3
-    assert np.isclose(settle(model, shifted), lift - 0.3, atol=1e-6)
+    assert np.isclose(ground_offset(model, shifted), lift - 0.3, atol=1e-6)
 
 
 def test_floor_force_vanishes_in_the_air_and_opposes_sliding():
@@ -230,7 +268,12 @@ def test_floor_force_vanishes_in_the_air_and_opposes_sliding():
     for slip in ([0.5, 0, 0], [0, 0, -0.3], [0.01, 0, 0.01]):
         force = contact_force(np.array([[0, 0.028, 0]]), np.array([slip]), zero, 0.032)[0][0]
         assert force[1] > 0 and force @ slip < 0
-    rounded, corner = (contact_force(np.array([[0, 0.028, 0]]), np.array([[0.1, 0, 0]]), zero, 0.032, Ground(friction_smoothing=s))[0] for s in (1e-3, 0.0))
+    rounded, corner = (
+        contact_force(
+            np.array([[0, 0.028, 0]]), np.array([[0.1, 0, 0]]), zero, 0.032, Ground(friction_smoothing=s)
+        )[0]
+        for s in (1e-3, 0.0)
+    )
     assert np.allclose(rounded, corner, rtol=1e-2)
 
 
@@ -243,15 +286,22 @@ def test_a_part_that_is_no_whole_repetition_need_not_end_as_it_began(model, squa
 def test_presets_are_whole():
     for preset in PRESETS.values():
         assert {c[:-2] if c[-2:] in ("_l", "_r") else c for c in COORDINATES} == set(preset.coordinates)
-    assert PRESETS["gait"].cutoff_hz == 12 and PRESETS["other"].cutoff_hz == 30 and PRESETS["squat"] == Settings()
+    assert (
+        PRESETS["gait"].cutoff_hz == 12
+        and PRESETS["other"].cutoff_hz == 30
+        and PRESETS["squat"] == Settings()
+    )
 
 
-@pytest.mark.parametrize("change, message", [
-    (lambda m: Motion(np.linspace(0, 20, len(m.time)), m.values, m.names), "at most 15 s"),
-    (lambda m: m.slice(0, 0.2), "0.50 s"),
-    (lambda m: m.with_columns(("knee_angle_r",), (m["knee_angle_r"] + 2)[:, None]), "knee_angle_r"),
-    (lambda m: m.with_columns(("pelvis_ty",), (m["pelvis_ty"] + 5 * m.time)[:, None]), "feet"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda m: Motion(np.linspace(0, 20, len(m.time)), m.values, m.names), "at most 15 s"),
+        (lambda m: m.slice(0, 0.2), "0.50 s"),
+        (lambda m: m.with_columns(("knee_angle_r",), (m["knee_angle_r"] + 2)[:, None]), "knee_angle_r"),
+        (lambda m: m.with_columns(("pelvis_ty",), (m["pelvis_ty"] + 5 * m.time)[:, None]), "feet"),
+    ],
+)
 def test_refused(model, squat, change, message):
     with pytest.raises(InputError, match=message):
         track(model, change(squat), intervals=COARSE)
