@@ -2,11 +2,10 @@
 
     pip install accelerate; python benchmarks/training_loops.py [--out nbs/results/training_loops.json]
 
-Each loop trains the same network on the same 40 rows with noise on the input, 60 steps of 8 rows: once on one
-process, once stopped at step 37 and resumed from the checkpoint of step 30, once on two processes. Reported: whether
-the resumed run ends with the same weights bit for bit, and the largest difference between the losses of one process
-and two.
-"""
+Each loop trains the same network on the same 40 rows with noise on the input, 60 steps of 8 rows: once on
+one process, once stopped at step 37 and resumed from the checkpoint of step 30, once on two processes.
+Reported: whether the resumed run ends with the same weights bit for bit, and the largest difference between
+the losses of one process and two."""
 import argparse
 import inspect
 import json
