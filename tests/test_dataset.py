@@ -1,16 +1,42 @@
-"""Data sets: what goes in comes out, on one skeleton, with people kept apart; what does not belong in is refused."""
+"""Data sets: what goes in comes out, on one skeleton, with participants kept apart; what does not belong in
+is refused."""
 import io
 import json
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from bige.dataset import (FRAMES, RATE_HZ, Dataset, build_dataset, canonical, change_tempo_and_depth,
-                          concatenate, digest_of, find_simulations, fit_length, from_motions, load_dataset,
-                          mass_of, mirror_arrays, part, repetition, save_dataset, select, split_participants,
-                          subject_of, toy_dataset, unify_arm_angles, with_mirrored)
+from bige.dataset import (
+    FRAMES,
+    RATE_HZ,
+    Dataset,
+    all_repetitions,
+    build_dataset,
+    canonical,
+    change_tempo_and_depth,
+    concatenate,
+    digest_of,
+    find_simulations,
+    fit_length,
+    from_motions,
+    load_dataset,
+    mass_of,
+    mirror_arrays,
+    part,
+    reference,
+    repetition,
+    save_dataset,
+    select,
+    split_participants,
+    subject_of,
+    toy_dataset,
+    unify_arm_angles,
+    with_mirrored,
+)
 from bige import simulation
+from bige.exercises import load_exercise
 from bige.files import InputError
 from bige.motion import (ACTIVATIONS, COORDINATES, GRAVITY, Motion, analytic_squat, example_squat,
                          read_motion, write_motion)
@@ -30,20 +56,26 @@ def simulated(reps=1, depth_deg=100.0, **how):
     return Motion.from_arrays(squat.time, squat.coordinates(), np.repeat(push[:, None], 80, 1))
 
 
-def write_people(folder, people=("s01", "s02", "s07"), **how):
+def write_participants(folder, people=("s01", "s02", "s07"), **how):
     for k, p in enumerate(people):
         for e in (1, 2):
-            write_motion(simulated(depth_deg=90 + 5 * k + e, **how), folder / f"kinematics_activations_m01_{p}_e{e:02d}_cor_muscle_driven.mot")
+            write_motion(
+                simulated(depth_deg=90 + 5 * k + e, **how),
+                folder / f"kinematics_activations_m01_{p}_e{e:02d}_cor_muscle_driven.mot",
+            )
     return folder
 
 
 def arrays(data):
-    return {k: getattr(data, k) for k in ("kinematics", "activations", "mask", "subjects", "trials", "split", "stretch", "mass")}
+    return {
+        k: getattr(data, k)
+        for k in ("kinematics", "activations", "mask", "subjects", "trials", "split", "stretch", "mass")
+    }
 
 
 def test_files_become_a_data_set_and_come_back(tmp_path):
     (tmp_path / "sim").mkdir()
-    write_people(tmp_path / "sim")
+    write_participants(tmp_path / "sim")
     (tmp_path / "sim" / "ground_forces_m01_s01_e01_cor.mot").write_text("not read")
     data = build_dataset([tmp_path / "sim"], tmp_path / "data.npz")
     assert data.trials.tolist() == [f"m01_{p}_e0{e}_cor" for p in ("s01", "s02", "s07") for e in (1, 2)]
@@ -63,7 +95,10 @@ def test_a_long_recording_is_cut_into_its_repetitions(tmp_path):
         (tmp_path / name).mkdir()
         write_motion(simulated(reps=3), tmp_path / name / "trial_muscle_driven.mot")
     data = build_dataset([tmp_path])
-    assert data.subjects.tolist() == ["anna"] * 3 + ["ben"] * 3 and data.trials.tolist()[:2] == ["trial_rep1", "trial_rep2"]
+    assert data.subjects.tolist() == ["anna"] * 3 + ["ben"] * 3 and data.trials.tolist()[:2] == [
+        "trial_rep1",
+        "trial_rep2",
+    ]
     assert np.rad2deg(data.kinematics[..., KNEE].max(1)).min() > 95
 
 
@@ -80,39 +115,51 @@ def test_any_frame_rate_gives_the_same_motion(rate):
 def test_data_sets_are_joined_in_order_and_nothing_twice(toy):
     first, second = select(toy, toy.subjects == "p00"), select(toy, toy.subjects != "p00")
     joined = concatenate([second, first])
-    assert joined.trials.tolist() == second.trials.tolist() + first.trials.tolist() and np.array_equal(joined.kinematics[-len(first):], first.kinematics)
+    assert joined.trials.tolist() == second.trials.tolist() + first.trials.tolist() and np.array_equal(
+        joined.kinematics[-len(first) :], first.kinematics
+    )
     with pytest.raises(InputError, match="twice"):
         concatenate([toy, first])
     with pytest.raises(InputError, match="no data set"):
         concatenate([])
-    other_side = Dataset(**(arrays(second) | {"subjects": ["p00"] * len(second), "split": ["val"] * len(second)}))
+    other_side = Dataset(
+        **(arrays(second) | {"subjects": ["p00"] * len(second), "split": ["val"] * len(second)})
+    )
     with pytest.raises(InputError, match="in training and in validation"):
         concatenate([first, other_side])
 
 
 def test_body_mass_comes_from_the_record_or_the_session(tmp_path):
-    write_people(tmp_path)
+    write_participants(tmp_path)
     record = {"trial": "m01_s01_e01_cor", "status": "Solve_Succeeded", "body_weight_n": 784.532}
     (tmp_path / "simulation.json").write_text(json.dumps({"m01_s01_e01_cor": record}))
     data = build_dataset([tmp_path])
     assert data.mass[0] == pytest.approx(80.0) and np.allclose(data.mass[1:], Skeleton.default().mass)
     inside = tmp_path / "OpenCapData_x" / "OpenSimData" / "Dynamics" / "squat"
     (inside.parents[1] / "Kinematics").mkdir(parents=True), inside.mkdir(parents=True)
-    for file in (inside / "kinematics_activations_squat_muscle_driven.mot", inside.parents[1] / "Kinematics" / "squat.mot"):
+    for file in (
+        inside / "kinematics_activations_squat_muscle_driven.mot",
+        inside.parents[1] / "Kinematics" / "squat.mot",
+    ):
         write_motion(simulated(), file)
-    assert find_simulations([tmp_path / "OpenCapData_x"]) == [inside / "kinematics_activations_squat_muscle_driven.mot"]
+    assert find_simulations([tmp_path / "OpenCapData_x"]) == [
+        inside / "kinematics_activations_squat_muscle_driven.mot"
+    ]
     assert mass_of(inside / "kinematics_activations_squat_muscle_driven.mot", {}) is None
     (tmp_path / "OpenCapData_x" / "sessionMetadata.yaml").write_text("mass_kg: 61.5\n")
     assert mass_of(inside / "kinematics_activations_squat_muscle_driven.mot", {}) == 61.5
 
 
 def test_records_of_trials_in_folders_are_found_and_read_once(tmp_path, monkeypatch):
-    """As `bige simulate anna ben` leaves them: one simulation.json above the people's folders, a trial of the same name in each."""
+    """As `bige simulate anna ben` leaves them: one simulation.json above the people's folders, a trial of
+    the same name in each."""
     weights, read, asked = {"anna": 600.0, "ben": 800.0}, simulation.read_records, []
     for person in weights:
         (tmp_path / person).mkdir()
         write_motion(simulated(reps=3), simulation.motion_file(tmp_path, f"{person}/squat1"))
-    (tmp_path / "simulation.json").write_text(json.dumps({f"{p}/squat1": {"trial": f"{p}/squat1", "body_weight_n": w} for p, w in weights.items()}))
+    (tmp_path / "simulation.json").write_text(
+        json.dumps({f"{p}/squat1": {"trial": f"{p}/squat1", "body_weight_n": w} for p, w in weights.items()})
+    )
     monkeypatch.setattr(simulation, "read_records", lambda folder: asked.append(folder) or read(folder))
     data = build_dataset([tmp_path / "anna", tmp_path / "ben"])
     assert data.subjects.tolist() == ["anna"] * 3 + ["ben"] * 3
@@ -120,24 +167,41 @@ def test_records_of_trials_in_folders_are_found_and_read_once(tmp_path, monkeypa
     assert tmp_path in asked and len(asked) == len(set(asked)), "each simulation.json once"
 
 
-def test_people_whose_trials_share_a_folder_are_told_apart_by_their_models(tmp_path):
-    """As `bige ik anna ben` and `bige simulate` leave trials that had one name: anna_squat of the model anna.osim."""
-    records = {f"{p}_squat": {"trial": f"{p}_squat", "model": f"{p}.osim", "body_weight_n": w} for p, w in (("anna", 600.0), ("ben", 800.0))}
+def test_participants_whose_trials_share_a_folder_are_told_apart_by_their_models(tmp_path):
+    """As `bige ik anna ben` and `bige simulate` leave trials that had one name: anna_squat of the model
+    anna.osim."""
+    records = {
+        f"{p}_squat": {"trial": f"{p}_squat", "model": f"{p}.osim", "body_weight_n": w}
+        for p, w in (("anna", 600.0), ("ben", 800.0))
+    }
     (tmp_path / "simulation.json").write_text(json.dumps(records))
     for trial in records:
         write_motion(simulated(), simulation.motion_file(tmp_path, trial))
     data = build_dataset([tmp_path])
-    assert data.subjects.tolist() == ["anna", "ben"] and data.mass == pytest.approx([600 / GRAVITY, 800 / GRAVITY])
+    assert data.subjects.tolist() == ["anna", "ben"] and data.mass == pytest.approx(
+        [600 / GRAVITY, 800 / GRAVITY]
+    )
 
 
 def test_the_digest_is_that_of_the_content(toy, tmp_path):
     save_dataset(toy, tmp_path / "toy.npz")
-    assert digest_of(load_dataset(tmp_path / "toy.npz")) == digest_of(toy) == digest_of(select(toy, np.arange(len(toy))))
+    assert (
+        digest_of(load_dataset(tmp_path / "toy.npz"))
+        == digest_of(toy)
+        == digest_of(select(toy, np.arange(len(toy))))
+    )
     wider = Dataset(**(arrays(toy) | {"trials": toy.trials.astype("<U99")}))
     assert digest_of(wider) == digest_of(toy)
     for key, value in arrays(toy).items():
-        other = {"split": np.where(toy.subjects == "p00", "val", toy.split), "subjects": np.char.add(toy.subjects, "x"), "trials": toy.trials[::-1], "mask": np.ones_like(toy.mask)}.get(key)
-        assert digest_of(Dataset(**(arrays(toy) | {key: value * 0.99 if other is None else other}))) != digest_of(toy), key
+        other = {
+            "split": np.where(toy.subjects == "p00", "val", toy.split),
+            "subjects": np.char.add(toy.subjects, "x"),
+            "trials": toy.trials[::-1],
+            "mask": np.ones_like(toy.mask),
+        }.get(key)
+        assert digest_of(
+            Dataset(**(arrays(toy) | {key: value * 0.99 if other is None else other}))
+        ) != digest_of(toy), key
 
 
 @pytest.mark.parametrize("tempo, depth", [(0.9, 1.0), (1.1, 1.05), (1.0, 0.95)])
@@ -158,6 +222,52 @@ def test_long_repetitions_are_stretched_and_short_ones_left_out():
     assert len(from_motions(usual | {("a", "2"): simulated().slice(0, 0.9)})) == 2
     with pytest.raises(InputError, match="64 frames"):
         from_motions({("a", "2"): simulated().slice(0, 0.9)})
+
+
+def test_slow_squats_alone_are_a_data_set_at_their_true_rates(tmp_path):
+    """All longer than 3.25 s: stored with fewer frames a second, and given back as they were."""
+    slow = simulated(period=4.5)
+    assert slow.duration > 3.25
+    save_dataset(from_motions({("a", "1"): slow, ("b", "1"): slow}), tmp_path / "slow.npz")
+    data = load_dataset(tmp_path / "slow.npz")
+    assert (data.rate_hz < 60).all() and set(data.split) == {"train", "val"} and len(part(data, "train")) == 1
+    for motion in all_repetitions(data):
+        assert motion.duration == pytest.approx(slow.duration, abs=1e-6) and motion.rate_hz == pytest.approx(
+            float(data.rate_hz[0])
+        )
+        assert np.abs(
+            np.interp(slow.time, motion.time, motion["knee_angle_r"]) - slow["knee_angle_r"]
+        ).max() < np.deg2rad(0.5)
+
+
+def test_a_repetition_is_its_recorded_frames(toy):
+    for i, motion in enumerate(all_repetitions(toy)):
+        assert motion.time.size == toy.mask[i].sum() < FRAMES
+        assert np.array_equal(motion.coordinates(), toy.kinematics[i, toy.mask[i]])
+
+
+def test_the_exercise_travels_with_the_data(toy, tmp_path):
+    lunges = from_motions(
+        {(p, "1"): simulated() for p in ("a", "b", "c")},
+        exercise=replace(load_exercise(), name="lunge", validation=("a",)),
+    )
+    assert lunges.exercise == "lunge" and lunges.split.tolist() == ["val", "train", "train"]
+    save_dataset(lunges, tmp_path / "lunges.npz")
+    assert (
+        load_dataset(tmp_path / "lunges.npz").exercise
+        == select(lunges, [0]).exercise
+        == with_mirrored(lunges).exercise
+        == "lunge"
+    )
+    with pytest.raises(InputError, match="lunge, squat"):
+        concatenate([lunges, toy])
+    save_dataset(toy, tmp_path / "toy.npz")
+    with np.load(tmp_path / "toy.npz") as archive:
+        np.savez(tmp_path / "old.npz", **{k: archive[k] for k in archive if k != "exercise"})
+    assert load_dataset(tmp_path / "old.npz").exercise == "squat", "files of version 0.1 hold squats"
+    assert reference().exercise == "squat"
+    with pytest.raises(InputError, match="of the lunge"):
+        reference(replace(load_exercise(), name="lunge"))
 
 
 def test_tiling_starts_again_and_padding_holds():
@@ -202,14 +312,20 @@ def test_mirroring_agrees_with_motion_and_undoes_itself(toy):
     K, A = mirror_arrays(toy.kinematics, toy.activations)
     motion = repetition(toy, 0).mirror()
     n = motion.time.size
-    assert np.allclose(K[0, :n], motion.coordinates(), atol=1e-6) and np.allclose(A[0, :n], motion.activations(), atol=1e-6)
-    assert np.array_equal(mirror_arrays(K, A)[0], toy.kinematics) and np.array_equal(mirror_arrays(K, A)[1], toy.activations)
+    assert np.allclose(K[0, :n], motion.coordinates(), atol=1e-6) and np.allclose(
+        A[0, :n], motion.activations(), atol=1e-6
+    )
+    assert np.array_equal(mirror_arrays(K, A)[0], toy.kinematics) and np.array_equal(
+        mirror_arrays(K, A)[1], toy.activations
+    )
     assert len(with_mirrored(toy)) == 2 * len(toy)
 
 
 @pytest.mark.parametrize("path, who", [
     ("out/kinematics_activations_m01_s07_e01_cor_muscle_driven.mot", "s07"), ("m03_s02_e10.mot", "s02"),
-    ("OpenCapData_ab12/OpenSimData/Dynamics/x/kinematics_activations_squat_muscle_driven.mot", "OpenCapData_ab12"), ("anna/squat/trial.mot", "anna")])
+    ("OpenCapData_ab12/OpenSimData/Dynamics/x/kinematics_activations_squat_muscle_driven.mot",
+     "OpenCapData_ab12"),
+    ("anna/squat/trial.mot", "anna")])
 def test_subjects_by_name(path, who):
     assert subject_of(path) == who
 
@@ -257,9 +373,18 @@ def test_wrong_files_are_refused(toy, tmp_path):
     np.savez(pickled, **(content | {"subjects": np.array([object()] * len(toy), dtype=object)}))
     array = io.BytesIO()
     np.save(array, toy.kinematics)
-    cases = {"empty": b"", "binary": bytes(range(256)) * 50, "half": good[:len(good) // 2], "flipped": good[:9000] + b"\0" * 50 + good[9050:],
-             "array": array.getvalue(), "pickled": pickled.getvalue(), "no mask": zipped(mask=None), "rate": zipped(rate_hz=np.float64(50)),
-             "order": zipped(names=content["names"][::-1]), "text": zipped(kinematics=np.array(["a"]))}
+    cases = {
+        "empty": b"",
+        "binary": bytes(range(256)) * 50,
+        "half": good[: len(good) // 2],
+        "flipped": good[:9000] + b"\0" * 50 + good[9050:],
+        "array": array.getvalue(),
+        "pickled": pickled.getvalue(),
+        "no mask": zipped(mask=None),
+        "rate": zipped(rate_hz=np.float64(50)),
+        "order": zipped(names=content["names"][::-1]),
+        "text": zipped(kinematics=np.array(["a"])),
+    }
     for name, data in cases.items():
         (tmp_path / "bad.npz").write_bytes(data)
         with pytest.raises(InputError) as error:
@@ -284,8 +409,8 @@ def test_folders_without_simulations_are_refused(tmp_path):
 
 def test_one_person_only_writes_nothing(tmp_path):
     (tmp_path / "sim").mkdir()
-    write_people(tmp_path / "sim", people=("s01",))
-    with pytest.raises(InputError, match="somebody else"):
+    write_participants(tmp_path / "sim", people=("s01",))
+    with pytest.raises(InputError, match="participants to train on"):
         build_dataset([tmp_path / "sim"], tmp_path / "data.npz")
     assert not (tmp_path / "data.npz").exists()
 
@@ -304,8 +429,11 @@ def test_the_file_holds_no_code(toy, tmp_path):
 
 def test_published_simulations_can_be_read(shared):
     files = sorted((shared / "fieldstudy_s0_72kg").rglob("*kinematics_activations*.mot"))
-    with pytest.raises(InputError, match="1 people"):
+    with pytest.raises(InputError, match="1 participants"):
         build_dataset(files)
     data = from_motions({(f"p{k}", f.stem): read_motion(f) for k, f in enumerate(files)})
     assert len(data) == len(files) and set(data.split) == {"train", "val"}
-    assert data.activations.shape[2] == len(ACTIVATIONS) and 70 < np.rad2deg(data.kinematics[..., KNEE].max()) < 140
+    assert (
+        data.activations.shape[2] == len(ACTIVATIONS)
+        and 70 < np.rad2deg(data.kinematics[..., KNEE].max()) < 140
+    )

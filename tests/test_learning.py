@@ -5,13 +5,23 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from bige.dataset import from_motions, load_dataset, part, reference, repetition, save_dataset, select, toy_dataset
+from bige.dataset import (
+    from_motions,
+    load_dataset,
+    part,
+    reference,
+    repetition,
+    save_dataset,
+    select,
+    toy_dataset,
+)
 from bige.files import InputError
 from bige.motion import ACTIVATIONS, COORDINATES, Motion, analytic_squat, example_squat, read_motion
 from bige.skeleton import Skeleton
@@ -21,7 +31,7 @@ from bige.surrogate import (JOINT_BODIES, TABLE_MUSCLES, PublishedSurrogate, Sur
                             uncertainty)
 from bige.train_surrogate import dataset_features, reliability, surrogate_main, train_surrogate
 from bige.train_vqvae import augmented, train_vqvae, vqvae_main
-from bige.training import Plan, batch_indices, learning_rate, train_network
+from bige.training import Plan, batch_indices, learning_rate, process_group, train_network
 from bige.vqvae import (EULER_TRIPLETS, PUBLISHED_VQVAE, VQVAE, LossWeights, VQConfig, continuous_triplets,
                         dead_codes, from_channels, initial_vqvae, load_vqvae, motion_errors, perplexity,
                         plant, reconstruction_loss, reconstruction_scores, rotation_columns, save_model,
@@ -73,13 +83,13 @@ def test_shapes_codes_and_straight_through_gradient(squats):
         assert torch.equal(model(squats)[0], model(squats)[0])
 
 
-def test_quantising_picks_the_nearest_words(squats):
+def test_quantising_picks_the_nearest_codes(squats):
     model = small_vqvae(squats)
     with torch.no_grad():
         z_e = model.encode(squats)
         _, codes, _ = model.quantise(z_e)
-        words = model.quantiser.layers[0]._codebook.embed[0]
-        nearest = torch.cdist(z_e.transpose(1, 2).reshape(-1, 8), words).argmin(1)
+        vectors = model.quantiser.layers[0]._codebook.embed[0]
+        nearest = torch.cdist(z_e.transpose(1, 2).reshape(-1, 8), vectors).argmin(1)
     assert torch.equal(nearest, codes[..., 0].flatten())
 
 
@@ -131,7 +141,10 @@ def test_an_arm_over_the_top_keeps_its_angles():
     x = to_channels(K, c)
     x[..., -6:] = rough
     named = from_channels(x, c)
-    assert torch.equal(torch.as_tensor(unify_arm_angles(named.numpy())), named) and named.diff(dim=1).abs().max() < 1.5
+    assert (
+        torch.equal(torch.as_tensor(unify_arm_angles(named.numpy())), named)
+        and named.diff(dim=1).abs().max() < 1.5
+    )
     turned = arm + torch.tensor([2.0, -2.0, 4.0]) * torch.pi
     assert torch.allclose(continuous_triplets(turned, torch.pi / 2), arm, atol=1e-4)
 
@@ -160,9 +173,17 @@ def test_gradients_reach_a_latent_through_rotations_and_feet():
 def test_linear_algebra_alone_rebuilds_a_squat(toy):
     seen, unseen = part(toy, "train"), part(toy, "val")
     torch.manual_seed(0)
-    model = initial_vqvae(VQConfig(width=16, code_dim=16, codes=64, levels=3), torch.tensor(seen.kinematics), torch.tensor(seen.mask))
+    model = initial_vqvae(
+        VQConfig(width=16, code_dim=16, codes=64, levels=3),
+        torch.tensor(seen.kinematics),
+        torch.tensor(seen.mask),
+    )
     scores = reconstruction_scores(model.eval(), unseen.kinematics, unseen.mask)
-    assert scores["legs_and_trunk_deg"] < 4 and len(scores["perplexity"]) == 3 and 0 <= dead_codes(model) <= 3 * 64
+    assert (
+        scores["legs_and_trunk_deg"] < 4
+        and len(scores["perplexity"]) == 3
+        and 0 <= dead_codes(model) <= 3 * 64
+    )
 
 
 def test_mean_and_scale_of_a_model_ignore_the_padding(squats):
@@ -170,7 +191,10 @@ def test_mean_and_scale_of_a_model_ignore_the_padding(squats):
     mask[:, 150:] = False
     filled = torch.where(mask[..., None], squats, torch.full_like(squats, 0.7))
     for linear in (False, True):
-        one, other = (initial_vqvae(VQConfig(width=16, code_dim=8, codes=16, levels=2, linear=linear), K, mask) for K in (squats, filled))
+        one, other = (
+            initial_vqvae(VQConfig(width=16, code_dim=8, codes=16, levels=2, linear=linear), K, mask)
+            for K in (squats, filled)
+        )
         assert torch.equal(one.mean, other.mean) and torch.equal(one.std, other.std) and one.std.min() > 0
 
 
@@ -180,7 +204,9 @@ def test_errors_by_hand(squats):
     wrong[..., COORDINATES.index("elbow_flex_l")] += 0.1
     wrong[..., COORDINATES.index("arm_rot_r")] += 0.2
     scores = motion_errors(wrong, squats, mask, Skeleton.default())
-    assert scores["legs_and_trunk_deg"] == 0 and scores["upper_arm_turn_deg"] == pytest.approx(np.rad2deg(0.1), rel=1e-2)
+    assert scores["legs_and_trunk_deg"] == 0 and scores["upper_arm_turn_deg"] == pytest.approx(
+        np.rad2deg(0.1), rel=1e-2
+    )
     assert scores["arms_deg"] == pytest.approx(np.rad2deg(0.3 / 10), rel=1e-3) and 5 < scores["hands_mm"] < 60
 
 
@@ -215,7 +241,7 @@ def test_loss_terms_see_what_they_should(squats):
     assert published["velocity"] > 0.01
 
 
-def test_perplexity_counts_words():
+def test_perplexity_counts_codes():
     assert np.allclose(perplexity(torch.arange(8).repeat(5)[:, None], 16), 8)
     assert np.allclose(perplexity(torch.zeros(10, 3, dtype=torch.long), 16), 1)
 
@@ -234,15 +260,20 @@ def test_features_ignore_position_and_have_a_gradient(squats):
 def test_steps_derivatives_and_frames():
     t = torch.arange(20, dtype=torch.double)[None, :, None] / 15
     velocity, acceleration = derivatives(3 * t**2, 15.0)
-    assert torch.allclose(velocity[:, 1:-1], 6 * t[:, 1:-1]) and torch.allclose(acceleration[:, 1:-1], torch.tensor(6.0).double())
+    assert torch.allclose(velocity[:, 1:-1], 6 * t[:, 1:-1]) and torch.allclose(
+        acceleration[:, 1:-1], torch.tensor(6.0).double()
+    )
     assert (acceleration[:, [0, -1]] == 0).all(), "beyond the ends the motion goes on as it was"
     x = torch.arange(10, dtype=torch.double)[None, :, None]
     assert to_steps(x).flatten().tolist() == [1.5, 5.5, 8.75]
-    assert torch.allclose(to_frames(to_steps(torch.arange(40.0)[None, :, None]), 38)[0, 2:37, 0], torch.arange(40.0)[2:37])
+    assert torch.allclose(
+        to_frames(to_steps(torch.arange(40.0)[None, :, None]), 38)[0, 2:37, 0], torch.arange(40.0)[2:37]
+    )
 
 
 def test_moments_are_those_of_weight_and_inertia():
-    """A body that leans: moments about every joint are weight times the horizontal distance of the centre of mass; lifted with 1 m/s² they grow by that share of gravity."""
+    """A body that leans: moments about every joint are weight times the horizontal distance of the centre of
+    mass; lifted with 1 m/s² they grow by that share of gravity."""
     skeleton, K = Skeleton.default(), torch.zeros(1, 40, 33, dtype=torch.double)
     K[..., COORDINATES.index("pelvis_tilt")] = -0.3
     x = features(K)[0, 5]
@@ -256,16 +287,23 @@ def test_moments_are_those_of_weight_and_inertia():
 
 
 def test_a_long_repetition_keeps_its_speed():
-    """A squat that is too long for 196 frames is stored with fewer frames a second; whoever reads it must know."""
-    squat = lambda period: analytic_squat(reps=1, period=period, pause=0.2)
-    with_muscles = lambda m: Motion.from_arrays(m.time, m.coordinates(), np.full((len(m.time), 80), 0.2))
+    """A squat that is too long for 196 frames is stored with fewer frames a second; whoever reads it must
+    know."""
+    def squat(period):
+        return analytic_squat(reps=1, period=period, pause=0.2)
+
+    def with_muscles(m):
+        return Motion.from_arrays(m.time, m.coordinates(), np.full((len(m.time), 80), 0.2))
+
     slow = squat(4.2)
     data = from_motions({("a", "a_1"): with_muscles(slow), ("b", "b_1"): with_muscles(squat(2.0))})
     assert data.rate_hz[0] < 48 and data.rate_hz[1] == 60
     assert repetition(data, 0).duration == pytest.approx(slow.duration, abs=0.02)
     stored, true = dataset_features(data)[0], features(torch.tensor(slow.coordinates())[None])[0]
     for column, name in ((17 + 3 + 1, "velocity"), (17 + 6 + 1, "acceleration")):
-        assert float(stored[2:-2, column].abs().max()) == pytest.approx(float(true[2:-2, column].abs().max()), rel=0.06), name
+        assert float(stored[2:-2, column].abs().max()) == pytest.approx(
+            float(true[2:-2, column].abs().max()), rel=0.06
+        ), name
 
 
 def test_uncertainty_is_fitted_to_errors():
@@ -274,7 +312,9 @@ def test_uncertainty_is_fitted_to_errors():
     sigma = uncertainty(torch.tensor([[0.02], [0.1], [2.0]]), level, apart)
     found = uncertainty(fit_spread(sigma * torch.randn(3000, 80, generator=draw), level, apart), level, apart)
     assert 0.9 < float((found / sigma).median()) < 1.1
-    claimed, actual = np.array(reliability(sigma.flatten(), sigma.flatten() * torch.randn(240000, generator=draw))).T
+    claimed, actual = np.array(
+        reliability(sigma.flatten(), sigma.flatten() * torch.randn(240000, generator=draw))
+    ).T
     assert np.allclose(claimed, actual, rtol=0.1) and (np.diff(claimed) > 0).all()
 
 
@@ -296,7 +336,10 @@ def test_heading_does_not_change_a_prediction():
     R = turn @ pelvis_rotation(K)
     K2[:, 3:6] = K[:, 3:6] @ turn.T
     K2[:, :3] = pelvis_angles(R)
-    a, b = (predict_activations(squat.with_columns(COORDINATES[:6], k[:, :6]), model).motion.activations() for k in (K, K2))
+    a, b = (
+        predict_activations(squat.with_columns(COORDINATES[:6], k[:, :6]), model).motion.activations()
+        for k in (K, K2)
+    )
     assert np.allclose(a, b, atol=1e-4)
 
 
@@ -304,7 +347,12 @@ def test_heading_does_not_change_a_prediction():
 def test_any_length(frames):
     model = Surrogate(SMALL_NET).eval()
     mean, std = model.with_uncertainty(torch.zeros(2, frames, 33))
-    assert mean.shape == std.shape == (2, frames, 80) and (mean > 0).all() and (mean < 1).all() and (std >= 0).all()
+    assert (
+        mean.shape == std.shape == (2, frames, 80)
+        and (mean > 0).all()
+        and (mean < 1).all()
+        and (std >= 0).all()
+    )
     with pytest.raises(InputError):
         model(torch.zeros(2, frames, 32))
 
@@ -320,9 +368,31 @@ def test_batches_do_not_mix():
 def test_predictions_at_any_rate_agree(rate):
     squat, model = example_squat(), load_surrogate()
     guess, again = predict_activations(squat, model), predict_activations(squat.resample(rate), model)
-    assert again.motion.time.size == squat.resample(rate).time.size and again.uncertainty.shape == (again.motion.time.size, 80)
+    assert again.motion.time.size == squat.resample(rate).time.size and again.uncertainty.shape == (
+        again.motion.time.size,
+        80,
+    )
     k = "vasmed_r/activation"
     assert np.abs(np.interp(squat.time, again.motion.time, again.motion[k]) - guess.motion[k]).max() < 0.1
+
+
+def test_predictions_get_the_planting_of_training_data():
+    """A recording on longer legs: pelvis too high, too fast and drifting. Training data lose that, so
+    predictions must, too."""
+    model, squat = load_surrogate(), example_squat().resample(60.0)
+    recorded = squat.coordinates()
+    recorded[:, 3:6] *= 1.1
+    recorded[:, 5] += 0.1 * squat.time
+    with_labels = Motion.from_arrays(squat.time, recorded, np.full((len(recorded), 80), 0.2))
+    data = from_motions({("a", "1"): with_labels, ("b", "1"): with_labels})
+    with torch.no_grad():
+        as_trained = model(torch.tensor(data.kinematics[:1]))[0].numpy()[data.mask[0]]
+    found = predict_activations(with_labels, model)
+    assert np.abs(found.motion.activations() - as_trained)[:-8].max() < 0.005
+    assert np.array_equal(found.motion.coordinates(), recorded), "the answer holds the motion as it was given"
+    assert np.allclose(
+        predict_activations(squat, model).motion.activations(), found.motion.activations(), atol=1e-4
+    )
 
 
 def test_scores_by_hand():
@@ -334,7 +404,9 @@ def test_scores_by_hand():
     guess[:, 40:] = 9.0
     scores = activation_scores(guess, truth, mask)
     k = ACTIVATIONS.index("soleus_l/activation")
-    assert scores["rmse"]["soleus_l"] == pytest.approx(0.1) and scores["r2"]["soleus_l"] == pytest.approx(1 - 0.01 / truth[:, :40, k].var())
+    assert scores["rmse"]["soleus_l"] == pytest.approx(0.1) and scores["r2"]["soleus_l"] == pytest.approx(
+        1 - 0.01 / truth[:, :40, k].var()
+    )
     table = score_table({"ours": scores})
     assert table.shape == (8, 4) and table.loc["vaslat_l", ("published", "R²")] == 0.873
 
@@ -342,7 +414,10 @@ def test_scores_by_hand():
 def test_published_weights_and_their_two_readings(shared):
     path = shared / "published/transformer_surrogate_model_v2.pth"
     frame, batch = load_surrogate(path), load_surrogate(path, axis="batch")
-    K = torch.tensor(np.stack([analytic_squat(reps=1, depth_deg=d).coordinates()[:150] for d in (80, 100, 120)]), dtype=torch.float32)
+    K = torch.tensor(
+        np.stack([analytic_squat(reps=1, depth_deg=d).coordinates()[:150] for d in (80, 100, 120)]),
+        dtype=torch.float32,
+    )
     with torch.no_grad():
         assert torch.allclose(frame(K)[:1], batch(K[:1]), atol=1e-6)
         assert (batch(K)[0] - batch(K[:1])[0]).abs().max() > 0.01
@@ -355,7 +430,8 @@ def test_published_weights_and_their_two_readings(shared):
 
 
 def test_published_weights_on_a_new_person_score_as_recorded(shared):
-    """Design note: soleus 0.73 / 0.12, vastus intermedius 0.65 / 0.24, lateralis -0.05 / -0.06, medialis -0.33 / -0.11 on three repetitions tiled to 196 frames."""
+    """Design note: soleus 0.73 / 0.12, vastus intermedius 0.65 / 0.24, lateralis -0.05 / -0.06, medialis
+    -0.33 / -0.11 on three repetitions tiled to 196 frames."""
     model = load_surrogate(shared / "published/transformer_surrogate_model_v2.pth")
     K, A = [], []
     for file in sorted((shared / "fieldstudy_s0_72kg").rglob("*kinematics_activations*.mot")):
@@ -366,7 +442,9 @@ def test_published_weights_on_a_new_person_score_as_recorded(shared):
     with torch.no_grad():
         guess = model(torch.tensor(np.stack(K), dtype=torch.float32)).numpy()
     r2 = activation_scores(guess, np.stack(A), np.ones((len(K), 196), bool))["r2"]
-    assert np.allclose([r2[m] for m in TABLE_MUSCLES], [0.73, 0.12, 0.65, 0.24, -0.05, -0.06, -0.33, -0.11], atol=0.1), "resampling moves them by some hundredths"
+    assert np.allclose(
+        [r2[m] for m in TABLE_MUSCLES], [0.73, 0.12, 0.65, 0.24, -0.05, -0.06, -0.33, -0.11], atol=0.1
+    ), "resampling moves them by some hundredths"
 
 
 # files
@@ -380,7 +458,9 @@ def test_weights_come_back_and_damage_is_named(kind, squats, tmp_path):
         model, save, load = Surrogate(SMALL_NET).eval(), save_surrogate, load_surrogate
     save(model, path, note="test")
     again = load(path)
-    answer = lambda m: m(squats)[0] if kind == "vqvae" else m(squats)
+    def answer(m):
+        return m(squats)[0] if kind == "vqvae" else m(squats)
+
     with torch.no_grad():
         assert torch.equal(answer(model), answer(again))
     assert not any(p.requires_grad for p in again.parameters()) and not again.training
@@ -399,8 +479,14 @@ def test_weights_come_back_and_damage_is_named(kind, squats, tmp_path):
     next(v for v in with_nan.values() if v.is_floating_point())[..., 0] = float("nan")
     model.load_state_dict(with_nan)
     save(model, path)
-    cases = {"empty": b"", "half": good[:len(good) // 2], "binary": os.urandom(3000), "width": len(header).to_bytes(8, "little") + header + good[8 + length:],
-             "negative": len(negative).to_bytes(8, "little") + negative + good[8 + length:], "nan": path.read_bytes()}
+    cases = {
+        "empty": b"",
+        "half": good[: len(good) // 2],
+        "binary": os.urandom(3000),
+        "width": len(header).to_bytes(8, "little") + header + good[8 + length :],
+        "negative": len(negative).to_bytes(8, "little") + negative + good[8 + length :],
+        "nan": path.read_bytes(),
+    }
     for name, data in cases.items():
         path.write_bytes(data)
         with pytest.raises(InputError) as error:
@@ -427,33 +513,72 @@ def test_every_repetition_once_a_pass():
 def test_learning_rate_rises_and_falls():
     plan = Plan(steps=100, lr=1.0, warmup=0.1)
     rates = [learning_rate(plan, s) for s in range(100)]
-    assert rates[0] == pytest.approx(0.1) and max(rates) == pytest.approx(1.0) and int(np.argmax(rates)) in (9, 10) and rates[-1] < 0.02
+    assert (
+        rates[0] == pytest.approx(0.1)
+        and max(rates) == pytest.approx(1.0)
+        and int(np.argmax(rates)) in (9, 10)
+        and rates[-1] < 0.02
+    )
     assert learning_rate(Plan(steps=1), 0) > 0
 
 
 @pytest.mark.parametrize("kind", ["vqvae", "surrogate"])
 def test_killed_and_resumed_is_the_same_bit_for_bit(kind, toy, tmp_path):
     plan = Plan(steps=12, batch=4, lr=3e-3, log_every=2, checkpoint_every=4)
-    if kind == "vqvae":
-        run = lambda out, **how: train_vqvae(toy, tmp_path / out, plan, SMALL_VQ, **how)
-    else:
-        run = lambda out, **how: train_surrogate(toy, tmp_path / out, plan, SMALL_NET, **how)
+    fit, config = {"vqvae": (train_vqvae, SMALL_VQ), "surrogate": (train_surrogate, SMALL_NET)}[kind]
+
+    def run(out, **how):
+        fit(toy, tmp_path / out, plan, config, **how)
     run("straight")
     run("killed", until=6)
     run("killed", resume=True)
     a, b = ((tmp_path / out / f"{kind}.safetensors").read_bytes() for out in ("straight", "killed"))
     assert a == b
-    rows = [[c for k, c in enumerate(line.split(",")) if k != 1] for line in (tmp_path / "killed" / "log.csv").read_text().splitlines()]
-    assert rows == [[c for k, c in enumerate(line.split(",")) if k != 1] for line in (tmp_path / "straight" / "log.csv").read_text().splitlines()]
+    rows = [
+        [c for k, c in enumerate(line.split(",")) if k != 1]
+        for line in (tmp_path / "killed" / "log.csv").read_text().splitlines()
+    ]
+    assert rows == [
+        [c for k, c in enumerate(line.split(",")) if k != 1]
+        for line in (tmp_path / "straight" / "log.csv").read_text().splitlines()
+    ]
     record = json.loads((tmp_path / "killed" / "run.json").read_text())
-    assert record["plan"]["steps"] == 12 and "torch" in record["versions"] and record["people"]["val"]
+    assert record["plan"]["steps"] == 12 and "torch" in record["versions"] and record["participants"]["val"]
     assert not [p for p in (tmp_path / "killed").iterdir() if p.suffix == ".tmp"]
+
+
+@pytest.mark.parametrize("told, threads", [(None, 1), ("2", 2)])
+def test_training_takes_one_thread_unless_told_otherwise(told, threads, toy, tmp_path, monkeypatch):
+    """On a busy machine threads that wait for each other made training an order of magnitude slower."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if told:
+        monkeypatch.setenv("OMP_NUM_THREADS", told)
+    torch.set_num_threads(3)
+    seen, augment = [], sys.modules["bige.train_vqvae"].augmented
+    def watched(*a):
+        seen.append(torch.get_num_threads())
+        return augment(*a)
+    monkeypatch.setattr(sys.modules["bige.train_vqvae"], "augmented", watched)
+    train_vqvae(toy, tmp_path, Plan(steps=1, batch=2), SMALL_VQ)
+    assert seen == [threads] and torch.get_num_threads() == 3
+    torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("run, config", [(train_vqvae, SMALL_VQ), (train_surrogate, SMALL_NET)])
+def test_deepspeed_is_asked_for_by_the_plan(run, config, toy, tmp_path):
+    if find_spec("deepspeed"):
+        pytest.skip("deepspeed is installed: tests/test_scale.py trains with it")
+    with pytest.raises(InputError, match="no deepspeed"), process_group():
+        run(toy, tmp_path, Plan(steps=1, batch=2, zero=1), config)
 
 
 def test_bad_checkpoints_and_other_plans_are_refused(toy, tmp_path):
     plan = Plan(steps=4, batch=4, checkpoint_every=2)
     train_surrogate(toy, tmp_path, plan, SMALL_NET)
-    with pytest.raises(InputError, match="another run, with steps 4, checkpoint_every 2; expected steps 6, checkpoint_every 200"):
+    with pytest.raises(
+        InputError,
+        match="another run, with steps 4, checkpoint_every 2; expected steps 6, checkpoint_every 200",
+    ):
         train_surrogate(toy, tmp_path, Plan(steps=6, batch=4), SMALL_NET, resume=True)
     (tmp_path / "checkpoint.pt").write_bytes(b"x" * 1000)
     with pytest.raises(InputError, match="cannot be read"):
@@ -463,15 +588,27 @@ def test_bad_checkpoints_and_other_plans_are_refused(toy, tmp_path):
 
 
 @pytest.mark.parametrize("until", [1, 3], ids=["before the first checkpoint", "after it"])
-@pytest.mark.parametrize("run, config, wider", [(train_vqvae, SMALL_VQ, replace(SMALL_VQ, width=24)), (train_surrogate, SMALL_NET, replace(SMALL_NET, width=16))])
+@pytest.mark.parametrize("run, config, wider", [
+    (train_vqvae, SMALL_VQ, replace(SMALL_VQ, width=24)),
+    (train_surrogate, SMALL_NET, replace(SMALL_NET, width=16))])
 def test_a_run_is_resumed_with_its_own_data_and_network_only(run, config, wider, until, toy, tmp_path):
     plan, few = Plan(steps=4, batch=4, checkpoint_every=2), select(toy, np.arange(0, 12, 3))
     run(few, tmp_path, plan, config, until=until)
     for changed in ("train", "val"):
-        other = replace(few, activations=np.where((few.split == changed)[:, None, None], 0.9 * few.activations, few.activations))
-        with pytest.raises(InputError, match="plan.json: .*another run, with data digest [0-9a-f]{64}; expected data digest .*without --resume"):
+        other = replace(
+            few,
+            activations=np.where(
+                (few.split == changed)[:, None, None], 0.9 * few.activations, few.activations
+            ),
+        )
+        with pytest.raises(
+            InputError,
+            match="plan.json: .*another run, with data digest [0-9a-f]{64}; expected data digest .*--resume",
+        ):
             run(other, tmp_path, plan, config, resume=True)
-    with pytest.raises(InputError, match=f"network width {config.width}; expected network width {wider.width}"):
+    with pytest.raises(
+        InputError, match=f"network width {config.width}; expected network width {wider.width}"
+    ):
         run(few, tmp_path, plan, wider, resume=True)
     run(few, tmp_path, plan, config, resume=True)
 
@@ -490,7 +627,9 @@ def test_runs_begun_by_an_older_version_can_be_resumed(toy, tmp_path):
 
 def test_a_failed_write_leaves_the_last_checkpoint(tmp_path, monkeypatch):
     model = torch.nn.Linear(2, 1)
-    loss = lambda i, draw: (model(torch.ones(len(i), 2)).square().mean(), {})
+    def loss(i, draw):
+        return model(torch.ones(len(i), 2)).square().mean(), {}
+
     plan = Plan(steps=4, batch=2, checkpoint_every=2)
     train_network(model, loss, 4, plan, tmp_path, until=2)
     before = (tmp_path / "checkpoint.pt").read_bytes()
@@ -507,17 +646,27 @@ def test_a_failed_write_leaves_the_last_checkpoint(tmp_path, monkeypatch):
 def test_a_loss_that_is_no_number_ends_the_run(tmp_path):
     model = torch.nn.Linear(2, 1)
     with pytest.raises(InputError, match="not a number"):
-        train_network(model, lambda i, draw: (model(torch.ones(1, 2)).sum() * float("nan"), {}), 4, Plan(steps=2), tmp_path)
+        train_network(
+            model,
+            lambda i, draw: (model(torch.ones(1, 2)).sum() * float("nan"), {}),
+            4,
+            Plan(steps=2),
+            tmp_path,
+        )
 
 
 def test_augmented_motions_are_squats(toy):
     seen = part(toy, "train")
     K, mask = augmented(seen)
     again, _ = augmented(seen)
-    assert np.array_equal(K, again) and len(K) == 16 * len(seen) and np.isfinite(K).all() and mask.any(1).all()
+    assert (
+        np.array_equal(K, again) and len(K) == 16 * len(seen) and np.isfinite(K).all() and mask.any(1).all()
+    )
     knee = np.rad2deg(K[..., COORDINATES.index("knee_angle_r")].max(1))
     recorded = np.rad2deg(seen.kinematics[..., COORDINATES.index("knee_angle_r")].max(1))
-    assert knee.min() > recorded.min() - 30 and knee.max() < recorded.max() + 30, "a third beyond, and another manner"
+    assert knee.min() > recorded.min() - 30 and knee.max() < recorded.max() + 30, (
+        "a third beyond, and another manner"
+    )
     points = Skeleton.default().contact_points(K.astype(float))
     assert np.abs(points[..., 1].min(-1)).max() < 0.02
 
@@ -537,11 +686,31 @@ def test_command_lines(main, toy, tmp_path, capsys):
     assert main(["--data", str(tmp_path / "toy.npz"), "--out", str(tmp_path / "run"), "--steps", "0"]) == 2
     for seed in (-1, 2**63):
         capsys.readouterr()
-        assert main(["--data", str(tmp_path / "toy.npz"), "--out", str(tmp_path / "run"), "--seed", str(seed)]) == 2
+        assert (
+            main(["--data", str(tmp_path / "toy.npz"), "--out", str(tmp_path / "run"), "--seed", str(seed)])
+            == 2
+        )
         assert str(seed) in capsys.readouterr().err
     extra = ["--width", "16"] if main is vqvae_main else []
-    assert main(["--data", str(tmp_path / "toy.npz"), "--out", str(tmp_path / "run"), "--steps", "2", "--batch", "4", *extra]) == 0
-    assert {"checkpoint.pt", "run.json", "log.csv", "curves.png"} <= {p.name for p in (tmp_path / "run").iterdir()}
+    assert (
+        main(
+            [
+                "--data",
+                str(tmp_path / "toy.npz"),
+                "--out",
+                str(tmp_path / "run"),
+                "--steps",
+                "2",
+                "--batch",
+                "4",
+                *extra,
+            ]
+        )
+        == 0
+    )
+    assert {"checkpoint.pt", "run.json", "log.csv", "curves.png"} <= {
+        p.name for p in (tmp_path / "run").iterdir()
+    }
     (tmp_path / "file").write_text("")
     assert main(["--data", str(tmp_path / "toy.npz"), "--out", str(tmp_path / "file")]) == 2
 
@@ -549,39 +718,83 @@ def test_command_lines(main, toy, tmp_path, capsys):
 @pytest.mark.slow
 def test_killed_by_signal_and_resumed(toy, tmp_path):
     save_dataset(toy, tmp_path / "toy.npz")
-    command = [sys.executable, "-m", "bige.train_surrogate", "--data", str(tmp_path / "toy.npz"), "--steps", "450", "--batch", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "bige.train_surrogate",
+        "--data",
+        str(tmp_path / "toy.npz"),
+        "--steps",
+        "450",
+        "--batch",
+        "2",
+    ]
     quiet = {"cwd": ROOT, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     subprocess.run([*command, "--out", str(tmp_path / "straight")], check=True, **quiet)
     running = subprocess.Popen([*command, "--out", str(tmp_path / "killed")], **quiet)
     deadline = time.monotonic() + 120
-    while not (tmp_path / "killed" / "checkpoint.pt").exists() and running.poll() is None and time.monotonic() < deadline:
+    while (
+        not (tmp_path / "killed" / "checkpoint.pt").exists()
+        and running.poll() is None
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.02)
     running.kill()
     running.wait()
     subprocess.run([*command, "--out", str(tmp_path / "killed"), "--resume"], check=True, **quiet)
-    assert (tmp_path / "straight" / "surrogate.safetensors").read_bytes() == (tmp_path / "killed" / "surrogate.safetensors").read_bytes()
+    assert (tmp_path / "straight" / "surrogate.safetensors").read_bytes() == (
+        tmp_path / "killed" / "surrogate.safetensors"
+    ).read_bytes()
 
 
 @pytest.mark.slow
 def test_the_assets_script_writes_everything(toy, tmp_path):
-    save_dataset(toy_dataset(people=8, repetitions=2), tmp_path / "toy.npz")
-    done = subprocess.run([sys.executable, str(ROOT / "data_scripts/train_assets.py"), str(tmp_path / "toy.npz"), str(tmp_path / "out"),
-                           "--runs", str(tmp_path / "runs"), "--share", "0.01"], capture_output=True, text=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    save_dataset(toy_dataset(participants=8, repetitions=2), tmp_path / "toy.npz")
+    done = subprocess.run(
+        [
+            sys.executable,
+            str(ROOT / "data_scripts/train_assets.py"),
+            str(tmp_path / "toy.npz"),
+            str(tmp_path / "out"),
+            "--runs",
+            str(tmp_path / "runs"),
+            "--share",
+            "0.01",
+        ],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
     assert done.returncode == 0, done.stderr
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["provenance.json", "reference.npz", "surrogate.safetensors", "vqvae.safetensors"]
-    load_vqvae(tmp_path / "out/vqvae.safetensors"), load_surrogate(tmp_path / "out/surrogate.safetensors"), load_dataset(tmp_path / "out/reference.npz")
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "provenance.json",
+        "reference.npz",
+        "surrogate.safetensors",
+        "vqvae.safetensors",
+    ]
+    (
+        load_vqvae(tmp_path / "out/vqvae.safetensors"),
+        load_surrogate(tmp_path / "out/surrogate.safetensors"),
+        load_dataset(tmp_path / "out/reference.npz"),
+    )
 
 
 # what is shipped
 
-def test_shipped_vqvae_on_people_it_has_not_seen():
+def test_shipped_vqvae_on_participants_it_has_not_seen():
     val = part(reference(), "val")
     scores = reconstruction_scores(load_vqvae(), val.kinematics, val.mask)
-    assert scores["legs_and_trunk_deg"] < 1.5 and scores["pelvis_cm"] < 1.2 and min(scores["perplexity"]) > 20 and scores["sliding_cm_s"] < 2 * scores["sliding_data_cm_s"]
+    assert (
+        scores["legs_and_trunk_deg"] < 1.5
+        and scores["pelvis_cm"] < 1.2
+        and min(scores["perplexity"]) > 20
+        and scores["sliding_cm_s"] < 2 * scores["sliding_data_cm_s"]
+    )
     assert scores["pelvis_acceleration_m_s2"] < 2 * scores["pelvis_acceleration_data_m_s2"]
 
 
-def test_shipped_surrogate_on_people_it_has_not_seen():
+def test_shipped_surrogate_on_participants_it_has_not_seen():
     val, model = part(reference(), "val"), load_surrogate()
     with torch.no_grad():
         mean, std = model.with_uncertainty(torch.tensor(val.kinematics), torch.tensor(val.mass))
@@ -597,7 +810,10 @@ def test_shipped_files_fit_their_record():
     record = json.loads((assets / "provenance.json").read_text())
     for name, digest in record["files"].items():
         assert hashlib.sha256((assets / name).read_bytes()).hexdigest() == digest, name
-    assert record["data"]["in_reference"] == len(reference()) and sum((assets / n).stat().st_size for n in record["files"]) < 20e6
+    assert (
+        record["data"]["in_reference"] == len(reference())
+        and sum((assets / n).stat().st_size for n in record["files"]) < 20e6
+    )
 
 
 def test_decoding_and_predicting_is_fast():
