@@ -9,7 +9,7 @@ import json
 import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -481,8 +481,9 @@ def _verify_mode(found: Answer, mode: str, jobs: int | None, progress: Callable 
     from bige.simulation import simulate_files
 
     out, files, rows, simulated = found.folder / "verification" / mode, samples_of(found.folder), [], []
+    model = found.person and found.folder / found.person.path.name
     each = progress and (lambda trial, record, finished, total: progress(mode, finished, total))
-    records = simulate_files(files, out, found.request.model, jobs=jobs, mode=mode, done=each)
+    records = simulate_files(files, out, model, jobs=jobs, mode=mode, done=each)
     for file, sample in zip(files, found.motions):
         simulated.append(_simulated(out, file.stem, records[file.stem]))
         row = {"file": file.name, "sha256": sha256(file.read_bytes()).hexdigest()}
@@ -500,9 +501,12 @@ def verify(
     sample."""
     if mode not in VERIFICATION_MODES:
         raise InputError("--mode", repr(mode), " or ".join(VERIFICATION_MODES), "choose one of them")
-    found = found if isinstance(found, Answer) else Answer.load(found)
-    if found.folder is None:
+    if not isinstance(found, Answer):
+        found = Answer.load(found)
+    elif found.folder is None:
         raise InputError("verify", "an answer that was not saved", "an answer in a folder", "save it first")
+    else:
+        found = replace(found, motions=_read_samples(found.folder))       # with the digits that the files have
     record = {
         "n": len(found),
         "model": found.person and found.person.path.name,
