@@ -160,8 +160,9 @@ def test_a_former_answer_survives_a_save_that_cannot_be_finished(models, random,
 # each file once
 
 def test_no_file_is_read_or_hashed_twice(person, tmp_path, monkeypatch):
-    read, loaded = [], []
+    read, loaded, parsed = [], [], []
     content, data = Path.read_bytes, guidance.load_dataset
+    monkeypatch.setattr(answers, "read_motion", lambda path: parsed.append(path) or read_motion(path))
     monkeypatch.setattr(Path, "read_bytes", lambda self: read.append(self.name) or content(self))
     monkeypatch.setattr(guidance, "load_dataset", lambda path: loaded.append(path) or data(path))
     start = tmp_path / "rep.mot"
@@ -169,7 +170,8 @@ def test_no_file_is_read_or_hashed_twice(person, tmp_path, monkeypatch):
     found = answer(Request(override(default_constraints(), "muscle_range.weight=0"), 1, like=start, model=person))
     found.save(tmp_path / "out")
     assert len(loaded) == 1 and len(found.reference) == 40
-    assert all(read.count(name) == 1 for name in (person.name, "rep.mot", "reference.npz", "vqvae.safetensors", "surrogate.safetensors"))
+    assert all(read.count(name) == 1 for name in (person.name, "reference.npz", "vqvae.safetensors", "surrogate.safetensors"))
+    assert parsed == [start]
     assert found.changes and (tmp_path / "out" / "start" / "rep.mot").read_bytes() == start.read_bytes()
     record = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert None not in record["inputs"].values() and record["changes"] == json.loads(json.dumps(found.changes))
