@@ -252,18 +252,20 @@ def read_joints(path) -> dict[str, Markers]:
 # %% ../nbs/30_baselines.ipynb #30-baselines-037
 def make_joint_problem(skeleton):
     "What `bige.ik` solves: the 22 joints on bodies of any size; also the weights (22,), and the joints' order there."
-    from bige.inverse_kinematics import _tensor, depth_first, make_problem
+    from bige.inverse_kinematics import depth_first
+    from bige.pose import pose_problem, to_tensor
     bodies, locations, weights = landmarks(skeleton)
     row = {j.child: k for k, j in enumerate(depth_first(skeleton.tree))}
     order = sorted(range(22), key=lambda i: row[bodies[i]])
-    problem = make_problem(skeleton, [bodies[i] for i in order], _tensor(locations[order]))
-    return replace(problem, pull=problem.pull / 10), _tensor(weights[order]), order
+    problem = pose_problem(skeleton, [bodies[i] for i in order], to_tensor(locations[order]))
+    return replace(problem, pull=problem.pull / 10), to_tensor(weights[order]), order
 
 # %% ../nbs/30_baselines.ipynb #30-baselines-041
 def fit_sizes(problem, weights, targets):
     "Scales (G,) of the segment groups and poses (n, 33) of some frames `targets` (n, 22, 3) m, joints in the problem's order."
     import torch
-    from bige.inverse_kinematics import multi_start, register, solve_poses, start_from
+    from bige.calibration import register
+    from bige.pose import multi_start, solve_poses, start_from
     scales, offsets = torch.ones(problem.groups.shape[-1], dtype=torch.float64), torch.zeros_like(problem.base)
     glued, weight = torch.full_like(problem.base, 1e-4), weights.expand(len(targets), -1)
     body, some = problem.body(scales, offsets), targets[::4]
@@ -277,7 +279,7 @@ def fit_sizes(problem, weights, targets):
 
 def solve(problem, body, weights, targets, known, known_targets):
     "Poses (T, 33) and weighted errors (T,) m, solved until the mean error changes by less than 1e-4 m."
-    from bige.inverse_kinematics import continuous, solve_poses, start_from
+    from bige.pose import continuous_poses, solve_poses, start_from
     weight = weights.expand(len(targets), -1)
     q, last = start_from(problem, body, targets, weight, known, known_targets, weight[:len(known)]), float("inf")
     for _ in range(10):
@@ -285,7 +287,7 @@ def solve(problem, body, weights, targets, known, known_targets):
         error = ((weights * ((problem.chain.points(q, *body) - targets) ** 2).sum(-1)).sum(-1) / weights.sum()).sqrt()
         if last - float(error.mean()) < 1e-4: break
         last = float(error.mean())
-    return continuous(q), error
+    return continuous_poses(q), error
 
 # %% ../nbs/30_baselines.ipynb #30-baselines-042
 @dataclass(frozen=True, eq=False)
@@ -305,12 +307,13 @@ def legs(positions: np.ndarray) -> float:
 def fit_joints(trials: Mapping[str, Markers]) -> JointFit:
     "Motions of the default skeleton from 22 joints (of one person or generator)."
     import torch
-    from bige.inverse_kinematics import GROUPS, _tensor
+    from bige.calibration import SCALE_GROUPS
+    from bige.pose import to_tensor
     from bige.skeleton import Skeleton
     skeleton = Skeleton.default()
     size = leg_length(skeleton) / float(np.median([legs(m.positions) for m in trials.values()]))
     problem, weights, order = make_joint_problem(skeleton)
-    targets = {n: _tensor(size * resample_array(m.time, m.positions.reshape(len(m.time), -1), 60.)[1].reshape(-1, 22, 3)[:, order]) for n, m in trials.items()}
+    targets = {n: to_tensor(size * resample_array(m.time, m.positions.reshape(len(m.time), -1), 60.)[1].reshape(-1, 22, 3)[:, order]) for n, m in trials.items()}
     every = torch.cat(list(targets.values()))
     few = every[torch.linspace(0, len(every) - 1, min(24, len(every))).long()]
     scales, known = fit_sizes(problem, weights, few)
@@ -321,13 +324,13 @@ def fit_joints(trials: Mapping[str, Markers]) -> JointFit:
     if error > FIT_LIMIT:
         raise InputError(next(iter(trials.values())).source, f"joints that no pose of the model comes closer to than {100 * error:.0f} cm",
                          f"{100 * FIT_LIMIT:.0f} cm on average", "check that the joints are in the order of HumanML3D")
-    return JointFit(motions, {n: e.numpy() for n, (_, e) in solved.items()}, size, dict(zip((*GROUPS, "rest"), scales.tolist())))
+    return JointFit(motions, {n: e.numpy() for n, (_, e) in solved.items()}, size, dict(zip((*SCALE_GROUPS, "rest"), scales.tolist())))
 
 # %% ../nbs/30_baselines.ipynb #30-baselines-044
 def stand(q, problem, person, usual, order, skeleton, source: str) -> Motion:
     "Poses q (T, 33) of a person on the default skeleton: same angles, feet in the same place; facing +x, on y = 0, from x = z = 0."
     from bige.dataset import face_forward, name_arms
-    from bige.skeleton import ground_height
+    from bige.ground_contact import ground_height
     feet = [order.index(i) for i in (7, 8, 10, 11)]
     shift = (problem.chain.points(q, *person) - problem.chain.points(q, *usual))[:, feet].mean(1)
     place = [COORDINATES.index(n) for n in TRANSLATIONS]

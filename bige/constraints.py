@@ -19,7 +19,7 @@ from bige.metrics import (
     pelvis_velocity,
 )
 from .motion import ACTIVATIONS, COORDINATES, GRAVITY, TRANSLATIONS
-from .skeleton import sliding_speed
+from .ground_contact import sliding_speed
 
 # %% auto #0
 __all__ = ['SIDED_MUSCLES', 'RAD', 'UNITS', 'KINDS', 'LIMITS', 'REQUIRED', 'REQUEST_FIELDS', 'MUSCLE_GROUPS', 'ACTIVE', 'LENGTH',

@@ -91,7 +91,8 @@ def plant_feet(K: np.ndarray, skeleton=None, rate_hz: float = RATE_HZ, cutoff_hz
     the points that bear on the ground stay still; x = z = 0 in the first frame."""
     from scipy.signal import butter, sosfiltfilt
 
-    from bige.skeleton import Skeleton, contact_weights, soft_lowest
+    from bige.ground_contact import contact_weights, soft_lowest
+    from bige.skeleton import Skeleton
     K, columns = np.array(K, float), [_AT[t] for t in TRANSLATIONS]
     K[..., columns] = 0.0
     points = (skeleton or Skeleton.default()).contact_points(K)

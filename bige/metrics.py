@@ -16,7 +16,8 @@ import numpy as np
 from .exercises import Exercise, load_exercise
 from .files import InputError
 from .motion import COORDINATES, TRANSLATIONS, Motion
-from .skeleton import Skeleton, ground_height, sliding_speed
+from .ground_contact import ground_height, sliding_speed
+from .skeleton import Skeleton
 from .tables import table
 
 # %% auto #0

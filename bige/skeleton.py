@@ -5,7 +5,7 @@
 # %% ../nbs/03_skeleton.ipynb #03-skeleton-002
 from __future__ import annotations
 
-import difflib, functools, gzip, hashlib, json, sys
+import difflib, functools, gzip, hashlib, itertools, json
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass, field, replace
 from importlib import resources
@@ -15,124 +15,16 @@ import numpy as np
 from fastcore.basics import patch
 
 from .files import InputError, atomic_write
+from .geometry import (Curve, add_product, compose, euler_xyz, index_select, like, namespace, parts, rodrigues,
+                           rotate, rotation)
 from .motion import COORDINATES
 
 # %% auto #0
-__all__ = ['GENERIC_FOOT_LENGTH', 'PUBLISHED_FOOT_SCALE', 'SPHERE_RADIUS', 'SPHERES', 'namespace', 'like', 'take', 'parts',
-           'add_product', 'rodrigues', 'rotation', 'euler_xyz', 'Curve', 'spline_slopes', 'Joint', 'Body', 'Marker',
-           'ContactSphere', 'read_curve', 'read_motion_axes', 'read_joint', 'read_bodies', 'read_markers',
-           'standard_spheres', 'read_spheres', 'Skeleton', 'compose', 'turn', 'Chain', 'soft_lowest', 'ground_height',
-           'contact_weights', 'sliding_speed']
+__all__ = ['GENERIC_FOOT_LENGTH', 'PUBLISHED_FOOT_SCALE', 'SPHERE_RADIUS', 'SPHERES', 'Joint', 'Body', 'Marker', 'ContactSphere',
+           'read_curve', 'read_motion_axes', 'read_joint', 'read_bodies', 'read_model_markers', 'standard_spheres',
+           'read_spheres', 'Skeleton', 'Chain']
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-004
-def namespace(x):
-    "The library `x` belongs to: `numpy`, or `torch` when `x` is a tensor (which means torch is loaded already)."
-    return sys.modules[type(x).__module__.partition(".")[0]]
-
-def like(constant, x):
-    "`constant` as an array of the same kind (and, unless it holds integers, the same precision) as `x`."
-    constant = np.asarray(constant)
-    whole = constant.dtype.kind in "iu"
-    if namespace(x) is np: return constant if whole else constant.astype(x.dtype, copy=False)
-    xp = namespace(x)
-    return xp.as_tensor(np.ascontiguousarray(constant), device=x.device, dtype=None if whole else x.dtype)
-
-def take(x, index, axis):
-    "Entries `index` of `x` along `axis`; all of them when `index` is None."
-    if index is None: return x
-    return np.take(x, index, axis) if isinstance(x, np.ndarray) else x.index_select(axis, index)
-
-def parts(x, axis):
-    "The slices of `x` along `axis`."
-    return tuple(np.moveaxis(x, axis, 0)) if isinstance(x, np.ndarray) else x.unbind(axis)
-
-def add_product(c, a, b):
-    "c + a b, in one go where the library can."
-    return c + a * b if isinstance(c, np.ndarray) else namespace(c).addcmul(c, a, b)
-
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-007
-def rodrigues(axis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    "(K, K²) of a unit axis: a turn by θ about it is I + sin θ K + (1 - cos θ) K²."
-    x, y, z = axis
-    K = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return K, K @ K
-
-def rotation(axis: np.ndarray, angle: float) -> np.ndarray:
-    "Rotation matrix (3, 3) of a turn by `angle` rad about the unit `axis`."
-    K, K2 = rodrigues(axis)
-    return np.eye(3) + np.sin(angle) * K + (1 - np.cos(angle)) * K2
-
-def euler_xyz(angles: np.ndarray) -> np.ndarray:
-    "Body-fixed X, then Y, then Z rotation: the meaning of `orientation` in an .osim file."
-    X, Y, Z = (rotation(axis, angle) for axis, angle in zip(np.eye(3), angles))
-    return X @ Y @ Z
-
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-011
-@dataclass(frozen=True, eq=False)
-class Curve:
-    """A piecewise polynomial of one coordinate. Piece k lies between knots k-1 and k and is
-    written in ascending powers of (x - origins[k])."""
-    coefficients: np.ndarray                     # (pieces, degree + 1)
-    knots: np.ndarray = field(default_factory=lambda: np.zeros(0))     # (pieces - 1,) ascending
-    origins: np.ndarray = field(default_factory=lambda: np.zeros(1))   # (pieces,)
-
-    @classmethod
-    def polynomial(cls, *coefficients: float) -> Curve:
-        "c0 + c1 x + c2 x² + …"
-        return cls(np.array([coefficients or (0.,)], float))
-
-    @property
-    def is_constant(self) -> bool: return not self.coefficients[:, 1:].any() and len(self.knots) == 0
-
-    def __call__(self, x):
-        c, knots, origins = (like(a, x) for a in (self.coefficients, self.knots, self.origins))
-        piece = namespace(x).searchsorted(knots, x, side="right")
-        x, y = x - origins[piece], 0.
-        for k in reversed(range(c.shape[1])): y = y * x + c[piece, k]
-        return y
-
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-013
-@patch
-def scaled(self: Curve, factor: float) -> Curve:
-    "`factor` times the curve."
-    return replace(self, coefficients=self.coefficients * factor)
-
-@patch
-def after(self: Curve, slope: float, offset: float) -> Curve:
-    "The curve of `slope * x + offset`, slope > 0."
-    powers = slope ** np.arange(self.coefficients.shape[1])
-    return Curve(self.coefficients * powers, (self.knots - offset) / slope, (self.origins - offset) / slope)
-
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-017
-def spline_slopes(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Second derivatives / 6 at the knots of the cubic spline that Forsythe, Malcolm and Moler (1977) give and
-    OpenSim's SimmSpline uses: third derivatives at both ends are those of the cubics through the four end points."""
-    n, h = len(x), np.diff(x)
-    d1 = np.diff(y) / h
-    A, b = np.zeros((n, n)), np.zeros(n)
-    for i in range(1, n - 1): A[i, i-1:i+2], b[i] = (h[i-1], 2 * (h[i-1] + h[i]), h[i]), d1[i] - d1[i-1]
-    A[0, :2], A[-1, -2:] = (-h[0], h[0]), (h[-1], -h[-1])
-    if n > 3:
-        d2 = np.diff(d1) / (x[2:] - x[:-2])
-        d3 = np.diff(d2) / (x[3:] - x[:-3])
-        b[0], b[-1] = h[0]**2 * d3[0], -h[-1]**2 * d3[-1]
-    else: A[0, 0], A[-1, -1] = -h[0], -h[-1]
-    return np.linalg.solve(A, b)
-
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-018
-@patch(cls_method=True)
-def spline(cls: Curve, x: np.ndarray, y: np.ndarray) -> Curve:
-    "OpenSim's SimmSpline through the points (x, y); straight lines beyond the ends."
-    x, y = np.asarray(x, float), np.asarray(y, float)
-    h = np.diff(x)
-    s = spline_slopes(x, y) if len(x) > 2 else np.zeros(2)
-    b = np.diff(y) / h - h * (s[1:] + 2 * s[:-1])
-    inside = np.stack([y[:-1], b, 3 * s[:-1], np.diff(s) / h], 1)
-    last = b[-1] + 3 * h[-1] * (s[-1] + s[-2])
-    ends = np.array([[y[0], b[0], 0, 0], [y[-1], last, 0, 0]])
-    return cls(np.concatenate([ends[:1], inside, ends[1:]]), x, np.concatenate([x[:1], x]))
-
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-022
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-006
 @dataclass(frozen=True, eq=False)
 class Joint:
     """How a child body sits on its parent.  X_parent_child = (R_PF, p_PF) · motion · (R_BM, p_BM)⁻¹:
@@ -153,7 +45,7 @@ class Joint:
         "Names of the coordinates that move the joint, each once."
         return tuple(dict.fromkeys(c for c, _, _ in self.rotations + self.translations if c))
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-024
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-008
 @dataclass(frozen=True, eq=False)
 class Body:
     "Mass (kg), mass centre in the body frame (3,) m, and inertia about it: xx, yy, zz, xy, xz, yz (kg m²)."
@@ -173,7 +65,7 @@ class ContactSphere(Marker):
     "A sphere under the foot: centre `location` (3,) m in `body`, `radius` m."
     radius: float = 0.032
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-026
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-010
 def _numbers(text: str | None, default: str = "") -> np.ndarray:
     return np.array((text if text and text.strip() else default).split(), float)
 
@@ -192,7 +84,7 @@ def read_curve(element: ET.Element, where: str) -> Curve:
     raise InputError(where, f"a function of kind {kind}", "Constant, LinearFunction, PolynomialFunction, "
                      "SimmSpline or MultiplierFunction", "replace the function in the model")
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-029
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-013
 _FIXED_AXES = {"PinJoint": "z", "UniversalJoint": "xy", "WeldJoint": ""}
 
 def read_motion_axes(joint: ET.Element, coordinates: list[str], where: str) -> tuple[tuple, tuple]:
@@ -215,7 +107,7 @@ def read_motion_axes(joint: ET.Element, coordinates: list[str], where: str) -> t
         found[axis.get("name")[0]].append((name[0], direction / np.linalg.norm(direction), curve))
     return tuple(found["r"]), tuple(found["t"])
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-031
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-015
 class _Frames:
     "Looks up the frames of a model: each a body, with a rotation and an offset in it."
     def __init__(self, model: ET.Element, where: str):
@@ -239,7 +131,7 @@ class _Frames:
         body, R, p = self(frame.findtext("socket_parent", ""), full.split("/")[2] if full.startswith("/jointset") else "")
         return body, R @ euler_xyz(_numbers(frame.findtext("orientation"), "0 0 0")), p + R @ _numbers(frame.findtext("translation"), "0 0 0")
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-033
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-017
 def _joint_elements(model: ET.Element):
     "(joint element, child body name) of either file layout: a JointSet, or (before version 30500) joints inside bodies."
     yield from ((joint, None) for joint in model.iterfind("JointSet/objects/*"))
@@ -262,7 +154,7 @@ def read_joint(element: ET.Element, child: str | None, frames: _Frames) -> tuple
         R_PF, R_BM = euler_xyz(R_PF), euler_xyz(R_BM)
     return Joint(name, parent, child, R_PF, p_PF, R_BM, p_BM, rotations, translations), coordinates
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-035
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-019
 def _from_the_ground_up(joints: list[Joint], where: str) -> list[Joint]:
     "Joints ordered so that a parent comes before its children."
     placed, ordered, waiting = {"ground"}, [], list(joints)
@@ -274,7 +166,7 @@ def _from_the_ground_up(joints: list[Joint], where: str) -> list[Joint]:
         ordered += ready[:1]; placed.add(ready[0].child); waiting.remove(ready[0])
     return ordered
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-036
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-020
 def _couplers(model: ET.Element, where: str) -> dict[str, tuple[str, float, float]]:
     "dependent coordinate -> (independent coordinate, slope, offset)."
     found = {}
@@ -297,7 +189,7 @@ def _settle(term: tuple, couplers: dict, held: dict[str, float]) -> tuple:
         return None, axis, Curve.polynomial(float(curve(np.array(held.get(coordinate, 0.)))))
     return coordinate, axis, curve
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-038
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-022
 def read_bodies(model: ET.Element) -> dict[str, Body]:
     "Mass properties of every body but the ground."
     bodies = {}
@@ -308,7 +200,7 @@ def read_bodies(model: ET.Element) -> dict[str, Body]:
         bodies[b.get("name")] = Body(float(b.findtext("mass", "0")), _numbers(b.findtext("mass_center"), "0 0 0"), _numbers(inertia))
     return bodies
 
-def read_markers(model: ET.Element, frames: _Frames) -> tuple[Marker, ...]:
+def read_model_markers(model: ET.Element, frames: _Frames) -> tuple[Marker, ...]:
     "The markers of a model, in file order, each in the frame of its body."
     markers = []
     for m in model.iterfind("MarkerSet/objects/Marker"):
@@ -316,7 +208,7 @@ def read_markers(model: ET.Element, frames: _Frames) -> tuple[Marker, ...]:
         markers.append(Marker(m.get("name"), body, p + R @ _numbers(m.findtext("location"))))
     return tuple(markers)
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-040
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-024
 GENERIC_FOOT_LENGTH = 0.1788     # m, calcaneus origin to toe joint, generic LaiUhlrich2022 and Rajagopal2015
 PUBLISHED_FOOT_SCALE = 0.913924  # foot of the person for whom the placements below were published, over generic
 SPHERE_RADIUS = 0.032            # m
@@ -344,7 +236,7 @@ def read_spheres(model: ET.Element, frames: _Frames, joints: tuple[Joint, ...]) 
     own = [[s for s in found if s.body in feet[side]] for side in "rl"]
     return tuple(own[0] + own[1]) if len(own[0]) == len(own[1]) == 6 else standard_spheres(joints)
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-042
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-026
 @dataclass(frozen=True, eq=False)
 class Skeleton:
     "A tree of joints with 33 coordinates, and what hangs on it. Metres, radians, kilograms."
@@ -372,7 +264,7 @@ class Skeleton:
     def mass(self) -> float: return sum(b.mass for b in self.bodies.values())
     def __repr__(self): return f"Skeleton({self.name}: {len(self.tree)} joints, {len(self.markers)} markers, {self.mass:.1f} kg)"
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-044
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-028
 def _open_model(path) -> ET.Element:
     "The Model element of an .osim file."
     try: root = ET.parse(path).getroot()
@@ -394,7 +286,7 @@ def _muscle_digest(model: ET.Element) -> str:
         for e in top.iter(): digest.update(f"{e.tag} {e.get('name')} {' '.join((e.text or '').split())}\n".encode())
     return digest.hexdigest()
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-045
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-029
 def _check_coordinates(coordinates: set[str], where: str) -> None:
     "Refuse a model that lacks one of the 33 coordinates."
     missing = [c for c in COORDINATES if c not in coordinates]
@@ -413,7 +305,7 @@ def from_osim(cls: Skeleton, path: str | Path) -> Skeleton:
     except (AttributeError, IndexError, KeyError, StopIteration, TypeError, ValueError) as e:
         raise InputError(where, f"a model that cannot be read ({type(e).__name__}: {e})", "a complete OpenSim model", "open and save it in OpenSim 4") from e
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-046
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-030
 def _skeleton(model: ET.Element, where: str) -> Skeleton:
     frames, joints, coordinates = _Frames(model, where), [], {}
     for element, child in _joint_elements(model):
@@ -429,148 +321,222 @@ def _skeleton(model: ET.Element, where: str) -> Skeleton:
     return Skeleton(
         name=model.get("name") or Path(where).stem, tree=tree, coupled=tuple(j for j in joints if j.child in follows),
         ranges=np.array([_numbers(coordinates[c].findtext("range")) for c in COORDINATES]),
-        bodies=read_bodies(model), markers=read_markers(model, frames), contacts=read_spheres(model, frames, tree),
+        bodies=read_bodies(model), markers=read_model_markers(model, frames), contacts=read_spheres(model, frames, tree),
         muscles=tuple(f.get("name") for f in model.iterfind("ForceSet/objects/*") if "Muscle" in f.tag),
         muscle_digest=_muscle_digest(model), credit=" ".join((model.findtext("credits") or "").split()))
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-055
-def _sum_of_products(a, b):
-    total = a[0] * b[0]
-    for x, y in zip(a[1:], b[1:]): total = add_product(total, x, y)
-    return total
-
-def compose(A, B):
-    "Matrix product of (3, 3, …) and (3, 3, …), the matrix axes first."
-    return _sum_of_products([a[:, None] for a in parts(A, 1)], [b[None] for b in parts(B, 0)])
-
-def turn(A, v):
-    "(3, 3, …) times (3, …)."
-    return _sum_of_products(parts(A, 1), parts(v, 0))
-
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-057
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-039
 @dataclass(frozen=True, eq=False)
-class _Level:
-    """The n joints at one depth of the tree as tables. Slot s holds the s-th rotation of every joint, then
-    come the slots of translations; a joint with fewer has a function that is 0 there."""
-    parent: np.ndarray | None      # (n,) their parents' places in the level above; None: all of it, as it is
-    coordinate: np.ndarray         # (F,) coordinate of each function, polynomials first
+class _Functions:
+    "The F functions of a level, each of one coordinate, as tables."
+    coordinate: np.ndarray         # (polynomials,) coordinate of each
     table: np.ndarray | None       # (degree + 1, polynomials, 1); None: every function is its coordinate
     splines: tuple                 # of (coordinate (1,), Curve)
-    order: np.ndarray | None       # functions to slots
-    rotations: tuple               # of (A, B, C), each (3, 3, n, 1): A + B sin + C cos
-    translations: tuple            # of axes (3, n, 1)
-    offset: np.ndarray             # (3, n, 1) p_PF
-    back: np.ndarray | None        # (3, n, 1) p_BM
+    order: np.ndarray | None       # polynomials, then splines -> functions
 
-def _cast(tree, x):
-    "Every array inside nested tuples as an array of `x`'s kind."
-    if isinstance(tree, _Level): return _Level(**{k: _cast(v, x) for k, v in vars(tree).items()})
-    if isinstance(tree, tuple): return tuple(_cast(t, x) for t in tree)
-    return like(tree, x) if isinstance(tree, np.ndarray) else tree
-
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-058
-_STILL = (COORDINATES[0], np.zeros(3), Curve.polynomial(0., 0.))
-
-def _rotations(joint: Joint) -> list[tuple]:
-    "(A, B, C) of each moving rotation, with the fixed rotations of the joint multiplied in."
-    found, fixed = [], joint.R_PF
-    for _, axis, curve in joint.rotations:
-        if curve.is_constant: fixed = fixed @ rotation(axis, curve.coefficients[0, 0]); continue
-        K, K2 = rodrigues(axis)
-        found.append((fixed @ (np.eye(3) + K2), fixed @ K, -fixed @ K2)); fixed = np.eye(3)
-    if not found: found, fixed = [(fixed, np.zeros((3, 3)), np.zeros((3, 3)))], np.eye(3)
-    return found[:-1] + [tuple(M @ fixed @ joint.R_BM.T for M in found[-1])]
-
-def _offset(joint: Joint) -> np.ndarray:
-    "Where the joint centre sits in the parent before anything moves, (3,) m."
-    return joint.p_PF + joint.R_PF @ sum((a * f.coefficients[0, 0] for _, a, f in joint.translations if f.is_constant), np.zeros(3))
-
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-059
-def _slots(rows: list[list], filler) -> list[list]:
-    "Rows of different length -> columns, short rows filled up."
-    return [[r[s] if s < len(r) else filler for r in rows] for s in range(max(map(len, rows)))]
+    def __call__(self, q):
+        "Values (F, N) at poses q (33, N)."
+        y = x = index_select(q, self.coordinate, 0)
+        if self.table is not None:
+            y = self.table[-1]
+            for c in reversed(self.table[:-1]) if isinstance(q, np.ndarray) else self.table[:-1].flip(0):
+                y = add_product(c, y, x)
+        xp = namespace(q)
+        if y.shape[-1] != q.shape[-1]: y = xp.broadcast_to(y, x.shape)
+        if self.splines: y = xp.concatenate([y, *(f(index_select(q, c, 0)[0])[None] for c, f in self.splines)], 0)
+        return index_select(y, self.order, 0)
 
 def _order(index, size: int) -> np.ndarray | None:
     "Places to take out of `size`; None when that means all of them as they are."
     return None if list(index) == list(range(size)) else np.array(index)
 
-def _functions(slots: list[list]) -> dict:
-    "The tables of a level's functions: polynomials side by side, splines one by one, and where each goes."
-    terms = [(COORDINATES.index(c), f) for slot in slots for c, _, f in slot]
+def _functions(terms: list[tuple]) -> _Functions:
+    "The tables of functions given as (coordinate, Curve)."
+    terms = [(COORDINATES.index(c), f) for c, f in terms]
     places = sorted(range(len(terms)), key=lambda k: len(terms[k][1].knots) > 0)
     flat = [terms[k] for k in places if len(terms[k][1].knots) == 0]
     table = np.zeros((max([f.coefficients.shape[1] for _, f in flat], default=2), len(flat), 1))
     for k, (_, f) in enumerate(flat): table[:f.coefficients.shape[1], k, 0] = f.coefficients[0]
     plain = len(table) == 2 and (table[0] == 0).all() and (table[1] == 1).all()
-    return dict(coordinate=np.array([c for c, _ in flat], int), table=None if plain else table,
-                splines=tuple((np.array([c]), f) for c, f in terms if len(f.knots)), order=_order(np.argsort(places), len(terms)))
+    splines = tuple((np.array([c]), f) for c, f in terms if len(f.knots))
+    return _Functions(np.array([c for c, _ in flat], int), None if plain else table, splines, _order(np.argsort(places), len(terms)))
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-060
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-041
+def _rotations(joint: Joint) -> list[tuple]:
+    "(A, B, C, axis) of each moving rotation, with the fixed rotations of the joint multiplied in."
+    found, fixed = [], joint.R_PF
+    for _, axis, curve in joint.rotations:
+        if curve.is_constant:
+            fixed = fixed @ rotation(axis, curve.coefficients[0, 0])
+            continue
+        K, K2 = rodrigues(axis)
+        found.append((fixed @ (np.eye(3) + K2), fixed @ K, -fixed @ K2, fixed @ axis))
+        fixed = np.eye(3)
+    if not found:
+        found, fixed = [(fixed, np.zeros((3, 3)), np.zeros((3, 3)), np.zeros(3))], np.eye(3)
+    *matrices, axis = found[-1]
+    return found[:-1] + [(*(M @ fixed @ joint.R_BM.T for M in matrices), axis)]
+
+def _offset(joint: Joint) -> np.ndarray:
+    "Where the joint centre sits in the parent before anything moves, (3,) m."
+    still = sum((a * f.coefficients[0, 0] for _, a, f in joint.translations if f.is_constant), np.zeros(3))
+    return joint.p_PF + joint.R_PF @ still
+
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-042
+@dataclass(frozen=True, eq=False)
+class _Level:
+    """The n joints at one depth of the tree as tables. Slot s holds the s-th rotation of every joint, then
+    come the slots of translations; a joint with fewer has a function that is 0 there."""
+    parent: np.ndarray | None      # (n,) their parents' places in the level above; None: all of it, as it is
+    functions: _Functions          # slots × n
+    slopes: _Functions             # their derivatives
+    moving: np.ndarray             # (slots × n,) coordinate that moves each; -1 where nothing does
+    rotations: tuple               # of (A, B, C), each (3, 3, n, 1), and axes (3, n, 1): A + B sin + C cos
+    translations: tuple            # of axes (3, n, 1)
+    offset: np.ndarray             # (3, n, 1) p_PF
+    back: np.ndarray | None        # (3, n, 1) p_BM
+
+def _cast(tree, x):
+    "Every array inside nested tuples and tables as an array of `x`'s kind."
+    if isinstance(tree, (_Level, _Functions)): return type(tree)(**{k: _cast(v, x) for k, v in vars(tree).items()})
+    if isinstance(tree, tuple): return tuple(_cast(t, x) for t in tree)
+    return like(tree, x) if isinstance(tree, np.ndarray) else tree
+
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-043
+_STILL = (None, np.zeros(3), Curve.polynomial(0., 0.))
+
+def _slots(rows: list[list], filler) -> list[list]:
+    "Rows of different length -> columns, short rows filled up."
+    return [[r[s] if s < len(r) else filler for r in rows] for s in range(max(map(len, rows)))]
+
+def _moving(terms: tuple) -> list[tuple]:
+    return [t for t in terms if not t[2].is_constant]
+
 def _level(joints: list[Joint], parent: np.ndarray | None) -> _Level:
     "The tables of joints at one depth."
-    moving = lambda terms: [t for t in terms if not t[2].is_constant]
-    still = np.eye(3), np.zeros((3, 3)), np.zeros((3, 3))
-    turning = _slots([moving(j.rotations) for j in joints], _STILL)
-    sliding = _slots([[(c, j.R_PF @ a, f) for c, a, f in moving(j.translations)] for j in joints], _STILL)
+    still = np.eye(3), np.zeros((3, 3)), np.zeros((3, 3)), np.zeros(3)
     stack = lambda arrays: np.stack(arrays, -1)[..., None]
+    turning = _slots([_moving(j.rotations) for j in joints], _STILL)
+    sliding = _slots([[(c, j.R_PF @ a, f) for c, a, f in _moving(j.translations)] for j in joints], _STILL)
+    terms = [(c, f) for slot in turning + sliding for c, _, f in slot]
     back = stack([j.p_BM for j in joints])
-    return _Level(parent=parent, **_functions(turning + sliding),
-                  rotations=tuple(tuple(map(stack, zip(*slot))) for slot in _slots([_rotations(j) for j in joints], still)),
-                  translations=tuple(stack([a for _, a, _ in slot]) for slot in sliding),
-                  offset=stack([_offset(j) for j in joints]), back=back if back.any() else None)
+    return _Level(
+        parent=parent, functions=_functions([(c or COORDINATES[0], f) for c, f in terms]),
+        slopes=_functions([(c or COORDINATES[0], f.derivative()) for c, f in terms]),
+        moving=np.array([COORDINATES.index(c) if c else -1 for c, _ in terms], int),
+        rotations=tuple(tuple(map(stack, zip(*slot))) for slot in _slots([_rotations(j) for j in joints], still)),
+        translations=tuple(stack([a for _, a, _ in slot]) for slot in sliding),
+        offset=stack([_offset(j) for j in joints]), back=back if back.any() else None)
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-062
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-045
+def _local(level: _Level, q) -> tuple[list, object]:
+    "Rotations (3, 3, n, N) after the first, second, … axis, and joint centres (3, n, N), seen from the parents."
+    xp, n, centre = namespace(q), level.offset.shape[1], level.offset
+    values = level.functions(q).reshape(len(level.moving) // n, n, q.shape[-1])
+    turns = len(values) - len(level.translations)
+    sines, cosines = (parts(f(values[:turns]), 0) for f in (xp.sin, xp.cos))
+    R = [add_product(add_product(A, B, sin), C, cos) for (A, B, C, _), sin, cos in zip(level.rotations, sines, cosines)]
+    for axis, value in zip(level.translations, parts(values[turns:], 0)): centre = add_product(centre, axis, value)
+    return list(itertools.accumulate(R or [level.rotations[0][0]], compose)), centre
+
+def _step(level: _Level, q, R_parent, p_parent) -> tuple:
+    "Rotations, origins and joint centres of a level in the world, from those of its parents; and its rotations one by one."
+    R_local, centre = _local(level, q)
+    R = R_local[-1]
+    if R_parent is None:
+        R, centre = (namespace(q).broadcast_to(a, (*a.shape[:-1], q.shape[-1])) for a in (R, centre))
+    else:
+        R, centre = compose(R_parent, R), p_parent + rotate(R_parent, centre)
+    return R, (centre if level.back is None else centre - rotate(R, level.back)), centre, R_local
+
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-047
 class Chain:
     "Forward kinematics of `bodies` and of the bodies they hang from, one level of the tree after another."
     def __init__(self, joints: tuple[Joint, ...], bodies: tuple[str, ...]):
         by_child, depth, needed = {j.child: j for j in joints}, {"ground": -1}, set()
         for body in bodies:
-            while body != "ground": needed.add(body); body = by_child[body].parent
+            while body != "ground":
+                needed.add(body)
+                body = by_child[body].parent
         ordered = [j for j in joints if j.child in needed]
         for j in ordered: depth[j.child] = depth[j.parent] + 1
         self.levels, self.bodies, above = [], [], []
         for d in range(max(depth.values()) + 1):
             here = [j for j in ordered if depth[j.child] == d]
-            self.levels.append(_level(here, _order([above.index(j.parent) for j in here], len(above)) if d and len(above) > 1 else None))
-            above = [j.child for j in here]; self.bodies += above
-        self._cast = {}
+            parent = _order([above.index(j.parent) for j in here], len(above)) if d and len(above) > 1 else None
+            self.levels.append(_level(here, parent))
+            above = [j.child for j in here]
+            self.bodies += above
+        self._kinds = {}
 
-    def __call__(self, q):
-        "q (33, N) -> rotations (3, 3, n, N), origins (3, n, N) and joint centres (3, n, N), each a tuple of levels."
+    def tables(self, q) -> tuple:
+        "The levels as arrays of `q`'s kind and precision."
         key = (namespace(q), q.dtype, getattr(q, "device", None))
-        if key not in self._cast: self._cast[key] = _cast(tuple(self.levels), q)
+        if key not in self._kinds: self._kinds[key] = _cast(tuple(self.levels), q)
+        return self._kinds[key]
+
+    def __call__(self, q) -> list[tuple]:
+        "q (33, N) -> rotations (3, 3, n, N), origins (3, n, N) and joint centres (3, n, N), each a tuple of levels."
         found, R, p = [], None, None
-        for level in self._cast[key]:
-            R, p, centre = _step(level, q, R, p); found.append((R, p, centre))
+        for level in self.tables(q):
+            if R is not None: R, p = index_select(R, level.parent, -2), index_select(p, level.parent, -2)
+            R, p, centre, _ = _step(level, q, R, p)
+            found.append((R, p, centre))
         return [tuple(part) for part in zip(*found)]
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-063
-def _values(level: _Level, q):
-    "The joint functions of a level at poses q (33, N), (slots, n, N)."
-    y = x = take(q, level.coordinate, 0)
-    n, slots = level.offset.shape[1], (len(level.coordinate) + len(level.splines)) // level.offset.shape[1]
-    if level.table is not None:
-        y = level.table[-1]
-        for c in reversed(range(len(level.table) - 1)): y = add_product(level.table[c], y, x)
-    if level.splines:
-        y = namespace(q).concatenate([y, *(f(take(q, c, 0)[0])[None] for c, f in level.splines)], 0)
-    return take(y, level.order, 0).reshape(slots, n, q.shape[-1])
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-049
+def _cross(a, b):
+    "a × b of (3, …)."
+    (ax, ay, az), (bx, by, bz) = parts(a, 0), parts(b, 0)
+    return namespace(a).stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], 0)
 
-def _step(level: _Level, q, R_parent, p_parent):
-    "Rotations, origins and joint centres of a level in the world, from those of the level above."
-    xp, values, centre = namespace(q), _values(level, q), level.offset
-    turning, sliding = values[:len(values) - len(level.translations)], values[len(values) - len(level.translations):]
-    R = functools.reduce(compose, [add_product(add_product(A, B, sin), C, cos) for (A, B, C), sin, cos in
-                                   zip(level.rotations, parts(xp.sin(turning), 0), parts(xp.cos(turning), 0))] or [level.rotations[0][0]])
-    for axis, value in zip(level.translations, parts(sliding, 0)): centre = add_product(centre, axis, value)
-    if R_parent is None:
-        R, centre = (xp.broadcast_to(a, (*a.shape[:-1], q.shape[-1])) for a in (R, centre))
-    else:
-        R_parent, p_parent = take(R_parent, level.parent, -2), take(p_parent, level.parent, -2)
-        R, centre = compose(R_parent, R), p_parent + turn(R_parent, centre)
-    return R, (centre if level.back is None else centre - turn(R, level.back)), centre
+def _level_twists(level: _Level, q, R_parent, R_local: list, centre) -> list[tuple]:
+    "(ω, v), each (3, n, N), of every slot of a level."
+    into = (lambda v: v) if R_parent is None else lambda v: rotate(R_parent, v)
+    n = centre.shape[1]
+    slopes = level.slopes(q).reshape(len(level.moving) // n, n, q.shape[-1])
+    turns, found = len(slopes) - len(level.translations), []
+    for s, slope in enumerate(parts(slopes, 0)):
+        if s >= turns:
+            slide = into(level.translations[s - turns]) * slope
+            found.append((0 * slide, slide))
+        else:
+            axis = level.rotations[s][3]
+            omega = into(axis if s == 0 else rotate(R_local[s - 1], axis)) * slope
+            found.append((omega, _cross(centre, omega)))
+    return found
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-067
+@patch
+def twists(self: Chain, q) -> tuple:
+    """What a call gives, rotations (3, 3, B, N), origins and joint centres (3, B, N) in the order of `bodies`; and ω, v
+    (3, K, N): a unit change of coordinate `moving[k]` moves a point x on body `moved[k]` or beyond by ω × x + v."""
+    found, pairs, R, p = [], [], None, None
+    for level in self.tables(q):
+        if R is not None: R, p = index_select(R, level.parent, -2), index_select(p, level.parent, -2)
+        R_parent = R
+        R, p, centre, R_local = _step(level, q, R, p)
+        found.append((R, p, centre))
+        pairs += _level_twists(level, q, R_parent, R_local, centre)
+    join = lambda arrays: namespace(q).concatenate(list(arrays), -2)
+    return (*(join(part) for part in zip(*found)), *(join(part) for part in zip(*pairs)))
+
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-050
+@patch(as_prop=True)
+def moving(self: Chain) -> np.ndarray:
+    "(K,) the coordinate of each twist; -1 where nothing moves."
+    return np.concatenate([level.moving for level in self.levels])
+
+@patch(as_prop=True)
+def moved(self: Chain) -> np.ndarray:
+    "(K,) index in `bodies` of the body that each twist moves, with all that hangs on it."
+    found, first = [], 0
+    for level in self.levels:
+        n = level.offset.shape[1]
+        found.append(np.tile(np.arange(first, first + n), len(level.moving) // n))
+        first += n
+    return np.concatenate(found)
+
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-054
 @patch
 def _frames(self: Skeleton, q, bodies: tuple[str, ...], wanted: str):
     """What `wanted` of "R" (3, 3, B, N), "p" origins (3, B, N) and "c" joint centres (3, B, N) of `bodies`, N poses in a row."""
@@ -583,7 +549,7 @@ def _frames(self: Skeleton, q, bodies: tuple[str, ...], wanted: str):
     chain, order = self._chains[bodies]
     levels = dict(zip("Rpc", chain(q.reshape(-1, len(COORDINATES)).T)))
     order = None if order is None else like(order, q)
-    return [take(namespace(q).concatenate(levels[w], -2), order, -2) for w in wanted]
+    return [index_select(namespace(q).concatenate(levels[w], -2), order, -2) for w in wanted]
 
 def _poses(q):
     "Check the last axis; numbers of other kinds become float64."
@@ -599,7 +565,7 @@ def _batch(x, q):
     x = xp.moveaxis(x, (-1, -2), (0, 1))
     return x.reshape(*q.shape[:-1], *x.shape[1:])
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-068
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-055
 @patch
 def joint_centres(self: Skeleton, q):
     "Poses (…, 33) rad, m -> joint centres (…, J, 3) m, ordered as `joint_names`."
@@ -627,7 +593,7 @@ def points(self: Skeleton, q, bodies, locations):
     chosen = like(np.array([[b == n for n in names] for b in bodies], float), q)
     return _batch((with_one[:, :, None] * chosen[:, None]).reshape(len(bodies), -1) @ frames, q)
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-075
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-062
 def _markers_named(skeleton: Skeleton, names) -> list[Marker]:
     "Markers by name, upper and lower case alike."
     known = {m.name.lower(): m for m in skeleton.markers}
@@ -652,7 +618,7 @@ def centre_of_mass(self: Skeleton, q):
     points = self.points(q, names, np.array([self.bodies[b].mass_center for b in names]))
     return (points * like(share[:, None], points)).sum(-2)
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-077
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-064
 def _plain(x):
     "Numbers, lists and dictionaries only, for JSON."
     if isinstance(x, np.ndarray): return x.tolist()
@@ -674,7 +640,7 @@ def save(self: Skeleton, path: str | Path) -> None:
     text = json.dumps({"format": "bige skeleton 1", "coordinates": COORDINATES, **_plain(self)}, separators=(",", ":")).encode()
     with atomic_write(path, "wb") as file: file.write(gzip.compress(text, mtime=0) if str(path).endswith(".gz") else text)
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-078
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-065
 def _arrays(record: dict, **kinds) -> dict:
     return {k: kinds[k](v) if k in kinds else (np.array(v, float) if isinstance(v, list) else v) for k, v in record.items()}
 
@@ -699,7 +665,7 @@ def load(cls: Skeleton, path: str | Path) -> Skeleton:
         if isinstance(e, InputError): raise
         raise InputError(str(path), "not a saved skeleton", "JSON written by Skeleton.save", "compile it again from its .osim") from None
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-079
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-066
 @functools.lru_cache(maxsize=1)
 def _default_skeleton() -> Skeleton: return Skeleton.load(resources.files("bige") / "assets" / "skeleton.json.gz")
 
@@ -708,59 +674,9 @@ def default(cls: Skeleton) -> Skeleton:
     "The embedded skeleton: numbers of LaiUhlrich2022 with the 39 Plug-in-Gait markers of UI-PRMD."
     return _default_skeleton()
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-089
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-076
 @patch
 def contact_points(self: Skeleton, q):
     "Poses (…, 33) -> lowest point (…, 12, 3) m of each contact sphere, ordered as `contacts`."
     centres = self.points(q, [s.body for s in self.contacts], np.array([s.location for s in self.contacts]))
     return centres - like(np.array([[0, s.radius, 0] for s in self.contacts]), centres)
-
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-091
-def soft_lowest(points, softness: float = 0.002):
-    """Weighted mean (…, 3) of points (…, P, 3) with weights exp(-height / softness), `softness` in m:
-    the lowest point, except that points of nearly equal height share the weight."""
-    xp, height = namespace(points), parts(points, -1)[1]
-    weight = xp.exp((xp.amin(height, -1)[..., None] - height) / softness)
-    weight = weight / weight.sum(-1)[..., None]
-    return xp.stack([(c * weight).sum(-1) for c in parts(points, -1)], -1)
-
-def ground_height(points):
-    "Height (…) m of the ground under points (…, T, P, 3): median over frames of the lowest point of each frame."
-    xp = namespace(points)
-    ordered = xp.sort(xp.amin(parts(points, -1)[1], -1), -1)
-    if xp is not np: ordered = ordered.values
-    n = ordered.shape[-1]
-    return (ordered[..., (n - 1) // 2] + ordered[..., n // 2]) / 2
-
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-093
-def contact_weights(points, ground=None, height: float = 0.02, softness: float = 0.004):
-    "How much each point (…, T, P, 3) bears on the ground: 1 on it, 1/2 at `height` m above, 0 far above -> (…, T, P)."
-    if ground is None: ground = ground_height(points)
-    above = parts(points, -1)[1] - (ground[..., None, None] if getattr(ground, "ndim", 0) else ground)
-    return (1 + namespace(points).tanh((height - above) / (2 * softness))) / 2
-
-def sliding_speed(points, rate_hz: float, ground=None):
-    """Horizontal speed (…, T - 1) m/s of the points (…, T, P, 3) that bear on the ground, from each frame
-    to the next: mean over points, weighted by contact at both ends; 0 where nothing touches."""
-    xp, weight = namespace(points), contact_weights(points, ground)
-    weight = weight[..., 1:, :] * weight[..., :-1, :]
-    x, _, z = parts(points, -1)
-    x, z = (c[..., 1:, :] - c[..., :-1, :] for c in (x, z))
-    speed = (xp.sqrt(x**2 + z**2 + 1e-12) - 1e-6) * rate_hz
-    return (weight * speed).sum(-1) / (weight.sum(-1) + 1e-6)
-
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-094
-@patch
-def lowest_point(self: Skeleton, q, softness: float = 0.002):
-    "Poses (…, 33) -> soft lowest contact point (…, 3) m."
-    return soft_lowest(self.contact_points(q), softness)
-
-@patch
-def ground_height(self: Skeleton, q):
-    "Poses (…, T, 33) -> height (…) m of the ground."
-    return ground_height(self.contact_points(q))
-
-@patch
-def sliding_speed(self: Skeleton, q, rate_hz: float):
-    "Poses (…, T, 33) -> contact-weighted sliding speed (…, T - 1) m/s."
-    return sliding_speed(self.contact_points(q), rate_hz)

@@ -20,7 +20,8 @@ from torch.nn import functional as F
 
 from .files import InputError, atomic_write
 from .motion import COORDINATES, TRANSLATIONS
-from .skeleton import Skeleton, contact_weights, soft_lowest
+from .ground_contact import contact_weights, soft_lowest
+from .skeleton import Skeleton
 
 # %% auto #0
 __all__ = ['PUBLISHED', 'TRIPLES', 'ARMS', 'LEGS', 'FINGERS_AND_TOES', 'VQConfig', 'columns', 'euler', 'follow', 'to_channels',

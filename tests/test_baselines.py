@@ -204,7 +204,7 @@ def test_size_place_and_heading_do_not_matter(squat, stick):
 
 
 def test_proportions_do_not_matter(squat):
-    from bige.inverse_kinematics import scale_skeleton
+    from bige.calibration import scale_skeleton
     from bige.skeleton import Skeleton
     s = Skeleton.default()
     factors = {"femur": (1, 1.08, 1), "pelvis": (1, 1, .92), "torso": (1, 1.05, .95), "humerus": (.94, .94, .94)}
