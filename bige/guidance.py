@@ -35,42 +35,23 @@ from bige.dataset import (
 )
 from .exercises import Exercise, load_exercise
 from .files import InputError
+from .ground_contact import plant_feet, plant_with_contacts
 from .metrics import motions_of, pairwise_deg
 from .motion import ACTIVATIONS, COORDINATES, TRANSLATIONS, Motion
 from .reachability import check_model, frame_rate, shortfalls
 from .skeleton import Skeleton
 from .surrogate import PublishedSurrogate, load_surrogate
-from .vqvae import load_vqvae, smoother, standing
+from .vqvae import load_vqvae, smoother
 
 # %% auto #0
 __all__ = ['APART_DEG', 'TOLERANCE', 'OVERSTEP', 'MAX_STEP', 'RESIDUAL_CUTOFF_HZ', 'FULL_STEPS', 'Progress', 'AT_ONCE', 'METHODS',
-           'MAX_REPETITION_S', 'CHANGE_WORDS', 'plant_with_contacts', 'planted', 'in_one_rate', 'Models', 'one_thread',
-           'realise', 'request_losses', 'slack', 'near_request', 'alternate_participants', 'different_first',
-           'choose_starts', 'KnownMotions', 'variations', 'Start', 'prepare', 'evaluate_constraints',
-           'limits_satisfied', 'Search', 'newton_step', 'deflected', 'with_limits', 'guide', 'select_motions',
-           'order_by_effort', 'decoded', 'decoded_search', 'nearest_latent', 'published_weight', 'guide_published',
-           'random_codes', 'Guided', 'satisfaction', 'concatenate_searches', 'batches_of', 'starting_motions',
-           'generate', 'one_repetition', 'bottom_angles', 'changes']
-
-# %% ../nbs/27_guidance.ipynb #27-guidance-009
-_PLACE = [COORDINATES.index(n) for n in TRANSLATIONS]
-
-# %% ../nbs/27_guidance.ipynb #27-guidance-010
-def plant_with_contacts(q: Tensor, skeleton: Skeleton) -> tuple[Tensor, Tensor]:
-    """The same joint angles (B, T, 33) with the pelvis moved so that the feet stand on y = 0 and do not
-    slide, and the contact points (B, T, 12, 3) m then. Starts at x = z = 0; the pelvis' path passes the
-    filter of the angles."""
-    still = q.clone()
-    still[..., _PLACE] = 0
-    points = skeleton.contact_points(still)
-    path = standing(points, smoother(q.shape[1]))
-    still[..., _PLACE] = path
-    return still, points + path[..., None, :]
-
-
-def planted(q: Tensor, skeleton: Skeleton) -> Tensor:
-    "`plant_with_contacts` without the contact points."
-    return plant_with_contacts(q, skeleton)[0]
+           'MAX_REPETITION_S', 'CHANGE_WORDS', 'in_one_rate', 'Models', 'one_thread', 'realise', 'request_losses',
+           'slack', 'near_request', 'alternate_participants', 'different_first', 'choose_starts', 'KnownMotions',
+           'variations', 'Start', 'prepare', 'evaluate_constraints', 'limits_satisfied', 'Search', 'newton_step',
+           'deflected', 'with_limits', 'guide', 'select_motions', 'order_by_effort', 'decoded', 'decoded_search',
+           'nearest_latent', 'published_weight', 'guide_published', 'random_codes', 'Guided', 'satisfaction',
+           'concatenate_searches', 'batches_of', 'starting_motions', 'generate', 'one_repetition', 'bottom_angles',
+           'changes']
 
 # %% ../nbs/27_guidance.ipynb #27-guidance-013
 def in_one_rate(data: Dataset) -> tuple[Dataset, float]:
@@ -221,9 +202,9 @@ def realise(
     feet on the ground, and their activations, plus what the surrogate is known to miss (`offset`, (B, T,
     80))."""
     angles = smoother() @ (models.vqvae.angles(z) + detail)
-    q, points = plant_with_contacts(angles, skeleton)
+    q, points = plant_with_contacts(angles, skeleton, smooth=smoother())
     own = skeleton is Skeleton.default()  # the surrogate knows one skeleton, and many masses
-    seen = q if own else planted(angles, Skeleton.default())
+    seen = q if own else plant_feet(angles, Skeleton.default(), smooth=smoother())
     a = (models.activate(seen, skeleton.mass, rate_hz) + offset).clamp(0, 1)
     batch = Batch(q, a, skeleton, rate_hz, drift, start)
     batch.contact_points = points  # known already
@@ -341,8 +322,8 @@ def prepare(models: Models, known: KnownMotions, skeleton: Skeleton, rate_hz: fl
         detail = known.motions - models.vqvae.angles(base)
         offset = torch.zeros(*known.motions.shape[:2], len(ACTIVATIONS))
         if known.activations is not None:
-            smooth = planted(smoother() @ known.motions, Skeleton.default())
-            offset = known.activations - models.activate(smooth, known.mass, models.rate_hz)
+            feet_planted = plant_feet(smoother() @ known.motions, Skeleton.default(), smooth=smoother())
+            offset = known.activations - models.activate(feet_planted, known.mass, models.rate_hz)
         real = realise(models, base, skeleton, detail, offset, rate_hz=rate_hz)
     return Start(base, encoded.std((1, 2), keepdim=True), detail, offset, real)
 
