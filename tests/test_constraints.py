@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from bige import metrics
 from bige.constraint_files import (ConstraintSet, default_constraints, override, parse_constraints,
                                    read_constraint, read_constraints, to_yaml, write_constraints)
-from bige.constraints import (KINDS, MUSCLE_GROUPS, NATURAL, SIDED_MUSCLES, UNITS, Batch, at_moment, cycle,
+from bige.constraints import (KINDS, MUSCLE_GROUPS, NATURAL, SIDED_MUSCLES, UNITS, Batch, at_moment,
                               in_words, limited_values, loss, members, metric, needed_push, phases, violation)
 from bige.reachability import check_model, check_reach, frame_rate, shortfalls
 from bige.files import InputError
@@ -76,7 +76,7 @@ def test_violation_is_in_the_files_unit(low, high, expected):
     assert violation(in_rad, b).item() == pytest.approx(np.deg2rad(expected), abs=1e-3)
 
 
-def test_limits_turn_a_wish_into_a_range(batch):
+def test_limits_turn_no_limits_into_a_range(batch):
     free, bound = read_constraint({"kind": "com_velocity"}), read_constraint({"kind": "com_velocity", "high": 100})
     assert violation(free, batch) is None and loss(free, batch).min() > 0
     assert violation(bound, batch).max() == 0 and loss(bound, batch).max() == 0
@@ -168,13 +168,13 @@ def test_settings_that_make_no_sense(setting):
 ABOUT = {"muscle_range": dict(muscles="vasmed", low=0, high=.1), "coordinate_range": dict(coordinate="knee_angle", low="90 deg", high="100 deg"), "coordinate": dict(coordinate="hip_flexion_r"),
          "muscle": dict(muscle="quadriceps"), "joint_centre": dict(joint="knee"), "body": dict(body="torso"), "tempo": dict(phase="ascent")}
 UNIT = lambda k: "deg" if k.unit is None else k.unit
-WISHFUL = [k for k in KINDS.values() if "goal" in k.fields]
+WITH_GOAL = [k for k in KINDS.values() if "goal" in k.fields]
 
 
-def example(name, **wish):
-    "A constraint of each kind: with what it is about, and the wish given or any."
+def example(name, **request):
+    "A constraint of each kind: with what it is about, and the request given or any."
     k = KINDS[name]
-    return read_constraint({"kind": name, **ABOUT.get(name, {}), **(wish or ({"goal": "minimise"} if "goal" in k.fields else {}))})
+    return read_constraint({"kind": name, **ABOUT.get(name, {}), **(request or ({"goal": "minimise"} if "goal" in k.fields else {}))})
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -240,7 +240,7 @@ def test_a_group_is_the_mean_of_its_muscles_and_every_group_exists(person):
 
 def test_moments_do_not_depend_on_standing_before_and_after(person):
     longer = Batch(*(torch.cat([x[:, :1].expand(-1, 30, -1), x, x[:, -1:].expand(-1, 25, -1)], 1) for x in (person.q, person.a)), SKELETON, person.rate_hz)
-    (first, last), (first2, last2) = cycle(person), cycle(longer)
+    (first, last), (first2, last2) = person.exercise.cycle(person.q), longer.exercise.cycle(longer.q)
     assert (first2 - first, last2 - last) == (30, 30)
     for moment in ("0 %", "30 %", "bottom", "peak", "100 %"):
         assert torch.equal(at_moment(longer, moment).q, at_moment(person, moment).q)
@@ -259,8 +259,8 @@ def test_phases_of_a_squat_drawn_with_known_times():
     assert metric(read_constraint({"kind": "tempo", "phase": "descent", "low": 0}), replace(b, rate_hz=30.)).item() == pytest.approx(2 * expected[0], abs=.1)
 
 
-@pytest.mark.parametrize("k", WISHFUL, ids=lambda k: k.name)
-def test_limits_of_a_wish_are_where_its_metric_is(k, person):
+@pytest.mark.parametrize("k", WITH_GOAL, ids=lambda k: k.name)
+def test_limits_of_a_request_are_where_its_metric_is(k, person):
     value = metric(example(k.name, goal="minimise"), person).item()
     if "at" in k.fields and k.fields["at"] == "all": return
     spread = 10 * (example(k.name, goal="minimise").unit == "deg") + .2
@@ -275,18 +275,18 @@ def test_equal_compares_the_sides():
     q = torch.tensor(squat.coordinates())[None].clone()
     q[..., COORDINATES.index("knee_angle_r")] *= .9
     b = Batch(q, torch.zeros(1, q.shape[1], 80), SKELETON)
-    wish, limit = (read_constraint({"kind": "knee_depth", "goal": "equal", **o}) for o in ({}, {"within": "4 deg"}))
-    assert metric(wish, b).item() == pytest.approx(10, abs=.1) and violation(wish, b) is None
+    request, limit = (read_constraint({"kind": "knee_depth", "goal": "equal", **o}) for o in ({}, {"within": "4 deg"}))
+    assert metric(request, b).item() == pytest.approx(10, abs=.1) and violation(request, b) is None
     assert violation(limit, b).item() == pytest.approx(6, abs=.1) and "equal within 4 deg" in in_words(limit)
     sideways = read_constraint({"kind": "joint_centre", "joint": "hip", "axis": "right", "from": "back", "goal": "equal"})
     assert metric(sideways, b).item() == pytest.approx(0, abs=1e-6)
 
 
-@pytest.mark.parametrize("wish, limits", [
+@pytest.mark.parametrize("fields, limits", [
     (dict(low="100 deg", high="2 rad"), (np.deg2rad(100), 2)), (dict(low=100), (np.deg2rad(100), None)), (dict(low=1.5, high=2, unit="rad"), (1.5, 2)),
     (dict(target="100°"), (np.deg2rad(98), np.deg2rad(102))), (dict(target=100, within="0.1 rad"), (np.deg2rad(100) - .1, np.deg2rad(100) + .1)), (dict(high="1e2 degrees"), (None, np.deg2rad(100)))])
-def test_units_of_a_value(wish, limits):
-    for c in (read_constraint({"kind": "knee_depth", **wish}), read_constraint({"kind": "coordinate", "coordinate": "knee_angle", "unit": "deg"} | wish)):
+def test_units_of_a_value(fields, limits):
+    for c in (read_constraint({"kind": "knee_depth", **fields}), read_constraint({"kind": "coordinate", "coordinate": "knee_angle", "unit": "deg"} | fields)):
         assert [x for x in c.limits if x is not None] == pytest.approx([x for x in limits if x is not None]) and [x is None for x in c.limits] == [x is None for x in limits]
 
 
@@ -295,7 +295,7 @@ def test_units_of_a_value(wish, limits):
     ({"kind": "muscle", "muscle": "vasti", "high": "40 deg"}, "an angle", "share"), ({"kind": "muscle", "muscle": "vasti", "high": "140 %"}, "1.4", "0.5"), ({"kind": "duration", "target": "2 m"}, "a length", "s"),
     ({"kind": "coordinate", "coordinate": "pelvis_ty", "high": "3 deg"}, "an angle", "m"), ({"kind": "coordinate", "coordinate": "knee_angle", "high": 90}, "no `unit`", "90 deg"),
     ({"kind": "pelvis_tilt", "high": "1 m"}, "a length", "deg"), ({"kind": "knee_depth", "target": "nan"}, "nan", "target"), ({"kind": "knee_depth", "low": [1]}, "[1]", "low"),
-    ({"kind": "knee_depth"}, "nothing", "target"), ({"kind": "knee_depth", "low": 1, "target": 2}, "low or high and target", "remove"), ({"kind": "knee_depth", "low": 1, "within": 2}, "within", "remove"),
+    ({"kind": "knee_depth"}, "no request", "target"), ({"kind": "knee_depth", "low": 1, "target": 2}, "low or high and target", "remove"), ({"kind": "knee_depth", "low": 1, "within": 2}, "within", "remove"),
     ({"kind": "knee_depth", "goal": "equl"}, "equl", "did you mean equal"), ({"kind": "knee_depth", "goal": "equal", "side": "left"}, "equal", "without its side"), ({"kind": "duration", "goal": "equal"}, "equal", "side"),
     ({"kind": "muscle", "muscle": "quadricep", "high": 1}, "quadricep", "did you mean quadriceps"), ({"kind": "muscle_range", "muscles": "vasti", "low": 0, "high": 1}, "vasti", "kind: muscle"),
     ({"kind": "coordinate", "coordinate": "knee_angel", "goal": "minimise"}, "knee_angel", "did you mean knee_angle"), ({"kind": "knee_depth", "low": 1, "at": "130 %"}, "130", "50"), ({"kind": "knee_depth", "low": 1, "at": "30"}, "'30'", "30 %"),
@@ -309,17 +309,17 @@ def test_mistakes_of_the_vocabulary(entry, found, cure):
 
 @st.composite
 def requests(draw):
-    "One valid entry of any kind that takes wishes, its numbers in any unit that fits."
-    k = draw(st.sampled_from(WISHFUL))
+    "One valid entry of any kind that takes limits, its numbers in any unit that fits."
+    k = draw(st.sampled_from(WITH_GOAL))
     entry = {"kind": k.name, **ABOUT.get(k.name, {})} | {f: draw(st.sampled_from(c)) for f, c in (("side", ("left", "both")), ("axis", ("up", "forward")), ("plane", ("frontal", "sagittal"))) if f in k.fields and draw(st.booleans())}
     if "at" in k.fields and draw(st.booleans()): entry["at"] = draw(st.sampled_from(["peak", "bottom", "all"]) | st.integers(0, 1000).map(lambda x: f"{x / 10:g} %"))
     sort = UNITS[UNIT(k)][0]
     unit, top = draw(st.sampled_from([u for u in UNITS if UNITS[u][0] == sort])), {"a share": .5, "a time": 9}.get(sort, 2)
     value = lambda low, high: f"{draw(st.floats(low, high)) / UNITS[unit][1]!r} {unit}".strip()
-    wish = draw(st.sampled_from(["low", "high", "both", "target", "minimise", "maximise"]))
-    if wish in ("minimise", "maximise"): entry["goal"] = wish
-    elif wish == "target": entry |= {"target": value(0, top)} | ({"within": value(0, top)} if draw(st.booleans()) else {})
-    else: entry |= {w: v for w, v in (("low", value(0, top / 2)), ("high", value(top / 2, top))) if wish in (w, "both")}
+    request = draw(st.sampled_from(["low", "high", "both", "target", "minimise", "maximise"]))
+    if request in ("minimise", "maximise"): entry["goal"] = request
+    elif request == "target": entry |= {"target": value(0, top)} | ({"within": value(0, top)} if draw(st.booleans()) else {})
+    else: entry |= {w: v for w, v in (("low", value(0, top / 2)), ("high", value(top / 2, top))) if request in (w, "both")}
     return entry | {"weight": draw(st.floats(0, 1e6))}
 
 
@@ -350,7 +350,7 @@ def test_contradictions_are_found_with_the_nearest_values(entries, words):
         ConstraintSet.from_entries(entries, "request.yaml", [f"request.yaml, line {i}" for i in range(2, 2 + len(entries))])
     assert all(w in str(e.value) for w in (*words, "request.yaml, line"))
     off = [x | {"weight": 0} for x in entries[:1]] + entries[1:]
-    if entries[0]["kind"] != "asymmetry": assert len(ConstraintSet.from_entries(off)) == len(entries) + len(NATURAL)       # a wish switched off contradicts nobody
+    if entries[0]["kind"] != "asymmetry": assert len(ConstraintSet.from_entries(off)) == len(entries) + len(NATURAL)       # one that is switched off contradicts none
 
 
 @pytest.mark.parametrize("entries", [
@@ -358,7 +358,7 @@ def test_contradictions_are_found_with_the_nearest_values(entries, words):
     [{"kind": "knee_depth", "low": 100, "side": "left"}, {"kind": "knee_depth", "high": 90, "side": "right"}],
     [{"kind": "knee_depth", "goal": "equal", "within": 12}, {"kind": "knee_depth", "low": 100, "side": "left"}, {"kind": "knee_depth", "high": 90, "side": "right"}],
     [{"kind": "knee_depth", "goal": "equal", "within": 5, "at": "30 %"}, {"kind": "knee_depth", "low": 100, "side": "left"}, {"kind": "knee_depth", "high": 90, "side": "right"}], [{"kind": "muscle", "muscle": "soleus", "high": .1, "at": "bottom"}, {"kind": "muscle", "muscle": "soleus", "low": .3}]])
-def test_wishes_that_only_look_contradictory(entries):
+def test_constraints_that_only_look_contradictory(entries):
     assert len(ConstraintSet.from_entries(entries)) == len(entries) + len(NATURAL)
 
 
@@ -420,7 +420,7 @@ def test_what_nobody_does_is_refused_and_what_somebody_nearly_does_is_not():
     check_reach(ConstraintSet.from_entries([{"kind": "duration", "low": 20}]), real)
 
 
-def test_shortfalls_name_asked_reached_nearest_and_why():
+def test_shortfalls_name_requested_reached_nearest_and_why():
     reps = [torch.tensor(analytic_squat(reps=1, depth_deg=d, pause=.2).coordinates()) for d in (60, 80, 100, 110)]
     real = Batch(torch.stack(reps), torch.zeros(4, len(reps[0]), 80, dtype=torch.float64), SKELETON)
     made = Batch(real.q[:2], real.a[:2], SKELETON)
@@ -428,13 +428,13 @@ def test_shortfalls_name_asked_reached_nearest_and_why():
                         [{"kind": "knee_depth", "low": 95}, {"kind": "trunk_lean", "goal": "minimise"}, {"kind": "coordinate", "coordinate": "hip_flexion_l", "high": "20 deg"}]))
     assert shortfalls(met, made, real) == []
     (s,) = shortfalls(alone, made, real)
-    assert s["missed_by"] == 2 and s["nearest"] == 0 and "none of 4 measured" in s["sentence"] and "asked at least 0.5" in s["sentence"]
+    assert s["violated_by"] == 2 and s["nearest"] == 0 and "none of 4 recorded" in s["sentence"] and "requested at least 0.5" in s["sentence"]
     s = shortfalls(torn, made, real)[0]
     assert s["reached"] == pytest.approx(80, abs=.1) and s["constraint"] == "knee_depth" and "coordinate hip_flexion_l" in s["because"]
     (s,) = shortfalls(ConstraintSet.from_entries([{"kind": "knee_depth", "low": 95}]), made, real)
-    assert s["nearest"] >= 95 and "another seed" in s["because"] and "missed by 2 of 2" in s["sentence"]
+    assert s["nearest"] >= 95 and "another seed" in s["because"] and "violated by 2 of 2" in s["sentence"]
     (s,) = shortfalls(ConstraintSet.from_entries([{"kind": "knee_depth", "low": 70}]), made, real)
-    assert s["missed_by"] == 1 and s["reached"] == pytest.approx(60, abs=.1) and "1 of 2 that miss it" in s["sentence"]
+    assert s["violated_by"] == 1 and s["reached"] == pytest.approx(60, abs=.1) and "1 of 2 that violate it" in s["sentence"]
 
 
 def test_slow_requests_get_fewer_frames_a_second():
@@ -470,3 +470,20 @@ def test_generate_refuses_what_the_model_cannot_do_with_exit_status_2(tmp_path, 
     assert main(["generate", "-n", "2", "--constraints", str(tmp_path / "request.yaml"), "--out", str(tmp_path / "out")]) == 2
     assert "nearest value that one of them reaches" in capsys.readouterr().err
     assert main(["generate", "-n", "0", "--out", str(tmp_path / "out")]) == 2 and not (tmp_path / "out").exists()
+
+
+def test_bottom_and_cycle_are_those_of_the_exercise(person):
+    exercise = person.exercise
+    low = at_moment(person, "bottom").q[0, 0]
+    assert torch.equal(low, person.q[0, exercise.bottom(person.q)[0]])
+    assert np.array_equal(exercise.bottom(person.q.numpy()), exercise.bottom(person.q).numpy())      # numpy or torch
+    first, last = (int(f[0]) for f in exercise.cycle(person.q))
+    assert torch.equal(at_moment(person, "30 %").q[0, 0], person.q[0, round(first + 0.3 * (last - first))])
+
+
+def test_nothing_depends_on_the_name_of_a_kind():
+    "A kind under another name behaves alike: what it needs is in its fields."
+    flags = {k.name: (k.natural, k.of_latent, k.distance, k.span) for k in KINDS.values()}
+    assert [n for n, f in flags.items() if f[0]] == list(NATURAL)
+    assert [n for n, f in flags.items() if f[1]] == ["proximity"] and [n for n, f in flags.items() if f[2]] == ["muscle_range"]
+    assert {n: f[3] for n, f in flags.items() if f[3]} == {"duration": "whole", "tempo": "phase"}

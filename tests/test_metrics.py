@@ -143,3 +143,38 @@ def test_reference_file_of_another_kind(tmp_path):
     (tmp_path / "y.npz").write_bytes(b"junk")
     with pytest.raises(InputError):
         metrics.load_reference(tmp_path / "y.npz")
+
+
+def test_the_reference_ends_with_its_recorded_frames():
+    "A held last pose is no motion: on the held-out participants it took 11 % off the angular velocity."
+    data, motions = reference(), metrics.load_reference()
+    assert [len(m.time) for m in motions] == data.mask.sum(1).tolist() and min(len(m.time) for m in motions) < 196
+    held_out = evaluate(metrics.load_reference(split="val"))["mean"]
+    assert held_out["angular_velocity_deg_s"] == pytest.approx(67.3, abs=0.1)
+    assert held_out["com_acceleration_m_s2"] == pytest.approx(1.29, abs=0.01)
+
+
+def test_shipped_scores_belong_to_the_shipped_reference():
+    from hashlib import sha256
+    from importlib import resources
+    shipped, motions = metrics.shipped_scores(), metrics.load_reference(split="val")
+    data = resources.files("bige") / "assets" / "reference.npz"
+    assert shipped["sha256"] == sha256(data.read_bytes()).hexdigest()      # else run data_scripts/reference_scores.py
+    again = evaluate(motions, motions)
+    for part in ("mean", "sd", "set"):
+        for key, value in again[part].items():
+            assert shipped[part][key] == pytest.approx(value, rel=1e-6, abs=1e-9), key
+
+
+def test_no_folder_takes_the_place_of_the_reference_row(tmp_path):
+    names = metrics.row_names([tmp_path / "reference", tmp_path / "a" / "x", tmp_path / "b" / "x", tmp_path / "y"])
+    assert len(set(names)) == 4 and metrics.REFERENCE_ROW not in names and names[3] == "y"
+
+
+@pytest.mark.parametrize("low, high", [(None, 0.5), (0.2, None), (0.2, 0.5), (None, None)])
+def test_distance_from_a_range_in_numpy_and_torch(low, high):
+    torch = pytest.importorskip("torch")
+    x = np.linspace(-1, 1, 21)
+    expected = np.maximum(np.maximum((-np.inf if low is None else low) - x, x - (np.inf if high is None else high)), 0)
+    for values in (x, torch.tensor(x)):
+        assert np.allclose(metrics.distance_from_range(values, low, high), 0 if low is high is None else expected)
