@@ -1,4 +1,4 @@
-"""One renderer of tables: five formats of the same rows, with equal texts for equal values and nothing that breaks a format."""
+"""One renderer of tables: five formats of the same rows, and no cell breaks a format."""
 import csv
 import io
 import re
@@ -18,8 +18,9 @@ ROWS = st.lists(ROW, min_size=1, max_size=5)
 
 
 def test_values_are_said_in_three_digits_and_words():
-    values = [0.0, -0.0, 104.25, 1234.5, 0.000123, np.float32(0.5), float("inf"), 7, np.int64(7), True, np.bool_(False), None, ""]
-    assert [cell_text(v) for v in values] == ["0", "0", "104", "1234", "0.000123", "0.5", "–", "7", "7", "✓ yes", "✗ no", "–", ""]
+    numbers = [0.0, -0.0, 104.25, 1234.5, 0.000123, np.float32(0.5), float("inf"), 7, np.int64(7)]
+    assert [cell_text(v) for v in numbers] == ["0", "0", "104", "1234", "0.000123", "0.5", "–", "7", "7"]
+    assert [cell_text(v) for v in (True, np.bool_(False), None, "")] == ["✓ yes", "✗ no", "–", ""]
     assert number_text(np.nan) == "–"
 
 
@@ -72,4 +73,5 @@ def test_markdown_and_latex_have_a_cell_for_each_value(rows):
 
 def test_pass_and_fail_have_a_class_beside_their_word():
     page = table([{"sample": 1, "satisfied": True}, {"sample": 2, "satisfied": False}], "html")
-    assert '<td class="yes">✓ yes</td>' in page and '<td class="no">✗ no</td>' in page and '<th scope="row">1</th>' in page
+    assert '<td class="yes">✓ yes</td>' in page and '<td class="no">✗ no</td>' in page
+    assert '<th scope="row">1</th>' in page
