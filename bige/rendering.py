@@ -157,7 +157,7 @@ def _with_forces(motion: Motion, path: Path) -> Motion:
 
 # %% ../nbs/32_rendering.ipynb #32-rendering-018
 def read_recording(path: str | Path) -> Motion | Markers:
-    "A .mot or .sto motion with its ground forces, .trc markers, or the one trial of a `bige simulate` folder."
+    "A .mot or .sto motion with its ground forces, .trc markers, or the one trial of a simulation's folder."
     path = Path(path)
     if path.is_dir():
         found = sorted(path.glob(f"{_SIMULATED[0]}*.mot"))
@@ -907,7 +907,7 @@ def film_rate_hz(shown: Sequence[Drawable], rate_hz: float) -> float:
 def film_pictures(
     shown: Sequence[Drawable], size: tuple[int, int], rate_hz: float, progress=None
 ) -> Iterator[np.ndarray]:
-    "The pictures (height, width, 3) of a film. `progress(done, total)` comes before each; raising in it ends the film."
+    "The pictures (height, width, 3) of a film; `progress(done, total)` comes before each, and may raise."
     steps = in_step(shown, rate_hz)
     stage = Stage(shown, size)
     try:
@@ -993,7 +993,7 @@ def save_picture(fig, path: str | Path, dpi: int = 100) -> None:
 def _facing_triangles(
     vertices: np.ndarray, normals: np.ndarray, faces: np.ndarray, colours: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    "Corners on the level page (F, 3, 3) m and shaded colours (F, 3, 3) of the triangles that face the viewer."
+    "Corners on the level page (F, 3, 3) m and shaded colours (F, 3, 3) of the triangles that are seen."
     light = 0.3
     for way, power in (((4, 6, 5), 0.62), ((-4, 3, 2), 0.25)):
         light = light + power * np.maximum(normals @ (np.array(way) / np.linalg.norm(way)), 0)
@@ -1003,7 +1003,7 @@ def _facing_triangles(
 
 
 def _specks(corners: np.ndarray, colours: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    "Points (K, 3) and colours (K, 3) that cover triangles with corners (F, 3, 3) in pixels and their colours."
+    "Points (K, 3) and colours (K, 3) that cover triangles with corners (F, 3, 3) in pixels, and colours."
     edges = np.linalg.norm(corners[..., :2] - np.roll(corners[..., :2], 1, axis=1), axis=-1).max(1)
     pieces = np.ceil(1.2 * edges).astype(int) + 1
     for n in np.unique(pieces):
