@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bige.constraints import default_constraints, override
+from bige.constraint_files import default_constraints, override
 from bige.guidance import Models, generate
 from bige.metrics import VASTUS_MEDIALIS, activation
 from bige.motion import read_motion, write_motion
 from bige.simulation import motion_file, simulate_files
-from bige.verification import corrected
+from bige.verification import corrected_activations
 
 REQUESTS, WITHIN = (0.15, 0.25, 0.35, 0.45, 0.55), 0.02
 RESULTS = Path(__file__).resolve().parent.parent / "nbs" / "results"
@@ -49,7 +49,7 @@ def line(name: str, request: float, folder: Path, mode: str, record: dict) -> di
     row = {"motion": name, "request": request, "surrogate": float(activation(sample).max(0).mean()), "knee_deg": float(knee), "depth_m": hip, "status": record["status"]}
     if record["status"] != "Solve_Succeeded":
         return row
-    simulated = corrected(read_motion(motion_file(folder / mode, name)), mode)
+    simulated = corrected_activations(read_motion(motion_file(folder / mode, name)), mode)
     peaks = activation(simulated).max(0)
     return row | {"simulated": float(peaks.mean()), "simulated_l": float(peaks[0]), "simulated_r": float(peaks[1])}
 

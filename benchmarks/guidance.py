@@ -25,8 +25,10 @@ import numpy as np
 import torch
 from kinematics import WHEEL_MODEL, Nimble
 
-from bige.constraints import NATURAL, Batch, default_constraints, override
-from bige.guidance import Models, Session, aims, generate, guide, judge, nearest, prepare, published_weight, raw, realise, starting_motions
+from bige.constraint_files import default_constraints, override
+from bige.constraints import NATURAL, Batch
+from bige.guidance import (Models, Session, decoded, evaluate_constraints, generate, guide, nearest_latent,
+                           prepare, published_weight, realise, starting_motions, with_limits)
 from bige.files import atomic_write
 from bige.skeleton import Skeleton
 
@@ -76,15 +78,15 @@ class Published:
         distance = (self.z.flatten(1)[:, None] - self.models.latents.flatten(1)[None]).norm(dim=-1)        # with a gradient, as published
         total = 0.01 * distance.amin(1).sum() / self.unit
         if weight:
-            batch = raw(self.models, self.z + (self.models.vqvae.quantise(self.z)[0] - self.z).detach(), self.skeleton)
-            total = total + weight * (judge(self.terms, batch).sum() + self.feet(batch.q))
+            batch = decoded(self.models, self.z + (self.models.vqvae.quantise(self.z)[0] - self.z).detach(), self.skeleton)
+            total = total + weight * (evaluate_constraints(self.terms, batch).sum() + self.feet(batch.q))
         self.adam.zero_grad()
         total.backward()
         self.adam.step()
 
     def motions(self) -> Batch:
         with torch.no_grad():
-            return raw(self.models, self.models.vqvae.quantise(self.z)[0], self.skeleton, ((self.z - nearest(self.models.latents, self.z)) / self.unit).square().mean((1, 2)))
+            return decoded(self.models, self.models.vqvae.quantise(self.z)[0], self.skeleton, ((self.z - nearest_latent(self.models.latents, self.z)) / self.unit).square().mean((1, 2)))
 
 
 def best_seconds(work, repeats: int) -> float:
@@ -100,7 +102,7 @@ def best_seconds(work, repeats: int) -> float:
 def asked(constraints, batch: Batch) -> torch.Tensor:
     """The published loss (B,) of motions: the seven terms of the request with their weights, every frame; the same function for both sides."""
     with torch.no_grad():
-        return judge([c for c in constraints if c.kind.name not in NATURAL], batch).sum(0)
+        return evaluate_constraints([c for c in constraints if c.kind.name not in NATURAL], batch).sum(0)
 
 
 def ours(models, constraints, n: int, upright_deg: float | None = None) -> dict:
@@ -115,12 +117,12 @@ def ours(models, constraints, n: int, upright_deg: float | None = None) -> dict:
 def guided_step(models, constraints, n: int) -> float:
     """CPU seconds of one step with every motion in the batch: forward, all losses on all frames, backward."""
     begin = prepare(models, starting_motions(models, constraints, n, torch.Generator().manual_seed(0)), Skeleton.default())
-    terms = aims(constraints, begin.real, models.bank())
+    terms = with_limits(constraints, begin.real, models.bank())
 
     def step():
         z = begin.latents.clone().requires_grad_()
         batch = realise(models, z, Skeleton.default(), begin.detail, begin.real.q, (z - begin.latents).square().mean((1, 2)))
-        torch.autograd.grad(judge(terms, batch).sum(), z)
+        torch.autograd.grad(evaluate_constraints(terms, batch).sum(), z)
     return best_seconds(step, 5)
 
 

@@ -336,8 +336,8 @@ def requested(args):
 
 def asked_rows(constraints) -> list[dict]:
     "The request as rows for people."
-    from bige.constraints import asked
-    return [{'what': c.kind.says, 'constraint': c.name, 'asked': asked(c), 'weight': c.weight} for c in constraints if c.weight]
+    from bige.constraints import in_words
+    return [{'what': c.kind.says, 'constraint': c.name, 'asked': in_words(c), 'weight': c.weight} for c in constraints if c.weight]
 
 # %% ../nbs/36_command_line.ipynb #36-command-line-028
 def outcome_rows(guided) -> list[dict]:
@@ -355,9 +355,9 @@ def outcome_rows(guided) -> list[dict]:
 
 def score_rows(scores: dict, people: dict) -> list[dict]:
     "The metrics of the samples beside those of measured squats."
-    from bige.metrics import KEYS
+    from bige.metrics import METRIC_KEYS
     cell = lambda e, k: '–' if e['mean'].get(k) is None else f'{e["mean"][k]:.3g} ± {e["sd"][k]:.2g}'
-    return [{'metric': k, 'generated': cell(scores, k), 'measured people': cell(people, k)} for k in KEYS]
+    return [{'metric': k, 'generated': cell(scores, k), 'measured people': cell(people, k)} for k in METRIC_KEYS]
 
 
 def sample_rows(guided) -> list[dict]:
@@ -453,9 +453,10 @@ def drawn(args, constraints) -> tuple['Guided', dict | None]:
 # %% ../nbs/36_command_line.ipynb #36-command-line-035
 def written(args, constraints) -> tuple[dict, 'Guided']:
     "Generate, and fill the folder `args.out`; the samples of a former run there are replaced."
-    from bige.guidance import run_files, write_files
+    from bige.answers import former_files
+    from bige.guidance import write_files
     from bige.files import atomic_write, to_json, whole_folder
-    with whole_folder(args.out, run_files) as part:
+    with whole_folder(args.out, former_files) as part:
         guided, verified = drawn(args, constraints)
         args.check()                                           # a Ctrl-C that an import has swallowed: nothing is written yet
         reference = reference_motions()

@@ -22,22 +22,23 @@ from .files import InputError, atomic_write
 from .motion import ACTIVATIONS, COORDINATES, GRAVITY, TRANSLATIONS
 
 # %% auto #0
-__all__ = ['MUSCLES', 'RAD', 'STANDING', 'UNITS', 'SPELLINGS', 'KINDS', 'LIMITS', 'REQUIRED', 'NATURAL', 'WISHES', 'GROUPS',
-           'ACTIVE', 'LENGTH', 'AXES', 'LEGS', 'ASK', 'LEG', 'BALANCE_HZ', 'PHASES', 'TOLERANCES', 'ABOUT', 'SIGN',
-           'MOMENTS', 'CHOICES', 'AMOUNTS', 'PUBLISHED', 'MAX_BYTES', 'Batch', 'rate', 'length', 'at_frame', 'outside',
-           'bend', 'cycle', 'frame', 'at_moment', 'quantity', 'convert', 'Kind', 'kind', 'muscle_range',
-           'coordinate_range', 'pelvis_tilt', 'both_sides', 'asymmetry', 'angular_velocity', 'com_velocity',
-           'com_acceleration', 'foot_sliding', 'proximity', 'smoothness', 'ground', 'members', 'coordinate', 'muscle',
-           'joints', 'joint_parts', 'from_feet', 'outward', 'joint_centre', 'centre_of_mass', 'lean', 'body', 'legs',
-           'thigh_angle', 'knee_depth', 'hip_height', 'feet', 'knee_over_toe', 'knee_valgus', 'heel_contact',
-           'trunk_lean', 'needed_push', 'balance', 'ramp', 'phases', 'duration', 'tempo', 'Constraint', 'limits_of',
-           'name_of', 'measured', 'judged', 'loss', 'metric', 'violation', 'suggest', 'read_constraint', 'asked',
-           'binds', 'quantities', 'clash', 'ConstraintSet', 'default_constraints', 'parse_constraints',
+__all__ = ['SIDED_MUSCLES', 'RAD', 'STANDING', 'UNITS', 'SPELLINGS', 'KINDS', 'LIMITS', 'REQUIRED', 'NATURAL', 'REQUEST_FIELDS',
+           'MUSCLE_GROUPS', 'ACTIVE', 'LENGTH', 'AXES', 'LEG_JOINTS', 'SIDE_FIELDS', 'LEG_KIND', 'BALANCE_HZ', 'PHASES',
+           'TOLERANCES', 'ABOUT', 'GOAL_SIGN', 'MOMENTS', 'CHOICES', 'AMOUNTS', 'PUBLISHED', 'MAX_BYTES', 'Batch',
+           'rate_of_change', 'vector_length', 'at_frame', 'outside', 'bend', 'cycle', 'frame_at', 'at_moment',
+           'quantity', 'convert', 'Kind', 'kind', 'muscle_range', 'coordinate_range', 'pelvis_tilt', 'both_sides',
+           'asymmetry', 'angular_velocity', 'com_velocity', 'com_acceleration', 'foot_sliding', 'proximity',
+           'smoothness', 'ground', 'members', 'coordinate', 'muscle', 'joints', 'joint_parts', 'from_feet',
+           'outward_values', 'joint_centre', 'centre_of_mass', 'body_lean', 'body', 'leg_centres', 'thigh_angle',
+           'knee_depth', 'hip_height', 'foot_points', 'knee_over_toe', 'knee_valgus', 'heel_contact', 'trunk_lean',
+           'needed_push', 'balance', 'ramp', 'phases', 'duration', 'tempo', 'Constraint', 'limits_of', 'name_of',
+           'constraint_values', 'limited_values', 'loss', 'metric', 'violation', 'suggest', 'read_constraint',
+           'in_words', 'limits_at', 'quantities', 'clash', 'ConstraintSet', 'default_constraints', 'parse_constraints',
            'read_constraints', 'to_yaml', 'write_constraints', 'override', 'check_model', 'reach', 'check_reach',
            'reached', 'shortfalls', 'frame_rate']
 
 # %% ../nbs/24_constraints.ipynb #24-constraints-005
-MUSCLES = tuple(a.partition("/")[0] for a in ACTIVATIONS)          # vasmed_l, …
+SIDED_MUSCLES = tuple(a.partition("/")[0] for a in ACTIVATIONS)          # vasmed_l, …
 RAD = math.pi / 180
 
 # %% ../nbs/24_constraints.ipynb #24-constraints-006
@@ -70,14 +71,14 @@ class Batch:
 
     def muscle(self, *names: str):
         "Named activations (B, T, len(names))."
-        return self.a[..., [MUSCLES.index(n) for n in names]]
+        return self.a[..., [SIDED_MUSCLES.index(n) for n in names]]
 
 # %% ../nbs/24_constraints.ipynb #24-constraints-007
-def rate(x, rate_hz: float):
+def rate_of_change(x, rate_hz: float):
     "Change per second of x (B, T, C): (B, T - 1, C)."
     return (x[:, 1:] - x[:, :-1]) * rate_hz
 
-def length(x):
+def vector_length(x):
     "Length of vectors (..., 3) as (..., 1), with a gradient at zero."
     return ((x ** 2).sum(-1, keepdim=True) + 1e-12) ** 0.5
 
@@ -106,7 +107,7 @@ def cycle(batch: Batch):
     bent = (bend(batch) > STANDING).int()
     return bent.argmax(1), bent.shape[1] - 1 - bent.flip(1).argmax(1)
 
-def frame(batch: Batch, moment: str):
+def frame_at(batch: Batch, moment: str):
     "The frame (B,) of a moment: 'peak', 'bottom' or a percentage of the cycle such as '30 %'."
     if moment == "peak": return batch.muscle(*VASTUS_MEDIALIS).amax(-1).argmax(1)
     if moment == "bottom": return batch.coordinate("knee_angle_l", "knee_angle_r").amax(-1).argmax(1)
@@ -118,7 +119,7 @@ def at_moment(batch: Batch, moment: str | None) -> Batch:
     "The batch at one moment, (B, 1, …); 'all' or None: as it is."
     if moment in (None, "all"): return batch
     if moment not in batch.moments:
-        f = frame(batch, moment)
+        f = frame_at(batch, moment)
         batch.moments[moment] = Batch(at_frame(batch.q, f), at_frame(batch.a, f), batch.skeleton, batch.rate_hz)
     return batch.moments[moment]
 
@@ -199,15 +200,15 @@ def asymmetry(batch: Batch, c):
 
 @kind("angular_velocity", "the leg joints and the pelvis turn slowly", "deg/s", scale=60., fields={"high": None}, weight=0.5)
 def angular_velocity(batch: Batch, c):
-    return rate(batch.coordinate(*[n for pair in LEG_PAIRS for n in pair], "pelvis_tilt"), batch.rate_hz)
+    return rate_of_change(batch.coordinate(*[n for pair in LEG_PAIRS for n in pair], "pelvis_tilt"), batch.rate_hz)
 
 @kind("com_velocity", "the pelvis moves slowly", "m/s", scale=60., fields={"high": None}, weight=50.)
 def com_velocity(batch: Batch, c):
-    return length(rate(batch.coordinate(*TRANSLATIONS), batch.rate_hz))
+    return vector_length(rate_of_change(batch.coordinate(*TRANSLATIONS), batch.rate_hz))
 
 @kind("com_acceleration", "the pelvis moves evenly", "m/s2", scale=3600., fields={"high": None}, weight=100.)
 def com_acceleration(batch: Batch, c):
-    return length(rate(rate(batch.coordinate(*TRANSLATIONS), batch.rate_hz), batch.rate_hz))
+    return vector_length(rate_of_change(rate_of_change(batch.coordinate(*TRANSLATIONS), batch.rate_hz), batch.rate_hz))
 
 @kind("foot_sliding", "feet on the ground stay where they are", "m/s", scale=60., fields={"high": None}, weight=0.1)
 def foot_sliding(batch: Batch, c):
@@ -225,31 +226,31 @@ def proximity(batch: Batch, c):
 def smoothness(batch: Batch, c):
     change = batch.q if batch.start is None else batch.q - batch.start
     angles = [i for i, n in enumerate(COORDINATES) if n not in TRANSLATIONS]
-    return rate(rate(change[..., angles], batch.rate_hz), batch.rate_hz)
+    return rate_of_change(rate_of_change(change[..., angles], batch.rate_hz), batch.rate_hz)
 
 @kind("ground", "the lowest point of the feet is on the ground", "cm", weight=10.)
 def ground(batch: Batch, c):
     return batch.contact_points[..., 1].amin(-1, keepdim=True)
 
 # %% ../nbs/24_constraints.ipynb #24-constraints-027
-WISHES = {"low": None, "high": None, "target": None, "within": None, "goal": None}
-GROUPS = {"quadriceps": ("recfem", "vasint", "vaslat", "vasmed"), "vasti": ("vasint", "vaslat", "vasmed"), "hamstrings": ("bflh", "bfsh", "semimem", "semiten"),
+REQUEST_FIELDS = {"low": None, "high": None, "target": None, "within": None, "goal": None}
+MUSCLE_GROUPS = {"quadriceps": ("recfem", "vasint", "vaslat", "vasmed"), "vasti": ("vasint", "vaslat", "vasmed"), "hamstrings": ("bflh", "bfsh", "semimem", "semiten"),
           "gluteus_maximus": ("glmax1", "glmax2", "glmax3"), "gluteus_medius": ("glmed1", "glmed2", "glmed3"), "gluteus_minimus": ("glmin1", "glmin2", "glmin3"),
           "gluteals": ("glmax1", "glmax2", "glmax3", "glmed1", "glmed2", "glmed3", "glmin1", "glmin2", "glmin3"), "hip_flexors": ("iliacus", "psoas"),
           "adductors": ("addbrev", "addlong", "addmagDist", "addmagIsch", "addmagMid", "addmagProx", "grac"), "gastrocnemius": ("gaslat", "gasmed"),
           "triceps_surae": ("gaslat", "gasmed", "soleus"), "dorsiflexors": ("edl", "ehl", "tibant"), "peroneals": ("perbrev", "perlong")}
-ACTIVE = MUSCLES + tuple(f"{g}_{side}" for g in GROUPS for side in "lr")          # all that `muscle` may name
+ACTIVE = SIDED_MUSCLES + tuple(f"{g}_{side}" for g in MUSCLE_GROUPS for side in "lr")          # all that `muscle` may name
 
 def members(name: str) -> tuple[str, ...]:
     "Muscles of a group of one side (`vasti_l`); of a muscle, itself."
-    return tuple(f"{m}{name[-2:]}" for m in GROUPS.get(name[:-2], (name[:-2],)))
+    return tuple(f"{m}{name[-2:]}" for m in MUSCLE_GROUPS.get(name[:-2], (name[:-2],)))
 
-@kind("coordinate", "a coordinate of the model", None, signed=True, fields={"coordinate": REQUIRED, **WISHES, "unit": None, "at": "bottom"},
+@kind("coordinate", "a coordinate of the model", None, signed=True, fields={"coordinate": REQUIRED, **REQUEST_FIELDS, "unit": None, "at": "bottom"},
       parts=lambda c: both_sides(c["coordinate"], COORDINATES))
 def coordinate(batch: Batch, c): return batch.coordinate(*both_sides(c["coordinate"], COORDINATES))
 
 @kind("muscle", "activation of a muscle, or mean activation of a muscle group", "", signed=True, peaks=True,
-      fields={"muscle": REQUIRED, **WISHES, "at": "peak"}, parts=lambda c: both_sides(c["muscle"], ACTIVE))
+      fields={"muscle": REQUIRED, **REQUEST_FIELDS, "at": "peak"}, parts=lambda c: both_sides(c["muscle"], ACTIVE))
 def muscle(batch: Batch, c):
     return batch.muscle(*[m for p in c.parts for m in members(p)]).unflatten(-1, (len(c.parts), -1)).mean(-1)
 
@@ -269,76 +270,76 @@ def from_feet(batch: Batch, x):
     "Places (B, T, P, 3) counted from the middle of the feet, heights from the ground."
     return x - batch.contact_points.mean(-2, keepdim=True) * x.new_tensor([1., 0., 1.])
 
-def outward(x, c):
+def outward_values(x, c):
     "Sideways values counted outward where sides are compared: left and right equal means as far from the middle."
     return x * x.new_tensor([-1., 1.]) if c["goal"] == "equal" and (c["plane"] == "frontal" or c["axis"] == "right") else x
 
 # %% ../nbs/24_constraints.ipynb #24-constraints-030
-@kind("joint_centre", "where a joint centre is", "m", **LENGTH, fields={"joint": REQUIRED, "axis": "up", "from": "feet", **WISHES, "at": "bottom"},
+@kind("joint_centre", "where a joint centre is", "m", **LENGTH, fields={"joint": REQUIRED, "axis": "up", "from": "feet", **REQUEST_FIELDS, "at": "bottom"},
       parts=lambda c: tuple(f"{p} {c['axis']} from {c['from']}" for p in joint_parts(c["joint"])))
 def joint_centre(batch: Batch, c):
     known, centres = joints(batch.skeleton), batch.joint_centres
     of = lambda name: centres[..., [known.index(n) for n in both_sides(name.removeprefix("walker_"), known)], :]
     x = of(c["joint"])
-    return outward((from_feet(batch, x) if c["from"] == "feet" else x - of(c["from"]))[..., AXES[c["axis"]]], c)
+    return outward_values((from_feet(batch, x) if c["from"] == "feet" else x - of(c["from"]))[..., AXES[c["axis"]]], c)
 
 # %% ../nbs/24_constraints.ipynb #24-constraints-031
 @kind("centre_of_mass", "where the centre of mass of the whole body is, from the middle of the feet and the ground", "m", **LENGTH,
-      fields={"axis": "up", **WISHES, "at": "bottom"}, parts=lambda c: (f"centre of mass {c['axis']}",))
+      fields={"axis": "up", **REQUEST_FIELDS, "at": "bottom"}, parts=lambda c: (f"centre of mass {c['axis']}",))
 def centre_of_mass(batch: Batch, c):
     return from_feet(batch, batch.skeleton.centre_of_mass(batch.q)[..., None, :])[..., AXES[c["axis"]]]
 
-def lean(batch: Batch, bodies: Sequence[str], plane: str):
+def body_lean(batch: Batch, bodies: Sequence[str], plane: str):
     "Angle (B, T, bodies) rad of each body's long axis from the vertical, forward (sagittal) or to the right (frontal) positive."
     axis = batch.skeleton.body_transforms(batch.q, tuple(bodies))[..., :3, 1]
     return axis[..., 0 if plane == "sagittal" else 2].atan2(axis[..., 1])
 
-@kind("body", "how far a body leans from the vertical", "deg", signed=True, fields={"body": REQUIRED, "plane": "sagittal", **WISHES, "at": "bottom"},
+@kind("body", "how far a body leans from the vertical", "deg", signed=True, fields={"body": REQUIRED, "plane": "sagittal", **REQUEST_FIELDS, "at": "bottom"},
       parts=lambda c: tuple(f"{p} {c['plane']}" for p in joint_parts(c["body"])))
-def body(batch: Batch, c): return outward(lean(batch, both_sides(c["body"], batch.skeleton.body_names), c["plane"]), c)
+def body(batch: Batch, c): return outward_values(body_lean(batch, both_sides(c["body"], batch.skeleton.body_names), c["plane"]), c)
 
 # %% ../nbs/24_constraints.ipynb #24-constraints-033
-LEGS = ("hip", "knee", "ankle")
-ASK = {"side": "both", **WISHES, "at": "bottom"}
-LEG = dict(signed=True, fields=ASK, needs={"joint": LEGS}, parts=lambda c: tuple(f"{c.kind.name}_{s[0]}" for s in ("left", "right") if c["side"] in (s, "both")))
+LEG_JOINTS = ("hip", "knee", "ankle")
+SIDE_FIELDS = {"side": "both", **REQUEST_FIELDS, "at": "bottom"}
+LEG_KIND = dict(signed=True, fields=SIDE_FIELDS, needs={"joint": LEG_JOINTS}, parts=lambda c: tuple(f"{c.kind.name}_{s[0]}" for s in ("left", "right") if c["side"] in (s, "both")))
 
-def legs(batch: Batch):
+def leg_centres(batch: Batch):
     "Centres of hips, knees and ankles, each (B, T, 2, 3) m, left then right."
     known, centres = joints(batch.skeleton), batch.joint_centres
-    return tuple(centres[..., [known.index(f"{j}_{side}") for side in "lr"], :] for j in LEGS)
+    return tuple(centres[..., [known.index(f"{j}_{side}") for side in "lr"], :] for j in LEG_JOINTS)
 
-@kind("thigh_angle", "how far the thigh has turned from hanging; 90 deg is parallel to the floor", "deg", **LEG)
+@kind("thigh_angle", "how far the thigh has turned from hanging; 90 deg is parallel to the floor", "deg", **LEG_KIND)
 def thigh_angle(batch: Batch, c):
-    hip, knee, _ = legs(batch)
-    return length((knee - hip)[..., [0, 2]])[..., 0].atan2((hip - knee)[..., 1])
+    hip, knee, _ = leg_centres(batch)
+    return vector_length((knee - hip)[..., [0, 2]])[..., 0].atan2((hip - knee)[..., 1])
 
-@kind("knee_depth", "how far the knees bend", "deg", **LEG | dict(needs={}, parts=lambda c: tuple(f"knee_angle_{s[0]}" for s in ("left", "right") if c["side"] in (s, "both"))))
+@kind("knee_depth", "how far the knees bend", "deg", **LEG_KIND | dict(needs={}, parts=lambda c: tuple(f"knee_angle_{s[0]}" for s in ("left", "right") if c["side"] in (s, "both"))))
 def knee_depth(batch: Batch, c): return batch.coordinate("knee_angle_l", "knee_angle_r")
 
-@kind("hip_height", "height of the hip above the ground", "m", **LENGTH | LEG)
-def hip_height(batch: Batch, c): return legs(batch)[0][..., 1]
+@kind("hip_height", "height of the hip above the ground", "m", **LENGTH | LEG_KIND)
+def hip_height(batch: Batch, c): return leg_centres(batch)[0][..., 1]
 
 # %% ../nbs/24_constraints.ipynb #24-constraints-034
-def feet(batch: Batch):
+def foot_points(batch: Batch):
     "Contact points (B, T, 2, 6, 3) m, left foot then right."
     return batch.contact_points.unflatten(-2, (2, 6)).flip(-3)
 
-@kind("knee_over_toe", "how far the knee is in front of the toes", "cm", **LENGTH | LEG)
-def knee_over_toe(batch: Batch, c): return legs(batch)[1][..., 0] - feet(batch)[..., 0].amax(-1)
+@kind("knee_over_toe", "how far the knee is in front of the toes", "cm", **LENGTH | LEG_KIND)
+def knee_over_toe(batch: Batch, c): return leg_centres(batch)[1][..., 0] - foot_points(batch)[..., 0].amax(-1)
 
-@kind("knee_valgus", "how far the knee is inside the line from hip to ankle, seen from the front", "cm", **LENGTH | LEG | dict(usual={"high": 0.}))
+@kind("knee_valgus", "how far the knee is inside the line from hip to ankle, seen from the front", "cm", **LENGTH | LEG_KIND | dict(usual={"high": 0.}))
 def knee_valgus(batch: Batch, c):
-    hip, knee, ankle = (p[..., [1, 2]] for p in legs(batch))
-    line, to_knee = (hip - ankle) / length(hip - ankle), knee - ankle
+    hip, knee, ankle = (p[..., [1, 2]] for p in leg_centres(batch))
+    line, to_knee = (hip - ankle) / vector_length(hip - ankle), knee - ankle
     return (line[..., 0] * to_knee[..., 1] - line[..., 1] * to_knee[..., 0]) * line.new_tensor([1., -1.])
 
-@kind("heel_contact", "how far the heel is off the ground", "cm", **LENGTH | LEG | dict(needs={}, fields=ASK | {"at": "all"}, usual={"high": 1.}))
+@kind("heel_contact", "how far the heel is off the ground", "cm", **LENGTH | LEG_KIND | dict(needs={}, fields=SIDE_FIELDS | {"at": "all"}, usual={"high": 1.}))
 def heel_contact(batch: Batch, c):
-    foot = feet(batch)
+    foot = foot_points(batch)
     return foot[..., 1].gather(-1, foot[..., 0].argmin(-1, keepdim=True))[..., 0]
 
-@kind("trunk_lean", "how far the trunk leans forward", "deg", signed=True, fields=WISHES | {"at": "bottom"}, needs={"body": ("torso",)}, parts=lambda c: ("torso sagittal",))
-def trunk_lean(batch: Batch, c): return lean(batch, ("torso",), "sagittal")
+@kind("trunk_lean", "how far the trunk leans forward", "deg", signed=True, fields=REQUEST_FIELDS | {"at": "bottom"}, needs={"body": ("torso",)}, parts=lambda c: ("torso sagittal",))
+def trunk_lean(batch: Batch, c): return body_lean(batch, ("torso",), "sagittal")
 
 # %% ../nbs/24_constraints.ipynb #24-constraints-039
 BALANCE_HZ = 15.
@@ -347,7 +348,7 @@ def needed_push(batch: Batch):
     "Where on the ground a push would carry weight and inertia, (B, t, 2) m forward and right, `BALANCE_HZ` times a second, and the contact points (B, t, 12, 3) then."
     every = max(1, round(batch.rate_hz / BALANCE_HZ))
     hz, com, points = batch.rate_hz / every, batch.skeleton.centre_of_mass(batch.q[:, ::every]), batch.contact_points[:, ::every]
-    push = rate(rate(com, hz), hz) / GRAVITY + com.new_tensor([0., 1., 0.])                    # body weights
+    push = rate_of_change(rate_of_change(com, hz), hz) / GRAVITY + com.new_tensor([0., 1., 0.])                    # body weights
     com, points = com[:, 1:-1], points[:, 1:-1]
     height = com[..., 1:2] - points[..., 1].amin(-1, keepdim=True)
     return (com - height * push / push[..., 1:2].clamp(min=0.1))[..., [0, 2]], points
@@ -356,7 +357,7 @@ def needed_push(batch: Batch):
 def balance(batch: Batch, c):
     at, points = needed_push(batch)
     feet = points[..., [0, 2]]
-    return length(outside(at, (feet.amin(-2), feet.amax(-2))))
+    return vector_length(outside(at, (feet.amin(-2), feet.amax(-2))))
 
 # %% ../nbs/24_constraints.ipynb #24-constraints-043
 PHASES = ("descent", "pause", "ascent")
@@ -373,10 +374,10 @@ def phases(batch: Batch):
     moving = bent * (1 - deep)
     return seconds * (moving * ~after).sum(1), seconds * (bent * deep).sum(1), seconds * (moving * after).sum(1)
 
-@kind("duration", "time from leaving the standing posture to regaining it", "s", signed=True, fields=WISHES)
+@kind("duration", "time from leaving the standing posture to regaining it", "s", signed=True, fields=REQUEST_FIELDS)
 def duration(batch: Batch, c): return sum(phases(batch))[:, None, None]
 
-@kind("tempo", "time of one phase of the repetition", "s", signed=True, fields={"phase": REQUIRED, **WISHES}, parts=lambda c: (f"{c['phase']} time",))
+@kind("tempo", "time of one phase of the repetition", "s", signed=True, fields={"phase": REQUIRED, **REQUEST_FIELDS}, parts=lambda c: (f"{c['phase']} time",))
 def tempo(batch: Batch, c): return phases(batch)[PHASES.index(c["phase"])][:, None, None]
 
 # %% ../nbs/24_constraints.ipynb #24-constraints-045
@@ -428,9 +429,9 @@ def name_of(c: Constraint) -> str:
     return " ".join([c.kind.name, *about, *unusual, *filter(None, [c["goal"]])])
 
 # %% ../nbs/24_constraints.ipynb #24-constraints-047
-SIGN = {"minimise": 1., "maximise": -1.}
+GOAL_SIGN = {"minimise": 1., "maximise": -1.}
 
-def measured(c: Constraint, batch: Batch):
+def constraint_values(c: Constraint, batch: Batch):
     "The value at the moment and of the side asked for, (B, frames, components) SI; left minus right where they shall be equal."
     own = c.kind.peaks and c["at"] == "peak"                # a muscle's own peak, not that of the vastus medialis
     x = c.kind.value(batch if own else at_moment(batch, c["at"]), c)
@@ -438,28 +439,28 @@ def measured(c: Constraint, batch: Batch):
     if c["side"] in ("left", "right"): x = x[..., :1] if c["side"] == "left" else x[..., 1:]
     return x[..., :1] - x[..., 1:] if c["goal"] == "equal" else x
 
-def judged(c: Constraint, batch: Batch):
+def limited_values(c: Constraint, batch: Batch):
     "What limits apply to, (B, frames, components) SI: the values themselves, or the root mean square of the kinds that ask for less."
-    x = measured(c, batch)
+    x = constraint_values(c, batch)
     return x if c.kind.signed else ((x ** 2).mean((1, 2), keepdim=True) + 1e-12) ** 0.5
 
 # %% ../nbs/24_constraints.ipynb #24-constraints-048
 def loss(c: Constraint, batch: Batch):
     "Unweighted loss of each motion, (B,)."
-    if c.limits != (None, None): return (outside(judged(c, batch), c.limits) / c.kind.scale).mean((1, 2))
-    x = measured(c, batch) / c.kind.scale
-    return SIGN[c["goal"]] * x.mean((1, 2)) if c["goal"] in SIGN else (x ** 2).sum(-1).mean(1)
+    if c.limits != (None, None): return (outside(limited_values(c, batch), c.limits) / c.kind.scale).mean((1, 2))
+    x = constraint_values(c, batch) / c.kind.scale
+    return GOAL_SIGN[c["goal"]] * x.mean((1, 2)) if c["goal"] in GOAL_SIGN else (x ** 2).sum(-1).mean(1)
 
 def metric(c: Constraint, batch: Batch):
     "What the tables print, (B,), in the constraint's unit: distance from the range for `muscle_range`, else the mean (or root mean square) value."
-    x = measured(c, batch)
+    x = constraint_values(c, batch)
     if c.kind.name == "muscle_range": return outside(x, c.limits).mean((1, 2))
     return (x.mean((1, 2)) if c.kind.signed else (x ** 2).mean((1, 2)) ** 0.5) / c.per_unit
 
 def violation(c: Constraint, batch: Batch):
     "Largest distance from the limits over components and frames, (B,), in the constraint's unit; None without limits."
     if c.limits == (None, None): return None
-    return outside(judged(c, batch), c.limits).amax((1, 2)) / c.per_unit
+    return outside(limited_values(c, batch), c.limits).amax((1, 2)) / c.per_unit
 
 # %% ../nbs/24_constraints.ipynb #24-constraints-060
 def suggest(found: str, known: Sequence[str]) -> str:
@@ -489,9 +490,9 @@ def _muscles(value, where: str) -> tuple[str, ...]:
     out = []
     for name in names:
         short = str(name).partition("/")[0]
-        found = both_sides(short, MUSCLES)
+        found = both_sides(short, SIDED_MUSCLES)
         if not found:
-            cure = f"a group has its own kind: {{kind: muscle, muscle: {short}, …}}" if both_sides(short, ACTIVE) else suggest(short, MUSCLES)
+            cure = f"a group has its own kind: {{kind: muscle, muscle: {short}, …}}" if both_sides(short, ACTIVE) else suggest(short, SIDED_MUSCLES)
             raise InputError(f"{where}, `muscles`", repr(name), "one of the 80 muscles", cure)
         out += found
     return tuple(dict.fromkeys(out))
@@ -598,17 +599,17 @@ def read_constraint(entry, where: str = "constraint") -> Constraint:
     return Constraint(k, {f: fields[f] for f in k.fields if f in fields}, weight, where)
 
 # %% ../nbs/24_constraints.ipynb #24-constraints-069
-def asked(c: Constraint) -> str:
+def in_words(c: Constraint) -> str:
     "The wish in words, with its unit and moment: '90 to 110 deg at the bottom'."
     unit, (low, high) = f" {c.unit}" if c.unit else "", (None if x is None else f"{x / c.per_unit:.4g}" for x in c.limits)
     place = {None: "", "peak": " at the peak", "bottom": " at the bottom", "all": " throughout"}.get(c["at"], f" at {c['at']} of the cycle")
     if c["goal"] == "equal": return "left and right equal" + (f" within {c['within']:.4g}{unit}" if c["within"] else "") + place
-    if c["goal"] in SIGN: return ("as small" if c["goal"] == "minimise" else "as large") + f" as possible{place}"
+    if c["goal"] in GOAL_SIGN: return ("as small" if c["goal"] == "minimise" else "as large") + f" as possible{place}"
     if low and high: return f"{low} to {high}{unit}{place}"
     return (f"at least {low}{unit}" if low else f"at most {high}{unit}" if high else "as little as possible") + place
 
 # %% ../nbs/24_constraints.ipynb #24-constraints-072
-def binds(c: Constraint, moment: str | None) -> tuple[float | None, float | None]:
+def limits_at(c: Constraint, moment: str | None) -> tuple[float | None, float | None]:
     "The limits, SI, that a wish sets at a moment."
     if c["at"] in (moment, "all"): return c.limits
     return (None, c.limits[1]) if c.kind.peaks and c["at"] == "peak" else (None, None)
@@ -621,12 +622,12 @@ def clash(a: Constraint, b: Constraint) -> tuple[str, str] | None:
     "How two wishes exclude each other, and the cure, in words; None when they do not."
     both = quantities(a) & quantities(b)
     if not both or not a.weight or not b.weight: return None
-    if {a["goal"], b["goal"]} == set(SIGN) and a["at"] == b["at"]: return f"{min(both)} both minimised and maximised", "remove one of the two"
+    if {a["goal"], b["goal"]} == set(GOAL_SIGN) and a["at"] == b["at"]: return f"{min(both)} both minimised and maximised", "remove one of the two"
     for moment in (a["at"], b["at"]):
         for x, y in ((a, b), (b, a)):
-            low, high = binds(x, moment)[0], binds(y, moment)[1]
+            low, high = limits_at(x, moment)[0], limits_at(y, moment)[1]
             if low is not None and high is not None and low > high * (1 + 1e-9 * (high > 0)) + 1e-12:
-                return (f"{min(both)} {asked(x)} ({x.name}) and {asked(y)} ({y.name})",
+                return (f"{min(both)} {in_words(x)} ({x.name}) and {in_words(y)} ({y.name})",
                         f"the nearest that can be reached together: at least {high / x.per_unit:.4g} {x.unit}".rstrip() + f" in {x.name}, or at most {low / y.per_unit:.4g} {y.unit}".rstrip() + f" in {y.name}")
     return None
 
@@ -636,19 +637,19 @@ def _check_time(wishes: Sequence[Constraint]) -> None:
     least, most = sum(c.limits[0] or 0 for c in wishes if c.kind.name == "tempo" and c.weight), [c for c in wishes if c.kind.name == "duration" and c.weight and c.limits[1] is not None]
     for c in most:
         if least > c.limits[1] + 1e-9:
-            raise InputError(c.where, f"duration {asked(c)} and phases of at least {least:.4g} s together", "phases that fit into the duration", f"the nearest duration that can be reached is {least:.4g} s")
+            raise InputError(c.where, f"duration {in_words(c)} and phases of at least {least:.4g} s together", "phases that fit into the duration", f"the nearest duration that can be reached is {least:.4g} s")
 
 def _check_sides(wishes: Sequence[Constraint]) -> None:
     "Left and right cannot be equal when the least for one side lies above the most for the other."
     for e in wishes:
         if e["goal"] != "equal" or not e.weight or e.limits[1] is None: continue
         one_sided = [c for c in wishes if c["goal"] != "equal" and c.weight]
-        limits = {part: [(*binds(c, e["at"]), c) for c in one_sided if part in c.parts] for part in e.parts}
+        limits = {part: [(*limits_at(c, e["at"]), c) for c in one_sided if part in c.parts] for part in e.parts}
         for up, down in (e.parts, e.parts[::-1]):
             low, a = max(((x[0], x[2]) for x in limits[up] if x[0] is not None), key=lambda x: x[0], default=(-math.inf, None))
             high, b = min(((x[1], x[2]) for x in limits[down] if x[1] is not None), key=lambda x: x[0], default=(math.inf, None))
             if low - high > e.limits[1] + 1e-9:
-                raise InputError(e.where, f"{e.name} {asked(e)}, with {a.name} {asked(a)} and {b.name} {asked(b)}", "wishes that one motion can meet",
+                raise InputError(e.where, f"{e.name} {in_words(e)}, with {a.name} {in_words(a)} and {b.name} {in_words(b)}", "wishes that one motion can meet",
                                  f"the nearest that can be reached is left and right within {(low - high) / e.per_unit:.4g} {e.unit}".rstrip())
 
 # %% ../nbs/24_constraints.ipynb #24-constraints-074
@@ -811,13 +812,13 @@ def check_model(constraints: Sequence[Constraint], skeleton) -> None:
             ends = skeleton.ranges[COORDINATES.index(name)]
             for limit, beyond, end in zip(c.limits, (lambda x, e: x > e[1], lambda x, e: x < e[0]), ends[::-1]):
                 if c.weight and limit is not None and beyond(limit, ends + [-1e-9, 1e-9]):
-                    raise InputError(f"{c.where}, {c.kind.name}", f"{name} {asked(c)}", f"a value in the model's range, {ends[0] / c.per_unit:.4g} to {ends[1] / c.per_unit:.4g} {c.unit}",
+                    raise InputError(f"{c.where}, {c.kind.name}", f"{name} {in_words(c)}", f"a value in the model's range, {ends[0] / c.per_unit:.4g} to {ends[1] / c.per_unit:.4g} {c.unit}",
                                      f"the nearest value that can be reached is {end / c.per_unit:.4g} {c.unit}")
 
 # %% ../nbs/24_constraints.ipynb #24-constraints-092
 def reach(c: Constraint, real: Batch) -> tuple[tuple[float, float], tuple[float, float]]:
     "For the lower and for the upper limit, in the unit of the constraint: the best that a repetition of `real` reaches, and how far the others stay behind."
-    x = judged(c, real).flatten(1) / c.per_unit
+    x = limited_values(c, real).flatten(1) / c.per_unit
     least, most = x.amin(1), x.amax(1)
     return (least.max().item(), (least.max() - least.min()).item()), (most.min().item(), (most.max() - most.min()).item())
 
@@ -827,12 +828,12 @@ def check_reach(constraints: Sequence[Constraint], real: Batch) -> None:
         if c.limits == (None, None) or not c.weight or UNITS[c.unit][0] == "a time": continue
         for limit, (best, spread), sign in zip(c.limits, reach(c, real), (1, -1)):
             if limit is not None and sign * (limit / c.per_unit - best) > spread:
-                raise InputError(f"{c.where}, {c.kind.name}", f"{c.name} {asked(c)}", f"something near what {len(real.q)} measured repetitions do", f"the nearest value that one of them reaches is {best:.3g}{c.unit and ' ' + c.unit}")
+                raise InputError(f"{c.where}, {c.kind.name}", f"{c.name} {in_words(c)}", f"something near what {len(real.q)} measured repetitions do", f"the nearest value that one of them reaches is {best:.3g}{c.unit and ' ' + c.unit}")
 
 # %% ../nbs/24_constraints.ipynb #24-constraints-096
 def reached(c: Constraint, batch: Batch):
     "The value (B,), in the constraint's unit, of the frame and component furthest outside the limits."
-    x = judged(c, batch).flatten(1)
+    x = limited_values(c, batch).flatten(1)
     return x.gather(1, outside(x, c.limits).argmax(1, keepdim=True))[:, 0] / c.per_unit
 
 def _because(c: Constraint, others: Sequence[Constraint], real: Batch, tolerance: float) -> str:
@@ -840,7 +841,7 @@ def _because(c: Constraint, others: Sequence[Constraint], real: Batch, tolerance
     does = violation(c, real) <= tolerance
     if not does.any(): return f"none of {len(does)} measured repetitions does it"
     for o in others:
-        if (violation(o, real)[does] > tolerance).all(): return f"measured repetitions that do it all break another wish: {o.name} {asked(o)}"
+        if (violation(o, real)[does] > tolerance).all(): return f"measured repetitions that do it all break another wish: {o.name} {in_words(o)}"
     return "measured repetitions do it, but the search ended before it got there: another seed or more steps may"
 
 def _shortfall(c: Constraint, others: Sequence[Constraint], batch: Batch, real: Batch, tolerance: float) -> dict | None:
@@ -852,7 +853,7 @@ def _shortfall(c: Constraint, others: Sequence[Constraint], batch: Batch, real: 
     free = [i for i in range(len(real.q)) if all(m[i] for m in meets)]                                     # real repetitions that meet the rest
     candidates = [*zip(away.tolist(), value.tolist()), *zip(violation(c, real)[free].tolist(), reached(c, real)[free].tolist())]
     best = min(zip(away[missed].tolist(), value[missed].tolist()))[1]
-    return {"constraint": c.name, "asked": asked(c), "missed_by": int(missed.sum()), "reached": best, "nearest": min(candidates)[1], "unit": c.unit, "because": _because(c, others, real, tolerance)}
+    return {"constraint": c.name, "asked": in_words(c), "missed_by": int(missed.sum()), "reached": best, "nearest": min(candidates)[1], "unit": c.unit, "because": _because(c, others, real, tolerance)}
 
 # %% ../nbs/24_constraints.ipynb #24-constraints-097
 def _sentence(row: dict, n: int) -> str:

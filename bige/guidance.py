@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from fastcore.basics import patch
-from .constraints import (NATURAL, Batch, Constraint, ConstraintSet, check_model, default_constraints, frame_rate, judged, loss, metric, reached, shortfalls,
-                              violation, write_constraints)
+from .constraints import (NATURAL, Batch, Constraint, ConstraintSet, check_model, default_constraints,
+                              frame_rate, limited_values, loss, metric, reached, shortfalls, violation,
+                              write_constraints)
 from .dataset import FRAMES, RATE_HZ
 from .metrics import VASTUS_MEDIALIS, pairwise_deg
 from .files import InputError, atomic_write, to_json, whole_folder
@@ -28,20 +29,22 @@ from .surrogate import PublishedSurrogate
 from .vqvae import smoother, standing
 
 # %% auto #0
-__all__ = ['KNEE_PEAK', 'APART_DEG', 'TOLERANCE', 'FURTHER', 'LONGEST', 'SLOW_HZ', 'EAGER', 'Progress', 'AT_ONCE', 'METHODS',
-           'LONGEST_S', 'WORDS', 'stand', 'plant_feet', 'Models', 'one_thread', 'realise', 'request_losses', 'slack',
-           'near_request', 'take_turns', 'different_first', 'choose_starts', 'Known', 'variations', 'Start', 'prepare',
-           'judge', 'all_met', 'Search', 'newton_step', 'deflected', 'aims', 'guide', 'pick', 'by_activation', 'raw',
-           'as_decoded', 'nearest', 'published_weight', 'guide_published', 'random_codes', 'Guided', 'satisfaction',
-           'record', 'joined', 'starting_motions', 'parts_of', 'generate', 'one_repetition', 'bottom', 'changes',
-           'Session', 'report', 'run_files', 'write_files', 'save']
+__all__ = ['KNEE_PEAK', 'APART_DEG', 'TOLERANCE', 'OVERSTEP', 'MAX_STEP', 'RESIDUAL_CUTOFF_HZ', 'FULL_STEPS', 'Progress',
+           'AT_ONCE', 'METHODS', 'MAX_REPETITION_S', 'CHANGE_WORDS', 'plant_with_contacts', 'planted', 'Models',
+           'one_thread', 'realise', 'request_losses', 'slack', 'near_request', 'alternate_participants',
+           'different_first', 'choose_starts', 'KnownMotions', 'variations', 'Start', 'prepare', 'evaluate_constraints',
+           'limits_satisfied', 'Search', 'newton_step', 'deflected', 'with_limits', 'guide', 'select_motions',
+           'order_by_effort', 'decoded', 'decoded_search', 'nearest_latent', 'published_weight', 'guide_published',
+           'random_codes', 'Guided', 'satisfaction', 'guided_result', 'concatenate_searches', 'starting_motions',
+           'batches_of', 'generate', 'one_repetition', 'bottom_angles', 'changes', 'Session', 'report', 'former_files',
+           'write_files', 'save']
 
 # %% ../nbs/27_guidance.ipynb #27-guidance-009
 _PLACE = [COORDINATES.index(n) for n in TRANSLATIONS]
 _KNEES = [COORDINATES.index(n) for n in ("knee_angle_l", "knee_angle_r")]
 
 # %% ../nbs/27_guidance.ipynb #27-guidance-010
-def stand(q: Tensor, skeleton) -> tuple[Tensor, Tensor]:
+def plant_with_contacts(q: Tensor, skeleton) -> tuple[Tensor, Tensor]:
     """The same joint angles (B, T, 33) with the pelvis moved so that the feet stand on y = 0 and do not slide, and where the contact points (B, T, 12, 3) are then.
     Starts at x = z = 0; the pelvis' path passes the filter of the angles."""
     still = q.clone(); still[..., _PLACE] = 0
@@ -50,9 +53,9 @@ def stand(q: Tensor, skeleton) -> tuple[Tensor, Tensor]:
     still[..., _PLACE] = path
     return still, points + path[..., None, :]
 
-def plant_feet(q: Tensor, skeleton) -> Tensor:
+def planted(q: Tensor, skeleton) -> Tensor:
     "`stand` without the contact points."
-    return stand(q, skeleton)[0]
+    return plant_with_contacts(q, skeleton)[0]
 
 # %% ../nbs/27_guidance.ipynb #27-guidance-013
 @dataclass(frozen=True)
@@ -113,8 +116,8 @@ def realise(models: Models, z: Tensor, skeleton, detail: Tensor | float = 0., st
     """Latents (B, C, 49), plus what the decoder cannot draw (`detail`, (B, T, 33)) -> smoothed motions with their feet on the ground, and their activations,
     plus what the surrogate is known to miss (`offset`, (B, T, 80))."""
     angles = smoother() @ (models.vqvae.angles(z) + detail)
-    q, points = stand(angles, skeleton)
-    seen = q if skeleton is Skeleton.default() else plant_feet(angles, Skeleton.default())           # the surrogate knows one skeleton, and many masses
+    q, points = plant_with_contacts(angles, skeleton)
+    seen = q if skeleton is Skeleton.default() else planted(angles, Skeleton.default())           # the surrogate knows one skeleton, and many masses
     a = (models.activate(seen, skeleton.mass, rate_hz) + offset).clamp(0, 1)
     batch = Batch(q, a, skeleton, rate_hz, drift, start)
     batch.contact_points = points                          # known already
@@ -148,7 +151,7 @@ def near_request(models: Models, constraints: Sequence[Constraint], n: int, g: t
 # %% ../nbs/27_guidance.ipynb #27-guidance-020
 APART_DEG = 3.
 
-def take_turns(rows: Tensor, people: Sequence[str]) -> Tensor:
+def alternate_participants(rows: Tensor, people: Sequence[str]) -> Tensor:
     "The same rows, first the first of each person, then the second of each, and so on."
     seen, turn = {}, []
     for r in rows.tolist():
@@ -166,21 +169,21 @@ def different_first(rows: Tensor, kinematics: Tensor, apart_deg: float) -> Tenso
 def choose_starts(models: Models, constraints: Sequence[Constraint], n: int, g: torch.Generator, apart_deg: float = APART_DEG) -> Tensor:
     "Rows (n,) of real repetitions near the request, of people in turn, different ones first, none twice before all were used."
     rows = near_request(models, constraints, n, g)
-    some = different_first(take_turns(rows[torch.randperm(len(rows), generator=g)], models.people), models.kinematics, apart_deg)
+    some = different_first(alternate_participants(rows[torch.randperm(len(rows), generator=g)], models.people), models.kinematics, apart_deg)
     return some.repeat(-(-n // len(some)))[:n]
 
 @dataclass(frozen=True)
-class Known:
+class KnownMotions:
     "Motions (B, T, 33) of the default skeleton; if known by simulation, their activations (B, T, 80), and for what body mass (B,) kg."
     motions: Tensor
     activations: Tensor | None = None
     mass: Tensor | None = None
 
-def variations(models: Models, rows: Tensor, g: torch.Generator, most: float = 0.1) -> Known:
+def variations(models: Models, rows: Tensor, g: torch.Generator, most: float = 0.1) -> KnownMotions:
     "Each chosen repetition with up to `most` of another chosen one mixed in, nobody's own motion any more; and their simulated activations mixed alike."
     share, other = most * torch.rand(len(rows), generator=g), rows[torch.randperm(len(rows), generator=g)]
     mixed = lambda x: torch.lerp(x[rows], x[other], share.reshape(-1, *[1] * (x.ndim - 1)))
-    return Known(mixed(models.kinematics), mixed(models.activations), mixed(models.mass))
+    return KnownMotions(mixed(models.kinematics), mixed(models.activations), mixed(models.mass))
 
 # %% ../nbs/27_guidance.ipynb #27-guidance-025
 @dataclass(frozen=True)
@@ -193,7 +196,7 @@ class Start:
     offset: Tensor
     real: Batch
 
-def prepare(models: Models, known: Known, skeleton, rate_hz: float = RATE_HZ) -> Start:
+def prepare(models: Models, known: KnownMotions, skeleton, rate_hz: float = RATE_HZ) -> Start:
     "The start of a search from real motions."
     with torch.no_grad():
         encoded = models.vqvae.encode(known.motions)
@@ -201,17 +204,17 @@ def prepare(models: Models, known: Known, skeleton, rate_hz: float = RATE_HZ) ->
         detail = known.motions - models.vqvae.angles(base)
         offset = torch.zeros(*known.motions.shape[:2], len(ACTIVATIONS))
         if known.activations is not None:
-            offset = known.activations - models.activate(plant_feet(smoother() @ known.motions, Skeleton.default()), known.mass)
+            offset = known.activations - models.activate(planted(smoother() @ known.motions, Skeleton.default()), known.mass)
         return Start(base, encoded.std((1, 2), keepdim=True), detail, offset, realise(models, base, skeleton, detail, rate_hz=rate_hz, offset=offset))
 
 # %% ../nbs/27_guidance.ipynb #27-guidance-028
 TOLERANCE = 1e-4                                           # in the unit of each constraint: sums differ in the last digits with the size of the batch
 
-def judge(constraints: Sequence[Constraint], batch: Batch) -> Tensor:
+def evaluate_constraints(constraints: Sequence[Constraint], batch: Batch) -> Tensor:
     "Weighted losses (terms, B)."
     return torch.stack([c.weight * loss(c, batch) if c.weight else torch.zeros(len(batch.q)) for c in constraints])
 
-def all_met(constraints: Sequence[Constraint], batch: Batch, tolerance: float = 0.) -> Tensor:
+def limits_satisfied(constraints: Sequence[Constraint], batch: Batch, tolerance: float = 0.) -> Tensor:
     "Whether every limit that was asked for is met, (B,)."
     met = torch.ones(len(batch.q), dtype=torch.bool)
     for c in constraints:
@@ -229,28 +232,28 @@ class Search:
     steps: Tensor
     residual: Tensor | None = None
 
-FURTHER, LONGEST, SLOW_HZ = 1.3, 0.5, 1.5                  # times Newton's step; the longest, in standard deviations of the latent; cut-off
-EAGER = 20                                                 # steps of full length; who has not arrived by then asks for the impossible, and needs shorter ones to come near it
+OVERSTEP, MAX_STEP, RESIDUAL_CUTOFF_HZ = 1.3, 0.5, 1.5                  # times Newton's step; the longest, in standard deviations of the latent; cut-off
+FULL_STEPS = 20                                                 # steps of full length; who has not arrived by then asks for the impossible, and needs shorter ones to come near it
 
 def newton_step(loss: Tensor, slope: Tensor, slow: Tensor) -> Tensor:
     "The shortest slow change (B, C, S) along `slope` that takes each `loss` (B,) to zero if it falls on a straight line, times FURTHER, never longer than LONGEST."
     d = slope @ slow
-    change = -(FURTHER * loss / ((d * slope).sum((1, 2)) + 1e-12))[:, None, None] * d
-    return change * (LONGEST / change.square().mean((1, 2), keepdim=True).sqrt().clamp(min=LONGEST))
+    change = -(OVERSTEP * loss / ((d * slope).sum((1, 2)) + 1e-12))[:, None, None] * d
+    return change * (MAX_STEP / change.square().mean((1, 2), keepdim=True).sqrt().clamp(min=MAX_STEP))
 
 def deflected(grad: Tensor, before: Tensor, slow: Tensor) -> Tensor:
     "The gradient plus as much of the direction `before` as it would undo, times FURTHER (Camerini, Fratta and Maffioli 1975): no going to and fro between two peaks."
     d = before @ slow
     undone = -(d * grad).sum((1, 2)) / ((d * before).sum((1, 2)) + 1e-12)
-    return grad + FURTHER * undone.clamp(min=0)[:, None, None] * before
+    return grad + OVERSTEP * undone.clamp(min=0)[:, None, None] * before
 
 # %% ../nbs/27_guidance.ipynb #27-guidance-036
-def aims(constraints: Sequence[Constraint], real: Batch, bank: Batch) -> tuple[Constraint, ...]:
+def with_limits(constraints: Sequence[Constraint], real: Batch, bank: Batch) -> tuple[Constraint, ...]:
     "The constraints, wishes without limits with limits: what nine in ten of the motions `real` do, or for a `goal` what the most extreme of the `bank` do."
     out = []
     for c in constraints:
         if c.limits == (None, None) and c.kind.name not in NATURAL:
-            values = judged(c, bank if c["goal"] else real).mean((1, 2)) / c.per_unit
+            values = limited_values(c, bank if c["goal"] else real).mean((1, 2)) / c.per_unit
             at = lambda share, x=values: torch.quantile(x, share).item()
             match c["goal"]:
                 case "minimise": limits = {"high": at(.02)}
@@ -278,12 +281,12 @@ class _Best:
         self.q[won], self.a[won] = batch.q.detach()[better], batch.a.detach()[better]
 
 # %% ../nbs/27_guidance.ipynb #27-guidance-038
-def guide(models: Models, constraints: Sequence[Constraint], start: Start, steps: int = 40, residual: Tensor | None = None, slow_hz: float = SLOW_HZ, progress: Progress | None = None) -> Search:
+def guide(models: Models, constraints: Sequence[Constraint], start: Start, steps: int = 40, residual: Tensor | None = None, slow_hz: float = RESIDUAL_CUTOFF_HZ, progress: Progress | None = None) -> Search:
     """Change the latents of `start` by a residual slower than `slow_hz` until every limit is met; `residual` (B, C, 49): where to go on.
 
     Keeps the best iterate of each motion: limits met before not met, then the least loss."""
     real, n = start.real, len(start.latents)
-    terms_of = aims(constraints, real, models.bank(real.rate_hz))
+    terms_of = with_limits(constraints, real, models.bank(real.rate_hz))
     pulls = [i for i, c in enumerate(terms_of) if c.limits != (None, None)]
     musts = [t for c, t in zip(constraints, terms_of) if c.limits != (None, None) or c["goal"]]
     slow = smoother(start.latents.shape[2], slow_hz, RATE_HZ * start.latents.shape[2] / real.q.shape[1])
@@ -293,8 +296,8 @@ def guide(models: Models, constraints: Sequence[Constraint], start: Start, steps
         r = x[active].requires_grad_()
         batch = realise(models, start.latents[active] + start.unit[active] * r, real.skeleton, start.detail[active], real.q[active], (r ** 2).mean((1, 2)), real.rate_hz,
                         start.offset[active])
-        terms = judge(terms_of, batch)
-        with torch.no_grad(): met = all_met(musts, batch)
+        terms = evaluate_constraints(terms_of, batch)
+        with torch.no_grad(): met = limits_satisfied(musts, batch)
         losses.append((losses[-1] if losses else torch.zeros(len(terms), n)).clone().index_copy_(1, active, terms.detach()))
         best.keep(active, terms.detach().sum(0) + 1e3 * ~met, r, batch)
         stop = progress and progress(step, n - int((~met).sum()), n)
@@ -304,31 +307,31 @@ def guide(models: Models, constraints: Sequence[Constraint], start: Start, steps
         active = active[~met]
         taken[active] += 1
         slope[active] = deflected(grad[~met], slope[active], slow)
-        x[active] = r.detach()[~met] + newton_step(pull.detach()[~met], slope[active], slow) * min(1, EAGER / (step + 1))
+        x[active] = r.detach()[~met] + newton_step(pull.detach()[~met], slope[active], slow) * min(1, FULL_STEPS / (step + 1))
     return Search(start.latents + start.unit * best.residual, best.q, best.a, torch.stack(losses), taken, best.residual)
 
 # %% ../nbs/27_guidance.ipynb #27-guidance-039
-def pick(x: Search | Start | Batch, rows: Tensor):
+def select_motions(x: Search | Start | Batch, rows: Tensor):
     "The same record of some of its motions."
     if isinstance(x, Batch): return Batch(x.q[rows], x.a[rows], x.skeleton, x.rate_hz)
-    if isinstance(x, Start): return Start(x.latents[rows], x.unit[rows], x.detail[rows], x.offset[rows], pick(x.real, rows))
+    if isinstance(x, Start): return Start(x.latents[rows], x.unit[rows], x.detail[rows], x.offset[rows], select_motions(x.real, rows))
     return Search(x.latents[rows], x.q[rows], x.a[rows], x.losses[..., rows], x.steps[rows], None if x.residual is None else x.residual[rows])
 
-def by_activation(found: Search) -> Tensor:
+def order_by_effort(found: Search) -> Tensor:
     "Order (B,) of rising peak vastus medialis activation."
     return Batch(found.q, found.a, None).muscle(*VASTUS_MEDIALIS).amax((1, 2)).argsort(stable=True)
 
 # %% ../nbs/27_guidance.ipynb #27-guidance-043
 AT_ONCE = 64                                               # motions handled together: bounds the memory
 
-def raw(models: Models, z: Tensor, skeleton, drift: Tensor | None = None) -> Batch:
+def decoded(models: Models, z: Tensor, skeleton, drift: Tensor | None = None) -> Batch:
     "Latents -> motions exactly as the decoder has them."
     q = models.vqvae.decode(z)
     return Batch(q, models.activate(q, skeleton.mass), skeleton, RATE_HZ, drift)
 
-def as_decoded(models: Models, z: Tensor, skeleton, losses: Tensor, steps: Tensor) -> Search:
+def decoded_search(models: Models, z: Tensor, skeleton, losses: Tensor, steps: Tensor) -> Search:
     "The motions of latents by `raw`, as the end of a search."
-    with torch.no_grad(): parts = [raw(models, part, skeleton) for part in z.split(AT_ONCE)]
+    with torch.no_grad(): parts = [decoded(models, part, skeleton) for part in z.split(AT_ONCE)]
     return Search(z, torch.cat([p.q for p in parts]), torch.cat([p.a for p in parts]), losses, steps)
 
 def _motions(batch: Batch) -> tuple[Motion, ...]:
@@ -336,7 +339,7 @@ def _motions(batch: Batch) -> tuple[Motion, ...]:
     return tuple(Motion.from_arrays(time, q, a, source=f"sample_{i:02d}") for i, (q, a) in enumerate(zip(batch.q.double().numpy(), batch.a.double().numpy())))
 
 # %% ../nbs/27_guidance.ipynb #27-guidance-045
-def nearest(latents: Tensor, z: Tensor) -> Tensor:
+def nearest_latent(latents: Tensor, z: Tensor) -> Tensor:
     "The training latent (B, C, 49) nearest to each z: one matrix product, no gradient."
     with torch.no_grad():
         bank, flat = latents.flatten(1), z.flatten(1)
@@ -359,17 +362,17 @@ def guide_published(models: Models, constraints: Sequence[Constraint], n: int, g
     adam, losses = torch.optim.Adam([z], lr=lr), []
     for step in tqdm(range(iterations), "published guidance", disable=None):
         weight = published_weight(step, iterations)
-        drift = (((z - nearest(models.latents, z)) / unit) ** 2).mean((1, 2))
+        drift = (((z - nearest_latent(models.latents, z)) / unit) ** 2).mean((1, 2))
         if weight:
-            batch = raw(models, z + (models.vqvae.quantise(z)[0] - z).detach(), skeleton, drift)
-            terms = judge(constraints, batch)
+            batch = decoded(models, z + (models.vqvae.quantise(z)[0] - z).detach(), skeleton, drift)
+            terms = evaluate_constraints(constraints, batch)
             total = sum(t.sum() * (1 if c in near else weight) for c, t in zip(constraints, terms))
         else:
             terms = torch.stack([c.weight * drift if c in near else torch.zeros(n) for c in constraints])
             total = terms.sum()
         losses.append(terms.detach())
         adam.zero_grad(); total.backward(); adam.step()
-    return as_decoded(models, models.vqvae.quantise(z.detach())[0], skeleton, torch.stack(losses), torch.full((n,), iterations))
+    return decoded_search(models, models.vqvae.quantise(z.detach())[0], skeleton, torch.stack(losses), torch.full((n,), iterations))
 
 # %% ../nbs/27_guidance.ipynb #27-guidance-048
 def random_codes(models: Models, n: int, g: torch.Generator, skeleton) -> Search:
@@ -378,7 +381,7 @@ def random_codes(models: Models, n: int, g: torch.Generator, skeleton) -> Search
         codes = models.vqvae.quantise(models.latents)[0]
         pick = torch.randint(len(codes), (n, 1, codes.shape[2]), generator=g).expand(-1, codes.shape[1], -1)
         z = codes.gather(0, pick) if n <= len(codes) else torch.cat([codes.gather(0, p) for p in pick.split(len(codes))])
-    return as_decoded(models, z, skeleton, torch.zeros(0, 0, n), torch.zeros(n, dtype=torch.long))
+    return decoded_search(models, z, skeleton, torch.zeros(0, 0, n), torch.zeros(n, dtype=torch.long))
 
 # %% ../nbs/27_guidance.ipynb #27-guidance-060
 @dataclass(frozen=True)
@@ -430,7 +433,7 @@ def _count(value, name: str, low: int) -> int:
         raise InputError(name, repr(value), f"a whole number from {low} to 100000", f"give for instance {max(low, 20)}")
     return int(value)
 
-def record(models: Models, constraints: ConstraintSet, found: Search, start: Batch | None, method: str, seed: int, skeleton, rate_hz: float, since: float) -> Guided:
+def guided_result(models: Models, constraints: ConstraintSet, found: Search, start: Batch | None, method: str, seed: int, skeleton, rate_hz: float, since: float) -> Guided:
     "What `found` is worth, in the order in which it was found."
     batch = Batch(found.q, found.a, skeleton, rate_hz)
     with torch.no_grad():
@@ -440,25 +443,25 @@ def record(models: Models, constraints: ConstraintSet, found: Search, start: Bat
                   met, skeleton, perf_counter() - since, _motions(start) if start else (), tuple(missed))
 
 # %% ../nbs/27_guidance.ipynb #27-guidance-063
-def joined(parts: Sequence[Search]) -> Search:
+def concatenate_searches(parts: Sequence[Search]) -> Search:
     "Searches side by side; one that ended sooner stays at its last losses."
     longest = max(len(p.losses) for p in parts)
     losses = [torch.cat([p.losses, p.losses[-1:].expand(longest - len(p.losses), -1, -1)]) for p in parts]
     return Search(*(torch.cat([getattr(p, k) for p in parts]) for k in ("latents", "q", "a")), torch.cat(losses, 2),
                   torch.cat([p.steps for p in parts]), torch.cat([p.residual for p in parts]))
 
-def starting_motions(models: Models, constraints: Sequence[Constraint], n: int, g: torch.Generator, like: Tensor | None = None, apart_deg: float = APART_DEG) -> Known:
+def starting_motions(models: Models, constraints: Sequence[Constraint], n: int, g: torch.Generator, like: Tensor | None = None, apart_deg: float = APART_DEG) -> KnownMotions:
     "n varied real repetitions near the request; or the repetition `like` (1, T, 33) as it is, and then with up to 15 % of these mixed in."
     rows = choose_starts(models, constraints, n, g, apart_deg)
     if like is None: return variations(models, rows, g)
     share = 0.15 * torch.rand(n, 1, 1, generator=g)
     share[0] = 0
-    return Known((1 - share) * like + share * models.kinematics[rows])
+    return KnownMotions((1 - share) * like + share * models.kinematics[rows])
 
-def parts_of(known: Known) -> list[Known]:
+def batches_of(known: KnownMotions) -> list[KnownMotions]:
     "The same, AT_ONCE motions at a time."
     parts = [x.split(AT_ONCE) for x in (known.motions, known.activations, known.mass) if x is not None]
-    return [Known(*part) for part in zip(*parts)]
+    return [KnownMotions(*part) for part in zip(*parts)]
 
 # %% ../nbs/27_guidance.ipynb #27-guidance-064
 def generate(constraints: ConstraintSet | None = None, n: int = 20, seed: int = 0, method: str = "guided", skeleton=None, models: Models | None = None,
@@ -478,47 +481,47 @@ def generate(constraints: ConstraintSet | None = None, n: int = 20, seed: int = 
         if method == "vqvae": found, start, rate_hz = random_codes(models, n, g, skeleton), None, RATE_HZ
         elif method == "published": found, start, rate_hz = guide_published(models, wishes, n, g, skeleton, iterations), None, RATE_HZ
         else: found, start, rate_hz = _guided(models, wishes, n, g, skeleton, steps, like, apart_deg, progress)
-        order = by_activation(found)
-        return record(models, constraints, pick(found, order), start and pick(start, order), method, seed, skeleton, rate_hz, since)
+        order = order_by_effort(found)
+        return guided_result(models, constraints, select_motions(found, order), start and select_motions(start, order), method, seed, skeleton, rate_hz, since)
 
 # %% ../nbs/27_guidance.ipynb #27-guidance-065
 def _guided(models, constraints, n, g, skeleton, steps, like, apart_deg, progress) -> tuple[Search, Batch, float]:
     own, rate_hz = one_repetition(like) if like else (None, RATE_HZ)
     rate_hz = min(rate_hz, frame_rate(constraints))
     known = starting_motions(models, constraints, n, g, own, apart_deg)
-    starts = [prepare(models, part, skeleton, rate_hz) for part in parts_of(known)]
-    found = joined([guide(models, constraints, start, steps, progress=progress) for start in starts])
+    starts = [prepare(models, part, skeleton, rate_hz) for part in batches_of(known)]
+    found = concatenate_searches([guide(models, constraints, start, steps, progress=progress) for start in starts])
     return found, Batch(torch.cat([s.real.q for s in starts]), torch.cat([s.real.a for s in starts]), skeleton, rate_hz), rate_hz
 
 # %% ../nbs/27_guidance.ipynb #27-guidance-067
-LONGEST_S = 9.
+MAX_REPETITION_S = 9.
 
 def one_repetition(motion: Motion) -> tuple[Tensor, float]:
     "A repetition as (1, 196, 33) on the default skeleton, and its frames a second."
     from bige.dataset import canonical, fit_length
-    if motion.duration > LONGEST_S:
-        raise InputError(motion.source or "--like", f"{motion.duration:.1f} s of motion", f"one repetition, {LONGEST_S:.0f} s at most", "cut the trial with bige segment and give one of its files")
+    if motion.duration > MAX_REPETITION_S:
+        raise InputError(motion.source or "--like", f"{motion.duration:.1f} s of motion", f"one repetition, {MAX_REPETITION_S:.0f} s at most", "cut the trial with bige segment and give one of its files")
     values, _, stretch = fit_length(Motion.from_arrays(motion.time, motion.coordinates()))
     return torch.tensor(canonical(values[None]), dtype=torch.float32), RATE_HZ / stretch
 
 # %% ../nbs/27_guidance.ipynb #27-guidance-076
 # what a positive and a negative change of a coordinate looks like; {} is the side
-WORDS = {"hip_flexion": ("bend the {} hip more", "bend the {} hip less"), "hip_adduction": ("bring the {} thigh inward", "take the {} thigh outward"),
+CHANGE_WORDS = {"hip_flexion": ("bend the {} hip more", "bend the {} hip less"), "hip_adduction": ("bring the {} thigh inward", "take the {} thigh outward"),
          "hip_rotation": ("turn the {} thigh inward", "turn the {} thigh outward"), "knee_angle": ("bend the {} knee more", "bend the {} knee less"),
          "ankle_angle": ("bring the {} shin further forward", "keep the {} shin more upright"), "pelvis_tilt": ("tilt the pelvis back", "tilt the pelvis forward"),
          "pelvis_list": ("lean the pelvis to the right", "lean the pelvis to the left"), "pelvis_rotation": ("turn the pelvis to the left", "turn the pelvis to the right"),
          "lumbar_extension": ("straighten the trunk", "bend the trunk forward"), "lumbar_bending": ("bend the trunk to the right", "bend the trunk to the left"),
          "lumbar_rotation": ("turn the trunk to the left", "turn the trunk to the right")}
 
-def bottom(motion: Motion) -> dict[str, float]:
+def bottom_angles(motion: Motion) -> dict[str, float]:
     "Angles in degrees where the knees are bent most."
     knees = motion["knee_angle_l"] + motion["knee_angle_r"]
     return {n: float(np.rad2deg(motion[n][knees.argmax()])) for n in COORDINATES if n not in TRANSLATIONS}
 
 def changes(before: Motion, after: Motion, least_deg: float = 1.) -> list[dict]:
     "What differs at the bottom of two squats, largest first: {words, degrees, coordinates}; both sides in one line when they agree within a degree."
-    old, new, out = bottom(before), bottom(after), []
-    for name, words in WORDS.items():
+    old, new, out = bottom_angles(before), bottom_angles(after), []
+    for name, words in CHANGE_WORDS.items():
         sides = {"left": f"{name}_l", "right": f"{name}_r"} if f"{name}_l" in COORDINATES else {"": name}
         by = {side: new[c] - old[c] for side, c in sides.items()}
         if len(by) == 2 and abs(by["left"] - by["right"]) < 1: by, sides = {"": np.mean(list(by.values()))}, {"": " and ".join(sides.values())}
@@ -555,30 +558,30 @@ def tune(self: Session, constraints: ConstraintSet, steps: int = 20, progress: P
         start, residual = (self._drawn(wishes, rate_hz), None) if cold else (self.start, self.residual)
         found = guide(self.models, wishes, start, steps, residual, progress=progress)
         if cold:
-            order = by_activation(found)
-            start, found = pick(start, order), pick(found, order)
+            order = order_by_effort(found)
+            start, found = select_motions(start, order), select_motions(found, order)
         elif len(lost := self._lost(wishes, found)) and self.like is None:
             start, found = self._exchanged(wishes, start, found, lost, steps, progress)
         self.start, self.residual = start, found.residual
-        return record(self.models, constraints, found, start.real, "guided", self.seed, self.skeleton, rate_hz, since)
+        return guided_result(self.models, constraints, found, start.real, "guided", self.seed, self.skeleton, rate_hz, since)
 
 # %% ../nbs/27_guidance.ipynb #27-guidance-081
 @patch
 def _lost(self: Session, constraints, found: Search) -> Tensor:
     "Rows that miss a limit."
-    with torch.no_grad(): return (~all_met(constraints, Batch(found.q, found.a, self.skeleton, self.start.real.rate_hz), TOLERANCE)).nonzero()[:, 0]
+    with torch.no_grad(): return (~limits_satisfied(constraints, Batch(found.q, found.a, self.skeleton, self.start.real.rate_hz), TOLERANCE)).nonzero()[:, 0]
 
 @patch
 def _exchanged(self: Session, constraints, start: Start, found: Search, lost: Tensor, steps: int, progress) -> tuple[Start, Search]:
     "The rows `lost` from new starts."
     self.draws += 1
-    new = pick(self._drawn(constraints, start.real.rate_hz), torch.arange(len(lost)))
+    new = select_motions(self._drawn(constraints, start.real.rate_hz), torch.arange(len(lost)))
     again = guide(self.models, constraints, new, steps, progress=progress)
     kept = torch.tensor([i for i in range(self.n) if i not in lost.tolist()], dtype=torch.long)
     order = torch.cat([kept, lost]).argsort()
     start = Start(*(torch.cat([getattr(start, k)[kept], getattr(new, k)])[order] for k in ("latents", "unit", "detail", "offset")),
                   Batch(torch.cat([start.real.q[kept], new.real.q])[order], torch.cat([start.real.a[kept], new.real.a])[order], self.skeleton, start.real.rate_hz))
-    return start, pick(joined([pick(found, kept), again]), order)
+    return start, select_motions(concatenate_searches([select_motions(found, kept), again]), order)
 
 # %% ../nbs/27_guidance.ipynb #27-guidance-091
 def _nine_digits(value):
@@ -599,7 +602,7 @@ def report(guided: Guided, reference: Sequence[Motion] | None = None) -> dict:
     return _nine_digits(found | {k: scores[k] for k in ("mean", "sd", "set", "samples")})
 
 # %% ../nbs/27_guidance.ipynb #27-guidance-092
-def run_files(folder) -> list[Path]:
+def former_files(folder) -> list[Path]:
     "Files of a former run in a folder: its samples, and what says something about them."
     about = ("metrics.json", "constraints.yaml", "preview.png", "report.html", "verification.json")
     return samples_of(folder) + [Path(folder) / name for name in about if (Path(folder) / name).is_file()]
@@ -615,4 +618,4 @@ def write_files(guided: Guided, folder, reference: Sequence[Motion] | None = Non
 
 def save(guided: Guided, folder, reference: Sequence[Motion] | None = None) -> dict:
     "The files of `write_files` in a folder, all or none, in place of those of a former run. Returns the report."
-    with whole_folder(folder, run_files) as new: return write_files(guided, new, reference)
+    with whole_folder(folder, former_files) as new: return write_files(guided, new, reference)

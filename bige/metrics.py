@@ -17,11 +17,11 @@ from .motion import COORDINATES, Motion
 from .skeleton import ground_height, sliding_speed
 
 # %% auto #0
-__all__ = ['LEG_PAIRS', 'VASTUS_MEDIALIS', 'MAC_RANGE', 'FLOOR_SD', 'KEYS', 'TABLES', 'FORMATS', 'activation', 'peak_frame',
-           'pelvis_tilt', 'asymmetry', 'asymmetry_sum', 'angular_velocity', 'com_velocity', 'com_acceleration',
-           'body_com', 'mac', 'floor_joints', 'floor_contact', 'in_degrees', 'fidelity_w2', 'heap', 'diversity_entropy',
-           'normalised', 'coordinate_w2', 'sliced_w2', 'density_coverage', 'pairwise_deg', 'load_reference', 'score',
-           'score_set', 'evaluate', 'table_rows', 'tables']
+__all__ = ['LEG_PAIRS', 'VASTUS_MEDIALIS', 'MAC_RANGE', 'LEAST_SD', 'METRIC_KEYS', 'TABLES', 'FORMATS', 'activation',
+           'peak_frame', 'pelvis_tilt', 'asymmetry', 'asymmetry_sum', 'angular_velocity', 'com_velocity',
+           'com_acceleration', 'body_com', 'mac', 'ground_contact_joints', 'ground_contact_spheres', 'in_degrees',
+           'fidelity_w2', 'pooled', 'diversity_entropy', 'normalised', 'coordinate_w2', 'sliced_w2', 'density_coverage',
+           'pairwise_deg', 'load_reference', 'score', 'score_set', 'evaluate', 'table_rows', 'tables']
 
 # %% ../nbs/23_metrics.ipynb #23-metrics-007
 LEG_PAIRS = tuple((f"{j}_l", f"{j}_r") for j in ("hip_flexion", "knee_angle", "ankle_angle"))
@@ -95,7 +95,7 @@ def mac(motion: Motion, muscles: Sequence[str] = VASTUS_MEDIALIS, low: float = M
     return float(np.maximum(np.maximum(peak - high, low - peak), 0).mean())
 
 # %% ../nbs/23_metrics.ipynb #23-metrics-026
-def floor_joints(motion: Motion, skeleton) -> tuple[float, float, float]:
+def ground_contact_joints(motion: Motion, skeleton) -> tuple[float, float, float]:
     """Penetration (cm), floating (cm) and sliding (m/s) from joint centres, as the published code has them.
 
     Ground: median over frames of the lowest joint centre. Differences under 1 cm count as zero, and those frames as contact."""
@@ -109,7 +109,7 @@ def floor_joints(motion: Motion, skeleton) -> tuple[float, float, float]:
             float(speed[contact].mean()) if contact.any() else 0.)
 
 # %% ../nbs/23_metrics.ipynb #23-metrics-028
-def floor_contact(motion: Motion, skeleton) -> tuple[float, float, float]:
+def ground_contact_spheres(motion: Motion, skeleton) -> tuple[float, float, float]:
     """Penetration (cm), floating (cm) and sliding (m/s) from the contact spheres, mean over frames.
 
     Ground: median over frames of the lowest sphere point. Sliding: horizontal speed of the spheres weighted by contact."""
@@ -128,9 +128,9 @@ def in_degrees(motion: Motion) -> np.ndarray:
 
 def fidelity_w2(motions: Sequence[Motion], reference: Sequence[Motion]) -> float:
     "Squared Wasserstein distance of two normals fitted to all flattened values (degrees and metres mixed, as published)."
-    return _w2_of_normals(heap(motions), heap(reference))
+    return _w2_of_normals(pooled(motions), pooled(reference))
 
-def heap(motions: Sequence[Motion]) -> tuple[float, float]:
+def pooled(motions: Sequence[Motion]) -> tuple[float, float]:
     "Mean and standard deviation of all values of all motions."
     x = np.concatenate([in_degrees(m).ravel() for m in motions])
     return x.mean(), x.std()
@@ -144,7 +144,7 @@ def diversity_entropy(motion: Motion) -> float:
     return float(-(p[p > 0] * np.log(p[p > 0])).sum())
 
 # %% ../nbs/23_metrics.ipynb #23-metrics-036
-FLOOR_SD = np.where([n in ("pelvis_tx", "pelvis_ty", "pelvis_tz") for n in COORDINATES], 0.01, np.deg2rad(1.))   # least spread that counts: 1 cm, 1 deg
+LEAST_SD = np.where([n in ("pelvis_tx", "pelvis_ty", "pelvis_tz") for n in COORDINATES], 0.01, np.deg2rad(1.))   # least spread that counts: 1 cm, 1 deg
 
 def normalised(motions: Sequence[Motion]) -> np.ndarray:
     "Repetitions as (N, 101, 33): time-normalised, start at x = z = 0 and heading 0, rad and m."
@@ -165,12 +165,12 @@ def _quantiles(x: np.ndarray, n: int = 200) -> np.ndarray:
 def coordinate_w2(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     "Wasserstein-2 distance of each coordinate of poses a to b (N, 101, 33), in standard deviations of b: (33,)."
     a, b = a.reshape(-1, 33), b.reshape(-1, 33)
-    return np.sqrt(np.mean((_quantiles(a) - _quantiles(b)) ** 2, 0)) / np.maximum(b.std(0), FLOOR_SD)
+    return np.sqrt(np.mean((_quantiles(a) - _quantiles(b)) ** 2, 0)) / np.maximum(b.std(0), LEAST_SD)
 
 def sliced_w2(a: np.ndarray, b: np.ndarray, directions: int = 128, seed: int = 0) -> float:
     "Root mean square Wasserstein-2 distance of poses a and b (N, 101, 33), standardised by b, along random directions."
     a, b = a.reshape(-1, 33), b.reshape(-1, 33)
-    sd = np.maximum(b.std(0), FLOOR_SD)
+    sd = np.maximum(b.std(0), LEAST_SD)
     w = np.random.default_rng(seed).standard_normal((33, directions))
     w = w / np.linalg.norm(w, axis=0) / sd[:, None]
     return float(np.sqrt(np.mean((_quantiles(a @ w) - _quantiles(b @ w)) ** 2)))
@@ -186,7 +186,7 @@ def density_coverage(a: np.ndarray, b: np.ndarray, k: int = 5) -> tuple[float, f
     "Density and coverage (Naeem et al. 2020) of repetitions a against b, with balls to the k-th neighbour within b."
     k = min(k, len(b) - 1)
     if k < 1: return float("nan"), float("nan")
-    sd = np.maximum(b.reshape(-1, 33).std(0), FLOOR_SD)
+    sd = np.maximum(b.reshape(-1, 33).std(0), LEAST_SD)
     radius = np.sort(_distances(b, b, sd), 1)[:, k]
     inside = _distances(a, b, sd) <= radius
     return float(inside.sum(1).mean() / k), float(inside.any(0).mean())
@@ -207,17 +207,17 @@ def load_reference(path=None, split: str | None = None) -> list[Motion]:
     return [Motion.from_arrays(np.arange(k.shape[0]) / hz, k, a, str(t)) for k, a, hz, t in zip(data.kinematics, data.activations, data.rate_hz, data.trials)]
 
 # %% ../nbs/23_metrics.ipynb #23-metrics-046
-KEYS = ("pelvis_tilt_deg", "asymmetry_deg", "angular_velocity_deg_s", "com_velocity_m_s", "com_acceleration_m_s2", "mac",
+METRIC_KEYS = ("pelvis_tilt_deg", "asymmetry_deg", "angular_velocity_deg_s", "com_velocity_m_s", "com_acceleration_m_s2", "mac",
         "penetration_cm", "floating_cm", "sliding_m_s", "fidelity_w2", "diversity_entropy")
 
 def score(motion: Motion, skeleton, muscles=VASTUS_MEDIALIS, low=MAC_RANGE[0], high=MAC_RANGE[1], real: tuple[float, float] | None = None) -> dict:
     "Every metric of one motion, by name; `fidelity_w2` is None without `real`, the `heap` of the reference, and `mac` without activations."
-    contact, joints = floor_contact(motion, skeleton), floor_joints(motion, skeleton)
+    contact, joints = ground_contact_spheres(motion, skeleton), ground_contact_joints(motion, skeleton)
     body = body_com(motion, skeleton)
     knee = np.maximum(motion["knee_angle_l"], motion["knee_angle_r"])
     values = (pelvis_tilt(motion), asymmetry(motion), angular_velocity(motion), com_velocity(motion), com_acceleration(motion),
-              mac(motion, muscles, low, high), *contact, _w2_of_normals(heap([motion]), real) if real else None, diversity_entropy(motion))
-    return dict(zip(KEYS, values)) | {
+              mac(motion, muscles, low, high), *contact, _w2_of_normals(pooled([motion]), real) if real else None, diversity_entropy(motion))
+    return dict(zip(METRIC_KEYS, values)) | {
         "penetration_cm_joints": joints[0], "floating_cm_joints": joints[1], "sliding_m_s_joints": joints[2],
         "asymmetry_sum_deg": asymmetry_sum(motion), "pelvis_tilt_deepest_deg": float(np.rad2deg(motion["pelvis_tilt"][knee.argmax()])),
         "body_com_velocity_m_s": body[0], "body_com_acceleration_m_s2": body[1], "peak_knee_deg": float(np.rad2deg(knee.max()))}
@@ -251,7 +251,7 @@ def evaluate(motions: Sequence[Motion], reference: Sequence[Motion] | None = Non
     if skeleton is None:
         from bige.skeleton import Skeleton
         skeleton = Skeleton.default()
-    real = heap(reference) if reference else None
+    real = pooled(reference) if reference else None
     samples = [score(m, skeleton, muscles, low, high, real) for m in motions]
     return {"n": len(motions), "samples": samples, "mean": _spread(samples, np.mean), "sd": _spread(samples, np.std),
             "set": score_set(motions, reference)}

@@ -21,8 +21,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .constraints import (AMOUNTS, NATURAL, REQUIRED, WISHES, Batch, Constraint, ConstraintSet, asked, check_reach, default_constraints, judged, metric,
-                              parse_constraints, quantities, read_constraint, reached, to_yaml, violation)
+from .constraints import (AMOUNTS, NATURAL, REQUEST_FIELDS, REQUIRED, Batch, Constraint, ConstraintSet,
+                              check_reach, default_constraints, in_words, limited_values, metric,
+                              parse_constraints, quantities, reached, read_constraint, to_yaml, violation)
 from .files import InputError, atomic_write
 from .motion import COORDINATES, Motion
 from .report import number
@@ -82,7 +83,7 @@ class Dial:
     @property
     def soft(self) -> bool:
         "Whether the kind can stand in a request without limits: kept low, or as in measured people."
-        return not any(k in self.kind.fields for k in WISHES if k not in ("low", "high")) and self.kind.fields.get("high", 0) is None
+        return not any(k in self.kind.fields for k in REQUEST_FIELDS if k not in ("low", "high")) and self.kind.fields.get("high", 0) is None
 
 # %% ../nbs/35_tuning.ipynb #35-tuning-010
 DIALS = (
@@ -113,7 +114,7 @@ class Scale:
 
 def values(c: Constraint, batch: Batch) -> np.ndarray:
     "Least and largest value of each motion (B, 2), in the unit of the constraint."
-    x = (judged(c, batch).flatten(1) / c.per_unit).detach().numpy()
+    x = (limited_values(c, batch).flatten(1) / c.per_unit).detach().numpy()
     return np.stack([x.min(1), x.max(1)], 1)
 
 def ends_of(dial: Dial, skeleton) -> tuple[float, float]:
@@ -166,7 +167,7 @@ def turned(constraints: ConstraintSet, dial: Dial, wanted: Setting) -> Constrain
 def others(constraints: ConstraintSet) -> list[str]:
     "Wishes in words that no dial shows: they come from a file, and stay."
     shown = {d.plain.name for d in DIALS}
-    return [f"{c.name}: {asked(c)}" for c in constraints if c.name not in shown and c.kind.name not in NATURAL and c.limits + (c["goal"],) != (None, None, None)]
+    return [f"{c.name}: {in_words(c)}" for c in constraints if c.name not in shown and c.kind.name not in NATURAL and c.limits + (c["goal"],) != (None, None, None)]
 
 # %% ../nbs/35_tuning.ipynb #35-tuning-022
 BREATH_S = 1.                                              # an arrow key held down is one change
@@ -325,7 +326,7 @@ def rows(self: Tuner, guided, i: int) -> list[dict]:
         if not c.weight or c.kind.name in NATURAL and not limited: continue
         value = reached(c, batch).item() if limited else metric(c, batch).item()
         met = [s[c.name]["met"] for s in guided.satisfaction]
-        out.append({"wish": words(c), "asked for": asked(c).replace(" deg", "°") if limited or c["goal"] else "kept low", "this squat": with_unit(value, c.unit), "met": met[i] if limited else None,
+        out.append({"wish": words(c), "asked for": in_words(c).replace(" deg", "°") if limited or c["goal"] else "kept low", "this squat": with_unit(value, c.unit), "met": met[i] if limited else None,
                     "squats": f"{sum(met)} of {len(met)}" if limited else "", "measured people": self.usual(c)})
     return out
 
@@ -351,13 +352,13 @@ def trace(c: Constraint, batch: Batch) -> np.ndarray:
 
 def gates(c: Constraint, constraints: ConstraintSet, batch: Batch) -> list[dict]:
     "Limits that a set puts on the quantity of `c`: the ends (None: open), and from which to which frame they hold."
-    from bige.constraints import frame
+    from bige.constraints import frame_at
     out, last = [], batch.q.shape[1] - 1
     for o in constraints:
         if not quantities(o) & quantities(c) or not o.weight or o.limits == (None, None): continue
         if o["at"] in (None, "all"): span = [0, last]
         elif o["at"] == "peak" and o.kind.peaks: span = [int(trace(c, batch)[0].max(-1).argmax())] * 2
-        else: span = [int(frame(batch, o["at"])[0])] * 2
+        else: span = [int(frame_at(batch, o["at"])[0])] * 2
         out.append({"low": None if o.limits[0] is None else o.limits[0] / c.per_unit, "high": None if o.limits[1] is None else o.limits[1] / c.per_unit, "span": span})
     return out
 

@@ -8,8 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bige import metrics
-from bige.constraints import (GROUPS, KINDS, MUSCLES, NATURAL, UNITS, Batch, ConstraintSet, asked, at_moment, check_model, check_reach, cycle, default_constraints, frame_rate,
-                              judged, loss, members, metric, needed_push, override, parse_constraints, phases, read_constraint, read_constraints, shortfalls, to_yaml, violation, write_constraints)
+from bige.constraint_files import (ConstraintSet, default_constraints, override, parse_constraints,
+                                   read_constraint, read_constraints, to_yaml, write_constraints)
+from bige.constraints import (KINDS, MUSCLE_GROUPS, NATURAL, SIDED_MUSCLES, UNITS, Batch, at_moment, cycle,
+                              in_words, limited_values, loss, members, metric, needed_push, phases, violation)
+from bige.reachability import check_model, check_reach, frame_rate, shortfalls
 from bige.files import InputError
 from bige.motion import COORDINATES, GRAVITY, Motion, analytic_squat, example_squat
 from bige.skeleton import Skeleton
@@ -229,8 +232,8 @@ def test_knees_falling_in_are_positive_valgus():
 
 
 def test_a_group_is_the_mean_of_its_muscles_and_every_group_exists(person):
-    assert all(m in MUSCLES for g in GROUPS for side in "lr" for m in members(f"{g}_{side}"))
-    vasti = person.a[..., [MUSCLES.index(m) for m in ("vasint_r", "vaslat_r", "vasmed_r")]].mean(-1)
+    assert all(m in SIDED_MUSCLES for g in MUSCLE_GROUPS for side in "lr" for m in members(f"{g}_{side}"))
+    vasti = person.a[..., [SIDED_MUSCLES.index(m) for m in ("vasint_r", "vaslat_r", "vasmed_r")]].mean(-1)
     assert metric(read_constraint({"kind": "muscle", "muscle": "vasti_r", "low": 0}), person).item() == pytest.approx(vasti.max().item())
     assert metric(read_constraint({"kind": "muscle", "muscle": "vasti_r", "low": 0, "at": "all"}), person).item() == pytest.approx(vasti.mean().item())
 
@@ -262,7 +265,7 @@ def test_limits_of_a_wish_are_where_its_metric_is(k, person):
     if "at" in k.fields and k.fields["at"] == "all": return
     spread = 10 * (example(k.name, goal="minimise").unit == "deg") + .2
     around = example(k.name, target=f"{value} {UNIT(k)}", within=spread) if not (k.unit == "" and value > .8) else example(k.name, low=value - spread, high=min(1, value + spread))
-    x = judged(around, person) / around.per_unit
+    x = limited_values(around, person) / around.per_unit
     assert violation(around, person).item() == pytest.approx(max(0, (abs(x - value).max() - spread).item()), abs=1e-6)
     assert loss(example(k.name, goal="minimise"), person).item() == pytest.approx(-loss(example(k.name, goal="maximise"), person).item())
 
@@ -274,7 +277,7 @@ def test_equal_compares_the_sides():
     b = Batch(q, torch.zeros(1, q.shape[1], 80), SKELETON)
     wish, limit = (read_constraint({"kind": "knee_depth", "goal": "equal", **o}) for o in ({}, {"within": "4 deg"}))
     assert metric(wish, b).item() == pytest.approx(10, abs=.1) and violation(wish, b) is None
-    assert violation(limit, b).item() == pytest.approx(6, abs=.1) and "equal within 4 deg" in asked(limit)
+    assert violation(limit, b).item() == pytest.approx(6, abs=.1) and "equal within 4 deg" in in_words(limit)
     sideways = read_constraint({"kind": "joint_centre", "joint": "hip", "axis": "right", "from": "back", "goal": "equal"})
     assert metric(sideways, b).item() == pytest.approx(0, abs=1e-6)
 
@@ -325,7 +328,7 @@ def requests(draw):
 def test_any_request_survives_the_file(entry):
     c = ConstraintSet.from_entries([entry])
     again = parse_constraints(to_yaml(c))
-    assert again.constraints == c.constraints and to_yaml(again) == to_yaml(c) and asked(c.constraints[0])
+    assert again.constraints == c.constraints and to_yaml(again) == to_yaml(c) and in_words(c.constraints[0])
 
 
 KNEES = {"kind": "knee_depth", "low": 100, "high": 110}

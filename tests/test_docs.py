@@ -129,7 +129,7 @@ def commands(text: str) -> list[list[str]]:
 @pytest.mark.parametrize("path", [*OWN_PAGES, ROOT / "README.md"], ids=lambda p: p.stem)
 def test_commands_and_requests_on_the_pages_are_understood(path):
     from bige.cli import parser
-    from bige.constraints import parse_constraints
+    from bige.constraint_files import parse_constraints
     text = path.read_text()
     for words in commands(text):
         parser().parse_args(words)

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from bige import guidance, metrics
-from bige.constraints import default_constraints, override, parse_constraints, read_constraints
-from bige.guidance import generate, plant_feet, save
+from bige.constraint_files import default_constraints, override, parse_constraints, read_constraints
+from bige.guidance import generate, planted, save
 from bige.files import InputError
 from bige.motion import ACTIVATIONS, COORDINATES, analytic_squat, read_motion
 from bige.skeleton import Skeleton
@@ -119,13 +119,13 @@ def test_plant_feet_undoes_a_shaking_pelvis_and_is_differentiable():
     shaken = squat.clone()
     shaken[..., 3:6] += torch.randn(1, squat.shape[1], 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     sk = Skeleton.default()
-    planted = plant_feet(shaken, sk)
-    assert torch.equal(planted, plant_feet(squat, sk))
+    planted = planted(shaken, sk)
+    assert torch.equal(planted, planted(squat, sk))
     points = sk.contact_points(planted)
     assert points[..., 1].amin(-1).abs().max() < 0.012 and sk.sliding_speed(planted, 60.).mean() < 0.03
     assert planted[0, 0, COORDINATES.index("pelvis_tx")] == 0
     q = squat[:, ::8].clone().requires_grad_()
-    (grad,) = torch.autograd.grad((plant_feet(q, sk)[..., 3:6] ** 2).sum(), q)
+    (grad,) = torch.autograd.grad((planted(q, sk)[..., 3:6] ** 2).sum(), q)
     assert torch.isfinite(grad).all() and grad.abs().max() > 0
 
 
@@ -149,8 +149,8 @@ def test_folder_is_whole_repeatable_and_readable(twenty, models, tmp_path):
     summary = save(twenty, out, reference)
     assert sorted(p.name for p in out.iterdir()) == ["constraints.yaml", "metrics.json"] + [f"sample_{i:02d}.mot" for i in range(20)]
     written = json.loads((out / "metrics.json").read_text(), parse_constant=lambda c: pytest.fail(c))
-    assert written["mean"] == summary["mean"] and set(metrics.KEYS) <= set(written["samples"][3])
-    assert all(written["mean"][k] is not None for k in metrics.KEYS)
+    assert written["mean"] == summary["mean"] and set(metrics.METRIC_KEYS) <= set(written["samples"][3])
+    assert all(written["mean"][k] is not None for k in metrics.METRIC_KEYS)
     assert read_constraints(out / "constraints.yaml").constraints == default_constraints().constraints
     m = read_motion(out / "sample_07.mot")
     assert np.allclose(m.coordinates(), twenty.motions[7].coordinates(), atol=1e-5) and m.has(ACTIVATIONS)
@@ -213,7 +213,7 @@ def test_what_simulation_says_of_a_start_is_kept(models):
     rows = torch.arange(0, 120, 12)
     known = guidance.variations(models, rows, torch.Generator().manual_seed(0), most=0.)
     begin = guidance.prepare(models, known, Skeleton.default())
-    with torch.no_grad(): guess = models.activate(plant_feet(guidance.smoother() @ known.motions, Skeleton.default()), known.mass)
+    with torch.no_grad(): guess = models.activate(planted(guidance.smoother() @ known.motions, Skeleton.default()), known.mass)
     assert (guess + begin.offset - models.activations[rows]).abs().max() < 1e-5
     assert (guess - models.activations[rows])[..., VASTI].abs().max() > .05            # worth keeping
 
@@ -231,8 +231,8 @@ def test_starts_take_turns_and_differ(models):
 def test_newton_step_solves_a_straight_line_and_is_never_long():
     g = torch.randn(3, 5, 49, generator=torch.Generator().manual_seed(0))
     step = guidance.newton_step(torch.tensor([1e-3, 2e-3, 1e6]), g, torch.eye(49))
-    assert (step * g).sum((1, 2))[:2] == pytest.approx(-guidance.FURTHER * np.array([1e-3, 2e-3]), rel=1e-4)
-    assert step[2].square().mean().sqrt() == pytest.approx(guidance.LONGEST)
+    assert (step * g).sum((1, 2))[:2] == pytest.approx(-guidance.OVERSTEP * np.array([1e-3, 2e-3]), rel=1e-4)
+    assert step[2].square().mean().sqrt() == pytest.approx(guidance.MAX_STEP)
 
 
 def test_a_deflected_step_does_not_undo_the_one_before():

@@ -10,7 +10,7 @@ import pytest
 
 from bige import metrics
 from bige.dataset import reference
-from bige.metrics import KEYS, evaluate, tables
+from bige.metrics import METRIC_KEYS, evaluate, tables
 from bige.files import InputError
 from bige.motion import ACTIVATIONS, COORDINATES, Motion, analytic_squat, example_squat
 from bige.skeleton import Skeleton
@@ -75,7 +75,7 @@ def test_peak_follows_activation_when_there_is_one(squat):
 
 def test_floor_notices_drift_lift_and_sinking(squat):
     late = np.arange(len(squat.time)) > len(squat.time) * 0.75
-    for floor in (metrics.floor_contact, metrics.floor_joints):
+    for floor in (metrics.ground_contact_spheres, metrics.ground_contact_joints):
         base = floor(squat, SKELETON)
         assert floor(plus(squat, pelvis_tx=0.4 * squat.time), SKELETON)[2] == pytest.approx(0.4, abs=0.05)
         assert floor(plus(squat, pelvis_ty=0.04 * late), SKELETON)[1] == pytest.approx(base[1] + 1, abs=0.3)
@@ -102,7 +102,7 @@ def test_evaluate_is_plain_json_with_the_stable_keys(squat):
     result = evaluate([with_activation(squat, 0.4), with_activation(example_squat(), 0.5)], reference=[squat], skeleton=SKELETON)
     assert json.loads(json.dumps(result, allow_nan=True))["n"] == 2
     for part in ("mean", "sd"):
-        assert list(result[part])[:len(KEYS)] == list(KEYS)
+        assert list(result[part])[:len(METRIC_KEYS)] == list(METRIC_KEYS)
         assert all(v is not None and np.isfinite(v) for v in result[part].values())
 
 

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from bige.bvh import read_bvh, to_bvh, write_bvh
-from bige.constraints import asked, default_constraints, parse_constraints, to_yaml
+from bige.constraint_files import default_constraints, parse_constraints, to_yaml
+from bige.constraints import in_words
 from bige.inverse_kinematics import scale_skeleton, write_osim
 from bige.files import InputError
 from bige.motion import analytic_squat, example_squat
@@ -101,7 +102,7 @@ def test_scales_hold_the_usual_and_stay_within_what_can_be(tuner):
 
 def test_a_thumb_at_the_end_of_the_track_is_no_limit():
     c = turned(default_constraints(), DIAL["trunk"], Setting(True, None, 40))
-    assert setting(DIAL["trunk"], c) == Setting(True, None, 40) and "at most 40 deg" in asked(c.of("trunk_lean")[0])
+    assert setting(DIAL["trunk"], c) == Setting(True, None, 40) and "at most 40 deg" in in_words(c.of("trunk_lean")[0])
     half = turned(default_constraints(), DIAL["vastus"], Setting(True, None, 0.4))                     # a kind that needs both ends gets them
     assert setting(DIAL["vastus"], half) == Setting(True, 0, 0.4)
     assert place(DIAL["trunk"], turned(c, DIAL["trunk"], Setting(True))) is None

@@ -9,11 +9,13 @@ from hypothesis import given, settings, strategies as st
 
 from bige import verification
 from bige.cli import main
-from bige.constraints import default_constraints, override, parse_constraints, write_constraints
+from bige.constraint_files import default_constraints, override, parse_constraints, write_constraints
 from bige.files import InputError
 from bige.motion import ACTIVATIONS, COORDINATES, TRANSLATIONS, Motion, example_squat, write_motion
-from bige.verification import (ALLOWED, MODES, ROUNDS, VASTI, agreement, all_met, corrected, generate_verified, judged, moved, muscle_table, possible, read_generated, round_seed,
-                               sample_table, unexplained, verdict, verify)
+from bige.verification import (ALLOWED, MAX_ROUNDS, VASTI, VERIFICATION_MODES, all_satisfied,
+                               corrected_activations, dynamically_consistent, evaluate_request,
+                               generate_verified, joint_displacement, muscle_agreement, muscle_table,
+                               read_generated, residual_forces, round_seed, sample_table, validity, verify)
 
 KNEE = "constraints:\n- {kind: coordinate_range, coordinate: knee_angle_r, low: 90, high: 140, unit: deg, at: bottom}\n- {kind: asymmetry}\n"
 
@@ -59,15 +61,15 @@ def test_unexplained_force_on_a_known_case():
     values = np.zeros((4, 33))
     values[:, names.index("pelvis_tx_force")], values[:, names.index("pelvis_ty_force")] = 30, [40, -40, 40, -40]
     values[2, names.index("pelvis_tilt_moment")] = 10
-    found = unexplained(Motion(np.arange(4) / 4, values, names), 1000.)
+    found = residual_forces(Motion(np.arange(4) / 4, values, names), 1000.)
     assert found == {"rms_force_percent": 5, "largest_force_percent": 5, "rms_moment_percent": 0.5, "largest_moment_percent": 1}
 
 
 def test_moved_names_the_joint(squat):
     bent = squat.with_columns(["hip_flexion_l"], squat["hip_flexion_l"][:, None] + np.deg2rad(3))
-    assert moved(squat, bent) == {"mean_deg": 0.1, "worst_deg": 3, "worst": "hip_flexion_l"}
+    assert joint_displacement(squat, bent) == {"mean_deg": 0.1, "worst_deg": 3, "worst": "hip_flexion_l"}
     place = squat.with_columns(["pelvis_ty"], squat["pelvis_ty"][:, None] + 1)
-    assert moved(squat, place)["worst_deg"] == 0
+    assert joint_displacement(squat, place)["worst_deg"] == 0
 
 
 @settings(max_examples=20, deadline=None)
@@ -75,7 +77,7 @@ def test_moved_names_the_joint(squat):
 def test_agreement_is_numpys_correlation_over_all_samples(seed, n):
     g = np.random.default_rng(seed)
     p, s = ([g.random((5 + i, 80)) for i in range(n)] for _ in range(2))
-    found, k = agreement(p, s), int(g.integers(80))
+    found, k = muscle_agreement(p, s), int(g.integers(80))
     one = found[ACTIVATIONS[k].partition("/")[0]]
     a, b = np.concatenate(p)[:, k], np.concatenate(s)[:, k]
     assert one["r"] == pytest.approx(np.corrcoef(a, b)[0, 1], abs=1e-4) and one["rmse"] == pytest.approx(np.sqrt(((a - b) ** 2).mean()), abs=1e-4)
@@ -84,7 +86,7 @@ def test_agreement_is_numpys_correlation_over_all_samples(seed, n):
 
 
 def test_flat_curves_have_no_correlation():
-    found = agreement([np.zeros((5, 80))], [np.ones((5, 80))])["vasti_l"]
+    found = muscle_agreement([np.zeros((5, 80))], [np.ones((5, 80))])["vasti_l"]
     assert found["r"] is None and found["rmse"] == 1
 
 
@@ -97,33 +99,33 @@ def test_a_limit_missed_by_a_hair_is_within_the_allowance(squat):
     def met(by_deg, by_activation, allowed):
         request = parse_constraints(f"constraints:\n- {{kind: coordinate_range, coordinate: knee_angle_r, low: {bottom + by_deg}, high: 170, unit: deg, at: bottom}}\n"
                                     f"- {{kind: muscle_range, muscles: [vasmed], low: 0, high: {peak - by_activation}}}\n- {{kind: asymmetry}}\n")
-        found = judged(request, squat, skeleton, allowed)
+        found = evaluate_request(request, squat, skeleton, allowed)
         assert found["asymmetry"]["met"] is None
-        return all_met(found)
+        return all_satisfied(found)
     assert deepest < 170 and met(-1, -0.01, {}) and not met(0.9, -0.01, {}) and not met(-1, 0.04, {})
     assert met(0.9, 0.04, ALLOWED) and not met(1.1, 0.04, ALLOWED) and not met(0.9, 0.06, ALLOWED)
 
 
 def test_verdicts():
-    assert [verdict(m, "qp") for m in ("vasmed_l", "vasti_r", "glmax3_r", "soleus_l", "psoas_r", "tibant_l")] == ["trust"] * 3 + ["with care"] * 2 + ["do not read"]
-    assert verdict("tibant_l", "tracking") == "trust"
+    assert [validity(m, "qp") for m in ("vasmed_l", "vasti_r", "glmax3_r", "soleus_l", "psoas_r", "tibant_l")] == ["trust"] * 3 + ["with care"] * 2 + ["do not read"]
+    assert validity("tibant_l", "tracking") == "trust"
     assert set(verification.TRUSTED) | set(verification.WITH_CARE) <= {a.partition("_")[0] for a in ACTIVATIONS}
 
 
 def test_static_optimisation_is_corrected_and_tracking_is_not(squat):
-    quick = corrected(squat, "qp")
-    assert corrected(squat, "tracking") is squat and quick.names == squat.names
+    quick = corrected_activations(squat, "qp")
+    assert corrected_activations(squat, "tracking") is squat and quick.names == squat.names
     np.testing.assert_allclose(quick["vasmed_l/activation"], 0.75 * squat["vasmed_l/activation"])
     np.testing.assert_array_equal(quick["tibant_r/activation"], squat["tibant_r/activation"])
     np.testing.assert_array_equal(quick.coordinates(), squat.coordinates())
-    assert corrected(with_activations(squat, 1.0), "qp").activations().max() == 1
+    assert corrected_activations(with_activations(squat, 1.0), "qp").activations().max() == 1
 
 
 def test_what_the_floor_cannot_explain_is_not_possible(squat, model):
-    assert possible({"rms_force_percent": 5.0}) and not possible({"rms_force_percent": 5.1})
+    assert dynamically_consistent({"rms_force_percent": 5.0}) and not dynamically_consistent({"rms_force_percent": 5.1})
     request = parse_constraints("constraints:\n- {kind: asymmetry}\n")
     shaken = squat.with_columns(["pelvis_tx"], (squat["pelvis_tx"] + 0.05 * np.sin(4 * np.pi * squat.time))[:, None])
-    assert verification.holds(squat, request, model) and not verification.holds(shaken, request, model)
+    assert verification.satisfied_in_simulation(squat, request, model) and not verification.satisfied_in_simulation(shaken, request, model)
 
 
 # a folder
@@ -191,7 +193,7 @@ def test_the_tables_hold_the_published_muscles(folder):
 def test_tracking_and_workers(squat, tmp_path):
     place = generated(tmp_path / "g", [squat])
     modes = verify(place, "both", jobs=1)["modes"]
-    assert list(modes) == list(MODES["both"]) and all(m["simulated"] == 1 for m in modes.values())
+    assert list(modes) == list(VERIFICATION_MODES["both"]) and all(m["simulated"] == 1 for m in modes.values())
     (tracked,) = modes["tracking"]["samples"]
     assert tracked["physics"]["largest_force_percent"] < 0.5 < tracked["moved"]["mean_deg"]
     assert modes["tracking"]["muscles"]["vasti_r"]["r"] > 0.9
@@ -264,7 +266,7 @@ def test_draws_until_enough_hold(squat, monkeypatch):
     found, note = generate_verified(default_constraints(), 6, seed=4, done=lambda *a: counts.append(a))
     peaks = [m.activations()[0, 0] for m in found.motions]
     assert len(found) == note["passed"] == note["asked"] == 6 and peaks == sorted(peaks) and min(peaks) > 0.5
-    assert note["drawn"] == 6 * note["rounds"] == len(counts) and 1 < note["rounds"] <= ROUNDS
+    assert note["drawn"] == 6 * note["rounds"] == len(counts) and 1 < note["rounds"] <= MAX_ROUNDS
     assert seeds == [round_seed(4, k) for k in range(note["rounds"])] and seeds[0] == 4
     np.testing.assert_allclose(found.latents[:, 0, 0], peaks)              # every row follows its motion
     np.testing.assert_allclose(found.losses[-1, 0], peaks)
@@ -286,20 +288,20 @@ def test_too_many_that_hold_are_taken_evenly(squat, monkeypatch):
 def test_an_unmet_request_ends_after_five_rounds(squat, monkeypatch):
     draws_of(squat, monkeypatch, lambda peak: peak > 0.9)
     found, note = generate_verified(default_constraints(), 4, seed=2)
-    assert len(found) == note["passed"] < 4 and note["rounds"] == ROUNDS and note["drawn"] == 4 * ROUNDS
+    assert len(found) == note["passed"] < 4 and note["rounds"] == MAX_ROUNDS and note["drawn"] == 4 * MAX_ROUNDS
     draws_of(squat, monkeypatch, lambda peak: False)
     with pytest.raises(InputError, match="none of 20 motions"): generate_verified(default_constraints(), 4, seed=2)
 
 
 @given(st.integers(0, 100_000))
 def test_seeds_of_rounds_are_valid_and_differ(seed):
-    seeds = [round_seed(seed, k) for k in range(ROUNDS)]
-    assert seeds[0] == seed and all(0 <= s <= 100_000 for s in seeds) and seeds == [round_seed(seed, k) for k in range(ROUNDS)]
+    seeds = [round_seed(seed, k) for k in range(MAX_ROUNDS)]
+    assert seeds[0] == seed and all(0 <= s <= 100_000 for s in seeds) and seeds == [round_seed(seed, k) for k in range(MAX_ROUNDS)]
 
 
 def test_what_static_optimisation_refuses_does_not_hold(squat, airborne, model):
     request = parse_constraints("constraints:\n- {kind: asymmetry}\n")
-    assert verification.holds(squat, request, model) and not verification.holds(airborne, request, model)
+    assert verification.satisfied_in_simulation(squat, request, model) and not verification.satisfied_in_simulation(airborne, request, model)
 
 
 def test_generate_verified_from_the_shell(tmp_path, capsys):

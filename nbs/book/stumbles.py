@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bige.constraints import check_model, parse_constraints
+from bige.constraint_files import parse_constraints
+from bige.reachability import check_model
 from bige.files import InputError
 from bige.motion import (Markers, Motion, example_squat, read_motion, read_session, read_trc, write_motion,
                          write_trc)
