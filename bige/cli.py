@@ -330,7 +330,7 @@ def _surrogate(choice: str):
 # %% ../nbs/36_command_line.ipynb #36-command-line-027
 def requested(args):
     "The constraints of the command line."
-    from bige.constraints import default_constraints, override, read_constraints
+    from bige.constraint_files import default_constraints, override, read_constraints
     return override(read_constraints(args.constraints) if args.constraints else default_constraints(), *args.set)
 
 
@@ -434,7 +434,7 @@ def pictures(folder: Path, guided, scores: dict, reference: list, args) -> None:
 # %% ../nbs/36_command_line.ipynb #36-command-line-033
 def drawn(args, constraints) -> tuple['Guided', dict | None]:
     "The motions asked for; with --verified only those that hold in static optimisation, and how many were drawn for them."
-    from bige.constraints import check_reach
+    from bige.reachability import check_reach
     from bige.guidance import Models, generate
     from bige.motion import read_motion
     from bige.skeleton import Skeleton
@@ -509,7 +509,7 @@ def people_in(folder) -> dict[str, Path]:
 
 def answered(args, constraints) -> dict | None:
     "The scores in the folder `args.out`, if it holds the answer to the very same request."
-    from bige.constraints import to_yaml
+    from bige.constraint_files import to_yaml
     from bige.motion import samples_of
     out = Path(args.out)
     try:
@@ -577,10 +577,10 @@ def evaluate(args) -> tuple[dict, str]:
 
 def render(args) -> tuple[dict, str]:
     from bige.files import output_folder
-    from bige.rendering import render
+    from bige.report import render_files
     from bige.skeleton import Skeleton
     skeleton = Skeleton.from_osim(args.model) if args.model else None
-    with output_folder(Path(args.out).parent): render(args.motions, args.out, args.style, skeleton)
+    with output_folder(Path(args.out).parent): render_files(args.motions, args.out, args.style, skeleton)
     return {'picture': args.out}, f'written to {args.out}'
 
 

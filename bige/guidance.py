@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from fastcore.basics import patch
-from .constraints import (NATURAL, Batch, Constraint, ConstraintSet, check_model, default_constraints,
-                              frame_rate, limited_values, loss, metric, reached, shortfalls, violation,
-                              write_constraints)
+from .constraint_files import ConstraintSet, default_constraints, write_constraints
+from .constraints import NATURAL, Batch, Constraint, limited_values, loss, metric, violation
+from .reachability import check_model, frame_rate, reached, shortfalls
 from .dataset import FRAMES, RATE_HZ
 from .metrics import VASTUS_MEDIALIS, pairwise_deg
 from .files import InputError, atomic_write, to_json, whole_folder

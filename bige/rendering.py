@@ -30,7 +30,7 @@ __all__ = ['FORCE_COLUMNS', 'VIEW_DEG', 'TILT_DEG', 'COLOURS', 'CSS_COLOURS', 'A
            'trial_name', 'read_recording', 'view_axes', 'project', 'extent', 'common_windows', 'rgb', 'contrast',
            'activation_colours', 'has_graphics', 'Mesh', 'Canvas', 'check_graphics', 'ground_box', 'Stage',
            'repetition_frames', 'percent_frames', 'row_of_poses', 'png', 'figure_of_panels', 'drawables', 'strip',
-           'peak_activation', 'peak_progress_deg', 'order_by_effort', 'titles_of', 'preview', 'in_step', 'film_rate_hz',
+           'peak_activation', 'peak_progress_deg', 'effort_order', 'titles_of', 'preview', 'in_step', 'film_rate_hz',
            'film_pictures', 'write_mp4', 'write_gif', 'write_png', 'save_picture']
 
 # %% ../nbs/32_rendering.ipynb #32-rendering-005
@@ -819,7 +819,7 @@ def peak_progress_deg(motion: Motion, exercise: Exercise | str = "squat") -> flo
     return float(np.degrees(max(motion[n].max() for n in load_exercise(exercise).progress)))
 
 
-def order_by_effort(motions: Sequence[Motion], exercise: Exercise | str = "squat") -> list[int]:
+def effort_order(motions: Sequence[Motion], exercise: Exercise | str = "squat") -> list[int]:
     "Indices from the lowest to the highest peak activation; by progress when not all carry activations."
     carried = all(m.has(ACTIVATIONS) for m in motions)
     keys = [(peak_activation if carried else peak_progress_deg)(m, exercise) for m in motions]
@@ -856,7 +856,7 @@ def preview(motions: Sequence[Motion], skeleton: Skeleton | None = None, labels:
             exercise: Exercise | str = "squat"):
     "All samples at their bottom, ordered by effort, with a line through the hips. Returns a figure."
     exercise = load_exercise(exercise)
-    order = order_by_effort(motions, exercise)
+    order = effort_order(motions, exercise)
     rows = [order[i:i + PER_ROW] for i in range(0, len(order), PER_ROW)]
     shown = _at_bottom(motions, skeleton, exercise)
     top = max(1.45, *(0.05 + extent(each, tilt_deg=0)[3] for each in shown))

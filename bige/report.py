@@ -12,11 +12,12 @@ from base64 import b64encode
 import numpy as np
 
 from .motion import Motion
-from .rendering import COLOURS, CSS_COLOURS, FORCE_COLUMNS, _panels, by_activation, cycle_frames, png, preview, strip
+from .rendering import (COLOURS, CSS_COLOURS, FORCE_COLUMNS, _panels, effort_order, percent_frames, png,
+                            preview, strip)
 from .skeleton import Skeleton
 
 # %% auto #0
-__all__ = ['CURVES', 'INDIVIDUALS', 'STYLE', 'cycle_curve', 'curves', 'html_page', 'number', 'cell_text', 'html_cell',
+__all__ = ['CURVES', 'INDIVIDUALS', 'STYLE', 'cycle_curve', 'curves', 'html_page', 'number_text', 'cell_text', 'html_cell',
            'html_table', 'markdown_table', 'html_picture', 'describe', 'report', 'with_verification']
 
 # %% ../nbs/34_report.ipynb #34-report-005
@@ -32,7 +33,7 @@ def cycle_curve(motion: Motion, name: str, n: int = 101) -> np.ndarray | None:
         if motion.has(names): break
     else: return None
     values = np.sum([motion[i] for i in names], 0) if names == _VERTICAL else np.mean([motion[i] for i in names], 0)
-    curve = np.interp(cycle_frames(motion, np.linspace(0, 100, n)), np.arange(len(values)), values)
+    curve = np.interp(percent_frames(motion, np.linspace(0, 100, n)), np.arange(len(values)), values)
     return np.degrees(curve) if names not in (activations, _VERTICAL) else curve
 
 
@@ -105,7 +106,7 @@ def html_page(title: str, parts: list[str]) -> str:
             f"<body>\n<main>\n<h1>{html.escape(title)}</h1>\n" + "\n".join(parts) + "\n</main>\n</body>\n</html>\n")
 
 # %% ../nbs/34_report.ipynb #34-report-015
-def number(x: float) -> str:
+def number_text(x: float) -> str:
     "A number as people read it: three digits, or all before the point; a dash when it is unknown."
     if not np.isfinite(x): return "–"
     text = f"{x:.0f}" if abs(x) >= 100 else f"{x:.3g}"
@@ -115,7 +116,7 @@ def number(x: float) -> str:
 def cell_text(value) -> str:
     "What stands in a cell: True and False are met and not met, what is unknown is a dash."
     if isinstance(value, (bool, np.bool_)): return "✓ met" if value else "✗ not met"
-    if isinstance(value, (float, np.floating)): return number(value)
+    if isinstance(value, (float, np.floating)): return number_text(value)
     return "–" if value is None else str(value)
 
 # %% ../nbs/34_report.ipynb #34-report-016
@@ -185,7 +186,7 @@ def _preview_words(motions: list[Motion]) -> str:
 # %% ../nbs/34_report.ipynb #34-report-023
 def _report_pictures(motions, reference, skeleton, requested) -> list[str]:
     "The strip and the curves of a report, each with its text."
-    middle = by_activation(motions)[len(motions) // 2]
+    middle = effort_order(motions)[len(motions) // 2]
     parts = [html_picture(png(strip(motions[middle], skeleton)), f"Seven poses of sample {middle}, from standing over its deepest point to standing.",
                           f"Sample {middle}, in the middle of that order, from 0 to 100 % of its cycle; the line is the way of the hips.")]
     band = " Grey: 10th to 90th percentile of the reference repetitions." if reference else ""

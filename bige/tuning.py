@@ -21,12 +21,14 @@ from pathlib import Path
 
 import numpy as np
 
-from .constraints import (AMOUNTS, NATURAL, REQUEST_FIELDS, REQUIRED, Batch, Constraint, ConstraintSet,
-                              check_reach, default_constraints, in_words, limited_values, metric,
-                              parse_constraints, quantities, reached, read_constraint, to_yaml, violation)
+from .constraint_files import (AMOUNTS, ConstraintSet, default_constraints, parse_constraints, quantities,
+                                   read_constraint, to_yaml)
+from .constraints import (NATURAL, REQUEST_FIELDS, REQUIRED, Batch, Constraint, in_words, limited_values,
+                              metric, violation)
+from .reachability import check_reach, reached
 from .files import InputError, atomic_write
 from .motion import COORDINATES, Motion
-from .report import number
+from .tables import number_text
 
 # %% auto #0
 __all__ = ['DIALS', 'BREATH_S', 'KEPT', 'PANELS', 'POLL_S', 'FILES', 'Request', 'Dial', 'Scale', 'values', 'ends_of', 'scale',
@@ -303,7 +305,7 @@ def words(c: Constraint) -> str:
 
 def with_unit(x: float, unit: str) -> str:
     "A value as people write it: the number of a report (0 for what nobody could see) and its unit, with the degree sign."
-    return number(x if abs(x) > 5e-4 else 0.) + {"deg": "°", "deg/s": " °/s", "m/s2": " m/s²", "": ""}.get(unit, f" {unit}")
+    return number_text(x if abs(x) > 5e-4 else 0.) + {"deg": "°", "deg/s": " °/s", "m/s2": " m/s²", "": ""}.get(unit, f" {unit}")
 
 # %% ../nbs/35_tuning.ipynb #35-tuning-034
 @patch

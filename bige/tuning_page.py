@@ -15,7 +15,8 @@ import anywidget
 import ipywidgets as w
 import traitlets as t
 
-from .constraints import TOLERANCES, UNITS, parse_constraints, read_constraints
+from .constraint_files import parse_constraints, read_constraints
+from .constraints import TOLERANCES, UNITS
 from .files import InputError
 from .rendering import CSS_COLOURS
 from .report import html_cell

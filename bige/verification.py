@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 import numpy as np
-from .constraints import RAD, Batch, ConstraintSet, read_constraints
+from .constraint_files import ConstraintSet, read_constraints
+from .constraints import RAD, Batch
 from .guidance import Guided, generate, one_thread, satisfaction
 from .metrics import VASTUS_MEDIALIS
 from .files import InputError, atomic_write

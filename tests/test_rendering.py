@@ -11,8 +11,10 @@ from bige.anatomy import anatomy, asset, body_frames, body_scales, muscle_paths,
 from bige.files import InputError
 from bige.motion import (ACTIVATIONS, COORDINATES, Markers, Motion, analytic_squat, example_squat,
                          write_motion, write_trc)
-from bige.rendering import (COLOURS, FORCE_COLUMNS, PARTS, Stage, by_activation, contrast, cycle_frames, extent, in_step, peak_activation, png, preview, project,
-                            read_recording, recordings_of, render, save_picture, squat_cycle, strip, take, view_axes, write_gif, write_mp4)
+from bige.rendering import (COLOURS, FORCE_COLUMNS, PARTS, Stage, contrast, drawable, effort_order, extent,
+                            in_step, peak_activation, percent_frames, png, preview, project, read_recording,
+                            repetition_frames, save_picture, strip, view_axes, write_gif, write_mp4)
+from bige.report import recordings_of, render_files
 from bige.report import curves, cycle_curve, describe, html_table, markdown_table, report, with_verification
 from bige.skeleton import Skeleton
 
@@ -121,12 +123,12 @@ def test_where_the_person_stands_and_faces_does_not_matter(yaw):
     q[:, i["pelvis_tz"]] = -np.sin(yaw) * x + np.cos(yaw) * z - 2
     q[:, i["pelvis_ty"]] += 0.25
     q[:, i["pelvis_rotation"]] += yaw
-    a, b = take(upright), take(Motion.from_arrays(here.time, q))
+    a, b = drawable(upright), drawable(Motion.from_arrays(here.time, q))
     assert np.allclose(a.frames, b.frames, atol=1e-9) and np.allclose(a.hips, b.hips, atol=1e-9)
 
 
 def test_feet_stand_on_the_floor_and_the_head_is_up(squats):
-    shown = take(squats[0])
+    shown = drawable(squats[0])
     bones = place(shown.frames, shown.person.vertex_body, shown.person.vertices)
     assert -0.03 < bones[..., 1].min() < 0.03 and 1.4 < bones[0, :, 1].max() < 1.9
     toes = bones[0, shown.person.vertex_body == shown.person.bodies.index("toes_r")]
@@ -134,7 +136,7 @@ def test_feet_stand_on_the_floor_and_the_head_is_up(squats):
 
 
 def test_markers_face_forward_and_stand_on_the_floor():
-    shown = take(walking_markers())
+    shown = drawable(walking_markers())
     travelled = np.nanmean(shown.dots[-1] - shown.dots[0], axis=0)
     assert travelled[0] == pytest.approx(.3, abs=.02) and abs(travelled[2]) < .02
     assert np.nanmin(shown.dots[..., 1]) == pytest.approx(0, abs=1e-6) and shown.dots[0, 1, 2] > 0 > shown.dots[0, 0, 2]
@@ -145,10 +147,10 @@ def test_markers_face_forward_and_stand_on_the_floor():
 def test_ground_forces_turn_with_the_person():
     motion = with_forces(analytic_squat(reps=1, rate_hz=20))
     yaw = motion.with_columns(["pelvis_rotation"], motion["pelvis_rotation"] + np.pi / 2)
-    force = take(yaw).forces[0, 0, 1]
-    assert force[1] == pytest.approx(400) and force[2] == pytest.approx(50, abs=1) and take(motion).forces[0, 0, 1, 0] == pytest.approx(50, abs=1)
-    assert take(analytic_squat(reps=1, rate_hz=20)).forces is None
-    top = PARTS["forces"](take(motion), 3)[0][:, 1].max()
+    force = drawable(yaw).forces[0, 0, 1]
+    assert force[1] == pytest.approx(400) and force[2] == pytest.approx(50, abs=1) and drawable(motion).forces[0, 0, 1, 0] == pytest.approx(50, abs=1)
+    assert drawable(analytic_squat(reps=1, rate_hz=20)).forces is None
+    top = PARTS["forces"](drawable(motion), 3)[0][:, 1].max()
     assert top == pytest.approx(.4, abs=.03)  # 400 N are 40 cm
 
 
@@ -178,23 +180,23 @@ def test_what_cannot_be_drawn_is_named(name, content, found, tmp_path):
 
 
 def test_motion_without_coordinates_and_lost_markers_are_named():
-    with pytest.raises(InputError, match="32 of 33"): take(Motion(np.arange(3.), np.zeros((3, 1)), ("pelvis_tx",)))
-    with pytest.raises(InputError, match="missing"): take(Markers(np.arange(3.), np.full((3, 2, 3), np.nan), ("a", "b")))
+    with pytest.raises(InputError, match="32 of 33"): drawable(Motion(np.arange(3.), np.zeros((3, 1)), ("pelvis_tx",)))
+    with pytest.raises(InputError, match="missing"): drawable(Markers(np.arange(3.), np.full((3, 2, 3), np.nan), ("a", "b")))
 
 
 @pytest.mark.parametrize("name, style, words", [("film.avi", "scene", "mp4"), ("noending", "scene", "mp4"), ("a.mp4", "strip", "png"), ("a.html", "panel", "png")])
 def test_other_results_are_refused(name, style, words, tmp_path):
-    with pytest.raises(InputError, match=words): render([], tmp_path / name, style)
+    with pytest.raises(InputError, match=words): render_files([], tmp_path / name, style)
     assert not list(tmp_path.iterdir())
 
 
 def test_too_many_and_the_wrong_kind_are_refused(tmp_path, squats):
     write_trc(walking_markers(), tmp_path / "m.trc")
-    with pytest.raises(InputError, match="one to three"): render(["a.mot"] * 4, tmp_path / "a.png")
-    with pytest.raises(InputError, match="in turn"): render(["a.mot"] * 2, tmp_path / "a.bvh")
+    with pytest.raises(InputError, match="one to three"): render_files(["a.mot"] * 4, tmp_path / "a.png")
+    with pytest.raises(InputError, match="in turn"): render_files(["a.mot"] * 2, tmp_path / "a.bvh")
     for style, name in (("panel", "a.png"), ("curves", "a.png"), ("scene", "a.bvh")):
-        with pytest.raises(InputError, match="bige ik"): render([tmp_path / "m.trc"], tmp_path / name, style)
-    with pytest.raises(InputError, match="nothere"): render([tmp_path / "nothere.mot"], tmp_path / "a.mp4")
+        with pytest.raises(InputError, match="bige ik"): render_files([tmp_path / "m.trc"], tmp_path / name, style)
+    with pytest.raises(InputError, match="nothere"): render_files([tmp_path / "nothere.mot"], tmp_path / "a.mp4")
     assert [p.name for p in tmp_path.iterdir()] == ["m.trc"]
 
 
@@ -203,13 +205,13 @@ def test_too_many_and_the_wrong_kind_are_refused(tmp_path, squats):
 def test_camera_is_a_rotation_and_shows_everybody(squats):
     assert np.allclose(view_axes() @ view_axes().T, np.eye(3)) and np.linalg.det(view_axes()) == pytest.approx(1)
     assert np.allclose(project([1., 2, 3], 0, 0), [1, 2, 3])
-    left, right, bottom, top = extent(take(squats[0]))
+    left, right, bottom, top = extent(drawable(squats[0]))
     assert left < 0 < right and bottom < 0.05 and 1.4 < top < 2
 
 
 @pytest.fixture(scope="module")
 def three_panels(squats):
-    stage = Stage([take(with_forces(squats[0]), label="one"), take(analytic_squat(reps=1, rate_hz=30), label="two"), take(walking_markers(), label="three")],
+    stage = Stage([drawable(with_forces(squats[0]), label="one"), drawable(analytic_squat(reps=1, rate_hz=30), label="two"), drawable(walking_markers(), label="three")],
                   (720, 300), 1)
     yield stage
     stage.close()
@@ -235,29 +237,29 @@ def test_the_same_motion_gives_the_same_bytes(draw, squats):
 
 
 def test_strip_says_where_the_hips_are(squats):
-    ax = strip(take(squats[0], label="named")).axes[0]
+    ax = strip(drawable(squats[0], label="named")).axes[0]
     height = ax.lines[1].get_ydata()
-    start, _, end = squat_cycle(squats[0])
-    assert np.allclose(height, take(squats[0]).hips[start:end + 1, 1])
+    start, _, end = repetition_frames(squats[0])
+    assert np.allclose(height, drawable(squats[0]).hips[start:end + 1, 1])
     assert [t.get_text() for t in ax.get_xticklabels()][::3] == ["0 %", "50 %", "100 %"] and ax.get_ylabel() == "height (m)"
     assert ax.get_title(loc="left") == "named"
 
 
 def test_strip_of_markers_is_the_whole_recording():
-    assert png(strip(walking_markers())).startswith(b"\x89PNG") and np.allclose(cycle_frames(walking_markers(), [0, 100]), [0, 39])
+    assert png(strip(walking_markers())).startswith(b"\x89PNG") and np.allclose(percent_frames(walking_markers(), [0, 100]), [0, 39])
 
 
 def test_samples_stand_in_the_order_of_their_activation(squats):
-    assert by_activation(squats) == [1, 2, 0]
+    assert effort_order(squats) == [1, 2, 0]
     ax = preview(squats).axes[0]
     texts = [t.get_text() for t in ax.get_xticklabels()]
     assert [t.split("\n")[0] for t in texts] == ["1", "2", "0"] and "knee 60°" in texts[0] and "peak 0.50" in texts[0]
     heights = ax.lines[1].get_ydata()
     assert len(heights) == 3 and heights[0] > heights[1] > heights[2]
     bare = [analytic_squat(reps=1, depth_deg=d) for d in (100, 60, 80)]
-    assert by_activation(bare) == [1, 2, 0] and np.isnan(peak_activation(bare[0]))
+    assert effort_order(bare) == [1, 2, 0] and np.isnan(peak_activation(bare[0]))
     calf = squats[1].with_columns(["soleus_l/activation"], np.ones(len(squats[1].time)))
-    assert by_activation([squats[0], calf], ("soleus_l",)) == [0, 1]
+    assert effort_order([squats[0], calf], ("soleus_l",)) == [0, 1]
 
 
 def test_picture_is_written_whole_or_not_at_all(tmp_path, squats, monkeypatch):
@@ -273,13 +275,13 @@ def test_cycle_is_the_deepest_repetition_without_the_standing():
     five = analytic_squat(reps=5)
     deeper = five.with_columns(["knee_angle_l", "knee_angle_r"],
                                np.repeat((five["knee_angle_l"] * np.where((five.time > 6.9) & (five.time < 9.6), 1.1, 1))[:, None], 2, 1))
-    start, deepest, end = (deeper.time[f] for f in squat_cycle(deeper))
+    start, deepest, end = (deeper.time[f] for f in repetition_frames(deeper))
     assert 6.9 <= start < 7.4 and deepest == pytest.approx(8.25, abs=0.02) and 9.1 < end <= 9.7
 
 
 def test_cycle_of_a_motion_that_stands_still_is_all_of_it():
     still = Motion(np.arange(30) / 60, np.zeros((30, 33)), COORDINATES)
-    assert squat_cycle(still) == (0, 14, 29) and png(strip(still)).startswith(b"\x89PNG")
+    assert repetition_frames(still) == (0, 14, 29) and png(strip(still)).startswith(b"\x89PNG")
 
 
 def test_half_of_the_cycle_is_the_deepest_pose_however_slow_the_way_up():
@@ -287,13 +289,13 @@ def test_half_of_the_cycle_is_the_deepest_pose_however_slow_the_way_up():
     q = np.zeros((120, 33))
     for name in ("knee_angle_l", "knee_angle_r"): q[:, COORDINATES.index(name)] = np.concatenate([down, up])
     lazy = Motion(np.arange(120) / 60, q, COORDINATES)
-    assert cycle_frames(lazy, 50) in (29, 30) and cycle_curve(lazy, "knee_angle").argmax() == 50
+    assert percent_frames(lazy, 50) in (29, 30) and cycle_curve(lazy, "knee_angle").argmax() == 50
 
 
 # films
 
 def test_takes_begin_and_end_together():
-    slow, fast = take(analytic_squat(reps=1, rate_hz=20)), take(analytic_squat(reps=1, rate_hz=20).slice(0, 1))
+    slow, fast = drawable(analytic_squat(reps=1, rate_hz=20)), drawable(analytic_squat(reps=1, rate_hz=20).slice(0, 1))
     steps = in_step([slow, fast], 60)
     assert steps[0] == [0, 0] and steps[-1] == [len(slow) - 1, len(fast) - 1] and len(steps) == len(slow)
     assert len(in_step([slow], 10)) == pytest.approx(len(slow) / 2, abs=1)
@@ -301,7 +303,7 @@ def test_takes_begin_and_end_together():
 
 def test_film_is_what_browsers_play(tmp_path, squats):
     from imageio_ffmpeg import count_frames_and_secs, read_frames
-    short = take(squats[0].slice(1.2, 1.5))
+    short = drawable(squats[0].slice(1.2, 1.5))
     write_mp4([short], tmp_path / "a.mp4")
     frames, seconds = count_frames_and_secs(str(tmp_path / "a.mp4"))
     about = next(read_frames(str(tmp_path / "a.mp4")))
@@ -313,13 +315,13 @@ def test_film_is_what_browsers_play(tmp_path, squats):
 
 def test_one_motion_goes_to_blender(tmp_path):
     write_motion(analytic_squat(reps=1, rate_hz=10), tmp_path / "a.mot")
-    render([tmp_path / "a.mot"], tmp_path / "a.bvh")
+    render_files([tmp_path / "a.mot"], tmp_path / "a.bvh")
     assert (tmp_path / "a.bvh").read_text().startswith("HIERARCHY")
 
 
 def test_gif_repeats_at_its_speed(tmp_path, squats):
     from PIL import Image
-    write_gif([take(squats[0].slice(1.2, 1.7)), take(walking_markers())], tmp_path / "a.gif")
+    write_gif([drawable(squats[0].slice(1.2, 1.7)), drawable(walking_markers())], tmp_path / "a.gif")
     with Image.open(tmp_path / "a.gif") as film:
         assert film.size == (640, 360) and film.n_frames == 14 and film.info["loop"] == 0 and film.info["duration"] == 50
 
@@ -420,7 +422,7 @@ def test_film_of_196_frames_is_ready_in_half_a_minute(tmp_path):
     motion = example_squat()
     motion = motion.resample(195 / motion.duration)
     start = time.process_time()
-    shown = take(motion)
+    shown = drawable(motion)
     write_mp4([shown], tmp_path / "a.mp4")
     assert len(shown) == 196 and time.process_time() - start < 45  # of processor time over two cores
 
@@ -434,8 +436,8 @@ def test_without_a_graphics_library_strips_are_drawn_and_films_refused(monkeypat
     assert red(without) == pytest.approx(red(with_library), rel=0.25) and red(without) > 300
     write_motion(squats[0], tmp_path / "a.mot")
     for name in ("a.mp4", "a.gif", "a.png"):
-        with pytest.raises(InputError, match="libosmesa6"): render([tmp_path / "a.mot"], tmp_path / name)
-    render([tmp_path / "a.mot"], tmp_path / "a.html")
+        with pytest.raises(InputError, match="libosmesa6"): render_files([tmp_path / "a.mot"], tmp_path / name)
+    render_files([tmp_path / "a.mot"], tmp_path / "a.html")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.html", "a.mot"]
 
 

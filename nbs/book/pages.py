@@ -12,7 +12,7 @@ import shutil
 from functools import cache
 from pathlib import Path
 
-from bige.report import number
+from bige.tables import number_text
 
 ROOT = Path(__file__).resolve().parents[2]
 NBS, BOOK, PACKAGE = ROOT / "nbs", ROOT / "nbs" / "book", ROOT / "bige"
@@ -295,7 +295,7 @@ def filled(text: str, answers) -> str:
 def cell(value) -> str:
     """A cell of a table; numbers as in a report."""
     if isinstance(value, bool) or value is None: return {True: "yes", False: "no", None: "–"}[value]
-    if isinstance(value, float): return number(value)
+    if isinstance(value, float): return number_text(value)
     return str(value).replace("|", "\\|").replace("\n", " ")
 
 
