@@ -44,6 +44,7 @@ class Exercise:
     curves: Mapping[str, str]
     simulation: Mapping = field(default_factory=dict)
     sliders: tuple[Mapping, ...] = ()
+    usual_peak_deg: tuple[float, float] = (0., 180.)    # a repetition that turns outside is no usual start of a search
     validation: tuple[str, ...] = ()
     source: str = "exercise"
 
