@@ -113,10 +113,8 @@ def slider_ends(slider: Slider, skeleton: Skeleton) -> tuple[float, float]:
     c = slider.plain
     for name in set(c.parts) & set(COORDINATES):
         return tuple(skeleton.ranges[COORDINATES.index(name)] / c.per_unit)
-    never_negative = (
-        not c.kind.signed or c.unit in ("", "s") or slider.ends == "high" and c.kind.usual.get("low") == 0
-    )
-    return (0 if never_negative else -np.inf), (1 if c.unit == "" else np.inf)
+    least = 0 if not c.kind.signed or c.unit in ("", "s") else -np.inf
+    return (least if slider.least is None else slider.least), (1 if c.unit == "" else np.inf)
 
 # %% ../nbs/35_tuning.ipynb #35-tuning-011
 def slider_scale(slider: Slider, real: Batch) -> SliderScale:
