@@ -86,7 +86,7 @@ def curves(
     shown = [name for name in exercise.curves if any(name in each for each in found)]
     columns = 5 if len(shown) > 8 else 4
     fig, axes = figure_of_panels(
-        (2, 1.5), -(-len(shown) // columns), columns, left=0.45, top=0.45, bottom=0.7, gaps=(0.45, 0.6)
+        (2, 1.5), -(-len(shown) // columns), columns, left=0.45, top=0.45, bottom=0.8, gaps=(0.45, 0.6)
     )
     for k, (ax, name) in enumerate(zip(axes, shown)):
         _band(ax, [each[name] for each in usual if name in each], requested.get(name, ()))
@@ -151,10 +151,10 @@ def _curve_legend(fig, axes: Sequence, share: str) -> None:
             label: handle for handle, label in zip(*ax.get_legend_handles_labels()) if label not in entries
         }
     height = fig.get_size_inches()[1]
-    fig.text(0.5, 0.37 / height, share, ha="center", fontsize=8)
+    fig.text(0.5, 0.42 / height, share, ha="center", fontsize=8)
     fig.legend(entries.values(), entries, loc="lower center", ncols=4, fontsize=8, frameon=False)
 
-# %% ../nbs/34_report.ipynb #34-report-017
+# %% ../nbs/34_report.ipynb #34-report-018
 def describe_curves(motions: Sequence[Motion], exercise: Exercise | str = "squat") -> str:
     "The curves in words: mean and range of the peak of each over the motions."
     exercise, words = load_exercise(exercise), []
@@ -168,7 +168,7 @@ def describe_curves(motions: Sequence[Motion], exercise: Exercise | str = "squat
         words.append(f"{title} {mean}{unit} ({low} to {high})")
     return "Mean peak and range over the samples: " + ", ".join(words) + "."
 
-# %% ../nbs/34_report.ipynb #34-report-020
+# %% ../nbs/34_report.ipynb #34-report-021
 def requested_rows(constraints) -> list[dict]:
     "The request: what each constraint means, and its limits in words."
     from bige.constraints import in_words
@@ -195,14 +195,14 @@ def outcome_rows(answer) -> list[dict]:
                 "lowest": min(values),
                 "mean": sum(values) / len(values),
                 "highest": max(values),
-                "unit": "outside the range" if c.kind.range_of_muscles else each[0]["unit"],
+                "unit": each[0]["unit"] + " outside the range" * c.kind.distance,
                 "satisfied by": f"{sum(satisfied)} of {len(each)}" if limited else "no limit",
                 "all": all(satisfied) if limited else "",
             }
         )
     return rows
 
-# %% ../nbs/34_report.ipynb #34-report-021
+# %% ../nbs/34_report.ipynb #34-report-022
 def _mean_sd(scores: Mapping, key: str) -> str | None:
     mean, sd = scores["mean"].get(key), scores["sd"].get(key)
     return None if mean is None else f"{mean:.3g} ± {sd or 0:.2g}"
@@ -247,7 +247,7 @@ def advice_rows(answer) -> list[dict]:
         for i, each in enumerate(answer.changes or ())
     ]
 
-# %% ../nbs/34_report.ipynb #34-report-022
+# %% ../nbs/34_report.ipynb #34-report-023
 def requested_ranges(constraints, exercise: Exercise) -> dict[str, tuple[float, ...]]:
     "Requested limits by curve: muscles and coordinates without their side, angles in degrees."
     lines = {}
@@ -259,7 +259,7 @@ def requested_ranges(constraints, exercise: Exercise) -> dict[str, tuple[float, 
         lines |= dict.fromkeys(names & set(exercise.curves), limits)
     return lines
 
-# %% ../nbs/34_report.ipynb #34-report-024
+# %% ../nbs/34_report.ipynb #34-report-025
 def _embedded(picture: bytes, alt: str, caption: str) -> dict:
     "A PNG for the template, with a text in its place for those who cannot see it."
     width, height = (int.from_bytes(picture[i : i + 4], "big") for i in (16, 20))
@@ -304,7 +304,7 @@ def _curve_picture(answer) -> dict:
     picture = png(curves(answer.motions, answer.reference, requested, exercise=answer.exercise))
     return _embedded(picture, describe_curves(answer.motions, answer.exercise), "Left and right averaged.")
 
-# %% ../nbs/34_report.ipynb #34-report-026
+# %% ../nbs/34_report.ipynb #34-report-027
 _SIMULATIONS = {"qp": "static optimisation", "tracking": "tracking simulation"}
 
 
@@ -335,7 +335,7 @@ def verification_tables(verification: Mapping | None) -> dict[str, list[dict]]:
             tables[f"{name}: surrogate against simulation, muscle by muscle"] = muscle_table(found, mode)
     return tables
 
-# %% ../nbs/34_report.ipynb #34-report-027
+# %% ../nbs/34_report.ipynb #34-report-028
 _SECTIONS = {
     "requested": "What was requested",
     "outcome": "What came out",
@@ -380,7 +380,7 @@ def report_page(answer, overview: bytes, verification: Mapping | None = None) ->
         provenance=[{"what": k, "value": v} for k, v in answer.provenance.items()],
     )
 
-# %% ../nbs/34_report.ipynb #34-report-029
+# %% ../nbs/34_report.ipynb #34-report-030
 def write_pages(answer, folder: Path | str) -> None:
     "preview.png and report.html of an answer, with the findings of a verification.json in the folder."
     folder = Path(folder)
@@ -393,7 +393,7 @@ def write_pages(answer, folder: Path | str) -> None:
     with atomic_write(folder / "report.html") as file:
         file.write(page)
 
-# %% ../nbs/34_report.ipynb #34-report-034
+# %% ../nbs/34_report.ipynb #34-report-035
 def recordings_of(paths: Sequence[Path | str]) -> list[Path]:
     "Files to draw: each file as it is, and for a folder of `bige generate` its samples in order."
     return [file for path in map(Path, paths) for file in samples_of(path) or [path]]
@@ -422,7 +422,7 @@ def _bvh_file(shown: Sequence, out: Path, exercise: Exercise) -> None:
 
     write_bvh(shown[0].recording, out, shown[0].person.skeleton)
 
-# %% ../nbs/34_report.ipynb #34-report-035
+# %% ../nbs/34_report.ipynb #34-report-036
 SUFFIXES = {".mp4": lambda shown, out, exercise: write_mp4(shown, out),
             ".gif": lambda shown, out, exercise: write_gif(shown, out),
             ".png": write_png, ".html": write_viewer_page, ".bvh": _bvh_file}
@@ -449,7 +449,7 @@ def _check_count(found: int, writer: Callable) -> None:
         raise InputError("bige render", f"{found} recordings", "one to three side by side",
                          "leave some out, or add --panel to see many in one picture")
 
-# %% ../nbs/34_report.ipynb #34-report-036
+# %% ../nbs/34_report.ipynb #34-report-037
 def render_files(
     paths: Sequence[Path | str],
     out: Path | str,
