@@ -649,16 +649,26 @@ def _paint_key(self: Stage, picture: np.ndarray) -> None:
     picture[bottom - height:bottom, right - width:right] = bar
 
 # %% ../nbs/32_rendering.ipynb #32-rendering-057
+def _repetition(share: np.ndarray, bottom: int, cycle: tuple[int, int]) -> tuple[int, int]:
+    "First and last frame round `bottom`: the `cycle`, cut where progress (T,) shows other repetitions before or after."
+    first, last = cycle
+    standing, deep = np.flatnonzero(share <= STANDING), np.flatnonzero(share > 0.5)
+    before, after = standing[standing < bottom], standing[standing > bottom]
+    if len(before) and (deep < before[-1]).any():
+        first = int(before[-1]) + 1
+    if len(after) and (deep > after[0]).any():
+        last = int(after[0]) - 1
+    return first, last
+
+
 def repetition_frames(recording: Motion | Markers, exercise: Exercise | str = "squat") -> tuple[int, int]:
-    "First and last frame of the repetition with the bottom: `Exercise.cycle` of it; of markers, all frames."
+    "First and last frame: `Exercise.cycle`, of several repetitions the one with the bottom; of markers, all frames."
     last = len(recording.time) - 1
     if isinstance(recording, Markers):
         return 0, last
     exercise, q = load_exercise(exercise), recording.coordinates()
-    standing = np.flatnonzero(exercise.progress_share(q) <= STANDING)
-    bottom = int(exercise.bottom(q))
-    before, after = standing[standing < bottom], standing[standing > bottom]
-    first, end = int(before[-1] + 1) if len(before) else 0, int(after[0] - 1) if len(after) else last
+    cycle = tuple(int(frame) for frame in exercise.cycle(q))
+    first, end = _repetition(exercise.progress_share(q), int(exercise.bottom(q)), cycle)
     return (first, end) if first < end else (0, last)
 
 
