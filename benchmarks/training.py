@@ -24,12 +24,12 @@ from bige import training
 from bige.dataset import toy_dataset
 from bige.skeleton import Skeleton
 from bige.surrogate import SurrogateConfig
-from bige.train_surrogate import DEFAULT_PLAN as SURROGATE_PLAN, fit_surrogate
-from bige.train_vqvae import lessons
-from bige.vqvae import PUBLISHED, VQVAE, LossWeights, VQConfig, untrained
+from bige.train_surrogate import SURROGATE_PLAN, fit_surrogate
+from bige.train_vqvae import vqvae_objective
+from bige.vqvae import PUBLISHED_VQVAE, VQVAE, LossWeights, VQConfig, initial_vqvae
 
 CASES = {"VQ-VAE, default (width 128)": VQConfig(), "VQ-VAE, width 256": VQConfig(width=256), "VQ-VAE, width 512": VQConfig(width=512),
-         "VQ-VAE, published network, our loss": PUBLISHED, "VQ-VAE, as published": PUBLISHED, "surrogate, default": SurrogateConfig()}
+         "VQ-VAE, published network, our loss": PUBLISHED_VQVAE, "VQ-VAE, as published": PUBLISHED_VQVAE, "surrogate, default": SurrogateConfig()}
 
 
 def fit(case: str, plan: training.Plan, out: str) -> torch.nn.Module:
@@ -40,11 +40,11 @@ def fit(case: str, plan: training.Plan, out: str) -> torch.nn.Module:
         return fit_surrogate(data, out, plan, config)[0]
     K, mask, published = torch.as_tensor(data.kinematics), torch.as_tensor(data.mask), case == "VQ-VAE, as published"
     skeleton = None if published else Skeleton.default()
-    model = VQVAE(config) if published else untrained(config, K, mask)
+    model = VQVAE(config) if published else initial_vqvae(config, K, mask)
     if published:
         with torch.no_grad(): model.train().quantise(model.encode(K[:plan.batch]))        # words from the first batch
-    loss, after = lessons(model, (K, mask, Skeleton.default().contact_points(K)), LossWeights(temporal="published" if published else "match"), skeleton)
-    training.train(model, loss, len(K), plan, out, after=after)
+    loss, after = vqvae_objective(model, (K, mask, Skeleton.default().contact_points(K)), LossWeights(temporal="published" if published else "match"), skeleton)
+    training.train_network(model, loss, len(K), plan, out, after=after)
     return model
 
 
@@ -61,7 +61,7 @@ def measure(case: str, steps: int, batch: int) -> dict:
         model = fit(case, plan, folder)
     step, cpu = 1000 * np.median(np.diff(begun, axis=0)[2:], axis=0)
     peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"case": case, "processes": training.world(), "weights_millions": round(sum(p.numel() for p in model.parameters()) / 1e6, 2),
+    return {"case": case, "processes": training.world_size(), "weights_millions": round(sum(p.numel() for p in model.parameters()) / 1e6, 2),
             "step_ms": round(float(step), 1), "cpu_ms": round(float(cpu), 1), "peak_mb": round(peak / 1e6)}
 
 
@@ -83,7 +83,7 @@ def main() -> int:
     parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)
     a = parser.parse_args()
     if a.case:
-        return training.run_command(lambda: json.dumps(measure(a.case, a.steps, a.batch)))
+        return training.run_training(lambda: json.dumps(measure(a.case, a.steps, a.batch)))
     rows = []
     print(f"{'':38}{'processes':>10}{'weights':>10}{'step':>10}{'CPU':>10}{'memory':>10}")
     for case in CASES:

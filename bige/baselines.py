@@ -13,26 +13,27 @@ from pathlib import Path
 import numpy as np
 
 from .files import InputError
-from .motion import COORDINATES, TRANSLATIONS, Markers, Motion, resample_array
+from .markers import Markers
+from .motion import COORDINATES, TRANSLATIONS, Motion, resample_array
 
 # %% auto #0
-__all__ = ['JOINTS', 'CHAINS', 'RATE_HZ', 'TEMPLATE_LEG', 'PLACES', 'FEATURES', 'KNOWN', 'FIT_LIMIT', 'leg_length', 'landmarks',
-           'joints_of', 'draw_stick', 'joints_from_features', 'heading', 'on_the_origin', 'shortest_turn',
-           'bone_rotations', 'features_of', 'load_npy', 'read_joints', 'make_joint_problem', 'fit_sizes', 'solve',
-           'JointFit', 'legs', 'fit_joints', 'stand', 'write_joints', 'holds_joints', 'with_activations',
-           'read_baseline']
+__all__ = ['SMPL_JOINTS', 'SMPL_CHAINS', 'HUMANML_RATE_HZ', 'TEMPLATE_LEG', 'SMPL_OFFSETS', 'HUMANML_FEATURES', 'KNOWN_FORMATS',
+           'FIT_LIMIT_M', 'leg_length', 'smpl_landmarks', 'smpl_joints', 'draw_stick', 'joints_from_features',
+           'heading', 'to_origin', 'shortest_rotation', 'bone_rotations', 'humanml_features', 'load_npy', 'read_joints',
+           'make_joint_problem', 'fit_sizes', 'fit_poses', 'JointFit', 'median_leg_length', 'fit_joints',
+           'onto_default_skeleton', 'write_joints', 'holds_joints', 'with_activations', 'read_baseline']
 
 # %% ../nbs/30_baselines.ipynb #30-baselines-006
-JOINTS = ("pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2", "left_ankle", "right_ankle", "spine3", "left_foot",
+SMPL_JOINTS = ("pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2", "left_ankle", "right_ankle", "spine3", "left_foot",
           "right_foot", "neck", "left_collar", "right_collar", "head", "left_shoulder", "right_shoulder", "left_elbow", "right_elbow",
           "left_wrist", "right_wrist")
-CHAINS = ((0, 2, 5, 8, 11), (0, 1, 4, 7, 10), (0, 3, 6, 9, 12, 15), (9, 14, 17, 19, 21), (9, 13, 16, 18, 20))
-RATE_HZ = 20.                # of HumanML3D, the data set that both networks learned from
+SMPL_CHAINS = ((0, 2, 5, 8, 11), (0, 1, 4, 7, 10), (0, 3, 6, 9, 12, 15), (9, 14, 17, 19, 21), (9, 13, 16, 18, 20))
+HUMANML_RATE_HZ = 20.                # of HumanML3D, the data set that both networks learned from
 
 # %% ../nbs/30_baselines.ipynb #30-baselines-008
 _MID_HIP = ("hip_r", "hip_l")
 TEMPLATE_LEG = .781          # m, hip to knee to ankle, of SMPL's mean shape
-PLACES = {                   # joint: (body, joint centres it is measured from, offset m, weight)
+SMPL_OFFSETS = {                   # joint: (body, joint centres it is measured from, offset m, weight)
     "pelvis": ("pelvis", _MID_HIP, (.006, .091, 0), 1.), "spine1": ("pelvis", _MID_HIP, (-.021, .200, 0), .5),
     "spine2": ("torso", _MID_HIP, (-.020, .335, 0), .1), "spine3": ("torso", _MID_HIP, (.005, .388, 0), .3),
     "neck": ("torso", _MID_HIP, (-.038, .602, 0), .5), "head": ("torso", _MID_HIP, (.014, .667, 0), .1),
@@ -48,15 +49,15 @@ def leg_length(skeleton) -> float:
     hip, knee, ankle = centre["hip_r"], centre["walker_knee_r"], centre["ankle_r"]
     return float(np.linalg.norm(hip - knee) + np.linalg.norm(knee - ankle))
 
-def landmarks(skeleton) -> tuple[list[str], np.ndarray, np.ndarray]:
+def smpl_landmarks(skeleton) -> tuple[list[str], np.ndarray, np.ndarray]:
     "Bodies, locations in them (22, 3) m and weights (22,) of the 22 joints."
     neutral, size = np.zeros(len(COORDINATES)), leg_length(skeleton) / TEMPLATE_LEG
     centre = dict(zip(skeleton.joint_names, skeleton.joint_centres(neutral)))
     frame = dict(zip(skeleton.body_names, skeleton.body_transforms(neutral)))
     bodies, locations, weights = [], [], []
-    for name in JOINTS:
+    for name in SMPL_JOINTS:
         stem, side = (name.split("_")[1], "_" + name[0]) if "_" in name else (name, "")
-        body, origin, offset, weight = PLACES[stem]
+        body, origin, offset, weight = SMPL_OFFSETS[stem]
         body = body if body in frame else body + side
         place = np.mean([centre[j if j in centre else j + side] for j in origin], axis=0)
         place = place + size * np.array(offset) * (1, 1, -1 if side == "_l" else 1)
@@ -65,21 +66,21 @@ def landmarks(skeleton) -> tuple[list[str], np.ndarray, np.ndarray]:
     return bodies, np.array(locations), np.array(weights)
 
 # %% ../nbs/30_baselines.ipynb #30-baselines-012
-def joints_of(motion: Motion, skeleton=None, rate_hz: float = RATE_HZ) -> Markers:
+def smpl_joints(motion: Motion, skeleton=None, rate_hz: float = HUMANML_RATE_HZ) -> Markers:
     "The 22 joints (T, 22, 3) m of a motion, y up, at `rate_hz`."
     from bige.skeleton import Skeleton
     skeleton, motion = skeleton or Skeleton.default(), motion.resample(rate_hz)
-    bodies, locations, _ = landmarks(skeleton)
-    return Markers(motion.time - motion.time[0], skeleton.points(motion.coordinates(), bodies, locations), JOINTS, motion.source)
+    bodies, locations, _ = smpl_landmarks(skeleton)
+    return Markers(motion.time - motion.time[0], skeleton.points(motion.coordinates(), bodies, locations), SMPL_JOINTS, motion.source)
 
 # %% ../nbs/30_baselines.ipynb #30-baselines-015
 def draw_stick(ax, points: np.ndarray, axes: tuple[int, int] = (0, 1), **style) -> None:
     "Draw 22 joints (22, 3) on a matplotlib axis, seen from the side (x, y) unless `axes` says otherwise."
-    for chain in CHAINS: ax.plot(*points[list(chain)][:, axes].T, **({"marker": "o", "ms": 3, "lw": 1.2} | style))
+    for chain in SMPL_CHAINS: ax.plot(*points[list(chain)][:, axes].T, **({"marker": "o", "ms": 3, "lw": 1.2} | style))
     ax.set_aspect("equal"); ax.axis("off")
 
 # %% ../nbs/30_baselines.ipynb #30-baselines-019
-FEATURES = 263
+HUMANML_FEATURES = 263
 
 def _turn(angle: np.ndarray) -> np.ndarray:
     "Rotations (..., 3, 3) by angles (rad) about the vertical."
@@ -104,16 +105,16 @@ def joints_from_features(x: np.ndarray) -> np.ndarray:
 def heading(positions: np.ndarray) -> np.ndarray:
     "Angles (T,) rad that turn the person (T, 22, 3) to face +z; zero in the first frame, smoothed over 20 frames as HumanML3D does."
     from scipy.ndimage import gaussian_filter1d
-    at = {n: positions[:, i] for i, n in enumerate(JOINTS)}
+    at = {n: positions[:, i] for i, n in enumerate(SMPL_JOINTS)}
     across = at["right_hip"] - at["left_hip"] + at["right_shoulder"] - at["left_shoulder"]
     ahead = np.cross([0., 1., 0.], across)
     ahead = gaussian_filter1d(ahead / np.linalg.norm(ahead, axis=-1, keepdims=True), 20, axis=0, mode="nearest")
     angle = -np.unwrap(np.arctan2(ahead[:, 0], ahead[:, 2]))
     return np.concatenate([[0.], angle[1:]])
 
-def on_the_origin(positions: np.ndarray) -> np.ndarray:
+def to_origin(positions: np.ndarray) -> np.ndarray:
     "The same motion (T, 22, 3) with its lowest point on the floor, its first root above the origin and its first frame facing +z."
-    right, left = JOINTS.index("right_hip"), JOINTS.index("left_hip")
+    right, left = SMPL_JOINTS.index("right_hip"), SMPL_JOINTS.index("left_hip")
     x = positions - np.array([positions[0, 0, 0], positions[..., 1].min(), positions[0, 0, 2]])
     across = x[0, right] - x[0, left] + x[0, right + 15] - x[0, left + 15]          # hips and shoulders
     ahead = np.cross([0., 1., 0.], across)
@@ -123,7 +124,7 @@ def on_the_origin(positions: np.ndarray) -> np.ndarray:
 _ALONG = "0 +x -x +y -y -y +y -y -y +y +z +z +y +x -x +z -y -y -y -y -y -y".split()      # direction of each bone in the template
 _ALONG = np.array([np.zeros(3) if a == "0" else (1 if a[0] == "+" else -1) * np.eye(3)["xyz".index(a[1])] for a in _ALONG])
 
-def shortest_turn(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def shortest_rotation(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     "Rotations (T, 3, 3) that take the unit vector u (3,) to the unit vectors v (T, 3) the shortest way."
     axis = np.cross(u, v)
     K = np.cross(axis[:, None], np.eye(3)).swapaxes(-1, -2)
@@ -132,19 +133,19 @@ def shortest_turn(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 def bone_rotations(positions: np.ndarray, facing: np.ndarray) -> np.ndarray:
     "First two columns (T, 21, 6) of the rotation of each bone relative to the one before; `facing` (T,) rad from `heading`."
     out = np.zeros((len(positions), 22, 6))
-    for chain in CHAINS:
+    for chain in SMPL_CHAINS:
         before = _turn(facing)
         for parent, child in zip(chain, chain[1:]):
             bone = positions[:, child] - positions[:, parent]
-            here = shortest_turn(_ALONG[child], bone / np.linalg.norm(bone, axis=-1, keepdims=True))
+            here = shortest_rotation(_ALONG[child], bone / np.linalg.norm(bone, axis=-1, keepdims=True))
             local = before.swapaxes(-1, -2) @ here
             out[:, child], before = np.concatenate([local[..., 0], local[..., 1]], -1), here
     return out[:, 1:]
 
 # %% ../nbs/30_baselines.ipynb #30-baselines-024
-def features_of(positions: np.ndarray) -> np.ndarray:
+def humanml_features(positions: np.ndarray) -> np.ndarray:
     "HumanML3D features (T-1, 263) of joint positions (T, 22, 3) m, y up, 20 Hz."
-    x = on_the_origin(np.asarray(positions, float))
+    x = to_origin(np.asarray(positions, float))
     facing = heading(x)
     R = _turn(facing)
     step = x[1:] - x[:-1]
@@ -182,7 +183,7 @@ def load_npy(path):
     return box.item() if isinstance(box, np.ndarray) and box.shape == () else box
 
 # %% ../nbs/30_baselines.ipynb #30-baselines-033
-KNOWN = "MDM's results.npy, joint positions (T, 22, 3) or (N, T, 22, 3), or HumanML3D features (T, 263) or (N, T, 263)"
+KNOWN_FORMATS = "MDM's results.npy, joint positions (T, 22, 3) or (N, T, 22, 3), or HumanML3D features (T, 263) or (N, T, 263)"
 
 def _samples(path, content) -> list[np.ndarray]:
     "The motions in a file as joint positions (T, 22, 3) m."
@@ -191,9 +192,9 @@ def _samples(path, content) -> list[np.ndarray]:
     if x.dtype.kind in "fiu":
         if x.ndim == 3 and x.shape[1:] == (22, 3): return [x]
         if x.ndim == 4 and x.shape[2:] == (22, 3): return list(x)
-        if x.ndim == 2 and x.shape[1] == FEATURES: return [_from_features(path, x)]
-        if x.ndim == 3 and x.shape[2] == FEATURES: return [_from_features(path, one) for one in x]
-    raise InputError(path, f"an array of shape {x.shape} and type {x.dtype}", KNOWN,
+        if x.ndim == 2 and x.shape[1] == HUMANML_FEATURES: return [_from_features(path, x)]
+        if x.ndim == 3 and x.shape[2] == HUMANML_FEATURES: return [_from_features(path, one) for one in x]
+    raise InputError(path, f"an array of shape {x.shape} and type {x.dtype}", KNOWN_FORMATS,
                      "251 features or 21 joints are of the KIT data set: use the network trained on HumanML3D" if {251, 21} & {*x.shape} else "save one of these")
 
 def _array(x) -> np.ndarray:
@@ -225,10 +226,10 @@ def _check_person(path, name: str, x: np.ndarray) -> np.ndarray:
     if len(x) < 8: raise InputError(path, f"{len(x)} frames in {name}", "8 frames or more", "generate a longer motion")
     if not np.isfinite(x).all():
         t, j, _ = np.argwhere(~np.isfinite(x))[0]
-        raise InputError(path, f"no number at frame {t}, joint {JOINTS[j]} of {name}", "finite positions", "leave this motion out")
+        raise InputError(path, f"no number at frame {t}, joint {SMPL_JOINTS[j]} of {name}", "finite positions", "leave this motion out")
     leg = np.median([np.linalg.norm(np.diff(x[:, [h, h + 3, h + 6]], axis=1), axis=-1).sum(-1) for h in (1, 2)])
     if not .3 < leg < 1.5: raise InputError(path, f"legs of {leg:.3g} m in {name}", expected, "give metres, and the joints in the order of HumanML3D")
-    rise = np.median(x[:, JOINTS.index("neck"), 1] - x[:, [10, 11], 1].mean(1))
+    rise = np.median(x[:, SMPL_JOINTS.index("neck"), 1] - x[:, [10, 11], 1].mean(1))
     if rise < .3 * leg: raise InputError(path, f"a neck {rise:.2f} m above the feet in {name}", expected, "turn the axes: y must point up")
     ahead = np.cross([0., 1., 0.], x[:, 2] - x[:, 1])                       # left hip to right hip, turned a quarter
     if np.median((ahead * (x[:, 10] + x[:, 11] - x[:, 7] - x[:, 8])).sum(-1)) < 0:
@@ -239,21 +240,21 @@ def read_joints(path) -> dict[str, Markers]:
     "The motions of one file, or of all `.npy` files of a folder, as 22 joints at 20 Hz."
     path, out = Path(path), {}
     files = sorted(path.glob("*.npy")) if path.is_dir() else [path]
-    if not files: raise InputError(path, "no .npy file", KNOWN, "give the folder that the network wrote")
+    if not files: raise InputError(path, "no .npy file", KNOWN_FORMATS, "give the folder that the network wrote")
     for file in files:
         samples = _samples(file, load_npy(file))
-        if not samples: raise InputError(file, "no motion", KNOWN, "generate one motion or more")
+        if not samples: raise InputError(file, "no motion", KNOWN_FORMATS, "generate one motion or more")
         for k, x in enumerate(samples):
             name = file.stem if len(samples) == 1 else f"{file.stem}_{k:0{len(str(len(samples) - 1))}d}"
             x = _check_person(file, name, x)
-            out[name] = Markers(np.arange(len(x)) / RATE_HZ, x, JOINTS, str(file))
+            out[name] = Markers(np.arange(len(x)) / HUMANML_RATE_HZ, x, SMPL_JOINTS, str(file))
     return out
 
 # %% ../nbs/30_baselines.ipynb #30-baselines-037
 def make_joint_problem(skeleton):
     "What `bige.ik` solves: the 22 joints on bodies of any size; also the weights (22,), and the joints' order there."
     from bige.inverse_kinematics import _tensor, depth_first, make_problem
-    bodies, locations, weights = landmarks(skeleton)
+    bodies, locations, weights = smpl_landmarks(skeleton)
     row = {j.child: k for k, j in enumerate(depth_first(skeleton.tree))}
     order = sorted(range(22), key=lambda i: row[bodies[i]])
     problem = make_problem(skeleton, [bodies[i] for i in order], _tensor(locations[order]))
@@ -275,7 +276,7 @@ def fit_sizes(problem, weights, targets):
         q, _ = solve_poses(problem, problem.body(scales, offsets), targets, weight, q, 3)
     return scales, q
 
-def solve(problem, body, weights, targets, known, known_targets):
+def fit_poses(problem, body, weights, targets, known, known_targets):
     "Poses (T, 33) and weighted errors (T,) m, solved until the mean error changes by less than 1e-4 m."
     from bige.inverse_kinematics import continuous, solve_poses, start_from
     weight = weights.expand(len(targets), -1)
@@ -296,9 +297,9 @@ class JointFit:
     size: float
     scales: dict[str, float]
 
-FIT_LIMIT = 0.06             # m: beyond this it is not a person
+FIT_LIMIT_M = 0.06             # m: beyond this it is not a person
 
-def legs(positions: np.ndarray) -> float:
+def median_leg_length(positions: np.ndarray) -> float:
     "Median length of a leg, m."
     return float(np.median([np.linalg.norm(np.diff(positions[:, [h, h + 3, h + 6]], axis=1), axis=-1).sum(-1) for h in (1, 2)]))
 
@@ -308,32 +309,32 @@ def fit_joints(trials: Mapping[str, Markers]) -> JointFit:
     from bige.inverse_kinematics import GROUPS, _tensor
     from bige.skeleton import Skeleton
     skeleton = Skeleton.default()
-    size = leg_length(skeleton) / float(np.median([legs(m.positions) for m in trials.values()]))
+    size = leg_length(skeleton) / float(np.median([median_leg_length(m.positions) for m in trials.values()]))
     problem, weights, order = make_joint_problem(skeleton)
     targets = {n: _tensor(size * resample_array(m.time, m.positions.reshape(len(m.time), -1), 60.)[1].reshape(-1, 22, 3)[:, order]) for n, m in trials.items()}
     every = torch.cat(list(targets.values()))
     few = every[torch.linspace(0, len(every) - 1, min(24, len(every))).long()]
     scales, known = fit_sizes(problem, weights, few)
     person, usual = (problem.body(s, torch.zeros_like(problem.base)) for s in (scales, torch.ones_like(scales)))
-    solved = {n: solve(problem, person, weights, x, known, few) for n, x in targets.items()}
-    motions = {n: stand(q, problem, person, usual, order, skeleton, trials[n].source) for n, (q, _) in solved.items()}
+    solved = {n: fit_poses(problem, person, weights, x, known, few) for n, x in targets.items()}
+    motions = {n: onto_default_skeleton(q, problem, person, usual, order, skeleton, trials[n].source) for n, (q, _) in solved.items()}
     error = float(torch.cat([e for _, e in solved.values()]).mean())
-    if error > FIT_LIMIT:
+    if error > FIT_LIMIT_M:
         raise InputError(next(iter(trials.values())).source, f"joints that no pose of the model comes closer to than {100 * error:.0f} cm",
-                         f"{100 * FIT_LIMIT:.0f} cm on average", "check that the joints are in the order of HumanML3D")
+                         f"{100 * FIT_LIMIT_M:.0f} cm on average", "check that the joints are in the order of HumanML3D")
     return JointFit(motions, {n: e.numpy() for n, (_, e) in solved.items()}, size, dict(zip((*GROUPS, "rest"), scales.tolist())))
 
 # %% ../nbs/30_baselines.ipynb #30-baselines-044
-def stand(q, problem, person, usual, order, skeleton, source: str) -> Motion:
+def onto_default_skeleton(q, problem, person, usual, order, skeleton, source: str) -> Motion:
     "Poses q (T, 33) of a person on the default skeleton: same angles, feet in the same place; facing +x, on y = 0, from x = z = 0."
-    from bige.dataset import face_forward, name_arms
+    from bige.dataset import face_forward, unify_arm_angles
     from bige.skeleton import ground_height
     feet = [order.index(i) for i in (7, 8, 10, 11)]
     shift = (problem.chain.points(q, *person) - problem.chain.points(q, *usual))[:, feet].mean(1)
     place = [COORDINATES.index(n) for n in TRANSLATIONS]
     K = q.numpy().copy()
     K[:, place] += shift.numpy()
-    K = face_forward(name_arms(K))
+    K = face_forward(unify_arm_angles(K))
     K[:, place] -= [K[0, place[0]], float(ground_height(skeleton.contact_points(K))), K[0, place[2]]]
     return Motion.from_arrays(np.arange(len(K)) / 60., K, source=source)
 
@@ -346,7 +347,7 @@ def write_joints(trials: Mapping[str, Markers], path, kind: str = "results") -> 
         longest = max(map(len, x))
         motion = np.stack([np.pad(p, ((0, longest - len(p)), (0, 0), (0, 0)), mode="edge").transpose(1, 2, 0) for p in x]).astype(np.float32)
         content = {"motion": motion, "text": list(trials), "lengths": np.array([len(p) for p in x]), "num_samples": len(x), "num_repetitions": 1}
-    else: content = np.stack(x if kind == "joints" else [features_of(p) for p in x]).astype(np.float32)
+    else: content = np.stack(x if kind == "joints" else [humanml_features(p) for p in x]).astype(np.float32)
     with atomic_write(path, "wb") as f: np.save(f, content, allow_pickle=kind == "results")
 
 # %% ../nbs/30_baselines.ipynb #30-baselines-055
@@ -361,9 +362,9 @@ def holds_joints(path) -> bool:
 
 def with_activations(motions: Mapping[str, Motion]) -> dict[str, Motion]:
     "The same motions with the activations that the shipped surrogate predicts."
-    from bige.surrogate import load_surrogate, predict
+    from bige.surrogate import load_surrogate, predict_activations
     model = load_surrogate()
-    return {name: predict(m, model).motion for name, m in motions.items()}
+    return {name: predict_activations(m, model).motion for name, m in motions.items()}
 
 def read_baseline(path) -> dict[str, Motion]:
     "The motions that another generator wrote (file or folder), at 60 Hz on the default skeleton, activations by the surrogate."

@@ -21,11 +21,11 @@ from .motion import (ACTIVATIONS, COORDINATES, GRAVITY, TRANSLATIONS, Motion, an
 from .files import open_npz, write_npz
 
 # %% auto #0
-__all__ = ['FRAMES', 'RATE_HZ', 'SHORTEST', 'VALIDATION_SUBJECTS', 'fit_length', 'name_arms', 'pelvis_rotation', 'pelvis_angles',
-           'face_forward', 'plant_feet', 'canonical', 'mirror_arrays', 'varied', 'subject_of', 'split_people',
-           'Dataset', 'select', 'part', 'with_mirrored', 'concatenate', 'repetition', 'digest_of', 'save_dataset',
-           'load_dataset', 'reference', 'find_simulations', 'repetitions', 'record_of', 'mass_of', 'from_motions',
-           'build_dataset', 'toy_dataset']
+__all__ = ['FRAMES', 'RATE_HZ', 'SHORTEST', 'VALIDATION_SUBJECTS', 'fit_length', 'unify_arm_angles', 'pelvis_rotation',
+           'pelvis_angles', 'face_forward', 'plant_feet', 'canonical', 'mirror_arrays', 'change_tempo_and_depth',
+           'subject_of', 'split_participants', 'Dataset', 'select', 'part', 'with_mirrored', 'concatenate',
+           'repetition', 'digest_of', 'save_dataset', 'load_dataset', 'reference', 'find_simulations', 'repetitions',
+           'record_of', 'mass_of', 'from_motions', 'build_dataset', 'toy_dataset']
 
 # %% ../nbs/17_dataset.ipynb #17-dataset-006
 FRAMES, RATE_HZ = 196, 60.0
@@ -46,7 +46,7 @@ def fit_length(motion: Motion, fit: str = "pad") -> tuple[np.ndarray, np.ndarray
 # %% ../nbs/17_dataset.ipynb #17-dataset-013
 _AT = {name: i for i, name in enumerate(COORDINATES)}
 
-def name_arms(K: np.ndarray) -> np.ndarray:
+def unify_arm_angles(K: np.ndarray) -> np.ndarray:
     "The same poses (..., T, 33) with the shoulder triples of each repetition in one branch: median adduction within ±90°, flexion −90° to 270°, rotation ±180°."
     K = K.copy()
     for side in "lr":
@@ -109,7 +109,7 @@ def plant_feet(K: np.ndarray, skeleton=None, rate_hz: float = RATE_HZ, cutoff_hz
 
 def canonical(K: np.ndarray, skeleton=None, rate_hz: float = RATE_HZ) -> np.ndarray:
     "Motions (..., T, 33) with one name for the arms, facing +x, standing on the ground of the default skeleton from x = z = 0; rounded to 1e-9 (and no negative zeros), so that equal input gives equal bytes."
-    return plant_feet(face_forward(name_arms(np.asarray(K, float))), skeleton, rate_hz).round(9) + 0.0
+    return plant_feet(face_forward(unify_arm_angles(np.asarray(K, float))), skeleton, rate_hz).round(9) + 0.0
 
 # %% ../nbs/17_dataset.ipynb #17-dataset-027
 def _mirrored(names: tuple) -> tuple[np.ndarray, np.ndarray]:
@@ -125,7 +125,7 @@ def mirror_arrays(K: np.ndarray, A: np.ndarray | None = None):
     return mirrored if A is None else (mirrored, A[..., _MIRROR_A])
 
 # %% ../nbs/17_dataset.ipynb #17-dataset-031
-def varied(motion: Motion, tempo: float = 1.0, depth: float = 1.0) -> Motion:
+def change_tempo_and_depth(motion: Motion, tempo: float = 1.0, depth: float = 1.0) -> Motion:
     "The 33 coordinates of a squat done `tempo` times as fast and `depth` times as deep. Activations are left out: they would no longer be true."
     K = motion.coordinates()
     moving = np.array([not n.startswith(("arm_", "elbow_", "pro_sup_", "pelvis_rotation")) for n in COORDINATES])
@@ -148,7 +148,7 @@ def subject_of(path, record: dict | None = None) -> str:
     plain = {"squat", "kinematics", "opensimdata", "dynamics", "simulation", "simulations", "qp", "tracking"}
     return next((p.name for p in path.parents if p.name and p.name.lower() not in plain), path.stem)
 
-def split_people(subjects, validation=None) -> np.ndarray:
+def split_participants(subjects, validation=None) -> np.ndarray:
     "'train' or 'val' (N,) for each of `subjects` (N,). `validation`: names held out; default as described above."
     people = sorted(set(subjects))
     held = [p for p in people if p in (validation or VALIDATION_SUBJECTS)]
@@ -325,7 +325,7 @@ def record_of(path, read=None) -> dict:
 
 def mass_of(path, record: dict) -> float | None:
     "Body mass (kg) of the person in a simulation file, as `bige simulate` (its `record`) or OpenCap noted it; None when neither did."
-    from bige.motion import read_session
+    from bige.markers import read_session
     if weight := record.get("body_weight_n"):
         return weight / GRAVITY
     session = next((p for p in Path(path).absolute().parents if (p / "sessionMetadata.yaml").exists()), None)
@@ -353,7 +353,7 @@ def from_motions(motions: dict[tuple[str, str], Motion], fit: str = "pad", valid
     if not rows:
         raise InputError(source, "no repetition of 64 frames or more", "at least one", "give longer recordings")
     K, A, mask, subjects, trials, stretch, masses = map(list, zip(*rows))
-    return Dataset(np.stack(K), np.stack(A), np.stack(mask), subjects, trials, split_people(subjects, validation), stretch, masses, source)
+    return Dataset(np.stack(K), np.stack(A), np.stack(mask), subjects, trials, split_participants(subjects, validation), stretch, masses, source)
 
 def build_dataset(sources, out=None, fit: str = "pad", validation=None, done=None) -> Dataset:
     "The data set of all simulation files in `sources` (files and folders); written to `out` if given. `done(path)` is called after each file."

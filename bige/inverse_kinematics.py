@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from fastcore.basics import patch
 from .files import InputError, atomic_write
-from .motion import COORDINATES, Markers, Motion, read_markers, write_motion
+from .markers import Markers, read_markers
+from .motion import COORDINATES, Motion, write_motion
 from .muscles import run_opensim
 from .skeleton import Body, ContactSphere, Curve, Marker, Skeleton, standard_spheres
 

@@ -21,7 +21,8 @@ import numpy as np
 from .anatomy import Anatomy, anatomy, body_frames, muscle_paths, muscle_radii, place, tube_faces, tubes
 from .exercises import STANDING, Exercise, load_exercise
 from .files import InputError, atomic_write
-from .motion import ACTIVATIONS, Markers, Motion, read_motion, read_trc
+from .markers import Markers, read_trc
+from .motion import ACTIVATIONS, Motion, read_motion
 from .skeleton import Skeleton
 
 # %% auto #0

@@ -15,7 +15,8 @@ import numpy as np
 
 from .exercises import Exercise, load_exercise
 from .files import InputError, atomic_write
-from .motion import COORDINATES, Markers, Motion, samples_of
+from .markers import Markers
+from .motion import COORDINATES, Motion, samples_of
 from .rendering import (COLOURS, CSS_COLOURS, FORCE_COLUMNS, drawables, effort_order, figure_of_panels,
                             peak_activation, peak_progress_deg, percent_frames, png, preview, read_recording,
                             save_picture, strip, titles_of, trial_name, write_gif, write_mp4, write_png)

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['KNEES', 'WINDOW_S', 'ORDER', 'GRID_HZ', 'MIN_DEPTH', 'MIN_WIDTH_S', 'MIN_TOGETHER', 'FAIR_SHARE', 'QUIET', 'GAP_S',
-           'NEAREST', 'SAMPLES', 'Knees', 'knee_signals', 'none_found', 'Bend', 'find_bends', 'judge_bends',
-           'boundaries', 'time_normalise', 'Pairs', 'own_cost', 'possible_pairs', 'differences', 'best_choices',
-           'Score', 'Rejected', 'Segmentation', 'segment', 'segment_file']
+           'NEAREST', 'CURVE_POINTS', 'ProgressAngles', 'smooth_progress', 'none_found', 'Excursion', 'find_excursions',
+           'rejections', 'boundaries', 'time_normalise', 'Pairs', 'own_cost', 'possible_pairs', 'differences',
+           'best_choices', 'Score', 'Rejected', 'Segmentation', 'segment', 'segment_file']
 
 # %% ../nbs/09_segmentation.ipynb #09-segmentation-003
 import json
@@ -28,7 +28,7 @@ KNEES = ("knee_angle_l", "knee_angle_r")
 WINDOW_S, ORDER = 0.35, 3       # Savitzky-Golay window and polynomial order of the published method
 GRID_HZ = 60.0                  # everything after smoothing happens at the published rate, whatever the recording's rate
 
-class Knees(NamedTuple):
+class ProgressAngles(NamedTuple):
     "Smoothed knees at 60 Hz: `time` (N,) s, `flexion` (N, 2) rad left and right, `speed` (N,) rad/s of the faster knee; `rough`: noise share."
     time: np.ndarray
     flexion: np.ndarray
@@ -36,7 +36,7 @@ class Knees(NamedTuple):
     rough: float
 
 # %% ../nbs/09_segmentation.ipynb #09-segmentation-008
-def knee_signals(motion: Motion) -> Knees:
+def smooth_progress(motion: Motion) -> ProgressAngles:
     "Smooth flexion and speed of both knees. InputError: knee columns missing or not finite, or trial shorter than the 0.35 s window."
     raw = motion.columns(KNEES, "knee angles")
     if not np.isfinite(raw).all():
@@ -51,7 +51,7 @@ def knee_signals(motion: Motion) -> Knees:
     grid = motion.time[0] + np.arange(int(motion.duration * GRID_HZ + 1e-6) + 1) / GRID_HZ
     left, right, speed = (np.interp(grid, motion.time, column) for column in (*smooth.T, speed))
     total = raw.var(axis=0).sum()
-    return Knees(grid, np.stack([left, right], axis=1), speed, float((raw - smooth).var(axis=0).sum() / total) if total else 0.0)
+    return ProgressAngles(grid, np.stack([left, right], axis=1), speed, float((raw - smooth).var(axis=0).sum() / total) if total else 0.0)
 
 # %% ../nbs/09_segmentation.ipynb #09-segmentation-010
 def none_found(motion: Motion, found: str, expected: str) -> InputError:
@@ -62,7 +62,7 @@ def none_found(motion: Motion, found: str, expected: str) -> InputError:
 # %% ../nbs/09_segmentation.ipynb #09-segmentation-021
 MIN_DEPTH = 0.3                 # rad (17 degrees): the shallowest bend that is a repetition
 
-class Bend(NamedTuple):
+class Excursion(NamedTuple):
     "A hill of knee flexion. Grid indices of its `peak` and of half height, `left` (-1: cut off) and `right` (N: cut off); `depth` rad."
     peak: int
     left: int
@@ -88,27 +88,27 @@ def _tops(x: np.ndarray) -> list[int]:
     return tops
 
 # %% ../nbs/09_segmentation.ipynb #09-segmentation-023
-def find_bends(flexion: np.ndarray) -> list[Bend]:
+def find_excursions(flexion: np.ndarray) -> list[Excursion]:
     "Bends of a flexion curve (N,) rad on the 60 Hz grid, in order of time. Depth is measured from the higher of the two sides it starts and ends on."
     base, tops, bends = flexion.min(), _tops(flexion), []
     for before, p, after in zip([0, *tops], tops, [*tops[1:], len(flexion) - 1]):
         low = np.flatnonzero(flexion < (base + flexion[p]) / 2)
         left, right = int(max(low[low < p], default=-1)), int(min(low[low > p], default=len(flexion)))
         sides = [flexion[span].min() for span, seen in ((slice(before, p + 1), left >= 0), (slice(p, after + 1), right < len(flexion))) if seen]
-        bends.append(Bend(p, left, right, float(flexion[p] - max(sides, default=flexion[p])), len(sides) < 2))
+        bends.append(Excursion(p, left, right, float(flexion[p] - max(sides, default=flexion[p])), len(sides) < 2))
     return bends
 
 # %% ../nbs/09_segmentation.ipynb #09-segmentation-027
 MIN_WIDTH_S, MIN_TOGETHER, FAIR_SHARE = 0.3, 0.7, 0.75
 
-def _together(knees: Knees, bend: Bend) -> float:
+def _together(knees: ProgressAngles, bend: Excursion) -> float:
     "Correlation of left and right flexion over a bend and half a second on either side."
     margin = round(0.5 * GRID_HZ)
     left, right = (knees.flexion[max(bend.left - margin, 0):bend.right + margin].T)
     return float(np.corrcoef(left, right)[0, 1]) if left.std() and right.std() else 0.0
 
 # %% ../nbs/09_segmentation.ipynb #09-segmentation-028
-def judge_bends(knees: Knees, bends: Sequence[Bend]) -> list[str]:
+def rejections(knees: ProgressAngles, bends: Sequence[Excursion]) -> list[str]:
     "For every bend the reason why it is no repetition, or '' if it is one."
     reasons = ["shallow" if b.depth < MIN_DEPTH else
                "brief" if b.right - b.left < MIN_WIDTH_S * GRID_HZ * (0.5 if b.cut else 1) else
@@ -132,7 +132,7 @@ def _quiet_spells(speed: np.ndarray, first: int, last: int, level: float) -> tup
     return first + begins[np.r_[True, apart]], first + ends[np.r_[apart, True]]
 
 # %% ../nbs/09_segmentation.ipynb #09-segmentation-034
-def boundaries(knees: Knees, bends: Sequence[Bend], i: int) -> tuple[np.ndarray, np.ndarray]:
+def boundaries(knees: ProgressAngles, bends: Sequence[Excursion], i: int) -> tuple[np.ndarray, np.ndarray]:
     "Candidate starts and ends (grid indices, in order of time) of bend `i`; a side that the recording cuts off has its first or last frame alone."
     bend, end = bends[i], len(knees.speed) - 1
     level = QUIET * knees.speed[max(bend.left, 0):bend.right + 1].max()
@@ -146,12 +146,12 @@ def boundaries(knees: Knees, bends: Sequence[Bend], i: int) -> tuple[np.ndarray,
     return starts[-NEAREST:], ends[:NEAREST]
 
 # %% ../nbs/09_segmentation.ipynb #09-segmentation-037
-SAMPLES = 101                   # percent of the repetition, 0 to 100
+CURVE_POINTS = 101                   # percent of the repetition, 0 to 100
 
-def time_normalise(knees: Knees, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+def time_normalise(knees: ProgressAngles, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
     "Both knees' flexion (P, 101, 2) rad over each repetition from `starts` (P,) to `ends` (P,) (grid indices), by cubic interpolation."
     begin, stop = knees.time[starts][:, None], knees.time[ends][:, None]
-    return CubicSpline(knees.time, knees.flexion)(begin + (stop - begin) * np.linspace(0, 1, SAMPLES))
+    return CubicSpline(knees.time, knees.flexion)(begin + (stop - begin) * np.linspace(0, 1, CURVE_POINTS))
 
 # %% ../nbs/09_segmentation.ipynb #09-segmentation-040
 class Pairs(NamedTuple):
@@ -163,7 +163,7 @@ class Pairs(NamedTuple):
     curve: np.ndarray
 
 # %% ../nbs/09_segmentation.ipynb #09-segmentation-041
-def own_cost(flexion: np.ndarray, bend: Bend, start: np.ndarray, end: np.ndarray) -> np.ndarray:
+def own_cost(flexion: np.ndarray, bend: Excursion, start: np.ndarray, end: np.ndarray) -> np.ndarray:
     "Squared relative height at the start and at the end, plus squared share of time spent standing; (P,) for grid indices (P,)."
     base = flexion[start.min():end.max() + 1].min()
     height = (flexion - base) / (flexion[bend.peak] - base)
@@ -171,7 +171,7 @@ def own_cost(flexion: np.ndarray, bend: Bend, start: np.ndarray, end: np.ndarray
     return height[start] ** 2 + height[end] ** 2 + ((standing[end + 1] - standing[start]) / (end + 1 - start)) ** 2
 
 # %% ../nbs/09_segmentation.ipynb #09-segmentation-042
-def possible_pairs(knees: Knees, bends: Sequence[Bend], use: Sequence[int]) -> Pairs:
+def possible_pairs(knees: ProgressAngles, bends: Sequence[Excursion], use: Sequence[int]) -> Pairs:
     "Every candidate start with every candidate end of the bends numbered in `use`."
     flexion, parts = knees.flexion.min(axis=1), []
     for i in use:
@@ -219,7 +219,7 @@ class Rejected(NamedTuple):
     reason: str
 
 # %% ../nbs/09_segmentation.ipynb #09-segmentation-054
-def _score(knees: Knees, pairs: Pairs, apart: np.ndarray, depth: float, choice: tuple[float, list[int]]) -> Score:
+def _score(knees: ProgressAngles, pairs: Pairs, apart: np.ndarray, depth: float, choice: tuple[float, list[int]]) -> Score:
     total, path = choice
     steps = [apart[a, b] for a, b in zip(path, path[1:])]
     inside = np.zeros(len(knees.speed), bool)
@@ -229,7 +229,7 @@ def _score(knees: Knees, pairs: Pairs, apart: np.ndarray, depth: float, choice: 
     return Score(len(path), total / len(path), float(np.rad2deg(depth * np.sqrt(np.mean(steps)))) if steps else 0.0, float(share))
 
 # %% ../nbs/09_segmentation.ipynb #09-segmentation-056
-def _bends_to_use(motion: Motion, bends: Sequence[Bend], reasons: Sequence[str], reps: str | int) -> list[int]:
+def _bends_to_use(motion: Motion, bends: Sequence[Excursion], reasons: Sequence[str], reps: str | int) -> list[int]:
     "Numbers of the bends to choose from; InputError if there are none, or fewer than `reps`."
     use = [i for i, reason in enumerate(reasons) if not reason]
     if not use:
@@ -279,9 +279,9 @@ def segment(motion: Motion, reps: str | int = "auto") -> Segmentation:
     InputError: no repetition, fewer than `reps`, or no usable knee angles."""
     if reps != "auto" and not (isinstance(reps, (int, np.integer)) and reps > 0):
         raise InputError("reps", repr(reps), "a whole number above 0, or 'auto'", "give one of these")
-    knees = knee_signals(motion)
-    bends = find_bends(knees.flexion.min(axis=1))
-    reasons = judge_bends(knees, bends)
+    knees = smooth_progress(motion)
+    bends = find_excursions(knees.flexion.min(axis=1))
+    reasons = rejections(knees, bends)
     use = _bends_to_use(motion, bends, reasons, reps)
     if knees.rough > 0.5:
         raise none_found(motion, f"knee angles of which {knees.rough:.0%} is noise faster than {WINDOW_S} s", "knees that move smoothly")
@@ -293,7 +293,7 @@ def segment(motion: Motion, reps: str | int = "auto") -> Segmentation:
     return _record(motion, knees, bends, reasons, pairs, path, depth, scores)
 
 # %% ../nbs/09_segmentation.ipynb #09-segmentation-061
-def _record(motion: Motion, knees: Knees, bends, reasons, pairs: Pairs, path: list[int], depth: float, scores: tuple[Score, ...]) -> Segmentation:
+def _record(motion: Motion, knees: ProgressAngles, bends, reasons, pairs: Pairs, path: list[int], depth: float, scores: tuple[Score, ...]) -> Segmentation:
     frame = lambda i: motion.time[np.clip(np.round((knees.time[i] - motion.time[0]) * motion.rate_hz).astype(int), 0, len(motion.time) - 1)]
     chosen = {int(pairs.bend[j]) for j in path}
     curves = pairs.curve[path]

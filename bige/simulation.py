@@ -18,8 +18,8 @@ import numpy as np
 from fastcore.basics import patch
 from .dynamics import MusculoskeletalModel, Simulation
 from .files import InputError, atomic_write, plain, versions
-from .motion import (ACTIVATIONS, COORDINATES, TRANSLATIONS, Motion, read_motion, read_session,
-                         write_motion)
+from .markers import read_session
+from .motion import ACTIVATIONS, COORDINATES, TRANSLATIONS, Motion, read_motion, write_motion
 from .muscles import WORKING_STRETCH, default_geometry, file_digest
 from . import tracking
 from .static_optimisation import WEIGHTS, solve_qp

@@ -23,13 +23,14 @@ from .skeleton import Skeleton
 from .vqvae import fill_model, load_model, save_model
 
 # %% auto #0
-__all__ = ['BODY', 'STRIDE', 'JOINTS', 'INPUTS', 'OUTPUTS', 'TABLE_MUSCLES', 'PUBLISHED_R2', 'PUBLISHED_RMSE', 'FORMAT',
-           'to_steps', 'to_frames', 'derivatives', 'balance', 'along', 'features', 'SurrogateConfig', 'Block',
-           'Surrogate', 'uncertainty', 'fit_spread', 'PublishedLayer', 'PublishedSurrogate', 'load_published',
-           'activation_scores', 'score_table', 'save_surrogate', 'load_surrogate', 'Prediction', 'predict']
+__all__ = ['BODY_ANGLES', 'STRIDE', 'JOINT_BODIES', 'INPUTS', 'OUTPUTS', 'TABLE_MUSCLES', 'PUBLISHED_R2', 'PUBLISHED_RMSE',
+           'FORMAT', 'to_steps', 'to_frames', 'derivatives', 'mechanical_features', 'in_foot_axes', 'features',
+           'SurrogateConfig', 'Block', 'Surrogate', 'uncertainty', 'fit_spread', 'PublishedLayer', 'PublishedSurrogate',
+           'load_published', 'activation_scores', 'score_table', 'save_surrogate', 'load_surrogate', 'Prediction',
+           'predict_activations']
 
 # %% ../nbs/21_surrogate.ipynb #21-surrogate-006
-BODY = ("pelvis_tilt", "pelvis_list", "lumbar_extension", "lumbar_bending", "lumbar_rotation",
+BODY_ANGLES = ("pelvis_tilt", "pelvis_list", "lumbar_extension", "lumbar_bending", "lumbar_rotation",
         *(f"{joint}_{side}" for side in "lr" for joint in ("hip_flexion", "hip_adduction", "hip_rotation", "knee_angle", "ankle_angle", "subtalar_angle")))
 STRIDE = 4                                                 # frames a step
 _AT = {name: i for i, name in enumerate(COORDINATES)}
@@ -52,7 +53,7 @@ def derivatives(x, rate_hz):
     return (x[:, 2:] - x[:, :-2]) * (rate_hz / 2), (x[:, 2:] - 2 * x[:, 1:-1] + x[:, :-2]) * rate_hz**2
 
 # %% ../nbs/21_surrogate.ipynb #21-surrogate-008
-JOINTS = tuple(f"{body}_{side}" for side in "lr" for body in ("femur", "tibia", "talus"))  # whose origins are hip, knee and ankle
+JOINT_BODIES = tuple(f"{body}_{side}" for side in "lr" for body in ("femur", "tibia", "talus"))  # whose origins are hip, knee and ankle
 
 @lru_cache
 def _landmarks():
@@ -60,27 +61,27 @@ def _landmarks():
     skeleton = Skeleton.default()
     masses, spheres = [b for b in skeleton.body_names if skeleton.bodies[b].mass > 0], skeleton.contacts
     share = np.array([skeleton.bodies[b].mass for b in masses])
-    local = np.concatenate([[skeleton.bodies[b].mass_center for b in masses], [c.location for c in spheres], np.zeros((len(JOINTS), 3))])
+    local = np.concatenate([[skeleton.bodies[b].mass_center for b in masses], [c.location for c in spheres], np.zeros((len(JOINT_BODIES), 3))])
     ahead = skeleton.contact_points(np.zeros((1, len(COORDINATES))))[0, :, 0]
     front = np.where(ahead > np.median(ahead), 1.0, -1.0)
-    return (*masses, *(c.body for c in spheres), *JOINTS), local, share / share.sum(), front / (front > 0).sum(), np.array([c.radius for c in spheres])
+    return (*masses, *(c.body for c in spheres), *JOINT_BODIES), local, share / share.sum(), front / (front > 0).sum(), np.array([c.radius for c in spheres])
 
-def balance(K, load, step_hz):
+def mechanical_features(K, load, step_hz):
     """Poses (B, S, 33), steps a second and `load`, body mass over that of the default skeleton, (B, 1, 1) each -> (B, S, 35): centre of mass above mid-foot (m), its velocity and acceleration,
     moments of weight and inertia about mid-foot, hips, knees and ankles (in m: over the default body weight), heights of the contact points (m)."""
     bodies, local, share, front, radius = _landmarks()
     share, front, radius = (torch.as_tensor(x, dtype=K.dtype, device=K.device) for x in (share, front, radius))
     points = Skeleton.default().points(K, bodies, local)
-    masses, feet, joints = points.split([len(share), len(radius), len(JOINTS)], 2)
+    masses, feet, joints = points.split([len(share), len(radius), len(JOINT_BODIES)], 2)
     com, middle = (share[:, None] * masses).sum(2), feet.mean(2)
     forward = F.normalize((front[:, None] * feet).sum(2)[..., [0, 2]], dim=-1)
-    velocity, acceleration = (along(forward, x) for x in derivatives(com, step_hz))
-    arm = along(forward[:, :, None], com[:, :, None] - torch.cat([middle[:, :, None], joints], 2))
+    velocity, acceleration = (in_foot_axes(forward, x) for x in derivatives(com, step_hz))
+    arm = in_foot_axes(forward[:, :, None], com[:, :, None] - torch.cat([middle[:, :, None], joints], 2))
     push = (acceleration / GRAVITY + com.new_tensor([0.0, 1.0, 0.0]))[:, :, None]   # what the ground must give, in body weights
     moments = load[..., None] * (arm[..., [0, 2]] * push[..., 1:2] - arm[..., 1:2] * push[..., [0, 2]])
     return torch.cat([arm[:, :, 0], velocity, acceleration, moments.flatten(2), (feet - middle[:, :, None])[..., 1] - radius], -1)
 
-def along(forward, v):
+def in_foot_axes(forward, v):
     "Vectors (..., 3) by their parts along `forward` (..., 2; x and z), up, and to the right."
     x, z = forward[..., 0], forward[..., 1]
     return torch.stack([v[..., 0] * x + v[..., 2] * z, v[..., 1], v[..., 2] * x - v[..., 0] * z], -1)
@@ -90,7 +91,7 @@ def features(K, mass=None, rate_hz=RATE_HZ):
     """Motions (B, T, 33) rad and m at `rate_hz`, body `mass` (kg; default: the default skeleton's); both numbers or (B,) -> what muscles depend on, (B, ceil(T / 4), 52)."""
     usual, K = Skeleton.default().mass, to_steps(K)
     each = lambda x: torch.as_tensor(x, dtype=K.dtype, device=K.device).expand(len(K))[:, None, None]
-    return torch.cat([K[..., [_AT[n] for n in BODY]], balance(K, each(usual if mass is None else mass) / usual, each(rate_hz) / STRIDE)], -1)
+    return torch.cat([K[..., [_AT[n] for n in BODY_ANGLES]], mechanical_features(K, each(usual if mass is None else mass) / usual, each(rate_hz) / STRIDE)], -1)
 
 # %% ../nbs/21_surrogate.ipynb #21-surrogate-015
 @dataclass(frozen=True)
@@ -265,7 +266,7 @@ class Prediction(NamedTuple):
     uncertainty: np.ndarray | None
 
 @torch.no_grad()
-def predict(motion: Motion, model=None, mass: float | None = None) -> Prediction:
+def predict_activations(motion: Motion, model=None, mass: float | None = None) -> Prediction:
     "Activations of a motion of any length and frame rate by `model` (default: the shipped surrogate); body `mass` (kg) defaults to the default skeleton's."
     from bige.dataset import face_forward
     model = load_surrogate() if model is None else model

@@ -17,14 +17,15 @@ from .dataset import Dataset, digest_of, load_dataset, part, select, with_mirror
 from .files import InputError
 from .motion import ACTIVATIONS
 from .surrogate import TABLE_MUSCLES, Surrogate, SurrogateConfig, activation_scores, features, fit_spread, save_surrogate, to_frames, to_steps, uncertainty
-from .training import Plan, autocast, command_options, device, plan_from, rank, run_command, run_record, train, write_json
+from .training import (Plan, autocast, plan_from_options, rank, run_record, run_training, train_network,
+                           training_device, training_parser, write_json)
 
 # %% auto #0
-__all__ = ['DEFAULT_PLAN', 'person_weights', 'surrogate_loss', 'inputs', 'fit_surrogate', 'judge', 'reliability', 'calibrate',
-           'leave_people_out', 'train_surrogate', 'main']
+__all__ = ['SURROGATE_PLAN', 'participant_weights', 'surrogate_loss', 'dataset_features', 'fit_surrogate', 'evaluate_surrogate',
+           'reliability', 'calibrate_uncertainty', 'cross_validate', 'train_surrogate', 'surrogate_main']
 
 # %% ../nbs/22_train_surrogate.ipynb #22-train-surrogate-005
-def person_weights(subjects, members: int, seed: int) -> torch.Tensor:
+def participant_weights(subjects, members: int, seed: int) -> torch.Tensor:
     "Weight (N, members) of each repetition for each member: uniform in 0.2 to 1.8 by person."
     people, who = np.unique(subjects, return_inverse=True)
     weights = np.random.default_rng(seed).uniform(0.2, 1.8, (len(people), members))
@@ -40,11 +41,11 @@ def surrogate_loss(model: Surrogate, x, A, mask, weights, draw, noise: float = 0
     value = ((error * mask[:, None]).sum(2) / mask.sum(1)[:, None] * weights).mean()
     return value * model.config.members, {"error": value.detach()}
 
-DEFAULT_PLAN = Plan(steps=500, batch=32, lr=2e-3, warmup=0.2, weight_decay=1e-2, checkpoint_every=250, log_every=20, watch="val_rmse_eight")
+SURROGATE_PLAN = Plan(steps=500, batch=32, lr=2e-3, warmup=0.2, weight_decay=1e-2, checkpoint_every=250, log_every=20, watch="val_rmse_eight")
 
 # %% ../nbs/22_train_surrogate.ipynb #22-train-surrogate-010
 @torch.no_grad()
-def inputs(data: Dataset) -> torch.Tensor:
+def dataset_features(data: Dataset) -> torch.Tensor:
     "Features (N, 49, 52) of all repetitions."
     pieces = np.array_split(np.arange(len(data)), max(1, len(data) // 32))
     return torch.cat([features(*(torch.as_tensor(x[i]) for x in (data.kinematics, data.mass, data.rate_hz))) for i in pieces])
@@ -54,19 +55,19 @@ def fit_surrogate(seen: Dataset, out, plan: Plan, config: SurrogateConfig = Surr
     "Train on all people of `seen` (mirrored too), a part of the data set `among` if that is given; checkpoint and log go to folder `out`."
     torch.manual_seed(plan.seed)
     data = with_mirrored(seen)
-    x, A, mask = inputs(data), to_steps(torch.as_tensor(data.activations)), to_steps(torch.as_tensor(data.mask, dtype=torch.float32)[..., None])[..., 0] == 1
+    x, A, mask = dataset_features(data), to_steps(torch.as_tensor(data.activations)), to_steps(torch.as_tensor(data.mask, dtype=torch.float32)[..., None])[..., 0] == 1
     model = Surrogate(config, x[mask].mean(0), x[mask].std(0) + 1e-3, A[mask].mean(0).clamp(0.01, 0.99))
-    weights = person_weights(data.subjects, config.members, plan.seed)
-    tensors = [t.to(device()) for t in ((x - model.mean) / model.std, A, mask.float(), weights)]
+    weights = participant_weights(data.subjects, config.members, plan.seed)
+    tensors = [t.to(training_device()) for t in ((x - model.mean) / model.std, A, mask.float(), weights)]
     loss = lambda i, draw: surrogate_loss(model, *(t[i] for t in tensors), draw)
-    rows = train(model, loss, len(x), plan, out, resume, validate, until=until, about={"data": {"digest": digest_of(among or seen)}, "network": asdict(config)})
+    rows = train_network(model, loss, len(x), plan, out, resume, validate, until=until, about={"data": {"digest": digest_of(among or seen)}, "network": asdict(config)})
     return model, rows
 
 # %% ../nbs/22_train_surrogate.ipynb #22-train-surrogate-011
 @torch.no_grad()
-def judge(model: Surrogate, data: Dataset) -> tuple[dict, torch.Tensor]:
+def evaluate_surrogate(model: Surrogate, data: Dataset) -> tuple[dict, torch.Tensor]:
     "Scores on `data`; and for each valid step error, prediction and disagreement of the members, (3, n, 80)."
-    every = model.members_from((inputs(data) - model.mean) / model.std)
+    every = model.members_from((dataset_features(data) - model.mean) / model.std)
     mean, apart, truth = every.mean(1), every.std(1), torch.as_tensor(data.activations)
     kept = to_steps(torch.as_tensor(data.mask, dtype=torch.float32)[..., None])[..., 0] == 1
     errors = torch.stack([(mean - to_steps(truth))[kept], mean[kept], apart[kept]])
@@ -79,7 +80,7 @@ def reliability(sigma, error, parts: int = 10) -> list[list[float]]:
     rms = lambda x: float(x.square().mean().sqrt())
     return [[rms(sigma[i]), rms(error[i])] for i in order.tensor_split(parts)]
 
-def calibrate(seen: list[torch.Tensor]) -> dict:
+def calibrate_uncertainty(seen: list[torch.Tensor]) -> dict:
     "From `judge`'s errors of each fold: `spread` (3, 80) of all folds, and the `reliability` of each fold under the spread of the others, all folds together."
     chosen = [ACTIVATIONS.index(f"{m}/activation") for m in TABLE_MUSCLES]
     sigma, error = [], []
@@ -90,7 +91,7 @@ def calibrate(seen: list[torch.Tensor]) -> dict:
     return {"spread": fit_spread(*torch.cat(seen, 1)).tolist(), "reliability": reliability(torch.cat(sigma).flatten(), torch.cat(error).flatten())}
 
 # %% ../nbs/22_train_surrogate.ipynb #22-train-surrogate-014
-def leave_people_out(data: Dataset, out, plan: Plan = DEFAULT_PLAN, config: SurrogateConfig = SurrogateConfig(), folds: int = 4, resume: bool = False) -> dict:
+def cross_validate(data: Dataset, out, plan: Plan = SURROGATE_PLAN, config: SurrogateConfig = SurrogateConfig(), folds: int = 4, resume: bool = False) -> dict:
     "Scores of `folds` models, each judged on people it was not trained on: mean, each fold, and the calibration of the uncertainty."
     people = sorted(set(data.subjects.tolist()))
     if len(people) < 2:
@@ -99,22 +100,22 @@ def leave_people_out(data: Dataset, out, plan: Plan = DEFAULT_PLAN, config: Surr
     for k in range(folds):
         left, fold = np.isin(data.subjects, people[k::folds]), Path(out) / f"fold{k}"
         model, _ = fit_surrogate(select(data, ~left), fold, plan, config, resume and (fold / "plan.json").exists())
-        scores, errors = judge(model, select(data, left))
+        scores, errors = evaluate_surrogate(model, select(data, left))
         record.append({"people": people[k::folds], **scores})
         seen.append(errors)
     mean = {key: {m: float(np.mean([fold[key][m] for fold in record])) for m in record[0][key]} for key in ("r2", "rmse")}
-    return {**mean, "folds": record, **calibrate(seen)}
+    return {**mean, "folds": record, **calibrate_uncertainty(seen)}
 
 # %% ../nbs/22_train_surrogate.ipynb #22-train-surrogate-015
-def train_surrogate(data: Dataset, out, plan: Plan = DEFAULT_PLAN, config: SurrogateConfig = SurrogateConfig(), resume: bool = False, folds: int = 0, until: int | None = None) -> dict:
+def train_surrogate(data: Dataset, out, plan: Plan = SURROGATE_PLAN, config: SurrogateConfig = SurrogateConfig(), resume: bool = False, folds: int = 0, until: int | None = None) -> dict:
     """Train on the training people of `data`; surrogate.safetensors, run.json, log.csv, curves.png and checkpoint.pt go to folder `out`. With `folds`, first the exam
     with people left out, which also calibrates the uncertainty (without it the validation people do). Returns the record with the scores."""
     seen, unseen = part(data, "train"), part(data, "val")
-    exam = leave_people_out(data, Path(out) / "folds", plan, config, folds, resume) if folds else None
+    exam = cross_validate(data, Path(out) / "folds", plan, config, folds, resume) if folds else None
     table = lambda s: {"val_r2_eight": float(np.mean([s["r2"][m] for m in TABLE_MUSCLES])), "val_rmse_eight": float(np.mean([s["rmse"][m] for m in TABLE_MUSCLES]))}
     resume = resume and (not folds or (Path(out) / "plan.json").exists())  # killed during the exam: the run itself has not begun
-    model, rows = fit_surrogate(seen, out, plan, config, resume, lambda model: table(judge(model, unseen)[0]), until, data)
-    scores, errors = judge(model, unseen)
+    model, rows = fit_surrogate(seen, out, plan, config, resume, lambda model: table(evaluate_surrogate(model, unseen)[0]), until, data)
+    scores, errors = evaluate_surrogate(model, unseen)
     model.spread.copy_(torch.as_tensor(exam["spread"] if exam else fit_spread(*errors)))
     people = {s: sorted(set(part(data, s).subjects.tolist())) for s in ("train", "val")}
     record = run_record(plan=asdict(plan), config=asdict(config), seconds=rows[-1]["seconds"] if rows else 0.0, people=people, validation=scores,
@@ -125,18 +126,18 @@ def train_surrogate(data: Dataset, out, plan: Plan = DEFAULT_PLAN, config: Surro
     return record
 
 # %% ../nbs/22_train_surrogate.ipynb #22-train-surrogate-025
-def main(arguments=None) -> int:
+def surrogate_main(arguments=None) -> int:
     "Command line of `python -m bige.train_surrogate`; 0, 2 for bad input, 130 when interrupted."
-    parser = command_options("surrogate", "Train the surrogate.", DEFAULT_PLAN)
+    parser = training_parser("surrogate", "Train the surrogate.", SURROGATE_PLAN)
     parser.add_argument("--folds", type=int, default=0, help="first train this many models with people left out, to score and calibrate")
     a = parser.parse_args(arguments)
     def work() -> str:
         if a.folds < 0:
             raise InputError("--folds", a.folds, "a number of at least 0", "correct the command")
-        record = train_surrogate(load_dataset(a.data), a.out, plan_from(a, DEFAULT_PLAN), resume=a.resume, folds=a.folds)
+        record = train_surrogate(load_dataset(a.data), a.out, plan_from_options(a, SURROGATE_PLAN), resume=a.resume, folds=a.folds)
         return " ".join(f"{m} {record['validation']['r2'][m]:.2f}" for m in TABLE_MUSCLES)
-    return run_command(work)
+    return run_training(work)
 
 # %% ../nbs/22_train_surrogate.ipynb #22-train-surrogate-026
 if __name__ == "__main__" and "__file__" in globals():
-    sys.exit(main())
+    sys.exit(surrogate_main())

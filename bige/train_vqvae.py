@@ -16,12 +16,14 @@ from .dataset import Dataset, FRAMES, digest_of, load_dataset, mirror_arrays, pa
 from .files import InputError
 from .motion import COORDINATES
 from .skeleton import Skeleton
-from .training import Plan, autocast, command_options, device, gather, plan_from, rank, run_command, run_record, train, write_json
-from .vqvae import ARMS, VQVAE, LossWeights, VQConfig, dead_words, reconstruction_loss, reconstruction_scores, save_vqvae, total_loss, untrained
+from .training import (Plan, autocast, gather_rows, plan_from_options, rank, run_record, run_training,
+                           train_network, training_device, training_parser, write_json)
+from .vqvae import (ARM_COORDINATES, VQVAE, LossWeights, VQConfig, dead_codes, initial_vqvae,
+                        reconstruction_loss, reconstruction_scores, save_vqvae, total_loss)
 
 # %% auto #0
-__all__ = ['MANNER_DEG', 'DEFAULT_PLAN', 'change_length', 'at_tempo', 'mixtures', 'other_manner', 'augmented', 'vqvae_loss',
-           'lessons', 'train_vqvae', 'observed', 'main']
+__all__ = ['STYLE_DEG', 'VQVAE_PLAN', 'change_length', 'vary_tempo', 'mix_participants', 'vary_style', 'augmented', 'vqvae_loss',
+           'vqvae_objective', 'train_vqvae', 'checkpoint_scores', 'vqvae_main']
 
 # %% ../nbs/20_train_vqvae.ipynb #20-train-vqvae-005
 def change_length(K: np.ndarray, n: int, frames: int) -> np.ndarray:
@@ -30,13 +32,13 @@ def change_length(K: np.ndarray, n: int, frames: int) -> np.ndarray:
     new = CubicSpline(np.arange(n), K[:n])(np.linspace(0, n - 1, frames))
     return np.concatenate([new, np.repeat(new[-1:], FRAMES - frames, axis=0)])
 
-def at_tempo(K: np.ndarray, mask: np.ndarray, factor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def vary_tempo(K: np.ndarray, mask: np.ndarray, factor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     "Repetitions (N, 196, 33) with durations times `factor` (N,), at most 196 frames, and their masks."
     n = mask.sum(1)
     frames = np.clip(np.round(n * factor), 32, FRAMES).astype(int)
     return np.stack([change_length(k, a, b) for k, a, b in zip(K, n, frames)]), np.arange(FRAMES) < frames[:, None]
 
-def mixtures(data: Dataset, count: int, rng, beyond: float = 0.3) -> tuple[np.ndarray, np.ndarray]:
+def mix_participants(data: Dataset, count: int, rng, beyond: float = 0.3) -> tuple[np.ndarray, np.ndarray]:
     """`count` mixtures (count, 196, 33) of two repetitions by different people, one in two of them with one partner mirrored, and their masks.
     Shares run from -`beyond` to 1 + `beyond`; feet are not planted yet."""
     people = np.unique(data.subjects)
@@ -48,16 +50,16 @@ def mixtures(data: Dataset, count: int, rng, beyond: float = 0.3) -> tuple[np.nd
     at = lambda i: np.stack([change_length(data.kinematics[j], n[j], f) for j, f in zip(i, frames)])
     A, B = at(first), at(other)
     B = np.where(rng.random((count, 1, 1)) < 0.5, mirror_arrays(B), B)
-    return A + np.where(np.isin(COORDINATES, ARMS), arms, legs) * (B - A), np.arange(FRAMES) < frames[:, None]
+    return A + np.where(np.isin(COORDINATES, ARM_COORDINATES), arms, legs) * (B - A), np.arange(FRAMES) < frames[:, None]
 
 # %% ../nbs/20_train_vqvae.ipynb #20-train-vqvae-006
-MANNER_DEG = {**dict.fromkeys(COORDINATES, 3.0), **dict.fromkeys(ARMS, 6.0), **dict.fromkeys(("pelvis_rotation", "mtp_angle_l", "mtp_angle_r"), 1.0)}
+STYLE_DEG = {**dict.fromkeys(COORDINATES, 3.0), **dict.fromkeys(ARM_COORDINATES, 6.0), **dict.fromkeys(("pelvis_rotation", "mtp_angle_l", "mtp_angle_r"), 1.0)}
 
-def other_manner(K: np.ndarray, rng) -> np.ndarray:
+def vary_style(K: np.ndarray, rng) -> np.ndarray:
     "Motions (N, 196, 33) with a constant and a slow (0.1 to 0.7 Hz) difference in each angle; the soles keep their angle to the ground. Feet are not planted yet."
     shape, frames = (len(K), 1, len(COORDINATES)), np.arange(FRAMES)[:, None] / 60
     wave = np.sin(2 * np.pi * (rng.uniform(0.1, 0.7, shape) * frames + rng.random(shape)))
-    off = np.deg2rad([MANNER_DEG[n] for n in COORDINATES]) * (rng.normal(size=shape) + 0.67 * rng.random(shape) * wave)
+    off = np.deg2rad([STYLE_DEG[n] for n in COORDINATES]) * (rng.normal(size=shape) + 0.67 * rng.random(shape) * wave)
     at = lambda name: off[..., COORDINATES.index(name)]
     for side in "lr":
         at(f"ankle_angle_{side}")[:] = at(f"knee_angle_{side}") - at(f"hip_flexion_{side}") - at("pelvis_tilt")
@@ -67,10 +69,10 @@ def augmented(data: Dataset, seed: int = 0, times: int = 8) -> tuple[np.ndarray,
     "Recorded repetitions, the same at other tempos, and mixtures (in all `times` the data), three in four of these two with another manner, then all mirrored: kinematics and masks."
     rng = np.random.default_rng(seed)
     recorded = (data.kinematics.astype(float), data.mask)
-    parts = [recorded, at_tempo(*recorded, rng.uniform(0.85, 1.15, len(data))), mixtures(data, (times - 2) * len(data), rng)]
+    parts = [recorded, vary_tempo(*recorded, rng.uniform(0.85, 1.15, len(data))), mix_participants(data, (times - 2) * len(data), rng)]
     K, mask = (np.concatenate(p) for p in zip(*parts))
     changed = np.flatnonzero((rng.random(len(K)) < 0.75) & (np.arange(len(K)) >= len(data)))
-    K[changed] = other_manner(K[changed], rng)
+    K[changed] = vary_style(K[changed], rng)
     K[len(data):] = np.concatenate([plant_feet(k) for k in np.array_split(K[len(data):], -(-len(K) // 64))])
     K = K.astype(np.float32)
     return np.concatenate([K, mirror_arrays(K)]), np.concatenate([mask] * 2)
@@ -87,58 +89,58 @@ def vqvae_loss(model: VQVAE, K, mask, feet, weights: LossWeights, skeleton, draw
     numbers = {**{k: v.detach() for k, v in terms.items()}, "commitment": commitment.detach()}
     return total_loss(terms, commitment, weights), numbers, (z_e.detach(), codes)
 
-def lessons(model: VQVAE, tensors, weights: LossWeights, skeleton):
+def vqvae_objective(model: VQVAE, tensors, weights: LossWeights, skeleton):
     "The loss of `model` on motions, masks and feet in `tensors`, and what its words learn after each step, from the whole batch on every process."
-    tensors, heard = [x.to(device()) for x in tensors], []
+    tensors, heard = [x.to(training_device()) for x in tensors], []
     def loss(indices, draw):
         value, numbers, lesson = vqvae_loss(model, *(x[indices] for x in tensors), weights, skeleton, draw)
         heard.append(lesson)
         return value, numbers
     def after():
-        model.learn_words(*(gather(torch.cat(x)) for x in zip(*heard)))
+        model.learn_words(*(gather_rows(torch.cat(x)) for x in zip(*heard)))
         heard.clear()
     return loss, after
 
-DEFAULT_PLAN = Plan(steps=1500, batch=16, lr=4e-4, checkpoint_every=250, log_every=20, watch="val_legs_and_trunk_deg")
+VQVAE_PLAN = Plan(steps=1500, batch=16, lr=4e-4, checkpoint_every=250, log_every=20, watch="val_legs_and_trunk_deg")
 
-def train_vqvae(data: Dataset, out, plan: Plan = DEFAULT_PLAN, config: VQConfig = VQConfig(), weights: LossWeights = LossWeights(), resume: bool = False, until: int | None = None) -> dict:
+def train_vqvae(data: Dataset, out, plan: Plan = VQVAE_PLAN, config: VQConfig = VQConfig(), weights: LossWeights = LossWeights(), resume: bool = False, until: int | None = None) -> dict:
     """Train on the training people of `data`; vqvae.safetensors, run.json, log.csv, curves.png and checkpoint.pt go to folder `out`.
     Returns the record with the scores on the validation people."""
     torch.manual_seed(plan.seed)
     seen, unseen, skeleton = part(data, "train"), part(data, "val"), Skeleton.default()
     K, mask = map(torch.as_tensor, augmented(seen, plan.seed))
     feet = torch.cat([skeleton.contact_points(k) for k in K.split(64)])
-    model = untrained(config, K, mask)
-    loss, learn = lessons(model, (K, mask, feet), weights, skeleton)
+    model = initial_vqvae(config, K, mask)
+    loss, learn = vqvae_objective(model, (K, mask, feet), weights, skeleton)
     scores = lambda model, **how: reconstruction_scores(model, unseen.kinematics, unseen.mask, skeleton, **how)
-    rows = train(model, loss, len(K), plan, out, resume, lambda model: observed(model, scores(model)), learn, until,
+    rows = train_network(model, loss, len(K), plan, out, resume, lambda model: checkpoint_scores(model, scores(model)), learn, until,
                  {"data": {"digest": digest_of(data)}, "network": asdict(config), "loss": asdict(weights)})
     record = run_record(plan=asdict(plan), config=asdict(config), weights=asdict(weights), seconds=rows[-1]["seconds"] if rows else 0.0,
                         people={s: sorted(set(part(data, s).subjects.tolist())) for s in ("train", "val")}, scores=scores(model),
-                        scores_continuous=scores(model, quantised=False), dead_words=dead_words(model))
+                        scores_continuous=scores(model, quantised=False), dead_words=dead_codes(model))
     if rank() == 0:
         save_vqvae(model, Path(out) / "vqvae.safetensors", people=record["people"])
         write_json(Path(out) / "run.json", record)
     return record
 
-def observed(model: VQVAE, scores: dict) -> dict:
+def checkpoint_scores(model: VQVAE, scores: dict) -> dict:
     "What the log says of the validation people at each checkpoint, and of the words."
     return {f"val_{k}": scores[k] for k in ("legs_and_trunk_deg", "pelvis_cm", "sliding_cm_s")} | {
-        "val_perplexity": float(np.mean(scores["perplexity"])), "dead_words": float(dead_words(model))}
+        "val_perplexity": float(np.mean(scores["perplexity"])), "dead_words": float(dead_codes(model))}
 
 # %% ../nbs/20_train_vqvae.ipynb #20-train-vqvae-022
-def main(arguments=None) -> int:
+def vqvae_main(arguments=None) -> int:
     "Command line of `python -m bige.train_vqvae`; 0, 2 for bad input, 130 when interrupted."
-    parser = command_options("vqvae", "Train the VQ-VAE.", DEFAULT_PLAN)
+    parser = training_parser("vqvae", "Train the VQ-VAE.", VQVAE_PLAN)
     parser.add_argument("--width", type=int, default=VQConfig.width)
     a = parser.parse_args(arguments)
     def work() -> str:
         if a.width < 1:
             raise InputError("--width", a.width, "a number of at least 1", "correct the command")
-        record = train_vqvae(load_dataset(a.data), a.out, plan_from(a, DEFAULT_PLAN), VQConfig(width=a.width), resume=a.resume)
+        record = train_vqvae(load_dataset(a.data), a.out, plan_from_options(a, VQVAE_PLAN), VQConfig(width=a.width), resume=a.resume)
         return " ".join(f"{k}={v:.2f}" for k, v in record["scores"].items() if isinstance(v, float))
-    return run_command(work)
+    return run_training(work)
 
 # %% ../nbs/20_train_vqvae.ipynb #20-train-vqvae-023
 if __name__ == "__main__" and "__file__" in globals():
-    sys.exit(main())
+    sys.exit(vqvae_main())

@@ -31,10 +31,11 @@ from torch import distributed
 from .files import InputError, atomic_write, versions
 
 # %% auto #0
-__all__ = ['Plan', 'learning_rate', 'seed_of', 'batch_indices', 'rank', 'world', 'pieces', 'drawing', 'gather', 'device',
-           'autocast', 'processes', 'PlainStep', 'ZeroStep', 'save_checkpoint', 'begin', 'git_commit', 'run_record',
-           'write_json', 'write_log', 'write_events', 'progress_lines', 'progress', 'asked_to_stop', 'keep_best',
-           'train', 'command_options', 'plan_from', 'run_command']
+__all__ = ['Plan', 'learning_rate', 'seed_of', 'batch_indices', 'rank', 'world_size', 'split_batch', 'random_source',
+           'gather_rows', 'training_device', 'autocast', 'process_group', 'PlainStep', 'ZeroStep', 'save_checkpoint',
+           'begin_run', 'git_commit', 'run_record', 'write_json', 'write_log', 'write_events', 'progress_lines',
+           'progress_text', 'stop_requests', 'keep_best', 'train_network', 'training_parser', 'plan_from_options',
+           'run_training']
 
 # %% ../nbs/18_training.ipynb #18-training-006
 @dataclass(frozen=True)
@@ -83,11 +84,11 @@ def rank() -> int:
     "Number of this process, 0 when alone."
     return distributed.get_rank() if distributed.is_initialized() else 0
 
-def world() -> int:
+def world_size() -> int:
     "Number of processes."
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
-def pieces(size: int, accumulate: int, rank: int, world: int) -> list[slice]:
+def split_batch(size: int, accumulate: int, rank: int, world: int) -> list[slice]:
     "Rows of a batch of `size` that process `rank` of `world` takes, a slice for each of its micro-batches."
     piece, rest = divmod(size, world * accumulate)
     if rest or not piece:
@@ -96,28 +97,28 @@ def pieces(size: int, accumulate: int, rank: int, world: int) -> list[slice]:
     return [slice(k * piece, (k + 1) * piece) for k in range(rank * accumulate, (rank + 1) * accumulate)]
 
 # %% ../nbs/18_training.ipynb #18-training-015
-def drawing(plan: Plan, step: int, size: int, rows: slice, device=None) -> Callable:
+def random_source(plan: Plan, step: int, size: int, rows: slice, device=None) -> Callable:
     "`draw(make, *shape)`: `rows` of `make(size, *shape)`, where `make` is torch.rand or torch.randn; the same numbers for every cut of the batch of `step`."
     torch.manual_seed(seed_of(plan, step))
     return lambda make, *shape: make(size, *shape, device=device)[rows]
 
 # %% ../nbs/18_training.ipynb #18-training-018
-def gather(x: torch.Tensor) -> torch.Tensor:
+def gather_rows(x: torch.Tensor) -> torch.Tensor:
     "The rows of all processes, in order, without gradient."
-    if world() == 1: return x.detach()
-    parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(world())]
+    if world_size() == 1: return x.detach()
+    parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(world_size())]
     distributed.all_gather(parts, x.detach().contiguous())
     return torch.cat(parts)
 
 def _mean(numbers: dict[str, torch.Tensor]) -> dict[str, float]:
     "Means over the processes."
     values = torch.stack([v.detach().double() for v in numbers.values()])
-    if world() > 1: distributed.all_reduce(values)
-    return dict(zip(numbers, (values / world()).tolist()))
+    if world_size() > 1: distributed.all_reduce(values)
+    return dict(zip(numbers, (values / world_size()).tolist()))
 
 def _anyone(yes: bool, device) -> bool:
     "Whether any process says yes."
-    if world() == 1: return yes
+    if world_size() == 1: return yes
     answer = torch.tensor(int(yes), device=device)
     distributed.all_reduce(answer, distributed.ReduceOp.MAX)
     return bool(answer)
@@ -125,11 +126,11 @@ def _anyone(yes: bool, device) -> bool:
 def _from_first(make: Callable):
     "What `make()` gives on the first process, on every process."
     box = [make() if rank() == 0 else None]
-    if world() > 1: distributed.broadcast_object_list(box)
+    if world_size() > 1: distributed.broadcast_object_list(box)
     return box[0]
 
 # %% ../nbs/18_training.ipynb #18-training-020
-def device() -> torch.device:
+def training_device() -> torch.device:
     "This process's GPU, or the CPU."
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if torch.cuda.is_available() else torch.device("cpu")
 
@@ -138,9 +139,9 @@ def autocast(x: torch.Tensor):
     return torch.autocast(x.device.type, torch.bfloat16, enabled=x.is_cuda and torch.cuda.is_bf16_supported())
 
 @contextmanager
-def processes():
+def process_group():
     "Join the processes that torchrun or deepspeed started, or be a group of one."
-    if torch.cuda.is_available(): torch.cuda.set_device(device())
+    if torch.cuda.is_available(): torch.cuda.set_device(training_device())
     alone = {} if "WORLD_SIZE" in os.environ else {"store": distributed.HashStore(), "rank": 0, "world_size": 1}
     distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo", **alone)
     try:
@@ -163,11 +164,11 @@ class PlainStep:
         self.model, self.plan = model, plan
         self.optimiser = torch.optim.AdamW(model.parameters(), lr=plan.lr, betas=plan.betas, weight_decay=plan.weight_decay)
         whole = _Objective(model, loss)
-        self.net = torch.nn.parallel.DistributedDataParallel(whole) if world() > 1 else whole
+        self.net = torch.nn.parallel.DistributedDataParallel(whole) if world_size() > 1 else whole
 
     def __call__(self, indices, draw, last: bool) -> dict:
         "Forward and backward of a micro-batch; after the `last` one the weights change."
-        with nullcontext() if last or world() == 1 else self.net.no_sync():
+        with nullcontext() if last or world_size() == 1 else self.net.no_sync():
             value, numbers = self.net(indices, draw)
             (value / self.plan.accumulate).backward()
         if last:
@@ -245,7 +246,7 @@ def _same_terms(path, terms: dict) -> None:
         raise InputError(path, f"another run, with {say(found)}", say(terms), "resume with the data and settings it began with, or start again without --resume")
 
 # %% ../nbs/18_training.ipynb #18-training-028
-def begin(out: Path, plan: Plan, resume: bool, about: dict[str, dict] | None = None) -> bool:
+def begin_run(out: Path, plan: Plan, resume: bool, about: dict[str, dict] | None = None) -> bool:
     "Prepare folder `out`; whether there is a checkpoint to continue from. `about` as in `train`."
     terms = asdict(plan) | {f"{part} {k}": v for part, values in (about or {}).items() for k, v in values.items()}
     terms = json.loads(json.dumps(terms))  # as it will be read
@@ -279,7 +280,7 @@ def run_record(**more) -> dict:
     "Versions, commit, device and number of processes, and whatever is given."
     found = versions("torch", "numpy", "scipy", "vector-quantize-pytorch", "safetensors", "deepspeed")
     machine = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
-    return {"versions": found, "git_commit": git_commit(), "device": machine, "processes": world(), **more}
+    return {"versions": found, "git_commit": git_commit(), "device": machine, "processes": world_size(), **more}
 
 def write_json(path, record: dict) -> None:
     "Write `record` with sorted keys."
@@ -333,14 +334,14 @@ def progress_lines():
         _logger.removeHandler(handler)
         _logger.setLevel(level)
 
-def progress(row: dict, plan: Plan, steps_per_s: float) -> str:
+def progress_text(row: dict, plan: Plan, steps_per_s: float) -> str:
     "One line: step, loss, and the time left."
     left = (plan.steps - row["step"]) / steps_per_s
     return f"step {row['step']}/{plan.steps}  loss {row['loss']:.4f}  " + (f"{left / 60:.0f} min left" if left > 90 else f"{left:.0f} s left")
 
 # %% ../nbs/18_training.ipynb #18-training-038
 @contextmanager
-def asked_to_stop():
+def stop_requests():
     "A list that is no longer empty once the process got SIGTERM."
     asked = []
     if threading.current_thread() is not threading.main_thread():  # only the main thread may listen to signals
@@ -362,28 +363,28 @@ def keep_best(best: dict, row: dict, model, plan: Plan) -> dict:
     return best | {"waited": best["waited"] + 1}
 
 # %% ../nbs/18_training.ipynb #18-training-043
-def train(model, loss: Callable, n: int, plan: Plan, out, resume: bool = False, validate: Callable | None = None, after: Callable | None = None, until: int | None = None,
+def train_network(model, loss: Callable, n: int, plan: Plan, out, resume: bool = False, validate: Callable | None = None, after: Callable | None = None, until: int | None = None,
           about: dict[str, dict] | None = None) -> list[dict]:
     """Minimise `loss(indices, draw) -> (scalar, numbers)`, a mean over repetitions, over `n` of them; checkpoint, log and curves go to folder `out`. `validate(model) -> numbers` is
     called with each checkpoint, `after()` after each step. Returns the log; leaves the model on the CPU. Stops at step `until` (as if it had been killed there). `about`: what must be the
     same to resume, besides the plan, such as {"data": {"digest": "3f2a"}, "network": {"width": 8}}."""
-    out, size, model = Path(out), min(plan.batch, n), model.to(device())
-    go_on = _from_first(lambda: begin(out, plan, resume, about))
+    out, size, model = Path(out), min(plan.batch, n), model.to(training_device())
+    go_on = _from_first(lambda: begin_run(out, plan, resume, about))
     step_with = (PlainStep if plan.zero is None else ZeroStep)(model, loss, plan, size)
     state = step_with.load(out) if go_on else {"step": 0, "rows": [], "best": {}}
     first, rows, began = state["step"], state["rows"], time.perf_counter()
     before = rows[-1]["seconds"] if rows else 0.0
-    with asked_to_stop() as asked:
+    with stop_requests() as asked:
         for step in range(first, min(plan.steps, until or plan.steps)):
             if plan.patience and state["best"] and state["best"]["waited"] >= plan.patience: break
             numbers = _whole_step(model, step_with, batch_indices(n, plan, step), plan, step)
             if after: after()
-            last, stop = step + 1 == plan.steps, _anyone(bool(asked), device())
+            last, stop = step + 1 == plan.steps, _anyone(bool(asked), training_device())
             look = last or (step + 1) % plan.checkpoint_every == 0
             if look or (step + 1) % plan.log_every == 0:
                 spent = time.perf_counter() - began
                 rows.append({"step": step + 1, "seconds": round(before + spent, 2), "lr": learning_rate(plan, step), **_mean(numbers)})
-                _logger.info(progress(rows[-1], plan, (step + 1 - first) / spent))
+                _logger.info(progress_text(rows[-1], plan, (step + 1 - first) / spent))
             if look and validate:
                 rows[-1] |= _from_first(lambda: validate(_on_cpu(model)))
                 if plan.patience: state["best"] = keep_best(state["best"], rows[-1], model, plan)
@@ -402,16 +403,16 @@ def _whole_step(model, step_with, indices, plan: Plan, step: int) -> dict:
     model.train()
     for group in step_with.optimiser.param_groups:
         group["lr"] = learning_rate(plan, step)
-    rows, total = pieces(len(indices), plan.accumulate, rank(), world()), {}
+    rows, total = split_batch(len(indices), plan.accumulate, rank(), world_size()), {}
     for piece in rows:
-        numbers = step_with(indices[piece], drawing(plan, step, len(indices), piece, device()), last=piece is rows[-1])
+        numbers = step_with(indices[piece], random_source(plan, step, len(indices), piece, training_device()), last=piece is rows[-1])
         total = {k: total.get(k, 0) + v / len(rows) for k, v in numbers.items()}
     if not torch.isfinite(total["loss"]):
         raise InputError(f"step {step}", "a loss that is not a number", "a finite one", "lower the learning rate, and look at the data; the last checkpoint is intact")
     return total
 
 def _on_cpu(model):
-    return (model if device().type == "cpu" else copy.deepcopy(model).cpu()).eval()
+    return (model if training_device().type == "cpu" else copy.deepcopy(model).cpu()).eval()
 
 def _learned(rows: list[dict]) -> None:
     if not rows[-1]["loss"] < 0.75 * rows[0]["loss"]:
@@ -419,7 +420,7 @@ def _learned(rows: list[dict]) -> None:
                          "look at the data and at the last change of network or loss")
 
 # %% ../nbs/18_training.ipynb #18-training-046
-def command_options(network: str, says: str, default: Plan) -> argparse.ArgumentParser:
+def training_parser(network: str, says: str, default: Plan) -> argparse.ArgumentParser:
     "The options that `python -m bige.train_<network>` shares with its sister."
     parser = argparse.ArgumentParser(prog=f"python -m bige.train_{network}", description=says)
     parser.add_argument("--data", required=True, help="data set (.npz) of bige dataset")
@@ -434,7 +435,7 @@ def command_options(network: str, says: str, default: Plan) -> argparse.Argument
     parser.add_argument("--local_rank", help=argparse.SUPPRESS)  # the launcher of deepspeed adds it; the environment says the same
     return parser
 
-def plan_from(a: argparse.Namespace, default: Plan) -> Plan:
+def plan_from_options(a: argparse.Namespace, default: Plan) -> Plan:
     "The plan that the options ask for."
     if min(a.steps, a.batch, a.accumulate) < 1 or a.patience < 0:
         raise InputError("arguments", "a number out of range", "steps, batch and accumulate of at least 1, patience of at least 0", "correct the command")
@@ -443,12 +444,12 @@ def plan_from(a: argparse.Namespace, default: Plan) -> Plan:
     plan = replace(default, steps=a.steps, batch=a.batch, seed=a.seed, accumulate=a.accumulate, patience=a.patience, zero=a.deepspeed)
     return replace(plan, one_batch=True, steps=60, lr=min(plan.lr, 1e-3), log_every=1) if a.smoke else plan
 
-def run_command(work: Callable[[], str]) -> int:
+def run_training(work: Callable[[], str]) -> int:
     "Do `work` on one thread a process and print the line it returns; exit status 0, 2 for bad input, 130 when interrupted."
     torch.set_num_threads(1)
     say = lambda text, file: print(text, file=file) if int(os.environ.get("RANK", 0)) == 0 else None
     try:
-        with processes(), progress_lines():
+        with process_group(), progress_lines():
             line = work()
     except InputError as error:
         say(error, sys.stderr)

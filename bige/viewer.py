@@ -17,7 +17,8 @@ import numpy as np
 from .anatomy import SAMPLES, asset
 from .exercises import Exercise, load_exercise
 from .files import atomic_write
-from .motion import Markers, Motion
+from .markers import Markers
+from .motion import Motion
 from bige.rendering import (
     COLOURS,
     CSS_COLOURS,

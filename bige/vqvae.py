@@ -23,11 +23,12 @@ from .motion import COORDINATES, TRANSLATIONS
 from .skeleton import Skeleton, contact_weights, soft_lowest
 
 # %% auto #0
-__all__ = ['PUBLISHED', 'TRIPLES', 'ARMS', 'LEGS', 'FINGERS_AND_TOES', 'VQConfig', 'columns', 'euler', 'follow', 'to_channels',
-           'from_channels', 'lowpass', 'standing', 'plant', 'ResidualBlock', 'encoder', 'decoder', 'quantiser', 'Words',
-           'tolerances', 'channel_tolerances', 'smoother', 'VQVAE', 'fit_linear', 'untrained', 'LossWeights',
+__all__ = ['PUBLISHED_VQVAE', 'EULER_TRIPLETS', 'ARM_COORDINATES', 'LEG_COORDINATES', 'TOE_COORDINATES', 'VQConfig',
+           'rotation_columns', 'euler_triplet', 'continuous_triplets', 'to_channels', 'from_channels', 'lowpass',
+           'standing', 'plant', 'ResidualBlock', 'encoder', 'decoder', 'quantiser', 'Codebooks', 'tolerances',
+           'channel_tolerances', 'smoother', 'VQVAE', 'fit_linear', 'initial_vqvae', 'LossWeights',
            'reconstruction_loss', 'total_loss', 'save_model', 'read_model', 'fill_model', 'load_model', 'load_vqvae',
-           'save_vqvae', 'perplexity', 'dead_words', 'arm_errors', 'motion_errors', 'reconstruction_scores']
+           'save_vqvae', 'perplexity', 'dead_codes', 'arm_errors', 'motion_errors', 'reconstruction_scores']
 
 # %% ../nbs/19_vqvae.ipynb #19-vqvae-006
 @dataclass(frozen=True)
@@ -45,21 +46,21 @@ class VQConfig:
     planted: bool = True
     linear: bool = True
 
-PUBLISHED = VQConfig(width=512, code_dim=512, levels=1, continuous=False, planted=False, linear=False)
+PUBLISHED_VQVAE = VQConfig(width=512, code_dim=512, levels=1, continuous=False, planted=False, linear=False)
 
 # %% ../nbs/19_vqvae.ipynb #19-vqvae-008
-TRIPLES = (("pelvis_tilt", "pelvis_list", "pelvis_rotation"), ("arm_flex_l", "arm_add_l", "arm_rot_l"), ("arm_flex_r", "arm_add_r", "arm_rot_r"))
-ARMS = tuple(n for n in COORDINATES if n.startswith(("arm_", "elbow_", "pro_sup")))
-LEGS = tuple(n for n in COORDINATES if n.startswith(("hip_", "knee_", "ankle_", "subtalar_")))
-FINGERS_AND_TOES = ("mtp_angle_l", "mtp_angle_r")
+EULER_TRIPLETS = (("pelvis_tilt", "pelvis_list", "pelvis_rotation"), ("arm_flex_l", "arm_add_l", "arm_rot_l"), ("arm_flex_r", "arm_add_r", "arm_rot_r"))
+ARM_COORDINATES = tuple(n for n in COORDINATES if n.startswith(("arm_", "elbow_", "pro_sup")))
+LEG_COORDINATES = tuple(n for n in COORDINATES if n.startswith(("hip_", "knee_", "ankle_", "subtalar_")))
+TOE_COORDINATES = ("mtp_angle_l", "mtp_angle_r")
 _places = lambda names: [COORDINATES.index(n) for n in names]
 
-def columns(euler):
+def rotation_columns(euler):
     "Angles (..., 3) about z, x, y in rad -> first two columns (..., 6) of the rotation matrix."
     (sa, ca), (sb, cb), (sc, cc) = ((x.sin(), x.cos()) for x in euler.unbind(-1))
     return torch.stack([ca * cc - sa * sb * sc, sa * cc + ca * sb * sc, -cb * sc, -sa * cb, ca * cb, sb], -1)
 
-def euler(columns):
+def euler_triplet(columns):
     "Two columns (..., 6), roughly orthonormal -> angles (..., 3) rad, the middle one within ±π/2 (Zhou et al. 2019: Gram and Schmidt make a rotation of any two columns)."
     y = F.normalize(columns[..., 3:], dim=-1)
     x = columns[..., :3] - (columns[..., :3] * y).sum(-1, keepdim=True) * y
@@ -71,7 +72,7 @@ def _turns(x): return torch.round(x / (2 * np.pi))
 
 def _running(steps): return torch.cat([torch.zeros_like(steps[:, :1]), steps.cumsum(1)], 1)
 
-def follow(e, centre: float = 0.0):
+def continuous_triplets(e, centre: float = 0.0):
     """Angles (B, T, 3) of the same rotations as `e`, but continuous in time; the median of the middle one within ±π/2, the median of the first
     within π of `centre`."""
     twin = lambda e: torch.stack([e[..., 0] + np.pi, np.pi - e[..., 1], e[..., 2] + np.pi], -1)
@@ -89,11 +90,11 @@ def follow(e, centre: float = 0.0):
 # %% ../nbs/19_vqvae.ipynb #19-vqvae-012
 def _plain(c: VQConfig) -> list[int]:
     "Coordinates that are channels as they are."
-    return [i for i, n in enumerate(COORDINATES) if not (c.continuous and any(n in t for t in TRIPLES)) and not (c.planted and n in TRANSLATIONS)]
+    return [i for i, n in enumerate(COORDINATES) if not (c.continuous and any(n in t for t in EULER_TRIPLETS)) and not (c.planted and n in TRANSLATIONS)]
 
 def to_channels(K, c: VQConfig = VQConfig()):
     "Motions (B, T, 33) rad, m -> what the network sees (B, T, channels)."
-    turned = [columns(K[..., _places(t)]) for t in TRIPLES] if c.continuous else []
+    turned = [rotation_columns(K[..., _places(t)]) for t in EULER_TRIPLETS] if c.continuous else []
     return torch.cat([K[..., _plain(c)], *turned], -1)
 
 def from_channels(x, c: VQConfig = VQConfig()):
@@ -101,8 +102,8 @@ def from_channels(x, c: VQConfig = VQConfig()):
     K, plain = x.new_zeros(*x.shape[:-1], len(COORDINATES)), _plain(c)
     K[..., plain] = x[..., :len(plain)]
     if c.continuous:
-        for t, six in zip(TRIPLES, x[..., len(plain):].split(6, -1)):
-            K[..., _places(t)] = follow(euler(six), np.pi / 2 if t[0].startswith("arm") else 0.0)
+        for t, six in zip(EULER_TRIPLETS, x[..., len(plain):].split(6, -1)):
+            K[..., _places(t)] = continuous_triplets(euler_triplet(six), np.pi / 2 if t[0].startswith("arm") else 0.0)
     return K
 
 # %% ../nbs/19_vqvae.ipynb #19-vqvae-016
@@ -167,7 +168,7 @@ def quantiser(c: VQConfig) -> nn.Module:
                       threshold_ema_dead_code=1, rotation_trick=False, commitment_weight=1.0, sync_codebook=False)
 
 # %% ../nbs/19_vqvae.ipynb #19-vqvae-025
-class Words(nn.Module):
+class Codebooks(nn.Module):
     "The words of a trained quantiser: looks up and does not learn. Its tensors are named as those of the library's `ResidualVQ`."
     def __init__(self, c: VQConfig):
         super().__init__()
@@ -192,13 +193,13 @@ class Words(nn.Module):
 # %% ../nbs/19_vqvae.ipynb #19-vqvae-027
 def tolerances() -> torch.Tensor:
     "Error (33,) that counts as one: 1 cm; 1.5° for legs and pelvis, 3° for trunk and toes, 5° for the arms."
-    degrees = lambda n: 5.0 if n in ARMS else 1.5 if n in LEGS or n in TRIPLES[0] else 3.0
+    degrees = lambda n: 5.0 if n in ARM_COORDINATES else 1.5 if n in LEG_COORDINATES or n in EULER_TRIPLETS[0] else 3.0
     return torch.tensor([0.01 if n in TRANSLATIONS else np.deg2rad(degrees(n)) for n in COORDINATES], dtype=torch.float32)
 
 def channel_tolerances(c: VQConfig) -> torch.Tensor:
     "The same for the channels; an entry of a rotation matrix changes by the angle (rad) at most."
     t = tolerances()
-    return torch.cat([t[_plain(c)], *([t[_places(three)].repeat(2) for three in TRIPLES] if c.continuous else [])])
+    return torch.cat([t[_plain(c)], *([t[_places(three)].repeat(2) for three in EULER_TRIPLETS] if c.continuous else [])])
 
 @lru_cache
 def smoother(frames: int = 196, cutoff_hz: float = 6.0, rate_hz: float = 60.0) -> torch.Tensor:
@@ -214,7 +215,7 @@ class VQVAE(nn.Module):
     def __init__(self, config: VQConfig = VQConfig(), mean=0.0, std=1.0, learns: bool = True):
         super().__init__()
         self.config, n = config, len(channel_tolerances(config))
-        self.encoder, self.decoder, self.quantiser = encoder(config, n), decoder(config, n), quantiser(config) if learns else Words(config)
+        self.encoder, self.decoder, self.quantiser = encoder(config, n), decoder(config, n), quantiser(config) if learns else Codebooks(config)
         if config.linear:
             self.linear_in = nn.Conv1d(n, config.code_dim, 4, stride=4, bias=False)
             self.linear_out = nn.Conv1d(config.code_dim, 4 * n, 9, padding=4, padding_mode="replicate", bias=False)
@@ -299,7 +300,7 @@ def fit_linear(model: VQVAE, K, mask, most: int = 800) -> None:
     model.linear_out.weight.copy_(torch.linalg.solve(gram, around.T @ patches).T.unflatten(1, (-1, 9)))
 
 # %% ../nbs/19_vqvae.ipynb #19-vqvae-035
-def untrained(config: VQConfig, K, mask) -> VQVAE:
+def initial_vqvae(config: VQConfig, K, mask) -> VQVAE:
     "A model with mean and scale of the valid frames of `K` (N, 196, 33), and its words, and its linear path if it has one, fitted to them."
     x, scale = to_channels(K, config)[mask], channel_tolerances(config)
     mean, spread = x.mean(0), x.std(0)
@@ -415,7 +416,7 @@ def perplexity(codes, size: int) -> np.ndarray:
     share = torch.stack([torch.bincount(c, minlength=size) for c in codes.T]).double() / len(codes)
     return torch.special.entr(share).sum(1).exp().numpy()
 
-def dead_words(model: VQVAE) -> int:
+def dead_codes(model: VQVAE) -> int:
     "Words, of all levels, that the moving averages count less than once a batch: they are to be redrawn."
     return sum(int((layer._codebook.cluster_size < 1).sum()) for layer in model.quantiser.layers)
 
@@ -426,7 +427,7 @@ def arm_errors(K_hat, K, skeleton) -> tuple:
     def hands(q):
         torso, *both = skeleton.body_transforms(q)[..., places, :, :].unbind(-3)
         return torch.stack([(torso[..., :3, :3].mT @ (h[..., :3, 3] - torso[..., :3, 3])[..., None])[..., 0] for h in both], -2)
-    frames = lambda q: torch.stack([columns(q[..., _places(t)]).unflatten(-1, (2, 3)) for t in TRIPLES[1:]], -3)
+    frames = lambda q: torch.stack([rotation_columns(q[..., _places(t)]).unflatten(-1, (2, 3)) for t in EULER_TRIPLETS[1:]], -3)
     x, y = frames(K_hat), frames(K)
     third = lambda f: torch.linalg.cross(f[..., 0, :], f[..., 1, :])
     trace = (x * y).sum((-1, -2)) + (third(x) * third(y)).sum(-1)
@@ -440,10 +441,10 @@ def motion_errors(K_hat, K, mask, skeleton) -> dict:
     step = lambda x, order=1: torch.diff(x, order, dim=1) * 60**order
     m1, m2 = mask[:, 1:] & mask[:, :-1], mask[:, 2:] & mask[:, :-2]
     rms = lambda x, valid: float(x[valid].double().square().mean().sqrt())
-    moves, body = pick(TRANSLATIONS), ~pick(ARMS + TRANSLATIONS + FINGERS_AND_TOES)
+    moves, body = pick(TRANSLATIONS), ~pick(ARM_COORDINATES + TRANSLATIONS + TOE_COORDINATES)
     degrees, wrong = lambda names: float(torch.rad2deg(error[:, names].mean())), K_hat - K
     hands, arms = (x[mask].mean() for x in arm_errors(K_hat, K, skeleton))
-    scores = {"legs_deg": degrees(pick(LEGS)), "legs_and_trunk_deg": degrees(body), "arms_deg": degrees(pick(ARMS)), "pelvis_cm": float(100 * error[:, moves].mean()),
+    scores = {"legs_deg": degrees(pick(LEG_COORDINATES)), "legs_and_trunk_deg": degrees(body), "arms_deg": degrees(pick(ARM_COORDINATES)), "pelvis_cm": float(100 * error[:, moves].mean()),
               "upper_arm_turn_deg": float(torch.rad2deg(arms)), "hands_mm": float(1000 * hands),
               "velocity_deg_s": float(np.rad2deg(rms(step(wrong)[..., body], m1))), "acceleration_deg_s2": float(np.rad2deg(rms(step(wrong, 2)[..., body], m2)))}
     for name, q in (("", K_hat), ("_data", K)):

@@ -2,8 +2,8 @@
 
     python data_scripts/make_book.py [--out _docs]
 
-Nothing is executed: pictures and tables are those kept in the notebooks. A broken link, a picture without words or anything
-that would be fetched from elsewhere fails the build.
+Nothing is executed: pictures and tables are those kept in the notebooks. A broken link, a picture without
+words or anything that would be fetched from elsewhere fails the build.
 """
 from __future__ import annotations
 
@@ -14,28 +14,40 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "nbs" / "book")]
+BOOK = ROOT / "nbs" / "book"
+sys.path[:0] = [str(ROOT), str(BOOK)]
+
+
+def options() -> argparse.Namespace:
+    """The options of this script."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--out", type=Path, default=ROOT / "_docs", metavar="DIR")
+    parser.add_argument("--work", type=Path, default=ROOT / "build" / "book", metavar="DIR",
+                        help="sources and Sphinx's memory between two builds; a site that fails stays there")
+    return parser.parse_args()
 
 
 def main() -> int:
-    arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    arguments.add_argument("--out", type=Path, default=ROOT / "_docs", metavar="DIR")
-    arguments.add_argument("--work", type=Path, default=ROOT / "build" / "book", metavar="DIR", help="sources and Sphinx's memory between two builds; a site that fails stays there")
-    given, began = arguments.parse_args(), time.time()
-    try: from sphinx.cmd.build import build_main
-    except ModuleNotFoundError: sys.exit("make_book: Sphinx is not installed. Cure: pip install -e '.[docs]', or `make docs`.")
+    """Write the sources, build, check, and move the site to its place."""
+    given, began = options(), time.time()
+    try:
+        from sphinx.cmd.build import build_main
+    except ModuleNotFoundError:
+        sys.exit("make_book: Sphinx is not installed. Cure: pip install -e '.[docs]', or `make docs`.")
     from checks import problems
     from pages import write_sources
-    write_sources(given.work / "source")
-    built = given.work / "html"
-    failed = build_main(["-q", "-n", "-W", "--keep-going", "-c", str(ROOT / "nbs" / "book"), "-d", str(given.work / "doctrees"),
-                         str(given.work / "source"), str(built)])
+    source, built = given.work / "source", given.work / "html"
+    write_sources(source)
+    failed = build_main(["-q", "-n", "-W", "--keep-going", "-c", str(BOOK),
+                         "-d", str(given.work / "doctrees"), str(source), str(built)])
     found = problems(built)
-    for line in found: print(line, file=sys.stderr)
-    if failed or found: return 1
+    print("\n".join(found), end="\n" if found else "", file=sys.stderr)
+    if failed or found:
+        return 1
     shutil.rmtree(given.out, ignore_errors=True)
     shutil.copytree(built, given.out)
-    print(f"{len(list(given.out.rglob('*.html')))} pages in {time.time() - began:.0f} s: open {given.out.resolve() / 'index.html'}")
+    pages = len(list(given.out.rglob("*.html")))
+    print(f"{pages} pages in {time.time() - began:.0f} s: open {given.out.resolve() / 'index.html'}")
     return 0
 
 

@@ -12,13 +12,15 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def main() -> None:
+    """Write README.md."""
     notebook = nbformat.read(ROOT / "nbs" / "index.ipynb", as_version=4)
-    notebook.cells = [c for c in notebook.cells if not (c.cell_type == "code" and c.source.lstrip().startswith("#| hide"))]
+    notebook.cells = [cell for cell in notebook.cells if not cell.source.lstrip().startswith("#| hide")]
     for cell in notebook.cells:
         cell.source = "\n".join(line for line in cell.source.split("\n") if not line.startswith("#| "))
     notebook.metadata["language_info"] = {"name": "python"}
     text, _ = MarkdownExporter().from_notebook_node(notebook)
-    text = re.sub(r"\]\((images/|book/|\w+\.ipynb)", r"](nbs/\1", text).replace('src="images/', 'src="nbs/images/')
+    text = re.sub(r"\]\((images/|book/|\w+\.ipynb)", r"](nbs/\1", text)
+    text = text.replace('src="images/', 'src="nbs/images/')
     (ROOT / "README.md").write_text(text.strip() + "\n", encoding="utf-8")
 
 

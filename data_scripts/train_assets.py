@@ -19,8 +19,8 @@ import torch
 from bige.cli import explain
 from bige.dataset import load_dataset, save_dataset, select
 from bige.files import InputError, atomic_write
-from bige.train_surrogate import DEFAULT_PLAN as SURROGATE_PLAN, train_surrogate
-from bige.train_vqvae import DEFAULT_PLAN as VQVAE_PLAN, train_vqvae
+from bige.train_surrogate import SURROGATE_PLAN, train_surrogate
+from bige.train_vqvae import VQVAE_PLAN, train_vqvae
 from bige.training import progress_lines, run_record, write_json
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from bige import baselines as B
 from bige.files import InputError
-from bige.motion import COORDINATES, Markers, analytic_squat, example_squat
+from bige.markers import Markers
+from bige.motion import COORDINATES, analytic_squat, example_squat
 
 MAIN = ("pelvis_tilt", "pelvis_list", "hip_flexion_l", "hip_flexion_r", "hip_adduction_l", "hip_adduction_r", "knee_angle_l", "knee_angle_r",
         "ankle_angle_l", "ankle_angle_r", "lumbar_extension", "lumbar_bending", "lumbar_rotation")
@@ -19,10 +20,10 @@ def squat(): return example_squat()
 
 
 @pytest.fixture(scope="module")
-def stick(squat): return B.joints_of(squat)
+def stick(squat): return B.smpl_joints(squat)
 
 
-def markers(x): return Markers(np.arange(len(x)) / B.RATE_HZ, x, B.JOINTS)
+def markers(x): return Markers(np.arange(len(x)) / B.HUMANML_RATE_HZ, x, B.SMPL_JOINTS)
 
 
 def walk(x):
@@ -34,8 +35,8 @@ def walk(x):
 # ---------------------------------------------------------------- features
 
 def test_layout_of_the_features(stick):
-    x = B.on_the_origin(walk(stick.positions))
-    f = B.features_of(walk(stick.positions))
+    x = B.to_origin(walk(stick.positions))
+    f = B.humanml_features(walk(stick.positions))
     assert f.shape == (len(x) - 1, 263)
     assert np.allclose(f[:, 3], x[:-1, 0, 1])                                          # root height
     assert np.allclose(f[:, 4:67].reshape(-1, 21, 3)[..., 1], x[:-1, 1:, 1])           # heights of the joints, from the floor
@@ -50,24 +51,24 @@ def test_layout_of_the_features(stick):
 def test_a_turn_is_stored_as_half_its_angle(stick):
     "Turning on the spot by 0.04 rad a frame counter-clockwise (from above) is -0.02 in the first feature."
     still = np.repeat(stick.positions[:1], 200, axis=0)
-    f = B.features_of(still @ B._turn(.04 * np.arange(200)).swapaxes(-1, -2))
+    f = B.humanml_features(still @ B._turn(.04 * np.arange(200)).swapaxes(-1, -2))
     assert np.allclose(f[80:120, 0], -.02, atol=1e-9)
 
 
 @pytest.mark.parametrize("move", [lambda x: x, walk, lambda x: x @ B._turn(np.array(2.)).T + [3, .5, -2]])
 def test_features_there_and_back(stick, move):
     x = move(stick.positions)
-    assert np.abs(B.joints_from_features(B.features_of(x)) - B.on_the_origin(x)[:-1]).max() < 1e-12
+    assert np.abs(B.joints_from_features(B.humanml_features(x)) - B.to_origin(x)[:-1]).max() < 1e-12
 
 
 def test_bone_rotations_rebuild_the_stick_figure(stick):
     "Forward kinematics with the six numbers of each bone (columns of a matrix) gives the joints again."
-    x = B.on_the_origin(walk(stick.positions))
+    x = B.to_origin(walk(stick.positions))
     facing = B.heading(x)
     six = B.bone_rotations(x, facing).reshape(-1, 21, 2, 3)
     R = np.stack([six[..., 0, :], six[..., 1, :], np.cross(six[..., 0, :], six[..., 1, :])], -1)
     out = np.zeros_like(x); out[:, 0] = x[:, 0]
-    for chain in B.CHAINS:
+    for chain in B.SMPL_CHAINS:
         world = B._turn(facing)
         for parent, child in zip(chain, chain[1:]):
             world = world @ R[:, child - 1]
@@ -81,7 +82,7 @@ def test_bone_rotations_rebuild_the_stick_figure(stick):
 @pytest.fixture
 def trials(squat):
     part = squat.slice(squat.time[0], squat.time[0] + 1.)
-    return {"a": B.joints_of(part), "b": B.joints_of(part.mirror())}
+    return {"a": B.smpl_joints(part), "b": B.smpl_joints(part.mirror())}
 
 
 @pytest.mark.parametrize("kind,frames", [("results", 21), ("joints", 21), ("features", 20)])
@@ -90,7 +91,7 @@ def test_three_formats(tmp_path, trials, kind, frames):
     read = B.read_joints(tmp_path / "x.npy")
     assert list(read) == ["x_0", "x_1"]
     for m, old in zip(read.values(), trials.values()):
-        x = B.on_the_origin(old.positions) if kind == "features" else old.positions
+        x = B.to_origin(old.positions) if kind == "features" else old.positions
         assert m.positions.shape == (frames, 22, 3) and m.rate_hz == pytest.approx(20)
         assert np.abs(m.positions - x[:frames]).max() < 1e-5
     assert B.read_joints(tmp_path).keys() == read.keys()                       # a folder
@@ -110,7 +111,7 @@ def test_results_as_mdm_saves_them(tmp_path, trials):
 
 def test_single_files(tmp_path, trials):
     x = trials["a"].positions
-    np.save(tmp_path / "one.npy", x); np.save(tmp_path / "two.npy", B.features_of(x))
+    np.save(tmp_path / "one.npy", x); np.save(tmp_path / "two.npy", B.humanml_features(x))
     assert list(B.read_joints(tmp_path)) == ["one", "two"]
 
 
@@ -148,7 +149,7 @@ def spoilt(x, frame, joint):
 
 @pytest.mark.parametrize("change,says", [
     (lambda x: 1e3 * x, "legs of"), (lambda x: x[..., [0, 2, 1]] * [1, -1, 1], "y must point up"), (lambda x: x * [1, 1, -1], "mirrored"),
-    (lambda x: x[:, :21], r"shape \(21, 21, 3\)"), (lambda x: np.zeros((30, 251)), "KIT"), (lambda x: B.features_of(x) - 1, "normalisation"),
+    (lambda x: x[:, :21], r"shape \(21, 21, 3\)"), (lambda x: np.zeros((30, 251)), "KIT"), (lambda x: B.humanml_features(x) - 1, "normalisation"),
     (lambda x: spoilt(x, 4, 7), "frame 4, joint left_ankle"), (lambda x: x[:5], "5 frames"), (lambda x: x[None][:0], "no motion"),
     (lambda x: x.astype(complex), "complex"), (lambda x: np.array(["a"] * 22), "shape"), (lambda x: np.zeros((0, 263)), "root height")])
 def test_bad_arrays(tmp_path, trials, change, says):
@@ -190,7 +191,7 @@ def of(differences, names): return np.abs(differences[:, [COORDINATES.index(n) f
 @pytest.mark.parametrize("make", [lambda: analytic_squat(reps=1, pause=.3), example_squat])
 def test_round_trip_through_features(make):
     motion = make()
-    d, fit = back(motion, B.joints_from_features(B.features_of(B.joints_of(motion).positions)))
+    d, fit = back(motion, B.joints_from_features(B.humanml_features(B.smpl_joints(motion).positions)))
     assert of(d, MAIN).max() < 2
     it = fit.motions["it"]
     assert it.rate_hz == pytest.approx(60) and it["pelvis_tx"][0] == 0 and it["pelvis_tz"][0] == 0
@@ -209,7 +210,7 @@ def test_proportions_do_not_matter(squat):
     s = Skeleton.default()
     factors = {"femur": (1, 1.08, 1), "pelvis": (1, 1, .92), "torso": (1, 1.05, .95), "humerus": (.94, .94, .94)}
     other = scale_skeleton(s, {b: 1.1 * np.array(factors.get(b.split("_")[0], (1, 1, 1))) for b in s.body_names}, 80., s.markers, "other")
-    d, fit = back(squat, B.joints_of(squat, other).positions)
+    d, fit = back(squat, B.smpl_joints(squat, other).positions)
     assert of(d, MAIN).max() < 2
     assert fit.scales["femur_y"] / fit.scales["tibia_y"] == pytest.approx(1.08, abs=.02)
 

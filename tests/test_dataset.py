@@ -6,8 +6,10 @@ import zipfile
 import numpy as np
 import pytest
 
-from bige.dataset import (FRAMES, RATE_HZ, Dataset, build_dataset, canonical, concatenate, digest_of, find_simulations, fit_length, from_motions, load_dataset, mass_of, mirror_arrays, name_arms,
-                          part, repetition, save_dataset, select, split_people, subject_of, toy_dataset, varied, with_mirrored)
+from bige.dataset import (FRAMES, RATE_HZ, Dataset, build_dataset, canonical, change_tempo_and_depth,
+                          concatenate, digest_of, find_simulations, fit_length, from_motions, load_dataset,
+                          mass_of, mirror_arrays, part, repetition, save_dataset, select, split_participants,
+                          subject_of, toy_dataset, unify_arm_angles, with_mirrored)
 from bige import simulation
 from bige.files import InputError
 from bige.motion import (ACTIVATIONS, COORDINATES, GRAVITY, Motion, analytic_squat, example_squat,
@@ -141,7 +143,7 @@ def test_the_digest_is_that_of_the_content(toy, tmp_path):
 @pytest.mark.parametrize("tempo, depth", [(0.9, 1.0), (1.1, 1.05), (1.0, 0.95)])
 def test_varied_squats_take_their_time_and_depth_and_stand(tempo, depth):
     squat = simulated()
-    other = varied(squat, tempo, depth)
+    other = change_tempo_and_depth(squat, tempo, depth)
     assert other.duration == pytest.approx(squat.duration / tempo) and not other.has(ACTIVATIONS)
     assert np.ptp(other["knee_angle_r"]) == pytest.approx(depth * np.ptp(squat["knee_angle_r"]))
     assert np.abs(Skeleton.default().contact_points(other.coordinates())[..., 1].min(1)).max() < 0.02
@@ -190,7 +192,7 @@ def test_arms_keep_their_direction_under_the_agreed_name():
     K = example_squat().coordinates() + 0.3 * rng.standard_normal(33)
     K[:, COORDINATES.index("arm_flex_r")] += 4 * np.pi
     K[:, COORDINATES.index("arm_add_l")] = np.pi - K[:, COORDINATES.index("arm_add_l")]
-    named = name_arms(K)
+    named = unify_arm_angles(K)
     assert np.allclose(skeleton.body_transforms(K), skeleton.body_transforms(named), atol=1e-9)
     assert np.abs(np.median(named[:, COORDINATES.index("arm_add_l")])) <= np.pi / 2
     assert -np.pi / 2 <= np.median(named[:, COORDINATES.index("arm_flex_r")]) <= 3 * np.pi / 2
@@ -213,12 +215,12 @@ def test_subjects_by_name(path, who):
 
 
 def test_split_is_by_person():
-    assert split_people(["s07", "s01", "s10", "s02"]).tolist() == ["val", "train", "val", "train"]
-    assert split_people(list("abcdefghij") * 2).tolist() == (["train"] * 8 + ["val"] * 2) * 2
-    assert split_people(["s01", "s02"], validation=["s01"]).tolist() == ["val", "train"]
+    assert split_participants(["s07", "s01", "s10", "s02"]).tolist() == ["val", "train", "val", "train"]
+    assert split_participants(list("abcdefghij") * 2).tolist() == (["train"] * 8 + ["val"] * 2) * 2
+    assert split_participants(["s01", "s02"], validation=["s01"]).tolist() == ["val", "train"]
     for people, validation in ((["s01"] * 5, None), (["s07", "s10"], None), (["a", "b"], ["c"])):
         with pytest.raises(InputError):
-            split_people(people, validation)
+            split_participants(people, validation)
 
 
 @pytest.mark.parametrize("change", [

@@ -11,7 +11,8 @@ from hypothesis import given, settings, strategies as st
 
 from bige import inverse_kinematics as ik
 from bige.files import InputError
-from bige.motion import COORDINATES, Markers, example_squat, read_markers, read_motion, write_trc
+from bige.markers import Markers, read_markers, write_trc
+from bige.motion import COORDINATES, example_squat, read_motion
 from bige.skeleton import Skeleton
 
 torch.set_num_threads(1)

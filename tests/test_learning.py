@@ -15,13 +15,17 @@ from bige.dataset import from_motions, load_dataset, part, reference, repetition
 from bige.files import InputError
 from bige.motion import ACTIVATIONS, COORDINATES, Motion, analytic_squat, example_squat, read_motion
 from bige.skeleton import Skeleton
-from bige.surrogate import (JOINTS, TABLE_MUSCLES, PublishedSurrogate, Surrogate, SurrogateConfig, activation_scores, derivatives, features, fit_spread, load_surrogate, predict, save_surrogate, score_table,
-                            to_frames, to_steps, uncertainty)
-from bige.train_surrogate import inputs, main as surrogate_main, reliability, train_surrogate
-from bige.train_vqvae import augmented, main as vqvae_main, train_vqvae
-from bige.training import Plan, batch_indices, learning_rate, train
-from bige.vqvae import (PUBLISHED, TRIPLES, VQVAE, LossWeights, VQConfig, columns, dead_words, follow, from_channels, load_vqvae, motion_errors, perplexity, plant, reconstruction_loss,
-                        reconstruction_scores, save_model, save_vqvae, to_channels, untrained)
+from bige.surrogate import (JOINT_BODIES, TABLE_MUSCLES, PublishedSurrogate, Surrogate, SurrogateConfig,
+                            activation_scores, derivatives, features, fit_spread, load_surrogate,
+                            predict_activations, save_surrogate, score_table, to_frames, to_steps,
+                            uncertainty)
+from bige.train_surrogate import dataset_features, reliability, surrogate_main, train_surrogate
+from bige.train_vqvae import augmented, train_vqvae, vqvae_main
+from bige.training import Plan, batch_indices, learning_rate, train_network
+from bige.vqvae import (EULER_TRIPLETS, PUBLISHED_VQVAE, VQVAE, LossWeights, VQConfig, continuous_triplets,
+                        dead_codes, from_channels, initial_vqvae, load_vqvae, motion_errors, perplexity,
+                        plant, reconstruction_loss, reconstruction_scores, rotation_columns, save_model,
+                        save_vqvae, to_channels)
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL_VQ, SMALL_NET = VQConfig(width=16, code_dim=8, codes=16, levels=2), SurrogateConfig(width=8, members=2)
@@ -80,7 +84,7 @@ def test_quantising_picks_the_nearest_words(squats):
 
 
 def test_the_published_configuration_can_be_built():
-    model = VQVAE(PUBLISHED)
+    model = VQVAE(PUBLISHED_VQVAE)
     assert 17e6 < sum(p.numel() for p in model.parameters()) < 21e6 and model.quantiser.num_quantizers == 1
 
 
@@ -118,18 +122,18 @@ def test_an_arm_over_the_top_keeps_its_angles():
     t = torch.linspace(0, 1, 150)
     arm = torch.stack([2.0 + t, -1.0 - 0.9 * t, 1.0 + 0 * t], -1)[None]
     K = torch.zeros(1, 150, 33)
-    places = [COORDINATES.index(n) for n in TRIPLES[2]]
+    places = [COORDINATES.index(n) for n in EULER_TRIPLETS[2]]
     K[..., places] = arm
     c = VQConfig(planted=False)
     assert torch.allclose(from_channels(to_channels(K, c), c)[..., places], arm, atol=1e-4)
-    from bige.dataset import name_arms
-    rough = columns(arm) + 0.02 * torch.randn(1, 150, 6, generator=torch.Generator().manual_seed(0))
+    from bige.dataset import unify_arm_angles
+    rough = rotation_columns(arm) + 0.02 * torch.randn(1, 150, 6, generator=torch.Generator().manual_seed(0))
     x = to_channels(K, c)
     x[..., -6:] = rough
     named = from_channels(x, c)
-    assert torch.equal(torch.as_tensor(name_arms(named.numpy())), named) and named.diff(dim=1).abs().max() < 1.5
+    assert torch.equal(torch.as_tensor(unify_arm_angles(named.numpy())), named) and named.diff(dim=1).abs().max() < 1.5
     turned = arm + torch.tensor([2.0, -2.0, 4.0]) * torch.pi
-    assert torch.allclose(follow(turned, torch.pi / 2), arm, atol=1e-4)
+    assert torch.allclose(continuous_triplets(turned, torch.pi / 2), arm, atol=1e-4)
 
 
 def test_the_pelvis_follows_the_feet_as_in_the_data_set():
@@ -156,9 +160,9 @@ def test_gradients_reach_a_latent_through_rotations_and_feet():
 def test_linear_algebra_alone_rebuilds_a_squat(toy):
     seen, unseen = part(toy, "train"), part(toy, "val")
     torch.manual_seed(0)
-    model = untrained(VQConfig(width=16, code_dim=16, codes=64, levels=3), torch.tensor(seen.kinematics), torch.tensor(seen.mask))
+    model = initial_vqvae(VQConfig(width=16, code_dim=16, codes=64, levels=3), torch.tensor(seen.kinematics), torch.tensor(seen.mask))
     scores = reconstruction_scores(model.eval(), unseen.kinematics, unseen.mask)
-    assert scores["legs_and_trunk_deg"] < 4 and len(scores["perplexity"]) == 3 and 0 <= dead_words(model) <= 3 * 64
+    assert scores["legs_and_trunk_deg"] < 4 and len(scores["perplexity"]) == 3 and 0 <= dead_codes(model) <= 3 * 64
 
 
 def test_mean_and_scale_of_a_model_ignore_the_padding(squats):
@@ -166,7 +170,7 @@ def test_mean_and_scale_of_a_model_ignore_the_padding(squats):
     mask[:, 150:] = False
     filled = torch.where(mask[..., None], squats, torch.full_like(squats, 0.7))
     for linear in (False, True):
-        one, other = (untrained(VQConfig(width=16, code_dim=8, codes=16, levels=2, linear=linear), K, mask) for K in (squats, filled))
+        one, other = (initial_vqvae(VQConfig(width=16, code_dim=8, codes=16, levels=2, linear=linear), K, mask) for K in (squats, filled))
         assert torch.equal(one.mean, other.mean) and torch.equal(one.std, other.std) and one.std.min() > 0
 
 
@@ -244,7 +248,7 @@ def test_moments_are_those_of_weight_and_inertia():
     x = features(K)[0, 5]
     ankle = skeleton.points(K[0, :1], ("talus_r",), np.zeros((1, 3)))[0, 0]
     distance = skeleton.centre_of_mass(K[0, :1])[0, 0] - ankle[0]
-    column = 26 + 2 * (1 + JOINTS.index("talus_r"))
+    column = 26 + 2 * (1 + JOINT_BODIES.index("talus_r"))
     assert x[column] == pytest.approx(float(distance), abs=2e-3), "patellae have no share in the moments"
     assert torch.allclose(features(K, 2 * skeleton.mass)[0, 5, 26:40], 2 * x[26:40])
     K[..., COORDINATES.index("pelvis_ty")] = 0.5 * (torch.arange(40) / 60.0)**2
@@ -259,7 +263,7 @@ def test_a_long_repetition_keeps_its_speed():
     data = from_motions({("a", "a_1"): with_muscles(slow), ("b", "b_1"): with_muscles(squat(2.0))})
     assert data.rate_hz[0] < 48 and data.rate_hz[1] == 60
     assert repetition(data, 0).duration == pytest.approx(slow.duration, abs=0.02)
-    stored, true = inputs(data)[0], features(torch.tensor(slow.coordinates())[None])[0]
+    stored, true = dataset_features(data)[0], features(torch.tensor(slow.coordinates())[None])[0]
     for column, name in ((17 + 3 + 1, "velocity"), (17 + 6 + 1, "acceleration")):
         assert float(stored[2:-2, column].abs().max()) == pytest.approx(float(true[2:-2, column].abs().max()), rel=0.06), name
 
@@ -292,7 +296,7 @@ def test_heading_does_not_change_a_prediction():
     R = turn @ pelvis_rotation(K)
     K2[:, 3:6] = K[:, 3:6] @ turn.T
     K2[:, :3] = pelvis_angles(R)
-    a, b = (predict(squat.with_columns(COORDINATES[:6], k[:, :6]), model).motion.activations() for k in (K, K2))
+    a, b = (predict_activations(squat.with_columns(COORDINATES[:6], k[:, :6]), model).motion.activations() for k in (K, K2))
     assert np.allclose(a, b, atol=1e-4)
 
 
@@ -315,7 +319,7 @@ def test_batches_do_not_mix():
 @pytest.mark.parametrize("rate", [30.0, 50.0, 100.0])
 def test_predictions_at_any_rate_agree(rate):
     squat, model = example_squat(), load_surrogate()
-    guess, again = predict(squat, model), predict(squat.resample(rate), model)
+    guess, again = predict_activations(squat, model), predict_activations(squat.resample(rate), model)
     assert again.motion.time.size == squat.resample(rate).time.size and again.uncertainty.shape == (again.motion.time.size, 80)
     k = "vasmed_r/activation"
     assert np.abs(np.interp(squat.time, again.motion.time, again.motion[k]) - guess.motion[k]).max() < 0.1
@@ -345,7 +349,7 @@ def test_published_weights_and_their_two_readings(shared):
         order = torch.randperm(150, generator=torch.Generator().manual_seed(0))
         frame.positional_encoding.zero_()
         assert torch.allclose(frame(K[:, order]), frame(K)[:, order], atol=1e-5), "each frame for itself"
-    assert predict(example_squat(), frame).uncertainty is None
+    assert predict_activations(example_squat(), frame).uncertainty is None
     with pytest.raises(InputError):
         PublishedSurrogate("time")
 
@@ -488,14 +492,14 @@ def test_a_failed_write_leaves_the_last_checkpoint(tmp_path, monkeypatch):
     model = torch.nn.Linear(2, 1)
     loss = lambda i, draw: (model(torch.ones(len(i), 2)).square().mean(), {})
     plan = Plan(steps=4, batch=2, checkpoint_every=2)
-    train(model, loss, 4, plan, tmp_path, until=2)
+    train_network(model, loss, 4, plan, tmp_path, until=2)
     before = (tmp_path / "checkpoint.pt").read_bytes()
     def full(state, file):
         file.write(b"half")
         raise OSError(28, "No space left on device")
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(InputError, match="No space left"):
-        train(model, loss, 4, plan, tmp_path, resume=True)
+        train_network(model, loss, 4, plan, tmp_path, resume=True)
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
     assert not [p for p in tmp_path.iterdir() if p.suffix == ".tmp"]
 
@@ -503,7 +507,7 @@ def test_a_failed_write_leaves_the_last_checkpoint(tmp_path, monkeypatch):
 def test_a_loss_that_is_no_number_ends_the_run(tmp_path):
     model = torch.nn.Linear(2, 1)
     with pytest.raises(InputError, match="not a number"):
-        train(model, lambda i, draw: (model(torch.ones(1, 2)).sum() * float("nan"), {}), 4, Plan(steps=2), tmp_path)
+        train_network(model, lambda i, draw: (model(torch.ones(1, 2)).sum() * float("nan"), {}), 4, Plan(steps=2), tmp_path)
 
 
 def test_augmented_motions_are_squats(toy):

@@ -9,8 +9,8 @@ import pytest
 from bige.anatomy import anatomy, asset, body_frames, body_scales, muscle_paths, muscle_radii, normals, place, tube_faces, tubes
 from bige.exercises import load_exercise
 from bige.files import InputError
-from bige.motion import (ACTIVATIONS, COORDINATES, Markers, Motion, analytic_squat, example_squat,
-                         write_motion, write_trc)
+from bige.markers import Markers, write_trc
+from bige.motion import ACTIVATIONS, COORDINATES, Motion, analytic_squat, example_squat, write_motion
 from bige.rendering import (COLOURS, FORCE_COLUMNS, PARTS, Stage, contrast, drawable, effort_order, extent,
                             in_step, peak_activation, percent_frames, png, preview, project, read_recording,
                             repetition_frames, save_picture, strip, view_axes, write_gif, write_mp4)

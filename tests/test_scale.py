@@ -18,9 +18,9 @@ import torch
 from bige.dataset import save_dataset, toy_dataset
 from bige.files import InputError
 from bige.surrogate import SurrogateConfig
-from bige.train_surrogate import main as surrogate_main, train_surrogate
-from bige.train_vqvae import main as vqvae_main, train_vqvae
-from bige.training import Plan, command_options, drawing, pieces, plan_from, train
+from bige.train_surrogate import surrogate_main, train_surrogate
+from bige.train_vqvae import train_vqvae, vqvae_main
+from bige.training import Plan, plan_from_options, random_source, split_batch, train_network, training_parser
 from bige.vqvae import VQConfig
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,7 +56,7 @@ def little(out, plan, validate=None, **how):
     torch.manual_seed(0)
     model, x = torch.nn.Linear(4, 4), torch.randn(8, 4, generator=torch.Generator().manual_seed(1))
     loss = lambda i, draw: ((model(x[i] + 0.01 * draw(torch.randn, 4)) - x[i]).square().mean(), {})
-    rows = train(model, loss, len(x), plan, out, validate=validate, **how)
+    rows = train_network(model, loss, len(x), plan, out, validate=validate, **how)
     return model.weight.detach().clone(), rows
 
 
@@ -64,22 +64,22 @@ def little(out, plan, validate=None, **how):
 
 @pytest.mark.parametrize("world, accumulate", [(1, 1), (1, 4), (2, 2), (8, 2), (16, 1)])
 def test_every_row_once_and_in_order(world, accumulate):
-    rows = [k for r in range(world) for piece in pieces(16, accumulate, r, world) for k in range(16)[piece]]
-    assert rows == list(range(16)) and all(len(pieces(16, accumulate, r, world)) == accumulate for r in range(world))
+    rows = [k for r in range(world) for piece in split_batch(16, accumulate, r, world) for k in range(16)[piece]]
+    assert rows == list(range(16)) and all(len(split_batch(16, accumulate, r, world)) == accumulate for r in range(world))
 
 
 @pytest.mark.parametrize("size, accumulate, world", [(16, 3, 1), (16, 1, 3), (2, 2, 2)])
 def test_a_batch_that_cannot_be_cut_is_refused(size, accumulate, world):
     with pytest.raises(InputError, match=f"multiple of {accumulate * world}"):
-        pieces(size, accumulate, 0, world)
+        split_batch(size, accumulate, 0, world)
 
 
 def test_random_numbers_do_not_depend_on_the_cut():
     plan = Plan(steps=9, seed=4)
-    whole = drawing(plan, 5, 8, slice(0, 8))(torch.randn, 3)
-    assert torch.equal(whole[2:6], drawing(plan, 5, 8, slice(2, 6))(torch.randn, 3))
-    assert not torch.equal(whole, drawing(plan, 6, 8, slice(0, 8))(torch.randn, 3))
-    assert not torch.equal(whole, drawing(replace(plan, seed=5), 5, 8, slice(0, 8))(torch.randn, 3))
+    whole = random_source(plan, 5, 8, slice(0, 8))(torch.randn, 3)
+    assert torch.equal(whole[2:6], random_source(plan, 5, 8, slice(2, 6))(torch.randn, 3))
+    assert not torch.equal(whole, random_source(plan, 6, 8, slice(0, 8))(torch.randn, 3))
+    assert not torch.equal(whole, random_source(replace(plan, seed=5), 5, 8, slice(0, 8))(torch.randn, 3))
 
 
 @pytest.mark.parametrize("kind", TRAIN)
@@ -186,7 +186,7 @@ def test_smoke_passes_on_a_network_that_learns_and_fails_on_one_that_does_not(to
 def test_numbers_out_of_range_are_refused(option, value):
     default = Plan(steps=5)
     with pytest.raises(InputError):
-        plan_from(command_options("x", "", default).parse_args(["--data", "a", "--out", "b", option, value]), default)
+        plan_from_options(training_parser("x", "", default).parse_args(["--data", "a", "--out", "b", option, value]), default)
 
 
 # processes

@@ -9,13 +9,15 @@ from hypothesis import strategies as st
 
 import bige.segmentation as seg
 from bige.files import InputError
-from bige.motion import (Motion, analytic_squat, example_squat, read_marker_archive, read_motion, read_trc,
-                         write_motion)
+from bige.markers import read_marker_archive, read_trc
+from bige.motion import Motion, analytic_squat, example_squat, read_motion, write_motion
 from bige.segmentation import best_choices, segment, segment_file
 
 KNEES = ("knee_angle_r", "knee_angle_l")
-TRIALS = {"labval_s4_62.6kg/squat/squats1_manual_scaling_ik.mot": 5, "labval_s4_62.6kg/squat_asym/squatsAsym1_manual_scaling_ik.mot": 5,
-          "labval_s4_62.6kg/sts/STS1_manual_scaling_ik.mot": 6, "labval_s2_78.2kg/squat/squats1_videoAndMocap.mot": 5,
+TRIALS = {"labval_s4_62.6kg/squat/squats1_manual_scaling_ik.mot": 5,
+          "labval_s4_62.6kg/squat_asym/squatsAsym1_manual_scaling_ik.mot": 5,
+          "labval_s4_62.6kg/sts/STS1_manual_scaling_ik.mot": 6,
+          "labval_s2_78.2kg/squat/squats1_videoAndMocap.mot": 5,
           "fieldstudy_s0_72kg/squat/Squats_0.mot": 5, "kirsten_75.3kg/squat/DLS01_ik.mot": 5}
 
 
@@ -39,7 +41,8 @@ def noisy(motion, rng):
 
 def at_rate(motion, rate_hz):
     time = np.arange(motion.time[0], motion.time[-1], 1 / rate_hz)
-    return remake(motion, np.stack([np.interp(time, motion.time, c) for c in motion.values.T], axis=1), rate_hz)
+    return remake(motion, np.stack([np.interp(time, motion.time, c) for c in motion.values.T], axis=1),
+                  rate_hz)
 
 
 def stand(motion, blend_s):
@@ -47,7 +50,8 @@ def stand(motion, blend_s):
     n, m = round(motion.rate_hz), max(1, round(blend_s * motion.rate_hz))
     weight = (1 - np.cos(np.linspace(0, np.pi, m)))[:, None] / 2
     upright = np.full((n, 2), np.deg2rad(5))
-    before, after = (upright[:m] * (1 - weight) + weight * motion.values[0], upright[:m] * weight + (1 - weight) * motion.values[-1])
+    before, after = (upright[:m] * (1 - weight) + weight * motion.values[0],
+                     upright[:m] * weight + (1 - weight) * motion.values[-1])
     return remake(motion, np.concatenate([upright, before, motion.values, after, upright]))
 
 
@@ -62,7 +66,9 @@ DISTURBED = {
     "pose held": lambda m, rng: remake(m, np.pad(m.values, ((round(m.rate_hz),) * 2, (0, 0)), mode="edge")),
     "standing": lambda m, rng: stand(m, 0.5),
     "standing, at once": lambda m, rng: stand(m, 0),
-    "30 Hz, standing, backwards, noise": lambda m, rng: noisy(remake(m, stand(at_rate(m, 30), 0.5).values[::-1], 30), rng),
+    "30 Hz, standing, backwards, noise": lambda m, rng: noisy(remake(m,
+                                                                     stand(at_rate(m, 30), 0.5).values[::-1],
+                                                                     30), rng),
 }
 
 
@@ -74,15 +80,17 @@ def bridged(markers, name):
 
 
 def flexion(markers, side):
-    """Knee flexion, rad, of one side: angle at the knee marker between the ankle marker and the hip centre, the latter at 0.19, 0.30 and
-    0.36 of the ASIS distance behind, below and beside the middle of the ASIS markers (Bell and others 1990)."""
+    """Knee flexion, rad, of one side: angle at the knee marker between the ankle marker and the hip
+    centre, the latter at 0.19, 0.30 and 0.36 of the ASIS distance behind, below and beside the middle of
+    the ASIS markers (Bell and others 1990)."""
     p = {n: bridged(markers, n) for n in ("LASI", "RASI", "LPSI", "RPSI", side + "KNE", side + "ANK")}
     unit = lambda v: v / np.linalg.norm(v, axis=1, keepdims=True)
     front = (p["LASI"] + p["RASI"]) / 2
     right, forward = unit(p["RASI"] - p["LASI"]), front - (p["LPSI"] + p["RPSI"]) / 2
     up = unit(np.cross(right, forward))
     width = np.median(np.linalg.norm(p["RASI"] - p["LASI"], axis=1))
-    hip = front - 0.30 * width * up - 0.19 * width * np.cross(up, right) + 0.36 * width * right * (1 if side == "R" else -1)
+    hip = front - 0.30 * width * up - 0.19 * width * np.cross(up,
+                                                              right) + 0.36 * width * right * (1 if side == "R" else -1)
     axis = unit(np.cross(hip - p[side + "ANK"], p[side + "KNE"] - p[side + "ANK"]).sum(axis=0, keepdims=True))
     axis = axis * np.sign((axis * right).sum(axis=1).mean())
     flat = lambda v: v - (v * axis).sum(axis=1, keepdims=True) * axis
@@ -96,7 +104,8 @@ def from_markers(markers, source="markers"):
 
 @pytest.fixture(scope="module")
 def real(shared):
-    "Every shared trial as (motion of the two knees, true count). Trials that come as markers: knee flexion from three markers a leg."
+    """Every shared trial as (motion of the two knees, true count). Trials that come as markers: knee
+    flexion from three markers a leg."""
     trials = {name: (pair(read_motion(shared / name)), count) for name, count in TRIALS.items()}
     trials["kuleuven"] = from_markers(read_trc(shared / "kuleuven/squat/markers_Squat2.trc")), 1
     archive = read_marker_archive(shared / "ui_prmd/squat_m01_vicon_markers_mm_100Hz.npz")
@@ -130,10 +139,11 @@ def test_shared_trial_whole_file(shared, name, tmp_path):
 
 
 def test_shared_rests_are_outside(real):
-    "Between two squats of a trial with pauses, the knees are straight and slow where nothing is selected, and move where something is."
+    """Between two squats of a trial with pauses, the knees are straight and slow where nothing is
+    selected, and move where something is."""
     for name in list(TRIALS)[:2]:
         motion = real[name][0]
-        k, found = seg.knee_signals(motion), segment(motion)
+        k, found = seg.smooth_progress(motion), segment(motion)
         inside = np.any([(k.time >= a) & (k.time <= b) for a, b in found.segments], axis=0)
         assert (k.speed[inside] ** 2).sum() > 0.99 * (k.speed ** 2).sum()
         between = ~inside & (k.time > found.segments[0][0]) & (k.time < found.segments[-1][1])
@@ -141,7 +151,8 @@ def test_shared_rests_are_outside(real):
 
 
 def made(seed):
-    "Random squats: number, tempo, depth, rests, waiting at the bottom, asymmetry, noise, rate; with their true starts and ends."
+    """Random squats: number, tempo, depth, rests, waiting at the bottom, asymmetry, noise, rate; with
+    their true starts and ends."""
     rng = np.random.default_rng(seed)
     n, rate = int(rng.integers(1, 13)), float(rng.choice([30, 50, 60, 100, 200]))
     tempo, depth, lopsided = rng.uniform(0.9, 4.5), rng.uniform(40, 130), rng.uniform(0.6, 1)
@@ -156,9 +167,11 @@ def made(seed):
     angle = np.zeros_like(time)
     for start, period, deep in parts:
         u = time - start
-        phase = np.where(u < period / 2, u / period, np.where(u < period / 2 + wait, 0.5, (u - wait) / period))
+        phase = np.where(u < period / 2, u / period, np.where(u < period / 2 + wait, 0.5,
+                                                              (u - wait) / period))
         angle += np.where((phase > 0) & (phase < 1), deep / 2 * (1 - np.cos(2 * np.pi * phase)), 0)
-    both = np.stack([angle, lopsided * angle], axis=1) + rng.uniform(0, 8) + rng.uniform(0, 1) * rng.normal(size=(time.size, 2))
+    both = np.stack([angle, lopsided * angle], axis=1) + rng.uniform(0, 8) + rng.uniform(0,
+                                                                                         1) * rng.normal(size=(time.size, 2))
     return Motion(time, np.deg2rad(both), KNEES), np.array(truth)
 
 
@@ -212,7 +225,8 @@ def test_backwards_is_the_mirror_image():
     motion, _ = made(7)
     back = remake(motion, motion.values[::-1])
     end = motion.time[-1]
-    assert np.allclose(np.array(segment(back).segments), end - np.array(segment(motion).segments)[::-1, ::-1], atol=0.05)
+    assert np.allclose(np.array(segment(back).segments), end - np.array(segment(motion).segments)[::-1, ::-1],
+                       atol=0.05)
 
 
 def test_segments_do_not_overlap_and_lie_inside():
@@ -235,7 +249,8 @@ def test_search_equals_brute_force(seed, size, most):
     end, cost = start + rng.integers(1, 30, size), rng.random(size)
     apart = seg.differences(seg.Pairs(start, end, start, cost, rng.random((size, 101, 2))), 1.0)
     for n, (least, path) in enumerate(best_choices(cost, apart, most), 1):
-        prices = {c: cost[list(c)].sum() + sum(apart[a, b] for a, b in zip(c, c[1:])) for c in combinations(range(size), n)}
+        prices = {c: cost[list(c)].sum() + sum(apart[a, b] for a, b in zip(c,
+                                                                           c[1:])) for c in combinations(range(size), n)}
         best = min(prices, key=prices.get, default=None)
         if best is None or np.isinf(prices[best]):
             assert np.isinf(least)
@@ -247,8 +262,8 @@ def test_search_equals_brute_force(seed, size, most):
 def test_segment_finds_the_cheapest_of_all_choices(reps):
     rng = np.random.default_rng(reps)
     motion = noisy(pair(analytic_squat(4, pause=1.5)), rng)
-    k = seg.knee_signals(motion)
-    bends = seg.find_bends(k.flexion.min(axis=1))
+    k = seg.smooth_progress(motion)
+    bends = seg.find_excursions(k.flexion.min(axis=1))
     pairs = seg.possible_pairs(k, bends, range(len(bends)))
     apart = seg.differences(pairs, float(np.median([b.depth for b in bends])))
     least = min(pairs.cost[list(c)].sum() + sum(apart[a, b] for a, b in zip(c, c[1:]))
@@ -263,7 +278,8 @@ def test_number_of_repetitions_given():
     motion = knees(time, np.deg2rad(angle))
     auto = segment(motion)
     assert len(auto.segments) == 4 and [r.reason for r in auto.rejected] == ["less than its share of depth"]
-    assert np.allclose([s for s, _ in segment(motion, 3).segments], np.array([2, 8.4, 11.6]) - 1.35, atol=0.1), "the three most alike"
+    assert np.allclose([s for s, _ in segment(motion, 3).segments], np.array([2, 8.4, 11.6]) - 1.35,
+                       atol=0.1), "the three most alike"
     assert len(segment(motion, 5).segments) == 5
     with pytest.raises(InputError, match="6 as asked"):
         segment(motion, 6)
@@ -288,7 +304,8 @@ NOTHING = {
     "walking": lambda t, rng: walking(t * rng.uniform(.8, 1.1), 60),
     "small steps": lambda t, rng: walking(t * rng.uniform(.8, 1.1), 20),
     "one knee": lambda t, rng: np.stack([np.deg2rad(40 * (1 - np.cos(2 * np.pi * t / 3))), 0 * t]),
-    "knees in turn": lambda t, rng: np.deg2rad([40 * (1 - np.cos(2 * np.pi * t / 3)), 40 * (1 + np.cos(2 * np.pi * t / 3))]),
+    "knees in turn": lambda t, rng: np.deg2rad([40 * (1 - np.cos(2 * np.pi * t / 3)),
+                                                40 * (1 + np.cos(2 * np.pi * t / 3))]),
 }
 
 
@@ -322,10 +339,12 @@ def test_record():
     with pytest.raises(AttributeError):
         found.confidence = 0
     table = found.to_pandas()
-    assert list(table.columns) == ["start_s", "end_s", "duration_s", "depth_deg", "likeness", "cut"] and len(table) == 3
+    assert list(table.columns) == ["start_s", "end_s", "duration_s", "depth_deg", "likeness",
+                                   "cut"] and len(table) == 3
     assert set(np.ravel(found.segments)) <= set(found.candidates)
     written = json.loads(json.dumps(found.to_json("five")))
-    assert list(written) == ["trial", "rate_hz", "confidence", "segments"] and written["trial"] == "five" and written["rate_hz"] == 60
+    assert list(written) == ["trial", "rate_hz", "confidence",
+                             "segments"] and written["trial"] == "five" and written["rate_hz"] == 60
     assert [list(s) for s in written["segments"]] == [["start_s", "end_s"]] * 3
 
 
@@ -338,11 +357,13 @@ def trial(tmp_path):
 def test_files(trial, tmp_path):
     out = tmp_path / "deep" / "out"
     found, whole = segment_file(trial, out), read_motion(trial)
-    assert sorted(p.name for p in out.iterdir()) == ["segments.json", "three_rep1.mot", "three_rep2.mot", "three_rep3.mot"]
+    assert sorted(p.name for p in out.iterdir()) == ["segments.json", "three_rep1.mot", "three_rep2.mot",
+                                                     "three_rep3.mot"]
     listed = json.loads((out / "segments.json").read_text())
     for i, part in enumerate(listed["segments"], 1):
         rep = read_motion(out / f"three_rep{i}.mot")
-        assert rep.names == whole.names and np.allclose(rep.time[[0, -1]], [part["start_s"], part["end_s"]], atol=1e-5)
+        assert rep.names == whole.names and np.allclose(rep.time[[0, -1]], [part["start_s"], part["end_s"]],
+                                                        atol=1e-5)
         first = np.abs(whole.time - rep.time[0]).argmin()
         assert np.allclose(rep.values, whole.values[first:first + len(rep.time)], atol=1e-6)
     assert listed["trial"] == "three" and listed["confidence"] == round(found.confidence, 4)

@@ -11,7 +11,8 @@ import pytest
 
 from bige.anatomy import SAMPLES
 from bige.files import InputError
-from bige.motion import ACTIVATIONS, Markers, analytic_squat, example_squat, write_motion
+from bige.markers import Markers
+from bige.motion import ACTIVATIONS, analytic_squat, example_squat, write_motion
 from bige.rendering import FORCE_COLUMNS, drawable
 from bige.report import render_files
 from bige.viewer import SEND_HZ, _text, packed, scene, scene_constants, viewer_page, write_viewer_page

@@ -1,4 +1,4 @@
-"""The mistakes of the troubleshooting page, made for real: each breaks the shipped squat in one way and returns what bige answers."""
+"""The mistakes of the troubleshooting page, made for real: each breaks the shipped squat in one way."""
 from __future__ import annotations
 
 import os
@@ -13,18 +13,21 @@ import numpy as np
 from bige.constraint_files import parse_constraints
 from bige.reachability import check_model
 from bige.files import InputError
-from bige.motion import (Markers, Motion, example_squat, read_motion, read_session, read_trc, write_motion,
-                         write_trc)
+from bige.markers import Markers, read_session, read_trc, write_trc
+from bige.motion import Motion, example_squat, read_motion, write_motion
 from bige.segmentation import segment
 from bige.skeleton import Skeleton
 
 
 @contextmanager
 def inside(folder: str):
+    """Work in a folder for a while."""
     before = os.getcwd()
     os.chdir(folder)
-    try: yield
-    finally: os.chdir(before)
+    try:
+        yield
+    finally:
+        os.chdir(before)
 
 
 def squat(change=lambda text: text) -> Path:
@@ -51,19 +54,22 @@ def named(text: str, old: str, new: str) -> str:
 
 
 def markers() -> None:
-    """A person's joint centres as markers in metres, under a header that says millimetres."""
+    """A participant's joint centres as markers in metres, under a header that says millimetres."""
     path, skeleton, motion = Path("squat.trc"), Skeleton.default(), example_squat()
-    write_trc(Markers(motion.time, skeleton.joint_centres(motion.coordinates()), tuple(skeleton.joint_names)), path)
+    centres = skeleton.joint_centres(motion.coordinates())
+    write_trc(Markers(motion.time, centres, tuple(skeleton.joint_names)), path)
     path.write_text(re.sub("\tm\t", "\tmm\t", path.read_text(), count=1))
     read_trc(path)
 
 
 def standing() -> None:
+    """Two seconds without a movement."""
     still = example_squat().coordinates()[:1].repeat(120, axis=0)
     segment(Motion.from_arrays(np.arange(120) / 60, still))
 
 
 def request(line: str):
+    """Reads a request with one constraint."""
     return lambda: parse_constraints(f"constraints:\n  - {{{line}}}\n", "request.yaml")
 
 
@@ -80,7 +86,8 @@ MISTAKES = {
     "standing": standing,
     "muscle": request("kind: muscle_range, muscles: [vastusmed_r], low: 0.3, high: 0.4"),
     "upside down": request("kind: muscle_range, muscles: [vasmed_r], low: 0.5, high: 0.4"),
-    "out of reach": lambda: check_model(request("kind: knee_depth, low: 150, high: 160")(), Skeleton.default()),
+    "out of reach": lambda: check_model(request("kind: knee_depth, low: 150, high: 160")(),
+                                        Skeleton.default()),
     "unit": request("kind: coordinate_range, coordinate: pelvis_ty, low: 60, high: 70, unit: deg"),
 }
 
@@ -91,11 +98,15 @@ def messages() -> dict[str, str]:
     for name, make in MISTAKES.items():
         with tempfile.TemporaryDirectory() as folder, inside(folder), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            try: make()
-            except InputError as error: said[name] = f"bige: {error}"
-            else: raise AssertionError(f"{name}: no error")
+            try:
+                make()
+            except InputError as error:
+                said[name] = f"bige: {error}"
+                continue
+        raise AssertionError(f"{name}: no error")
     return said
 
 
 if __name__ == "__main__":
-    for name, message in messages().items(): print(f"{name}: {message}\n")
+    for name, message in messages().items():
+        print(f"{name}: {message}\n")
