@@ -31,7 +31,7 @@ __all__ = ['InputError', 'similar', 'atomic_write', 'output_folder', 'whole_fold
 class InputError(ValueError):
     """Bad input. `where`: file with line or column; then what was `found`, what was `expected`, and the
     `cure`."""
-    def __init__(self, where, found: str, expected: str, cure: str):
+    def __init__(self, where: object, found: str, expected: str, cure: str):
         parts = [re.sub(r"\s+", " ", str(p)).strip() for p in (where, found, expected, cure)]
         parts = [p if len(p) <= 300 else p[:297] + "..." for p in parts]
         super().__init__(*parts)
@@ -50,7 +50,7 @@ def similar(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
 
 # %% ../nbs/A1_files.ipynb #a1-files-010
 @contextmanager
-def atomic_write(path, mode: str = "w") -> Iterator:
+def atomic_write(path: str | Path, mode: str = "w") -> Iterator:
     """Open a temporary file beside `path` (mode 'w' or 'wb'); it takes the name `path` on success and
     vanishes on any exception."""
     path = Path(path)
@@ -73,7 +73,7 @@ def atomic_write(path, mode: str = "w") -> Iterator:
 
 # %% ../nbs/A1_files.ipynb #a1-files-014
 @contextmanager
-def output_folder(path) -> Iterator[Path]:
+def output_folder(path: str | Path) -> Iterator[Path]:
     """The folder `path`, made and found writable before any work; removed again if the work fails and leaves
     it empty."""
     folder, made = Path(path), []
@@ -97,7 +97,8 @@ def output_folder(path) -> Iterator[Path]:
 
 # %% ../nbs/A1_files.ipynb #a1-files-016
 @contextmanager
-def whole_folder(path, former: Callable[[Path], Iterable[Path]] | None = None) -> Iterator[Path]:
+def whole_folder(path: str | Path,
+                 former: Callable[[Path], Iterable[Path]] | None = None) -> Iterator[Path]:
     """A hidden folder whose files appear in the folder `path` when the block ends well, and vanish when it
     does not.
 
@@ -132,7 +133,7 @@ def _move(part: Path, folder: Path, former: set[Path]) -> None:
         raise
 
 # %% ../nbs/A1_files.ipynb #a1-files-021
-def plain(value):
+def plain(value: object) -> object:
     """The value as strict JSON can hold it: numbers that are not finite become null, arrays and tuples
     lists, the public fields of a dataclass a mapping, anything else text."""
     if is_dataclass(value) and not isinstance(value, type):
@@ -151,7 +152,7 @@ def to_json(record: dict) -> str:
     "Strict JSON text of a record."
     return json.dumps(plain(record), indent=1, ensure_ascii=False, allow_nan=False)
 
-def round_digits(record, digits: int = 9):
+def round_digits(record: object, digits: int = 9) -> object:
     """The record with floats of `digits` significant digits: those behind them depend on how many threads
     shared a sum."""
     if isinstance(record, dict):
@@ -175,9 +176,9 @@ def versions(*packages: str) -> dict[str, str | None]:
     return found
 
 # %% ../nbs/A1_files.ipynb #a1-files-025
-def write_npz(path, arrays: dict) -> None:
-    """Write arrays by name as a compressed .npz file without pickles, whole or not at all. Equal arrays give
-    equal bytes."""
+def write_npz(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays (...) by name as a compressed .npz file without pickles, whole or not at all. Equal arrays
+    give equal bytes."""
     with atomic_write(path, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for key, array in arrays.items():
             buffer = io.BytesIO()
@@ -187,9 +188,10 @@ def write_npz(path, arrays: dict) -> None:
 
 # %% ../nbs/A1_files.ipynb #a1-files-026
 @contextmanager
-def open_npz(path, keys: Collection[str], what: str, cure: str) -> Iterator[Mapping[str, np.ndarray]]:
-    """The arrays of an .npz file by name, without pickles; InputError when it is none, is damaged, or lacks
-    one of `keys`."""
+def open_npz(path: str | Path, keys: Collection[str], what: str,
+             cure: str) -> Iterator[Mapping[str, np.ndarray]]:
+    """The arrays (...) of an .npz file by name, without pickles; InputError when it is none, is damaged,
+    or lacks one of `keys`."""
     path = Path(path)
     try:
         if not zipfile.is_zipfile(path):

@@ -150,7 +150,7 @@ def _check_rate(path, cell: str, markers: Markers) -> None:
                          "correct DataRate or the times")
 
 # %% ../nbs/02_markers.ipynb #02-markers-016
-def read_trc(path) -> Markers:
+def read_trc(path: str | Path) -> Markers:
     "Read a .trc file; lost markers become NaN. Raises InputError with file, line, column and cure."
     path = Path(path)
     lines = read_lines(path, "a .trc marker file")
@@ -182,7 +182,7 @@ def _trc_table(path, rows: list[str], first_line: int, labels: Sequence[str]) ->
 _TRC_KEYS = ("DataRate", "CameraRate", "NumFrames", "NumMarkers", "Units",
              "OrigDataRate", "OrigDataStartFrame", "OrigNumFrames")
 
-def write_trc(markers: Markers, path) -> None:
+def write_trc(markers: Markers, path: str | Path) -> None:
     """Write a .trc file in metres with micrometres printed; missing markers are empty cells. Whole or not at
     all."""
     rate, frames, count = f"{markers.rate_hz:.6f}", len(markers.time), len(markers.names)
@@ -234,7 +234,7 @@ def _vicon_files(folder: Path) -> list[Path]:
     files = sorted(folder.rglob("*_positions*.txt"))
     return [f for f in files if "kinect" not in str(f.relative_to(folder)).lower()]
 
-def read_ui_prmd(path) -> dict[str, Markers]:
+def read_ui_prmd(path: str | Path) -> dict[str, Markers]:
     """Trials by name ('m01_s01_e01') from one position file of UI-PRMD, or all Vicon ones in a folder and
     below it."""
     path = Path(path)
@@ -259,7 +259,7 @@ def _archive_arrays(path: Path) -> dict[str, np.ndarray]:
     except Exception as error:
         raise InputError(path, f"an unreadable archive ({error})", _ARCHIVE, _ARCHIVE_CURE) from None
 
-def read_marker_archive(path) -> dict[str, Markers]:
+def read_marker_archive(path: str | Path) -> dict[str, Markers]:
     """Trials from an .npz with `marker_names` (M,) and one (T, M, 3) array a trial at 100 Hz, z up: float mm
     or integer 0.1 mm."""
     path = Path(path)
@@ -276,7 +276,7 @@ def read_marker_archive(path) -> dict[str, Markers]:
             for key, array in sorted(arrays.items())}
 
 # %% ../nbs/02_markers.ipynb #02-markers-025
-def read_markers(path) -> dict[str, Markers]:
+def read_markers(path: str | Path) -> dict[str, Markers]:
     """Trials by name from a .trc file, a marker .npz, or a UI-PRMD text file or folder (a folder without
     those: its .trc files, also in folders below)."""
     path = Path(path)
@@ -322,7 +322,7 @@ def _session_metadata(path: Path) -> dict:
         raise InputError(path, str(error), "a YAML file", "correct the file") from None
     return found if isinstance(found, dict) else {}
 
-def read_session(folder) -> OpenCapSession:
+def read_session(folder: str | Path) -> OpenCapSession:
     "Find the files of an OpenCap session folder (OpenCapData_<id>)."
     folder = Path(folder)
     motions = sorted((folder / "OpenSimData").rglob("*.mot"))

@@ -56,7 +56,7 @@ def is_number(cell: str) -> bool:
     "Whether a cell is a decimal number, infinity or nan (and no hexadecimal number or one with underscores)."
     return bool(_NUMBER.fullmatch(cell))
 
-def bad_cell(path, line: int, column: int, name: str, cell: str) -> InputError:
+def bad_cell(path: str | Path, line: int, column: int, name: str, cell: str) -> InputError:
     "The error for a cell that is not a finite number; `line` and `column` count from 1."
     where = f"{path}, line {line}, column {column} ({name})"
     if re.fullmatch(r"[+-]?\d*,\d+([eE][+-]?\d+)?", cell):
@@ -68,7 +68,7 @@ def bad_cell(path, line: int, column: int, name: str, cell: str) -> InputError:
     return InputError(where, f"'{cell}'", "a number", "correct the cell or export the file again")
 
 # %% ../nbs/A7_parsing.ipynb #a7-parsing-008
-def parse_numbers(path, rows: list[str], first_line: int, names: Sequence[str]) -> np.ndarray:
+def parse_numbers(path: str | Path, rows: list[str], first_line: int, names: Sequence[str]) -> np.ndarray:
     "(T, D) numbers of whitespace-separated `rows`, which start at line `first_line`; NaN and infinity pass."
     cells = [row.split() for row in rows]
     for i, row in enumerate(cells):
@@ -89,7 +89,7 @@ def parse_numbers(path, rows: list[str], first_line: int, names: Sequence[str]) 
                          "export the file again") from None
 
 # %% ../nbs/A7_parsing.ipynb #a7-parsing-011
-def check_count(path, header: Mapping[str, tuple[str, int]], keys: Sequence[str], count: int,
+def check_count(path: str | Path, header: Mapping[str, tuple[str, int]], keys: Sequence[str], count: int,
                 what: str) -> None:
     "InputError unless the `keys` that `header` (lower-case key: value, line) has all say `count`."
     for key in keys:
@@ -111,7 +111,8 @@ def _step_tolerance(tokens: Sequence[str], usual: float) -> float:
     decimals = min(max(_decimals(t) for t in part) for part in (tokens[:30], tokens[-30:]))
     return min(2.001 * 10.0 ** -decimals + 1e-3 * usual, 0.5 * usual)
 
-def check_time(path, time: np.ndarray, tokens: Sequence[str], first_line: int, column: int = 1) -> None:
+def check_time(path: str | Path, time: np.ndarray, tokens: Sequence[str], first_line: int,
+               column: int = 1) -> None:
     """InputError unless `time` (T,) s is finite, increasing and evenly spaced to the precision of its printed
     `tokens`."""
     def fail(i, found, expected, cure):

@@ -1,5 +1,6 @@
-"""Segmentation: the right count on real trials however they are disturbed, boundaries of known squats, an exact search, honest refusals."""
+"""Segmentation: the count of recorded trials however they are disturbed, known boundaries, exact search."""
 import json
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bige.segmentation as seg
+from bige.exercises import load_exercise
 from bige.files import InputError
 from bige.markers import read_marker_archive, read_trc
 from bige.motion import Motion, analytic_squat, example_squat, read_motion, write_motion
@@ -84,16 +86,18 @@ def flexion(markers, side):
     centre, the latter at 0.19, 0.30 and 0.36 of the ASIS distance behind, below and beside the middle of
     the ASIS markers (Bell and others 1990)."""
     p = {n: bridged(markers, n) for n in ("LASI", "RASI", "LPSI", "RPSI", side + "KNE", side + "ANK")}
-    unit = lambda v: v / np.linalg.norm(v, axis=1, keepdims=True)
+    def unit(v):
+        return v / np.linalg.norm(v, axis=1, keepdims=True)
     front = (p["LASI"] + p["RASI"]) / 2
     right, forward = unit(p["RASI"] - p["LASI"]), front - (p["LPSI"] + p["RPSI"]) / 2
     up = unit(np.cross(right, forward))
     width = np.median(np.linalg.norm(p["RASI"] - p["LASI"], axis=1))
-    hip = front - 0.30 * width * up - 0.19 * width * np.cross(up,
-                                                              right) + 0.36 * width * right * (1 if side == "R" else -1)
+    outward = right if side == "R" else -right
+    hip = front + width * (-0.30 * up - 0.19 * np.cross(up, right) + 0.36 * outward)
     axis = unit(np.cross(hip - p[side + "ANK"], p[side + "KNE"] - p[side + "ANK"]).sum(axis=0, keepdims=True))
     axis = axis * np.sign((axis * right).sum(axis=1).mean())
-    flat = lambda v: v - (v * axis).sum(axis=1, keepdims=True) * axis
+    def flat(v):
+        return v - (v * axis).sum(axis=1, keepdims=True) * axis
     thigh, shank = unit(flat(hip - p[side + "KNE"])), unit(flat(p[side + "KNE"] - p[side + "ANK"]))
     return np.arctan2((np.cross(shank, thigh) * axis).sum(axis=1), (thigh * shank).sum(axis=1))
 
@@ -147,7 +151,7 @@ def test_shared_rests_are_outside(real):
         inside = np.any([(k.time >= a) & (k.time <= b) for a, b in found.segments], axis=0)
         assert (k.speed[inside] ** 2).sum() > 0.99 * (k.speed ** 2).sum()
         between = ~inside & (k.time > found.segments[0][0]) & (k.time < found.segments[-1][1])
-        assert between.sum() > 60 and np.rad2deg(k.flexion[between].max()) < 25
+        assert between.sum() > 60 and np.rad2deg(k.angles[between].max()) < 25
 
 
 def made(seed):
@@ -167,11 +171,11 @@ def made(seed):
     angle = np.zeros_like(time)
     for start, period, deep in parts:
         u = time - start
-        phase = np.where(u < period / 2, u / period, np.where(u < period / 2 + wait, 0.5,
-                                                              (u - wait) / period))
+        ascent = np.where(u < period / 2 + wait, 0.5, (u - wait) / period)
+        phase = np.where(u < period / 2, u / period, ascent)
         angle += np.where((phase > 0) & (phase < 1), deep / 2 * (1 - np.cos(2 * np.pi * phase)), 0)
-    both = np.stack([angle, lopsided * angle], axis=1) + rng.uniform(0, 8) + rng.uniform(0,
-                                                                                         1) * rng.normal(size=(time.size, 2))
+    both = np.stack([angle, lopsided * angle], axis=1) + rng.uniform(0, 8)
+    both = both + rng.uniform(0, 1) * rng.normal(size=(time.size, 2))
     return Motion(time, np.deg2rad(both), KNEES), np.array(truth)
 
 
@@ -249,8 +253,8 @@ def test_search_equals_brute_force(seed, size, most):
     end, cost = start + rng.integers(1, 30, size), rng.random(size)
     apart = seg.differences(seg.Pairs(start, end, start, cost, rng.random((size, 101, 2))), 1.0)
     for n, (least, path) in enumerate(best_choices(cost, apart, most), 1):
-        prices = {c: cost[list(c)].sum() + sum(apart[a, b] for a, b in zip(c,
-                                                                           c[1:])) for c in combinations(range(size), n)}
+        prices = {c: cost[list(c)].sum() + sum(apart[a, b] for a, b in zip(c, c[1:]))
+                  for c in combinations(range(size), n)}
         best = min(prices, key=prices.get, default=None)
         if best is None or np.isinf(prices[best]):
             assert np.isinf(least)
@@ -263,9 +267,9 @@ def test_segment_finds_the_cheapest_of_all_choices(reps):
     rng = np.random.default_rng(reps)
     motion = noisy(pair(analytic_squat(4, pause=1.5)), rng)
     k = seg.smooth_progress(motion)
-    bends = seg.find_excursions(k.flexion.min(axis=1))
-    pairs = seg.possible_pairs(k, bends, range(len(bends)))
-    apart = seg.differences(pairs, float(np.median([b.depth for b in bends])))
+    excursions = seg.find_excursions(k.least)
+    pairs = seg.possible_pairs(k, excursions, range(len(excursions)))
+    apart = seg.differences(pairs, float(np.median([e.depth for e in excursions])))
     least = min(pairs.cost[list(c)].sum() + sum(apart[a, b] for a, b in zip(c, c[1:]))
                 for c in combinations(range(len(pairs.cost)), reps))
     assert len(pairs.cost) > 4 and np.isclose(segment(motion, reps).scores[reps - 1].cost * reps, least)
@@ -281,7 +285,7 @@ def test_number_of_repetitions_given():
     assert np.allclose([s for s, _ in segment(motion, 3).segments], np.array([2, 8.4, 11.6]) - 1.35,
                        atol=0.1), "the three most alike"
     assert len(segment(motion, 5).segments) == 5
-    with pytest.raises(InputError, match="6 as asked"):
+    with pytest.raises(InputError, match="6 as requested"):
         segment(motion, 6)
     for wrong in (0, -1, 2.5, "many"):
         with pytest.raises(InputError, match="whole number"):
@@ -290,7 +294,8 @@ def test_number_of_repetitions_given():
 
 def walking(time, swing):
     def knee(phase):
-        return 5 + 15 * np.exp(-((phase % 1 - 0.15) / 0.07) ** 2) + swing * np.exp(-((phase % 1 - 0.72) / 0.09) ** 2)
+        loading = 15 * np.exp(-((phase % 1 - 0.15) / 0.07) ** 2)
+        return 5 + loading + swing * np.exp(-((phase % 1 - 0.72) / 0.09) ** 2)
     return np.deg2rad(knee(time)), np.deg2rad(knee(time + 0.5))
 
 
@@ -330,7 +335,7 @@ def test_unusable_knees():
         segment(Motion(motion.time, motion[KNEES[1]][:, None], KNEES[1:], "one.mot"))
     angle = np.array(motion[KNEES[0]])
     angle[30] = np.nan
-    with pytest.raises(InputError, match=r"gap\.mot: found a knee angle that is not a number at 0\.5 s"):
+    with pytest.raises(InputError, match=r"gap\.mot: found knee_angle_l that is not a number at 0\.5 s"):
         segment(knees(motion.time, angle, source="gap.mot"))
 
 
@@ -370,11 +375,59 @@ def test_files(trial, tmp_path):
 
 
 def test_files_of_an_earlier_run_are_replaced(trial, tmp_path):
+    """Repetitions of the same trial that the second run does not write go; files of others stay."""
     out = tmp_path / "out"
     segment_file(trial, out)
-    (out / "three_rep_notes.mot").write_text("mine")
+    for name in ("three_rep_notes.mot", "thirty_three_rep1.mot", "other_rep2.mot"):
+        (out / name).write_text("mine")
     segment_file(trial, out, reps=1)
-    assert sorted(p.name for p in out.iterdir()) == ["segments.json", "three_rep1.mot", "three_rep_notes.mot"]
+    assert {p.name for p in out.iterdir()} == {"other_rep2.mot", "segments.json", "thirty_three_rep1.mot",
+                                               "three_rep1.mot", "three_rep_notes.mot"}
+    assert len(json.loads((out / "segments.json").read_text())["segments"]) == 1
+
+
+def test_a_run_that_fails_leaves_the_earlier_one(trial, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    segment_file(trial, out)
+    before = {p.name: p.read_bytes() for p in out.iterdir()}
+    write = seg.write_motion
+
+    def stop_at_the_second(motion, path):
+        if path.name.endswith("rep2.mot"):
+            raise KeyboardInterrupt
+        write(motion, path)
+    monkeypatch.setattr(seg, "write_motion", stop_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        segment_file(trial, out, reps=2)
+    assert {p.name: p.read_bytes() for p in out.iterdir()} == before
+
+
+def test_one_leading_knee():
+    """Progress of one angle: the other knee may do as it likes, and does not change the cuts."""
+    lunge = replace(load_exercise("squat"), name="lunge", title="lunge", progress=("knee_angle_r",))
+    motion = pair(analytic_squat(4))
+    rear = motion["knee_angle_r"].max() - motion["knee_angle_r"]
+    lunges = knees(motion.time, motion["knee_angle_r"], rear)
+    assert segment(lunges, exercise=lunge).segments == segment(motion).segments
+    with pytest.raises(InputError, match="this is the squat trial"):
+        segment(lunges)
+    with pytest.raises(InputError, match="this is the lunge trial and that knee_angle_r"):
+        segment(knees(motion.time, 0 * rear, rear), exercise=lunge)
+
+
+def test_three_progress_angles(tmp_path):
+    """All angles of the record count: the hip may not stay behind the knees."""
+    names = ("knee_angle_l", "knee_angle_r", "hip_flexion_r")
+    three = replace(load_exercise("squat"), progress=names)
+    motion = analytic_squat(3)
+    assert len(segment(motion, exercise=three).segments) == 3
+    stiff = motion.with_columns(["hip_flexion_r"], 0 * motion.time)
+    assert len(segment(stiff).segments) == 3
+    with pytest.raises(InputError, match="hip_flexion_r"):
+        segment(stiff, exercise=three)
+    deeper = replace(three, least_progress_deg=97)      # the hip reaches 94 degrees, the knees 100
+    with pytest.raises(InputError, match="shallow.*rising by 97"):
+        segment(motion, exercise=deeper)
 
 
 def test_same_bytes_every_time(trial, tmp_path):
@@ -394,7 +447,7 @@ def test_nothing_written_when_nothing_found(tmp_path):
 
 def test_folder_that_is_a_file(trial, tmp_path):
     (tmp_path / "out").write_text("")
-    with pytest.raises(InputError, match="a folder that can be written"):
+    with pytest.raises(InputError, match="a folder that cannot be written"):
         segment_file(trial, tmp_path / "out")
     assert (tmp_path / "out").read_text() == ""
 
