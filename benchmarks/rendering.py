@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from bige.motion import example_squat, write_motion
-from bige.rendering import render
+from bige.report import render_files
 from bige.viewer import scene
 
 TARGETS = {"film.mp4": 30, "strip.png": 5, "live": 1}
@@ -34,7 +34,7 @@ def main() -> None:
         write_motion(motion, file)
         jobs = {"strip.png": ([file], "strip"), "picture.png": ([file], "scene"), "film.mp4": ([file], "scene"), "three.mp4": ([file] * 3, "scene"),
                 "film.gif": ([file], "scene"), "page.html": ([file], "scene"), "panel.png": ([file] * 20, "panel")}
-        rows = {name: (lambda name=name, files=files, style=style: render(files, Path(folder, name), style)) for name, (files, style) in jobs.items()}
+        rows = {name: (lambda name=name, files=files, style=style: render_files(files, Path(folder, name), style)) for name, (files, style) in jobs.items()}
         live = scene([motion])
         rows["live"] = lambda: live.replace(motion)
         for name, work in rows.items():

@@ -604,10 +604,10 @@ def test_dials_and_figure_look_as_they_did(page, browser, tmp_path):
 
     The figure is that of the shipped squat: a generated one changes with the weights of the networks."""
     from PIL import Image
-    from bige.rendering import take
-    from bige.viewer import write_page
+    from bige.rendering import drawable
+    from bige.viewer import write_viewer_page
     press(page, "Reset")
-    write_page([take(example_squat())], tmp_path / "figure.html")
+    write_viewer_page([drawable(example_squat())], tmp_path / "figure.html")
     tab = browser.new_page(viewport={"width": 700, "height": 700}, reduced_motion="reduce")
     tab.set_default_timeout(PATIENCE_MS)
     tab.goto((tmp_path / "figure.html").as_uri())

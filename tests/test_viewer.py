@@ -13,8 +13,9 @@ from bige.anatomy import PATH_SAMPLES
 from bige.files import InputError
 from bige.markers import Markers
 from bige.motion import ACTIVATIONS, analytic_squat, example_squat, write_motion
-from bige.rendering import FORCE_COLUMNS, render, take
-from bige.viewer import SEND_HZ, _text, packed, page, scene, stage_set, write_page
+from bige.rendering import FORCE_COLUMNS, drawable
+from bige.report import render_files
+from bige.viewer import SEND_HZ, _text, packed, scene, scene_constants, viewer_page, write_viewer_page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
@@ -33,7 +34,7 @@ def markers() -> Markers:
 
 def test_what_is_sent_is_the_motion():
     motion = example_squat()
-    shown = take(motion, label="x")
+    shown = drawable(motion, label="x")
     sent = packed(shown)
     frames = np.frombuffer(sent["frames"], "<f4").reshape(-1, sent["bodies"], 3, 4)
     assert len(frames) == len(sent["time"]) <= motion.duration * SEND_HZ + 2 and sent["time"][-1] == pytest.approx(motion.duration, abs=1e-3)
@@ -48,17 +49,17 @@ def test_what_is_sent_is_the_motion():
 
 
 def test_forces_markers_and_bare_motions_are_sent():
-    assert np.frombuffer(packed(take(pushing(analytic_squat(reps=1))))["forces"], "<f4").reshape(-1, 2, 2, 3)[0, :, 1, 1] == pytest.approx(400)
-    dots = np.frombuffer(packed(take(markers()))["dots"], "<i2").reshape(-1, 5, 3)
-    assert (dots[:, 2] == -32768).all(1).any() and (abs(dots[:, 0]) < 3000).all() and "frames" not in packed(take(markers()))
-    assert "activations" not in packed(take(analytic_squat(reps=1)))
+    assert np.frombuffer(packed(drawable(pushing(analytic_squat(reps=1))))["forces"], "<f4").reshape(-1, 2, 2, 3)[0, :, 1, 1] == pytest.approx(400)
+    dots = np.frombuffer(packed(drawable(markers()))["dots"], "<i2").reshape(-1, 5, 3)
+    assert (dots[:, 2] == -32768).all(1).any() and (abs(dots[:, 0]) < 3000).all() and "frames" not in packed(drawable(markers()))
+    assert "activations" not in packed(drawable(analytic_squat(reps=1)))
 
 
 def test_page_is_whole_and_the_same_twice(tmp_path):
-    takes = [take(example_squat(), label="a </script><b>"), take(markers(), label="m")]
-    write_page(takes, tmp_path / "a.html")
+    takes = [drawable(example_squat(), label="a </script><b>"), drawable(markers(), label="m")]
+    write_viewer_page(takes, tmp_path / "a.html")
     text = (tmp_path / "a.html").read_text(encoding="utf-8")
-    assert text == page(takes) and not re.search(r"""(?:src|href)=["'](?!data:)""", text) and "import " not in text.replace("important ", "")
+    assert text == viewer_page(takes) and not re.search(r"""(?:src|href)=["'](?!data:)""", text) and "import " not in text.replace("important ", "")
     data = json.loads(text.split('id="data">')[1].split("</script>")[0])
     assert [t["label"] for t in data["takes"]] == ["a </script><b>", "m"] and "<b>" not in text.split("<script")[0]
     assert "knees bent up to" in text and "<noscript>" in text and len(text) < 3e6
@@ -66,9 +67,9 @@ def test_page_is_whole_and_the_same_twice(tmp_path):
 
 def test_render_writes_the_page(tmp_path):
     write_motion(analytic_squat(reps=1), tmp_path / "one.mot")
-    render([tmp_path / "one.mot"] * 3, tmp_path / "three.html")
+    render_files([tmp_path / "one.mot"] * 3, tmp_path / "three.html")
     assert (tmp_path / "three.html").read_text().count('"label":"one"') == 3
-    with pytest.raises(InputError, match="png"): render([tmp_path / "one.mot"], tmp_path / "a.html", "curves")
+    with pytest.raises(InputError, match="png"): render_files([tmp_path / "one.mot"], tmp_path / "a.html", "curves")
 
 
 def test_live_scene_takes_a_new_motion():
@@ -80,7 +81,7 @@ def test_live_scene_takes_a_new_motion():
     live.show(12)
     assert live.takes[0]["label"] == "now" and "activations" not in live.takes[0] and live.takes[1]["label"] == "before"
     assert heard == [12] and live.scene is meshes and live.height == 300 and not live.playing
-    assert len(stage_set()["key"]) == 768
+    assert len(scene_constants()["key"]) == 768
 
 
 def test_importing_the_viewer_is_light():
@@ -105,7 +106,7 @@ def opened(browser, tmp_path_factory):
     "A page of two motions, what it complained, and what it asked for."
     file = tmp_path_factory.mktemp("page") / "a.html"
     motion = example_squat().with_columns(ACTIVATIONS, np.tile(np.linspace(0, 1, len(example_squat().time))[:, None], 80))
-    write_page([take(motion, label="red at last"), take(pushing(analytic_squat(reps=1)), label="pushing")], file)
+    write_viewer_page([drawable(motion, label="red at last"), drawable(pushing(analytic_squat(reps=1)), label="pushing")], file)
     tab = browser.new_page(viewport={"width": 900, "height": 600}, reduced_motion="reduce")
     complaints, requests = [], []
     tab.on("pageerror", lambda e: complaints.append(str(e)))

@@ -1,4 +1,4 @@
-// One to three people in WebGL, played in step. mount(el, scene, hooks) draws; scene = {meshes, takes, colours, key, alt}, see bige.viewer.
+// One to three people in WebGL, played in step. mount(el, scene, hooks) draws; scene = {meshes, recordings, colours, key}, see bige.viewer.
 // The default export is the same as an anywidget. Arrays come as base64 (page) or DataView (widget). y is up, metres.
 const bytes = x => typeof x === "string" ? Uint8Array.from(atob(x), c => c.charCodeAt(0)) : new Uint8Array(x.buffer, x.byteOffset, x.byteLength).slice();
 const array = (x, Kind) => x && new Kind(bytes(x).buffer);
@@ -68,15 +68,15 @@ function tubeFaces(counts) {
   return Uint32Array.from(out);
 }
 
-class Take {  // one person (or a cloud of markers) and how to stand at a share 0..1 of the recording
+class Figure {  // one person (or a cloud of markers) and how to stand at a share 0..1 of the recording
   constructor(gl, t, scene) {
     Object.assign(this, { gl, t, scene, none: t.bodies, n: t.time.length, samples: t.samples, colours: scene.colours, seconds: t.time.at(-1) - t.time[0] });
-    for (const [name, Kind] of [["frames", Float32Array], ["lines", Int16Array], ["activations", Uint8Array], ["forces", Float32Array], ["dots", Int16Array], ["hips", Float32Array], ["girth", Float32Array]]) this[name] = array(t[name], Kind);
-    this.key = array(scene.key, Uint8Array); this.muscles = this.lines ? this.lines.length / this.n / this.samples / 3 : 0; this.markers = this.dots ? this.dots.length / this.n / 3 : 0;
+    for (const [name, Kind] of [["frames", Float32Array], ["lines", Int16Array], ["activations", Uint8Array], ["forces", Float32Array], ["markers", Int16Array], ["hips", Float32Array], ["girth", Float32Array]]) this[name] = array(t[name], Kind);
+    this.key = array(scene.key, Uint8Array); this.muscles = this.lines ? this.lines.length / this.n / this.samples / 3 : 0; this.count = this.markers ? this.markers.length / this.n / 3 : 0;
     if (this.frames) this.bones = bones(gl, scene.meshes, array(t.scales, Float32Array), rgb(scene.colours.bones));
-    const counts = [...Array(this.muscles).fill(this.samples), ...(this.forces ? [6, 6] : []), ...Array(this.markers).fill(4)];
+    const counts = [...Array(this.muscles).fill(this.samples), ...(this.forces ? [6, 6] : []), ...Array(this.count).fill(4)];
     this.vertices = RING * counts.reduce((a, b) => a + b, 0); this.soft = new Surface(gl, new Float32Array(8 * this.vertices), tubeFaces(counts));
-    if (this.hips) { const w = new Writer(this.n); for (let i = 0; i < this.n; i++) w.put(this.hips.subarray(3 * i, 3 * i + 3), [0, 1, 0], rgb(scene.colours.path), this.none); this.way = new Surface(gl, w.f, null, gl.LINE_STRIP); }
+    if (this.hips) { const w = new Writer(this.n); for (let i = 0; i < this.n; i++) w.put(this.hips.subarray(3 * i, 3 * i + 3), [0, 1, 0], rgb(scene.colours.path), this.none); this.path = new Surface(gl, w.f, null, gl.LINE_STRIP); }
   }
   mix(values, size, share, scale = 1) {  // between two frames
     const at = share * (this.n - 1), i = Math.min(Math.floor(at), this.n - 2), s = at - i, out = new Float32Array(size);
@@ -98,17 +98,17 @@ class Take {  // one person (or a cloud of markers) and how to stand at a share 
     }
     if (this.forces) { const f = this.mix(this.forces, 12, share); for (const o of [0, 6]) { const line = [0, .3, .6, .88, .8801, 1].flatMap(s => [0, 1, 2].map(k => f[o + k] + s * f[o + 3 + k] / this.scene.newton_per_metre)), on = Math.hypot(f[o + 3], f[o + 4], f[o + 5]) > 20; tube(w, line, i => on * [.011, .011, .011, .011, .028, 1e-4][i], rgb(this.colours.forces), this.none); } }
     const frame = Math.round(share * (this.n - 1));
-    for (let m = 0; m < this.markers; m++) { const d = [0, 1, 2].map(k => this.dots[3 * (frame * this.markers + m) + k]), lost = d[1] === -32768; tube(w, [-1, -.5, .5, 1].flatMap(y => lost ? [0, 0, 0] : [d[0] * 1e-3, d[1] * 1e-3 + .013 * y, d[2] * 1e-3]), i => lost ? 0 : [1e-4, .011, .011, 1e-4][i], rgb(this.colours.dots), this.none); }
+    for (let m = 0; m < this.count; m++) { const d = [0, 1, 2].map(k => this.markers[3 * (frame * this.count + m) + k]), lost = d[1] === -32768; tube(w, [-1, -.5, .5, 1].flatMap(y => lost ? [0, 0, 0] : [d[0] * 1e-3, d[1] * 1e-3 + .013 * y, d[2] * 1e-3]), i => lost ? 0 : [1e-4, .011, .011, 1e-4][i], rgb(this.colours.markers), this.none); }
     this.soft.update(w.f);
   }
 }
 
-function floor(gl, t, colours) {
-  const [x0, x1, z0, z1] = t.floor, segments = [[x0, 0, z0, x0, 1.5, z0]], w = new Writer(6), v = [x0, z0, x1, z0, x1, z1, x0, z0, x1, z1, x0, z1];
+function ground(gl, t, colours) {
+  const [x0, x1, z0, z1] = t.ground, segments = [[x0, 0, z0, x0, 1.5, z0]], w = new Writer(6), v = [x0, z0, x1, z0, x1, z1, x0, z0, x1, z1, x0, z1];
   for (let x = x0; x < x1 + .1; x += .5) segments.push([x, 0, z0, x, 0, z1]);
   for (let z = z0; z < z1 + .1; z += .5) segments.push([x0, 0, z, x1, 0, z]);
   for (let y = 0; y < 1.6; y += .5) segments.push([x0, y, z0, x0 + .06, y, z0]);
-  for (let i = 0; i < 12; i += 2) w.put([v[i], -.004, v[i + 1]], [0, 1, 0], rgb(colours.floor), t.bodies);
+  for (let i = 0; i < 12; i += 2) w.put([v[i], -.004, v[i + 1]], [0, 1, 0], rgb(colours.ground), t.bodies);
   const l = new Writer(2 * segments.length);
   for (const s of segments) for (const o of [0, 3]) l.put(s.slice(o, o + 3), [0, 1, 0], rgb(colours.lines), t.bodies);
   return [new Surface(gl, w.f, null), new Surface(gl, l.f, null, gl.LINES)];
@@ -133,29 +133,29 @@ export function mount(el, scene, hooks = {}) {
   const gl = canvas.getContext("webgl2", { antialias: true });
   if (!gl) { $(".words").textContent = "This browser shows no WebGL 2; the film (.mp4) shows the same."; return {}; }
   const at = program(gl), view = { turn: 35, tilt: 8, zoom: 1 };
-  let takes = [], floors = [], share = 0, playing = false, last = 0, dirty = true, alive = true, steps = 1, seconds = 1;
+  let figures = [], grounds = [], share = 0, playing = false, last = 0, dirty = true, alive = true, steps = 1, seconds = 1;
   const set = list => {
-    [...takes.flatMap(t => [t.bones, t.soft, t.way]), ...floors.flat()].forEach(s => s?.free());
-    takes = list.map(t => new Take(gl, t, scene)); floors = list.map(t => floor(gl, t, scene.colours));
-    steps = Math.max(...takes.map(t => t.t.steps)) - 1; seconds = Math.max(...takes.map(t => t.seconds));
+    [...figures.flatMap(t => [t.bones, t.soft, t.path]), ...grounds.flat()].forEach(s => s?.free());
+    figures = list.map(t => new Figure(gl, t, scene)); grounds = list.map(t => ground(gl, t, scene.colours));
+    steps = Math.max(...figures.map(t => t.t.steps)) - 1; seconds = Math.max(...figures.map(t => t.seconds));
     slider.max = steps; canvas.setAttribute("aria-label", list.map(t => t.words).join(" "));
-    $(".key").hidden = !takes.some(t => t.activations);
+    $(".key").hidden = !figures.some(t => t.activations);
     $(".words").innerHTML = list.map(() => `<div><strong></strong><em></em>${[0, .5, 1, 1.5].map(y => `<span>${y ? y + " m" : 0}</span>`).join("")}</div>`).join("");
     list.forEach((t, i) => $(".words").children[i].querySelector("strong").textContent = t.label); dirty = true;
   };
   const go = s => { share = Math.min(Math.max(s, 0), 1); slider.value = Math.round(share * steps); dirty = true; hooks.frame?.(Math.round(share * steps)); };
   const play = on => { playing = on; $(".play").textContent = on ? "Pause" : "Play"; hooks.playing?.(on); };
   const draw = () => {
-    const ratio = devicePixelRatio || 1, W = canvas.width = Math.max(1, canvas.clientWidth * ratio), H = canvas.height = Math.max(1, canvas.clientHeight * ratio), w = W / takes.length;
+    const ratio = devicePixelRatio || 1, W = canvas.width = Math.max(1, canvas.clientWidth * ratio), H = canvas.height = Math.max(1, canvas.clientHeight * ratio), w = W / figures.length;
     gl.enable(gl.DEPTH_TEST); gl.clearColor(1, 1, 1, 1); gl.viewport(0, 0, W, H); gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
-    const windows = takes.map(t => t.t.window), half = Math.max(...windows.map(w => w.half)), level = windows.find(w => w.half === half).centre[1], wide = Math.max(...windows.map(w => w.wide)), mark = (s, on) => { gl.uniform1f(at.shadow, on); s.draw(); };
-    takes.forEach((t, i) => {
+    const windows = figures.map(t => t.t.window), half = Math.max(...windows.map(w => w.half)), level = windows.find(w => w.half === half).centre[1], wide = Math.max(...windows.map(w => w.wide)), mark = (s, on) => { gl.uniform1f(at.shadow, on); s.draw(); };
+    figures.forEach((t, i) => {
       const [x, , z] = windows[i].centre, window = { half, wide, centre: [x, level, z] }, m = camera(view, window, w / H);
       t.stand(share); gl.viewport(i * w, 0, w, H); gl.uniformMatrix4fv(at.view, false, m); gl.uniformMatrix4fv(at.bodies, false, t.matrices);
-      gl.uniform1f(at.lit, 0); gl.uniform4f(at.flatTint, 0, 0, 0, 0); floors[i].forEach(s => mark(s, 0)); if (t.way) mark(t.way, 0);
+      gl.uniform1f(at.lit, 0); gl.uniform4f(at.flatTint, 0, 0, 0, 0); grounds[i].forEach(s => mark(s, 0)); if (t.path) mark(t.path, 0);
       gl.uniform4f(at.flatTint, ...rgb(scene.colours.shadow).map(x => x / 255), 1); if (t.bones) mark(t.bones, 1); mark(t.soft, 1);
       gl.uniform1f(at.lit, 1); if (t.bones) mark(t.bones, 0); mark(t.soft, 0);
-      const words = $(".words").children[i], [x0, , z0] = t.t.floor, now = share * t.seconds;
+      const words = $(".words").children[i], [x0, , z0] = t.t.ground, now = share * t.seconds;
       words.querySelector("em").textContent = `${now.toFixed(2)} s of ${t.seconds.toFixed(2)} s${t.forces ? ", arrows: 1 m = " + scene.newton_per_metre + " N" : ""}`;
       words.querySelectorAll("span").forEach((span, k) => {
         const p = [x0 - .04, k / 2, z0, 1], [x, y] = [0, 1].map(r => p.reduce((s, v, c) => s + v * m[4 * c + r], 0));
@@ -184,7 +184,7 @@ export function mount(el, scene, hooks = {}) {
     if (act) { e.preventDefault(); act(); }
   };
   new ResizeObserver(() => dirty = true).observe(canvas);
-  set(scene.takes); play(false); go(0); requestAnimationFrame(tick);
+  set(scene.recordings); play(false); go(0); requestAnimationFrame(tick);
   return { set, play, show: frame => { if (frame !== Math.round(share * steps)) go(frame / steps); }, stop: () => { alive = false; gl.getExtension("WEBGL_lose_context")?.loseContext(); } };
 }
 
@@ -198,9 +198,9 @@ export default {
     const tell = () => { clearTimeout(later); later = null; model.save_changes(); };
     const frame = f => { if (f !== model.get("frame")) { model.set("frame", f); later ??= setTimeout(tell, TELL_MS); } };
     const playing = on => { if (on !== model.get("playing")) { model.set("playing", on); tell(); } };
-    const viewer = mount(box, { ...model.get("scene"), takes: model.get("takes") }, { frame, playing });
+    const viewer = mount(box, { ...model.get("scene"), recordings: model.get("recordings") }, { frame, playing });
     if (start) viewer.show?.(start);
-    model.on("change:takes", () => viewer.set?.(model.get("takes"))); model.on("change:frame", () => viewer.show?.(model.get("frame"))); model.on("change:playing", () => viewer.play?.(model.get("playing")));
+    model.on("change:recordings", () => viewer.set?.(model.get("recordings"))); model.on("change:frame", () => viewer.show?.(model.get("frame"))); model.on("change:playing", () => viewer.play?.(model.get("playing")));
     return () => { clearTimeout(later); viewer.stop?.(); };
   },
 };
