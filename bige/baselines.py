@@ -17,11 +17,12 @@ from .markers import Markers
 from .motion import COORDINATES, TRANSLATIONS, Motion, resample_array
 
 # %% auto #0
-__all__ = ['SMPL_JOINTS', 'SMPL_CHAINS', 'HUMANML_RATE_HZ', 'TEMPLATE_LEG', 'SMPL_OFFSETS', 'HUMANML_FEATURES', 'KNOWN_FORMATS',
-           'FIT_LIMIT_M', 'leg_length', 'smpl_landmarks', 'smpl_joints', 'draw_stick', 'joints_from_features',
-           'heading', 'to_origin', 'shortest_rotation', 'bone_rotations', 'humanml_features', 'load_npy', 'read_joints',
-           'make_joint_problem', 'fit_sizes', 'fit_poses', 'JointFit', 'median_leg_length', 'fit_joints',
-           'onto_default_skeleton', 'write_joints', 'holds_joints', 'with_activations', 'read_baseline']
+__all__ = ['SMPL_JOINTS', 'SMPL_CHAINS', 'HUMANML_RATE_HZ', 'TEMPLATE_LEG', 'SMPL_OFFSETS', 'HUMANML_FEATURES',
+           'TEMPLATE_DIRECTIONS', 'KNOWN_FORMATS', 'FIT_LIMIT_M', 'leg_length', 'smpl_landmarks', 'smpl_joints',
+           'draw_stick', 'about_vertical', 'joints_from_features', 'heading', 'to_origin', 'shortest_rotation',
+           'bone_rotations', 'humanml_features', 'load_npy', 'read_joints', 'make_joint_model', 'fit_sizes',
+           'fit_poses', 'JointFit', 'median_leg_length', 'fit_joints', 'onto_default_skeleton', 'write_joints',
+           'holds_joints', 'with_activations', 'read_baseline']
 
 # %% ../nbs/30_baselines.ipynb #30-baselines-006
 SMPL_JOINTS = ("pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2", "left_ankle", "right_ankle", "spine3", "left_foot",
@@ -82,7 +83,7 @@ def draw_stick(ax, points: np.ndarray, axes: tuple[int, int] = (0, 1), **style) 
 # %% ../nbs/30_baselines.ipynb #30-baselines-019
 HUMANML_FEATURES = 263
 
-def _turn(angle: np.ndarray) -> np.ndarray:
+def about_vertical(angle: np.ndarray) -> np.ndarray:
     "Rotations (..., 3, 3) by angles (rad) about the vertical."
     c, s, o = np.cos(angle), np.sin(angle), np.zeros_like(angle)
     return np.stack([np.stack([c, o, s], -1), np.stack([o, o + 1, o], -1), np.stack([-s, o, c], -1)], -2)
@@ -93,7 +94,7 @@ def _add_up(steps: np.ndarray) -> np.ndarray:
 
 def joints_from_features(x: np.ndarray) -> np.ndarray:
     "Joint positions (T, 22, 3) m from HumanML3D features (T, 263)."
-    back = np.swapaxes(_turn(2 * _add_up(x[:, 0])), -1, -2)         # from the heading's frame to the world
+    back = np.swapaxes(about_vertical(2 * _add_up(x[:, 0])), -1, -2)         # from the heading's frame to the world
     step = np.stack([x[:, 1], 0 * x[:, 1], x[:, 2]], -1)
     root = _add_up(np.concatenate([(back[1:] @ step[:-1, :, None])[..., 0], step[-1:]]))
     root[:, 1] = x[:, 3]
@@ -118,11 +119,11 @@ def to_origin(positions: np.ndarray) -> np.ndarray:
     x = positions - np.array([positions[0, 0, 0], positions[..., 1].min(), positions[0, 0, 2]])
     across = x[0, right] - x[0, left] + x[0, right + 15] - x[0, left + 15]          # hips and shoulders
     ahead = np.cross([0., 1., 0.], across)
-    return x @ _turn(-np.arctan2(ahead[0], ahead[2])).T
+    return x @ about_vertical(-np.arctan2(ahead[0], ahead[2])).T
 
 # %% ../nbs/30_baselines.ipynb #30-baselines-023
-_ALONG = "0 +x -x +y -y -y +y -y -y +y +z +z +y +x -x +z -y -y -y -y -y -y".split()      # direction of each bone in the template
-_ALONG = np.array([np.zeros(3) if a == "0" else (1 if a[0] == "+" else -1) * np.eye(3)["xyz".index(a[1])] for a in _ALONG])
+TEMPLATE_DIRECTIONS = "0 +x -x +y -y -y +y -y -y +y +z +z +y +x -x +z -y -y -y -y -y -y".split()      # direction of each bone in the template
+TEMPLATE_DIRECTIONS = np.array([np.zeros(3) if a == "0" else (1 if a[0] == "+" else -1) * np.eye(3)["xyz".index(a[1])] for a in TEMPLATE_DIRECTIONS])
 
 def shortest_rotation(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     "Rotations (T, 3, 3) that take the unit vector u (3,) to the unit vectors v (T, 3) the shortest way."
@@ -134,10 +135,10 @@ def bone_rotations(positions: np.ndarray, facing: np.ndarray) -> np.ndarray:
     "First two columns (T, 21, 6) of the rotation of each bone relative to the one before; `facing` (T,) rad from `heading`."
     out = np.zeros((len(positions), 22, 6))
     for chain in SMPL_CHAINS:
-        before = _turn(facing)
+        before = about_vertical(facing)
         for parent, child in zip(chain, chain[1:]):
             bone = positions[:, child] - positions[:, parent]
-            here = shortest_rotation(_ALONG[child], bone / np.linalg.norm(bone, axis=-1, keepdims=True))
+            here = shortest_rotation(TEMPLATE_DIRECTIONS[child], bone / np.linalg.norm(bone, axis=-1, keepdims=True))
             local = before.swapaxes(-1, -2) @ here
             out[:, child], before = np.concatenate([local[..., 0], local[..., 1]], -1), here
     return out[:, 1:]
@@ -147,7 +148,7 @@ def humanml_features(positions: np.ndarray) -> np.ndarray:
     "HumanML3D features (T-1, 263) of joint positions (T, 22, 3) m, y up, 20 Hz."
     x = to_origin(np.asarray(positions, float))
     facing = heading(x)
-    R = _turn(facing)
+    R = about_vertical(facing)
     step = x[1:] - x[:-1]
     still = (step[:, [7, 10, 8, 11]] ** 2).sum(-1) < .002                           # m² a frame
     local = (x - x[:, :1] * [1, 0, 1]) @ R.swapaxes(-1, -2)
@@ -251,20 +252,22 @@ def read_joints(path) -> dict[str, Markers]:
     return out
 
 # %% ../nbs/30_baselines.ipynb #30-baselines-037
-def make_joint_problem(skeleton):
+def make_joint_model(skeleton):
     "What `bige.ik` solves: the 22 joints on bodies of any size; also the weights (22,), and the joints' order there."
-    from bige.inverse_kinematics import _tensor, depth_first, make_problem
+    from bige.inverse_kinematics import depth_first
+    from bige.pose import pose_problem, to_tensor
     bodies, locations, weights = smpl_landmarks(skeleton)
     row = {j.child: k for k, j in enumerate(depth_first(skeleton.tree))}
     order = sorted(range(22), key=lambda i: row[bodies[i]])
-    problem = make_problem(skeleton, [bodies[i] for i in order], _tensor(locations[order]))
-    return replace(problem, pull=problem.pull / 10), _tensor(weights[order]), order
+    problem = pose_problem(skeleton, [bodies[i] for i in order], to_tensor(locations[order]))
+    return replace(problem, pull=problem.pull / 10), to_tensor(weights[order]), order
 
 # %% ../nbs/30_baselines.ipynb #30-baselines-041
 def fit_sizes(problem, weights, targets):
     "Scales (G,) of the segment groups and poses (n, 33) of some frames `targets` (n, 22, 3) m, joints in the problem's order."
     import torch
-    from bige.inverse_kinematics import multi_start, register, solve_poses, start_from
+    from bige.calibration import register
+    from bige.pose import multi_start, solve_poses, start_from
     scales, offsets = torch.ones(problem.groups.shape[-1], dtype=torch.float64), torch.zeros_like(problem.base)
     glued, weight = torch.full_like(problem.base, 1e-4), weights.expand(len(targets), -1)
     body, some = problem.body(scales, offsets), targets[::4]
@@ -278,7 +281,7 @@ def fit_sizes(problem, weights, targets):
 
 def fit_poses(problem, body, weights, targets, known, known_targets):
     "Poses (T, 33) and weighted errors (T,) m, solved until the mean error changes by less than 1e-4 m."
-    from bige.inverse_kinematics import continuous, solve_poses, start_from
+    from bige.pose import continuous_poses, solve_poses, start_from
     weight = weights.expand(len(targets), -1)
     q, last = start_from(problem, body, targets, weight, known, known_targets, weight[:len(known)]), float("inf")
     for _ in range(10):
@@ -286,7 +289,7 @@ def fit_poses(problem, body, weights, targets, known, known_targets):
         error = ((weights * ((problem.chain.points(q, *body) - targets) ** 2).sum(-1)).sum(-1) / weights.sum()).sqrt()
         if last - float(error.mean()) < 1e-4: break
         last = float(error.mean())
-    return continuous(q), error
+    return continuous_poses(q), error
 
 # %% ../nbs/30_baselines.ipynb #30-baselines-042
 @dataclass(frozen=True, eq=False)
@@ -306,12 +309,13 @@ def median_leg_length(positions: np.ndarray) -> float:
 def fit_joints(trials: Mapping[str, Markers]) -> JointFit:
     "Motions of the default skeleton from 22 joints (of one person or generator)."
     import torch
-    from bige.inverse_kinematics import GROUPS, _tensor
+    from bige.calibration import SCALE_GROUPS
+    from bige.pose import to_tensor
     from bige.skeleton import Skeleton
     skeleton = Skeleton.default()
     size = leg_length(skeleton) / float(np.median([median_leg_length(m.positions) for m in trials.values()]))
-    problem, weights, order = make_joint_problem(skeleton)
-    targets = {n: _tensor(size * resample_array(m.time, m.positions.reshape(len(m.time), -1), 60.)[1].reshape(-1, 22, 3)[:, order]) for n, m in trials.items()}
+    problem, weights, order = make_joint_model(skeleton)
+    targets = {n: to_tensor(size * resample_array(m.time, m.positions.reshape(len(m.time), -1), 60.)[1].reshape(-1, 22, 3)[:, order]) for n, m in trials.items()}
     every = torch.cat(list(targets.values()))
     few = every[torch.linspace(0, len(every) - 1, min(24, len(every))).long()]
     scales, known = fit_sizes(problem, weights, few)
@@ -322,13 +326,13 @@ def fit_joints(trials: Mapping[str, Markers]) -> JointFit:
     if error > FIT_LIMIT_M:
         raise InputError(next(iter(trials.values())).source, f"joints that no pose of the model comes closer to than {100 * error:.0f} cm",
                          f"{100 * FIT_LIMIT_M:.0f} cm on average", "check that the joints are in the order of HumanML3D")
-    return JointFit(motions, {n: e.numpy() for n, (_, e) in solved.items()}, size, dict(zip((*GROUPS, "rest"), scales.tolist())))
+    return JointFit(motions, {n: e.numpy() for n, (_, e) in solved.items()}, size, dict(zip((*SCALE_GROUPS, "rest"), scales.tolist())))
 
 # %% ../nbs/30_baselines.ipynb #30-baselines-044
 def onto_default_skeleton(q, problem, person, usual, order, skeleton, source: str) -> Motion:
     "Poses q (T, 33) of a person on the default skeleton: same angles, feet in the same place; facing +x, on y = 0, from x = z = 0."
     from bige.dataset import face_forward, unify_arm_angles
-    from bige.skeleton import ground_height
+    from bige.ground_contact import ground_height
     feet = [order.index(i) for i in (7, 8, 10, 11)]
     shift = (problem.chain.points(q, *person) - problem.chain.points(q, *usual))[:, feet].mean(1)
     place = [COORDINATES.index(n) for n in TRANSLATIONS]

@@ -20,7 +20,7 @@ from fastcore.basics import patch
 from .files import InputError, similar
 from .motion import COORDINATES, MUSCLES, TRANSLATIONS
 from .parsing import read_lines
-from .skeleton import namespace
+from .geometry import namespace
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .dataset import FRAMES, Dataset, digest_of, load_dataset, mirror_arrays, part, plant_feet
+from .dataset import FRAMES, Dataset, digest_of, load_dataset, mirror_arrays, part
+from .ground_contact import plant_feet
 from .files import InputError
 from .motion import COORDINATES
 from .skeleton import Skeleton

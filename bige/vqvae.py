@@ -27,7 +27,7 @@ from .skeleton import Skeleton
 # %% auto #0
 __all__ = ['PUBLISHED_VQVAE', 'EULER_TRIPLETS', 'ARM_COORDINATES', 'LEG_COORDINATES', 'TOE_COORDINATES', 'VQConfig',
            'rotation_columns', 'euler_triplet', 'continuous_triplets', 'to_channels', 'from_channels', 'lowpass',
-           'standing', 'plant', 'ResidualBlock', 'encoder', 'decoder', 'quantiser', 'Codebooks', 'tolerances',
+           'standing', 'plant_feet', 'ResidualBlock', 'encoder', 'decoder', 'quantiser', 'Codebooks', 'tolerances',
            'channel_tolerances', 'smoother', 'VQVAE', 'fit_linear', 'initial_vqvae', 'LossWeights',
            'reconstruction_loss', 'total_loss', 'save_model', 'read_model', 'fill_model', 'load_model', 'load_vqvae',
            'save_vqvae', 'perplexity', 'dead_codes', 'arm_errors', 'motion_errors', 'reconstruction_scores']
@@ -151,7 +151,7 @@ def standing(points: Tensor, smooth: Tensor) -> Tensor:
     path = smooth.to(points) @ torch.stack([path[..., 0], height, path[..., 2]], -1)
     return path - path[:, :1] * path.new_tensor([1.0, 0.0, 1.0])
 
-def plant(K: Tensor, skeleton: Skeleton) -> Tensor:
+def plant_feet(K: Tensor, skeleton: Skeleton) -> Tensor:
     """The same joint angles (B, T, 33) with the pelvis moved so that the feet stand on y = 0 and do not
     slide; starts at x = z = 0. Differentiable."""
     columns = _columns_of(TRANSLATIONS)
@@ -340,7 +340,7 @@ def decode(self: VQVAE, z: Tensor) -> Tensor:
     "Latents (B, code_dim, S), quantised or not -> motions (B, 4 S, 33) rad, m."
     K = self.angles(z)
     with torch.autocast(z.device.type, enabled=False):
-        return plant(K, Skeleton.default()) if self.config.planted else K
+        return plant_feet(K, Skeleton.default()) if self.config.planted else K
 
 # %% ../nbs/19_vqvae.ipynb #19-vqvae-043
 @patch

@@ -16,7 +16,8 @@ from hypothesis import given, settings, strategies as st
 from bige import inverse_kinematics as ik
 from bige.calibration import group_matrix, size_jacobian
 from bige.files import InputError
-from bige.motion import COORDINATES, Markers, example_squat, read_markers, read_motion, write_trc
+from bige.markers import Markers, read_markers, write_trc
+from bige.motion import COORDINATES, example_squat, read_motion
 from bige.opensim_process import run_opensim
 from bige.pose import Points, continuous_triplet, stretched_joint
 from bige.skeleton import Skeleton

@@ -14,8 +14,8 @@ from bige.motion import COORDINATES, MUSCLES
 from bige.muscles import (LEG_COLUMNS, MUSCLE_NAMES, SIDES, TENDON_STIFFNESS, WORKING_STRETCH, MuscleGeometry,
                           activation_rate, all_exponents, compliant_tendon, default_geometry,
                           equilibrium_residual, fit_geometry, fit_muscle, force_length, force_velocity,
-                          monomial_slopes, monomials, passive_force, rigid_tendon, run_opensim, tendon_length,
-                          usual_poses)
+                          monomial_slopes, monomials, passive_force, rigid_tendon, tendon_length, usual_poses)
+from bige.opensim_process import run_opensim
 from conftest import living, until
 
 needs_opensim = pytest.mark.skipif(
