@@ -55,8 +55,8 @@ docs: $(VENV)/.docs
 	$(BIN)/python data_scripts/make_book.py --out _docs
 
 # Raw motion -> IK -> repetitions -> simulation -> data set -> networks -> bige/assets.
-train: $(VENV)/.dev
-	PATH=$(CURDIR)/$(BIN):$$PATH BIGE_SHARED_DATA=$${BIGE_SHARED_DATA:-../shared/data} bash data_scripts/build_assets.sh
+train: $(VENV)/.dev $(NIMBLE)/.nimble
+	NIMBLE=$(NIMBLE) PATH=$(CURDIR)/$(BIN):$$PATH BIGE_SHARED_DATA=$${BIGE_SHARED_DATA:-../shared/data} bash data_scripts/build_assets.sh
 
 %/bin/python:
 	$(PYTHON) -m venv $*
