@@ -20,7 +20,7 @@ test: $(VENV)/.dev
 
 # What needs no extra, in an environment that has none: CI runs it on a second Python.
 test-core: $(VENV)/.core
-	$(BIN)/python $(PIP) -c constraints.txt pytest pytest-xdist hypothesis
+	$(BIN)/python $(PIP) -c constraints.txt pytest pytest-xdist hypothesis pandas
 	$(BIN)/pytest -q -n 2 --dist loadfile --core
 
 # nimblephysics needs numpy 1 and a Python before 3.13, hence an environment of its own; OpenSim answers from the other.

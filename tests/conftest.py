@@ -51,7 +51,7 @@ def pytest_collection_modifyitems(config, items):
 
 # what --core leaves out: the book and its site, and what an absent package of an extra stops
 EXTRAS = {"pyvista", "vtkmodules", "imageio_ffmpeg", "anywidget", "ipywidgets", "voila", "distributed",
-          "opensim", "vector_quantize_pytorch", "loguru", "tensorboard", "pandas", "nbdev",
+          "opensim", "vector_quantize_pytorch", "loguru", "tensorboard", "nbdev",
           "nbformat"}
 BOOK = {"test_notebooks.py", "test_docs.py", "test_install.py"}
 
