@@ -20,7 +20,7 @@ test: $(VENV)/.dev
 
 # What needs no extra, in an environment that has none: CI runs it on a second Python.
 test-core: $(VENV)/.core
-	$(BIN)/python $(PIP) -c constraints.txt pytest pytest-xdist hypothesis
+	$(BIN)/python $(PIP) -c constraints.txt pytest pytest-xdist hypothesis pandas
 	$(BIN)/pytest -q -n 2 --dist loadfile --core
 
 # nimblephysics needs numpy 1 and a Python before 3.13, hence an environment of its own; OpenSim answers from the other.
@@ -55,8 +55,8 @@ docs: $(VENV)/.docs
 	$(BIN)/python data_scripts/make_book.py --out _docs
 
 # Raw motion -> IK -> repetitions -> simulation -> data set -> networks -> bige/assets.
-train: $(VENV)/.dev
-	PATH=$(CURDIR)/$(BIN):$$PATH BIGE_SHARED_DATA=$${BIGE_SHARED_DATA:-../shared/data} bash data_scripts/build_assets.sh
+train: $(VENV)/.dev $(NIMBLE)/.nimble
+	NIMBLE=$(NIMBLE) PATH=$(CURDIR)/$(BIN):$$PATH BIGE_SHARED_DATA=$${BIGE_SHARED_DATA:-../shared/data} bash data_scripts/build_assets.sh
 
 %/bin/python:
 	$(PYTHON) -m venv $*

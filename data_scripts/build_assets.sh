@@ -17,4 +17,5 @@ bash data_scripts/reference_set.sh "$DATA" "$WORK" "$ASSETS"
 
 bige dataset "$WORK/tracked/ui_prmd" "$WORK"/tracked/others/* --out "$WORK/data.npz"
 python data_scripts/train_assets.py "$WORK/data.npz" "$ASSETS"
-python data_scripts/compile_bones.py "$DATA/models/LaiUhlrich2022.osim"
+meshes=("${NIMBLE:-.venv-nimble}"/lib/python3.*/site-packages/nimblephysics/models/rajagopal_data/Geometry)
+python data_scripts/compile_bones.py "$DATA/models/LaiUhlrich2022.osim" --meshes "${meshes[0]}"

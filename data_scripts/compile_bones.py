@@ -1,18 +1,16 @@
 """Compile the bones and muscle paths that pictures are drawn with.
 
-    python data_scripts/compile_bones.py LaiUhlrich2022.osim
+    python data_scripts/compile_bones.py LaiUhlrich2022.osim --meshes .../nimblephysics/models/rajagopal_data/Geometry
 
 writes bige/assets/bones.npz (meshes with fewer triangles, body by body; the patella's place over the knee angle) and
 bige/assets/muscle_paths.npz (attachment points, wrap cylinders, muscle volumes), and records both in provenance.json.
-Meshes come from the nimblephysics wheel, everything else from the model. Needs nimblephysics, opensim and pyvista;
-drawing needs none of the first two. The same inputs give the same bytes.
+Meshes come from the nimblephysics wheel, which `make test-nimble` puts into an environment of its own; everything else
+comes from the model. Needs opensim and pyvista; drawing needs neither. The same inputs give the same bytes.
 """
 import argparse
 import hashlib
 import json
 import xml.etree.ElementTree as ET
-from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +24,7 @@ from bige.skeleton import Skeleton
 from bige.training import write_json
 
 ASSETS = Path(__file__).resolve().parents[1] / "bige" / "assets"
+NIMBLE = "nimblephysics 0.10.52.1"
 GEOMETRY = "models/rajagopal_data/Geometry"
 SPECIFIC_TENSION = 6e5  # Pa
 UNIT = 1e-4             # m, the grid that vertices are rounded to
@@ -79,7 +78,7 @@ def compile_bones(model: ET.Element, folder: Path, places: dict) -> dict[str, np
     for body, stem, scale in meshes(model):
         path = folder / f"{stem}.vtp.ply"
         if not path.exists():
-            raise InputError(folder, f"no {path.name}", "the meshes of nimblephysics 0.10.52", "pip install nimblephysics==0.10.52.1")
+            raise InputError(folder, f"no {path.name}", f"{GEOMETRY} of the wheel of {NIMBLE}", "make test-nimble")
         v, f = simplified(path, scale)
         vertices.append(v), faces.append(f + start), names.append(stem), bodies.append(body), counts.append(len(v))
         start += len(v)
@@ -119,7 +118,7 @@ def record(model_path: Path, files: dict[str, dict]) -> None:
             np.savez_compressed(file, **arrays)
         provenance["files"][name] = hashlib.sha256((ASSETS / name).read_bytes()).hexdigest()
     provenance["drawing"] = {"command": f"python data_scripts/compile_bones.py {model_path.name}", "licences": LICENCES,
-                             "meshes": f"nimblephysics {version('nimblephysics')}, {GEOMETRY}",
+                             "meshes": f"{NIMBLE}, {GEOMETRY}",
                              "model_sha256": hashlib.sha256(model_path.read_bytes()).hexdigest()}
     write_json(path, provenance)
 
@@ -127,12 +126,12 @@ def record(model_path: Path, files: dict[str, dict]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
+    parser.add_argument("--meshes", type=Path, required=True, help=f"{GEOMETRY} of the nimblephysics wheel")
     options = parser.parse_args()
-    folder = Path(find_spec("nimblephysics").submodule_search_locations[0]) / GEOMETRY
     try:
         Skeleton.from_osim(options.model)  # refuses what is no model of ours
         model = ET.parse(options.model).getroot()
-        bones = compile_bones(model, folder, patella_places(options.model))
+        bones = compile_bones(model, options.meshes, patella_places(options.model))
         record(options.model, {"bones.npz": bones, "muscle_paths.npz": compile_paths(model)})
     except (InputError, OSError) as error:
         parser.exit(2, f"{explain(error)}\n")

@@ -24,19 +24,20 @@ def run(*command, **more) -> str:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> Path:
+def built(tmp_path_factory) -> Path:
     """The wheel, made in a copy: setuptools leaves a build folder behind."""
     source = tmp_path_factory.mktemp("source")
     shutil.copytree(ROOT / "bige", source / "bige", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("settings.ini", "setup.py", "README.md", "LICENSE", "NOTICE"):
         shutil.copy(ROOT / name, source / name)
-    run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", source / "dist", source)
-    return next((source / "dist").glob("*.whl"))
+    made = source / "dist"
+    run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", made, source)
+    return next(made.glob("*.whl"))
 
 
 @pytest.fixture(scope="module")
-def environment(wheel, tmp_path_factory):
-    """Installs the wheel with an extra into the one environment of these tests; gives its folder of programs."""
+def environment(built, tmp_path_factory):
+    """Installs the wheel with an extra into the environment of these tests; gives its folder of programs."""
     folder = tmp_path_factory.mktemp("environment")
     run(sys.executable, "-m", "venv", folder)
     pins = (ROOT / "constraints.txt").read_text().splitlines()
@@ -44,7 +45,7 @@ def environment(wheel, tmp_path_factory):
     (folder / "torch.txt").write_text(next(pin for pin in pins if pin.startswith("torch==")))
 
     def install(extra: str) -> Path:
-        run(folder / "bin" / "pip", "install", "-q", "-c", folder / "torch.txt", f"{wheel}{extra}")
+        run(folder / "bin" / "pip", "install", "-q", "-c", folder / "torch.txt", f"{built}{extra}")
         run(folder / "bin" / "pip", "check")
         return folder / "bin"
     return install
