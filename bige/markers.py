@@ -115,6 +115,7 @@ def _trc_values(path, lines: list[str]) -> dict[str, str]:
         raise InputError(f"{path}, line 3", f"Units {header['units']}", "m, cm or mm", "correct the unit")
     return header
 
+# %% ../nbs/02_markers.ipynb #02-markers-015
 def _trc_names(path, line: str) -> list[str]:
     "Marker names of line 4."
     labels = line.strip("\n").split("\t") if "\t" in line else line.split()
@@ -129,7 +130,7 @@ def _trc_names(path, line: str) -> list[str]:
                              "rename or delete the marker")
     return names
 
-# %% ../nbs/02_markers.ipynb #02-markers-015
+# %% ../nbs/02_markers.ipynb #02-markers-016
 def _trc_cells(path, row: str, line: int, count: int) -> str:
     "A data row with 'nan' in its empty cells."
     cells = row.split("\t") if "\t" in row else row.split()
@@ -149,7 +150,7 @@ def _check_rate(path, cell: str, markers: Markers) -> None:
                          f"{markers.rate_hz:.6g} Hz, as the Time column has it",
                          "correct DataRate or the times")
 
-# %% ../nbs/02_markers.ipynb #02-markers-016
+# %% ../nbs/02_markers.ipynb #02-markers-017
 def read_trc(path: str | Path) -> Markers:
     "Read a .trc file; lost markers become NaN. Raises InputError with file, line, column and cure."
     path = Path(path)
@@ -178,7 +179,7 @@ def _trc_table(path, rows: list[str], first_line: int, labels: Sequence[str]) ->
         raise bad_cell(path, first_line + i, j + 1, labels[j], "inf")
     return table
 
-# %% ../nbs/02_markers.ipynb #02-markers-017
+# %% ../nbs/02_markers.ipynb #02-markers-018
 _TRC_KEYS = ("DataRate", "CameraRate", "NumFrames", "NumMarkers", "Units",
              "OrigDataRate", "OrigDataStartFrame", "OrigNumFrames")
 
@@ -198,7 +199,7 @@ def write_trc(markers: Markers, path: str | Path) -> None:
     with atomic_write(path) as file:
         file.write("\n".join([*header, *rows]) + "\n")
 
-# %% ../nbs/02_markers.ipynb #02-markers-020
+# %% ../nbs/02_markers.ipynb #02-markers-021
 UI_PRMD_MARKERS = tuple("""
     LFHD RFHD LBHD RBHD C7 T10 CLAV STRN RBAK LSHO LUPA LELB LFRM LWRA LWRB LFIN RSHO RUPA RELB RFRM
     RWRA RWRB RFIN LASI RASI LPSI RPSI LTHI LKNE LTIB LANK LHEE LTOE RTHI RKNE RTIB RANK RHEE RTOE""".split())
@@ -220,7 +221,7 @@ def _read_positions(path: Path) -> Markers:
         raise bad_cell(path, i + 1, j + 1, names[j], "inf")
     return _z_up(table.reshape(len(lines), -1, 3), 1e-3, UI_PRMD_MARKERS, str(path))
 
-# %% ../nbs/02_markers.ipynb #02-markers-021
+# %% ../nbs/02_markers.ipynb #02-markers-022
 def _by_trial(folder: Path, files: list[Path]) -> dict[str, Path]:
     "Files by trial name; InputError when two share a name."
     trials = {file.stem.replace("_positions", ""): file for file in files}
@@ -244,7 +245,7 @@ def read_ui_prmd(path: str | Path) -> dict[str, Markers]:
                          "give the folder 'Segmented Movements/Vicon/Positions' or one file in it")
     return {name: _read_positions(file) for name, file in _by_trial(path, files).items()}
 
-# %% ../nbs/02_markers.ipynb #02-markers-023
+# %% ../nbs/02_markers.ipynb #02-markers-024
 _ARCHIVE = "an .npz with marker_names and arrays of shape (frames, markers, 3)"
 _ARCHIVE_CURE = "give a marker archive of this layout"
 
@@ -259,6 +260,7 @@ def _archive_arrays(path: Path) -> dict[str, np.ndarray]:
     except Exception as error:
         raise InputError(path, f"an unreadable archive ({error})", _ARCHIVE, _ARCHIVE_CURE) from None
 
+# %% ../nbs/02_markers.ipynb #02-markers-025
 def read_marker_archive(path: str | Path) -> dict[str, Markers]:
     """Trials from an .npz with `marker_names` (M,) and one (T, M, 3) array a trial at 100 Hz, z up: float mm
     or integer 0.1 mm."""
@@ -275,7 +277,7 @@ def read_marker_archive(path: str | Path) -> dict[str, Markers]:
     return {key: _z_up(array, 1e-4 if array.dtype.kind == "i" else 1e-3, names, f"{path}, array {key}")
             for key, array in sorted(arrays.items())}
 
-# %% ../nbs/02_markers.ipynb #02-markers-025
+# %% ../nbs/02_markers.ipynb #02-markers-027
 def read_markers(path: str | Path) -> dict[str, Markers]:
     """Trials by name from a .trc file, a marker .npz, or a UI-PRMD text file or folder (a folder without
     those: its .trc files, also in folders below)."""
@@ -291,7 +293,7 @@ def read_markers(path: str | Path) -> dict[str, Markers]:
                          "convert the markers to .trc")
     return read_ui_prmd(path)
 
-# %% ../nbs/02_markers.ipynb #02-markers-028
+# %% ../nbs/02_markers.ipynb #02-markers-030
 @dataclass(frozen=True)
 class OpenCapSession:
     """Files of an OpenCap session: mass (kg), height (m), the scaled model and the trials' files; None or
@@ -310,7 +312,7 @@ class OpenCapSession:
             raise InputError(self.folder, f"no trial {trial}", f"one of {known}", "check the trial's name")
         return read_motion(self.kinematics[trial])
 
-# %% ../nbs/02_markers.ipynb #02-markers-029
+# %% ../nbs/02_markers.ipynb #02-markers-031
 def _session_metadata(path: Path) -> dict:
     "The metadata of a session; {} where the file is absent or holds no mapping."
     import yaml
@@ -322,6 +324,7 @@ def _session_metadata(path: Path) -> dict:
         raise InputError(path, str(error), "a YAML file", "correct the file") from None
     return found if isinstance(found, dict) else {}
 
+# %% ../nbs/02_markers.ipynb #02-markers-032
 def read_session(folder: str | Path) -> OpenCapSession:
     "Find the files of an OpenCap session folder (OpenCapData_<id>)."
     folder = Path(folder)

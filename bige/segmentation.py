@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 __all__ = ['WINDOW_S', 'ORDER', 'GRID_HZ', 'MIN_WIDTH_S', 'FAIR_SHARE', 'SHALLOW', 'BRIEF', 'NOT_TOGETHER', 'UNFAIR', 'QUIET',
            'GAP_S', 'NEAREST', 'CURVE_POINTS', 'ProgressAngles', 'smooth_progress', 'none_found', 'Excursion',
            'find_excursions', 'rejections', 'boundaries', 'time_normalise', 'Pairs', 'own_cost', 'possible_pairs',
-           'differences', 'best_choices', 'Score', 'Rejected', 'Segmentation', 'segment', 'repetition_files',
-           'segment_file']
+           'differences', 'best_choices', 'Score', 'Rejected', 'likeness', 'Segmentation', 'segment',
+           'repetition_files', 'segment_file']
 
 # %% ../nbs/09_segmentation.ipynb #09-segmentation-006
 WINDOW_S, ORDER = 0.35, 3       # Savitzky-Golay window and polynomial order of the published method
@@ -304,6 +304,12 @@ def _excursions_to_use(motion: Motion, excursions: Sequence[Excursion], reasons:
     return use
 
 # %% ../nbs/09_segmentation.ipynb #09-segmentation-060
+def likeness(curves: np.ndarray, depth: float) -> np.ndarray:
+    "How near each curve (P, 101, n) is to the median curve, relative to `depth` (rad): (P,) from 0 to 1."
+    distance = np.sqrt(((curves - np.median(curves, axis=0)) ** 2).mean(axis=(1, 2)))
+    return np.maximum(1 - distance / depth, 0)
+
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-063
 @dataclass(frozen=True)
 class Segmentation:
     """Repetitions of a trial. `segments`: (start, end) s on frames of the recording; per repetition
@@ -334,7 +340,42 @@ class Segmentation:
                    "likeness": self.likeness, "cut": self.cut}
         return pd.DataFrame(columns, index=pd.RangeIndex(1, len(start) + 1, name="repetition"))
 
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-062
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-065
+def _nearest_times(motion: Motion, progress: ProgressAngles, index: np.ndarray) -> np.ndarray:
+    """Times (s) of the recorded frames nearest to grid indices; those outside the grid become its first or
+    last frame."""
+    seconds = progress.time[np.clip(index, 0, len(progress.time) - 1)] - motion.time[0]
+    frame = np.round(seconds * motion.rate_hz).astype(int)
+    return motion.time[np.clip(frame, 0, len(motion.time) - 1)]
+
+def _rejected(motion: Motion, progress: ProgressAngles, e: Excursion, reason: str) -> Rejected:
+    "The entry of an excursion that is no repetition."
+    start, end = _nearest_times(motion, progress, np.array([e.left, e.right]))
+    return Rejected(float(start), float(end), float(np.rad2deg(e.depth)), reason)
+
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-066
+def _most_alike(motion: Motion, progress: ProgressAngles, excursions: Sequence[Excursion],
+                reasons: Sequence[str], use: Sequence[int], reps: int) -> Segmentation:
+    "The `reps` repetitions, among the excursions numbered in `use`, that are most alike."
+    pairs = possible_pairs(progress, excursions, use)
+    depth = float(np.median([excursions[i].depth for i in use]))
+    apart = differences(pairs, depth)
+    choices = best_choices(pairs.cost, apart, len(use))
+    scores = tuple(_score(progress, pairs, apart, depth, choice) for choice in choices)
+    chosen = Pairs(*(column[choices[reps - 1][1]] for column in pairs))
+    times = [_nearest_times(motion, progress, index).tolist() for index in (chosen.start, chosen.end)]
+    candidates = _nearest_times(motion, progress, np.union1d(pairs.start, pairs.end))
+    alike = likeness(chosen.curve, depth)
+    cut = tuple(excursions[i].cut for i in chosen.excursion)
+    rejected = tuple(_rejected(motion, progress, e, reason or "less alike than the others")
+                     for i, (e, reason) in enumerate(zip(excursions, reasons)) if i not in chosen.excursion)
+    return Segmentation(
+        trial=Path(motion.source).stem, rate_hz=float(motion.rate_hz), segments=tuple(zip(*times)),
+        depths_deg=tuple(np.rad2deg(chosen.curve.mean(axis=2).max(axis=1)).tolist()),
+        likeness=tuple(alike.tolist()), cut=cut, candidates=tuple(candidates.tolist()), rejected=rejected,
+        confidence=float(scores[reps - 1].motion * alike.mean() * (1 - np.mean(cut) / 2)), scores=scores)
+
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-068
 def segment(motion: Motion, reps: str | int = "auto", exercise: Exercise | str = "squat") -> Segmentation:
     """Repetitions of a trial: `reps` of them, or as many as there are. Needs the progress angles of the
     exercise (rad). InputError: no repetition, fewer than `reps`, or no usable angles."""
@@ -352,48 +393,7 @@ def segment(motion: Motion, reps: str | int = "auto", exercise: Exercise | str =
         raise none_found(motion, exercise, found, "angles that move smoothly")
     return _most_alike(motion, progress, excursions, reasons, use, len(use) if reps == "auto" else reps)
 
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-063
-def _nearest_times(motion: Motion, progress: ProgressAngles, index: np.ndarray) -> np.ndarray:
-    """Times (s) of the recorded frames nearest to grid indices; those outside the grid become its first or
-    last frame."""
-    seconds = progress.time[np.clip(index, 0, len(progress.time) - 1)] - motion.time[0]
-    frame = np.round(seconds * motion.rate_hz).astype(int)
-    return motion.time[np.clip(frame, 0, len(motion.time) - 1)]
-
-def _most_alike(motion: Motion, progress: ProgressAngles, excursions: Sequence[Excursion],
-                reasons: Sequence[str],
-                use: Sequence[int], reps: int) -> Segmentation:
-    "The `reps` repetitions, among the excursions numbered in `use`, that are most alike."
-    pairs, depth = possible_pairs(progress, excursions,
-                                  use), float(np.median([excursions[i].depth for i in use]))
-    apart = differences(pairs, depth)
-    choices = best_choices(pairs.cost, apart, len(use))
-    scores = tuple(_score(progress, pairs, apart, depth, choice) for choice in choices)
-    chosen = Pairs(*(column[choices[reps - 1][1]] for column in pairs))
-    times = [_nearest_times(motion, progress, index).tolist() for index in (chosen.start, chosen.end)]
-    candidates = _nearest_times(motion, progress, np.union1d(pairs.start, pairs.end))
-    likeness = _likeness(chosen.curve, depth)
-    cut = tuple(excursions[i].cut for i in chosen.excursion)
-    rejected = tuple(_rejected(motion, progress, e, reason or "less alike than the others")
-                     for i, (e, reason) in enumerate(zip(excursions, reasons)) if i not in chosen.excursion)
-    return Segmentation(
-        trial=Path(motion.source).stem, rate_hz=float(motion.rate_hz), segments=tuple(zip(*times)),
-        depths_deg=tuple(np.rad2deg(chosen.curve.mean(axis=2).max(axis=1)).tolist()),
-        likeness=tuple(likeness.tolist()), cut=cut, candidates=tuple(candidates.tolist()), rejected=rejected,
-        confidence=float(scores[reps - 1].motion * likeness.mean() * (1 - np.mean(cut) / 2)), scores=scores)
-
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-064
-def _likeness(curves: np.ndarray, depth: float) -> np.ndarray:
-    "How near each curve (P, 101, n) is to the median curve, relative to `depth`: (P,) from 0 to 1."
-    distance = np.sqrt(((curves - np.median(curves, axis=0)) ** 2).mean(axis=(1, 2)))
-    return np.maximum(1 - distance / depth, 0)
-
-def _rejected(motion: Motion, progress: ProgressAngles, e: Excursion, reason: str) -> Rejected:
-    "The entry of an excursion that is no repetition."
-    start, end = _nearest_times(motion, progress, np.array([e.left, e.right]))
-    return Rejected(float(start), float(end), float(np.rad2deg(e.depth)), reason)
-
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-090
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-094
 def repetition_files(folder: Path, trial: str) -> list[Path]:
     "The files `<trial>_rep1.mot` ... of an earlier run in a folder."
     return [f for f in folder.iterdir() if re.fullmatch(re.escape(trial) + r"_rep\d+\.mot", f.name)]
