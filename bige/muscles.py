@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['ACTIVATION_TIME', 'DEACTIVATION_TIME', 'TENDON_STIFFNESS', 'WORKING_STRETCH', 'PARAMETERS', 'FIBRE_DAMPING',
            'FITTED_RANGE_DEG', 'SIDES', 'LEG_COLUMNS', 'MUSCLE_NAMES', 'RECORD', 'activation_rate', 'force_length',
-           'force_velocity', 'passive_force', 'tendon_length', 'rigid_tendon', 'compliant_tendon', 'hill_misfit',
-           'monomials', 'monomial_slopes', 'all_exponents', 'run_opensim', 'sample_muscles', 'usual_poses',
-           'fit_muscle', 'MuscleGeometry', 'file_digest', 'check_muscles', 'cache_folder', 'default_geometry',
-           'fit_geometry']
+           'force_velocity', 'passive_force', 'tendon_length', 'rigid_tendon', 'compliant_tendon',
+           'equilibrium_residual', 'monomials', 'monomial_slopes', 'all_exponents', 'run_opensim', 'sample_muscles',
+           'usual_poses', 'fit_muscle', 'MuscleGeometry', 'file_digest', 'check_muscles', 'cache_folder',
+           'default_geometry', 'fit_geometry']
 
 # %% ../nbs/10_muscles.ipynb #10-muscles-003
 import hashlib, inspect, itertools, json, os, subprocess, sys, tempfile
@@ -115,7 +115,7 @@ def compliant_tendon(length, velocity, force, force_rate, parameters):
     return fibre / optimal, (velocity - tendon_velocity) * cos / (speed * optimal), cos
 
 
-def hill_misfit(activation, force, force_rate, length, velocity, parameters, passive=False):
+def equilibrium_residual(activation, force, force_rate, length, velocity, parameters, passive=False):
     """Fibre's force along the tendon minus the tendon's (..., M), in maximal isometric forces; zero where they agree.
 
     Arguments as in `compliant_tendon`. Passive fibre force is left out unless asked for (OpenCap's choice for squats).

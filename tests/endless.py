@@ -21,3 +21,13 @@ def attempt(motion, person, options):
 def begun(folder: Path, trial: str) -> int | None:
     """The process that has begun this trial."""
     return next((int(p.suffix[1:]) for p in folder.glob(f"{trial}.*")), None)
+
+
+class Stubborn(Exception):
+    """An error that no pickle holds."""
+    def __init__(self, word, needed):
+        super().__init__(word)
+
+
+def raise_stubborn():
+    raise Stubborn("deaf", None)

@@ -274,7 +274,7 @@ def solving(thread: int, mode: str) -> bool:
         frame = frame.f_back
     return (
         stack[0] == ("casadi", "call")
-        and {"qp": ("qp", "__call__"), "tracking": ("tracking", "solve")}[mode] in stack
+        and {"qp": ("static_optimisation", "__call__"), "tracking": ("tracking", "solve_nlp")}[mode] in stack
     )
 
 

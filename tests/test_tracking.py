@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 
 from bige import tracking
-from bige.dynamics import Ground, body_motions, contact_force, filtered_kinematics
-from bige.motion import GRAVITY
+from bige.dynamics import Ground, body_motions, contact_force, filtered_kinematics, sphere_forces
+from bige.exercises import load_exercise
 from bige.files import InputError
-from bige.motion import COORDINATES, Motion, analytic_squat
+from bige.motion import COORDINATES, GRAVITY, Motion, analytic_squat
 from bige.muscles import ACTIVATION_TIME, DEACTIVATION_TIME
-from bige.dynamics import sphere_forces
 from bige.tracking import (CONTROLS, PRESETS, STATES, Layout, Linear, NodeFunctions, Settings, between,
-                           condensed, cost, equations, ground_offset, radau, track)
+                           condensed, cost, equations, ground_offset, radau, settings_for, track)
 
 HEIGHT = COORDINATES.index("pelvis_ty")
 COARSE = 8
@@ -48,16 +47,39 @@ def some_unknowns(seed=0):
     return v
 
 
+ONES = np.ones(tracking._NODE)
+
+
+def test_the_equations_of_a_model_are_differentiated_once(model):
+    settings = Settings()
+    functions = tracking._node_functions(model, settings.ground, False)
+    assert tracking._node_functions(model, PRESETS["other"].ground, False) is functions
+    scaled = np.linspace(1, 2, tracking._NODE)
+    z = np.concatenate([some_unknowns()[name][0] for name in CONTROLS | STATES])
+    assert np.allclose(functions.value(z, scaled), functions.value(z * scaled, ONES), atol=1e-12)
+
+
+def test_settings_come_from_the_record_of_the_exercise(tmp_path):
+    squat = load_exercise("squat")
+    assert settings_for("squat") == settings_for(squat) == PRESETS["squat"]
+    step = replace(squat, name="step", simulation={"preset": "other", "heel_force_n": 3.0, "periodic": ["body"]})
+    assert settings_for(step) == replace(PRESETS["other"], heel_force_n=3.0, periodic=("body",))
+    assert settings_for(step, "gait") == PRESETS["gait"]
+    for wrong, word in (({"preset": "swim"}, "swim"), ({"heel_farce_n": 3}, "heel_farce_n")):
+        with pytest.raises(InputError, match=word):
+            settings_for(replace(squat, simulation=wrong))
+
+
 def test_symbols_and_numbers_are_the_same_equations(model):
     v = some_unknowns()
     numbers = np.concatenate(equations(model, v, Settings()), 1)[0] * tracking._row_scale()
-    nodes = NodeFunctions(model, np.ones(tracking._NODE), Settings())
+    nodes = NodeFunctions(model, Settings())
     z = np.concatenate([v[name][0] for name in CONTROLS | STATES])
-    assert np.allclose(np.asarray(nodes.value(z)).ravel(), numbers, rtol=1e-9, atol=1e-9)
+    assert np.allclose(np.asarray(nodes.value(z, ONES)).ravel(), numbers, rtol=1e-9, atol=1e-9)
 
 
 def test_derivatives_against_finite_differences(model):
-    nodes = NodeFunctions(model, np.ones(tracking._NODE), Settings())
+    nodes = NodeFunctions(model, Settings())
     z = np.concatenate([some_unknowns(1)[name][0] for name in CONTROLS | STATES])
     rng = np.random.default_rng(2)
     step, h = rng.normal(size=z.size), 1e-6
@@ -65,14 +87,14 @@ def test_derivatives_against_finite_differences(model):
 
     def jacobian(at):
         J = np.zeros((tracking._ROWS, z.size))
-        J[nodes.jacobian_at] = np.asarray(nodes.jacobian(at)).ravel()
+        J[nodes.jacobian_at] = np.asarray(nodes.jacobian(at, ONES)).ravel()
         return J
 
-    values = (np.asarray(nodes.value(z + s * h * step)).ravel() for s in (1, -1))
+    values = (np.asarray(nodes.value(z + s * h * step, ONES)).ravel() for s in (1, -1))
     change = np.subtract(*values) / (2 * h)
     assert np.allclose(jacobian(z) @ step, change, rtol=1e-5, atol=1e-4 * np.abs(change).max())
     H = np.zeros((z.size, z.size))
-    H[nodes.hessian_at] = np.asarray(nodes.hessian(z, weight)).ravel()
+    H[nodes.hessian_at] = np.asarray(nodes.hessian(z, ONES, weight)).ravel()
     H = H + np.triu(H, 1).T
     bend = (jacobian(z + h * step) - jacobian(z - h * step)).T @ weight / (2 * h)
     assert np.allclose(H @ step, bend, rtol=1e-4, atol=1e-4 * np.abs(bend).max())
