@@ -22,7 +22,8 @@ LEG_RESERVES = tuple(
 )
 PELVIS_RESERVES = COORDINATES[:6]
 FRICTION = 0.8
-# weight of the square of each unknown, which is an activation, a tenth of body weight, 10 N·m or an actuator's full torque
+# weight of the square of each unknown, which is an activation, a tenth of body weight, 10 N·m or an
+# actuator's full torque
 QP_WEIGHTS = {
     "muscles": 1.0,
     "forces": 0.1,
@@ -34,16 +35,18 @@ QP_WEIGHTS = {
 }
 
 # %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-011
-_SIZES = {"muscles": 80, "forces": 36, "motors": len(TORQUE_ACTUATORS), "legs": len(LEG_RESERVES), "pelvis": 6}
+_SIZES = {"muscles": 80, "forces": 36, "motors": len(TORQUE_ACTUATORS), "legs": len(LEG_RESERVES)}
+_SIZES["pelvis"] = 6
 _ENDS = np.cumsum([0, *_SIZES.values()])
 _BLOCK = {name: slice(int(a), int(b)) for name, a, b in zip(_SIZES, _ENDS, _ENDS[1:])}
 _UNKNOWNS = int(_ENDS[-1])
 
 
 def _fixed_columns(weight: float) -> np.ndarray:
-    """(33, unknowns): what actuators and reserves do, the same in every frame; the other columns are left at zero."""
+    """(33, unknowns): what actuators and reserves do, the same in every frame; the other columns are left
+    at zero."""
     columns = np.zeros((len(COORDINATES), _UNKNOWNS))
-    entries = [(name, size) for name, size in TORQUE_ACTUATORS.items()] + [(name, 10.0) for name in LEG_RESERVES]
+    entries = [*TORQUE_ACTUATORS.items(), *((name, 10.0) for name in LEG_RESERVES)]
     entries += [
         (name, weight / 10 if name.startswith("pelvis_t") and name != "pelvis_tilt" else 10.0)
         for name in PELVIS_RESERVES
@@ -97,7 +100,8 @@ class FrameSolver:
 
     def __call__(self, muscles: np.ndarray, jacobian: np.ndarray, need: np.ndarray,
                  lifted: np.ndarray) -> tuple[np.ndarray, bool]:
-        """muscles (33, 80) N·m at activation 1, jacobian (33, 36), need (33,), lifted (12,) bool -> unknowns, solved."""
+        """muscles (33, 80) N·m at activation 1, jacobian (33, 36), need (33,), lifted (12,) bool ->
+        unknowns, solved."""
         self.columns[:33, _BLOCK["muscles"]] = muscles
         self.columns[:33, _BLOCK["forces"]] = jacobian * (self.weight / 10)
         high = self.high.copy()
@@ -115,14 +119,15 @@ class FrameSolver:
 
 # %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-015
 class QPModel:
-    """A participant's model made ready for static optimisation: the model and the solver for its body weight."""
+    """A participant's model made ready for static optimisation: the model and the solver for its body
+    weight."""
 
     def __init__(self, model: MusculoskeletalModel, weights: dict = QP_WEIGHTS):
         self.model, self.weights, self.solver = model, dict(weights), FrameSolver(model.weight, weights)
 
     def frames(self, q: np.ndarray, qd: np.ndarray, qdd: np.ndarray) -> tuple:
-        """All that the frames' programs are made of: muscle columns (T, 33, 80) N·m, Jacobians (T, 33, 36), required
-        generalised forces (T, 33), contact points (T, 12, 3) m and capacities (T, 80) N."""
+        """All that the frames' programs are made of: muscle columns (T, 33, 80) N·m, Jacobians (T, 33,
+        36), required generalised forces (T, 33), contact points (T, 12, 3) m and capacities (T, 80) N."""
         poses, axes = body_motions(self.model.skeleton, q, qd, qdd)
         points, jacobian = contact_jacobian(self.model.skeleton, poses, axes)
         lengths, arms = self.model.geometry(within_range(q))
@@ -135,8 +140,8 @@ class QPModel:
 
 # %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-020
 def _solve_part(ready: QPModel, q, qd, qdd, lifted) -> tuple:
-    """Of a stretch of frames: unknowns (T, 149), solved (T,), foot forces (T, 12, 3) N, their points (T, 12, 3) m,
-    joint moments (T, 33) N·m, capacities (T, 80) N."""
+    """Of a stretch of frames: unknowns (T, 149), solved (T,), foot forces (T, 12, 3) N, their points (T,
+    12, 3) m, joint moments (T, 33) N·m, capacities (T, 80) N."""
     muscles, jacobian, need, points, capacity = ready.frames(q, qd, qdd)
     load = need.copy()
     load[:, MTP] += toe_spring(q, qd)

@@ -132,10 +132,10 @@ MAX_FORCE, FORCE_RATE, ACTIVATION_RATE, RESERVE, ACTUATOR_TIME = (
 
 # %% ../nbs/13_tracking.ipynb #13-tracking-016
 def equations(model: MusculoskeletalModel, v: dict, settings: Settings) -> tuple:
-    """Residuals of the dynamics (T, 33) and of the muscles (T, 80), which must vanish, and the heels' vertical force (T, 2) N.
+    """Residuals of the dynamics (T, 33) and of the muscles (T, 80), which must vanish, and the heels'
+    vertical force (T, 2) N.
 
-    v: the unknowns by name in SI units, (T, n) each, numbers or symbols.
-    """
+    v: the unknowns by name in SI units, (T, n) each, numbers or symbols."""
     poses, axes = body_motions(model.skeleton, v["q"], v["qd"], v["qdd"])
     forces, _, outside = sphere_forces(model.skeleton, poses, settings.ground)
     tau = inverse_dynamics(model.skeleton, poses, axes, outside)
@@ -175,9 +175,11 @@ def _symbols(name: str, n: int) -> tuple:
 
 
 class NodeFunctions:
-    """The equations of one instant as CasADi functions of the scaled unknowns z (447,) and their scale (447,).
+    """The equations of one instant as CasADi functions of the scaled unknowns z (447,) and their scale
+    (447,).
 
-    `value` (115,); `jacobian` and `hessian`: the entries that are not zero, at the places `jacobian_at`, `hessian_at`."""
+    `value` (115,); `jacobian` and `hessian`: the entries that are not zero, at the places `jacobian_at`,
+    `hessian_at`."""
     def __init__(self, model: MusculoskeletalModel, settings: Settings):
         import casadi
         (z, array), (scale, sizes) = _symbols("z", _NODE), _symbols("s", _NODE)
@@ -242,7 +244,8 @@ class Linear:
         self.row, self.column, self.value, self.low, self.high = [], [], [], [], []
 
     def add(self, terms, low=0.0, high=0.0) -> None:
-        """terms: (columns (N, n), factor broadcast to them) of a sum that must lie between low and high (broadcast too)."""
+        """terms: (columns (N, n), factor broadcast to them) of a sum that must lie between low and high
+        (broadcast too)."""
         shape, start = terms[0][0].shape, sum(map(len, self.low))
         rows = start + np.arange(np.prod(shape))
         for columns, factor in terms:
@@ -312,7 +315,8 @@ def condensed(rows: Linear, at: dict, h: float, scale: dict) -> None:
 
 # %% ../nbs/13_tracking.ipynb #13-tracking-036
 def radau(rows: Linear, layout: Layout, h: float, scale: dict) -> None:
-    """The same integrals by Radau collocation of degree 3: a cubic through the mesh point and three inner points."""
+    """The same integrals by Radau collocation of degree 3: a cubic through the mesh point and three inner
+    points."""
     import casadi
 
     slopes, ends = casadi.collocation_interpolators(casadi.collocation_points(3, "radau"))
@@ -407,7 +411,8 @@ _PERIODIC = {
 
 
 def linear_rows(layout: Layout, h: float, scale: dict, q: np.ndarray, settings: Settings) -> Linear:
-    """All linear rows: integration, Raasch's limits on the change of activation, the pelvis near its record."""
+    """All linear rows: integration, Raasch's limits on the change of activation, the pelvis near its
+    record."""
     rows, at = Linear(), layout.at
     if settings.transcription == "radau":
         radau(rows, layout, h, scale)
@@ -435,7 +440,8 @@ _RADAU_WEIGHTS = (
 
 
 def cost(layout: Layout, h: float, scale: dict, reference: dict, settings: Settings) -> Quadratic:
-    """Tracking, effort and regularisation, integrated over time; q is compared with the record plus the free offset of the ground."""
+    """Tracking, effort and regularisation, integrated over time; q is compared with the record plus the
+    free offset of the ground."""
     j, at = Quadratic(layout.size), layout.at
     weight = (
         np.array([settings.coordinates[n[:-2] if n[-2:] in ("_l", "_r") else n] for n in COORDINATES], float)
@@ -480,7 +486,8 @@ def _sparsity(matrix):
 
 
 def _collect(rows: list, columns: list, shape: tuple):
-    """The CasADi pattern of all entries (duplicates merged), and for every entry its place among the pattern's values."""
+    """The CasADi pattern of all entries (duplicates merged), and for every entry its place among the
+    pattern's values."""
     from scipy.sparse import csc_matrix
 
     rows, columns = np.concatenate(rows), np.concatenate(columns)
@@ -493,9 +500,11 @@ def _collect(rows: list, columns: list, shape: tuple):
 
 
 class TrackingProblem:
-    """The sparse nonlinear program as three CasADi functions that IPOPT calls: g with its Jacobian, f with its gradient, Hessian."""
+    """The sparse nonlinear program as three CasADi functions that IPOPT calls: g with its Jacobian, f
+    with its gradient, Hessian."""
 
-    def __init__(self, nodes: NodeFunctions, scale: np.ndarray, layout: Layout, rows: Linear, cost: Quadratic):
+    def __init__(self, nodes: NodeFunctions, scale: np.ndarray, layout: Layout, rows: Linear,
+                 cost: Quadratic):
         import casadi
         n, blocks = layout.intervals, layout.blocks
         self.blocks = blocks
@@ -594,7 +603,8 @@ def solve_nlp(
 
 # %% ../nbs/13_tracking.ipynb #13-tracking-049
 def ground_offset(model: MusculoskeletalModel, q: np.ndarray, ground: Ground = Ground()) -> float:
-    """How far (m) to lift the recorded poses q (T, 33) so that the ground carries the body's weight on average."""
+    """How far (m) to lift the recorded poses q (T, 33) so that the ground carries the body's weight on
+    average."""
     still, low, high = np.zeros_like(q), -0.5, 0.5
     lowest = model.skeleton.contact_points(q)[..., 1].min()
     for _ in range(40):
@@ -613,7 +623,8 @@ def ground_offset(model: MusculoskeletalModel, q: np.ndarray, ground: Ground = G
 def first_guess(
     layout: Layout, reference: dict, offset: float, scale: dict, low: dict, high: dict, known: dict
 ) -> np.ndarray:
-    """Start at the recorded motion; `known` may hold better values of other unknowns, (N + 1, n) by name, than a tenth of everything."""
+    """Start at the recorded motion; `known` may hold better values of other unknowns, (N + 1, n) by name,
+    than a tenth of everything."""
     x, start = np.zeros(layout.size), {"a": 0.1, "F": 0.1} | known
     for name, index in layout.at.items():
         value = reference.get(name, start.get(name, 0.0)) * np.ones((layout.intervals + 1, _SIZE[name]))
@@ -661,7 +672,8 @@ LONGEST_S = 15.0
 
 
 def _known(result: Simulation, mesh: np.ndarray, parameters: np.ndarray) -> dict:
-    """Static optimisation's activations and tendon forces at the mesh, a little inside their limits: (N + 1, 80) by name."""
+    """Static optimisation's activations and tendon forces at the mesh, a little inside their limits: (N +
+    1, 80) by name."""
     values = {
         "a": (result.motion.activations(), 0.012, 0.99),
         "F": (result.tendon_forces / parameters[:, 0], 0.005, 4.9),
@@ -683,7 +695,8 @@ def _simulation(
     status: str,
     record: dict,
 ) -> Simulation:
-    """The solution at the times of `motion`; forces and moments are interpolated from the mesh points, where the equations hold."""
+    """The solution at the times of `motion`; forces and moments are interpolated from the mesh points,
+    where the equations hold."""
     v, at_mesh = between(mesh, u, motion.time), between(mesh, u, mesh)
     poses, axes = body_motions(model.skeleton, *(at_mesh[name] for name in ("q", "qd", "qdd")))
     forces, points, outside = sphere_forces(model.skeleton, poses, settings.ground)
@@ -711,7 +724,8 @@ def _simulation(
 
 # %% ../nbs/13_tracking.ipynb #13-tracking-056
 def _prepare(model, motion: Motion, start, end, settings: Settings, intervals) -> tuple:
-    """Refuse what cannot be simulated; else the part asked for, its mesh, the reference there, and what had to be clipped."""
+    """Refuse what cannot be simulated; else the part asked for, its mesh, the reference there, and what
+    had to be clipped."""
     part = motion.frames(start, end)
     tracked = filtered_kinematics(motion, settings.cutoff_hz)
     time, tracked = motion.time[part], tuple(values[part] for values in tracked)
@@ -745,7 +759,8 @@ def track(
     intervals: int | None = None,
     verbose: bool = False,
 ) -> Simulation:
-    """Muscles, tendons, forces and a motion that obeys them all, as near as possible to the recorded one from `start` to `end` (s)."""
+    """Muscles, tendons, forces and a motion that obeys them all, as near as possible to the recorded one
+    from `start` to `end` (s)."""
     piece, mesh, tracked, clipped = _prepare(model, motion, start, end, settings, intervals)
     layout, h = Layout(len(mesh) - 1, settings.transcription), mesh[1] - mesh[0]
     if np.ptp(tracked["q"][[0, -1], _HEIGHT]) > 0.02:
@@ -762,7 +777,8 @@ def track(
     known = _guess(model, motion, mesh, settings, start, end)
     for known in (known, {}) if known else ({},):  # a second start, where the first led nowhere
         guess = first_guess(layout, tracked, offset, scale, low, high, known)
-        x, statistics = solve_nlp(problem, layout, *_bounds(layout, low, high, scale), guess, settings, verbose)
+        bounds = _bounds(layout, low, high, scale)
+        x, statistics = solve_nlp(problem, layout, *bounds, guess, settings, verbose)
         attempts.append(statistics["iter_count"])
         if statistics["return_status"] in ("Solve_Succeeded", "User_Requested_Stop"):
             break

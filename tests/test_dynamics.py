@@ -10,7 +10,7 @@ from bige.filters import lowpass
 from bige.motion import GRAVITY
 from bige.files import InputError
 from bige.motion import COORDINATES, analytic_squat
-from bige.muscles import run_opensim
+from bige.opensim_process import run_opensim
 from bige.skeleton import Skeleton
 
 needs_opensim = pytest.mark.skipif(

@@ -11,7 +11,7 @@ import pytest
 from bige.dynamics import Ground, MusculoskeletalModel, body_motions, contact_force, filtered_kinematics
 from bige.files import InputError
 from bige.motion import COORDINATES, analytic_squat
-from bige.muscles import run_opensim
+from bige.opensim_process import run_opensim
 from bige.static_optimisation import solve_qp
 from bige.dynamics import sphere_forces
 from bige.validation import (OPENSIM_NAMES, curve_agreement, force_plates, opensim_ground_force,
