@@ -1,4 +1,5 @@
-"""A trial that only ends with its process: what tests interrupt and shoot in the middle, on machines of any speed."""
+"""A trial that only ends with its process: what tests interrupt and shoot in the middle, on machines of
+any speed."""
 
 import os
 import time
@@ -8,7 +9,8 @@ from bige.simulation import _attempt
 
 
 def attempt(motion, person, options):
-    """Simulate as ever; but the first attempt at a trial called endless... leaves the file TRIAL.PROCESS in the folder BIGE_TESTS_BEGUN, and goes on."""
+    """Simulate as ever; but the first attempt at a trial called endless... leaves the file TRIAL.PROCESS
+    in the folder BIGE_TESTS_BEGUN, and goes on."""
     trial, folder = Path(motion.source).stem, Path(os.environ["BIGE_TESTS_BEGUN"])
     if trial.startswith("endless") and not begun(folder, trial):
         (folder / f"{trial}.{os.getpid()}").touch()

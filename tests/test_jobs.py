@@ -1,4 +1,5 @@
-"""Many trials: folders and sessions, worker processes, clusters, and what is left after a kill or an interrupt."""
+"""Many trials: folders and sessions, worker processes, clusters, and what is left after a kill or an
+interrupt."""
 
 import json
 import multiprocessing
@@ -37,7 +38,8 @@ def squat():
 
 @pytest.fixture
 def begun(tmp_path, monkeypatch):
-    """Trials called endless... do not end at the first attempt; begun(trial) is the process that is at work on one, if it has begun."""
+    """Trials called endless... do not end at the first attempt; begun(trial) is the process that is at
+    work on one, if it has begun."""
     (tmp_path / "begun").mkdir()
     monkeypatch.setenv("BIGE_TESTS_BEGUN", str(tmp_path / "begun"))
     monkeypatch.setattr("bige.simulation._attempt", endless.attempt)
@@ -318,7 +320,7 @@ def test_an_interrupt_while_a_trial_is_handed_over_leaves_no_worker():
     until(lambda: not multiprocessing.active_children(), within=120)
 
 
-@pytest.mark.parametrize("turned", [SystemError("error return without exception set"), RuntimeError("casadi"), None])
+@pytest.mark.parametrize("turned", [SystemError("returned a result with an exception set"), RuntimeError(), None])
 def test_an_interrupt_that_a_solver_turns_into_another_error_is_an_interrupt(turned):
     """Python 3.13: Ctrl-C inside CasADi can surface as SystemError, or be kept by the solver."""
     handler = signal.getsignal(signal.SIGINT)
@@ -376,12 +378,17 @@ def test_all_workers_shot_one_in_the_middle_of_a_trial_and_one_idle(squat, begun
 
 # the command, stopped
 
-COMMAND = "import bige.simulation, endless, sys; bige.simulation._attempt = endless.attempt; from bige.cli import main; sys.exit(main())"
+COMMAND = """import sys
+import bige.simulation, endless
+bige.simulation._attempt = endless.attempt
+from bige.cli import main
+sys.exit(main())"""
 
 
 @pytest.fixture
 def start(tmp_path):
-    """Starts `bige simulate` with the motions in tmp_path / in; whatever it started is gone when the test is over."""
+    """Starts `bige simulate` with the motions in tmp_path / in; whatever it started is gone when the test
+    is over."""
     started = []
 
     def command(*arguments):

@@ -1,4 +1,5 @@
-"""The reference set of simulated squats: packed and read back, equal bytes, clear errors, and what is shipped."""
+"""The reference set of simulated squats: packed and read back, equal bytes, clear errors, and what is
+shipped."""
 
 import json
 import subprocess

@@ -1,4 +1,5 @@
-"""The tracking problem: its equations, its two transcriptions, what its solutions must obey, and what it refuses."""
+"""The tracking problem: its equations, its two transcriptions, what its solutions must obey, and what it
+refuses."""
 
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ from bige import tracking
 from bige.dynamics import Ground, body_motions, contact_force, filtered_kinematics, sphere_forces
 from bige.exercises import load_exercise
 from bige.files import InputError
-from bige.motion import COORDINATES, GRAVITY, Motion, analytic_squat
+from bige.motion import COORDINATES, Motion, analytic_squat
 from bige.muscles import ACTIVATION_TIME, DEACTIVATION_TIME
 from bige.tracking import (CONTROLS, PRESETS, STATES, Layout, Linear, NodeFunctions, Settings, between,
                            condensed, cost, equations, ground_offset, radau, settings_for, track)
@@ -62,7 +63,8 @@ def test_the_equations_of_a_model_are_differentiated_once(model):
 def test_settings_come_from_the_record_of_the_exercise(tmp_path):
     squat = load_exercise("squat")
     assert settings_for("squat") == settings_for(squat) == PRESETS["squat"]
-    step = replace(squat, name="step", simulation={"preset": "other", "heel_force_n": 3.0, "periodic": ["body"]})
+    changes = {"preset": "other", "heel_force_n": 3.0, "periodic": ["body"]}
+    step = replace(squat, name="step", simulation=changes)
     assert settings_for(step) == replace(PRESETS["other"], heel_force_n=3.0, periodic=("body",))
     assert settings_for(step, "gait") == PRESETS["gait"]
     for wrong, word in (({"preset": "swim"}, "swim"), ({"heel_farce_n": 3}, "heel_farce_n")):
@@ -148,7 +150,8 @@ def test_same_input_same_answer(model, squat, solution):
 
 @pytest.mark.slow
 def test_both_transcriptions_solve_the_squat_alike(model, squat):
-    """The same optimum, but for the motors' lag, which collocation approximates; the gap closes with the mesh (2 % of the cost at 20 intervals)."""
+    """The same optimum, but for the motors' lag, which collocation approximates; the gap closes with the
+    mesh (2 % of the cost at 20 intervals)."""
     one, other = (
         track(model, squat, intervals=30, settings=replace(PRESETS["squat"], transcription=t))
         for t in ("condensed", "radau")
@@ -160,7 +163,8 @@ def test_both_transcriptions_solve_the_squat_alike(model, squat):
 
 
 def inside(layout, u, h, scale):
-    """The long vector of a Radau layout that holds a condensed solution u (SI units), its inner points included."""
+    """The long vector of a Radau layout that holds a condensed solution u (SI units), its inner points
+    included."""
     x = np.zeros(layout.size)
     mesh = h * np.arange(layout.intervals + 1)
     for name, index in layout.at.items():
@@ -273,7 +277,9 @@ def test_settle_finds_the_height_at_which_the_floor_carries_the_weight(model, sq
     moved = q.copy()
     moved[:, HEIGHT] += lift
     carried = (
-        sphere_forces(model.skeleton, body_motions(model.skeleton, moved, 0 * q, 0 * q)[0], Ground())[0][..., 1]
+        sphere_forces(model.skeleton, body_motions(model.skeleton, moved, 0 * q, 0 * q)[0], Ground())[0][
+            ..., 1
+        ]
         .sum(1)
         .mean()
     )
