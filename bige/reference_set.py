@@ -15,6 +15,7 @@ import numpy as np
 from fastcore.basics import patch
 from .files import InputError, open_npz
 from .motion import ACTIVATIONS, COORDINATES, Motion, read_motion
+from .simulation import motion_file, read_records
 
 # %% auto #0
 __all__ = ['ARCHIVE_KEYS', 'rounding', 'to_differences', 'from_differences', 'parse_trial_name', 'pack_simulations',
@@ -52,22 +53,16 @@ ARCHIVE_KEYS = ("trials", "people", "correct", "status", "records", "names", "st
 
 
 def parse_trial_name(trial: str) -> tuple[str, bool]:
-    """Participant, and whether the squat was meant to be correct, from a trial's name in UI-PRMD."""
-    found = re.fullmatch(r"m01_(s\d\d)_e\d\d_(cor|inc)", trial)
+    """Participant, and whether the repetition was meant to be correct, from a trial's name in UI-PRMD."""
+    found = re.fullmatch(r"m\d\d_(s\d\d)_e\d\d_(cor|inc)", trial)  # movement, participant, episode
     if not found:
-        raise InputError(
-            trial,
-            "a name without participant and quality",
-            "names of UI-PRMD, as in m01_s05_e01_cor",
-            "pack UI-PRMD's trials only",
-        )
+        raise InputError(trial, "a name without participant and quality",
+                         "names of UI-PRMD, as in m01_s05_e01_cor", "pack UI-PRMD's trials only")
     return found[1], found[2] == "cor"
 
 
-def _columns(folder, trial: str) -> tuple[tuple, np.ndarray]:
+def _columns(folder: Path, trial: str) -> tuple[tuple, np.ndarray]:
     """Names and values (T, 165) of everything that is kept of a simulated trial."""
-    from bige.simulation import motion_file
-
     file = motion_file(folder, trial)
     tables = [
         read_motion(file.with_name(name))
@@ -86,10 +81,8 @@ def _columns(folder, trial: str) -> tuple[tuple, np.ndarray]:
     return names, values
 
 # %% ../nbs/16_reference_set.ipynb #16-reference-set-015
-def pack_simulations(folder) -> dict:
+def pack_simulations(folder: str | Path) -> dict[str, np.ndarray]:
     """Arrays by name that hold what `bige simulate` left in a folder, in the order of the trials' names."""
-    from bige.simulation import read_records
-
     records = read_records(folder)
     if not records:
         raise InputError(

@@ -320,7 +320,7 @@ def test_an_interrupt_while_a_trial_is_handed_over_leaves_no_worker():
     until(lambda: not multiprocessing.active_children(), within=120)
 
 
-@pytest.mark.parametrize("turned", [SystemError("returned a result with an exception set"), RuntimeError(), None])
+@pytest.mark.parametrize("turned", [SystemError("result with an exception set"), RuntimeError(), None])
 def test_an_interrupt_that_a_solver_turns_into_another_error_is_an_interrupt(turned):
     """Python 3.13: Ctrl-C inside CasADi can surface as SystemError, or be kept by the solver."""
     handler = signal.getsignal(signal.SIGINT)
