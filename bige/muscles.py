@@ -92,7 +92,7 @@ PARAMETERS = (
 
 def rigid_tendon(
     length: np.ndarray, velocity: np.ndarray, parameters: np.ndarray, stretch: float = WORKING_STRETCH
-):
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Force (N) along each tendon at activation 1, and the fibre's normalised length and velocity.
 
     length, velocity (..., M): muscle-tendon length (m) and its rate (m/s); parameters (M, 5) as in
@@ -109,7 +109,9 @@ def rigid_tendon(
 FIBRE_DAMPING = 0.01
 
 
-def compliant_tendon(length, velocity, force, force_rate, parameters):
+def compliant_tendon(
+    length: np.ndarray, velocity: np.ndarray, force: np.ndarray, force_rate: np.ndarray, parameters: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Normalised fibre length and velocity, and cosine of the pennation angle, given what the tendon
     carries.
 
@@ -124,7 +126,10 @@ def compliant_tendon(length, velocity, force, force_rate, parameters):
     return fibre / optimal, (velocity - tendon_velocity) * cos / (speed * optimal), cos
 
 
-def equilibrium_residual(activation, force, force_rate, length, velocity, parameters, passive=False):
+def equilibrium_residual(
+    activation: np.ndarray, force: np.ndarray, force_rate: np.ndarray, length: np.ndarray,
+    velocity: np.ndarray, parameters: np.ndarray, *, passive: bool = False
+) -> np.ndarray:
     """Fibre's force along the tendon minus the tendon's (..., M), in maximal isometric forces; zero where
     they agree.
 
@@ -173,7 +178,7 @@ def all_exponents(variables: int, degree: int) -> np.ndarray:
     return np.array([row for row in rows if sum(row) <= degree])
 
 # %% ../nbs/10_muscles.ipynb #10-muscles-033
-def sample_muscles(model_path, out_path, legs, muscles, sides, poses):
+def sample_muscles(model_path: str, out_path: str, legs: list, muscles: list, sides: list, poses: list) -> None:
     """(runs inside OpenSim) Lengths and moment arms at poses (N, 7): saves L (N, 2, 40), R (N, 2, 40, 7),
     parameters (2, 40, 5)."""
     import numpy as np, opensim as osim
@@ -243,7 +248,10 @@ def _targets(length: np.ndarray, arms: np.ndarray, span: list) -> np.ndarray:
     return np.stack([length] + [arms[:, d] for d in span])
 
 
-def usual_poses(x, length, arms, span, limit=0.010, degree=5, rounds=6) -> np.ndarray:
+def usual_poses(
+    x: np.ndarray, length: np.ndarray, arms: np.ndarray, span: list[int], *,
+    limit: float = 0.010, degree: int = 5, rounds: int = 6
+) -> np.ndarray:
     """Mask (T,) of poses that a robust fit of length and moment arms explains within `limit` (m)."""
     rows, targets, weight = (
         _equations(x, all_exponents(len(span), degree), span),
@@ -380,13 +388,13 @@ class MuscleGeometry:
         ]
         return [(_ladder(terms), matrix) for terms, matrix in tables]
 
-    def save(self, path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write as .npz, whole or not at all."""
         with atomic_write(path, "wb") as file:
             np.savez_compressed(file, **{name: getattr(self, name) for name in self.__dataclass_fields__})
 
     @classmethod
-    def load(cls, path) -> "MuscleGeometry":
+    def load(cls, path: str | Path) -> MuscleGeometry:
         with np.load(path, allow_pickle=False) as stored:
             return cls(str(stored["digest"]), *(stored[name] for name in list(cls.__dataclass_fields__)[1:]))
 
@@ -394,7 +402,7 @@ class MuscleGeometry:
 RECORD = ("degree", "left_out", "length_rms", "arm_rms")
 
 
-def file_digest(path) -> str:
+def file_digest(path: str | Path) -> str:
     """sha256 of a file: the key under which a model's fit is kept."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
@@ -409,7 +417,7 @@ def _knee_sweep(count: int) -> np.ndarray:
     return poses
 
 # %% ../nbs/10_muscles.ipynb #10-muscles-047
-def check_muscles(model_path) -> None:
+def check_muscles(model_path: str | Path) -> None:
     """InputError unless the .osim file names all 80 muscles."""
     try:
         text = Path(model_path).read_text(encoding="utf-8", errors="replace")
@@ -438,7 +446,7 @@ def default_geometry() -> MuscleGeometry:
     return MuscleGeometry.load(Path(__import__("bige").__file__).parent / "assets" / "muscles.npz")
 
 
-def fit_geometry(model_path, poses: int = 1500, refit: bool = False) -> MuscleGeometry:
+def fit_geometry(model_path: str | Path, poses: int = 1500, refit: bool = False) -> MuscleGeometry:
     """Fitted muscle geometry of an .osim model: from the cache, else measured with OpenSim (about 15 s)."""
     check_muscles(model_path)
     digest = file_digest(model_path)

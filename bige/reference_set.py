@@ -210,7 +210,7 @@ class SimulatedSquats(Mapping):
         return len(self._squats)
 
 
-def load_simulations(path=None) -> SimulatedSquats:
+def load_simulations(path: str | Path | None = None) -> SimulatedSquats:
     """The simulated squats in a file that `data_scripts/pack_simulations.py` wrote; without a path, the
     shipped ones."""
     from importlib.resources import files

@@ -165,7 +165,7 @@ def foot_force_columns(result: Simulation) -> tuple[tuple, np.ndarray]:
     return tuple(names), np.hstack(columns)
 
 # %% ../nbs/14_simulation.ipynb #14-simulation-023
-def motion_file(folder, trial: str) -> Path:
+def motion_file(folder: str | Path, trial: str) -> Path:
     """Where the motion with activations of a trial lies; a trial's name may hold folders, as in
     anna/squat1."""
     return (Path(folder) / trial).with_name(f"kinematics_activations_{Path(trial).name}_muscle_driven.mot")
@@ -197,7 +197,7 @@ def _sweep(folder: Path) -> None:
             shutil.rmtree(part, ignore_errors=True)
 
 # %% ../nbs/14_simulation.ipynb #14-simulation-025
-def read_records(folder) -> dict:
+def read_records(folder: str | Path) -> dict[str, dict]:
     """trial -> record, from `simulation.json` (which holds the record itself when there is one trial
     only)."""
     path = Path(folder) / "simulation.json"
@@ -212,7 +212,7 @@ def read_records(folder) -> dict:
         ) from None
 
 # %% ../nbs/14_simulation.ipynb #14-simulation-027
-def add_record(folder, trial: str, record: dict) -> None:
+def add_record(folder: str | Path, trial: str, record: dict) -> None:
     """Put one trial's record into `simulation.json`."""
     with locked(folder):
         records = read_records(folder)
@@ -229,7 +229,7 @@ def add_record(folder, trial: str, record: dict) -> None:
 
 
 @patch
-def save(self: Simulation, folder, trial: str) -> None:
+def save(self: Simulation, folder: str | Path, trial: str) -> None:
     """Write the four motion files and the record of a simulation that succeeded; of another one, the
     record only."""
     Path(folder).mkdir(parents=True, exist_ok=True)
@@ -324,7 +324,7 @@ def _folder_trials(folder: Path, prefix: str, model) -> list[Trial]:
     ]
 
 # %% ../nbs/14_simulation.ipynb #14-simulation-032
-def find_trials(paths, model=None) -> list[Trial]:
+def find_trials(paths: Iterable[str | Path], model: str | Path | None = None) -> list[Trial]:
     """Trials in motion files, OpenCap sessions and folders of either; `model` stands in for every
     person's own."""
     paths, model, trials = [Path(p) for p in paths], None if model is None else Path(model), []

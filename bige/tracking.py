@@ -142,8 +142,8 @@ def equations(model: MusculoskeletalModel, v: dict, settings: Settings) -> tuple
     lengths, arms = model.geometry(v["q"])
     velocity = -(arms * v["qd"][:, None]).sum(-1)
     muscle = equilibrium_residual(
-        v["a"], v["F"], v["dF"], lengths, velocity, model.geometry.parameters, settings.passive_fibre_force
-    )
+        v["a"], v["F"], v["dF"], lengths, velocity, model.geometry.parameters,
+        passive=settings.passive_fibre_force)
     pull = (arms * (v["F"] * model.geometry.parameters[:, 0])[..., None]).sum(1)
     misfit = tau - pull
     misfit[:, MTP] = tau[:, MTP] + toe_spring(v["q"], v["qd"])
@@ -243,7 +243,7 @@ class Linear:
     def __init__(self):
         self.row, self.column, self.value, self.low, self.high = [], [], [], [], []
 
-    def add(self, terms, low=0.0, high=0.0) -> None:
+    def add(self, terms: list, low: float | np.ndarray = 0.0, high: float | np.ndarray = 0.0) -> None:
         """terms: (columns (N, n), factor broadcast to them) of a sum that must lie between low and high
         (broadcast too)."""
         shape, start = terms[0][0].shape, sum(map(len, self.low))
@@ -255,7 +255,7 @@ class Linear:
         self.low.append(np.broadcast_to(low, shape).ravel())
         self.high.append(np.broadcast_to(high, shape).ravel())
 
-    def finish(self, size: int):
+    def finish(self, size: int) -> Linear:
         from scipy.sparse import csc_matrix
 
         self.low, self.high = np.concatenate(self.low), np.concatenate(self.high)
@@ -270,21 +270,21 @@ class Quadratic:
     def __init__(self, size: int):
         self.row, self.column, self.value, self.linear, self.constant = [], [], [], np.zeros(size), 0.0
 
-    def product(self, i, j, weight) -> None:
+    def product(self, i: np.ndarray, j: np.ndarray, weight: float | np.ndarray) -> None:
         """Add weight * x_i * x_j."""
         for a, b in ((i, j), (j, i)):
             self.row.append(np.ravel(a))
             self.column.append(np.ravel(b))
             self.value.append(np.broadcast_to(weight, np.shape(a)).ravel())
 
-    def square(self, i, weight, target=0.0) -> None:
+    def square(self, i: np.ndarray, weight: float | np.ndarray, target: float | np.ndarray = 0.0) -> None:
         """Add weight * (x_i - target)^2."""
         weight, target = np.broadcast_to(weight, i.shape), np.broadcast_to(target, i.shape)
         self.product(i, i, weight)
         np.add.at(self.linear, i, -2 * weight * target)
         self.constant += float((weight * target**2).sum())
 
-    def finish(self):
+    def finish(self) -> Quadratic:
         from scipy.sparse import csc_matrix
 
         n = len(self.linear)
@@ -564,13 +564,13 @@ class TrackingProblem:
 def solve_nlp(
     problem: TrackingProblem,
     layout: Layout,
-    low: np.ndarray,
-    high: np.ndarray,
+    bounds: tuple[np.ndarray, np.ndarray],
     guess: np.ndarray,
     settings: Settings,
     verbose: bool = False,
 ) -> tuple[np.ndarray, dict]:
-    """The solution x and IPOPT's statistics."""
+    """The solution x and IPOPT's statistics; `bounds`: lower and upper limits of x."""
+    low, high = bounds
     import casadi
 
     n, rows = layout.intervals, problem.rows
@@ -621,10 +621,11 @@ def ground_offset(model: MusculoskeletalModel, q: np.ndarray, ground: Ground = G
 
 
 def first_guess(
-    layout: Layout, reference: dict, offset: float, scale: dict, low: dict, high: dict, known: dict
+    layout: Layout, reference: dict, offset: float, scale: dict, bounds: tuple[dict, dict], known: dict
 ) -> np.ndarray:
     """Start at the recorded motion; `known` may hold better values of other unknowns, (N + 1, n) by name,
     than a tenth of everything."""
+    low, high = bounds
     x, start = np.zeros(layout.size), {"a": 0.1, "F": 0.1} | known
     for name, index in layout.at.items():
         value = reference.get(name, start.get(name, 0.0)) * np.ones((layout.intervals + 1, _SIZE[name]))
@@ -757,6 +758,7 @@ def track(
     end: float | None = None,
     settings: Settings = PRESETS["squat"],
     intervals: int | None = None,
+    *,
     verbose: bool = False,
 ) -> Simulation:
     """Muscles, tendons, forces and a motion that obeys them all, as near as possible to the recorded one
@@ -776,9 +778,9 @@ def track(
     attempts = []
     known = _guess(model, motion, mesh, settings, start, end)
     for known in (known, {}) if known else ({},):  # a second start, where the first led nowhere
-        guess = first_guess(layout, tracked, offset, scale, low, high, known)
+        guess = first_guess(layout, tracked, offset, scale, (low, high), known)
         bounds = _bounds(layout, low, high, scale)
-        x, statistics = solve_nlp(problem, layout, *bounds, guess, settings, verbose)
+        x, statistics = solve_nlp(problem, layout, bounds, guess, settings, verbose)
         attempts.append(statistics["iter_count"])
         if statistics["return_status"] in ("Solve_Succeeded", "User_Requested_Stop"):
             break

@@ -135,9 +135,10 @@ def test_symbols_give_the_numbers():
     L, V, F, dF, a = map(rows, symbols)
     for passive in (False, True):
         misfit = ca.Function(
-            "h", symbols, [columns(equilibrium_residual(a, F, dF, L, V, geometry.parameters, passive))]
+            "h", symbols, [columns(equilibrium_residual(a, F, dF, L, V, geometry.parameters, passive=passive))]
         )(*states)
-        numbers = equilibrium_residual(states[4], *states[2:4], *states[:2], geometry.parameters, passive)
+        rest = (*states[2:4], *states[:2], geometry.parameters)
+        numbers = equilibrium_residual(states[4], *rest, passive=passive)
         assert np.abs(np.array(misfit).ravel() - numbers.ravel()).max() < 1e-12
     assert np.abs(numbers).max() > 0.1
 
