@@ -110,7 +110,8 @@ FIBRE_DAMPING = 0.01
 
 
 def compliant_tendon(
-    length: np.ndarray, velocity: np.ndarray, force: np.ndarray, force_rate: np.ndarray, parameters: np.ndarray
+    length: np.ndarray, velocity: np.ndarray, force: np.ndarray, force_rate: np.ndarray,
+    parameters: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Normalised fibre length and velocity, and cosine of the pennation angle, given what the tendon
     carries.
@@ -178,7 +179,8 @@ def all_exponents(variables: int, degree: int) -> np.ndarray:
     return np.array([row for row in rows if sum(row) <= degree])
 
 # %% ../nbs/10_muscles.ipynb #10-muscles-033
-def sample_muscles(model_path: str, out_path: str, legs: list, muscles: list, sides: list, poses: list) -> None:
+def sample_muscles(model_path: str, out_path: str, legs: list, muscles: list, sides: list,
+                   poses: list) -> None:
     """(runs inside OpenSim) Lengths and moment arms at poses (N, 7): saves L (N, 2, 40), R (N, 2, 40, 7),
     parameters (2, 40, 5)."""
     import numpy as np, opensim as osim

@@ -94,7 +94,8 @@ def random_spheres(radius: float, count: int = 2000, seed: int = 0) -> np.ndarra
 
 # %% ../nbs/15_validation.ipynb #15-validation-014
 def force_plates(
-    path: str | Path, time: np.ndarray, cutoff_hz: float = 6.0, plates: Sequence[str] = ("ground_force_1_", "ground_force_2_")
+    path: str | Path, time: np.ndarray, cutoff_hz: float = 6.0,
+    plates: Sequence[str] = ("ground_force_1_", "ground_force_2_")
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Forces (T, 2, 3) N, centres of pressure (T, 2, 3) m and free vertical couples (T, 2) N·m of the
     right and left plate at `time` (s)."""
