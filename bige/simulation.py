@@ -30,7 +30,8 @@ from .motion import ACTIVATIONS, COORDINATES, TRANSLATIONS, Motion
 from .motion import read_motion, read_session, write_motion
 from .muscles import WORKING_STRETCH, default_geometry, file_digest
 from .static_optimisation import QP_WEIGHTS, solve_qp
-from .tracking import PRESETS, Settings, settings_for, track
+from . import tracking
+from .tracking import PRESETS, Settings, settings_for
 
 # %% auto #0
 __all__ = ['MODES', 'CUTOFF_HZ', 'tracking_settings', 'settings_of', 'peak_gb', 'simulate', 'moment_columns', 'sphere_columns',
@@ -111,7 +112,7 @@ def simulate(motion: Motion, model: MusculoskeletalModel | str | Path | None = N
             result = solve_qp(model, motion, start, end, settings["cutoff_hz"])
         else:
             how = tracking_settings(exercise, preset, intervals, cutoff_hz)
-            result = track(model, motion, start, end, *how)
+            result = tracking.track(model, motion, start, end, *how)
     cost = {"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - clock}
     _describe(result, model, mode, {name: round(seconds, 3) for name, seconds in cost.items()})
     return result

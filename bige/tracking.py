@@ -16,8 +16,7 @@ from .dynamics import (LEG_RANGES, MIN_ACTIVATION, MTP, TORQUE_ACTUATORS, Ground
 from .exercises import Exercise, load_exercise
 from .files import InputError
 from .motion import COORDINATES, Motion
-from .muscles import (ACTIVATION_TIME, DEACTIVATION_TIME, FITTED_RANGE_DEG, MUSCLE_NAMES,
-                          compliant_tendon, equilibrium_residual)
+from .muscles import ACTIVATION_TIME, DEACTIVATION_TIME, FITTED_RANGE_DEG, equilibrium_residual
 
 # %% auto #0
 __all__ = ['PRESETS', 'STATES', 'CONTROLS', 'MAX_FORCE', 'FORCE_RATE', 'ACTIVATION_RATE', 'RESERVE', 'ACTUATOR_TIME', 'LONGEST_S',
@@ -611,11 +610,8 @@ def ground_offset(model: MusculoskeletalModel, q: np.ndarray, ground: Ground = G
         lift = (low + high) / 2
         moved = q.copy()
         moved[:, _HEIGHT] += lift - lowest
-        carried = (
-            sphere_forces(model.skeleton, body_motions(model.skeleton, moved, still, still)[0], ground)[0][..., 1]
-            .sum(1)
-            .mean()
-        )
+        poses, _ = body_motions(model.skeleton, moved, still, still)
+        carried = sphere_forces(model.skeleton, poses, ground)[0][..., 1].sum(1).mean()
         low, high = (lift, high) if carried > model.weight else (low, lift)
     return lift - lowest
 
