@@ -11,6 +11,7 @@ import os
 import tempfile
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import resources
 from pathlib import Path
 import numpy as np
 from tqdm import tqdm
@@ -445,7 +446,7 @@ def cache_folder() -> Path:
 
 def default_geometry() -> MuscleGeometry:
     """The shipped fit of the default model (LaiUhlrich2022)."""
-    return MuscleGeometry.load(Path(__import__("bige").__file__).parent / "assets" / "muscles.npz")
+    return MuscleGeometry.load(Path(str(resources.files("bige"))) / "assets" / "muscles.npz")
 
 
 def fit_geometry(model_path: str | Path, poses: int = 1500, refit: bool = False) -> MuscleGeometry:
