@@ -19,10 +19,10 @@ from .motion import COORDINATES, Motion
 from .muscles import ACTIVATION_TIME, DEACTIVATION_TIME, FITTED_RANGE_DEG, equilibrium_residual
 
 # %% auto #0
-__all__ = ['PRESETS', 'STATES', 'CONTROLS', 'MAX_FORCE', 'FORCE_RATE', 'ACTIVATION_RATE', 'RESERVE', 'ACTUATOR_TIME',
-           'LONGEST_TRACKED_S', 'Settings', 'settings_for', 'equations', 'NodeFunctions', 'Layout', 'Linear',
-           'Quadratic', 'condensed', 'radau', 'limits', 'scales', 'linear_rows', 'cost', 'TrackingProblem', 'solve_nlp',
-           'ground_offset', 'first_guess', 'between', 'track']
+__all__ = ['PRESETS', 'STATES', 'CONTROLS', 'MAX_FORCE', 'FORCE_RATE', 'ACTIVATION_RATE', 'RESERVE', 'ACTUATOR_TIME', 'LONGEST_S',
+           'Settings', 'settings_for', 'equations', 'NodeFunctions', 'Layout', 'Linear', 'Quadratic', 'condensed',
+           'radau', 'limits', 'scales', 'linear_rows', 'cost', 'TrackingProblem', 'solve_nlp', 'ground_offset',
+           'first_guess', 'between', 'track']
 
 # %% ../nbs/13_tracking.ipynb #13-tracking-008
 _SQUAT = {
@@ -665,7 +665,7 @@ def between(mesh: np.ndarray, u: dict, time: np.ndarray) -> dict:
     }
 
 # %% ../nbs/13_tracking.ipynb #13-tracking-054
-LONGEST_TRACKED_S = 15.0
+LONGEST_S = 15.0
 
 
 def _known(result: Simulation, mesh: np.ndarray, parameters: np.ndarray) -> dict:
@@ -726,11 +726,11 @@ def _prepare(model, motion: Motion, start, end, settings: Settings, intervals) -
     part = motion.frames(start, end)
     tracked = filtered_kinematics(motion, settings.cutoff_hz)
     time, tracked = motion.time[part], tuple(values[part] for values in tracked)
-    if time[-1] - time[0] > LONGEST_TRACKED_S:
+    if time[-1] - time[0] > LONGEST_S:
         raise InputError(
             motion.source,
             f"{time[-1] - time[0]:.0f} s to track at once",
-            f"at most {LONGEST_TRACKED_S:g} s",
+            f"at most {LONGEST_S:g} s",
             "cut it into repetitions (bige segment), or choose a part (--start, --end)",
         )
     clipped = beyond_range(tracked[0], motion.source, part.start)
