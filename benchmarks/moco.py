@@ -3,14 +3,15 @@
     python benchmarks/moco.py inverse MODEL.osim COORDINATES.mot GRF.mot START END OUT.json [--intervals 50]
     python benchmarks/moco.py track   MODEL.osim COORDINATES.mot GRF.mot START END OUT.json [--iterations 1]
 
-`inverse` (MocoInverse): joint angles and plate forces are given, only the muscles are sought. This is a smaller problem
-than ours, which finds motion and ground forces too: what it takes to reach the same muscles with force plates at hand.
-`track` (MocoTrack): our problem, with joint angles followed and forces from contact spheres. Solving it takes hours, so
-it stops after `--iterations` and reports the CPU seconds of one. Every muscle is a DeGrooteFregly2016Muscle, with a
-rigid tendon in `inverse`, a compliant one in `track`.
+`inverse` (MocoInverse): joint angles and plate forces are given, only the muscles are sought. This is a
+smaller problem than ours, which finds motion and ground forces too: what it takes to reach the same muscles
+with force plates at hand. `track` (MocoTrack): our problem, with joint angles followed and forces from
+contact spheres. Solving it takes hours, so it stops after `--iterations` and reports the CPU seconds of one.
+Every muscle is a DeGrooteFregly2016Muscle, with a rigid tendon in `inverse`, a compliant one in `track`.
 
-The plates' columns are `ground_force_<k>_v` (N), `_p` (m) and `_m` (N m), each with x, y, z; plate 1 is under the right
-foot and plate 2 under the left one. opensim and casadi cannot share a process: import nothing of this file elsewhere.
+The plates' columns are `ground_force_<k>_v` (N), `_p` (m) and `_m` (N m), each with x, y, z; plate 1 is
+under the right foot and plate 2 under the left one. opensim and casadi cannot share a process: import
+nothing of this file elsewhere.
 """
 
 import os
@@ -134,7 +135,7 @@ def touching(model: osim.Model, source: Path, ground: Ground = Ground()) -> osim
 
 
 def track(a) -> dict:
-    "MocoTrack with contact spheres: CPU and wall seconds of one iteration, all that comes before it left out."
+    "MocoTrack with contact spheres: CPU and wall seconds of one iteration, without what comes before."
     tool = osim.MocoTrack()
     tool.setName("squat")
     model = touching(muscled(a.model, rigid_tendon=False).process(), a.model)

@@ -1,11 +1,12 @@
-"""Tracking simulation of one squat at several mesh densities, its quick relative, and OpenSim Moco, one thread each.
+"""One squat: tracking simulation at several mesh densities, static optimisation and OpenSim Moco, one thread.
 
-    python benchmarks/simulation.py [--data ../shared/data] [--intervals 25 50 137] [--moco] [--out FIGURES.json]
+    python benchmarks/simulation.py [--data ../shared/data] [--intervals 25 50 137] [--moco] [--out FILE.json]
 
-The squat is the first of `labval_s4` (2.83 to 5.56 s, measured model and markers). Every solve runs in a process of its
-own, so that CPU seconds and peak memory are its own. The finest mesh is what the others are compared with. `--moco`
-adds MocoInverse on the same squat (about eight minutes): it is given the motion and the plates' forces and seeks
-muscles only, a smaller problem. What one iteration of MocoTrack takes is measured by `benchmarks/moco.py track`.
+The squat is the first of `labval_s4` (2.83 to 5.56 s, measured model and markers). Every solve runs in a
+process of its own, so that CPU seconds and peak memory are its own. The finest mesh is what the others are
+compared with. `--moco` adds MocoInverse on the same squat (about eight minutes): it is given the motion and
+the plates' forces and seeks muscles only, a smaller problem. What one iteration of MocoTrack takes is
+measured by `benchmarks/moco.py track`.
 """
 
 import os
@@ -107,7 +108,8 @@ def main() -> None:
     for row in rows:
         print(" | ".join(f"{row.get(name, '-')!s:>19}" for name in columns))
     print(
-        f"cpu_ratio: CPU seconds against N = 50; activation_rmse: against the finest mesh. {time.perf_counter() - started:.0f} s in all."
+        f"cpu_ratio: CPU seconds against N = 50; activation_rmse: against the finest mesh. "
+        f"{time.perf_counter() - started:.0f} s in all."
     )
     if a.out:
         with atomic_write(a.out) as file:

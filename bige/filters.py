@@ -12,7 +12,8 @@ __all__ = ['SHORTEST_PATH', 'zero_lag', 'lowpass', 'anti_alias', 'smooth_path', 
 
 # %% ../nbs/A2_filters.ipynb #a2-filters-005
 def zero_lag(values: np.ndarray, cutoff: float, order: int, padding: int, axis: int = 0) -> np.ndarray:
-    """Butterworth low-pass forwards and backwards along `axis`; `cutoff` in half the frame rate, `padding` in frames."""
+    """Butterworth low-pass forwards and backwards along `axis`; `cutoff` in half the frame rate,
+    `padding` in frames."""
     from scipy.signal import butter, sosfiltfilt
     return sosfiltfilt(butter(order, cutoff, output="sos"), values, axis=axis, padlen=padding)
 
@@ -20,8 +21,8 @@ def zero_lag(values: np.ndarray, cutoff: float, order: int, padding: int, axis: 
 def lowpass(values: np.ndarray, rate_hz: float, cutoff_hz: float) -> np.ndarray:
     """Columns (T, D) at `rate_hz`, low-passed without lag (order 2, each way) as OpenCap's simulations do.
 
-    Unchanged where the cutoff is not below half the frame rate. In polynomial form, whose last digits differ from
-    `zero_lag`: the simulations that the package ships were made with it."""
+    Unchanged where the cutoff is not below half the frame rate. In polynomial form, whose last digits
+    differ from `zero_lag`: the simulations that the package ships were made with it."""
     from scipy.signal import butter, filtfilt
     if cutoff_hz >= rate_hz / 2:
         return values
@@ -38,7 +39,8 @@ def anti_alias(values: np.ndarray, rate_hz: float, new_hz: float) -> np.ndarray:
 SHORTEST_PATH = 30  # frames
 
 def smooth_path(path: np.ndarray, rate_hz: float, cutoff_hz: float = 4.0) -> np.ndarray:
-    """Paths (..., T, D) at `rate_hz`, low-passed without lag at `cutoff_hz`; short ones come back unchanged."""
+    """Paths (..., T, D) at `rate_hz`, low-passed without lag at `cutoff_hz`; short ones come back
+    unchanged."""
     frames = path.shape[-2]
     if frames <= SHORTEST_PATH or cutoff_hz >= 0.4 * rate_hz:
         return path

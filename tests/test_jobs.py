@@ -1,4 +1,5 @@
-"""Many trials: folders and sessions, worker processes, clusters, and what is left when somebody pulls the plug."""
+"""Many trials: folders and sessions, worker processes, clusters, and what is left after a kill or an
+interrupt."""
 
 import json
 import multiprocessing
@@ -17,7 +18,8 @@ import endless
 from bige.cli import main
 from bige.files import InputError
 from bige.motion import ACTIVATIONS, COORDINATES, analytic_squat, read_motion, write_motion
-from bige.jobs import Here, Processes, work_through
+from bige import simulation
+from bige.jobs import Here, Processes, WorkerDied, interruptible, locked, work_through, workers
 from bige.simulation import find_trials, motion_file, read_records, simulate_files
 from conftest import living, until
 
@@ -36,7 +38,8 @@ def squat():
 
 @pytest.fixture
 def begun(tmp_path, monkeypatch):
-    """Trials called endless... do not end at the first attempt; begun(trial) is the process that is at work on one, if it has begun."""
+    """Trials called endless... do not end at the first attempt; begun(trial) is the process that is at
+    work on one, if it has begun."""
     (tmp_path / "begun").mkdir()
     monkeypatch.setenv("BIGE_TESTS_BEGUN", str(tmp_path / "begun"))
     monkeypatch.setattr("bige.simulation._attempt", endless.attempt)
@@ -243,67 +246,112 @@ def test_leftovers_of_a_killed_process_are_swept(squat, tmp_path):
 
 
 def test_never_more_at_once_than_there_are_workers():
-    class Workers(Here):
+    class Pool(Here):
         size, most = 3, 0
 
-        def submit(self, trial, *arguments):
-            self.answers[trial] = arguments
+        def submit(self, task, function, *arguments):
+            super().submit(task, function, *arguments)
             self.most = max(self.most, len(self.answers))
 
         def ready(self):
-            trial = next(iter(self.answers))
-            return {trial: self.answers.pop(trial)}
+            task = next(iter(self.answers))
+            return {task: self.answers.pop(task)}
 
-    def load(trial):
-        if trial == 4:
+    def load(task):
+        if task == 4:
             raise InputError("4", "a", "b", "c")
-        return (10 * trial,)
+        return (-10 * task,)
 
-    workers = Workers()
-    answers = dict(work_through(range(10), load, workers))
-    assert (
-        workers.most == 3
-        and len(answers) == 10
-        and answers[7] == (70,)
-        and isinstance(answers[4], InputError)
-    )
+    pool = Pool()
+    answers = dict(work_through(range(10), load, pool, abs))
+    assert pool.most == 3 and len(answers) == 10 and answers[7] == 70
+    assert isinstance(answers[4], InputError)
+
+
+@pytest.mark.parametrize("jobs", [None, 1])
+def test_an_exception_is_an_answer_and_the_rest_go_on(jobs):
+    with workers(jobs) as pool:
+        answers = dict(work_through(["7", "x"], lambda text: (text,), pool, int))
+    assert answers["7"] == 7 and isinstance(answers["x"], ValueError)
+
+
+def test_an_exception_that_does_not_travel_is_told_in_words():
+    with workers(1) as pool:
+        answer = dict(work_through([0], lambda task: (), pool, endless.raise_stubborn))[0]
+    assert isinstance(answer, RuntimeError) and "Stubborn: deaf" in str(answer)
 
 
 def test_workers_compute_with_one_thread(monkeypatch):
-    monkeypatch.setattr("bige.simulation._attempt", os.getenv)
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
-    with Processes(2) as workers:
-        answers = dict(
-            work_through(["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"], lambda name: (name,), workers)
-        )
-    assert answers == {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    names = ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"]
+    with workers(jobs=2) as pool:
+        answers = dict(work_through(names, lambda name: (name,), pool, os.getenv))
+    assert answers == dict.fromkeys(names, "1")
     assert os.environ["OMP_NUM_THREADS"] == "7" and "OPENBLAS_NUM_THREADS" not in os.environ
 
 
-def test_a_trial_that_kills_its_worker_twice_is_given_up_and_the_rest_go_on(monkeypatch):
-    monkeypatch.setattr("bige.simulation._attempt", os._exit)
-    with Processes(2) as workers:
-        workers.submit("bad", 3)
+def test_a_task_that_kills_its_worker_twice_is_given_up_and_the_rest_go_on():
+    with Processes(2) as pool:
+        pool.submit("bad", os._exit, 3)
         answers = {}
         while not answers:
-            answers = workers.ready()
-        assert answers["bad"]["status"] == "Failed" and "died twice" in answers["bad"]["reason"]
-        monkeypatch.setattr("bige.simulation._attempt", abs)
-        workers.submit("good", -3)
-        assert workers.ready() == {"good": 3}
+            answers = pool.ready()
+        assert isinstance(answers["bad"], WorkerDied) and "died twice" in str(answers["bad"])
+        pool.submit("good", abs, -3)
+        assert pool.ready() == {"good": 3}
 
 
-def test_an_interrupt_while_a_trial_is_handed_over_leaves_no_worker(monkeypatch):
+def test_the_record_names_what_became_of_a_trial():
+    assert simulation._outcome(WorkerDied("twice")) == {
+        "status": "Failed", "reason": "its worker process died twice: killed, or out of memory"}
+    assert simulation._outcome(ValueError("odd")) == {"status": "Failed", "reason": "ValueError: odd"}
+    assert simulation._outcome(InputError("a", "b", "c", "d"))["status"] == "Refused"
+
+
+def test_an_interrupt_while_a_trial_is_handed_over_leaves_no_worker():
     class Interrupted(dict):
         def __setitem__(self, *_):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("bige.simulation._attempt", time.sleep)
-    with pytest.raises(KeyboardInterrupt), Processes(1) as workers:
-        workers.running = Interrupted()
-        workers.submit("endless", 600)
+    with pytest.raises(KeyboardInterrupt), Processes(1) as pool:
+        pool.running = Interrupted()
+        pool.submit("endless", time.sleep, 600)
     until(lambda: not multiprocessing.active_children(), within=120)
+
+
+@pytest.mark.parametrize("turned", [SystemError("result with an exception set"), RuntimeError(), None])
+def test_an_interrupt_that_a_solver_turns_into_another_error_is_an_interrupt(turned):
+    """Python 3.13: Ctrl-C inside CasADi can surface as SystemError, or be kept by the solver."""
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            if turned:
+                raise turned from None
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_other_errors_of_a_solver_stay_what_they_are():
+    with pytest.raises(SystemError), interruptible():
+        raise SystemError("no interrupt")
+
+
+def test_a_lock_keeps_others_out_and_leaves_nothing_in_the_folder(tmp_path):
+    order = []
+
+    def second():
+        with locked(tmp_path):
+            order.append("second")
+
+    with locked(tmp_path / "." if os.name == "posix" else tmp_path):
+        other = threading.Thread(target=second)
+        other.start()
+        time.sleep(0.3)
+        order.append("first")
+    other.join(30)
+    assert order == ["first", "second"] and not list(tmp_path.iterdir())
 
 
 def test_all_workers_shot_one_in_the_middle_of_a_trial_and_one_idle(squat, begun, tmp_path):
@@ -330,12 +378,17 @@ def test_all_workers_shot_one_in_the_middle_of_a_trial_and_one_idle(squat, begun
 
 # the command, stopped
 
-COMMAND = "import bige.simulation, endless, sys; bige.simulation._attempt = endless.attempt; from bige.cli import main; sys.exit(main())"
+COMMAND = """import sys
+import bige.simulation, endless
+bige.simulation._attempt = endless.attempt
+from bige.cli import main
+sys.exit(main())"""
 
 
 @pytest.fixture
 def start(tmp_path):
-    """Starts `bige simulate` with the motions in tmp_path / in; whatever it started is gone when the test is over."""
+    """Starts `bige simulate` with the motions in tmp_path / in; whatever it started is gone when the test
+    is over."""
     started = []
 
     def command(*arguments):

@@ -14,7 +14,8 @@ from bige.motion import COORDINATES, MUSCLES
 from bige.muscles import (LEG_COLUMNS, MUSCLE_NAMES, SIDES, TENDON_STIFFNESS, WORKING_STRETCH, MuscleGeometry,
                           activation_rate, all_exponents, compliant_tendon, default_geometry,
                           equilibrium_residual, fit_geometry, fit_muscle, force_length, force_velocity,
-                          monomial_slopes, monomials, passive_force, rigid_tendon, tendon_length, usual_poses)
+                          monomial_slopes, monomials, passive_force, rigid_tendon, tendon_length,
+                          usual_poses)
 from bige.opensim_process import run_opensim
 from conftest import living, until
 
@@ -54,7 +55,8 @@ def test_rigid_tendon_pennation_and_speed():
 
 
 def some_muscles(seed=0, frames=3):
-    """Lengths, speeds, forces, force rates and activations (frames, 80) of the default model's muscles in working states."""
+    """Lengths, speeds, forces, force rates and activations (frames, 80) of the default model's muscles in
+    working states."""
     rng, (_, optimal, slack, pennation, _) = np.random.default_rng(seed), default_geometry().parameters.T
     force, fibre = (
         rng.uniform(0, 1.5, (frames, 80)),
@@ -133,9 +135,10 @@ def test_symbols_give_the_numbers():
     L, V, F, dF, a = map(rows, symbols)
     for passive in (False, True):
         misfit = ca.Function(
-            "h", symbols, [columns(equilibrium_residual(a, F, dF, L, V, geometry.parameters, passive))]
+            "h", symbols, [columns(equilibrium_residual(a, F, dF, L, V, geometry.parameters, passive=passive))]
         )(*states)
-        numbers = equilibrium_residual(states[4], *states[2:4], *states[:2], geometry.parameters, passive)
+        rest = (*states[2:4], *states[:2], geometry.parameters)
+        numbers = equilibrium_residual(states[4], *rest, passive=passive)
         assert np.abs(np.array(misfit).ravel() - numbers.ravel()).max() < 1e-12
     assert np.abs(numbers).max() > 0.1
 
@@ -235,7 +238,8 @@ def test_saved_and_loaded_whole(tmp_path):
 
 @pytest.fixture
 def measured_by_polynomials(tmp_path, monkeypatch):
-    """A model file, and OpenSim replaced by the shipped polynomials; `spoil(lengths)` may change what it measures."""
+    """A model file, and OpenSim replaced by the shipped polynomials; `spoil(lengths)` may change what it
+    measures."""
     model, shipped = tmp_path / "person.osim", default_geometry()
     model.write_text("".join(f'<Millard2012EquilibriumMuscle name="{name}">' for name in MUSCLE_NAMES))
     monkeypatch.setenv("BIGE_CACHE", str(tmp_path / "cache"))
@@ -292,7 +296,8 @@ def test_a_fit_beyond_three_millimetres_is_refused(measured_by_polynomials, tmp_
     )
     with pytest.raises(
         InputError,
-        match=r"person.osim.*muscle soleus_l, whose length or moment arms the fit misses by \d\.\d mm.*at most 3 mm",
+        match=r"person.osim.*muscle soleus_l, whose length or moment arms the fit misses by \d\.\d mm"
+        ".*at most 3 mm",
     ):
         fit_geometry(model, poses=260)
     assert not (tmp_path / "cache").exists()
@@ -346,7 +351,8 @@ def counts_and_stays(path):
 def test_a_model_without_the_muscles_is_refused(tmp_path):
     model = tmp_path / "bare.osim"
     model.write_text(
-        '<OpenSimDocument><Model name="bare"><Millard2012EquilibriumMuscle name="soleus_l"/></Model></OpenSimDocument>'
+        '<OpenSimDocument><Model name="bare"><Millard2012EquilibriumMuscle name="soleus_l"/></Model>'
+        "</OpenSimDocument>"
     )
     with pytest.raises(InputError, match="1 of the 80 leg muscles; missing addbrev_l"):
         fit_geometry(model)
@@ -364,7 +370,8 @@ def test_missing_opensim_is_explained(tmp_path, monkeypatch):
 
 
 def test_import_is_light():
-    code = "import sys, bige.muscles; print([m for m in ('torch', 'opensim', 'casadi', 'nimblephysics', 'pandas', 'matplotlib') if m in sys.modules])"
+    heavy = ("torch", "opensim", "casadi", "nimblephysics", "pandas", "matplotlib")
+    code = f"import sys, bige.muscles; print([m for m in {heavy} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 

@@ -1,4 +1,5 @@
-"""Static optimisation: the program's own conditions, symmetry, invariance, force plates, OpenCap's simulation."""
+"""Static optimisation: the program's own conditions, symmetry, invariance, force plates, OpenCap's
+simulation."""
 
 import importlib.util
 import time
@@ -166,7 +167,8 @@ def test_agreement_with_opencaps_own_simulation(shared):
 def test_motors_move_trunk_and_arms_and_tendons_carry_the_muscles(model, squat, result):
     """What a first guess for the tracking simulation takes from here."""
     for k, name in enumerate(TORQUE_ACTUATORS):
-        assert np.allclose(result.motors[:, k], result.moments[:, COORDINATES.index(name)], atol=1e-3), name
+        moment = result.moments[:, COORDINATES.index(name)]
+        assert np.allclose(result.actuators[:, k], moment, atol=1e-3), name
     q, qd, qdd = filtered_kinematics(squat)
     capacity = QPModel(model).frames(q, qd, qdd)[-1]
     assert np.allclose(result.tendon_forces, result.motion.activations() * capacity)

@@ -1,4 +1,5 @@
-"""The reference set of simulated squats: packed and read back, equal bytes, clear errors, and what is shipped."""
+"""The reference set of simulated squats: packed and read back, equal bytes, clear errors, and what is
+shipped."""
 
 import json
 import subprocess
@@ -197,7 +198,8 @@ def test_clear_errors(packed, folder, tmp_path):
         load_simulations(tmp_path / "other.npz")
     with pytest.raises(InputError, match="no simulation.json.*bige simulate"):
         pack_simulations(tmp_path)
-    for name in ("squat1", "m01_s00_e01", "m03_s01_e01_cor"):
+    assert parse_trial_name("m03_s01_e01_inc") == ("s01", False)  # other movements of the collection
+    for name in ("squat1", "m01_s00_e01", "x01_s01_e01_cor"):
         with pytest.raises(InputError, match=f"{name}.*names of UI-PRMD"):
             parse_trial_name(name)
 

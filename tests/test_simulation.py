@@ -131,7 +131,10 @@ def test_an_unfinished_solve_has_a_reason_and_no_files(squat, model, result, mon
 
 
 def test_peak_memory_counts_what_this_process_held():
-    code = "import numpy as np; from bige.simulation import peak_gb; a = peak_gb(); x = np.ones(40_000_000); del x; print(a, peak_gb())"
+    code = (
+        "import numpy as np; from bige.simulation import peak_gb; a = peak_gb(); "
+        "x = np.ones(40_000_000); del x; print(a, peak_gb())"
+    )
     before, after = map(
         float,
         subprocess.run(
@@ -274,7 +277,7 @@ def solving(thread: int, mode: str) -> bool:
         frame = frame.f_back
     return (
         stack[0] == ("casadi", "call")
-        and {"qp": ("qp", "__call__"), "tracking": ("tracking", "solve")}[mode] in stack
+        and {"qp": ("static_optimisation", "__call__"), "tracking": ("tracking", "solve_nlp")}[mode] in stack
     )
 
 

@@ -1,4 +1,5 @@
-"""The tracking problem: its equations, its two transcriptions, what its solutions must obey, and what it refuses."""
+"""The tracking problem: its equations, its two transcriptions, what its solutions must obey, and what it
+refuses."""
 
 from dataclasses import replace
 
@@ -6,14 +7,13 @@ import numpy as np
 import pytest
 
 from bige import tracking
-from bige.dynamics import Ground, body_motions, contact_force, filtered_kinematics
-from bige.motion import GRAVITY
+from bige.dynamics import Ground, body_motions, contact_force, filtered_kinematics, sphere_forces
+from bige.exercises import load_exercise
 from bige.files import InputError
 from bige.motion import COORDINATES, Motion, analytic_squat
 from bige.muscles import ACTIVATION_TIME, DEACTIVATION_TIME
-from bige.dynamics import sphere_forces
 from bige.tracking import (CONTROLS, PRESETS, STATES, Layout, Linear, NodeFunctions, Settings, between,
-                           condensed, cost, equations, ground_offset, radau, track)
+                           condensed, cost, equations, ground_offset, radau, settings_for, track)
 
 HEIGHT = COORDINATES.index("pelvis_ty")
 COARSE = 8
@@ -48,16 +48,40 @@ def some_unknowns(seed=0):
     return v
 
 
+ONES = np.ones(tracking._NODE)
+
+
+def test_the_equations_of_a_model_are_differentiated_once(model):
+    settings = Settings()
+    functions = tracking._node_functions(model, settings.ground, False)
+    assert tracking._node_functions(model, PRESETS["other"].ground, False) is functions
+    scaled = np.linspace(1, 2, tracking._NODE)
+    z = np.concatenate([some_unknowns()[name][0] for name in CONTROLS | STATES])
+    assert np.allclose(functions.value(z, scaled), functions.value(z * scaled, ONES), atol=1e-12)
+
+
+def test_settings_come_from_the_record_of_the_exercise(tmp_path):
+    squat = load_exercise("squat")
+    assert settings_for("squat") == settings_for(squat) == PRESETS["squat"]
+    changes = {"preset": "other", "heel_force_n": 3.0, "periodic": ["body"]}
+    step = replace(squat, name="step", simulation=changes)
+    assert settings_for(step) == replace(PRESETS["other"], heel_force_n=3.0, periodic=("body",))
+    assert settings_for(step, "gait") == PRESETS["gait"]
+    for wrong, word in (({"preset": "swim"}, "swim"), ({"heel_farce_n": 3}, "heel_farce_n")):
+        with pytest.raises(InputError, match=word):
+            settings_for(replace(squat, simulation=wrong))
+
+
 def test_symbols_and_numbers_are_the_same_equations(model):
     v = some_unknowns()
     numbers = np.concatenate(equations(model, v, Settings()), 1)[0] * tracking._row_scale()
-    nodes = NodeFunctions(model, np.ones(tracking._NODE), Settings())
+    nodes = NodeFunctions(model, Settings())
     z = np.concatenate([v[name][0] for name in CONTROLS | STATES])
-    assert np.allclose(np.asarray(nodes.value(z)).ravel(), numbers, rtol=1e-9, atol=1e-9)
+    assert np.allclose(np.asarray(nodes.value(z, ONES)).ravel(), numbers, rtol=1e-9, atol=1e-9)
 
 
 def test_derivatives_against_finite_differences(model):
-    nodes = NodeFunctions(model, np.ones(tracking._NODE), Settings())
+    nodes = NodeFunctions(model, Settings())
     z = np.concatenate([some_unknowns(1)[name][0] for name in CONTROLS | STATES])
     rng = np.random.default_rng(2)
     step, h = rng.normal(size=z.size), 1e-6
@@ -65,14 +89,14 @@ def test_derivatives_against_finite_differences(model):
 
     def jacobian(at):
         J = np.zeros((tracking._ROWS, z.size))
-        J[nodes.jacobian_at] = np.asarray(nodes.jacobian(at)).ravel()
+        J[nodes.jacobian_at] = np.asarray(nodes.jacobian(at, ONES)).ravel()
         return J
 
-    values = (np.asarray(nodes.value(z + s * h * step)).ravel() for s in (1, -1))
+    values = (np.asarray(nodes.value(z + s * h * step, ONES)).ravel() for s in (1, -1))
     change = np.subtract(*values) / (2 * h)
     assert np.allclose(jacobian(z) @ step, change, rtol=1e-5, atol=1e-4 * np.abs(change).max())
     H = np.zeros((z.size, z.size))
-    H[nodes.hessian_at] = np.asarray(nodes.hessian(z, weight)).ravel()
+    H[nodes.hessian_at] = np.asarray(nodes.hessian(z, ONES, weight)).ravel()
     H = H + np.triu(H, 1).T
     bend = (jacobian(z + h * step) - jacobian(z - h * step)).T @ weight / (2 * h)
     assert np.allclose(H @ step, bend, rtol=1e-4, atol=1e-4 * np.abs(bend).max())
@@ -126,7 +150,8 @@ def test_same_input_same_answer(model, squat, solution):
 
 @pytest.mark.slow
 def test_both_transcriptions_solve_the_squat_alike(model, squat):
-    """The same optimum, but for the motors' lag, which collocation approximates; the gap closes with the mesh (2 % of the cost at 20 intervals)."""
+    """The same optimum, but for the motors' lag, which collocation approximates; the gap closes with the
+    mesh (2 % of the cost at 20 intervals)."""
     one, other = (
         track(model, squat, intervals=30, settings=replace(PRESETS["squat"], transcription=t))
         for t in ("condensed", "radau")
@@ -138,7 +163,8 @@ def test_both_transcriptions_solve_the_squat_alike(model, squat):
 
 
 def inside(layout, u, h, scale):
-    """The long vector of a Radau layout that holds a condensed solution u (SI units), its inner points included."""
+    """The long vector of a Radau layout that holds a condensed solution u (SI units), its inner points
+    included."""
     x = np.zeros(layout.size)
     mesh = h * np.arange(layout.intervals + 1)
     for name, index in layout.at.items():
@@ -251,7 +277,9 @@ def test_settle_finds_the_height_at_which_the_floor_carries_the_weight(model, sq
     moved = q.copy()
     moved[:, HEIGHT] += lift
     carried = (
-        sphere_forces(model.skeleton, body_motions(model.skeleton, moved, 0 * q, 0 * q)[0], Ground())[0][..., 1]
+        sphere_forces(model.skeleton, body_motions(model.skeleton, moved, 0 * q, 0 * q)[0], Ground())[0][
+            ..., 1
+        ]
         .sum(1)
         .mean()
     )

@@ -1,4 +1,5 @@
-"""The floor under the feet against OpenSim's own contact force; the measures used to compare with force plates; the lesson's stored results."""
+"""The floor under the feet against OpenSim's own contact force; the measures used to compare with force
+plates; the lesson's stored results."""
 
 import importlib.util
 import os
@@ -26,7 +27,8 @@ needs_opensim = pytest.mark.skipif(
 
 
 def whole_model_forces(model_path, states_path, out_path, names):
-    """Force and moment of the floor on every contact sphere of a model; states (N, 2, 33): coordinates and speeds."""
+    """Force and moment of the floor on every contact sphere of a model; states (N, 2, 33): coordinates
+    and speeds."""
     import numpy, opensim
 
     opensim.Logger.setLevelString("off")
@@ -78,7 +80,8 @@ def test_contact_agrees_with_opensim(ground, tmp_path):
 def test_all_twelve_spheres_of_a_model_agree_with_opensim(shared, tmp_path):
     path = (
         shared
-        / "fieldstudy_s0_72kg/squat/LaiArnoldModified2017_poly_withArms_weldHand_scaled_adjustedMA_contacts.osim"
+        / "fieldstudy_s0_72kg/squat"
+        / "LaiArnoldModified2017_poly_withArms_weldHand_scaled_adjustedMA_contacts.osim"
     )
     skeleton, rng, count = MusculoskeletalModel(path).skeleton, np.random.default_rng(1), 60
     q, qd = rng.uniform(-0.2, 0.2, (count, 33)), rng.uniform(-0.3, 0.3, (count, 33))
@@ -142,19 +145,20 @@ def plate_file(path, time, forces, points, couples, prefix="ground_force_{}_"):
 
 def test_plates_give_back_the_moments_that_made_them(squat):
     model, result, (q, qd, qdd) = squat
-    moments = plate_moments(model.skeleton, q, qd, qdd, *pressed(result))
+    moments = plate_moments(model.skeleton, (q, qd, qdd), *pressed(result))
     legs = [i for i, n in enumerate(COORDINATES) if n.startswith(("hip", "knee", "ankle"))]
     assert np.abs(result.moments[:, legs]).max() > 40
     assert np.abs(moments - result.moments)[:, legs].max() < 0.5
     without = plate_moments(
-        model.skeleton, q, qd, qdd, pressed(result)[0], pressed(result)[1] + [0.02, 0, 0], pressed(result)[2]
+        model.skeleton, (q, qd, qdd), pressed(result)[0], pressed(result)[1] + [0.02, 0, 0], pressed(result)[2]
     )
     ankle = COORDINATES.index("ankle_angle_r")
     assert np.abs(without - moments)[:, ankle].mean() > 4  # half of body weight, 2 cm off
 
 
 def test_pressure_follows_the_zero_moment_point(squat):
-    """A solved squat's resultant passes where posture and masses say it must, up to the pelvis' small reserve."""
+    """A solved squat's resultant passes where posture and masses say it must, up to the pelvis' small
+    reserve."""
     model, result, (q, qd, qdd) = squat
     forces, points, _ = pressed(result)
     centre = (points * forces[..., 1:2]).sum(1) / forces[..., 1].sum(1, keepdims=True)
