@@ -410,8 +410,7 @@ class Canvas:
 
     def __init__(self, size: tuple[int, int], panels: int = 1):
         check_graphics()
-        for module in ("RenderingOpenGL2", "RenderingFreeType"):  # they register what draws the classes below
-            import_module(f"vtkmodules.vtk{module}")
+        import_module("vtkmodules.vtkRenderingOpenGL2")  # it registers what draws the classes below
         logger = _vtk("vtkLogger")
         logger.SetStderrVerbosity(logger.VERBOSITY_ERROR)  # silent about the missing display
         self.size, self.window = size, _vtk("vtkRenderWindow")()
@@ -473,7 +472,7 @@ def add(
 def write(self: Canvas, text: str, at: Sequence[float], size: int, panel: int = 0):
     "Text at (x, y) pixels of a panel, or right-aligned at (x, y, z) m of the scene. Returns its actor."
     from vtkmodules.vtkRenderingCore import vtkBillboardTextActor3D, vtkTextActor
-
+    import_module("vtkmodules.vtkRenderingFreeType")
     actor = vtkTextActor() if len(at) == 2 else vtkBillboardTextActor3D()
     actor.SetInput(text)
     actor.SetPosition(*at)

@@ -3,6 +3,7 @@ import io
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -11,11 +12,13 @@ import threading
 import time
 import urllib.request
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from bige.answers import Request
 from bige.bvh import read_bvh, to_bvh, write_bvh
 from bige.constraint_files import default_constraints, parse_constraints, to_yaml
 from bige.constraints import in_words
@@ -23,11 +26,18 @@ from bige.inverse_kinematics import scale_skeleton, write_osim
 from bige.files import InputError
 from bige.motion import analytic_squat, example_squat
 from bige.skeleton import Skeleton
-from bige.tuning import (DIALS, Cancelled, CommandFailed, History, Latest, Request, Setting, Tuner, Wanted, message, others, place,
-                         run_command, setting, trouble, turned)
+from bige.tuning import (Cancelled, Download, History, Latest, Setting, Tuner, command_line, error_message, setting_of, slider_index,
+                         sliders_of, with_setting, without_slider)
 
 GOLDEN = Path(__file__).parent / "golden"
-DIAL = {d.key: d for d in DIALS}
+SLIDERS = sliders_of()
+SLIDER = {each.key: each for each in SLIDERS}
+
+
+def unlisted(constraints) -> list[str]:
+    return without_slider(constraints, SLIDERS)
+
+
 BIGE = [sys.executable, "-c", "import sys; from bige.cli import main; sys.exit(main())"]
 
 
@@ -71,60 +81,60 @@ def test_bvh_rest_pose_is_the_model_at_zero():
     assert set(np.abs(away).round(4)) <= set(np.abs(knee).round(4))            # only the knees' places, which replace their offsets
 
 
-# requests and dials
+# requests and sliders
 
 @pytest.fixture(scope="module")
 def tuner():
     return Tuner()
 
 
-def test_every_dial_turns_on_and_off_and_leaves_the_rest_alone(tuner):
+def test_every_slider_moves_on_and_off_and_leaves_the_rest_alone(tuner):
     base = default_constraints()
-    for dial in DIALS:
-        s = tuner.scales[dial.key]
-        low = s.usual[0] if dial.ends == "both" else None
-        on = turned(base, dial, Setting(True, low, s.usual[1]))
-        assert setting(dial, on) == Setting(True, low, s.usual[1]), dial.key
+    for slider in SLIDERS:
+        s = tuner.scales[slider.key]
+        low = s.usual[0] if slider.ends == "both" else None
+        on = with_setting(base, slider, Setting(True, low, s.usual[1]))
+        assert setting_of(slider, on) == Setting(True, low, s.usual[1]), slider.key
         assert to_yaml(parse_constraints(to_yaml(on))) == to_yaml(on)
-        rest = lambda c: [to_yaml(type(c)((x,), "")) for x in c if x.name != dial.plain.name]
+        rest = lambda c: [to_yaml(type(c)((x,), "")) for x in c if x.name != slider.plain.name]
         assert rest(on) == rest(base)
-        off = turned(on, dial, Setting(False))
-        assert not setting(dial, off).on and (place(dial, off) is not None) == dial.soft
+        off = with_setting(on, slider, Setting(False))
+        assert not setting_of(slider, off).on and (slider_index(slider, off) is not None) == slider.without_limits
 
 
 def test_scales_hold_the_usual_and_stay_within_what_can_be(tuner):
-    for dial in DIALS:
-        s = tuner.scales[dial.key]
-        assert s.low <= s.usual[0] < s.usual[1] <= s.high and (s.high - s.low) / dial.step > 15, dial.key
+    for slider in SLIDERS:
+        s = tuner.scales[slider.key]
+        assert s.low <= s.usual[0] < s.usual[1] <= s.high and (s.high - s.low) / slider.step > 15, slider.key
     assert tuner.scales["depth"].high <= np.rad2deg(Skeleton.default().ranges.max()) and tuner.scales["vastus"].high <= 1 and tuner.scales["speed"].low >= 0
     assert 80 < np.mean(tuner.scales["depth"].usual) < 130
 
 
 def test_a_thumb_at_the_end_of_the_track_is_no_limit():
-    c = turned(default_constraints(), DIAL["trunk"], Setting(True, None, 40))
-    assert setting(DIAL["trunk"], c) == Setting(True, None, 40) and "at most 40 deg" in in_words(c.of("trunk_lean")[0])
-    half = turned(default_constraints(), DIAL["vastus"], Setting(True, None, 0.4))                     # a kind that needs both ends gets them
-    assert setting(DIAL["vastus"], half) == Setting(True, 0, 0.4)
-    assert place(DIAL["trunk"], turned(c, DIAL["trunk"], Setting(True))) is None
+    c = with_setting(default_constraints(), SLIDER["trunk"], Setting(True, None, 40))
+    assert setting_of(SLIDER["trunk"], c) == Setting(True, None, 40) and "at most 40 deg" in in_words(c.of("trunk_lean")[0])
+    half = with_setting(default_constraints(), SLIDER["vastus"], Setting(True, None, 0.4))                     # a kind that needs both ends gets them
+    assert setting_of(SLIDER["vastus"], half) == Setting(True, 0, 0.4)
+    assert slider_index(SLIDER["trunk"], with_setting(c, SLIDER["trunk"], Setting(True))) is None
 
 
-def test_wishes_of_a_file_that_no_dial_shows_stay():
+def test_constraints_of_a_file_that_no_slider_shows_stay():
     text = "constraints:\n  - {kind: knee_depth, target: 100}\n  - {kind: joint_centre, joint: knee, axis: right, high: 30 cm}\n  - {kind: coordinate, coordinate: lumbar_bending, goal: minimise}\n"
     c = parse_constraints(text)
-    assert setting(DIAL["depth"], c) == Setting(True, 98, 102) and len(others(c)) == 2
-    after = turned(c, DIAL["depth"], Setting(True, 90, 95))
-    assert others(after) == others(c) and setting(DIAL["depth"], after) == Setting(True, 90, 95)
+    assert setting_of(SLIDER["depth"], c) == Setting(True, 98, 102) and len(unlisted(c)) == 2
+    after = with_setting(c, SLIDER["depth"], Setting(True, 90, 95))
+    assert unlisted(after) == unlisted(c) and setting_of(SLIDER["depth"], after) == Setting(True, 90, 95)
 
 
 def test_a_contradiction_is_refused_and_named():
     c = parse_constraints("constraints:\n  - {kind: coordinate, coordinate: knee_angle, low: 120, unit: deg, at: bottom}\n")
-    with pytest.raises(InputError) as error: turned(c, DIAL["depth"], Setting(True, 80, 90))
-    assert "nearest" in trouble(error.value) and "120" in trouble(error.value)
+    with pytest.raises(InputError) as error: with_setting(c, SLIDER["depth"], Setting(True, 80, 90))
+    assert "nearest" in error_message(error.value) and "120" in error_message(error.value)
 
 
 def test_history_undoes_step_by_step_and_reset_can_be_undone(monkeypatch):
     first = Request()
-    h, deep = History(first), turned(default_constraints(), DIAL["depth"], Setting(True, 90, 100))
+    h, deep = History(first), with_setting(default_constraints(), SLIDER["depth"], Setting(True, 90, 100))
     h.change("depth", constraints=deep); h.change(seed=3); h.reset()
     assert h.now == first and h.undo().seed == 3 and h.undo().constraints is deep and h.undo() == first and not h.can_undo and h.undo() == first
     for seed in range(9): h.change("seed", seed=seed)
@@ -134,9 +144,12 @@ def test_history_undoes_step_by_step_and_reset_can_be_undone(monkeypatch):
 
 
 def test_the_saved_request_reads_back_and_names_its_command(tmp_path):
-    request = Request(turned(default_constraints(), DIAL["sliding"], Setting(True, None, 0.035)), 7, 11, tmp_path / "a b.osim")
-    text = request.yaml("my squat.yaml")
-    assert text.splitlines()[0] == "# bige generate --constraints 'my squat.yaml' -n 7 --seed 11 --model 'a b.osim' --out squats"
+    constraints = with_setting(default_constraints(), SLIDER["sliding"], Setting(True, None, 0.035))
+    request = Request(constraints, 7, 11, model=tmp_path / "a b.osim")
+    text = request.yaml("squats")
+    words = shlex.split(text.splitlines()[0].removeprefix("# "))
+    assert words[:2] == ["bige", "generate"] and words[words.index("-n") + 1] == "7" and words[-2:] == ["--out", "squats"]
+    assert words[words.index("--model") + 1] == "a b.osim" and words[words.index("--seed") + 1] == "11"
     assert to_yaml(parse_constraints(text)) == to_yaml(request.constraints)
 
 
@@ -176,14 +189,14 @@ def test_latest_that_cannot_stop_in_time_is_not_shown_and_survives_errors():
 
 @pytest.fixture(scope="module")
 def deep():
-    return Request(turned(default_constraints(), DIAL["depth"], Setting(True, 95, 105)), n=3)
+    return Request(with_setting(default_constraints(), SLIDER["depth"], Setting(True, 95, 105)), n=3)
 
 
 def test_an_answer_is_what_generate_makes_and_is_remembered(tuner, deep):
     from bige.guidance import generate
-    guided = tuner.answer(deep)
+    found = tuner.answer(deep)
     again = generate(deep.constraints, 3, 0, models=tuner.models)
-    assert all(np.array_equal(a.values, b.values) for a, b in zip(guided.motions, again.motions)) and tuner.answer(Request(deep.constraints, 3)) is guided
+    assert all(np.array_equal(a.values, b.values) for a, b in zip(found.motions, again.motions)) and tuner.answer(Request(deep.constraints, 3)) is found
 
 
 def test_a_cancelled_search_leaves_nothing(tuner, deep):
@@ -193,13 +206,13 @@ def test_a_cancelled_search_leaves_nothing(tuner, deep):
     assert asked_for.key not in tuner.answers
 
 
-def test_rows_say_what_was_asked_met_and_usual(tuner, deep):
+def test_rows_say_what_was_requested_satisfied_and_usual(tuner, deep):
     guided = tuner.answer(deep)
-    table = {r["wish"]: r for r in tuner.rows(guided, 0)}
+    table = {r["constraint"]: r for r in tuner.rows(guided, 0)}
     depth = table["Depth"]
     knee = np.rad2deg(max(guided.motions[0]["knee_angle_l"].max(), guided.motions[0]["knee_angle_r"].max()))
-    assert depth["asked for"] == "95 to 105° at the bottom" and depth["met"] is (guided.satisfaction[0]["knee_depth"]["met"]) and abs(float(depth["this squat"].rstrip("°")) - knee) < 15
-    assert table["Asymmetry"]["met"] is None and depth["squats"].endswith("of 3")
+    assert depth["requested"] == "95 to 105° at the bottom" and depth["satisfied"] is (guided.satisfaction[0]["knee_depth"]["satisfied"]) and abs(float(depth["this squat"].rstrip("°")) - knee) < 15
+    assert table["Asymmetry"]["satisfied"] is None and depth["by"].endswith("of 3")
 
 
 def test_curves_are_the_motion_with_its_gates(tuner, deep):
@@ -207,34 +220,56 @@ def test_curves_are_the_motion_with_its_gates(tuner, deep):
     panels = {p["title"]: p for p in tuner.curves(guided, 1)}
     knee = panels["Knee flexion"]
     assert np.allclose(knee["lines"]["right"], np.rad2deg(guided.motions[1]["knee_angle_r"]), atol=1e-3)
-    (gate,) = knee["gates"]
-    at = gate["span"][0]
-    assert (gate["low"], gate["high"]) == (95, 105) and all(94.9 <= y[at] <= 105.1 for y in knee["lines"].values()) == guided.satisfaction[1]["knee_depth"]["met"]
+    (limit,) = knee["limits"]
+    at = limit["span"][0]
+    assert (limit["low"], limit["high"]) == (95, 105) and all(94.9 <= y[at] <= 105.1 for y in knee["lines"].values()) == guided.satisfaction[1]["knee_depth"]["satisfied"]
     assert all(np.isfinite(p["usual"]).all() and np.all(np.diff(p["usual"], axis=0) >= 0) for p in panels.values())
     json.dumps(list(panels.values()), allow_nan=False)
 
 
 def test_messages_name_what_is_out_of_reach(tuner):
-    request = Request(turned(turned(default_constraints(), DIAL["vastus"], Setting(True, 0, 0.05)), DIAL["depth"], Setting(True, 130, None)), n=2)
-    said = message(tuner.answer(request))
-    assert said.startswith("Out of reach: Vastus medialis: asked 0 to 0.05") and "nearest reachable" in said and "Depth at least 130" in said
-    with pytest.raises(InputError) as error: tuner.answer(Request(turned(default_constraints(), DIAL["depth"], Setting(True, 155, None)), n=2))
-    assert "nearest" in trouble(error.value)
-    assert "ValueError" in trouble(ValueError("x"))
+    request = Request(with_setting(with_setting(default_constraints(), SLIDER["vastus"], Setting(True, 0, 0.05)), SLIDER["depth"], Setting(True, 130, None)), n=2)
+    said = tuner.message(tuner.answer(request))
+    assert said.startswith("Out of reach: Vastus medialis: requested 0 to 0.05") and "nearest reachable" in said and "Depth at least 130" in said
+    with pytest.raises(InputError) as error: tuner.answer(Request(with_setting(default_constraints(), SLIDER["depth"], Setting(True, 155, None)), n=2))
+    assert "nearest" in error_message(error.value)
+    assert "ValueError" in error_message(ValueError("x"))
 
 
 # files
 
-def test_commands_end_with_words_and_can_be_stopped(tmp_path):
-    with pytest.raises(CommandFailed, match="missing.mot"): run_command(["render", tmp_path / "missing.mot", "-o", tmp_path / "x.png"])
+@pytest.mark.parametrize("what", ["mp4", "zip", "html"])
+def test_a_download_that_is_no_longer_wanted_stops(tuner, deep, what):
+    tuner.answer(deep)
     looks = []
-    with pytest.raises(Cancelled): run_command(["generate", "-n", "900", "--out", tmp_path / "never"], lambda: looks.append(1) or len(looks) == 9)
-    assert len(looks) == 9 and not list(tmp_path.glob("never/*.mot"))
+
+    def stopped() -> bool:
+        looks.append(1)
+        return True
+
+    with pytest.raises(Cancelled):
+        tuner.make(Download(what, deep, 0), stopped)
+    assert len(looks) == 1
+
+
+def test_a_film_is_drawn_in_a_thread(tuner, deep):
+    "The page makes films in a thread of their own."
+    made = []
+    maker = Latest(lambda job, stopped: tuner.make(job, stopped), lambda job, result: made.append(result), lambda job, e: made.append(e))
+    short = tuner.answer(deep)
+    tuner.answers[deep.key] = replace(short, motions=tuple(m.slice(0.5, 0.7) for m in short.motions))
+    try:
+        for _ in range(2):
+            maker.submit(Download("mp4", deep, 0))
+            assert maker.wait(120)
+    finally:
+        tuner.answers[deep.key] = short
+    assert [name for name, _ in made] == ["sample_00.mp4"] * 2 and all(content[4:8] == b"ftyp" for _, content in made)
 
 
 def test_what_the_page_saves_the_command_writes(tuner, deep, tmp_path):
-    (tmp_path / "c.yaml").write_bytes(tuner.make(Wanted("yaml", deep, 0))[1])
-    mot, bvh = tuner.make(Wanted("mot", deep, 2)), tuner.make(Wanted("bvh", deep, 2))
+    (tmp_path / "c.yaml").write_bytes(tuner.make(Download("yaml", deep, 0))[1])
+    mot, bvh = tuner.make(Download("mot", deep, 2)), tuner.make(Download("bvh", deep, 2))
     assert mot[0] == "sample_02.mot" and bvh[0] == "sample_02.bvh"
     subprocess.run([*BIGE, "generate", "--constraints", "c.yaml", "-n", "3", "--seed", "0", "--out", "out"], cwd=tmp_path, check=True, timeout=300, capture_output=True)
     assert (tmp_path / "out" / "sample_02.mot").read_bytes() == mot[1]
@@ -242,13 +277,13 @@ def test_what_the_page_saves_the_command_writes(tuner, deep, tmp_path):
 
 @pytest.mark.slow
 def test_everything_film_and_report(tuner, deep):
-    name, content = tuner.make(Wanted("zip", deep, 0))
+    name, content = tuner.make(Download("zip", deep, 0))
     with zipfile.ZipFile(io.BytesIO(content)) as z:
         names = {Path(n).name for n in z.namelist()}
         assert {"sample_00.mot", "sample_02.mot", "constraints.yaml", "metrics.json", "report.html"} <= names
-        assert z.read("squats/sample_01.mot") == tuner.make(Wanted("mot", deep, 1))[1]
-    assert tuner.make(Wanted("html", deep, 0))[1].startswith(b"<!DOCTYPE html>")
-    assert tuner.make(Wanted("mp4", deep, 0))[1][4:8] == b"ftyp"
+        assert z.read("squats/sample_01.mot") == tuner.make(Download("mot", deep, 1))[1]
+    assert tuner.make(Download("html", deep, 0))[1].startswith(b"<!DOCTYPE html>")
+    assert tuner.make(Download("mp4", deep, 0))[1][4:8] == b"ftyp"
 
 
 @pytest.fixture(scope="module")
@@ -261,13 +296,13 @@ def anna(tmp_path_factory) -> Path:
 
 
 def test_an_uploaded_model_is_tried_at_once(tuner, anna):
-    with pytest.raises(InputError, match=r"^x\.osim"): tuner.take_model("x.osim", b"<OpenSimDocument/>")
-    path = tuner.take_model("../../bad name/my model.osim", anna.read_bytes())
-    with pytest.raises(InputError): tuner.take_model("my model.osim", anna.read_bytes()[:9000])        # takes nobody's place
+    with pytest.raises(InputError, match=r"^x\.osim"): tuner.keep_model("x.osim", b"<OpenSimDocument/>")
+    path = tuner.keep_model("../../bad name/my model.osim", anna.read_bytes())
+    with pytest.raises(InputError): tuner.keep_model("my model.osim", anna.read_bytes()[:9000])        # takes nobody's place
     request = Request(n=1, model=path)
-    assert request.typed().split()[8:10] == ["--model", "my_model.osim"] and len(tuner.answer(request)) == 1
+    assert "--model my_model.osim" in command_line(request, tuner.exercise) and len(tuner.answer(request)) == 1
     assert tuner.answer(request).skeleton.mass == pytest.approx(Skeleton.from_osim(anna).mass) == pytest.approx(90, abs=.5)
-    other = tuner.take_model("my model.osim", anna.read_bytes().replace(b">anna<", b">bert<") + b"<!-- changed -->")
+    other = tuner.keep_model("my model.osim", anna.read_bytes().replace(b">anna<", b">bert<") + b"<!-- changed -->")
     assert Request(n=1, model=other).key != request.key and path.exists()
 
 
@@ -415,8 +450,8 @@ def release(page, label: str, value: float) -> float:
 
 
 def test_page_opens_quietly_and_shows_a_squat(page):
-    assert "squats meet every limit" in status(page) and "Vastus medialis" in table(page)
-    assert page.locator(".bige-dials .dial").count() == len(DIALS) and page.locator(".bige-curves svg").count() == 8
+    assert "squats satisfy every limit" in status(page) and "Vastus medialis" in table(page)
+    assert page.locator(".bige-sliders .slider").count() == len(SLIDERS) and page.locator(".bige-curves svg").count() == 8
     assert page.title() == "bige tune" and page.locator("html").get_attribute("lang") == "en"
     assert picture(page).std() > 5, "the scene is empty"
     assert page.noise == []
@@ -430,7 +465,7 @@ def test_a_slider_brings_new_numbers_and_another_figure(page, record_property):
     print(f"slider release to new motion on the screen: {', '.join(f'{t:.0f}' for t in times)} ms, of these the search: {', '.join(searches)}")
     assert "Depth" in table(page) and table(page) != before and "at most 82°" in table(page)
     assert np.abs(picture(page) - image).mean() > 0.2
-    assert page.locator(".bige-curves .gate").count() >= 2 and min(times) < 10_000
+    assert page.locator(".bige-curves .limit").count() >= 2 and min(times) < 10_000
     assert page.noise == []
 
 
@@ -458,7 +493,7 @@ def test_saved_yaml_makes_the_same_file_by_command(page, tmp_path):
     assert "femur_r" in read_bvh((tmp_path / "sample_01.bvh").read_text())
 
 
-def test_a_file_opens_on_the_dials_and_a_bad_one_says_why(page, tmp_path):
+def test_a_file_opens_on_the_sliders_and_a_bad_one_says_why(page, tmp_path):
     opener = page.locator(".bige input[type=file][accept='.yaml,.yml']")
     (tmp_path / "mine.yaml").write_text("constraints:\n  - {kind: thigh_angle, low: 70, high: 90}\n  - {kind: joint_centre, joint: knee, axis: right, high: 40 cm}\n")
     after(page, lambda: opener.set_input_files(tmp_path / "mine.yaml"))
@@ -487,25 +522,25 @@ def test_the_page_takes_over_a_person_and_leaves_her_again(page, anna, tmp_path)
     press(page, "Reset")
     shipped, image, length = table(page), picture(page), thigh(saved_bvh(page, tmp_path))
     opener = page.locator(".bige input[type=file][accept='.osim']")
-    assert "meet every limit" in after(page, lambda: opener.set_input_files(anna))
+    assert "satisfy every limit" in after(page, lambda: opener.set_input_files(anna))
     assert page.get_by_role("button", name="anna.osim", exact=True).is_visible() and table(page) != shipped
     assert thigh(saved_bvh(page, tmp_path)) == pytest.approx(1.1 * length, rel=1e-3)
     assert "--model anna.osim" in status(page) and np.abs(picture(page) - image).mean() > 0.2
     assert page.locator(".bige-viewer canvas").count() == 1
     press(page, "Shipped model")
-    assert table(page) == shipped and page.get_by_role("button", name="Subject (.osim)", exact=True).is_visible()
+    assert table(page) == shipped and page.get_by_role("button", name="Participant (.osim)", exact=True).is_visible()
 
 
 @pytest.mark.parametrize("content, words", [("", "broken XML"), ("\0\x89PNG", "broken XML"), ("<html></html>", "a <html> document"),
                                             ("<OpenSimDocument><Model><BodySet/></Model></OpenSimDocument>", "no coordinate pelvis_tilt")], ids=["empty", "picture", "page", "nobody"])
 def test_a_file_that_is_no_person_is_refused_in_a_sentence(page, tmp_path, content, words):
-    kept, command = table(page), page.get_by_role("button", name="Subject (.osim)", exact=True)
+    kept, command = table(page), page.get_by_role("button", name="Participant (.osim)", exact=True)
     (tmp_path / "broken.osim").write_text(content)
     page.locator(".bige input[type=file][accept='.osim']").set_input_files(tmp_path / "broken.osim")
     page.wait_for_function("() => document.querySelector('.bige-status').dataset.tone === 'bad'")
     assert status(page).startswith("broken.osim was not opened: found ") and words in status(page)
     assert table(page) == kept and command.is_visible()
-    assert "squats meet" in press(page, "Other squats")                # and the page goes on
+    assert "squats satisfy" in press(page, "Other squats")                # and the page goes on
     press(page, "Undo")
     assert table(page) == kept
 
@@ -533,16 +568,16 @@ def test_out_of_reach_is_said_in_words(page):
     press(page, "Reset")
     release(page, "Depth, at least", 130)
     release(page, "Vastus medialis, at most", 0.05)
-    assert "Vastus medialis: asked 0.01 to 0.05 at the peak, reached" in status(page) and "✗ not met" in table(page)
+    assert "Vastus medialis: requested 0.01 to 0.05 at the peak, reached" in status(page) and "✗ no" in table(page)
     for _ in range(2): press(page, "Undo")
 
 
-def test_long_work_can_be_cancelled_while_dials_go_on(page):
+def test_long_work_can_be_cancelled_while_sliders_go_on(page):
     page.get_by_role("button", name="Everything (.zip)").click()
     page.wait_for_function("() => document.querySelector('.bige-status').dataset.tone === 'busy'")
     assert "Cancelled" in press(page, "Cancel")
     release(page, "Depth, at most", 95)
-    assert "squats meet" in status(page)
+    assert "squats satisfy" in status(page)
 
 
 def focused(page) -> str:
@@ -559,7 +594,7 @@ def test_the_keyboard_alone_drives_the_page(page):
         page.keyboard.press("Tab")
         seen.append(focused(page))
         if not seen[-1] and len(seen) > 40: break
-    for name in (*(d.label for d in DIALS), *(f"{d.label}, at most" for d in DIALS), "Depth, at least", "Reset", "Other squats", "Squats", "Seed", "Subject (.osim)",
+    for name in (*(d.label for d in SLIDERS), *(f"{d.label}, at most" for d in SLIDERS), "Depth, at least", "Reset", "Other squats", "Squats", "Seed", "Participant (.osim)",
                  "Open request (.yaml)", "Request (.yaml)", "Film (.mp4)", "Moment of the recording"):
         assert any(s == name or s.startswith(name) for s in seen), f"{name} is not reached by Tab"
     assert not [s for s in seen if s in ("INPUT", "BUTTON", "CANVAS", "SELECT")], "something has no name"
@@ -599,7 +634,7 @@ def test_contrast_and_words_for_pictures(page):
     assert unnamed == []
 
 
-def test_dials_and_figure_look_as_they_did(page, browser, tmp_path):
+def test_sliders_and_figure_look_as_they_did(page, browser, tmp_path):
     """Small pictures against golden ones; new ones with BIGE_GOLDEN=1. The pictures are left in the test's folder.
 
     The figure is that of the shipped squat: a generated one changes with the weights of the networks."""
@@ -613,7 +648,7 @@ def test_dials_and_figure_look_as_they_did(page, browser, tmp_path):
     tab.goto((tmp_path / "figure.html").as_uri())
     tab.get_by_label("Moment of the recording").evaluate("e => { e.value = 84; e.dispatchEvent(new Event('input')) }")
     painted(tab)
-    for name, part in {"dials": page.locator(".bige-dials fieldset").first, "figure": tab.locator("canvas")}.items():
+    for name, part in {"sliders": page.locator(".bige-sliders fieldset").first, "figure": tab.locator("canvas")}.items():
         part.screenshot(path=tmp_path / f"{name}.png")
         small = Image.open(tmp_path / f"{name}.png").convert("L").resize((120, 90), Image.Resampling.BOX)
         golden = GOLDEN / f"tuning_{name}.png"
@@ -645,7 +680,7 @@ def test_the_same_notebook_in_jupyterlab(browser, tmp_path):
         tab.keyboard.press("Shift+Enter")
         tab.wait_for_selector(".bige table", timeout=2 * PATIENCE_MS)
         tab.screenshot(path=tmp_path / "lab.png")
-        assert "meets every limit" in tab.locator(".bige-status").inner_text() and tab.locator(".bige-dials .dial").count() == len(DIALS)
+        assert "satisfies every limit" in tab.locator(".bige-status").inner_text() and tab.locator(".bige-sliders .slider").count() == len(SLIDERS)
     finally:
         os.killpg(lab.pid, signal.SIGTERM)
         try: lab.wait(15)
