@@ -15,7 +15,7 @@ from bige.markers import Markers
 from bige.motion import ACTIVATIONS, analytic_squat, example_squat, write_motion
 from bige.rendering import FORCE_COLUMNS, drawable
 from bige.report import render_files
-from bige.viewer import SEND_HZ, _text, packed, scene, scene_constants, viewer_page, write_viewer_page
+from bige.viewer import SEND_HZ, _as_text, packed, scene, scene_constants, viewer_page, write_viewer_page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
@@ -50,19 +50,19 @@ def test_what_is_sent_is_the_motion():
 
 def test_forces_markers_and_bare_motions_are_sent():
     assert np.frombuffer(packed(drawable(pushing(analytic_squat(reps=1))))["forces"], "<f4").reshape(-1, 2, 2, 3)[0, :, 1, 1] == pytest.approx(400)
-    dots = np.frombuffer(packed(drawable(markers()))["dots"], "<i2").reshape(-1, 5, 3)
+    dots = np.frombuffer(packed(drawable(markers()))["markers"], "<i2").reshape(-1, 5, 3)
     assert (dots[:, 2] == -32768).all(1).any() and (abs(dots[:, 0]) < 3000).all() and "frames" not in packed(drawable(markers()))
     assert "activations" not in packed(drawable(analytic_squat(reps=1)))
 
 
 def test_page_is_whole_and_the_same_twice(tmp_path):
-    takes = [drawable(example_squat(), label="a </script><b>"), drawable(markers(), label="m")]
-    write_viewer_page(takes, tmp_path / "a.html")
+    shown = [drawable(example_squat(), label="a </script><b>"), drawable(markers(), label="m")]
+    write_viewer_page(shown, tmp_path / "a.html")
     text = (tmp_path / "a.html").read_text(encoding="utf-8")
-    assert text == viewer_page(takes) and not re.search(r"""(?:src|href)=["'](?!data:)""", text) and "import " not in text.replace("important ", "")
+    assert text == viewer_page(shown) and not re.search(r"""(?:src|href)=["'](?!data:)""", text) and "import " not in text.replace("important ", "")
     data = json.loads(text.split('id="data">')[1].split("</script>")[0])
-    assert [t["label"] for t in data["takes"]] == ["a </script><b>", "m"] and "<b>" not in text.split("<script")[0]
-    assert "knees bent up to" in text and "<noscript>" in text and len(text) < 3e6
+    assert [t["label"] for t in data["recordings"]] == ["a </script><b>", "m"] and "<b>" not in text.split("<script")[0]
+    assert "knee flexion up to" in text and "<noscript>" in text and len(text) < 3e6
 
 
 def test_render_writes_the_page(tmp_path):
@@ -79,7 +79,7 @@ def test_live_scene_takes_a_new_motion():
     meshes = live.scene
     live.replace(analytic_squat(reps=1, depth_deg=60), at=0)
     live.show(12)
-    assert live.takes[0]["label"] == "now" and "activations" not in live.takes[0] and live.takes[1]["label"] == "before"
+    assert live.recordings[0]["label"] == "now" and "activations" not in live.recordings[0] and live.recordings[1]["label"] == "before"
     assert heard == [12] and live.scene is meshes and live.height == 300 and not live.playing
     assert len(scene_constants()["key"]) == 768
 
@@ -158,7 +158,7 @@ widget.render({ model, el: document.body });
 
 def test_playing_live_tells_the_kernel_five_frames_a_second_and_the_last(browser, tmp_path):
     live = scene([analytic_squat(reps=1)], height=200)
-    state = json.dumps(_text({name: getattr(live, name) for name in ("scene", "takes", "frame", "playing", "height")})).replace("<", "\\u003c")
+    state = json.dumps(_as_text({name: getattr(live, name) for name in ("scene", "recordings", "frame", "playing", "height")})).replace("<", "\\u003c")
     script = files("bige").joinpath("assets", "viewer.js").read_text().replace("export default", "const widget =")
     (tmp_path / "live.html").write_text(f'<body><script type="application/json" id="state">{state}</script><script type="module">{script}\n{KERNEL}</script></body>')
     tab = browser.new_page(viewport={"width": 300, "height": 300})
@@ -185,7 +185,7 @@ def test_playing_live_tells_the_kernel_five_frames_a_second_and_the_last(browser
 def test_page_says_in_words_what_it_shows(opened):
     tab, _, _ = opened
     alt = tab.locator("canvas").get_attribute("aria-label")
-    assert "red at last: a skeleton" in alt and "knees bent up to" in alt
+    assert "red at last: a skeleton" in alt and "knee flexion up to" in alt
     assert tab.locator("input[type=range]").get_attribute("aria-valuetext").endswith(" s")
     assert [s.inner_text() for s in tab.locator("strong").all()] == ["red at last", "pushing"]
     assert "1 m = 1000 N" in tab.locator("em").nth(1).inner_text()
@@ -200,14 +200,15 @@ def test_both_panels_show_a_person(opened):
 
 
 def test_report_opens_without_complaint_or_request(browser, tmp_path):
-    from bige.report import report
-    (tmp_path / "r.html").write_text(report([example_squat()], {"What was asked": [{"what": "x", "met": True}]}, {"seed": 0}, "again"), encoding="utf-8")
+    from bige.answers import Request, answer
+    from bige.report import write_pages
+    answer(Request(n=1)).save(tmp_path, extras=[write_pages])
     tab, complaints, requests = browser.new_page(viewport={"width": 400, "height": 800}), [], []
     tab.on("pageerror", lambda e: complaints.append(str(e)))
     tab.on("console", lambda m: complaints.append(m.text))
     tab.on("request", lambda r: requests.append(r.url[:60]) if not r.url.startswith("data:") else None)
     tab.set_default_timeout(90_000)
-    tab.goto((tmp_path / "r.html").as_uri())
+    tab.goto((tmp_path / "report.html").as_uri())
     assert complaints == [] and len(requests) == 1
     assert tab.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 100)")
     assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")  # nothing sticks out on a telephone
