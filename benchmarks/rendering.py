@@ -1,6 +1,6 @@
 """How long pictures take.
 
-    python benchmarks/rendering.py    # film of 196 frames, strip, picture, page, panel of 20, new motion in the scene
+    python benchmarks/rendering.py    # film of 196 frames, strip, picture, page, panel of 20, a live motion
 
 prints wall-clock and processor seconds of each, reading and preparing included, and its target if it has one.
 Processor seconds count the drawing threads; ffmpeg, which encodes while we draw, is counted too.

@@ -650,7 +650,7 @@ def _paint_key(self: Stage, picture: np.ndarray) -> None:
 
 # %% ../nbs/32_rendering.ipynb #32-rendering-057
 def _repetition(share: np.ndarray, bottom: int, cycle: tuple[int, int]) -> tuple[int, int]:
-    "First and last frame round `bottom`: the `cycle`, cut where progress (T,) shows other repetitions before or after."
+    "First and last frame round `bottom`: the `cycle`, cut where progress (T,) shows other repetitions."
     first, last = cycle
     standing, deep = np.flatnonzero(share <= STANDING), np.flatnonzero(share > 0.5)
     before, after = standing[standing < bottom], standing[standing > bottom]
@@ -662,7 +662,7 @@ def _repetition(share: np.ndarray, bottom: int, cycle: tuple[int, int]) -> tuple
 
 
 def repetition_frames(recording: Motion | Markers, exercise: Exercise | str = "squat") -> tuple[int, int]:
-    "First and last frame: `Exercise.cycle`, of several repetitions the one with the bottom; of markers, all frames."
+    "First and last frame: `Exercise.cycle`, of several repetitions the one with the bottom; markers: all."
     last = len(recording.time) - 1
     if isinstance(recording, Markers):
         return 0, last

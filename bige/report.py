@@ -351,7 +351,7 @@ _SECTIONS = {
 
 
 def report_page(answer, overview: bytes, verification: Mapping | None = None) -> str:
-    "One self-contained HTML page; `overview`: the PNG of `preview`; `verification`: what `bige verify` found."
+    "One self-contained HTML page; `overview`: PNG of `preview`; `verification`: what `bige verify` found."
     request, exercise, state = answer.request, answer.exercise, state_of(answer, verification)
     noun = exercise.title if len(answer) == 1 else exercise.plural
     lead = (

@@ -489,7 +489,7 @@ def test_drawing_is_light_and_quiet(tmp_path):
         "import sys\n"
         "def loaded(*names): return [m for m in names if m in sys.modules]\n"
         "import bige.rendering, bige.report\n"
-        "light = loaded('vtkmodules', 'jinja2', 'matplotlib', 'imageio_ffmpeg', 'PIL', 'pandas', 'anywidget')\n"
+        "light = loaded('vtkmodules', 'jinja2', 'matplotlib', 'imageio_ffmpeg', 'PIL', 'pandas')\n"
         "from bige.report import render_files\n"
         "render_files([sys.argv[1]], sys.argv[2], 'strip')\n"
         "render_files([sys.argv[1]], sys.argv[3])\n"

@@ -1,4 +1,4 @@
-"""Page and widget carry what the motion says; in a browser the page plays, obeys the keyboard, asks no network."""
+"""Page and widget carry what the motion says; in a browser the page plays and asks nothing of the network."""
 
 import json
 import re
