@@ -64,7 +64,8 @@ def _as_markdown(lines: list[list[str]], caption: str) -> str:
 
 # %% ../nbs/A6_tables.ipynb #a6-tables-013
 _SYMBOLS = {"↓": r"$\downarrow$", "↑": r"$\uparrow$", "→": r"$\rightarrow$", "✓": r"$\checkmark$",
-            "✗": r"$\times$", "²": r"$^2$", "³": r"$^3$", "°": r"$^\circ$", "·": r"$\cdot$", "±": r"$\pm$", "ω": r"$\omega$",
+            "✗": r"$\times$", "²": r"$^2$", "³": r"$^3$", "°": r"$^\circ$", "·": r"$\cdot$", "±": r"$\pm$",
+            "ω": r"$\omega$",
             "–": "--", "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
             **{c: "\\" + c for c in "_%&#${}"}}
 
