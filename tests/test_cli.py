@@ -733,10 +733,10 @@ def test_explain_tells_users_what_they_can_do():
     assert all(" " not in package for package in INSTALL.values())
 
 
-def test_missing_package_is_one_message(capsys, monkeypatch, squat, tmp_path):
-    monkeypatch.setitem(sys.modules, "pyvista", None)
-    line = ["render", squat, "-o", tmp_path / "out" / "a.png"]
-    refused(line, capsys, tmp_path / "out", "pip install 'bige[pictures]'")
+def test_missing_package_is_one_message(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "voila.app", None)
+    monkeypatch.setitem(sys.modules, "voila", None)
+    refused(["tune", "--no-browser"], capsys, None, "pip install 'bige[tune]'")
 
 
 def test_full_disk_is_one_message(capsys, monkeypatch, squat, tmp_path):
