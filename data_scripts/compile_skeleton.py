@@ -21,7 +21,7 @@ ASSET = Path(__file__).resolve().parents[1] / "bige" / "assets" / "skeleton.json
 
 
 def with_markers_of(skeleton: Skeleton, other: Skeleton) -> Skeleton:
-    """`skeleton` with the markers of `other`, which must have the same joints to 1e-5 m in 100 random poses."""
+    """`skeleton` with the markers of `other`, which must have the same joints to 1e-5 m in random poses."""
     poses = np.random.default_rng(0).uniform(*skeleton.ranges.T, size=(100, len(skeleton.ranges)))
     if skeleton.body_names != other.body_names:
         raise InputError(other.name, "other bodies", "the bodies of " + skeleton.name,
@@ -35,7 +35,8 @@ def with_markers_of(skeleton: Skeleton, other: Skeleton) -> Skeleton:
 
 def main() -> None:
     """Compile and say what was written."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("--markers", type=Path)
     parser.add_argument("--out", type=Path, default=ASSET)

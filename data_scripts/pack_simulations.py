@@ -2,9 +2,9 @@
 
     python data_scripts/pack_simulations.py FOLDER OUT.npz
 
-FOLDER was written by bige simulate; trials that failed are kept with their reasons. Beside OUT.npz a .json file (or
---provenance) says where the numbers come from, how they were made and rounded, and the sha256 of OUT.npz. Each file
-appears whole or not at all; the same FOLDER gives the same bytes.
+FOLDER was written by bige simulate; trials that failed are kept with their reasons. Beside OUT.npz a .json file
+(or --provenance) says where the numbers come from, how they were made and rounded, and the sha256 of OUT.npz. Each
+file appears whole or not at all; the same FOLDER gives the same bytes.
 """
 import argparse
 import hashlib
@@ -27,7 +27,8 @@ def made_by(records: list[dict]) -> dict:
     """Versions and settings that the simulated trials share; what differs between trials is left out."""
     solved = [r for r in records if r["status"] == "Solve_Succeeded"]
     return {"versions": shared([r["versions"] for r in solved]), "mode": sorted({r["mode"] for r in solved}),
-            "settings": shared([r["settings"] for r in solved]), "cpu_s": round(sum(r["cpu_s"] for r in solved))}
+            "settings": shared([r["settings"] for r in solved]),
+            "cpu_s": round(sum(r["cpu_s"] for r in solved))}
 
 
 def shared(parts: list[dict]) -> dict:
@@ -37,11 +38,13 @@ def shared(parts: list[dict]) -> dict:
 
 def provenance(squats: list, status: Counter, out: Path) -> dict:
     """Where the numbers come from, how they were made and rounded."""
-    failed = {s.trial: f"{s.status}: {s.record.get('reason', '')}" for s in squats if s.status != "Solve_Succeeded"}
+    failed = {s.trial: f"{s.status}: {s.record.get('reason', '')}"
+              for s in squats if s.status != "Solve_Succeeded"}
     return run_record(
         command="data_scripts/reference_set.sh DATA WORK OUT",
         source="UI-PRMD deep squats (m01), optical markers, Vakanski et al. 2018, doi:10.3390/data3010002",
-        licence="PDDL 1.0 (public domain)", processing="bige ik, then bige simulate (tracking), then this packing",
+        licence="PDDL 1.0 (public domain)",
+        processing="bige ik, then bige simulate (tracking), then this packing",
         squats=len(squats), status=dict(status), correct=sum(s.correct for s in squats),
         people=sorted({s.person for s in squats}), failed=failed,
         rounding={kind: rounding(name) for kind, name in ROUNDING.items()},
@@ -50,10 +53,11 @@ def provenance(squats: list, status: Counter, out: Path) -> dict:
 
 def main(arguments=None) -> int:
     """Write the archive and its provenance; 0, or 2 for bad input."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", help="what bige simulate wrote")
     parser.add_argument("out", help="the .npz file to write")
-    parser.add_argument("--provenance", help="where to say how it was made (default: OUT with .json for .npz)")
+    parser.add_argument("--provenance", help="where to say how it was made (default: OUT.json)")
     a = parser.parse_args(arguments)
     out = Path(a.out)
     try:
