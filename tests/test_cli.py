@@ -418,7 +418,8 @@ def test_sessions_resume_and_tell(shared, tmp_path, capsys):
     line = ["generate", "-n", "2", "--sessions", str(people), "--out", str(out)]
     assert main(line) == 2                                      # one model is broken, the other is answered
     said = capsys.readouterr()
-    assert "broken is left out" in said.err and "anna_own: 2 of 2" in said.out and "all participants" in said.out
+    assert "broken is left out" in said.err and "anna_own: 2 of 2" in said.out
+    assert "all participants" in said.out
     first = out / "anna_own" / "sample_00.mot"
     made = first.stat().st_mtime_ns
     assert (out / "sessions.md").read_text().count("anna_own") == 4
@@ -444,10 +445,11 @@ def test_like_and_what_it_says(tmp_path, capsys):
 
 
 def test_what_is_violated_is_said(tmp_path, capsys):
-    line = ["generate", "-n", "1", "--method", "vqvae", "--set", "muscle_range.low=0.41", "muscle_range.high=0.42"]
-    assert main([*line, "--out", str(tmp_path)]) == 0
+    limits = ["muscle_range.low=0.41", "muscle_range.high=0.42"]
+    assert main(["generate", "-n", "1", "--method", "vqvae", "--set", *limits, "--out", str(tmp_path)]) == 0
     said = capsys.readouterr().out
-    assert "none of them satisfy" in said and "violated: " in said and "method guided satisfies requests" in said
+    for words in ("none of them satisfy", "violated: ", "method guided satisfies requests"):
+        assert words in said
 
 
 def test_generate_again_leaves_no_old_samples(tmp_path):
