@@ -49,7 +49,8 @@ def restructured(text: str) -> str:
         if not part.startswith("`"):
             return re.sub(r"([*|\\]|_\b)", r"\\\1", part)
         code = part.strip("`")
-        known = symbols().get(code.split("(")[0]) if re.search(r"[_A-Z.(]", code) else None     # `curves` is a field
+        unmistakable = re.search(r"[_A-Z.(]", code)         # a plain word such as `curves` may be a field
+        known = symbols().get(code.split("(")[0]) if unmistakable else None
         return f":py:obj:`{code} <{known}>`" if known else f"``{code}``"
 
     parts = re.split(r"(``?[^`]+``?)", text)
