@@ -1,10 +1,11 @@
 """How long pictures take.
 
-    python benchmarks/rendering.py            # film of 196 frames, strip, picture, page, panel of 20, new motion in the live scene
+    python benchmarks/rendering.py    # film of 196 frames, strip, picture, page, panel of 20, a live motion
 
-prints wall-clock and processor seconds of each, reading and preparing included, and its target where it has one.
+prints wall-clock and processor seconds of each, reading and preparing included, and its target if it has one.
 Processor seconds count the drawing threads; ffmpeg, which encodes while we draw, is counted too.
 """
+
 import os
 import tempfile
 import time
@@ -28,13 +29,26 @@ def clock(work) -> tuple[float, float]:
 def main() -> None:
     motion = example_squat()
     motion = motion.resample(195 / motion.duration)
-    print(f"{len(motion.time)} frames, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}\n{'what':<14}{'wall (s)':>10}{'cpu (s)':>10}{'target (s)':>12}")
+    print(
+        f"{len(motion.time)} frames, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}\n"
+        f"{'what':<14}{'wall (s)':>10}{'cpu (s)':>10}{'target (s)':>12}"
+    )
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "squat.mot")
         write_motion(motion, file)
-        jobs = {"strip.png": ([file], "strip"), "picture.png": ([file], "scene"), "film.mp4": ([file], "scene"), "three.mp4": ([file] * 3, "scene"),
-                "film.gif": ([file], "scene"), "page.html": ([file], "scene"), "panel.png": ([file] * 20, "panel")}
-        rows = {name: (lambda name=name, files=files, style=style: render_files(files, Path(folder, name), style)) for name, (files, style) in jobs.items()}
+        jobs = {
+            "strip.png": ([file], "strip"),
+            "picture.png": ([file], "scene"),
+            "film.mp4": ([file], "scene"),
+            "three.mp4": ([file] * 3, "scene"),
+            "film.gif": ([file], "scene"),
+            "page.html": ([file], "scene"),
+            "panel.png": ([file] * 20, "panel"),
+        }
+        rows = {
+            name: (lambda name=name, files=files, style=style: render_files(files, Path(folder, name), style))
+            for name, (files, style) in jobs.items()
+        }
         live = scene([motion])
         rows["live"] = lambda: live.replace(motion)
         for name, work in rows.items():

@@ -326,22 +326,16 @@ _EXERCISE = _option("--exercise", metavar="NAME|FILE.yaml",
 # %% ../nbs/36_command_line.ipynb #36-command-line-035
 _OUT = _option("--out", required=True, metavar="DIR", help="where the results go")
 
-def _older_repetitions(trial: str) -> Callable[[Path], list[Path]]:
-    "The repetitions of a trial that a former run has left in a folder."
-    name = re.compile(re.escape(Path(trial).stem) + r"_rep\d+\.mot")
-    return lambda folder: [f for f in folder.iterdir() if name.fullmatch(f.name)]
-
-# %% ../nbs/36_command_line.ipynb #36-command-line-036
 @_verb("segment", "cut a trial into repetitions",
        _option("trial", metavar="TRIAL.mot"),
        _option("--reps", type=_reps, default="auto", metavar="N|auto", help="how many (default: auto)"),
        _EXERCISE, _OUT)
 def _segment(trial: str, reps: int | str, exercise: str | None, out: str) -> tuple[dict, str]:
-    from bige.files import whole_folder
+    from bige.files import output_folder
     from bige.segmentation import segment_file
     from bige.tables import table
-    with whole_folder(out, _older_repetitions(trial)) as part:
-        found = segment_file(trial, part, reps, **_given(exercise=exercise))
+    with output_folder(out) as folder:
+        found = segment_file(trial, folder, reps, **_given(exercise=exercise))
     rows = []
     for (start, end), depth, cut in zip(found.segments, found.depths_deg, found.cut):
         rows.append({"repetition": len(rows) + 1, "start (s)": f"{start:.2f}", "end (s)": f"{end:.2f}",
@@ -349,7 +343,7 @@ def _segment(trial: str, reps: int | str, exercise: str | None, out: str) -> tup
     head = f"{_plural(len(rows), 'repetition')}, confidence {found.confidence:.2f}"
     return found.to_json(), f"{head}\n{table(rows)}\nwritten to {out}"
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-041
+# %% ../nbs/36_command_line.ipynb #36-command-line-040
 _MODEL = _option("--model", metavar="M.osim", help="OpenSim model (default: the embedded one)")
 _JOBS = _option("--jobs", type=_count, default=1, metavar="N", help="processes side by side (default 1)")
 
@@ -380,7 +374,7 @@ def _refuse_unfitted(trials: dict, out: str) -> None:
             "markers of a participant in most frames",
             f"see {out}/ik.json for markers that are missing or swapped; the other trials are written")
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-045
+# %% ../nbs/36_command_line.ipynb #36-command-line-044
 @_verb("simulate", "muscle activations, joint moments and ground forces of trials",
        _option("trials", nargs="+", metavar="TRIAL",
                help=".mot files, OpenCap session folders, or folders of trials, such as bige ik writes"),
@@ -421,7 +415,7 @@ def _simulate(trials: list[str], out: str, cutoff: float | None, preset: str | N
             "run the same command again; finished trials are kept, and no file is half-written"))) from None
     return record, f"{_trial_table(record)}\nwritten to {out}", _count_failed(record, out)
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-046
+# %% ../nbs/36_command_line.ipynb #36-command-line-045
 def _trial_table(record: dict) -> str:
     "Outcome, cost and reason of each trial."
     from bige.tables import table
@@ -441,7 +435,7 @@ def _count_failed(record: dict, out: str) -> int:
              "finished ones are kept.")
     return 2 if failed else 0
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-049
+# %% ../nbs/36_command_line.ipynb #36-command-line-048
 @_verb("dataset", "folders of simulated repetitions to one data set",
        _option("folders", nargs="+", metavar="FOLDER"), _EXERCISE,
        _option("--out", required=True, metavar="DATA.npz", help="where the results go"))
@@ -460,7 +454,7 @@ def _dataset(folders: list[str], exercise: str | None, out: str) -> tuple[dict, 
     head = f"{_plural(len(data), 'repetition')} of {_plural(len(train) + len(val), 'participant')}"
     return record, f"{head}, {len(val)} of them for validation\nwritten to {out}"
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-053
+# %% ../nbs/36_command_line.ipynb #36-command-line-052
 @_verb("train", "train the motion model or the surrogate",
        _option("network", choices=("vqvae", "surrogate")),
        _option("--data", required=True, metavar="DATA.npz"),
@@ -482,7 +476,7 @@ def _train(network: str, data: str, out: str, steps: int | None, seed: int, resu
         record = fit(load_dataset(data), folder, plan, resume=resume, **_given(exercise=exercise))
     return record, f"on the validation participants:\n{_training_scores(record)}\nwritten to {out}"
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-054
+# %% ../nbs/36_command_line.ipynb #36-command-line-053
 def _training_of(network: str) -> tuple[Callable, object]:
     "The function that trains a network, and the plan of the shipped weights."
     if network == "vqvae":
@@ -502,7 +496,7 @@ def _training_scores(record: dict) -> str:
         rows = [{"muscle": m, "R²": f"{r2[m]:.2f}", "RMSE": f"{rmse[m]:.3f}"} for m in TABLE_MUSCLES]
     return table(rows)
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-059
+# %% ../nbs/36_command_line.ipynb #36-command-line-058
 def _round_trip(repetition, model) -> tuple:
     "A repetition after the motion model, and its errors and codes."
     import numpy as np
@@ -519,7 +513,7 @@ def _round_trip(repetition, model) -> tuple:
     motion = Motion.from_arrays(np.arange(n) * stretch / RATE_HZ, decoded[0, :n].double().numpy())
     return motion, scores | {"codes": codes[0].tolist()}
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-060
+# %% ../nbs/36_command_line.ipynb #36-command-line-059
 @_verb("reconstruct", "the round trip of a trial through the motion model",
        _option("trial", metavar="TRIAL.mot"), _OUT)
 def _reconstruct(trial: str, out: str) -> tuple[dict, str]:
@@ -542,7 +536,7 @@ def _reconstruct(trial: str, out: str) -> tuple[dict, str]:
                "pelvis (cm)": f"{r['pelvis_cm']:.1f}"} for r in rows]
     return {"trial": name, "repetitions": rows}, f"mean errors\n{table(errors)}\nwritten to {out}"
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-063
+# %% ../nbs/36_command_line.ipynb #36-command-line-062
 def _surrogate_of(choice: str):
     "The surrogate of the command line: the shipped one, or a file."
     from bige.surrogate import load_surrogate
@@ -567,7 +561,7 @@ def _mass_of(network, mass: float | None, model: str | None) -> tuple[float | No
     person = Skeleton.from_osim(model) if model else Skeleton.default()
     return person.mass, Path(model).name if model else "the embedded model"
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-064
+# %% ../nbs/36_command_line.ipynb #36-command-line-063
 @_verb("predict", "activations of a trial from the surrogate",
        _option("trial", metavar="TRIAL.mot"),
        _option("--surrogate", default="default", metavar="default|FILE",
@@ -600,7 +594,7 @@ def _predict(trial: str, surrogate: str, mass: float | None, model: str | None, 
               "mean_uncertainty": sd}
     return record, f"{', '.join(said)}\nwritten to {out}"
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-067
+# %% ../nbs/36_command_line.ipynb #36-command-line-066
 def _constraints(file: str | None, settings: list[str], exercise: str | None):
     "The constraints of a file, else the exercise's default request, with single values changed."
     from bige.constraint_files import default_constraints, override, read_constraints
@@ -614,7 +608,7 @@ _OWN = [_option(f"--{name}", metavar="FILE",
 _DATA = _option("--data", metavar="DATA.npz",
                 help="own repetitions to start from (of bige dataset; default: the shipped ones)")
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-068
+# %% ../nbs/36_command_line.ipynb #36-command-line-067
 @_verb("generate", "new motions that satisfy constraints", _CONSTRAINTS,
        _option("--set", dest="settings", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
                help="change one value, for example muscle_range.high=0.5"),
@@ -643,7 +637,7 @@ def _generate(constraints: str | None, settings: list[str], exercise: str | None
                       **_given(exercise=exercise), **{k: Path(f) for k, f in files.items() if f})
     return _answer_each(request, sessions, out) if sessions else _answer_one(request, out)
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-069
+# %% ../nbs/36_command_line.ipynb #36-command-line-068
 def _answer_one(request, out: str) -> tuple[dict, str, int]:
     "Answer a request into a folder, in place of a former answer there."
     from bige.answers import answer
@@ -674,7 +668,7 @@ def _too_few(found) -> int:
          "these are written. Cure: widen the limits, or take another --seed.")
     return 2
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-070
+# %% ../nbs/36_command_line.ipynb #36-command-line-069
 def _outcome(found) -> list[str]:
     "What came out: how many motions satisfy every limit, what is violated, what changed."
     motions = _plural(len(found), found.exercise.title, found.exercise.plural)
@@ -691,7 +685,7 @@ def _outcome(found) -> list[str]:
         lines.append(f"sample_00 against {found.request.like.name}, at the bottom: {said}")
     return lines
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-075
+# %% ../nbs/36_command_line.ipynb #36-command-line-074
 def _answer_each(request, folder: str, out: str) -> tuple[dict, str, int]:
     "Answer a request for every model in a folder."
     from bige.answers import sessions
@@ -709,7 +703,7 @@ def _answer_each(request, folder: str, out: str) -> tuple[dict, str, int]:
     record = {"folder": out, "participants": participants, "failed": found.failed, "tables": table_rows(rows)}
     return record, "\n".join([*lines, "", tables(rows).rstrip()]), 2 if found.failed else 0
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-077
+# %% ../nbs/36_command_line.ipynb #36-command-line-076
 def _motions_in(folder: str) -> list:
     "The motions in a folder: .mot files, or what another generator wrote as .npy."
     from bige.baselines import holds_joints, read_baseline
@@ -738,7 +732,7 @@ def _skeleton_beside(folder: str):
     model = model_beside(folder)
     return Skeleton.from_osim(model) if model else None
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-078
+# %% ../nbs/36_command_line.ipynb #36-command-line-077
 @_verb("evaluate", "the tables of the paper for folders of motions",
        _option("folders", nargs="+", metavar="FOLDER",
                help="a folder of .mot files; or what MDM and T2M-GPT write: results.npy, joints or "
@@ -758,7 +752,7 @@ def _evaluate(folders: list[str], reference: str | None, format: str,
     rows["reference"] = evaluate(compared, compared, **given)
     return table_rows(rows), tables(rows, format).rstrip("\n")
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-082
+# %% ../nbs/36_command_line.ipynb #36-command-line-081
 _STYLES = {"strip": "seven poses over the cycle, one row a motion",
            "panel": "any number of motions at their deepest, by peak activation",
            "curves": "angles, activations and ground force over the cycle, with the band of recorded motions"}
@@ -782,7 +776,7 @@ def _render(motions: list[str], out: str, style: str, exercise: str | None,
         render_files(motions, out, style, skeleton, **_given(exercise=exercise))
     return {"picture": out}, f"written to {out}"
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-085
+# %% ../nbs/36_command_line.ipynb #36-command-line-084
 @_verb("tune", "the tuning page in the browser: move sliders, see the motion, save files", _CONSTRAINTS,
        _option("-n", type=_count, default=5, metavar="N", help="how many motions (default 5)"),
        _option("--seed", type=_seed, default=0, metavar="N"),
@@ -795,7 +789,7 @@ def _tune(constraints: str | None, model: str | None, n: int, seed: int, port: i
     launch(constraints, model, n, seed, port, not no_browser, **_given(exercise=exercise))
     return {}, "the tuning page is closed"
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-087
+# %% ../nbs/36_command_line.ipynb #36-command-line-086
 @_verb("verify", "simulate what bige generate made, and compare with the surrogate",
        _option("folder", metavar="FOLDER",
                help="written by bige generate; verification.json and the simulations go there"),
@@ -832,6 +826,6 @@ def _findings(record: dict) -> str:
         parts += [f"{Path(s['file']).stem}: {s['reason']}" for s in checked["samples"] if s["reason"]]
     return "\n\n".join(part for part in parts if part)
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-093
+# %% ../nbs/36_command_line.ipynb #36-command-line-092
 if __name__ == "__main__" and "__file__" in globals():
     sys.exit(main())

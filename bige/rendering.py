@@ -411,8 +411,7 @@ class Canvas:
 
     def __init__(self, size: tuple[int, int], panels: int = 1):
         check_graphics()
-        for module in ("RenderingOpenGL2", "RenderingFreeType"):  # they register what draws the classes below
-            import_module(f"vtkmodules.vtk{module}")
+        import_module("vtkmodules.vtkRenderingOpenGL2")  # it registers what draws the classes below
         logger = _vtk("vtkLogger")
         logger.SetStderrVerbosity(logger.VERBOSITY_ERROR)  # silent about the missing display
         self.size, self.window = size, _vtk("vtkRenderWindow")()
@@ -474,7 +473,7 @@ def add(
 def write(self: Canvas, text: str, at: Sequence[float], size: int, panel: int = 0):
     "Text at (x, y) pixels of a panel, or right-aligned at (x, y, z) m of the scene. Returns its actor."
     from vtkmodules.vtkRenderingCore import vtkBillboardTextActor3D, vtkTextActor
-
+    import_module("vtkmodules.vtkRenderingFreeType")
     actor = vtkTextActor() if len(at) == 2 else vtkBillboardTextActor3D()
     actor.SetInput(text)
     actor.SetPosition(*at)
@@ -652,7 +651,7 @@ def _paint_key(self: Stage, picture: np.ndarray) -> None:
 
 # %% ../nbs/32_rendering.ipynb #32-rendering-057
 def _repetition(share: np.ndarray, bottom: int, cycle: tuple[int, int]) -> tuple[int, int]:
-    "First and last frame round `bottom`: the `cycle`, cut where progress (T,) shows other repetitions before or after."
+    "First and last frame round `bottom`: the `cycle`, cut where progress (T,) shows other repetitions."
     first, last = cycle
     standing, deep = np.flatnonzero(share <= STANDING), np.flatnonzero(share > 0.5)
     before, after = standing[standing < bottom], standing[standing > bottom]
@@ -664,7 +663,7 @@ def _repetition(share: np.ndarray, bottom: int, cycle: tuple[int, int]) -> tuple
 
 
 def repetition_frames(recording: Motion | Markers, exercise: Exercise | str = "squat") -> tuple[int, int]:
-    "First and last frame: `Exercise.cycle`, of several repetitions the one with the bottom; of markers, all frames."
+    "First and last frame: `Exercise.cycle`, of several repetitions the one with the bottom; markers: all."
     last = len(recording.time) - 1
     if isinstance(recording, Markers):
         return 0, last

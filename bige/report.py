@@ -5,6 +5,7 @@
 # %% ../nbs/34_report.ipynb #34-report-002
 from __future__ import annotations
 
+import json
 import shlex
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +28,7 @@ from .viewer import asset_text, fill_template, write_viewer_page
 # %% auto #0
 __all__ = ['INDIVIDUALS', 'SUFFIXES', 'STYLES', 'curve_columns', 'curve_unit', 'cycle_curves', 'curves', 'describe_curves',
            'requested_rows', 'outcome_rows', 'score_rows', 'sample_rows', 'advice_rows', 'requested_ranges', 'state_of',
-           'verification_tables', 'report_page', 'write_pages', 'add_verification', 'recordings_of', 'render_files']
+           'verification_tables', 'report_page', 'write_pages', 'recordings_of', 'render_files']
 
 # %% ../nbs/34_report.ipynb #34-report-005
 _VERTICAL = [foot[1][1] for foot in FORCE_COLUMNS]
@@ -350,7 +351,7 @@ _SECTIONS = {
 
 
 def report_page(answer, overview: bytes, verification: Mapping | None = None) -> str:
-    "One self-contained HTML page; `overview`: the PNG of `preview`; `verification`: what `bige verify` found."
+    "One self-contained HTML page; `overview`: PNG of `preview`; `verification`: what `bige verify` found."
     request, exercise, state = answer.request, answer.exercise, state_of(answer, verification)
     noun = exercise.title if len(answer) == 1 else exercise.plural
     lead = (
@@ -381,22 +382,17 @@ def report_page(answer, overview: bytes, verification: Mapping | None = None) ->
     )
 
 # %% ../nbs/34_report.ipynb #34-report-030
-def write_pages(answer, folder: Path | str, verification: Mapping | None = None) -> None:
-    "preview.png and report.html of an answer, with what `bige verify` found, if it ran."
+def write_pages(answer, folder: Path | str) -> None:
+    "preview.png and report.html of an answer, with what `bige verify` left in the folder, if it ran."
     folder = Path(folder)
+    found = folder / "verification.json"
+    verification = json.loads(found.read_text(encoding="utf-8")) if found.is_file() else None
     overview = png(preview(answer.motions, answer.skeleton, exercise=answer.exercise))
     page = report_page(answer, overview, verification)
     with atomic_write(folder / "preview.png", "wb") as file:
         file.write(overview)
     with atomic_write(folder / "report.html") as file:
         file.write(page)
-
-
-def add_verification(folder: Path | str, verification: Mapping) -> None:
-    "What `bige verify` found, in the report of its folder; nothing where there is no report."
-    from bige.answers import Answer
-    if (Path(folder) / "report.html").is_file():
-        write_pages(Answer.load(folder), folder, verification)
 
 # %% ../nbs/34_report.ipynb #34-report-035
 def recordings_of(paths: Sequence[Path | str]) -> list[Path]:

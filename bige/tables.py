@@ -63,8 +63,9 @@ def _as_markdown(lines: list[list[str]], caption: str) -> str:
     return f"**{caption}**\n\n{table}" if caption else table
 
 # %% ../nbs/A6_tables.ipynb #a6-tables-013
-_SYMBOLS = {"↓": r"$\downarrow$", "↑": r"$\uparrow$", "→": r"$\rightarrow$", "✓": r"$\checkmark$", "✗": r"$\times$",
-            "²": r"$^2$", "³": r"$^3$", "°": r"$^\circ$", "·": r"$\cdot$", "±": r"$\pm$", "ω": r"$\omega$",
+_SYMBOLS = {"↓": r"$\downarrow$", "↑": r"$\uparrow$", "→": r"$\rightarrow$", "✓": r"$\checkmark$",
+            "✗": r"$\times$", "²": r"$^2$", "³": r"$^3$", "°": r"$^\circ$", "·": r"$\cdot$", "±": r"$\pm$",
+            "ω": r"$\omega$",
             "–": "--", "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
             **{c: "\\" + c for c in "_%&#${}"}}
 
@@ -100,7 +101,7 @@ def _as_csv(rows: Sequence[Mapping]) -> str:
 FORMATS = {"text": _as_text, "md": _as_markdown, "html": _as_html, "latex": _as_latex}
 
 def table(rows: Sequence[Mapping], format: str = "text", caption: str = "") -> str:
-    """The rows as `text`, `md`, `html`, `latex` or `csv`, without a newline at the end; no rows: an empty string.
+    """The rows as `text`, `md`, `html`, `latex` or `csv`, without a newline at the end; "" for no rows.
 
     Units stand in the names of the columns. ValueError for another format."""
     if format not in FORMATS and format != "csv":

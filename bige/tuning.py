@@ -51,7 +51,7 @@ __all__ = ['ONE_CHANGE_S', 'REMEMBERED', 'DOWNLOADS', 'Slider', 'sliders_of', 'S
 # %% ../nbs/35_tuning.ipynb #35-tuning-005
 @dataclass(frozen=True)
 class Slider:
-    "A line of the panel. `entry`: constraint without limits; `ends`: 'both' or 'high'; `step`, `least`: in its unit."
+    "A line of the panel. `entry`: constraint without limits; `ends`: 'both' or 'high'; `step` in its unit."
 
     key: str
     group: str

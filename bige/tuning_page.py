@@ -109,7 +109,7 @@ class Choice(anywidget.AnyWidget):
 
 
 class Status(anywidget.AnyWidget):
-    "A line on what is going on: `tone` good, bad, busy or quiet; `share` done (0: unknown, None: nothing runs)."
+    "A line on what is going on: `tone` good, bad, busy or quiet; `share` done (0: unknown, None: idle)."
 
     _esm = asset_text("tuning/status.js")
     text = t.Unicode().tag(sync=True)

@@ -4,9 +4,9 @@
 #     data_scripts/build_assets.sh [DATA_FOLDER] [WORK_FOLDER] [ASSETS_FOLDER]
 #
 # Simulating takes most of the time: half a minute of one core for each of 185 squats (reference_set.sh, JOBS=8 spreads them over eight cores).
-# Every stage skips what it finished before, so a run that was stopped goes on where it stopped.
+# Every stage skips what it finished before, so a run that was stopped continues where it stopped.
 # The reference repetitions that are shipped come from public-domain data alone (UI-PRMD); the networks
-# also see the other people's squats.
+# also see the squats of the other participants.
 set -euo pipefail
 source "$(dirname "$0")/squats.sh"
 

@@ -21,18 +21,22 @@ ASSET = Path(__file__).resolve().parents[1] / "bige" / "assets" / "skeleton.json
 
 
 def with_markers_of(skeleton: Skeleton, other: Skeleton) -> Skeleton:
-    """`skeleton` with the markers of `other`, which must have the same joints to 1e-5 m in every pose tried."""
+    """`skeleton` with the markers of `other`, which must have the same joints to 1e-5 m in random poses."""
     poses = np.random.default_rng(0).uniform(*skeleton.ranges.T, size=(100, len(skeleton.ranges)))
     if skeleton.body_names != other.body_names:
-        raise InputError(other.name, "other bodies", "the bodies of " + skeleton.name, "take markers from a model with the same bodies")
+        raise InputError(other.name, "other bodies", "the bodies of " + skeleton.name,
+                         "take markers from a model with the same bodies")
     apart = abs(skeleton.body_transforms(poses) - other.body_transforms(poses)).max()
     if apart > 1e-5:
-        raise InputError(other.name, f"bodies {apart:.1g} m apart", "the joints of " + skeleton.name, "take markers from an unscaled copy of the model")
+        raise InputError(other.name, f"bodies {apart:.1g} m apart", "the joints of " + skeleton.name,
+                         "take markers from an unscaled copy of the model")
     return replace(skeleton, markers=other.markers)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Compile and say what was written."""
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("--markers", type=Path)
     parser.add_argument("--out", type=Path, default=ASSET)
@@ -44,7 +48,8 @@ def main() -> None:
         skeleton.save(options.out)
     except (InputError, OSError) as error:
         parser.exit(2, f"{explain(error)}\n")
-    print(f"{options.out.name}: {skeleton}, digest {skeleton.digest[:12]}, sha256 {hashlib.sha256(options.out.read_bytes()).hexdigest()[:12]}")
+    written = hashlib.sha256(options.out.read_bytes()).hexdigest()
+    print(f"{options.out.name}: {skeleton}, digest {skeleton.digest[:12]}, sha256 {written[:12]}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Rebuild the shipped muscle geometry: measure an OpenSim model's muscles and fit polynomials to them.
 
-python data_scripts/fit_muscles.py LaiUhlrich2022.osim        (needs `pip install --no-deps opensim==4.6`; about 15 s)
+    python data_scripts/fit_muscles.py LaiUhlrich2022.osim        (needs `pip install 'bige[opensim]'`)
 """
 import sys
 from pathlib import Path

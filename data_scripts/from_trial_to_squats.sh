@@ -17,11 +17,11 @@ mkdir -p "$OUT"
 echo "== repetitions of one trial"
 bige segment "$TRIAL" --reps auto --out "$OUT/segments"
 
-echo "== markers to joint angles: a model scaled to each person"
+echo "== markers to joint angles: a model scaled to each participant"
 python data_scripts/some_trials.py "$DATA/ui_prmd/squat_m01_vicon_markers_mm_100Hz.npz" "$TRIALS" "$OUT/markers.npz"
 bige ik "$OUT/markers.npz" --model "$MODEL" --out "$OUT/ik"
 
-echo "== muscle activations, one quadratic programme a frame"
+echo "== muscle activations by static optimisation"
 bige simulate "$OUT/ik" --mode qp --out "$OUT/simulation"
 
 echo "== repetitions to one data set"
@@ -31,7 +31,7 @@ echo "== the two networks, small"
 bige train vqvae --data "$OUT/data.npz" --out "$OUT/vqvae" --steps 300
 bige train surrogate --data "$OUT/data.npz" --out "$OUT/surrogate" --steps 300
 
-echo "== guided squats from these networks, and from the shipped ones, beside the measured repetitions"
+echo "== guided squats from these networks, and from the shipped ones, beside the recorded repetitions"
 bige generate -n 20 --seed 0 --vqvae "$OUT/vqvae/vqvae.safetensors" --surrogate "$OUT/surrogate/surrogate.safetensors" \
     --data "$OUT/data.npz" --out "$OUT/generated_own"
 bige generate -n 20 --seed 0 --out "$OUT/generated"

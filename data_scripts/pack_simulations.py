@@ -1,8 +1,11 @@
-"""Pack what `bige simulate` made of UI-PRMD's squats into one file: python data_scripts/pack_simulations.py FOLDER OUT.npz
+"""Pack what `bige simulate` made of UI-PRMD's squats into one file.
 
-FOLDER was written by bige simulate; trials that failed are kept with their reasons. Beside OUT.npz a .json file (or --provenance) says
-where the numbers come from, how they were made and rounded, and the sha256 of OUT.npz. Each file appears whole or not at all; the same
-FOLDER gives the same bytes."""
+    python data_scripts/pack_simulations.py FOLDER OUT.npz
+
+FOLDER was written by bige simulate; trials that failed are kept with their reasons. Beside OUT.npz a .json
+file (or --provenance) says where the numbers come from, how they were made and rounded, and the sha256 of OUT.npz.
+Each file appears whole or not at all; the same FOLDER gives the same bytes.
+"""
 import argparse
 import hashlib
 import sys
@@ -15,43 +18,61 @@ from bige.files import write_npz
 from bige.reference_set import load_simulations, pack_simulations, rounding
 from bige.training import run_record, write_json
 
-ROUNDING = {"coordinates (rad, m)": "pelvis_ty", "activations": "soleus_l/activation", "ground forces (N)": "ground_force_l_vy",
-            "centres of pressure (m)": "ground_force_l_px", "moments (N·m)": "knee_angle_l_moment"}
+ROUNDING = {"coordinates (rad, m)": "pelvis_ty", "activations": "soleus_l/activation",
+            "ground forces (N)": "ground_force_l_vy", "centres of pressure (m)": "ground_force_l_px",
+            "moments (N·m)": "knee_angle_l_moment"}
 
 
 def made_by(records: list[dict]) -> dict:
     """Versions and settings that the simulated trials share; what differs between trials is left out."""
     solved = [r for r in records if r["status"] == "Solve_Succeeded"]
-    shared = lambda parts: {k: v for k, v in parts[0].items() if all(p.get(k) == v for p in parts)} if parts else {}
-    return {"versions": shared([r["versions"] for r in solved]), "mode": sorted({r["mode"] for r in solved}), "settings": shared([r["settings"] for r in solved]),
+    return {"versions": shared([r["versions"] for r in solved]), "mode": sorted({r["mode"] for r in solved}),
+            "settings": shared([r["settings"] for r in solved]),
             "cpu_s": round(sum(r["cpu_s"] for r in solved))}
 
 
+def shared(parts: list[dict]) -> dict:
+    """The entries that all of them have."""
+    return {k: v for k, v in parts[0].items() if all(p.get(k) == v for p in parts)} if parts else {}
+
+
+def provenance(squats: list, status: Counter, out: Path) -> dict:
+    """Where the numbers come from, how they were made and rounded."""
+    failed = {s.trial: f"{s.status}: {s.record.get('reason', '')}"
+              for s in squats if s.status != "Solve_Succeeded"}
+    return run_record(
+        command="data_scripts/reference_set.sh DATA WORK OUT",
+        source="UI-PRMD deep squats (m01), optical markers, Vakanski et al. 2018, doi:10.3390/data3010002",
+        licence="PDDL 1.0 (public domain)",
+        processing="bige ik, then bige simulate (tracking), then this packing",
+        squats=len(squats), status=dict(status), correct=sum(s.correct for s in squats),
+        people=sorted({s.person for s in squats}), failed=failed,
+        rounding={kind: rounding(name) for kind, name in ROUNDING.items()},
+        simulated_by=made_by([s.record for s in squats]), sha256=hashlib.sha256(out.read_bytes()).hexdigest())
+
+
 def main(arguments=None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Write the archive and its provenance; 0, or 2 for bad input."""
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", help="what bige simulate wrote")
     parser.add_argument("out", help="the .npz file to write")
-    parser.add_argument("--provenance", help="where to say how it was made (default: OUT with .json for .npz)")
+    parser.add_argument("--provenance", help="where to say how it was made (default: OUT.json)")
     a = parser.parse_args(arguments)
     out = Path(a.out)
     try:
         if out.suffix != ".npz":
-            raise InputError(out, f"the ending {out.suffix or 'of no file type'}", ".npz", "give a name that ends in .npz")
+            raise InputError(out, f"the ending {out.suffix or 'of no file type'}", ".npz",
+                             "give a name that ends in .npz")
         write_npz(out, pack_simulations(a.folder))
         squats = list(load_simulations(out).values())
         status = Counter(s.status for s in squats)
-        write_json(a.provenance or out.with_suffix(".json"), run_record(
-            command="data_scripts/reference_set.sh DATA WORK OUT",
-            source="UI-PRMD deep squats (m01), optical markers, Vakanski et al. 2018, doi:10.3390/data3010002",
-            licence="PDDL 1.0 (public domain)", processing="bige ik, then bige simulate (tracking), then this packing",
-            squats=len(squats), status=dict(status), correct=sum(s.correct for s in squats), people=sorted({s.person for s in squats}),
-            failed={s.trial: f"{s.status}: {s.record.get('reason', '')}" for s in squats if s.status != "Solve_Succeeded"},
-            rounding={kind: rounding(name) for kind, name in ROUNDING.items()}, simulated_by=made_by([s.record for s in squats]),
-            sha256=hashlib.sha256(out.read_bytes()).hexdigest()))
+        write_json(a.provenance or out.with_suffix(".json"), provenance(squats, status, out))
     except (InputError, OSError) as error:
         print(explain(error), file=sys.stderr)
         return 2
-    print(f"{len(squats)} squats, {status['Solve_Succeeded']} of them simulated; {out.stat().st_size / 1e6:.1f} MB in {out}")
+    solved, size = status["Solve_Succeeded"], out.stat().st_size / 1e6
+    print(f"{len(squats)} squats, {solved} of them simulated; {size:.1f} MB in {out}")
     return 0
 
 

@@ -6,7 +6,7 @@
 #
 # Twelve intervals a second: two thirds of the default mesh, nearly the same activations (13_tracking). About half a
 # minute of one core for each of 185 squats; JOBS=8 spreads them over eight cores. A run that was
-# stopped goes on where it stopped. Squats that cannot be simulated are packed with their reasons.
+# stopped continues where it stopped. Squats that cannot be simulated are packed with their reasons.
 set -euo pipefail
 source "$(dirname "$0")/squats.sh"
 

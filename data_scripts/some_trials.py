@@ -1,4 +1,4 @@
-"""A few trials of a marker archive, evenly spread over people, as an archive of its own.
+"""A few trials of a marker archive, evenly spread over participants, as an archive of its own.
 
     python data_scripts/some_trials.py ARCHIVE.npz COUNT OUT.npz [PATTERN]
 
@@ -13,10 +13,12 @@ from bige.files import InputError, atomic_write
 
 
 def main(archive: str, count: int, out: str, pattern: str = "*") -> None:
+    """Write the archive `out`."""
     with np.load(archive) as source:
         trials = sorted(name for name in source.files if name != "marker_names" and fnmatch(name, pattern))
         if not trials:
-            raise InputError(archive, f"no trial named {pattern}", "names such as m01_s01_e01_cor", "choose another pattern")
+            raise InputError(archive, f"no trial named {pattern}", "names such as m01_s01_e01_cor",
+                             "choose another pattern")
         kept = [trials[i] for i in np.unique(np.linspace(0, len(trials) - 1, count).astype(int))]
         arrays = {name: source[name] for name in ["marker_names", *kept]}
     with atomic_write(out, "wb") as file:

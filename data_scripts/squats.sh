@@ -1,6 +1,6 @@
 # The squats that build_assets.sh and reference_set.sh work on; sourced by both, which take the same arguments:
 # [DATA_FOLDER] [WORK_FOLDER] [ASSETS_FOLDER]. JOBS=4 in the environment uses four cores instead of two.
-# Every stage skips what it finished before, so a run that was stopped goes on where it stopped.
+# Every stage skips what it finished before, so a run that was stopped continues where it stopped.
 DATA=${1:-${BIGE_SHARED_DATA:-../shared/data}}
 WORK=${2:-out/assets}
 ASSETS=${3:-bige/assets}
@@ -12,13 +12,14 @@ simulate() {  # as bige simulate; that some trials cannot be simulated (2) does 
     bige simulate "$@" --jobs "$JOBS" || [ $? = 2 ]
 }
 
-# UI-PRMD's squats, public domain: markers -> a model of each person, joint angles -> muscles, in folder $1.
+# UI-PRMD's squats, public domain: markers -> a model of each participant, joint angles -> muscles, in folder $1.
 ui_prmd() {  # folder, options of bige simulate
     bige ik "$DATA/ui_prmd/squat_m01_vicon_markers_mm_100Hz.npz" --model "$DATA/models/LaiUhlrich2022_Vicon_39.osim" --jobs "$JOBS" --out "$WORK/ik"
     simulate "$WORK/ik" "${@:2}" --out "$1"
 }
 
-# Everybody else's, trials of several squats: cut into repetitions, then simulated on the person's own model, in folders below $1.
+# Those of the other participants, trials of several squats: cut into repetitions, then simulated on the participant's
+# own model, in folders below $1.
 others() {  # folder, options of bige simulate
     other "$1" labval_s4 "$DATA/labval_s4_62.6kg/squat/squats1_manual_scaling_ik.mot" "$DATA/labval_s4_62.6kg/squat/manually_scaled.osim" "${@:2}"
     other "$1" labval_s4 "$DATA/labval_s4_62.6kg/squat_asym/squatsAsym1_manual_scaling_ik.mot" "$DATA/labval_s4_62.6kg/squat/manually_scaled.osim" "${@:2}"
@@ -27,7 +28,7 @@ others() {  # folder, options of bige simulate
     other "$1" kirsten "$DATA/kirsten_75.3kg/squat/DLS01_ik.mot" "$DATA/kirsten_75.3kg/squat/final.osim" "${@:2}"
 }
 
-other() {  # folder, person, trial, model, options of bige simulate
+other() {  # folder, participant, trial, model, options of bige simulate
     segments=$WORK/segments/$(basename "$3" .mot)
     [ -f "$segments/segments.json" ] || bige segment "$3" --out "$segments"
     simulate "$segments"/*.mot "${@:5}" --model "$4" --out "$1/$2"

@@ -410,6 +410,48 @@ def test_verified_means_static_optimisation_unless_said_otherwise(request_of):
     assert request_of("--verified", "tracking").verified == "tracking"
 
 
+def test_sessions_resume_and_tell(shared, tmp_path, capsys):
+    people, out = tmp_path / "people", tmp_path / "out"
+    (people / "anna").mkdir(parents=True)
+    shutil.copy(next((shared / "labval_s4_62.6kg").rglob("*.osim")), people / "anna" / "own.osim")
+    (people / "broken.osim").write_text("<OpenSimDocument/>")
+    line = ["generate", "-n", "2", "--sessions", str(people), "--out", str(out)]
+    assert main(line) == 2                                      # one model is broken, the other is answered
+    said = capsys.readouterr()
+    assert "broken is left out" in said.err and "anna_own: 2 of 2" in said.out
+    assert "all participants" in said.out
+    first = out / "anna_own" / "sample_00.mot"
+    made = first.stat().st_mtime_ns
+    assert (out / "sessions.md").read_text().count("anna_own") == 4
+    assert main(line) == 2 and first.stat().st_mtime_ns == made
+    refused(["generate", "--sessions", tmp_path / "nowhere", "--out", tmp_path / "x"], capsys, tmp_path / "x")
+    refused([*line, "--model", "x.osim"], capsys, None, "--sessions", "--model")
+
+
+def test_like_and_what_it_says(tmp_path, capsys):
+    from bige.metrics import load_reference
+    write_motion(load_reference(split="val")[0], tmp_path / "athlete.mot")
+    line = ["generate", "-n", "1", "--set", "asymmetry.high=1.5", "muscle_range.weight=0"]
+    out = ["--out", str(tmp_path / "out")]
+    assert main([*line, "--like", str(tmp_path / "athlete.mot"), *out]) == 0
+    assert "sample_00 against athlete.mot, at the bottom: " in capsys.readouterr().out
+    record = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert record["changes"][0] is not None and (tmp_path / "out" / "start" / "athlete.mot").exists()
+    assert main([*line, "--method", "vqvae", *out]) == 0
+    said = capsys.readouterr().out
+    assert "1 sample of a former run" in said and "was replaced" in said
+    for bad in (["--like", str(tmp_path / "athlete.mot"), "--method", "published"], ["--apart", "-1"]):
+        assert main([*line, *bad, *out]) == 2
+
+
+def test_what_is_violated_is_said(tmp_path, capsys):
+    limits = ["muscle_range.low=0.41", "muscle_range.high=0.42"]
+    assert main(["generate", "-n", "1", "--method", "vqvae", "--set", *limits, "--out", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    for words in ("none of them satisfy", "violated: ", "method guided satisfies requests"):
+        assert words in said
+
+
 def test_generate_again_leaves_no_old_samples(tmp_path):
     for n in ("3", "2"):
         assert main(["generate", "-n", n, "--method", "vqvae", "--out", str(tmp_path)]) == 0
@@ -733,10 +775,10 @@ def test_explain_tells_users_what_they_can_do():
     assert all(" " not in package for package in INSTALL.values())
 
 
-def test_missing_package_is_one_message(capsys, monkeypatch, squat, tmp_path):
-    monkeypatch.setitem(sys.modules, "pyvista", None)
-    line = ["render", squat, "-o", tmp_path / "out" / "a.png"]
-    refused(line, capsys, tmp_path / "out", "pip install 'bige[pictures]'")
+def test_missing_package_is_one_message(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "voila.app", None)
+    monkeypatch.setitem(sys.modules, "voila", None)
+    refused(["tune", "--no-browser"], capsys, None, "pip install 'bige[tune]'")
 
 
 def test_full_disk_is_one_message(capsys, monkeypatch, squat, tmp_path):

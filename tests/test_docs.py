@@ -228,7 +228,7 @@ def test_the_table_of_contents_has_plain_parts():
         "II Mechanics",
         "VI Output",
         "Appendix A: foundations",
-        "Appendix B: formats",
+        "Appendix B: formats and widgets",
         "Reference",
     ]
     assert text.index("10_muscles") > text.index("09_segmentation") > text.index("I Data")

@@ -1,4 +1,5 @@
-"""Bones and muscles stand where the skeleton says, pictures and films are what they claim to be, bad input is named."""
+"""Bones and muscles stand where the skeleton says, pictures and films are true, bad input is named."""
+
 import subprocess
 import sys
 from dataclasses import replace
@@ -6,15 +7,43 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bige.anatomy import (anatomy, asset, body_frames, body_scales, muscle_paths, muscle_radii, normals,
-                          to_world, tube_faces, tubes)
+from bige.anatomy import (
+    anatomy,
+    asset,
+    body_frames,
+    body_scales,
+    muscle_paths,
+    muscle_radii,
+    normals,
+    place,
+    tube_faces,
+    tubes,
+)
 from bige.exercises import load_exercise
 from bige.files import InputError
 from bige.markers import Markers, write_trc
 from bige.motion import ACTIVATIONS, COORDINATES, Motion, analytic_squat, example_squat, write_motion
-from bige.rendering import (COLOURS, FORCE_COLUMNS, PARTS, Stage, contrast, drawable, effort_order, extent,
-                            in_step, peak_activation, percent_frames, png, preview, project, read_recording,
-                            repetition_frames, save_picture, strip, view_axes, write_gif, write_mp4)
+from bige.rendering import (
+    FORCE_COLUMNS,
+    PARTS,
+    Stage,
+    drawable,
+    effort_order,
+    extent,
+    in_step,
+    peak_activation,
+    percent_frames,
+    png,
+    preview,
+    project,
+    read_recording,
+    repetition_frames,
+    save_picture,
+    strip,
+    view_axes,
+    write_gif,
+    write_mp4,
+)
 from bige.report import curves, cycle_curves, recordings_of, render_files
 from bige.skeleton import Skeleton
 
@@ -28,14 +57,19 @@ def with_activations(motion: Motion, level: float) -> Motion:
 
 def with_forces(motion: Motion) -> Motion:
     "400 N up and 50 N forward under each foot, at x = 0.1 m, z = ±0.1 m."
-    foot = lambda z: [0.1, 0, z, 50, 400, 0]
-    return motion.with_columns(np.ravel(FORCE_COLUMNS).tolist(), np.tile(foot(-.1) + foot(.1), (len(motion.time), 1)))
+
+    def foot(z: float) -> list[float]:
+        return [0.1, 0, z, 50, 400, 0]
+
+    return motion.with_columns(
+        np.ravel(FORCE_COLUMNS).tolist(), np.tile(foot(-0.1) + foot(0.1), (len(motion.time), 1))
+    )
 
 
 def walking_markers(frames: int = 40) -> Markers:
     "Four markers, left and right, somebody facing +z; one of them lost for a while."
-    base = np.array([[.2, 1, 0], [-.2, 1, 0], [.1, 0, 0], [-.1, 0, 0]]) + [3, 0, -2]
-    positions = base + np.linspace(0, .3, frames)[:, None, None] * [0, 0, 1]
+    base = np.array([[0.2, 1, 0], [-0.2, 1, 0], [0.1, 0, 0], [-0.1, 0, 0]]) + [3, 0, -2]
+    positions = base + np.linspace(0, 0.3, frames)[:, None, None] * [0, 0, 1]
     positions[10:20, 1] = np.nan
     return Markers(np.arange(frames) / 60, positions, ("LSHO", "RSHO", "LHEE", "RHEE"))
 
@@ -47,9 +81,12 @@ def squats() -> list[Motion]:
 
 # anatomy
 
+
 def test_assets_are_small_and_whole():
     bones, paths = asset("bones.npz"), asset("muscle_paths.npz")
-    assert bones["counts"].sum() == len(bones["vertices"]) > bones["faces"].max() and len(bones["names"]) == len(bones["bodies"])
+    assert bones["counts"].sum() == len(bones["vertices"]) > bones["faces"].max() and len(
+        bones["names"]
+    ) == len(bones["bodies"])
     assert list(paths["names"]) == [n.removesuffix("/activation") for n in ACTIVATIONS]
     assert (np.diff(paths["point_muscle"]) >= 0).all() and len(np.unique(paths["point_muscle"])) == 80
 
@@ -57,10 +94,16 @@ def test_assets_are_small_and_whole():
 def test_bones_meet_at_their_joints():
     person = anatomy()
     frames = body_frames(person, example_squat().coordinates()[::20])
-    world = to_world(frames, person.vertex_body, person.vertices)
+    world = place(frames, person.vertex_body, person.vertices)
     for joint, child in (("femur_r", "tibia_r"), ("humerus_l", "ulna_l"), ("tibia_l", "talus_l")):
-        near = [np.linalg.norm(world[:, person.vertex_body == person.bodies.index(body)] - frames[:, None, person.bodies.index(child), :, 3], axis=-1).min(1)
-                for body in (joint, child)]
+        near = [
+            np.linalg.norm(
+                world[:, person.vertex_body == person.bodies.index(body)]
+                - frames[:, None, person.bodies.index(child), :, 3],
+                axis=-1,
+            ).min(1)
+            for body in (joint, child)
+        ]
         assert max(near[0].max(), near[1].max()) < 0.04
 
 
@@ -73,6 +116,7 @@ def test_left_and_right_are_mirror_images():
 
 def test_muscles_are_as_long_as_opensim_says():
     from bige.muscles import default_geometry
+
     q = example_squat().coordinates()[::8]
     person = anatomy()
     drawn = np.linalg.norm(np.diff(muscle_paths(person, body_frames(person, q)), axis=2), axis=-1).sum(-1)
@@ -85,23 +129,30 @@ def test_patella_stays_in_front_of_the_bent_knee():
     q[1, COORDINATES.index("knee_angle_r")] = np.radians(90)
     frames = body_frames(person, q)
     femur, patella = person.bodies.index("femur_r"), person.bodies.index("patella_r")
-    local = np.einsum("tji,tj->ti", frames[:, femur, :, :3], frames[:, patella, :, 3] - frames[:, femur, :, 3])
+    local = np.einsum(
+        "tji,tj->ti", frames[:, femur, :, :3], frames[:, patella, :, 3] - frames[:, femur, :, 3]
+    )
     assert local[0, 0] > 0.035 and -0.47 < local[1, 1] < local[0, 1] < -0.38
 
 
 def test_a_longer_thigh_has_a_longer_femur():
     default = Skeleton.default()
-    bodies = default.bodies | {"femur_r": replace(default.bodies["femur_r"], mass_center=default.bodies["femur_r"].mass_center * 1.2)}
+    bodies = default.bodies | {
+        "femur_r": replace(default.bodies["femur_r"], mass_center=default.bodies["femur_r"].mass_center * 1.2)
+    }
     tree = tuple(replace(j, p_PF=j.p_PF * 1.2) if j.parent == "femur_r" else j for j in default.tree)
     tall = replace(default, tree=tree, bodies=bodies)
     assert np.allclose(body_scales(tall)["femur_r"], 1.2) and np.allclose(body_scales(tall)["tibia_r"], 1)
-    bone = lambda p: p.vertices[p.vertex_body == p.bodies.index("femur_r")]
+
+    def bone(person) -> np.ndarray:
+        return person.vertices[person.vertex_body == person.bodies.index("femur_r")]
+
     assert np.allclose(bone(anatomy(tall)), 1.2 * bone(anatomy()))
 
 
 def test_tubes_close_round_their_path():
-    lines = np.cumsum(np.random.default_rng(0).normal(size=(3, 16, 3)) * .02 + [0, .05, 0], axis=1)
-    vertices, n = tubes(lines, np.full((3, 16), .01))
+    lines = np.cumsum(np.random.default_rng(0).normal(size=(3, 16, 3)) * 0.02 + [0, 0.05, 0], axis=1)
+    vertices, n = tubes(lines, np.full((3, 16), 0.01))
     faces = tube_faces(3)
     assert faces.max() == len(vertices) - 1 and np.isfinite(vertices).all()
     assert ((normals(vertices, faces) * n).sum(-1) > 0.5).mean() > 0.97
@@ -110,6 +161,7 @@ def test_tubes_close_round_their_path():
 
 
 # takes
+
 
 @pytest.mark.parametrize("yaw", [0.5, -2.0, np.pi])
 def test_where_the_person_stands_and_faces_does_not_matter(yaw):
@@ -128,7 +180,7 @@ def test_where_the_person_stands_and_faces_does_not_matter(yaw):
 
 def test_feet_stand_on_the_ground_and_the_head_is_up(squats):
     shown = drawable(squats[0])
-    bones = to_world(shown.frames, shown.person.vertex_body, shown.person.vertices)
+    bones = place(shown.frames, shown.person.vertex_body, shown.person.vertices)
     assert -0.03 < bones[..., 1].min() < 0.03 and 1.4 < bones[0, :, 1].max() < 1.9
     toes = bones[0, shown.person.vertex_body == shown.person.bodies.index("toes_r")]
     assert toes[:, 0].mean() > 0.05 and toes[:, 2].mean() > 0.02  # ahead, and to the right
@@ -137,23 +189,33 @@ def test_feet_stand_on_the_ground_and_the_head_is_up(squats):
 def test_markers_face_forward_and_stand_on_the_ground():
     shown = drawable(walking_markers())
     travelled = np.nanmean(shown.markers[-1] - shown.markers[0], axis=0)
-    assert travelled[0] == pytest.approx(.3, abs=.02) and abs(travelled[2]) < .02
-    assert np.nanmin(shown.markers[..., 1]) == pytest.approx(0, abs=1e-6) and shown.markers[0, 1, 2] > 0 > shown.markers[0, 0, 2]
+    assert travelled[0] == pytest.approx(0.3, abs=0.02) and abs(travelled[2]) < 0.02
+    assert (
+        np.nanmin(shown.markers[..., 1]) == pytest.approx(0, abs=1e-6)
+        and shown.markers[0, 1, 2] > 0 > shown.markers[0, 0, 2]
+    )
     vertices = PARTS["markers"](shown, 15)[0].reshape(4, 6, 3)
-    assert np.ptp(vertices[1], axis=0).max() == 0 < np.ptp(vertices[0], axis=0).min()  # a lost marker has no size
+    assert (
+        np.ptp(vertices[1], axis=0).max() == 0 < np.ptp(vertices[0], axis=0).min()
+    )  # a lost marker has no size
 
 
 def test_ground_forces_turn_with_the_person():
     motion = with_forces(analytic_squat(reps=1, rate_hz=20))
     yaw = motion.with_columns(["pelvis_rotation"], motion["pelvis_rotation"] + np.pi / 2)
     force = drawable(yaw).forces[0, 0, 1]
-    assert force[1] == pytest.approx(400) and force[2] == pytest.approx(50, abs=1) and drawable(motion).forces[0, 0, 1, 0] == pytest.approx(50, abs=1)
+    assert (
+        force[1] == pytest.approx(400)
+        and force[2] == pytest.approx(50, abs=1)
+        and drawable(motion).forces[0, 0, 1, 0] == pytest.approx(50, abs=1)
+    )
     assert drawable(analytic_squat(reps=1, rate_hz=20)).forces is None
     top = PARTS["forces"](drawable(motion), 3)[0][:, 1].max()
-    assert top == pytest.approx(.4, abs=.03)  # 400 N are 40 cm
+    assert top == pytest.approx(0.4, abs=0.03)  # 400 N are 40 cm
 
 
 # files
+
 
 def test_simulated_motion_finds_its_ground_forces(tmp_path):
     motion = with_forces(analytic_squat(reps=1, rate_hz=20))
@@ -161,57 +223,93 @@ def test_simulated_motion_finds_its_ground_forces(tmp_path):
     file = tmp_path / "kinematics_activations_squat1_muscle_driven.mot"
     write_motion(Motion.from_arrays(motion.time, motion.coordinates()), file)
     assert not read_recording(file).has(names)
-    write_motion(Motion(motion.time, np.stack([motion[n] for n in names], -1), names), tmp_path / "ground_forces_squat1.mot")
-    for path in (file, tmp_path): assert np.allclose(read_recording(path)["ground_force_l_vy"], 400)
+    write_motion(
+        Motion(motion.time, np.stack([motion[n] for n in names], -1), names),
+        tmp_path / "ground_forces_squat1.mot",
+    )
+    for path in (file, tmp_path):
+        assert np.allclose(read_recording(path)["ground_force_l_vy"], 400)
 
 
 def test_folder_of_samples_is_its_samples(tmp_path, squats):
-    for i in (1, 0): write_motion(squats[i], tmp_path / f"sample_0{i}.mot")
+    for i in (1, 0):
+        write_motion(squats[i], tmp_path / f"sample_0{i}.mot")
     (tmp_path / "sample_best.mot").write_text("somebody's own, and no sample")
     assert [p.name for p in recordings_of([tmp_path, "x.mot"])] == ["sample_00.mot", "sample_01.mot", "x.mot"]
 
 
-@pytest.mark.parametrize("name, content, found", [("a.c3d", "", r"'\.c3d'"), ("a", "", "''"), ("empty", None, "0 simulated trials")])
+@pytest.mark.parametrize(
+    "name, content, found",
+    [("a.c3d", "", r"'\.c3d'"), ("a", "", "''"), ("empty", None, "0 simulated trials")],
+)
 def test_what_cannot_be_drawn_is_named(name, content, found, tmp_path):
-    if content is None: (tmp_path / name).mkdir()
-    else: (tmp_path / name).write_text(content)
-    with pytest.raises(InputError, match=found): read_recording(tmp_path / name)
+    if content is None:
+        (tmp_path / name).mkdir()
+    else:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=found):
+        read_recording(tmp_path / name)
 
 
 def test_motion_without_coordinates_and_lost_markers_are_named():
-    with pytest.raises(InputError, match="32 of 33"): drawable(Motion(np.arange(3.), np.zeros((3, 1)), ("pelvis_tx",)))
-    with pytest.raises(InputError, match="missing"): drawable(Markers(np.arange(3.), np.full((3, 2, 3), np.nan), ("a", "b")))
+    with pytest.raises(InputError, match="32 of 33"):
+        drawable(Motion(np.arange(3.0), np.zeros((3, 1)), ("pelvis_tx",)))
+    with pytest.raises(InputError, match="missing"):
+        drawable(Markers(np.arange(3.0), np.full((3, 2, 3), np.nan), ("a", "b")))
 
 
-@pytest.mark.parametrize("name, style, words", [("film.avi", "scene", "mp4"), ("noending", "scene", "mp4"), ("a.mp4", "strip", "png"), ("a.html", "panel", "png")])
+@pytest.mark.parametrize(
+    "name, style, words",
+    [
+        ("film.avi", "scene", "mp4"),
+        ("noending", "scene", "mp4"),
+        ("a.mp4", "strip", "png"),
+        ("a.html", "panel", "png"),
+    ],
+)
 def test_other_results_are_refused(name, style, words, tmp_path):
-    with pytest.raises(InputError, match=words): render_files([], tmp_path / name, style)
+    with pytest.raises(InputError, match=words):
+        render_files([], tmp_path / name, style)
     assert not list(tmp_path.iterdir())
 
 
 def test_too_many_and_the_wrong_kind_are_refused(tmp_path, squats):
     write_trc(walking_markers(), tmp_path / "m.trc")
-    with pytest.raises(InputError, match="one to three"): render_files(["a.mot"] * 4, tmp_path / "a.png")
-    with pytest.raises(InputError, match="in turn"): render_files(["a.mot"] * 2, tmp_path / "a.bvh")
+    with pytest.raises(InputError, match="one to three"):
+        render_files(["a.mot"] * 4, tmp_path / "a.png")
+    with pytest.raises(InputError, match="in turn"):
+        render_files(["a.mot"] * 2, tmp_path / "a.bvh")
     for style, name in (("panel", "a.png"), ("curves", "a.png"), ("scene", "a.bvh")):
-        with pytest.raises(InputError, match="bige ik"): render_files([tmp_path / "m.trc"], tmp_path / name, style)
-    with pytest.raises(InputError, match="nothere"): render_files([tmp_path / "nothere.mot"], tmp_path / "a.mp4")
+        with pytest.raises(InputError, match="bige ik"):
+            render_files([tmp_path / "m.trc"], tmp_path / name, style)
+    with pytest.raises(InputError, match="nothere"):
+        render_files([tmp_path / "nothere.mot"], tmp_path / "a.mp4")
     assert [p.name for p in tmp_path.iterdir()] == ["m.trc"]
 
 
 # pictures
 
+
 def test_camera_is_a_rotation_and_shows_everybody(squats):
-    assert np.allclose(view_axes() @ view_axes().T, np.eye(3)) and np.linalg.det(view_axes()) == pytest.approx(1)
-    assert np.allclose(project([1., 2, 3], 0, 0), [1, 2, 3])
+    assert np.allclose(view_axes() @ view_axes().T, np.eye(3)) and np.linalg.det(
+        view_axes()
+    ) == pytest.approx(1)
+    assert np.allclose(project([1.0, 2, 3], 0, 0), [1, 2, 3])
     left, right, bottom, top = extent(drawable(squats[0]))
     assert left < 0 < right and bottom < 0.05 and 1.4 < top < 2
 
 
 @pytest.fixture(scope="module")
 def three_panels(squats):
-    stage = Stage([drawable(with_forces(squats[0]), label="one"), drawable(analytic_squat(reps=1, rate_hz=30), label="two"), drawable(walking_markers(), label="three")],
-                  (720, 300), 1)
+    stage = Stage(
+        [
+            drawable(with_forces(squats[0]), label="one"),
+            drawable(analytic_squat(reps=1, rate_hz=30), label="two"),
+            drawable(walking_markers(), label="three"),
+        ],
+        (720, 300),
+        1,
+    )
     yield stage
     stage.close()
 
@@ -221,11 +319,14 @@ def test_stage_shows_each_take_and_moves(three_panels):
     assert start.shape == (300, 720, 3) and np.array_equal(start, three_panels.picture([0, 0, 0]))
     differs = (start != middle).any(-1)
     assert differs[:, :240].mean() > 0.05 and not differs[:, 240:].any()
-    assert all((start[40:260, i:i + 240].min(-1) < 150).any() for i in (0, 240, 480))
+    assert all((start[40:260, i : i + 240].min(-1) < 150).any() for i in (0, 240, 480))
 
 
 def test_active_muscles_are_red(three_panels):
-    red = lambda p: ((p[:, :240, 0].astype(int) - p[:, :240, 2] > 60) & (p[:, :240, 1] < 110)).sum()
+
+    def red(p: np.ndarray) -> int:
+        return ((p[:, :240, 0].astype(int) - p[:, :240, 2] > 60) & (p[:, :240, 1] < 110)).sum()
+
     assert red(three_panels.picture([55, 0, 0])) > 100 + red(three_panels.picture([0, 0, 0]))
 
 
@@ -239,13 +340,19 @@ def test_strip_says_where_the_hips_are(squats):
     ax = strip(drawable(squats[0], label="named")).axes[0]
     height = ax.lines[1].get_ydata()
     first, last = repetition_frames(squats[0])
-    assert np.allclose(height, drawable(squats[0]).hips[first:last + 1, 1])
-    assert [t.get_text() for t in ax.get_xticklabels()][::3] == ["0 %", "50 %", "100 %"] and ax.get_ylabel() == "height (m)"
+    assert np.allclose(height, drawable(squats[0]).hips[first : last + 1, 1])
+    assert [t.get_text() for t in ax.get_xticklabels()][::3] == [
+        "0 %",
+        "50 %",
+        "100 %",
+    ] and ax.get_ylabel() == "height (m)"
     assert ax.get_title(loc="left") == "named"
 
 
 def test_strip_of_markers_is_the_whole_recording():
-    assert png(strip(walking_markers())).startswith(b"\x89PNG") and np.allclose(percent_frames(walking_markers(), [0, 100]), [0, 39])
+    assert png(strip(walking_markers())).startswith(b"\x89PNG") and np.allclose(
+        percent_frames(walking_markers(), [0, 100]), [0, 39]
+    )
 
 
 def test_samples_stand_in_the_order_of_their_activation(squats):
@@ -266,16 +373,22 @@ def test_samples_stand_in_the_order_of_their_activation(squats):
 def test_picture_is_written_whole_or_not_at_all(tmp_path, squats, monkeypatch):
     save_picture(curves(squats), tmp_path / "a.png")
     monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt): save_picture(curves(squats), tmp_path / "b.png")
+    with pytest.raises(KeyboardInterrupt):
+        save_picture(curves(squats), tmp_path / "b.png")
     assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
 
 
 # the cycle
 
+
 def test_cycle_is_the_deepest_repetition_without_the_standing():
     five = analytic_squat(reps=5)
-    deeper = five.with_columns(["knee_angle_l", "knee_angle_r"],
-                               np.repeat((five["knee_angle_l"] * np.where((five.time > 6.9) & (five.time < 9.6), 1.1, 1))[:, None], 2, 1))
+    deeper = five.with_columns(
+        ["knee_angle_l", "knee_angle_r"],
+        np.repeat(
+            (five["knee_angle_l"] * np.where((five.time > 6.9) & (five.time < 9.6), 1.1, 1))[:, None], 2, 1
+        ),
+    )
     first, last = (deeper.time[f] for f in repetition_frames(deeper))
     bottom = deeper.time[load_exercise().bottom(deeper.coordinates())]
     assert 6.9 <= first < 7.5 and bottom == pytest.approx(8.25, abs=0.02) and 9.0 < last <= 9.7
@@ -297,6 +410,7 @@ def lazy_squat(rate_hz: float = 60) -> Motion:
 def test_percentages_are_linear_in_time_and_those_of_constraints():
     import torch
     from bige.constraints import Batch, frame_at
+
     motion = lazy_squat()
     q = torch.tensor(motion.coordinates())[None]
     batch = Batch(q, torch.zeros(1, 120, 80), Skeleton.default())
@@ -304,23 +418,31 @@ def test_percentages_are_linear_in_time_and_those_of_constraints():
         assert abs(float(frame_at(batch, f"{percent} %")[0]) - percent_frames(motion, percent)) <= 0.5
     first, last = repetition_frames(motion)
     bottom = int(frame_at(batch, "bottom")[0])
-    assert bottom in (29, 30) and abs(cycle_curves(motion)["knee_angle"].argmax() - 100 * (bottom - first) / (last - first)) <= 1
+    assert (
+        bottom in (29, 30)
+        and abs(cycle_curves(motion)["knee_angle"].argmax() - 100 * (bottom - first) / (last - first)) <= 1
+    )
 
 
 def test_the_repetition_is_that_of_the_exercise_in_every_recorded_squat():
     from bige.metrics import load_reference
+
     exercise, other = load_exercise(), []
     for motion in load_reference():
         q = motion.coordinates()
         if repetition_frames(motion) != tuple(map(int, exercise.cycle(q))):
             other.append(exercise.progress_share(q)[0])
-    assert len(other) == 1 and other[0] > 0.5          # this recording begins with the end of another repetition
+    assert len(other) == 1 and other[0] > 0.5  # this recording begins with the end of another repetition
 
 
 # films
 
+
 def test_takes_begin_and_end_together():
-    slow, fast = drawable(analytic_squat(reps=1, rate_hz=20)), drawable(analytic_squat(reps=1, rate_hz=20).slice(0, 1))
+    slow, fast = (
+        drawable(analytic_squat(reps=1, rate_hz=20)),
+        drawable(analytic_squat(reps=1, rate_hz=20).slice(0, 1)),
+    )
     steps = in_step([slow, fast], 60)
     assert steps[0] == [0, 0] and steps[-1] == [len(slow) - 1, len(fast) - 1] and len(steps) == len(slow)
     assert len(in_step([slow], 10)) == pytest.approx(len(slow) / 2, abs=1)
@@ -328,11 +450,12 @@ def test_takes_begin_and_end_together():
 
 def test_film_is_what_browsers_play(tmp_path, squats):
     from imageio_ffmpeg import count_frames_and_secs, read_frames
+
     short = drawable(squats[0].slice(1.2, 1.5))
     write_mp4([short], tmp_path / "a.mp4")
     frames, seconds = count_frames_and_secs(str(tmp_path / "a.mp4"))
     about = next(read_frames(str(tmp_path / "a.mp4")))
-    assert frames == len(short) and seconds == pytest.approx(.3 + 1 / 30, abs=.05)
+    assert frames == len(short) and seconds == pytest.approx(0.3 + 1 / 30, abs=0.05)
     assert about["size"] == (1280, 720) and "h264" in about["codec"] and "yuv420p" in about["pix_fmt"]
     head = (tmp_path / "a.mp4").read_bytes()
     assert head.index(b"moov") < head.index(b"mdat")  # plays before it is loaded
@@ -346,25 +469,44 @@ def test_one_motion_goes_to_blender(tmp_path):
 
 def test_gif_repeats_at_its_speed(tmp_path, squats):
     from PIL import Image
+
     write_gif([drawable(squats[0].slice(1.2, 1.7)), drawable(walking_markers())], tmp_path / "a.gif")
     with Image.open(tmp_path / "a.gif") as film:
-        assert film.size == (640, 360) and film.n_frames == 14 and film.info["loop"] == 0 and film.info["duration"] == 50
+        assert (
+            film.size == (640, 360)
+            and film.n_frames == 14
+            and film.info["loop"] == 0
+            and film.info["duration"] == 50
+        )
 
 
 # the whole way
 
+
 def test_drawing_is_light_and_quiet(tmp_path):
     write_motion(example_squat(), tmp_path / "a.mot")
-    code = ("import sys; import bige.rendering, bige.report; light = [m for m in ('pyvista', 'vtkmodules', 'jinja2', 'matplotlib', 'imageio_ffmpeg', 'PIL', 'pandas') if m in sys.modules];"
-            "from bige.report import render_files; render_files([sys.argv[1]], sys.argv[2], 'strip'); render_files([sys.argv[1]], sys.argv[3]);"
-            "print(light, [m for m in ('torch', 'nimblephysics', 'opensim', 'casadi', 'pyvista') if m in sys.modules])")
-    done = subprocess.run([sys.executable, "-c", code, tmp_path / "a.mot", tmp_path / "a.png", tmp_path / "b.png"], capture_output=True, text=True)
+    code = (
+        "import sys\n"
+        "def loaded(*names): return [m for m in names if m in sys.modules]\n"
+        "import bige.rendering, bige.report\n"
+        "light = loaded('vtkmodules', 'jinja2', 'matplotlib', 'imageio_ffmpeg', 'PIL', 'pandas')\n"
+        "from bige.report import render_files\n"
+        "render_files([sys.argv[1]], sys.argv[2], 'strip')\n"
+        "render_files([sys.argv[1]], sys.argv[3])\n"
+        "print(light, loaded('torch', 'nimblephysics', 'opensim', 'casadi', 'pyvista'))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "a.mot", tmp_path / "a.png", tmp_path / "b.png"],
+        capture_output=True,
+        text=True,
+    )
     assert done.stdout.strip() == "[] []" and done.stderr == "", done.stdout + done.stderr
 
 
 @pytest.mark.slow
 def test_film_of_196_frames_is_ready_in_half_a_minute(tmp_path):
     import time
+
     motion = example_squat()
     motion = motion.resample(195 / motion.duration)
     start = time.process_time()
@@ -377,11 +519,18 @@ def test_without_a_graphics_library_strips_are_drawn_and_films_refused(monkeypat
     with_library = strip(squats[0]).axes[0].images[0].get_array()
     monkeypatch.setattr("bige.rendering.has_graphics", lambda: False)
     without = strip(squats[0]).axes[0].images[0].get_array()
-    assert with_library.shape == without.shape and ((with_library[..., 3] > 127) != (without[..., 3] > 127)).mean() < 0.02
-    red = lambda p: ((p[..., 0].astype(int) - p[..., 2] > 60) & (p[..., 1] < 110) & (p[..., 3] > 127)).sum()
+    assert (
+        with_library.shape == without.shape
+        and ((with_library[..., 3] > 127) != (without[..., 3] > 127)).mean() < 0.02
+    )
+
+    def red(p: np.ndarray) -> int:
+        return ((p[..., 0].astype(int) - p[..., 2] > 60) & (p[..., 1] < 110) & (p[..., 3] > 127)).sum()
+
     assert red(without) == pytest.approx(red(with_library), rel=0.25) and red(without) > 300
     write_motion(squats[0], tmp_path / "a.mot")
     for name in ("a.mp4", "a.gif", "a.png"):
-        with pytest.raises(InputError, match="libosmesa6"): render_files([tmp_path / "a.mot"], tmp_path / name)
+        with pytest.raises(InputError, match="libosmesa6"):
+            render_files([tmp_path / "a.mot"], tmp_path / name)
     render_files([tmp_path / "a.mot"], tmp_path / "a.html")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.html", "a.mot"]

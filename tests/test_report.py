@@ -1,4 +1,6 @@
-"""Curves are what they claim to be, a report is one page that says one state, and files become the pictures that are asked for."""
+"""Curves are true, a report is one page that says one state."""
+
+import json
 import re
 import zlib
 from dataclasses import replace
@@ -12,8 +14,17 @@ from bige.constraint_files import parse_constraints
 from bige.exercises import load_exercise
 from bige.motion import ACTIVATIONS, Motion, analytic_squat
 from bige.rendering import COLOURS, CSS_COLOURS, FORCE_COLUMNS, contrast
-from bige.report import (add_verification, advice_rows, curve_unit, curves, cycle_curves, describe_curves, requested_ranges,
-                         state_of, verification_tables, write_pages)
+from bige.report import (
+    advice_rows,
+    curve_unit,
+    curves,
+    cycle_curves,
+    describe_curves,
+    requested_ranges,
+    state_of,
+    verification_tables,
+    write_pages,
+)
 from bige.viewer import asset_text
 
 
@@ -37,26 +48,36 @@ def squats() -> list[Motion]:
 
 # curves
 
+
 def test_curves_are_in_degrees_and_percent(squats):
     found = cycle_curves(squats[0])
     assert abs(found["knee_angle"].max() - 100) < 0.5 and abs(found["knee_angle"].argmax() - 50) <= 2
     assert found["vasmed"].max() == pytest.approx(100 / 120, abs=0.01)
     assert "vasmed" not in cycle_curves(analytic_squat(reps=1)) and "ground_force" not in found
     assert np.allclose(cycle_curves(with_forces(squats[0]))["ground_force"], 800)
-    assert [curve_unit(name) for name in ("knee_angle", "pelvis_tilt", "pelvis_ty", "vasmed", "ground_force")] == ["°", "°", "m", "", "N"]
+    assert [
+        curve_unit(name) for name in ("knee_angle", "pelvis_tilt", "pelvis_ty", "vasmed", "ground_force")
+    ] == ["°", "°", "m", "", "N"]
 
 
 def test_curves_are_those_of_the_exercise(squats):
-    hips = replace(load_exercise(), curves={"hip_adduction": "hip adduction", "pelvis_ty": "height of the pelvis"})
+    hips = replace(
+        load_exercise(), curves={"hip_adduction": "hip adduction", "pelvis_ty": "height of the pelvis"}
+    )
     assert list(cycle_curves(squats[0], hips)) == ["hip_adduction", "pelvis_ty"]
-    assert [ax.get_title() for ax in curves(squats, exercise=hips).axes] == ["hip adduction (°)", "height of the pelvis (m)"]
+    assert [ax.get_title() for ax in curves(squats, exercise=hips).axes] == [
+        "hip adduction (°)",
+        "height of the pelvis (m)",
+    ]
     assert "height of the pelvis 0." in describe_curves(squats, hips)
 
 
 def test_curves_carry_band_request_units_and_names(squats):
     fig = curves(squats[:2], squats, {"vasmed": (0.35, 0.45)}, labels=["first", "second"])
     axes = {ax.get_title().split(" (")[0]: ax for ax in fig.axes}
-    assert {line.get_linestyle() for line in axes["vastus medialis"].lines} == {"-", "--", ":"} and axes["knee flexion"].collections
+    assert {line.get_linestyle() for line in axes["vastus medialis"].lines} == {"-", "--", ":"} and axes[
+        "knee flexion"
+    ].collections
     assert "(°)" in axes["knee flexion"].get_title() and "0–1" in axes["soleus"].get_title()
     legend = [text.get_text() for text in fig.legends[0].get_texts()]
     assert legend == ["10th to 90th percentile of recorded repetitions", "first", "second", "requested range"]
@@ -67,19 +88,26 @@ def test_a_crowd_is_explained_and_a_force_has_its_own_panel(squats):
     fig = curves(squats)
     assert [text.get_text() for text in fig.legends[0].get_texts()] == ["3 samples", "their mean"]
     mixed = curves([squats[0], with_forces(squats[1])], labels=["first", "second"])
-    assert [[line.get_linestyle() for line in ax.lines] for ax in mixed.axes if "force" in ax.get_title()] == [["--"]]
+    assert [
+        [line.get_linestyle() for line in ax.lines] for ax in mixed.axes if "force" in ax.get_title()
+    ] == [["--"]]
     assert len(mixed.axes) == 9 and mixed.legends[0].get_texts()[1].get_text() == "second"
 
 
 def test_requested_ranges_are_in_the_units_of_the_curves():
-    constraints = parse_constraints("constraints:\n  - {kind: coordinate, coordinate: knee_angle, low: 90, high: 100, unit: deg}\n"
-                                    "  - {kind: muscle_range, muscles: [vasmed_l], low: 0.2, high: 0.3}\n"
-                                    "  - {kind: joint_centre, joint: knee, axis: right, high: 30 cm}\n")
+    constraints = parse_constraints(
+        "constraints:\n  - {kind: coordinate, coordinate: knee_angle, low: 90, high: 100, unit: deg}\n"
+        "  - {kind: muscle_range, muscles: [vasmed_l], low: 0.2, high: 0.3}\n"
+        "  - {kind: joint_centre, joint: knee, axis: right, high: 30 cm}\n"
+    )
     found = requested_ranges(constraints, load_exercise())
-    assert found["knee_angle"] == pytest.approx((90, 100)) and found["vasmed"] == (0.2, 0.3) and len(found) == 2
+    assert (
+        found["knee_angle"] == pytest.approx((90, 100)) and found["vasmed"] == (0.2, 0.3) and len(found) == 2
+    )
 
 
 # the report
+
 
 class _Page(HTMLParser):
     def __init__(self):
@@ -92,7 +120,11 @@ class _Page(HTMLParser):
             self.images.append(attributes)
         if "id" in attributes:
             self.headings.append(attributes["id"])
-        self.links += [v for k, v in attributes.items() if k in ("src", "href", "data", "action") and not v.startswith("data:")]
+        self.links += [
+            v
+            for k, v in attributes.items()
+            if k in ("src", "href", "data", "action") and not v.startswith("data:")
+        ]
         if tag not in ("img", "meta", "link"):
             self.open.append(tag)
 
@@ -125,11 +157,19 @@ def text(folder) -> str:
 
 def test_report_is_one_page_that_needs_nothing_else(text):
     page = read(text)
-    assert page.open == [] and {link[1:] for link in page.links} == set(page.headings) and all(link[0] == "#" for link in page.links)
+    assert (
+        page.open == []
+        and {link[1:] for link in page.links} == set(page.headings)
+        and all(link[0] == "#" for link in page.links)
+    )
     assert len(page.images) == 3 and all(len(i["alt"]) > 40 and int(i["width"]) > 100 for i in page.images)
     assert "size: A4" in text and 'lang="en"' in text and "url(" not in text and "@import" not in text
     assert "bige generate --constraints constraints.yaml -n 2 --seed 3" in text
-    assert text.count("<th scope=\"row\">sample_0") == 2 and "stays within a range" in text and "nan" not in re.sub("base64,[^\"]*", "", text).split()
+    assert (
+        text.count('<th scope="row">sample_0') == 2
+        and "stays within a range" in text
+        and "nan" not in re.sub('base64,[^"]*', "", text).split()
+    )
 
 
 def test_the_same_answer_gives_the_same_pages(folder, found, tmp_path):
@@ -149,44 +189,83 @@ def test_the_advice_of_like_is_in_the_report(found, text, tmp_path):
     advised = replace(found, changes=[[{"words": "right hip flexes more by 4°"}], []], folder=tmp_path)
     write_pages(advised, tmp_path)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "right hip flexes more by 4°" in page and "no change of a degree or more" in page and 'href="#advice"' in page
+    assert (
+        "right hip flexes more by 4°" in page
+        and "no change of a degree or more" in page
+        and 'href="#advice"' in page
+    )
 
 
-SAMPLE = {"file": "sample_00.mot", "status": "Solve_Succeeded", "satisfied_by_surrogate": True, "satisfied_by_simulation": False,
-          "simulation": {}}
-VERIFIED = {"n": 2, "modes": {"qp": {"simulated": 2, "dynamically_consistent": 2, "satisfied_by_surrogate": 2,
-                                     "satisfied_by_simulation": 1, "muscles": {}, "samples": [SAMPLE]}}}
+SAMPLE = {
+    "file": "sample_00.mot",
+    "status": "Solve_Succeeded",
+    "satisfied_by_surrogate": True,
+    "satisfied_by_simulation": False,
+    "simulation": {},
+}
+VERIFIED = {
+    "n": 2,
+    "modes": {
+        "qp": {
+            "simulated": 2,
+            "dynamically_consistent": 2,
+            "satisfied_by_surrogate": 2,
+            "satisfied_by_simulation": 1,
+            "muscles": {},
+            "samples": [SAMPLE],
+        }
+    },
+}
 
 
 def test_a_report_says_one_state(found, text, folder, tmp_path):
-    assert text.count("No simulation has confirmed them yet") == 2             # in the lead and under Verification
+    assert text.count("No simulation has confirmed them yet") == 2  # in the lead and under Verification
     found.save(tmp_path, extras=[write_pages])
-    add_verification(tmp_path, VERIFIED)
+    (tmp_path / "verification.json").write_text(json.dumps(VERIFIED))
+    write_pages(Answer.load(tmp_path), tmp_path)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "confirmed them yet" not in page and "bige verify on this folder" not in page
-    assert page.count("1 of 2 in static optimisation") == 2 and "Static optimisation: 2 of 2 simulated" in page
+    assert (
+        page.count("1 of 2 in static optimisation") == 2 and "Static optimisation: 2 of 2 simulated" in page
+    )
     drawn = replace(found, verified={"mode": "qp", "drawn": 5, "requested": 2, "passed": 2, "rounds": 1})
-    assert "5 were drawn" in state_of(drawn) and "yet" not in state_of(drawn) and "bige verify" not in state_of(drawn)
+    assert (
+        "5 were drawn" in state_of(drawn)
+        and "yet" not in state_of(drawn)
+        and "bige verify" not in state_of(drawn)
+    )
 
 
-def test_verification_needs_a_report(tmp_path):
-    add_verification(tmp_path, VERIFIED)
-    assert not list(tmp_path.iterdir()) and verification_tables(None) == {}
+def test_a_new_answer_in_the_same_folder_is_not_verified(found, tmp_path):
+    (tmp_path / "verification.json").write_text(json.dumps(VERIFIED))
+    found.save(tmp_path, extras=[write_pages])
+    assert "confirmed them yet" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert not (tmp_path / "verification.json").exists() and verification_tables(None) == {}
 
 
 def _luminance(colour: str) -> float:
-    parts = [int(colour[i:i + 2], 16) / 255 for i in (1, 3, 5)]
-    return float(np.dot([c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in parts], [0.2126, 0.7152, 0.0722]))
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    return float(
+        np.dot(
+            [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in parts],
+            [0.2126, 0.7152, 0.0722],
+        )
+    )
 
 
 @pytest.mark.parametrize("name", ["report.css", "viewer.css", "tuning/page.css"])
 def test_text_of_the_pages_has_contrast_aa(name):
     style = asset_text(name)
     used = set(re.findall(r"(?<![-a-z])color: var\(--bige-([a-z]+)\)", style))
-    assert used >= {"ink", "muted"} and dict(re.findall(r"--bige-([a-z]+): (#[0-9a-f]{6});", CSS_COLOURS)) == COLOURS
+    assert (
+        used >= {"ink", "muted"}
+        and dict(re.findall(r"--bige-([a-z]+): (#[0-9a-f]{6});", CSS_COLOURS)) == COLOURS
+    )
     for colour in used - {"paper"}:
         assert contrast(COLOURS[colour], "#ffffff") >= 4.5, colour
-        assert contrast(COLOURS[colour], "#ffffff") == pytest.approx(1.05 / (_luminance(COLOURS[colour]) + 0.05), rel=1e-3)
+        assert contrast(COLOURS[colour], "#ffffff") == pytest.approx(
+            1.05 / (_luminance(COLOURS[colour]) + 0.05), rel=1e-3
+        )
     assert contrast(COLOURS["ink"], COLOURS["wash"]) >= 4.5  # code on its grey
 
 

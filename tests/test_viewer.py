@@ -1,4 +1,5 @@
-"""The page and the widget carry what the motion says; in a browser the page plays, turns, obeys the keyboard and asks nothing from the network."""
+"""Page and widget carry what the motion says; in a browser the page plays and asks nothing of the network."""
+
 import json
 import re
 import shutil
@@ -15,15 +16,27 @@ from bige.markers import Markers
 from bige.motion import ACTIVATIONS, analytic_squat, example_squat, write_motion
 from bige.rendering import FORCE_COLUMNS, drawable
 from bige.report import render_files
-from bige.viewer import SEND_HZ, _text, packed, scene, scene_constants, viewer_page, write_viewer_page
+from bige.viewer import SEND_HZ, _as_text, packed, scene, scene_constants, viewer_page, write_viewer_page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-         "--disable-sync", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+]
 
 
 def pushing(motion):
-    return motion.with_columns(np.ravel(FORCE_COLUMNS).tolist(), np.tile([.1, 0, -.1, 0, 400, 0] * 2, (len(motion.time), 1)))
+    return motion.with_columns(
+        np.ravel(FORCE_COLUMNS).tolist(), np.tile([0.1, 0, -0.1, 0, 400, 0] * 2, (len(motion.time), 1))
+    )
 
 
 def markers() -> Markers:
@@ -37,39 +50,54 @@ def test_what_is_sent_is_the_motion():
     shown = drawable(motion, label="x")
     sent = packed(shown)
     frames = np.frombuffer(sent["frames"], "<f4").reshape(-1, sent["bodies"], 3, 4)
-    assert len(frames) == len(sent["time"]) <= motion.duration * SEND_HZ + 2 and sent["time"][-1] == pytest.approx(motion.duration, abs=1e-3)
+    assert len(frames) == len(sent["time"]) <= motion.duration * SEND_HZ + 2 and sent["time"][
+        -1
+    ] == pytest.approx(motion.duration, abs=1e-3)
     assert np.allclose(frames[[0, -1]], shown.frames[[0, -1]], atol=1e-6)
     lines = np.frombuffer(sent["lines"], "<i2").reshape(-1, 80, PATH_SAMPLES, 3) / 1e4
     assert np.allclose(lines[-1], shown.muscles[0][-1], atol=6e-5)
     level = np.frombuffer(sent["activations"], "u1").reshape(-1, 80) / 255
-    assert np.allclose(level[0], motion.activations()[0], atol=.003)
+    assert np.allclose(level[0], motion.activations()[0], atol=0.003)
     length = np.linalg.norm(np.diff(lines[-1], axis=1), axis=-1).sum(-1)
     radius = np.frombuffer(sent["girth"], "<f4").reshape(80, PATH_SAMPLES) / np.sqrt(length)[:, None]
     assert np.allclose(radius.max(1), shown.muscles[1][-1].max(1), atol=5e-4)
 
 
 def test_forces_markers_and_bare_motions_are_sent():
-    assert np.frombuffer(packed(drawable(pushing(analytic_squat(reps=1))))["forces"], "<f4").reshape(-1, 2, 2, 3)[0, :, 1, 1] == pytest.approx(400)
-    dots = np.frombuffer(packed(drawable(markers()))["dots"], "<i2").reshape(-1, 5, 3)
-    assert (dots[:, 2] == -32768).all(1).any() and (abs(dots[:, 0]) < 3000).all() and "frames" not in packed(drawable(markers()))
+    assert np.frombuffer(packed(drawable(pushing(analytic_squat(reps=1))))["forces"], "<f4").reshape(
+        -1, 2, 2, 3
+    )[0, :, 1, 1] == pytest.approx(400)
+    dots = np.frombuffer(packed(drawable(markers()))["markers"], "<i2").reshape(-1, 5, 3)
+    assert (
+        (dots[:, 2] == -32768).all(1).any()
+        and (abs(dots[:, 0]) < 3000).all()
+        and "frames" not in packed(drawable(markers()))
+    )
     assert "activations" not in packed(drawable(analytic_squat(reps=1)))
 
 
 def test_page_is_whole_and_the_same_twice(tmp_path):
-    takes = [drawable(example_squat(), label="a </script><b>"), drawable(markers(), label="m")]
-    write_viewer_page(takes, tmp_path / "a.html")
+    shown = [drawable(example_squat(), label="a </script><b>"), drawable(markers(), label="m")]
+    write_viewer_page(shown, tmp_path / "a.html")
     text = (tmp_path / "a.html").read_text(encoding="utf-8")
-    assert text == viewer_page(takes) and not re.search(r"""(?:src|href)=["'](?!data:)""", text) and "import " not in text.replace("important ", "")
+    assert (
+        text == viewer_page(shown)
+        and not re.search(r"""(?:src|href)=["'](?!data:)""", text)
+        and "import " not in text.replace("important ", "")
+    )
     data = json.loads(text.split('id="data">')[1].split("</script>")[0])
-    assert [t["label"] for t in data["takes"]] == ["a </script><b>", "m"] and "<b>" not in text.split("<script")[0]
-    assert "knees bent up to" in text and "<noscript>" in text and len(text) < 3e6
+    assert [t["label"] for t in data["recordings"]] == ["a </script><b>", "m"] and "<b>" not in text.split(
+        "<script"
+    )[0]
+    assert "knee flexion up to" in text and "<noscript>" in text and len(text) < 3e6
 
 
 def test_render_writes_the_page(tmp_path):
     write_motion(analytic_squat(reps=1), tmp_path / "one.mot")
     render_files([tmp_path / "one.mot"] * 3, tmp_path / "three.html")
     assert (tmp_path / "three.html").read_text().count('"label":"one"') == 3
-    with pytest.raises(InputError, match="png"): render_files([tmp_path / "one.mot"], tmp_path / "a.html", "curves")
+    with pytest.raises(InputError, match="png"):
+        render_files([tmp_path / "one.mot"], tmp_path / "a.html", "curves")
 
 
 def test_live_scene_takes_a_new_motion():
@@ -79,22 +107,29 @@ def test_live_scene_takes_a_new_motion():
     meshes = live.scene
     live.replace(analytic_squat(reps=1, depth_deg=60), at=0)
     live.show(12)
-    assert live.takes[0]["label"] == "now" and "activations" not in live.takes[0] and live.takes[1]["label"] == "before"
+    assert (
+        live.recordings[0]["label"] == "now"
+        and "activations" not in live.recordings[0]
+        and live.recordings[1]["label"] == "before"
+    )
     assert heard == [12] and live.scene is meshes and live.height == 300 and not live.playing
     assert len(scene_constants()["key"]) == 768
 
 
 def test_importing_the_viewer_is_light():
-    code = "import sys, bige.viewer; print([m for m in ('anywidget', 'ipywidgets', 'pyvista', 'matplotlib', 'torch', 'pandas') if m in sys.modules])"
+    names = ("anywidget", "ipywidgets", "vtkmodules", "matplotlib", "torch", "pandas", "jinja2")
+    code = f"import sys, bige.viewer; print([m for m in {names} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
 # in a browser
 
+
 @pytest.fixture(scope="module")
 def browser():
     playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    if not CHROMIUM: pytest.skip("needs chromium (apt-get install chromium)")
+    if not CHROMIUM:
+        pytest.skip("needs chromium (apt-get install chromium)")
     with playwright.sync_playwright() as p:
         browser = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=90_000)
         yield browser
@@ -105,8 +140,13 @@ def browser():
 def opened(browser, tmp_path_factory):
     "A page of two motions, what it complained, and what it asked for."
     file = tmp_path_factory.mktemp("page") / "a.html"
-    motion = example_squat().with_columns(ACTIVATIONS, np.tile(np.linspace(0, 1, len(example_squat().time))[:, None], 80))
-    write_viewer_page([drawable(motion, label="red at last"), drawable(pushing(analytic_squat(reps=1)), label="pushing")], file)
+    motion = example_squat().with_columns(
+        ACTIVATIONS, np.tile(np.linspace(0, 1, len(example_squat().time))[:, None], 80)
+    )
+    write_viewer_page(
+        [drawable(motion, label="red at last"), drawable(pushing(analytic_squat(reps=1)), label="pushing")],
+        file,
+    )
     tab = browser.new_page(viewport={"width": 900, "height": 600}, reduced_motion="reduce")
     complaints, requests = [], []
     tab.on("pageerror", lambda e: complaints.append(str(e)))
@@ -122,7 +162,10 @@ def opened(browser, tmp_path_factory):
 def _canvas(tab) -> np.ndarray:
     from io import BytesIO
     from PIL import Image
-    tab.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")  # what has changed is drawn
+
+    tab.evaluate(
+        "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    )  # what has changed is drawn
     return np.asarray(Image.open(BytesIO(tab.locator("canvas").screenshot())).convert("RGB")).astype(int)
 
 
@@ -133,8 +176,11 @@ def test_page_plays_by_keyboard_alone(opened):
     first = _canvas(tab)
     tab.keyboard.press("End")
     last = _canvas(tab)
-    red = lambda picture: ((picture[..., 0] - picture[..., 2] > 70) & (picture[..., 1] < 60)).sum()
-    assert (first != last).any(-1).mean() > .02 and red(last) > red(first) + 150
+
+    def red(picture: np.ndarray) -> int:
+        return ((picture[..., 0] - picture[..., 2] > 70) & (picture[..., 1] < 60)).sum()
+
+    assert (first != last).any(-1).mean() > 0.02 and red(last) > red(first) + 150
     tab.keyboard.press("Home")
     tab.keyboard.press("ArrowRight")
     assert tab.locator("input[type=range]").input_value() == "1"
@@ -144,23 +190,38 @@ def test_page_plays_by_keyboard_alone(opened):
     tab.keyboard.press("Space")
     tab.keyboard.press("Home")
     tab.keyboard.press("Shift+ArrowRight")
-    assert (_canvas(tab) != first).any(-1).mean() > .01
+    assert (_canvas(tab) != first).any(-1).mean() > 0.01
     assert complaints == [] and len(requests) == 1
 
 
 KERNEL = """
-const state = JSON.parse(document.getElementById("state").textContent), heard = {}, told = window.told = [], seen = window.seen = new Set();
-window.model = { get: k => state[k], on: (k, act) => (heard[k] ??= []).push(act), save_changes: () => told.push({ frame: state.frame, playing: state.playing }),
-  set(k, v) { state[k] = v; if (k === "frame") seen.add(v); (heard["change:" + k] ?? []).forEach(act => act()) } };
+const state = JSON.parse(document.getElementById("state").textContent), heard = {};
+const told = window.told = [], seen = window.seen = new Set();
+window.model = { get: k => state[k], on: (k, act) => (heard[k] ??= []).push(act),
+  save_changes: () => told.push({ frame: state.frame, playing: state.playing }),
+  set(k, v) {
+    state[k] = v;
+    if (k === "frame") seen.add(v);
+    (heard["change:" + k] ?? []).forEach(act => act());
+  } };
 widget.render({ model, el: document.body });
 """
 
 
 def test_playing_live_tells_the_kernel_five_frames_a_second_and_the_last(browser, tmp_path):
     live = scene([analytic_squat(reps=1)], height=200)
-    state = json.dumps(_text({name: getattr(live, name) for name in ("scene", "takes", "frame", "playing", "height")})).replace("<", "\\u003c")
-    script = files("bige").joinpath("assets", "viewer.js").read_text().replace("export default", "const widget =")
-    (tmp_path / "live.html").write_text(f'<body><script type="application/json" id="state">{state}</script><script type="module">{script}\n{KERNEL}</script></body>')
+    state = json.dumps(
+        _as_text(
+            {name: getattr(live, name) for name in ("scene", "recordings", "frame", "playing", "height")}
+        )
+    ).replace("<", "\\u003c")
+    script = (
+        files("bige").joinpath("assets", "viewer.js").read_text().replace("export default", "const widget =")
+    )
+    (tmp_path / "live.html").write_text(
+        f'<body><script type="application/json" id="state">{state}</script>'
+        f'<script type="module">{script}\n{KERNEL}</script></body>'
+    )
     tab = browser.new_page(viewport={"width": 300, "height": 300})
     tab.set_default_timeout(90_000)
     tab.goto((tmp_path / "live.html").as_uri())
@@ -176,7 +237,9 @@ def test_playing_live_tells_the_kernel_five_frames_a_second_and_the_last(browser
         return [seconds, [told.length - count, ...told]] }""")
     after_the_pause, *told = told
     assert tab.evaluate("seen.size") > 15 and len(told) <= 5 * seconds + 3
-    assert told[-1] == {"frame": tab.evaluate("model.get('frame')"), "playing": False} and after_the_pause == 0
+    assert (
+        told[-1] == {"frame": tab.evaluate("model.get('frame')"), "playing": False} and after_the_pause == 0
+    )
     tab.evaluate("model.set('frame', 3)")
     assert tab.locator("input[type=range]").input_value() == "3"
     tab.close()
@@ -185,30 +248,39 @@ def test_playing_live_tells_the_kernel_five_frames_a_second_and_the_last(browser
 def test_page_says_in_words_what_it_shows(opened):
     tab, _, _ = opened
     alt = tab.locator("canvas").get_attribute("aria-label")
-    assert "red at last: a skeleton" in alt and "knees bent up to" in alt
+    assert "red at last: a skeleton" in alt and "knee flexion up to" in alt
     assert tab.locator("input[type=range]").get_attribute("aria-valuetext").endswith(" s")
     assert [s.inner_text() for s in tab.locator("strong").all()] == ["red at last", "pushing"]
     assert "1 m = 1000 N" in tab.locator("em").nth(1).inner_text()
-    unnamed = tab.evaluate("[...document.querySelectorAll('button, input, select')].filter(e => !(e.textContent || e.ariaLabel || e.labels?.length)).length")
+    unnamed = tab.evaluate(
+        "[...document.querySelectorAll('button, input, select')]"
+        ".filter(e => !(e.textContent || e.ariaLabel || e.labels?.length)).length"
+    )
     assert unnamed == 0
 
 
 def test_both_panels_show_a_person(opened):
     picture = _canvas(opened[0])
-    for half in (picture[:, :picture.shape[1] // 2], picture[:, picture.shape[1] // 2:]):
-        assert ((half.max(-1) - half.min(-1) < 40) & (half.max(-1) < 200) & (half.max(-1) > 60)).sum() > 1500  # shaded bone
+    for half in (picture[:, : picture.shape[1] // 2], picture[:, picture.shape[1] // 2 :]):
+        assert (
+            (half.max(-1) - half.min(-1) < 40) & (half.max(-1) < 200) & (half.max(-1) > 60)
+        ).sum() > 1500  # shaded bone
 
 
 def test_report_opens_without_complaint_or_request(browser, tmp_path):
-    from bige.report import report
-    (tmp_path / "r.html").write_text(report([example_squat()], {"What was asked": [{"what": "x", "met": True}]}, {"seed": 0}, "again"), encoding="utf-8")
+    from bige.answers import Request, answer
+    from bige.report import write_pages
+
+    answer(Request(n=1)).save(tmp_path, extras=[write_pages])
     tab, complaints, requests = browser.new_page(viewport={"width": 400, "height": 800}), [], []
     tab.on("pageerror", lambda e: complaints.append(str(e)))
     tab.on("console", lambda m: complaints.append(m.text))
     tab.on("request", lambda r: requests.append(r.url[:60]) if not r.url.startswith("data:") else None)
     tab.set_default_timeout(90_000)
-    tab.goto((tmp_path / "r.html").as_uri())
+    tab.goto((tmp_path / "report.html").as_uri())
     assert complaints == [] and len(requests) == 1
     assert tab.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 100)")
-    assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")  # nothing sticks out on a telephone
+    assert tab.evaluate(
+        "document.documentElement.scrollWidth <= innerWidth"
+    )  # nothing sticks out on a telephone
     tab.close()

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NBS, BOOK = ROOT / "nbs", ROOT / "nbs" / "book"
 PARTS = (("01", "I Data"), ("10", "II Mechanics"), ("15", "III Evidence"), ("17", "IV Learning"),
          ("23", "V Guidance"), ("31", "VI Output"), ("A1", "Appendix A: foundations"),
-         ("B1", "Appendix B: formats"))
+         ("B1", "Appendix B: formats and widgets"))
 START = ("tutorial", "howto/index", "troubleshooting", "glossary")
 REFERENCE = ("book/commands", "book/api/index", "book/results", "book/citation", "book/changelog",
              "book/contributing")

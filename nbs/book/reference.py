@@ -49,7 +49,8 @@ def restructured(text: str) -> str:
         if not part.startswith("`"):
             return re.sub(r"([*|\\]|_\b)", r"\\\1", part)
         code = part.strip("`")
-        known = symbols().get(code.split("(")[0])
+        unmistakable = re.search(r"[_A-Z.(]", code)         # a plain word such as `curves` may be a field
+        known = symbols().get(code.split("(")[0]) if unmistakable else None
         return f":py:obj:`{code} <{known}>`" if known else f"``{code}``"
 
     parts = re.split(r"(``?[^`]+``?)", text)
@@ -116,6 +117,11 @@ def docstring(app, what: str, name: str, thing, options, lines: list[str]) -> No
         lines += ["", ".. raw:: html", "", f"   {link}", ""]
 
 
+def signature(app, what: str, name: str, thing, options, arguments: str | None, returns: str | None):
+    """Autodoc's hook: a default that a factory makes is shown as Python can read it."""
+    return arguments and arguments.replace("<factory>", "..."), returns
+
+
 def owner_of(full: str):
     """The class with a full name."""
     module, _, name = full.rpartition(".")
@@ -176,3 +182,4 @@ in brackets: `(T, 33)` is a row for each of T frames. Each entry leads to the ch
 def connect(app) -> None:
     """Called by Sphinx's settings."""
     app.connect("autodoc-process-docstring", docstring)
+    app.connect("autodoc-process-signature", signature)
