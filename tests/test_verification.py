@@ -163,20 +163,17 @@ def test_only_an_exchanged_sample_is_simulated_again(folder, tmp_path):
     assert samples[0]["simulation"] == samples[1]["simulation"] and samples[0]["sha256"] == samples[1]["sha256"]
 
 
-def test_a_sample_that_cannot_be_simulated_says_why_and_the_rest_go_on(squat, airborne, tmp_path, capsys):
-    place = generated(tmp_path / "g", [squat, airborne])
-    assert main(["verify", str(place), "--mode", "qp"]) == 2
-    out = capsys.readouterr()
-    assert "1 simulation that failed" in out.err and "1 of 2 samples simulated" in out.out and "sample_01: " in out.out
-    good, bad = json.loads((place / "verification.json").read_text())["modes"]["qp"]["samples"]
-    assert good["status"] == "Solve_Succeeded" and bad["status"] == "Refused" and bad["reason"] and bad["satisfied_by_simulation"] is None
+def test_a_sample_that_cannot_be_simulated_says_why_and_the_rest_go_on(squat, airborne, tmp_path):
+    record = verify(generated(tmp_path / "g", [squat, airborne]), "qp")["modes"]["qp"]
+    good, bad = record["samples"]
+    assert record["simulated"] == 1 and good["status"] == "Solve_Succeeded"
+    assert bad["status"] == "Refused" and bad["reason"] and bad["satisfied_by_simulation"] is None
+    assert [row["status"] for row in sample_table(record)] == ["Solve_Succeeded", "Refused"]
 
 
-def test_violating_the_request_in_simulation_is_a_finding_and_no_error(squat, tmp_path, capsys):
+def test_violating_the_request_in_simulation_is_a_finding_and_no_error(squat, tmp_path):
     text = "constraints:\n- {kind: muscle_range, muscles: [soleus], low: 0.97, high: 1}\n"
-    place = generated(tmp_path / "g", [with_activations(squat, 0.99)], text)
-    assert main(["verify", str(place), "--mode", "qp", "--json"]) == 0
-    checked = json.loads(capsys.readouterr().out)["modes"]["qp"]
+    checked = verify(generated(tmp_path / "g", [with_activations(squat, 0.99)], text), "qp")["modes"]["qp"]
     assert (checked["satisfied_by_surrogate"], checked["satisfied_by_simulation"]) == (1, 0)
     (row,) = sample_table(checked)
     assert row["satisfied by surrogate"] is True and row["by simulation"] is False and float(row["violated by"]) > 0.05
@@ -219,15 +216,15 @@ def test_the_persons_model_is_taken_from_the_folder(shared, squat, tmp_path):
                                         (lambda f: (f / "metrics.json").write_text('{"model": "../anna.osim"}'), "anna.osim"),
                                         (lambda f: (f / "sample_00.mot").write_text("x"), "sample_00.mot"),
                                         (lambda f: write_motion(example_squat().with_columns([], np.zeros((len(example_squat().time), 0))), f / "sample_00.mot"), "")])
-def test_bad_folders(harm, word, squat, tmp_path, capsys):
+def test_bad_folders(harm, word, squat, tmp_path):
     place = generated(tmp_path / "g", [squat])
     harm(place)
-    if not word:  # 33 coordinates without activations
+    if not word:                                           # 33 coordinates without activations
         write_motion(Motion(squat.time, squat.coordinates(), COORDINATES), place / "sample_00.mot")
         word = "activations missing"
-    assert main(["verify", str(place), "--mode", "qp"]) == 2
-    err = capsys.readouterr().err
-    assert err.count("\n") == 1 and word in err and "expected" in err and "Cure" in err
+    with pytest.raises(InputError) as error:
+        verify(place, "qp")
+    assert word in str(error.value) and "expected" in str(error.value) and "Cure" in str(error.value)
     assert not (place / "verification").exists() and not (place / "verification.json").exists()
 
 
