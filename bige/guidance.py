@@ -152,9 +152,10 @@ def bank(self: Models, rate_hz: float | None = None) -> Batch:
     """The real repetitions with their own activations; the same object each time, so what was computed of it
     is kept."""
     rate_hz = rate_hz or self.rate_hz
-    return self._banks.setdefault(
-        rate_hz, Batch(self.kinematics, self.activations, Skeleton.default(), rate_hz)
-    )
+    if rate_hz not in self._banks:
+        bank = Batch(self.kinematics, self.activations, Skeleton.default(), rate_hz, known={})
+        self._banks[rate_hz] = bank
+    return self._banks[rate_hz]
 
 
 def _resampled(x: Tensor, frames: int) -> Tensor:
