@@ -178,7 +178,7 @@ class Answer:
 
 # %% ../nbs/29_answers.ipynb #29-answers-017
 def answer(request: Request, models: Models | None = None, progress: Progress | None = None) -> Answer:
-    """The motions that a request asks for. `models`: loaded ones, to be used again. `progress(step,
+    """The motions that satisfy a request. `models`: loaded ones, to be used again. `progress(step,
     satisfied, n)` may return True to stop the search with its best so far, or raise; with `verified`, step
     counts the motions drawn."""
     if request.verified is not None and (request.like or request.verified not in ("qp", "tracking")):
@@ -506,7 +506,7 @@ def verify(
     elif found.folder is None:
         raise InputError("verify", "an answer that was not saved", "an answer in a folder", "save it first")
     else:
-        found = replace(found, motions=_read_samples(found.folder))       # with the digits that the files have
+        found = replace(found, motions=_read_samples(found.folder))  # with the digits that the files have
     record = {
         "n": len(found),
         "model": found.person and found.person.path.name,
@@ -536,7 +536,7 @@ def recorded(request: Request, folder: Path | str, models: Models) -> dict | Non
         ]
     except (InputError, OSError, KeyError):
         return None
-    asked = [
+    wanted = [
         request.seed,
         request.method,
         request.apart_deg,
@@ -545,7 +545,7 @@ def recorded(request: Request, folder: Path | str, models: Models) -> dict | Non
         request.exercise,
         request.n,
     ]
-    return scores if found == asked and text == to_yaml(request.constraints) else None
+    return scores if found == wanted and text == to_yaml(request.constraints) else None
 
 
 def models_in(folder: Path | str) -> dict[str, Path]:
