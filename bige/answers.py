@@ -189,7 +189,7 @@ def answer(request: Request, models: Models | None = None, progress: Progress | 
             "generate with --like, then simulate with bige verify",
         )
     person = read_person(request.model)
-    models = models or Models.load(request.vqvae, request.surrogate, request.data)
+    models = models or Models.load(request.vqvae, request.surrogate, request.data, request.exercise)
     check_reach(request.constraints, models.bank())
     like = read_motion(request.like) if request.like else None
     options = dict(
@@ -484,10 +484,11 @@ def _verify_mode(found: Answer, mode: str, jobs: int | None, progress: Callable 
     model = found.person and found.folder / found.person.path.name
     each = progress and (lambda trial, record, finished, total: progress(mode, finished, total))
     records = simulate_files(files, out, model, jobs=jobs, mode=mode, done=each)
+    given = (found.constraints, found.skeleton, mode, found.exercise)
     for file, sample in zip(files, found.motions):
         simulated.append(_simulated(out, file.stem, records[file.stem]))
         row = {"file": file.name, "sha256": sha256(file.read_bytes()).hexdigest()}
-        rows.append(row | compare(sample, simulated[-1], found.constraints, found.skeleton, mode))
+        rows.append(row | compare(sample, simulated[-1], *given))
     return mode_record(found.motions, simulated, rows)
 
 # %% ../nbs/29_answers.ipynb #29-answers-041
@@ -586,7 +587,7 @@ def sessions(
     if request.model:
         raise InputError("--sessions", "beside --model", "one of the two", "leave one of them out")
     people, scores, failed = models_in(folder), {}, {}
-    models = Models.load(request.vqvae, request.surrogate, request.data)
+    models = Models.load(request.vqvae, request.surrogate, request.data, request.exercise)
     with output_folder(out):
         for i, (name, path) in enumerate(people.items()):
             if progress:
