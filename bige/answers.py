@@ -178,7 +178,7 @@ class Answer:
 
 # %% ../nbs/29_answers.ipynb #29-answers-017
 def answer(request: Request, models: Models | None = None, progress: Progress | None = None) -> Answer:
-    """The motions that a request asks for. `models`: loaded ones, to be used again. `progress(step,
+    """The motions that satisfy a request. `models`: loaded ones, to be used again. `progress(step,
     satisfied, n)` may return True to stop the search with its best so far, or raise; with `verified`, step
     counts the motions drawn."""
     if request.verified is not None and (request.like or request.verified not in ("qp", "tracking")):
@@ -189,7 +189,7 @@ def answer(request: Request, models: Models | None = None, progress: Progress | 
             "generate with --like, then simulate with bige verify",
         )
     person = read_person(request.model)
-    models = models or Models.load(request.vqvae, request.surrogate, request.data)
+    models = models or Models.load(request.vqvae, request.surrogate, request.data, request.exercise)
     check_reach(request.constraints, models.bank())
     like = read_motion(request.like) if request.like else None
     options = dict(
@@ -484,10 +484,11 @@ def _verify_mode(found: Answer, mode: str, jobs: int | None, progress: Callable 
     model = found.person and found.folder / found.person.path.name
     each = progress and (lambda trial, record, finished, total: progress(mode, finished, total))
     records = simulate_files(files, out, model, jobs=jobs, mode=mode, done=each)
+    given = (found.constraints, found.skeleton, mode, found.exercise)
     for file, sample in zip(files, found.motions):
         simulated.append(_simulated(out, file.stem, records[file.stem]))
         row = {"file": file.name, "sha256": sha256(file.read_bytes()).hexdigest()}
-        rows.append(row | compare(sample, simulated[-1], found.constraints, found.skeleton, mode))
+        rows.append(row | compare(sample, simulated[-1], *given))
     return mode_record(found.motions, simulated, rows)
 
 # %% ../nbs/29_answers.ipynb #29-answers-041
@@ -506,7 +507,7 @@ def verify(
     elif found.folder is None:
         raise InputError("verify", "an answer that was not saved", "an answer in a folder", "save it first")
     else:
-        found = replace(found, motions=_read_samples(found.folder))       # with the digits that the files have
+        found = replace(found, motions=_read_samples(found.folder))  # with the digits that the files have
     record = {
         "n": len(found),
         "model": found.person and found.person.path.name,
@@ -536,7 +537,7 @@ def recorded(request: Request, folder: Path | str, models: Models) -> dict | Non
         ]
     except (InputError, OSError, KeyError):
         return None
-    asked = [
+    wanted = [
         request.seed,
         request.method,
         request.apart_deg,
@@ -545,7 +546,7 @@ def recorded(request: Request, folder: Path | str, models: Models) -> dict | Non
         request.exercise,
         request.n,
     ]
-    return scores if found == asked and text == to_yaml(request.constraints) else None
+    return scores if found == wanted and text == to_yaml(request.constraints) else None
 
 
 def models_in(folder: Path | str) -> dict[str, Path]:
@@ -586,7 +587,7 @@ def sessions(
     if request.model:
         raise InputError("--sessions", "beside --model", "one of the two", "leave one of them out")
     people, scores, failed = models_in(folder), {}, {}
-    models = Models.load(request.vqvae, request.surrogate, request.data)
+    models = Models.load(request.vqvae, request.surrogate, request.data, request.exercise)
     with output_folder(out):
         for i, (name, path) in enumerate(people.items()):
             if progress:

@@ -226,7 +226,7 @@ def _unit(unit, where: str, key: str, usual: str) -> str:
 
 
 def _amounts(fields: dict, where: str, k: Kind) -> None:
-    "Numbers in one unit that fits what is measured, and possible ones."
+    "Numbers in one unit that fits the quantity, within its range."
     given = {key: quantity(fields[key]) for key in AMOUNTS if fields.get(key) is not None}
     usual = k.unit if k.unit is not None else "m" if fields["coordinate"] in TRANSLATIONS else "deg"
     said = fields.pop("unit", None)
@@ -302,7 +302,7 @@ def _requested(fields: dict, where: str, k: Kind) -> None:
     if fields.get("goal") == "equal" and len(k.parts(Constraint(k, fields, 1))) != 2:
         raise InputError(
             f"{where}, {k.name}",
-            "goal: equal for one side or a thing without sides",
+            "goal: equal for one side or something without sides",
             "something with a left and a right",
             "name it without its side, for instance knee_angle",
         )
@@ -512,7 +512,7 @@ def default_constraints(exercise: Exercise | str = "squat") -> ConstraintSet:
     return ConstraintSet.from_entries(load_exercise(exercise).request, "default constraints")
 
 # %% ../nbs/25_constraint_files.ipynb #25-constraint-files-026
-MAX_BYTES = 1_000_000  # no request written by a person is longer
+MAX_BYTES = 1_000_000  # no request typed by hand is longer
 
 
 def _compose(text: str, path) -> yaml.Node:

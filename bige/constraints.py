@@ -39,7 +39,7 @@ class Batch:
     """Motions to be evaluated, all torch: `q` (B, T, 33) rad and m, `a` (B, T, 80) activations in [0, 1].
 
     `drift` (B,): squared distance of the latent from known ones; `start` (B, T, 33): where the search
-    began."""
+    began. `known`: a dictionary in which values of constraints are kept, for a batch that stays."""
 
     q: object
     a: object
@@ -49,6 +49,7 @@ class Batch:
     start: object = None
     exercise: Exercise = load_exercise()
     moments: dict = field(default_factory=dict, repr=False)
+    known: dict | None = field(default=None, repr=False)
 
     @cached_property
     def contact_points(self):
@@ -638,9 +639,21 @@ def name_of(c: Constraint) -> str:
 GOAL_SIGN = {"minimise": 1.0, "maximise": -1.0}
 
 
+_AMOUNTS = ("low", "high", "target", "within")  # what a value does not depend on
+
+
 def constraint_values(c: Constraint, batch: Batch):
     """The value at the requested moment and side, (B, frames, components) SI; left minus right for `goal:
     equal`."""
+    if batch.known is None:
+        return _values(c, batch)
+    key = (c.kind.name, *((k, v) for k, v in sorted(c.fields.items()) if k not in _AMOUNTS))
+    if key not in batch.known:
+        batch.known[key] = _values(c, batch)
+    return batch.known[key]
+
+
+def _values(c: Constraint, batch: Batch):
     own = c.kind.peaks and c["at"] == "peak"  # a muscle's own peak, not that of the effort muscles
     x = c.kind.value(batch if own else at_moment(batch, c["at"]), c)
     if own:

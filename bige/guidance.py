@@ -53,7 +53,7 @@ __all__ = ['APART_DEG', 'TOLERANCE', 'OVERSTEP', 'MAX_STEP', 'RESIDUAL_CUTOFF_HZ
            'concatenate_searches', 'batches_of', 'starting_motions', 'generate', 'one_repetition', 'bottom_angles',
            'changes']
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-013
+# %% ../nbs/27_guidance.ipynb #27-guidance-011
 def in_one_rate(data: Dataset) -> tuple[Dataset, float]:
     """Repetitions at one rate, and that rate: those at 60 Hz, or all at the slowest one's where most are
     slower than 60 Hz."""
@@ -68,7 +68,7 @@ def in_one_rate(data: Dataset) -> tuple[Dataset, float]:
     values, n = np.stack(values), len(COORDINATES)
     return replace(data, kinematics=values[..., :n], activations=values[..., n:].clip(0, 1)), rate_hz
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-014
+# %% ../nbs/27_guidance.ipynb #27-guidance-012
 @dataclass(frozen=True)
 class Models:
     """What guidance needs to know: how latents become motions, motions become activations, and what real
@@ -82,6 +82,7 @@ class Models:
     mass: Tensor | None = None  # (N,) kg, with which the activations were simulated
     rate_hz: float = RATE_HZ  # frames a second of the repetitions
     files: Mapping[str, Path] = field(default_factory=dict)  # where "vqvae", "surrogate" and "data" were read
+    exercise: Exercise = load_exercise()  # what is done in them
     shipped: Dataset | None = field(default=None, repr=False)  # the shipped data set, where `data` is it
 
     @cached_property
@@ -105,7 +106,7 @@ class Models:
     def _banks(self) -> dict[float, Batch]:
         return {}
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-015
+# %% ../nbs/27_guidance.ipynb #27-guidance-013
 _ASSETS = Path(str(resources.files("bige"))) / "assets"
 _SHIPPED = {
     name: _ASSETS / file
@@ -123,6 +124,7 @@ def load(
     vqvae: Path | str | None = None,
     surrogate: Path | str | None = None,
     reference: Path | str | None = None,
+    exercise: Exercise | str = "squat",
 ) -> Models:
     "The shipped models and training repetitions, or those at other paths; each file is read once."
     given = {"vqvae": vqvae, "surrogate": surrogate, "data": reference}
@@ -143,18 +145,20 @@ def load(
         mass,
         rate_hz,
         files,
+        load_exercise(exercise),
         None if reference else whole,
     )
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-016
+# %% ../nbs/27_guidance.ipynb #27-guidance-014
 @patch
 def bank(self: Models, rate_hz: float | None = None) -> Batch:
     """The real repetitions with their own activations; the same object each time, so what was computed of it
     is kept."""
     rate_hz = rate_hz or self.rate_hz
-    return self._banks.setdefault(
-        rate_hz, Batch(self.kinematics, self.activations, Skeleton.default(), rate_hz)
-    )
+    if rate_hz not in self._banks:
+        kept = {"exercise": self.exercise, "known": {}}
+        self._banks[rate_hz] = Batch(self.kinematics, self.activations, Skeleton.default(), rate_hz, **kept)
+    return self._banks[rate_hz]
 
 
 def _resampled(x: Tensor, frames: int) -> Tensor:
@@ -175,7 +179,7 @@ def activate(self: Models, q: Tensor, mass: Tensor | float, rate_hz: float = RAT
     frames = round(q.shape[1] * RATE_HZ / rate_hz)  # the network knows one rate
     return _resampled(self.surrogate(_resampled(q, frames), mass), q.shape[1])
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-017
+# %% ../nbs/27_guidance.ipynb #27-guidance-015
 @contextmanager
 def one_thread() -> Iterator[None]:
     "One torch thread: the same sums in the same order on every run, and no spinning on shared machines."
@@ -206,11 +210,11 @@ def realise(
     own = skeleton is Skeleton.default()  # the surrogate knows one skeleton, and many masses
     seen = q if own else plant_feet(angles, Skeleton.default(), smooth=smoother())
     a = (models.activate(seen, skeleton.mass, rate_hz) + offset).clamp(0, 1)
-    batch = Batch(q, a, skeleton, rate_hz, drift, start)
+    batch = Batch(q, a, skeleton, rate_hz, drift, start, models.exercise)
     batch.contact_points = points  # known already
     return batch
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-020
+# %% ../nbs/27_guidance.ipynb #27-guidance-018
 def request_losses(models: Models, constraints: Sequence[Constraint]) -> Tensor:
     """Weighted loss (N,) of the constraints with limits on the real repetitions, with their own activations:
     no network."""
@@ -229,13 +233,14 @@ def slack(c: Constraint) -> float:
 
 
 def near_request(
-    models: Models, constraints: Sequence[Constraint], n: int, g: torch.Generator, exercise: Exercise
+    models: Models, constraints: Sequence[Constraint], n: int, g: torch.Generator
 ) -> Tensor:
     """Rows of real repetitions from the nearest to the request on: those as near as the request is wide, but
     three quarters of all at most and max(n, 20) at least. One that turns outside the exercise's usual range
     comes last, unless requested."""
     near = sum(slack(c) for c in constraints if c.limits != (None, None) and not c.kind.natural)
     cost = request_losses(models, constraints)
+    exercise = models.exercise
     if not any(part in exercise.progress for c in constraints for part in c.parts):
         turning = models.kinematics[..., [COORDINATES.index(n) for n in exercise.progress]].amax((1, 2))
         low, high = np.deg2rad(exercise.usual_peak_deg)
@@ -243,7 +248,7 @@ def near_request(
     pool = min(len(cost), max(n, 20, min(int((cost < near).sum()), 3 * len(cost) // 4)))
     return (cost + 1e-6 * torch.rand(len(cost), generator=g)).argsort()[:pool]
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-022
+# %% ../nbs/27_guidance.ipynb #27-guidance-020
 APART_DEG = 3.
 
 def alternate_participants(rows: Tensor, people: Sequence[str]) -> Tensor:
@@ -262,18 +267,17 @@ def different_first(rows: Tensor, kinematics: Tensor, apart_deg: float) -> Tenso
         (last if first and d[i, first].min() < apart_deg else first).append(i)
     return rows[first + last]
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-023
+# %% ../nbs/27_guidance.ipynb #27-guidance-021
 def choose_starts(
     models: Models,
     constraints: Sequence[Constraint],
     n: int,
     g: torch.Generator,
     apart_deg: float = APART_DEG,
-    exercise: Exercise | str = "squat",
 ) -> Tensor:
     """Rows (n,) of real repetitions near the request: participants alternate, different ones first, none
     twice before all."""
-    rows = near_request(models, constraints, n, g, load_exercise(exercise))
+    rows = near_request(models, constraints, n, g)
     mixed = alternate_participants(rows[torch.randperm(len(rows), generator=g)], models.people)
     some = different_first(mixed, models.kinematics, apart_deg)
     return some.repeat(-(-n // len(some)))[:n]
@@ -300,7 +304,7 @@ def variations(models: Models, rows: Tensor, g: torch.Generator, most: float = 0
 
     return KnownMotions(mixed(models.kinematics), mixed(models.activations), mixed(models.mass))
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-027
+# %% ../nbs/27_guidance.ipynb #27-guidance-025
 @dataclass(frozen=True)
 class Start:
     """Where a search begins: real motions (`real`), their quantised latents (B, C, 49) and the spread of
@@ -327,7 +331,7 @@ def prepare(models: Models, known: KnownMotions, skeleton: Skeleton, rate_hz: fl
         real = realise(models, base, skeleton, detail, offset, rate_hz=rate_hz)
     return Start(base, encoded.std((1, 2), keepdim=True), detail, offset, real)
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-030
+# %% ../nbs/27_guidance.ipynb #27-guidance-028
 TOLERANCE = 1e-4  # in the constraint's unit: last digits differ with the batch
 
 
@@ -346,7 +350,7 @@ def limits_satisfied(constraints: Sequence[Constraint], batch: Batch, tolerance:
             held &= violation(c, batch) <= tolerance
     return held
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-036
+# %% ../nbs/27_guidance.ipynb #27-guidance-034
 @dataclass
 class Search:
     """A search as it went: best latents (B, C, 49), motions (B, T, 33) and activations (B, T, 80), weighted
@@ -381,7 +385,7 @@ def deflected(grad: Tensor, before: Tensor, slow: Tensor) -> Tensor:
     undone = -(d * grad).sum((1, 2)) / ((d * before).sum((1, 2)) + 1e-12)
     return grad + OVERSTEP * undone.clamp(min=0)[:, None, None] * before
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-038
+# %% ../nbs/27_guidance.ipynb #27-guidance-036
 def _usual_limits(c: Constraint, real: Batch, bank: Batch) -> dict[str, float]:
     """Limits for a constraint without any: what nine in ten of `real` do; for a `goal` what the most extreme
     of the `bank` do."""
@@ -410,7 +414,7 @@ def with_limits(constraints: Sequence[Constraint], real: Batch, bank: Batch) -> 
         for c, f in zip(constraints, free)
     )
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-039
+# %% ../nbs/27_guidance.ipynb #27-guidance-037
 Progress = Callable[[int, int, int], bool | None]  # (step, motions that satisfy all, motions) -> True: stop
 
 
@@ -428,7 +432,7 @@ class _Best:
         self.cost[won], self.residual[won] = cost[better], r.detach()[better]
         self.q[won], self.a[won] = batch.q.detach()[better], batch.a.detach()[better]
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-040
+# %% ../nbs/27_guidance.ipynb #27-guidance-038
 def guide(
     models: Models,
     constraints: Sequence[Constraint],
@@ -487,11 +491,11 @@ def _moved(models: Models, start: Start, rows: Tensor, residual: Tensor) -> Batc
         drift=(residual**2).mean((1, 2)),
     )
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-041
+# %% ../nbs/27_guidance.ipynb #27-guidance-039
 def select_motions(x: Search | Start | Batch, rows: Tensor):
     "The same record of some of its motions."
     if isinstance(x, Batch):
-        return Batch(x.q[rows], x.a[rows], x.skeleton, x.rate_hz)
+        return Batch(x.q[rows], x.a[rows], x.skeleton, x.rate_hz, exercise=x.exercise)
     if isinstance(x, Start):
         return Start(
             x.latents[rows], x.unit[rows], x.detail[rows], x.offset[rows], select_motions(x.real, rows)
@@ -504,14 +508,15 @@ def order_by_effort(found: Search, exercise: Exercise) -> Tensor:
     "Order (B,) of rising peak activation of the exercise's effort muscles."
     return Batch(found.q, found.a, None).muscle(*exercise.effort).amax((1, 2)).argsort(stable=True)
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-045
+# %% ../nbs/27_guidance.ipynb #27-guidance-043
 AT_ONCE = 64  # motions handled together: limits the memory
 
 
 def decoded(models: Models, z: Tensor, skeleton: Skeleton, drift: Tensor | None = None) -> Batch:
     "Latents -> motions exactly as the decoder has them."
     q = models.vqvae.decode(z)
-    return Batch(q, models.activate(q, skeleton.mass, models.rate_hz), skeleton, models.rate_hz, drift)
+    a = models.activate(q, skeleton.mass, models.rate_hz)
+    return Batch(q, a, skeleton, models.rate_hz, drift, exercise=models.exercise)
 
 
 def decoded_search(models: Models, z: Tensor, skeleton, losses: Tensor, steps: Tensor) -> Search:
@@ -528,7 +533,7 @@ def _motions(batch: Batch) -> tuple[Motion, ...]:
         for i, (q, a) in enumerate(zip(batch.q.double().numpy(), batch.a.double().numpy()))
     )
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-047
+# %% ../nbs/27_guidance.ipynb #27-guidance-045
 def nearest_latent(latents: Tensor, z: Tensor) -> Tensor:
     "The training latent (B, C, 49) nearest to each z: one matrix product, no gradient."
     with torch.no_grad():
@@ -542,7 +547,7 @@ def published_weight(step: int, iterations: int) -> float:
     sixth = iterations / 6
     return 0.0 if step >= iterations - sixth else float(np.clip(step / sixth - 1, 0, 1))
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-048
+# %% ../nbs/27_guidance.ipynb #27-guidance-046
 def guide_published(
     models: Models,
     constraints: Sequence[Constraint],
@@ -588,7 +593,7 @@ def guide_published(
         torch.full((n,), iterations),
     )
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-050
+# %% ../nbs/27_guidance.ipynb #27-guidance-048
 def random_codes(models: Models, n: int, g: torch.Generator, skeleton: Skeleton) -> Search:
     "No guidance: each of the 49 latent steps takes its code from a random real repetition at that step."
     with torch.no_grad():
@@ -597,7 +602,7 @@ def random_codes(models: Models, n: int, g: torch.Generator, skeleton: Skeleton)
         z = torch.cat([codes.gather(0, r) for r in rows.split(len(codes))])
     return decoded_search(models, z, skeleton, torch.zeros(0, 0, n), torch.zeros(n, dtype=torch.long))
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-062
+# %% ../nbs/27_guidance.ipynb #27-guidance-060
 @dataclass(frozen=True)
 class Guided:
     """Generated motions, sorted by peak activation of the effort muscles, and how they came about. `losses`
@@ -635,7 +640,7 @@ class Guided:
             [all(s["satisfied"] is not False for s in each.values()) for each in self.satisfaction]
         )
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-063
+# %% ../nbs/27_guidance.ipynb #27-guidance-061
 def satisfaction(constraints: Sequence[Constraint], batch: Batch) -> tuple[dict, ...]:
     """For each motion and constraint: metric, unit, violation and whether limits are satisfied (None without
     limits or weight)."""
@@ -653,7 +658,7 @@ def satisfaction(constraints: Sequence[Constraint], batch: Batch) -> tuple[dict,
 
 METHODS = ("guided", "published", "vqvae")
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-064
+# %% ../nbs/27_guidance.ipynb #27-guidance-062
 def _count(value, name: str, low: int) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= 100_000:
         raise InputError(
@@ -692,7 +697,7 @@ def starting_motions(
     share[0] = 0
     return KnownMotions((1 - share) * like + share * models.kinematics[rows])
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-065
+# %% ../nbs/27_guidance.ipynb #27-guidance-063
 def generate(
     constraints: ConstraintSet | None = None,
     n: int = 20,
@@ -720,7 +725,10 @@ def generate(
         raise InputError("--method", repr(method), "one of " + ", ".join(METHODS), "choose one of these")
     if like and method != "guided":
         raise InputError("--like", f"method {method}", "method guided", "leave one of the two out")
-    constraints, models = constraints or default_constraints(exercise), models or Models.load()
+    models = models or Models.load(exercise=exercise)
+    if models.exercise != exercise:
+        models = replace(models, exercise=exercise)
+    constraints = constraints or default_constraints(exercise)
     skeleton = skeleton or Skeleton.default()
     check_model(constraints, skeleton)
     g = torch.Generator().manual_seed(seed)
@@ -730,35 +738,34 @@ def generate(
         elif method == "published":
             found, start = guide_published(models, tuple(constraints), n, g, skeleton, iterations), None
         else:
-            start = _starts(models, constraints, n, g, skeleton, like, apart_deg, exercise)
+            start = _starts(models, constraints, n, g, skeleton, like, apart_deg)
             parts = [guide(models, tuple(constraints), s, steps, progress=progress) for s in start]
             found, start = concatenate_searches(parts), _together(start)
         order = order_by_effort(found, exercise)
         found, start = select_motions(found, order), start and select_motions(start, order)
-        return _result(models, constraints, found, start, method, seed, skeleton, exercise, since)
+        return _result(models, constraints, found, start, method, seed, skeleton, since)
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-066
-def _starts(models, constraints, n, g, skeleton, like, apart_deg, exercise) -> list[Start]:
+# %% ../nbs/27_guidance.ipynb #27-guidance-064
+def _starts(models, constraints, n, g, skeleton, like, apart_deg) -> list[Start]:
     own, rate_hz = one_repetition(like) if like else (None, models.rate_hz)
     rate_hz = min(rate_hz, frame_rate(constraints))
-    rows = choose_starts(models, tuple(constraints), n, g, apart_deg, exercise)
+    rows = choose_starts(models, tuple(constraints), n, g, apart_deg)
     known = starting_motions(models, rows, g, own)
     return [prepare(models, part, skeleton, rate_hz) for part in batches_of(known)]
 
 
 def _together(starts: Sequence[Start]) -> Batch:
     real = [s.real for s in starts]
-    return Batch(
-        torch.cat([r.q for r in real]), torch.cat([r.a for r in real]), real[0].skeleton, real[0].rate_hz
-    )
+    q, a = (torch.cat([getattr(r, k) for r in real]) for k in ("q", "a"))
+    return replace(real[0], q=q, a=a, start=None, drift=None, moments={})
 
 
 def _result(
-    models, constraints, found: Search, start: Batch | None, method, seed, skeleton, exercise, since
+    models, constraints, found: Search, start: Batch | None, method, seed, skeleton, since
 ) -> Guided:
     "What `found` is worth, in the order in which it was found."
     rate_hz = start.rate_hz if start else models.rate_hz
-    batch = Batch(found.q, found.a, skeleton, rate_hz)
+    batch = Batch(found.q, found.a, skeleton, rate_hz, exercise=models.exercise)
     with torch.no_grad():
         held = satisfaction(tuple(constraints), batch)
         short = shortfalls(tuple(constraints), batch, models.bank(rate_hz), TOLERANCE)
@@ -776,10 +783,10 @@ def _result(
         perf_counter() - since,
         _motions(start) if start else (),
         tuple(short),
-        exercise,
+        models.exercise,
     )
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-068
+# %% ../nbs/27_guidance.ipynb #27-guidance-066
 MAX_REPETITION_S = 9.0
 
 
@@ -795,7 +802,7 @@ def one_repetition(motion: Motion) -> tuple[Tensor, float]:
     values, _, stretch = fit_length(Motion.from_arrays(motion.time, motion.coordinates()))
     return torch.tensor(canonical(values[None]), dtype=torch.float32), RATE_HZ / stretch
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-077
+# %% ../nbs/27_guidance.ipynb #27-guidance-075
 # what a positive and a negative change of a coordinate looks like; {} is the side
 CHANGE_WORDS = {
     "hip_flexion": ("bend the {} hip more", "bend the {} hip less"),

@@ -13,6 +13,7 @@ import numpy as np
 
 from .constraint_files import ConstraintSet
 from .constraints import RAD, Batch
+from .exercises import Exercise, load_exercise
 from .files import InputError
 from .guidance import Guided, Progress, generate, one_thread, satisfaction
 from .motion import ACTIVATIONS, COORDINATES, TRANSLATIONS, Motion
@@ -108,7 +109,11 @@ ALLOWED = {
 
 
 def evaluate_request(
-    constraints: ConstraintSet, motion: Motion, skeleton: Skeleton, allowed: dict | None = None
+    constraints: ConstraintSet,
+    motion: Motion,
+    skeleton: Skeleton,
+    allowed: dict | None = None,
+    exercise: Exercise | str = "squat",
 ) -> dict:
     """For each constraint metric, unit, violation and whether its limits are satisfied (None without limits);
     `allowed`: by unit."""
@@ -117,8 +122,9 @@ def evaluate_request(
     tensors = (
         torch.tensor(x, dtype=torch.float64)[None] for x in (motion.coordinates(), motion.activations())
     )
+    batch = Batch(*tensors, skeleton, motion.rate_hz, exercise=load_exercise(exercise))
     with one_thread(), torch.no_grad():
-        found = satisfaction(tuple(constraints), Batch(*tensors, skeleton, motion.rate_hz))[0]
+        found = satisfaction(tuple(constraints), batch)[0]
     for row in found.values():
         if row["satisfied"] is False:
             row["satisfied"] = row["violation"] <= (allowed or {}).get(row["unit"], 0)
@@ -189,10 +195,18 @@ def simulated_by(result) -> Simulated:
 
 
 def compare(
-    sample: Motion, simulated: Simulated, constraints: ConstraintSet, skeleton: Skeleton, mode: str
+    sample: Motion,
+    simulated: Simulated,
+    constraints: ConstraintSet,
+    skeleton: Skeleton,
+    mode: str,
+    exercise: Exercise | str = "squat",
 ) -> dict:
     "Findings about one sample and its simulation by `mode`."
-    by_surrogate, record = evaluate_request(constraints, sample, skeleton), simulated.record
+    by_surrogate, record = (
+        evaluate_request(constraints, sample, skeleton, exercise=exercise),
+        simulated.record,
+    )
     row = {
         "status": record["status"],
         "reason": record.get("reason"),
@@ -202,9 +216,8 @@ def compare(
     }
     if simulated.motion is None:
         return row
-    by_simulation = evaluate_request(
-        constraints, corrected_activations(simulated.motion, mode), skeleton, ALLOWED
-    )
+    found = corrected_activations(simulated.motion, mode)
+    by_simulation = evaluate_request(constraints, found, skeleton, ALLOWED, exercise)
     residuals = residual_forces(simulated.kinetics, record["body_weight_n"])
     physics = {
         "vertical_force_percent": 100 * record["mean_vertical_force_bw"],
@@ -298,7 +311,9 @@ def concatenate_draws(draws: Sequence[Guided], chosen: Sequence) -> Guided:
     )
 
 # %% ../nbs/28_verification.ipynb #28-verification-043
-def satisfied_in_simulation(motion: Motion, constraints: ConstraintSet, model, mode: str = "qp") -> bool:
+def satisfied_in_simulation(
+    motion: Motion, constraints: ConstraintSet, model, mode: str = "qp", exercise: Exercise | str = "squat"
+) -> bool:
     """Whether the simulated motion is dynamically consistent and satisfies every limit; `model`: a
     `MusculoskeletalModel`."""
     from bige.simulation import simulate
@@ -312,7 +327,7 @@ def satisfied_in_simulation(motion: Motion, constraints: ConstraintSet, model, m
     ):
         return False
     found = corrected_activations(simulated.motion, mode)
-    return all_satisfied(evaluate_request(constraints, found, model.skeleton, ALLOWED))
+    return all_satisfied(evaluate_request(constraints, found, model.skeleton, ALLOWED, exercise))
 
 
 def _evenly(rows: Sequence[int], n: int) -> list[int]:
@@ -347,7 +362,7 @@ def generate_verified(
         draws.append(generate(constraints, n, round_seed(seed, len(draws)), skeleton=skeleton, **options))
         good = []
         for i, motion in enumerate(draws[-1].motions):
-            if satisfied_in_simulation(motion, constraints, model, mode):
+            if satisfied_in_simulation(motion, constraints, model, mode, draws[-1].exercise):
                 good.append(i)
             drawn += 1
             if progress:

@@ -1,4 +1,6 @@
-"""Requests and answers: equal keys, equal files; folders that read back; models, digests and verification that stay with them."""
+"""Requests and answers: equal keys, equal files; folders that read back; models, digests and verification
+that stay with them."""
+
 import filecmp
 import json
 import os
@@ -37,28 +39,78 @@ def person(shared):
 
 # requests
 
+
 def test_keys_are_equal_where_motions_are():
     request = Request(n=3)
     assert request.key == Request(override(default_constraints()), n=3).key
-    others = [replace(request, seed=1), replace(request, n=4), replace(request, method="vqvae"), replace(request, apart_deg=1.),
-              replace(request, model=Path("a.osim")), replace(request, constraints=override(default_constraints(), "vasmed.low=0.3"))]
+    others = [
+        replace(request, seed=1),
+        replace(request, n=4),
+        replace(request, method="vqvae"),
+        replace(request, apart_deg=1.0),
+        replace(request, model=Path("a.osim")),
+        replace(request, constraints=override(default_constraints(), "vasmed.low=0.3")),
+    ]
     assert len({r.key for r in [request, *others]}) == 7
 
 
 def test_the_command_makes_the_same_request(tmp_path):
-    own = Request(default_constraints(), 3, 7, model=Path("/far/anna.osim"), like=Path("/far/rep.mot"), apart_deg=6., verified="qp",
-                  data=tmp_path / "data.npz")
-    assert own.command("out") == ["bige", "generate", "--constraints", "constraints.yaml", "-n", "3", "--seed", "7", "--method", "guided",
-                                  "--verified", "qp", "--apart", "6", "--like", "/far/rep.mot", "--model", "/far/anna.osim",
-                                  "--data", str(tmp_path / "data.npz"), "--out", "out"]
+    own = Request(
+        default_constraints(),
+        3,
+        7,
+        model=Path("/far/anna.osim"),
+        like=Path("/far/rep.mot"),
+        apart_deg=6.0,
+        verified="qp",
+        data=tmp_path / "data.npz",
+    )
+    assert own.command("out") == [
+        "bige",
+        "generate",
+        "--constraints",
+        "constraints.yaml",
+        "-n",
+        "3",
+        "--seed",
+        "7",
+        "--method",
+        "guided",
+        "--verified",
+        "qp",
+        "--apart",
+        "6",
+        "--like",
+        "/far/rep.mot",
+        "--model",
+        "/far/anna.osim",
+        "--data",
+        str(tmp_path / "data.npz"),
+        "--out",
+        "out",
+    ]
     inside = own.command(folder=tmp_path / "squats")
     assert "start/rep.mot" in inside and "anna.osim" in inside and "../data.npz" in inside
     text = own.yaml()
-    assert text.startswith("# bige generate ") and parse_constraints(text).constraints == own.constraints.constraints
+    assert (
+        text.startswith("# bige generate ")
+        and parse_constraints(text).constraints == own.constraints.constraints
+    )
 
 
-@pytest.mark.parametrize("bad", [dict(n=0), dict(seed=-1), dict(method="magic"), dict(verified="guess"), dict(exercise="dance"),
-                                 dict(like=Path("x.mot"), verified="qp"), dict(model=Path("no.osim")), dict(like=Path("no.mot"))])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        dict(n=0),
+        dict(seed=-1),
+        dict(method="magic"),
+        dict(verified="guess"),
+        dict(exercise="dance"),
+        dict(like=Path("x.mot"), verified="qp"),
+        dict(model=Path("no.osim")),
+        dict(like=Path("no.mot")),
+    ],
+)
 def test_bad_requests(models, bad):
     with pytest.raises(InputError):
         answer(Request(**{"n": 1} | bad), models)
@@ -66,21 +118,31 @@ def test_bad_requests(models, bad):
 
 # folders
 
+
 def test_a_folder_is_whole_repeatable_and_readable(models, tmp_path):
     out, request = tmp_path / "deep" / "out", Request(n=4)
     found = answer(request, models)
     found.save(out)
-    assert sorted(p.name for p in out.iterdir()) == ["constraints.yaml", "metrics.json"] + [f"sample_{i:02d}.mot" for i in range(4)]
+    assert sorted(p.name for p in out.iterdir()) == ["constraints.yaml", "metrics.json"] + [
+        f"sample_{i:02d}.mot" for i in range(4)
+    ]
     written = json.loads((out / "metrics.json").read_text(), parse_constant=lambda c: pytest.fail(c))
-    assert written == json.loads(json.dumps(found.scores)) and set(metrics.METRIC_KEYS) <= set(written["samples"][3])
+    assert written == json.loads(json.dumps(found.scores)) and set(metrics.METRIC_KEYS) <= set(
+        written["samples"][3]
+    )
     assert all(written["mean"][k] is not None for k in metrics.METRIC_KEYS) and written["satisfied"] == 4
     assert [s["file"] for s in written["samples"]] == [f"sample_{i:02d}.mot" for i in range(4)]
-    assert all(s["satisfied"] for s in written["samples"]) and '"met"' not in (out / "metrics.json").read_text()
+    assert (
+        all(s["satisfied"] for s in written["samples"]) and '"met"' not in (out / "metrics.json").read_text()
+    )
     assert read_constraints(out / "constraints.yaml").constraints == default_constraints().constraints
     m = read_motion(out / "sample_03.mot")
     assert np.allclose(m.coordinates(), found.motions[3].coordinates(), atol=1e-5) and m.has(ACTIVATIONS)
     answer(request, models).save(tmp_path / "again")
-    assert filecmp.cmpfiles(out, tmp_path / "again", [p.name for p in out.iterdir()], shallow=False)[1:] == ([], [])
+    assert filecmp.cmpfiles(out, tmp_path / "again", [p.name for p in out.iterdir()], shallow=False)[1:] == (
+        [],
+        [],
+    )
 
 
 def test_an_answer_reads_back(models, person, tmp_path):
@@ -90,7 +152,10 @@ def test_an_answer_reads_back(models, person, tmp_path):
     again = Answer.load(tmp_path / "a")
     assert again.request.model == tmp_path / "a" / person.name and again.person.digest == found.person.digest
     assert again.skeleton.digest == Skeleton.from_osim(person).digest != Skeleton.default().digest
-    assert again.scores == json.loads(json.dumps(found.scores)) and again.satisfied.tolist() == found.satisfied.tolist()
+    assert (
+        again.scores == json.loads(json.dumps(found.scores))
+        and again.satisfied.tolist() == found.satisfied.tolist()
+    )
     assert replace(again.request, model=None).key == replace(found.request, model=None).key
     (tmp_path / "a" / person.name).unlink()
     with pytest.raises(InputError, match="no file"):
@@ -102,15 +167,25 @@ def test_what_was_saved_can_be_saved_again(models, person, tmp_path):
     again = Answer.load(tmp_path / "a")
     again.save(tmp_path / "b")
     names = [p.name for p in (tmp_path / "a").iterdir()]
-    assert filecmp.cmpfiles(tmp_path / "a", tmp_path / "b", [n for n in names if not n.startswith("sample")], shallow=False)[1:] == ([], [])
+    assert filecmp.cmpfiles(
+        tmp_path / "a", tmp_path / "b", [n for n in names if not n.startswith("sample")], shallow=False
+    )[1:] == ([], [])
 
 
 def test_folders_of_version_0_1_are_read(random, tmp_path):
     random.save(tmp_path / "a")
     path = tmp_path / "a" / "metrics.json"
-    path.write_text(path.read_text().replace('"satisfied"', '"met"').replace('"requested"', '"asked"').replace('"violated_by"', '"missed_by"'))
+    path.write_text(
+        path.read_text()
+        .replace('"satisfied"', '"met"')
+        .replace('"requested"', '"asked"')
+        .replace('"violated_by"', '"missed_by"')
+    )
     again = Answer.load(tmp_path / "a")
-    assert again.satisfied.tolist() == random.satisfied.tolist() and again.scores["satisfied"] == random.scores["satisfied"]
+    assert (
+        again.satisfied.tolist() == random.satisfied.tolist()
+        and again.scores["satisfied"] == random.scores["satisfied"]
+    )
     assert list(again.shortfalls) == json.loads(json.dumps(random.scores["shortfalls"]))
 
 
@@ -122,7 +197,12 @@ def test_a_folder_replaces_a_former_answer_and_nothing_else(models, random, tmp_
     (out / "thesis.tex").write_text("mine")
     (out / "verification.json").write_text("of the samples before")
     one.save(out)
-    assert sorted(p.name for p in out.iterdir()) == ["constraints.yaml", "metrics.json", "sample_00.mot", "thesis.tex"]
+    assert sorted(p.name for p in out.iterdir()) == [
+        "constraints.yaml",
+        "metrics.json",
+        "sample_00.mot",
+        "thesis.tex",
+    ]
     assert {p.name for p in former_files(out)} == {"constraints.yaml", "metrics.json", "sample_00.mot"}
     (tmp_path / "file").write_text("x")
     for bad in (tmp_path / "file", tmp_path / "file" / "below"):
@@ -137,6 +217,7 @@ def test_an_interrupted_save_leaves_nothing(models, tmp_path, error):
     def fail(found, part):
         assert (part / "sample_00.mot").exists() and found.folder == tmp_path / "out"
         raise error
+
     with pytest.raises(error):
         found.save(tmp_path / "out", [fail])
     assert list(tmp_path.iterdir()) == [] and found.folder is None
@@ -151,6 +232,7 @@ def test_a_former_answer_survives_a_save_that_cannot_be_finished(models, random,
         if place.name == "sample_00.mot" and ".former" not in str(source):
             raise OSError(28, "No space left on device")
         move(source, place)
+
     monkeypatch.setattr("os.replace", full)
     with pytest.raises(OSError):
         answer(Request(n=1, seed=1, method="vqvae"), models).save(tmp_path / "out")
@@ -158,6 +240,7 @@ def test_a_former_answer_survives_a_save_that_cannot_be_finished(models, random,
 
 
 # each file once
+
 
 def test_no_file_is_read_or_hashed_twice(person, tmp_path, monkeypatch):
     read, loaded, parsed = [], [], []
@@ -167,47 +250,66 @@ def test_no_file_is_read_or_hashed_twice(person, tmp_path, monkeypatch):
     monkeypatch.setattr(guidance, "load_dataset", lambda path: loaded.append(path) or data(path))
     start = tmp_path / "rep.mot"
     write_motion(metrics.load_reference(split="val")[0], start)
-    found = answer(Request(override(default_constraints(), "muscle_range.weight=0"), 1, like=start, model=person))
+    found = answer(
+        Request(override(default_constraints(), "muscle_range.weight=0"), 1, like=start, model=person)
+    )
     found.save(tmp_path / "out")
     assert len(loaded) == 1 and len(found.reference) == 40
-    assert all(read.count(name) == 1 for name in (person.name, "reference.npz", "vqvae.safetensors", "surrogate.safetensors"))
+    assert all(
+        read.count(name) == 1
+        for name in (person.name, "reference.npz", "vqvae.safetensors", "surrogate.safetensors")
+    )
     assert parsed == [start]
     assert found.changes and (tmp_path / "out" / "start" / "rep.mot").read_bytes() == start.read_bytes()
     record = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert None not in record["inputs"].values() and record["changes"] == json.loads(json.dumps(found.changes))
+    assert None not in record["inputs"].values() and record["changes"] == json.loads(
+        json.dumps(found.changes)
+    )
 
 
 def test_a_model_is_parsed_once_even_when_verified(models, person, tmp_path, monkeypatch):
     parsed, own = [], Skeleton.from_osim.__func__
-    monkeypatch.setattr(Skeleton, "from_osim", classmethod(lambda cls, path: parsed.append(path) or own(cls, path)))
+    monkeypatch.setattr(
+        Skeleton, "from_osim", classmethod(lambda cls, path: parsed.append(path) or own(cls, path))
+    )
     monkeypatch.setattr(verification, "satisfied_in_simulation", lambda *a: True)
     copy = tmp_path / "own.osim"
-    copy.write_bytes(person.read_bytes() + b"\n")                           # not one that is remembered
+    copy.write_bytes(person.read_bytes() + b"\n")  # not one that is remembered
     found = answer(Request(n=1, model=copy, verified="qp"), models)
     found.save(tmp_path / "out")
     assert len(parsed) == 1 and found.verified["mode"] == "qp"
 
 
 def test_cold_generation_is_fast_and_small(tmp_path):
-    code = ("import resource\nfrom bige.answers import Request, answer\nanswer(Request()).save(r'%s')\n"
-            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)" % (tmp_path / "out"))
+    code = (
+        "import resource\nfrom bige.answers import Request, answer\nanswer(Request()).save(r'%s')\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)" % (tmp_path / "out")
+    )
     began = os.times().children_user + os.times().children_system
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
     cpu = os.times().children_user + os.times().children_system - began
     assert done.returncode == 0, done.stderr
-    assert cpu < 7 and int(done.stdout) < 1.5e6            # processor seconds, with writing and scoring, on a busy machine; kB
+    assert (
+        cpu < 7 and int(done.stdout) < 1.5e6
+    )  # processor seconds, with writing and scoring, on a busy machine; kB
 
 
 # verified
+
 
 def test_verified_draws_keep_apart_what_the_request_does(models, monkeypatch):
     "`apart_deg` was recorded, but the draws did not see it."
     seen, own = [], verification.generate
     monkeypatch.setattr(verification, "generate", lambda *a, **o: seen.append(o["apart_deg"]) or own(*a, **o))
     monkeypatch.setattr(verification, "satisfied_in_simulation", lambda *a: True)
-    far = answer(Request(n=3, apart_deg=9., verified="qp"), models)
-    answer(Request(n=3, apart_deg=0., verified="qp"), models)
-    assert seen == [9., 0.] and far.scores["apart_deg"] == 9.
+    far = answer(Request(n=3, apart_deg=9.0, verified="qp"), models)
+    answer(Request(n=3, apart_deg=0.0, verified="qp"), models)
+    assert seen == [9.0, 0.0] and far.scores["apart_deg"] == 9.0
     assert far.verified == {"mode": "qp", "requested": 3, "passed": 3, "drawn": 3, "rounds": 1}
 
 
@@ -225,8 +327,10 @@ def test_an_answer_is_verified_where_it_was_saved(models, person, tmp_path):
 
 # models of other folders
 
+
 def test_the_model_beside_motions(models, person, tmp_path):
-    "Penetration of a tall model's squats: 0.03 cm with it, 1 cm on the default body, as `bige evaluate` had it."
+    """Penetration of a tall model's squats: 0.03 cm with it, 1 cm on the default body, as `bige evaluate` had
+    it."""
     tall = tmp_path / "tall.osim"
     tall.write_bytes(person.read_bytes())
     found = answer(Request(n=1, model=tall), models)
@@ -246,6 +350,7 @@ def test_the_model_beside_motions(models, person, tmp_path):
 
 # several participants
 
+
 def test_sessions_resume_and_tell(shared, person, tmp_path):
     people, request = tmp_path / "people", Request(n=2)
     (people / "anna").mkdir(parents=True)
@@ -258,7 +363,10 @@ def test_sessions_resume_and_tell(shared, person, tmp_path):
     made = sample.stat().st_mtime_ns
     assert (tmp_path / "out" / "sessions.md").read_text().count("anna_own") == 4
     again = sessions(request, people, tmp_path / "out")
-    assert json.loads(json.dumps(again.scores)) == json.loads(json.dumps(done.scores)) and sample.stat().st_mtime_ns == made
+    assert (
+        json.loads(json.dumps(again.scores)) == json.loads(json.dumps(done.scores))
+        and sample.stat().st_mtime_ns == made
+    )
     sessions(replace(request, seed=3), people, tmp_path / "out")
     assert sample.stat().st_mtime_ns != made
     with pytest.raises(InputError, match="no such folder"):
@@ -268,7 +376,9 @@ def test_sessions_resume_and_tell(shared, person, tmp_path):
     assert not (tmp_path / "x").exists()
 
 
-@pytest.mark.parametrize("change", [dict(seed=1), dict(n=3), dict(apart_deg=4.), dict(verified="qp"), dict(exercise="other.yaml")])
+@pytest.mark.parametrize(
+    "change", [dict(seed=1), dict(n=3), dict(apart_deg=4.0), dict(verified="qp"), dict(exercise="other.yaml")]
+)
 def test_only_the_very_same_request_is_recorded(random, models, tmp_path, change):
     random.save(tmp_path / "a")
     assert recorded(random.request, tmp_path / "a", models) is not None
@@ -277,13 +387,24 @@ def test_only_the_very_same_request_is_recorded(random, models, tmp_path, change
 
 # the words
 
+
 def test_records_speak_of_constraints_that_are_satisfied(models, tmp_path):
-    request = Request(parse_constraints("constraints:\n  - {kind: muscle, muscle: vasti, high: 0.12}\n  - {kind: thigh_angle, low: 100 deg}\n"), n=1)
+    request = Request(
+        parse_constraints(
+            "constraints:\n  - {kind: muscle, muscle: vasti, high: 0.12}\n"
+            "  - {kind: thigh_angle, low: 100 deg}\n"
+        ),
+        n=1,
+    )
     found = answer(request, models)
     text = json.dumps(found.scores)
     assert not found.satisfied.any() and {"requested", "violated_by", "nearest"} <= set(found.shortfalls[0])
     assert not any(word in text for word in ('"met"', '"asked"', "missed", "wish", "measured"))
-    assert to_yaml(request.constraints) == to_yaml(found.constraints) and len(found) == 1 and found.exercise.name == "squat"
+    assert (
+        to_yaml(request.constraints) == to_yaml(found.constraints)
+        and len(found) == 1
+        and found.exercise.name == "squat"
+    )
     assert {"method", "seed", "skeleton", "vqvae.safetensors", "commit"} <= set(found.provenance)
 
 

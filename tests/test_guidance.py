@@ -1,4 +1,6 @@
-"""Guidance on the shipped models: the promises of the default request, determinism, methods, slow data; planting of the feet."""
+"""Guidance on the shipped models: the promises of the default request, determinism, methods, slow data;
+planting of the feet."""
+
 import numpy as np
 import pytest
 import torch
@@ -48,7 +50,12 @@ def test_default_squats_meet_the_request_and_score_like_real_ones(twenty):
     assert twenty.satisfied.sum() >= 19
     reference = metrics.evaluate(metrics.load_reference(), skeleton=Skeleton.default())["mean"]
     mean = metrics.evaluate(twenty.motions, skeleton=Skeleton.default())["mean"]
-    assert mean["mac"] <= 0.01 and mean["sliding_m_s"] <= 0.1 and mean["penetration_cm"] <= 0.5 and mean["floating_cm"] <= 0.5
+    assert (
+        mean["mac"] <= 0.01
+        and mean["sliding_m_s"] <= 0.1
+        and mean["penetration_cm"] <= 0.5
+        and mean["floating_cm"] <= 0.5
+    )
     assert mean["com_acceleration_m_s2"] < 2 * reference["com_acceleration_m_s2"]
     assert abs(mean["pelvis_tilt_deg"] - reference["pelvis_tilt_deg"]) < 10
     assert 0.6 < mean["angular_velocity_deg_s"] / reference["angular_velocity_deg_s"] < 1.4
@@ -76,22 +83,32 @@ def test_threads_outside_are_left_as_they_were(models):
 def test_activation_dial_deepens_the_squat(models):
     depth, peak = [], []
     for low in (0.15, 0.35, 0.55):
-        g = generate(override(default_constraints(), f"vasmed.low={low}", f"vasmed.high={low + .1}"), n=6, models=models)
+        g = generate(
+            override(default_constraints(), f"vasmed.low={low}", f"vasmed.high={low + 0.1}"),
+            n=6,
+            models=models,
+        )
         peak.append(g.activations[..., VASTI].max(1).mean())
         depth.append(np.mean([m["knee_angle_r"].max() for m in g.motions]))
     assert np.all(np.diff(peak) > 0.05) and np.all(np.diff(depth) > 0)
 
 
 def test_a_coordinate_can_be_asked_for(models):
-    c = parse_constraints("constraints:\n  - {kind: coordinate_range, coordinate: knee_angle_r, low: 80, high: 90, unit: deg, at: bottom}\n")
+    c = parse_constraints(
+        "constraints:\n"
+        "  - {kind: coordinate_range, coordinate: knee_angle_r, low: 80, high: 90, unit: deg, at: bottom}\n"
+    )
     g = generate(c, n=4, models=models)
     assert g.satisfied.sum() >= 3
     assert np.median([np.rad2deg(m["knee_angle_r"].max()) for m in g.motions]) == pytest.approx(85, abs=10)
 
 
 def test_out_of_reach_is_said(models):
-    c = parse_constraints("constraints:\n  - {kind: coordinate_range, coordinate: knee_angle_r, low: 60, high: 61, unit: deg}\n"
-                          "  - {kind: coordinate_range, coordinate: knee_angle_l, low: 110, high: 111, unit: deg}\n  - {kind: asymmetry, high: 1}\n")
+    c = parse_constraints(
+        "constraints:\n  - {kind: coordinate_range, coordinate: knee_angle_r, low: 60, high: 61, unit: deg}\n"
+        "  - {kind: coordinate_range, coordinate: knee_angle_l, low: 110, high: 111, unit: deg}\n"
+        "  - {kind: asymmetry, high: 1}\n"
+    )
     g = generate(c, n=1, models=models, steps=8)
     record = g.satisfaction[0]["asymmetry"]
     assert not g.satisfied.any() and record["satisfied"] is False and record["violation"] > 0
@@ -101,7 +118,11 @@ def test_out_of_reach_is_said(models):
 @pytest.mark.parametrize("method", ["published", "vqvae"])
 def test_other_methods_share_the_interface(models, method):
     g = generate(n=3, method=method, models=models, iterations=12)
-    assert g.method == method and len(g) == 3 and all(np.isfinite(m.values).all() and m.values.shape == (196, 113) for m in g.motions)
+    assert (
+        g.method == method
+        and len(g) == 3
+        and all(np.isfinite(m.values).all() and m.values.shape == (196, 113) for m in g.motions)
+    )
     assert np.isfinite(metrics.evaluate(g.motions, skeleton=Skeleton.default())["mean"]["mac"])
 
 
@@ -111,19 +132,23 @@ def test_published_schedule():
 
 
 def test_more_motions_than_repetitions(models):
-    rows = guidance.choose_starts(models, default_constraints(), 3 * len(models.kinematics), torch.Generator().manual_seed(0))
+    rows = guidance.choose_starts(
+        models, default_constraints(), 3 * len(models.kinematics), torch.Generator().manual_seed(0)
+    )
     assert len(rows) == 3 * len(models.kinematics)
 
 
 def test_plant_feet_undoes_a_shaking_pelvis_and_is_differentiable():
-    squat = torch.tensor(analytic_squat(reps=1, pause=.3).coordinates(), dtype=torch.float64)[None]
+    squat = torch.tensor(analytic_squat(reps=1, pause=0.3).coordinates(), dtype=torch.float64)[None]
     shaken = squat.clone()
-    shaken[..., 3:6] += torch.randn(1, squat.shape[1], 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    shaken[..., 3:6] += torch.randn(
+        1, squat.shape[1], 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     sk = Skeleton.default()
     still = planted(shaken, sk)
     assert torch.equal(still, planted(squat, sk))
     points = sk.contact_points(still)
-    assert points[..., 1].amin(-1).abs().max() < 0.012 and sliding_speed(points, 60.).mean() < 0.03
+    assert points[..., 1].amin(-1).abs().max() < 0.012 and sliding_speed(points, 60.0).mean() < 0.03
     assert still[0, 0, COORDINATES.index("pelvis_tx")] == 0
     q = squat[:, ::8].clone().requires_grad_()
     (grad,) = torch.autograd.grad((planted(q, sk)[..., 3:6] ** 2).sum(), q)
@@ -135,39 +160,61 @@ def test_another_skeleton_keeps_its_own_feet_on_the_ground(models, shared):
     g = generate(n=2, models=models, skeleton=person)
     for m in g.motions:
         assert np.abs(person.contact_points(m.coordinates())[..., 1].min(-1)).max() < 0.02
-    assert not np.allclose(g.motions[0]["pelvis_ty"], generate(n=2, models=models).motions[0]["pelvis_ty"], atol=1e-3)
+    assert not np.allclose(
+        g.motions[0]["pelvis_ty"], generate(n=2, models=models).motions[0]["pelvis_ty"], atol=1e-3
+    )
 
 
-@pytest.mark.parametrize("bad", [dict(n=0), dict(n=-1), dict(n=2.5), dict(n=True), dict(seed=-1), dict(seed="x"), dict(method="magic")])
+@pytest.mark.parametrize(
+    "bad",
+    [dict(n=0), dict(n=-1), dict(n=2.5), dict(n=True), dict(seed=-1), dict(seed="x"), dict(method="magic")],
+)
 def test_bad_arguments(models, bad):
     with pytest.raises(InputError):
         generate(models=models, **bad)
 
 
 def test_natural_numbers_stay_where_real_motion_had_them(twenty):
-    of = lambda motions: metrics.evaluate(motions, skeleton=Skeleton.default())["mean"]
+    def of(motions):
+        return metrics.evaluate(motions, skeleton=Skeleton.default())["mean"]
+
     before, after = of(twenty.starts), of(twenty.motions)
-    for key in ("asymmetry_deg", "angular_velocity_deg_s", "com_velocity_m_s", "com_acceleration_m_s2", "body_com_acceleration_m_s2", "sliding_m_s"):
-        assert after[key] == pytest.approx(before[key], rel=.1), key
+    for key in (
+        "asymmetry_deg",
+        "angular_velocity_deg_s",
+        "com_velocity_m_s",
+        "com_acceleration_m_s2",
+        "body_com_acceleration_m_s2",
+        "sliding_m_s",
+    ):
+        assert after[key] == pytest.approx(before[key], rel=0.1), key
     assert before["mac"] > 5 * after["mac"]
 
 
 def test_what_simulation_says_of_a_start_is_kept(models):
     rows = torch.arange(0, 120, 12)
-    known = guidance.variations(models, rows, torch.Generator().manual_seed(0), most=0.)
+    known = guidance.variations(models, rows, torch.Generator().manual_seed(0), most=0.0)
     begin = guidance.prepare(models, known, Skeleton.default())
-    with torch.no_grad(): guess = models.activate(planted(smoother() @ known.motions, Skeleton.default()), known.mass)
+    with torch.no_grad():
+        guess = models.activate(planted(smoother() @ known.motions, Skeleton.default()), known.mass)
     assert (guess + begin.offset - models.activations[rows]).abs().max() < 1e-5
-    assert (guess - models.activations[rows])[..., VASTI].abs().max() > .05            # worth keeping
+    assert (guess - models.activations[rows])[..., VASTI].abs().max() > 0.05  # worth keeping
 
 
 def test_starts_take_turns_and_differ(models):
-    people = [models.people[i] for i in guidance.choose_starts(models, default_constraints(), 6, torch.Generator().manual_seed(0), apart_deg=0.)]
+    people = [
+        models.people[i]
+        for i in guidance.choose_starts(
+            models, default_constraints(), 6, torch.Generator().manual_seed(0), apart_deg=0.0
+        )
+    ]
     some = guidance.choose_starts(models, default_constraints(), 12, torch.Generator().manual_seed(0))
-    assert len(set(people)) >= 4 and len(set(people[:len(set(people))])) == len(set(people))
+    assert len(set(people)) >= 4 and len(set(people[: len(set(people))])) == len(set(people))
     near = metrics.pairwise_deg(models.kinematics[some].numpy())[np.triu_indices(12, 1)]
     assert near.min() >= guidance.APART_DEG
-    wide = guidance.choose_starts(models, default_constraints(), 12, torch.Generator().manual_seed(0), apart_deg=9.)
+    wide = guidance.choose_starts(
+        models, default_constraints(), 12, torch.Generator().manual_seed(0), apart_deg=9.0
+    )
     assert metrics.pairwise_deg(models.kinematics[wide].numpy())[np.triu_indices(12, 1)].mean() > near.mean()
 
 
@@ -181,20 +228,28 @@ def test_newton_step_solves_a_straight_line_and_is_never_long():
 def test_a_deflected_step_does_not_undo_the_one_before():
     before, grad = torch.randn(2, 1, 4, 49, generator=torch.Generator().manual_seed(0))
     assert torch.equal(guidance.deflected(grad, torch.zeros_like(grad), torch.eye(49)), grad)
-    against = grad - 2 * (grad * before).sum() / (before * before).sum() * before if (grad * before).sum() > 0 else grad
+    against = (
+        grad - 2 * (grad * before).sum() / (before * before).sum() * before
+        if (grad * before).sum() > 0
+        else grad
+    )
     assert (against * before).sum() < 0 < (guidance.deflected(against, before, torch.eye(49)) * before).sum()
 
 
 @pytest.mark.parametrize("goal, better", [("minimise", -1), ("maximise", 1)])
 def test_goals_go_as_far_as_real_people(models, goal, better):
-    g = generate(parse_constraints(f"constraints:\n  - {{kind: trunk_lean, goal: {goal}}}\n"), n=3, models=models)
+    g = generate(
+        parse_constraints(f"constraints:\n  - {{kind: trunk_lean, goal: {goal}}}\n"), n=3, models=models
+    )
     lean = [s[f"trunk_lean {goal}"]["metric"] for s in g.satisfaction]
     bank = np.rad2deg(limited_values(g.constraints.constraints[0], models.bank()).flatten().numpy())
-    assert all(better * (x - np.quantile(bank, .5 + better * .47)) > -1 for x in lean)
+    assert all(better * (x - np.quantile(bank, 0.5 + better * 0.47)) > -1 for x in lean)
 
 
 def test_a_long_request_gets_more_time_for_each_frame(models):
-    g = generate(parse_constraints("constraints:\n  - {kind: duration, low: 4.5 s, high: 6 s}\n"), n=2, models=models)
+    g = generate(
+        parse_constraints("constraints:\n  - {kind: duration, low: 4.5 s, high: 6 s}\n"), n=2, models=models
+    )
     assert g.satisfied.all() and all(m.duration > 4.5 and m.rate_hz < 60 for m in g.motions)
 
 
@@ -202,34 +257,62 @@ def test_like_stays_near_and_says_what_changes(models):
     athlete = max(metrics.load_reference(split="val"), key=metrics.asymmetry)
     even = parse_constraints("constraints:\n  - {kind: asymmetry, high: 1.5}\n")
     g = generate(even, n=2, models=models, like=athlete)
-    own = guidance.one_repetition(athlete)[0]                              # 196 frames, as the generated ones
+    own = guidance.one_repetition(athlete)[0]  # 196 frames, as the generated ones
     others = [m.coordinates() for m in (*g.motions, *generate(even, n=6, models=models).motions)]
     near = metrics.pairwise_deg(np.stack([own[0].numpy(), *others]))[0]
     assert g.satisfied.all() and near[1:3].max() < 5 and near[1:3].max() < near[3:].min()
     rows = guidance.changes(g.starts[0], g.motions[0])
     assert rows and all("°" in r["words"] and abs(r["degrees"]) >= 1 for r in rows)
     assert np.all(np.diff([abs(r["degrees"]) for r in rows]) <= 0)
-    unmoved = generate(parse_constraints("constraints:\n  - {kind: asymmetry, high: 40}\n"), n=1, models=models, like=athlete)
+    unmoved = generate(
+        parse_constraints("constraints:\n  - {kind: asymmetry, high: 40}\n"), n=1, models=models, like=athlete
+    )
     assert not guidance.changes(athlete, unmoved.motions[0])
 
 
-@pytest.mark.parametrize("coordinate, by, words", [("knee_angle_l", 10, "bend the left knee more by 10°"), ("knee_angle_r", -5, "bend the right knee less by 5°"),
-                                                   ("pelvis_tilt", -7, "tilt the pelvis forward by 7°"), ("lumbar_bending", 4, "bend the trunk to the right by 4°")])
+@pytest.mark.parametrize(
+    "coordinate, by, words",
+    [
+        ("knee_angle_l", 10, "bend the left knee more by 10°"),
+        ("knee_angle_r", -5, "bend the right knee less by 5°"),
+        ("pelvis_tilt", -7, "tilt the pelvis forward by 7°"),
+        ("lumbar_bending", 4, "bend the trunk to the right by 4°"),
+    ],
+)
 def test_changes_in_words(coordinate, by, words):
     before = metrics.load_reference()[0]
     after = before.with_columns([coordinate], (before[coordinate] + np.deg2rad(by))[:, None])
     assert [r["words"] for r in guidance.changes(before, after)] == [words]
 
 
-@pytest.mark.parametrize("coordinate, moves", [("pelvis_list", "right"), ("lumbar_bending", "right"), ("pelvis_tilt", "back"), ("lumbar_extension", "back"),
-                                               ("pelvis_rotation", "left"), ("lumbar_rotation", "left"), ("hip_adduction_r", "inward"), ("ankle_angle_r", "forward")])
+@pytest.mark.parametrize(
+    "coordinate, moves",
+    [
+        ("pelvis_list", "right"),
+        ("lumbar_bending", "right"),
+        ("pelvis_tilt", "back"),
+        ("lumbar_extension", "back"),
+        ("pelvis_rotation", "left"),
+        ("lumbar_rotation", "left"),
+        ("hip_adduction_r", "inward"),
+        ("ankle_angle_r", "forward"),
+    ],
+)
 def test_words_mean_what_the_model_does(coordinate, moves):
     sk, q = Skeleton.default(), np.zeros((2, 33))
-    q[1, COORDINATES.index(coordinate)] = .2
-    body, at = ("femur_r", [0, -.4, 0]) if "hip" in coordinate else ("tibia_r", [0, 0, 0]) if "ankle" in coordinate else ("torso", [.5, .3, 0])
-    if "ankle" in coordinate:                                       # the foot is turned about the shank: against it, the shank goes forward when the toes rise
-        body, at = "calcn_r", [.2, 0, 0]
-    at = [0, .3, 0] if moves == "right" else at
+    q[1, COORDINATES.index(coordinate)] = 0.2
+    body, at = (
+        ("femur_r", [0, -0.4, 0])
+        if "hip" in coordinate
+        else ("tibia_r", [0, 0, 0])
+        if "ankle" in coordinate
+        else ("torso", [0.5, 0.3, 0])
+    )
+    if (
+        "ankle" in coordinate
+    ):  # the foot is turned about the shank: against it, the shank goes forward when the toes rise
+        body, at = "calcn_r", [0.2, 0, 0]
+    at = [0, 0.3, 0] if moves == "right" else at
     d = np.diff(sk.points(q, (body,), np.array([at], float))[:, 0], axis=0)[0]
     sign = {"right": d[2], "left": -d[2], "back": -d[0], "inward": -d[2], "forward": d[1]}[moves]
     assert sign > 0
@@ -239,7 +322,9 @@ def test_a_slider_asks_again(models):
     "What the page does when a slider moves: the same seed, from the start; another seed, other squats."
     base = default_constraints()
     first, same = generate(n=4, models=models), generate(n=4, models=models)
-    assert first.satisfied.all() and all(np.array_equal(a.values, b.values) for a, b in zip(first.motions, same.motions))
+    assert first.satisfied.all() and all(
+        np.array_equal(a.values, b.values) for a, b in zip(first.motions, same.motions)
+    )
     moved = generate(override(base, "vasmed.low=0.4", "vasmed.high=0.45"), n=4, models=models)
     far = generate(override(base, "vasmed.low=0.1", "vasmed.high=0.2"), n=4, models=models)
     assert moved.satisfied.all() and far.satisfied.sum() >= 3
@@ -250,50 +335,69 @@ def test_a_slider_asks_again(models):
 def test_progress_stops_or_abandons(models):
     seen = []
     narrow = override(default_constraints(), "vasmed.low=0.3", "vasmed.high=0.31")
+
     def stop(step, satisfied, n):
         seen.append((step, satisfied, n))
         return step == 1
+
     stopped = generate(narrow, n=3, models=models, progress=stop)
     assert [s for s, _, _ in seen] == [0, 1] and seen[0][2] == 3 and len(stopped) == 3
 
     def cancel(step, satisfied, n):
         raise KeyboardInterrupt
+
     with pytest.raises(KeyboardInterrupt):
         generate(narrow, n=3, models=models, progress=cancel)
 
 
 def _stretched(data, stretch):
     from dataclasses import replace
+
     return replace(data, stretch=np.full(len(data), stretch), mask=np.ones_like(data.mask))
 
 
 def test_a_data_set_of_slow_squats_is_a_start_too(tmp_path, models):
-    "Longer than 3.25 s each, at fewer than 60 frames a second: they were left out, all of them, with a cure that did not help."
+    """Longer than 3.25 s each, at fewer than 60 frames a second: they were left out, all of them, with a cure
+    that did not help."""
     from bige.dataset import reference, save_dataset
+
     save_dataset(_stretched(reference(), 1.5), tmp_path / "slow.npz")
     slow = guidance.Models.load(reference=tmp_path / "slow.npz")
     assert slow.rate_hz == pytest.approx(40) and len(slow.kinematics) > len(models.kinematics)
     g = generate(n=3, models=slow)
-    assert g.satisfied.all() and all(m.rate_hz == pytest.approx(40) and m.duration == pytest.approx(195 / 40) for m in g.motions)
+    assert g.satisfied.all() and all(
+        m.rate_hz == pytest.approx(40) and m.duration == pytest.approx(195 / 40) for m in g.motions
+    )
 
 
 def test_mixed_rates_come_to_the_slowest_where_most_are_slow():
     from dataclasses import replace
     from bige.dataset import reference
+
     data = reference()
     usual = data.rate_hz == 60
     kept, rate = guidance.in_one_rate(data)
-    assert rate == 60 and len(kept) == usual.sum()                        # the shipped data: as before
-    stretch = np.where(np.arange(len(data)) % 3, 1.5, 1.)
+    assert rate == 60 and len(kept) == usual.sum()  # the shipped data: as before
+    stretch = np.where(np.arange(len(data)) % 3, 1.5, 1.0)
     together, rate = guidance.in_one_rate(replace(data, stretch=stretch, mask=np.ones_like(data.mask)))
     assert rate == pytest.approx(40) and len(together) == len(data)
     knee = COORDINATES.index("knee_angle_r")
     quick, slow = together.kinematics[0, :, knee], data.kinematics[0, :, knee]
-    assert abs(quick.max() - slow.max()) < 0.02 and quick[131:].std() < 1e-5            # 3.25 s take 131 frames, then held
+    assert (
+        abs(quick.max() - slow.max()) < 0.02 and quick[131:].std() < 1e-5
+    )  # 3.25 s take 131 frames, then held
     assert np.allclose(together.kinematics[1], data.kinematics[1], atol=1e-5)
 
 
 def test_shortfalls_name_the_nearest_value(models):
-    g = generate(parse_constraints("constraints:\n  - {kind: muscle, muscle: vasti, high: 0.1}\n  - {kind: thigh_angle, low: 100 deg}\n"), n=2, models=models, steps=6)
+    g = generate(
+        parse_constraints(
+            "constraints:\n  - {kind: muscle, muscle: vasti, high: 0.1}\n"
+            "  - {kind: thigh_angle, low: 100 deg}\n"
+        ),
+        n=2,
+        models=models,
+        steps=6,
+    )
     assert not g.satisfied.any() and any("nearest reachable" in s["sentence"] for s in g.shortfalls)
     assert not generate(n=2, models=models).shortfalls
