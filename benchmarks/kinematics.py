@@ -21,7 +21,8 @@ import torch
 
 from bige.files import InputError
 from bige.motion import COORDINATES, analytic_squat
-from bige.skeleton import Skeleton, sliding_speed, soft_lowest
+from bige.ground_contact import sliding_speed, soft_lowest
+from bige.skeleton import Skeleton
 
 MOTIONS, FRAMES, RATE_HZ = 20, 196, 60.0
 WHEEL_MODEL = Path(nimblephysics.__file__).parent / "models" / "rajagopal_data" / "Rajagopal2015.osim"

@@ -15,8 +15,8 @@ from .motion import COORDINATES, Motion
 from .skeleton import Skeleton
 
 # %% auto #0
-__all__ = ['PATELLAE', 'SAMPLES', 'FLESH', 'RING', 'asset', 'normals', 'body_scales', 'Anatomy', 'anatomy', 'body_frames',
-           'place', 'muscle_paths', 'muscle_radii', 'tubes', 'tube_faces']
+__all__ = ['PATELLAE', 'PATH_SAMPLES', 'FLESH', 'RING', 'asset', 'normals', 'body_scales', 'Anatomy', 'anatomy', 'body_frames',
+           'to_world', 'muscle_paths', 'muscle_radii', 'tubes', 'tube_faces']
 
 # %% ../nbs/31_anatomy.ipynb #31-anatomy-005
 @lru_cache
@@ -112,27 +112,27 @@ def body_frames(person: Anatomy, q: np.ndarray) -> np.ndarray:
     return np.concatenate(out, 1)
 
 # %% ../nbs/31_anatomy.ipynb #31-anatomy-019
-def place(frames: np.ndarray, body: np.ndarray, points: np.ndarray) -> np.ndarray:
+def to_world(frames: np.ndarray, body: np.ndarray, points: np.ndarray) -> np.ndarray:
     "World places (T, N, 3) m of points (N, 3) fixed in bodies (N,), for frames (T, B, 3, 4)."
     mine = frames[:, body]
     return np.einsum("tnij,nj->tni", mine[..., :3], points) + mine[..., 3]
 
 # %% ../nbs/31_anatomy.ipynb #31-anatomy-023
-SAMPLES = 16  # points along each muscle
+PATH_SAMPLES = 16  # points along each muscle
 
 
 @lru_cache
 def _samples() -> tuple[np.ndarray, np.ndarray]:
     "For every sample (80, SAMPLES): the attachment point before it, and the share of the way to the next."
     paths, default = asset("muscle_paths.npz"), anatomy()
-    neutral = place(body_frames(default, np.zeros((1, len(COORDINATES)))), default.point_body, default.points)[0]
+    neutral = to_world(body_frames(default, np.zeros((1, len(COORDINATES)))), default.point_body, default.points)[0]
     low, share = [], []
     for muscle in range(len(paths["names"])):
         at = np.flatnonzero(paths["point_muscle"] == muscle)
         length = np.linalg.norm(np.diff(neutral[at], axis=0), axis=1)
         for _, _, first, last in paths["wrapped"][paths["wrapped"][:, 0] == muscle]: length[first:last] *= 1.5
         pieces = np.ones(len(length), int)
-        while pieces.sum() < SAMPLES - 1: pieces[np.argmax(length / pieces)] += 1
+        while pieces.sum() < PATH_SAMPLES - 1: pieces[np.argmax(length / pieces)] += 1
         low.append(np.append(np.repeat(at[:-1], pieces), at[-2]))
         share.append(np.append(np.concatenate([np.arange(n) / n for n in pieces]), 1.))
     return np.array(low), np.array(share)
@@ -159,7 +159,7 @@ def _cylinders(person: Anatomy, frames: np.ndarray) -> _Cylinders:
     paths = asset("muscle_paths.npz")
     body = np.array([person.bodies.index(name) for name in paths["wrap_body"]])
     axis = np.einsum("twij,wj->twi", frames[:, body, :, :3], paths["wrap_rotation"][:, :, 2])
-    return _Cylinders(axis, place(frames, body, paths["wrap_centre"] * person.scales[body]), paths["wrap_radius"] * person.scales[body].mean(1))
+    return _Cylinders(axis, to_world(frames, body, paths["wrap_centre"] * person.scales[body]), paths["wrap_radius"] * person.scales[body].mean(1))
 
 # %% ../nbs/31_anatomy.ipynb #31-anatomy-028
 @lru_cache
@@ -177,7 +177,7 @@ def _wraps() -> dict[int, list[tuple[int, np.ndarray]]]:
 def muscle_paths(person: Anatomy, frames: np.ndarray, rounds: int = 25) -> np.ndarray:
     "Paths (T, 80, SAMPLES, 3) m of the muscles in the world, for body frames (T, B, 3, 4)."
     low, share = _samples()
-    points = place(frames, person.point_body, person.points)
+    points = to_world(frames, person.point_body, person.points)
     lines = points[:, low] * (1 - share[..., None]) + points[:, low + 1] * share[..., None]
     cylinders = _cylinders(person, frames)
     for muscle, wraps in _wraps().items():
@@ -228,7 +228,7 @@ def tubes(lines: np.ndarray, radii: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return (lines[:, :, None] + radii[:, :, None, None] * ring).reshape(-1, 3), ring.reshape(-1, 3)
 
 
-def tube_faces(count: int, samples: int = SAMPLES) -> np.ndarray:
+def tube_faces(count: int, samples: int = PATH_SAMPLES) -> np.ndarray:
     "Triangles (F, 3) of `count` tubes."
     i, j = np.meshgrid(np.arange(samples - 1), np.arange(RING), indexing="ij")
     a, b = (i * RING + j).ravel(), (i * RING + (j + 1) % RING).ravel()

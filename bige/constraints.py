@@ -211,7 +211,7 @@ def com_acceleration(batch: Batch, c):
 
 @kind("foot_sliding", "feet on the ground stay where they are", "m/s", scale=60., fields={"high": None}, weight=0.1)
 def foot_sliding(batch: Batch, c):
-    from bige.skeleton import sliding_speed
+    from bige.ground_contact import sliding_speed
     return sliding_speed(batch.contact_points, batch.rate_hz)[..., None]
 
 # %% ../nbs/24_constraints.ipynb #24-constraints-025

@@ -14,7 +14,7 @@ import yaml
 
 from .files import InputError
 from .motion import COORDINATES
-from .skeleton import namespace
+from .geometry import namespace
 
 # %% auto #0
 __all__ = ['STANDING', 'Exercise', 'read_exercise', 'shipped_exercises', 'load_exercise']

@@ -14,7 +14,7 @@ import numpy as np
 
 from .files import InputError
 from .motion import COORDINATES, Motion
-from .skeleton import ground_height, sliding_speed
+from .ground_contact import ground_height, sliding_speed
 
 # %% auto #0
 __all__ = ['LEG_PAIRS', 'VASTUS_MEDIALIS', 'MAC_RANGE', 'FLOOR_SD', 'KEYS', 'TABLES', 'FORMATS', 'activation', 'peak_frame',

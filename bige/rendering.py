@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .anatomy import Anatomy, anatomy, body_frames, muscle_paths, muscle_radii, place, tube_faces, tubes
+from .anatomy import (Anatomy, anatomy, body_frames, muscle_paths, muscle_radii, to_world, tube_faces,
+                          tubes)
 from .files import InputError, atomic_write
 from .motion import ACTIVATIONS, Markers, Motion, read_motion, read_trc, samples_of
 from .skeleton import Skeleton
@@ -154,7 +155,7 @@ def project(points: np.ndarray, view_deg: float = VIEW_DEG, tilt_deg: float = TI
 def extent(take: Take, view_deg: float = VIEW_DEG, tilt_deg: float = TILT_DEG) -> np.ndarray:
     "Left, right, bottom and top (m) on the page of everything in a take, over all its frames."
     if take.person is None: points = take.dots[np.isfinite(take.dots).all(-1)]
-    else: points = place(take.frames[::max(1, len(take) // 60)], take.person.vertex_body[::23], take.person.vertices[::23])
+    else: points = to_world(take.frames[::max(1, len(take) // 60)], take.person.vertex_body[::23], take.person.vertices[::23])
     page = project(points, view_deg, tilt_deg).reshape(-1, 3)
     return np.array([page[:, 0].min(), page[:, 0].max(), page[:, 1].min(), page[:, 1].max()])
 
@@ -207,7 +208,7 @@ def _bones(take: Take, frame: int):
     if take.person is None: return None
     person, frames = take.person, take.frames[frame:frame + 1]
     turned = np.einsum("nij,nj->ni", frames[0, person.vertex_body, :, :3], person.normals)
-    return place(frames, person.vertex_body, person.vertices)[0], turned, person.faces, None
+    return to_world(frames, person.vertex_body, person.vertices)[0], turned, person.faces, None
 
 
 def _muscles(take: Take, frame: int):

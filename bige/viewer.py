@@ -13,7 +13,7 @@ from importlib import resources
 
 import numpy as np
 
-from .anatomy import SAMPLES, asset
+from .anatomy import PATH_SAMPLES, asset
 from .files import atomic_write
 from .motion import Markers, Motion
 from .rendering import COLOUR_MAP, COLOURS, CSS_COLOURS, NEWTON_PER_METRE, VIEW_DEG, Take, _floor_box, _takes, extent, project, view_axes
@@ -49,7 +49,7 @@ def packed(take: Take) -> dict:
     time = np.linspace(0, take.recording.time[-1] - take.recording.time[0], len(few))
     floor = _floor_box(take)
     box = [*np.floor(2 * floor[[0]]), *np.ceil(2 * floor[[1]]), *np.floor(2 * floor[[2]]), *np.ceil(2 * floor[[3]])]
-    out = {"label": take.label, "words": _words(take), "time": time.round(4).tolist(), "steps": len(take), "samples": SAMPLES, "bodies": 0,
+    out = {"label": take.label, "words": _words(take), "time": time.round(4).tolist(), "steps": len(take), "samples": PATH_SAMPLES, "bodies": 0,
            "floor": [float(b) / 2 for b in box], "window": _window(take)}
     if take.person is not None:
         lines, radii = few.muscles

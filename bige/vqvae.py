@@ -21,15 +21,16 @@ from torch.nn import functional as F
 
 from .files import InputError, atomic_write
 from .motion import COORDINATES, TRANSLATIONS
-from .skeleton import Skeleton, contact_weights, soft_lowest
+from .ground_contact import pelvis_path, plant_feet
+from .skeleton import Skeleton
 
 # %% auto #0
 __all__ = ['PUBLISHED_VQVAE', 'EULER_TRIPLETS', 'ARM_COORDINATES', 'LEG_COORDINATES', 'TOE_COORDINATES', 'VQConfig',
-           'rotation_columns', 'euler_triplet', 'continuous_triplets', 'to_channels', 'from_channels', 'lowpass',
-           'standing', 'plant', 'ResidualBlock', 'encoder', 'decoder', 'quantiser', 'Codebooks', 'tolerances',
-           'channel_tolerances', 'smoother', 'VQVAE', 'fit_linear', 'initial_vqvae', 'LossWeights',
-           'reconstruction_loss', 'total_loss', 'save_model', 'read_model', 'fill_model', 'load_model', 'load_vqvae',
-           'save_vqvae', 'perplexity', 'dead_codes', 'arm_errors', 'motion_errors', 'reconstruction_scores']
+           'rotation_columns', 'euler_triplet', 'continuous_triplets', 'to_channels', 'from_channels', 'ResidualBlock',
+           'encoder', 'decoder', 'quantiser', 'Codebooks', 'tolerances', 'channel_tolerances', 'smoother', 'standing',
+           'VQVAE', 'fit_linear', 'initial_vqvae', 'LossWeights', 'reconstruction_loss', 'total_loss', 'save_model',
+           'read_model', 'fill_model', 'load_model', 'load_vqvae', 'save_vqvae', 'perplexity', 'dead_codes',
+           'arm_errors', 'motion_errors', 'reconstruction_scores']
 
 # %% ../nbs/19_vqvae.ipynb #19-vqvae-006
 @dataclass(frozen=True)
@@ -125,38 +126,6 @@ def from_channels(x: Tensor, c: VQConfig = VQConfig()) -> Tensor:
         for t, six in zip(EULER_TRIPLETS, x[..., len(plain):].split(6, -1)):
             centre = np.pi / 2 if t[0].startswith("arm") else 0.0
             K[..., _columns_of(t)] = continuous_triplets(euler_triplet(six), centre)
-    return K
-
-# %% ../nbs/19_vqvae.ipynb #19-vqvae-020
-@lru_cache
-def lowpass(frames: int, cutoff_hz: float = 4.0, rate_hz: float = 60.0) -> Tensor:
-    "The filter of `bige.dataset.plant_feet` as a matrix (frames, frames)."
-    from scipy.signal import butter, sosfiltfilt
-    if frames <= 30:
-        return torch.eye(frames)
-    sos = butter(2, cutoff_hz / 0.8 / (rate_hz / 2), output="sos")
-    filtered = sosfiltfilt(sos, np.eye(frames), axis=0, padlen=min(frames - 2, 30))
-    return torch.tensor(filtered.copy(), dtype=torch.float32)
-
-def standing(points: Tensor, smooth: Tensor) -> Tensor:
-    """The pelvis' path (B, T, 3) m that stands contact points (B, T, 12, 3), known with the pelvis at the
-    origin, on y = 0, and keeps them there; `smooth` (T, T) filters it."""
-    height = -soft_lowest(points, 0.005)[..., 1]
-    raised = points + torch.stack([0 * height, height, 0 * height], -1)[..., None, :]
-    weight = contact_weights(raised, 0.0)
-    weight = weight[:, 1:] * weight[:, :-1] + 1e-9
-    steps = -(weight[..., None] * (points[:, 1:] - points[:, :-1])).sum(-2) / weight.sum(-1)[..., None]
-    path = _running_sum(steps)
-    path = smooth.to(points) @ torch.stack([path[..., 0], height, path[..., 2]], -1)
-    return path - path[:, :1] * path.new_tensor([1.0, 0.0, 1.0])
-
-def plant(K: Tensor, skeleton: Skeleton) -> Tensor:
-    """The same joint angles (B, T, 33) with the pelvis moved so that the feet stand on y = 0 and do not
-    slide; starts at x = z = 0. Differentiable."""
-    columns = _columns_of(TRANSLATIONS)
-    K = K.clone()
-    K[..., columns] = 0
-    K[..., columns] = standing(skeleton.contact_points(K), lowpass(K.shape[1]))
     return K
 
 # %% ../nbs/19_vqvae.ipynb #19-vqvae-026
@@ -261,6 +230,11 @@ def smoother(frames: int = 196, cutoff_hz: float = 6.0, rate_hz: float = 60.0) -
     weight = (2 - 2 * np.cos(2 * np.pi * cutoff_hz / rate_hz)) ** -2
     return torch.tensor(np.linalg.inv(np.eye(frames) + weight * d2.T @ d2), dtype=torch.float32)
 
+def standing(points: Tensor, smooth: Tensor) -> Tensor:
+    "The pelvis' path (B, T, 3) m of `ground_contact.pelvis_path` through the filter `smooth` (T, T)."
+    path = smooth.to(points) @ pelvis_path(points)
+    return path - path[:, :1] * path.new_tensor([1.0, 0.0, 1.0])
+
 # %% ../nbs/19_vqvae.ipynb #19-vqvae-040
 class VQVAE(nn.Module):
     """Motions (B, T, 33) in rad and m <-> latents (B, code_dim, T / 4) <-> codes (B, T / 4, levels). T is a
@@ -339,7 +313,7 @@ def decode(self: VQVAE, z: Tensor) -> Tensor:
     "Latents (B, code_dim, S), quantised or not -> motions (B, 4 S, 33) rad, m."
     K = self.angles(z)
     with torch.autocast(z.device.type, enabled=False):
-        return plant(K, Skeleton.default()) if self.config.planted else K
+        return plant_feet(K, Skeleton.default()) if self.config.planted else K
 
 # %% ../nbs/19_vqvae.ipynb #19-vqvae-043
 @patch

@@ -21,7 +21,8 @@ import pyvista as pv
 from bige.cli import explain
 from bige.files import InputError, atomic_write
 from bige.motion import MUSCLES
-from bige.skeleton import Skeleton, euler_xyz
+from bige.geometry import euler_xyz
+from bige.skeleton import Skeleton
 from bige.training import write_json
 
 ASSETS = Path(__file__).resolve().parents[1] / "bige" / "assets"

@@ -28,7 +28,7 @@ def markers(x): return Markers(np.arange(len(x)) / B.HUMANML_RATE_HZ, x, B.SMPL_
 def walk(x):
     "The same poses on the way around a circle."
     theta = np.linspace(0, 7, len(x))
-    return x @ B._turn(theta).swapaxes(-1, -2) + np.stack([np.cos(theta), 0 * theta, np.sin(theta)], -1)[:, None]
+    return x @ B.about_vertical(theta).swapaxes(-1, -2) + np.stack([np.cos(theta), 0 * theta, np.sin(theta)], -1)[:, None]
 
 
 # ---------------------------------------------------------------- features
@@ -50,11 +50,11 @@ def test_layout_of_the_features(stick):
 def test_a_turn_is_stored_as_half_its_angle(stick):
     "Turning on the spot by 0.04 rad a frame counter-clockwise (from above) is -0.02 in the first feature."
     still = np.repeat(stick.positions[:1], 200, axis=0)
-    f = B.humanml_features(still @ B._turn(.04 * np.arange(200)).swapaxes(-1, -2))
+    f = B.humanml_features(still @ B.about_vertical(.04 * np.arange(200)).swapaxes(-1, -2))
     assert np.allclose(f[80:120, 0], -.02, atol=1e-9)
 
 
-@pytest.mark.parametrize("move", [lambda x: x, walk, lambda x: x @ B._turn(np.array(2.)).T + [3, .5, -2]])
+@pytest.mark.parametrize("move", [lambda x: x, walk, lambda x: x @ B.about_vertical(np.array(2.)).T + [3, .5, -2]])
 def test_features_there_and_back(stick, move):
     x = move(stick.positions)
     assert np.abs(B.joints_from_features(B.humanml_features(x)) - B.to_origin(x)[:-1]).max() < 1e-12
@@ -68,11 +68,11 @@ def test_bone_rotations_rebuild_the_stick_figure(stick):
     R = np.stack([six[..., 0, :], six[..., 1, :], np.cross(six[..., 0, :], six[..., 1, :])], -1)
     out = np.zeros_like(x); out[:, 0] = x[:, 0]
     for chain in B.SMPL_CHAINS:
-        world = B._turn(facing)
+        world = B.about_vertical(facing)
         for parent, child in zip(chain, chain[1:]):
             world = world @ R[:, child - 1]
             length = np.linalg.norm(x[:, child] - x[:, parent], axis=-1, keepdims=True)
-            out[:, child] = out[:, parent] + length * (world @ B._ALONG[child])
+            out[:, child] = out[:, parent] + length * (world @ B.TEMPLATE_DIRECTIONS[child])
     assert np.abs(out - x).max() < 1e-9
 
 
@@ -199,12 +199,12 @@ def test_round_trip_through_features(make):
 
 
 def test_size_place_and_heading_do_not_matter(squat, stick):
-    d, fit = back(squat, .8 * stick.positions @ B._turn(np.array(2.)).T + [3, 1, -2])
+    d, fit = back(squat, .8 * stick.positions @ B.about_vertical(np.array(2.)).T + [3, 1, -2])
     assert of(d, MAIN).max() < 2 and fit.size == pytest.approx(1.25, rel=.01)
 
 
 def test_proportions_do_not_matter(squat):
-    from bige.inverse_kinematics import scale_skeleton
+    from bige.calibration import scale_skeleton
     from bige.skeleton import Skeleton
     s = Skeleton.default()
     factors = {"femur": (1, 1.08, 1), "pelvis": (1, 1, .92), "torso": (1, 1.05, .95), "humerus": (.94, .94, .94)}

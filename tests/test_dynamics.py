@@ -7,7 +7,7 @@ import pytest
 from bige.dynamics import GRAVITY, MusculoskeletalModel, beyond_range, contact_jacobian, inverse_dynamics, outward, smooth
 from bige.files import InputError
 from bige.motion import COORDINATES, analytic_squat
-from bige.muscles import run_opensim
+from bige.opensim_process import run_opensim
 from bige.skeleton import Skeleton
 
 needs_opensim = pytest.mark.skipif(importlib.util.find_spec("opensim") is None, reason="OpenSim is not installed (pip install --no-deps opensim==4.6)")

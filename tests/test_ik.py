@@ -3,6 +3,10 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
+from dataclasses import replace
+from multiprocessing import active_children
 
 import numpy as np
 import pytest
@@ -10,8 +14,11 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from bige import inverse_kinematics as ik
+from bige.calibration import group_matrix, size_jacobian
 from bige.files import InputError
 from bige.motion import COORDINATES, Markers, example_squat, read_markers, read_motion, write_trc
+from bige.opensim_process import run_opensim
+from bige.pose import Points, continuous_triplet, stretched_joint
 from bige.skeleton import Skeleton
 
 torch.set_num_threads(1)
@@ -24,10 +31,10 @@ def someone(noise=.002, moved=.005, rate_hz=25., seed=0):
     """(skeleton of a made-up person, true motion, its markers)"""
     rng, generic = np.random.default_rng(seed), Skeleton.default()
     squat = example_squat().resample(rate_hz)
-    bodies = [j.child for j in ik.depth_first(generic.tree)]
-    scales = torch.full((len(ik.GROUPS) + 1,), 1.04, dtype=torch.float64)
+    bodies = generic.body_names
+    scales = torch.full((len(ik.SCALE_GROUPS) + 1,), 1.04, dtype=torch.float64)
     scales[3], scales[5] = 1.08, 1.01
-    size = {b: s.numpy() for b, s in zip(bodies, ik.group_matrix(bodies) @ scales)}
+    size = {b: s.numpy() for b, s in zip(bodies, group_matrix(bodies) @ scales)}
     stuck = [ik.Marker(m.name, m.body, m.location * size[m.body] + rng.normal(0, moved, 3)) for m in generic.markers]
     person = ik.scale_skeleton(generic, size, 75., stuck, "someone")
     seen = person.marker_positions(squat.coordinates())
@@ -44,38 +51,56 @@ def rms_deg(motion, truth, *names):
     return {n: np.rad2deg(np.sqrt(np.mean((motion[n] - np.interp(motion.time, truth.time, truth[n])) ** 2))) for n in names}
 
 
-def sorted_chain(skeleton):
-    order = {j.child: k for k, j in enumerate(ik.depth_first(skeleton.tree))}
-    markers = sorted(skeleton.markers, key=lambda m: order[m.body])
-    return ik.PointChain(skeleton, [m.body for m in markers]), markers, torch.as_tensor(np.array([m.location for m in markers]))
+def on_skeleton(skeleton):
+    """The skeleton's markers on bodies that can be stretched."""
+    return ik.scalable_model(skeleton, [m.body for m in skeleton.markers], ik.to_tensor([m.location for m in skeleton.markers]))
 
 
-def test_chain_agrees_with_the_skeleton_and_with_differences():
+def stretched(model, sizes):
+    """The model's points on bodies of these sizes (B, 3)."""
+    points = model.problem.points
+    joints = [stretched_joint(j, dict(zip(model.bodies, sizes.numpy()))) for j in points.joints]
+    return Points(joints, points.bodies, points.local * sizes[points.body])
+
+
+def test_points_agree_with_the_skeleton_and_with_differences():
     skeleton = Skeleton.default()
-    chain, markers, base = sorted_chain(skeleton)
+    model = on_skeleton(skeleton)
+    points = model.problem.points
     q = .4 * torch.randn(3, 33, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    one = torch.ones(len(chain.bodies), 3, dtype=torch.float64)
-    x, J, now = chain.jacobian(q, one, base)
-    assert (x - skeleton.marker_positions(q, [m.name for m in markers])).abs().max() < 1e-12
+    x, J = points.jacobian(q)
+    assert (x - skeleton.marker_positions(q)).abs().max() < 1e-12 and (points.positions(q) - x).abs().max() < 1e-12
     h = 1e-6
-    numeric = torch.stack([(chain.points(q + h * e, one, base) - chain.points(q - h * e, one, base)) / (2 * h) for e in torch.eye(33, dtype=torch.float64)], 1)
+    numeric = torch.stack([(points.positions(q + h * e) - points.positions(q - h * e)) / (2 * h) for e in torch.eye(33, dtype=torch.float64)], 1)
     assert (J - numeric).abs().max() < 1e-8
-    stretch = lambda e: chain.points(q, one + e, base * (one + e)[chain.point_body])
-    directions = torch.eye(3 * len(chain.bodies), dtype=torch.float64).reshape(-1, len(chain.bodies), 3)
-    numeric = torch.stack([stretch(e) - x for e in directions], 1)
-    assert (chain.size_jacobian(now, base) - numeric).abs().max() < 1e-9
+    one = torch.ones(len(model.bodies), 3, dtype=torch.float64)
+    directions = torch.eye(one.numel(), dtype=torch.float64).reshape(-1, *one.shape)
+    numeric = torch.stack([stretched(model, one + e).positions(q) - x for e in directions], 1)
+    assert (size_jacobian(model, points, q) - numeric).abs().max() < 1e-9
 
 
-def test_scaled_skeleton_moves_like_the_stretched_chain():
+def test_a_coordinate_that_moves_two_joints():
+    """The neck of some models follows the back: one coordinate, two joints."""
+    skeleton, shared = Skeleton.default(), {"arm_flex_r": "lumbar_extension"}
+    tree = [replace(j, rotations=tuple((shared.get(c, c), axis, f) for c, axis, f in j.rotations)) for j in skeleton.tree]
+    assert sum("lumbar_extension" in j.coordinates for j in tree) == 2
+    points = Points(tree, [m.body for m in skeleton.markers], ik.to_tensor([m.location for m in skeleton.markers]))
+    q = .4 * torch.randn(2, 33, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    x, J = points.jacobian(q)
+    h = 1e-6
+    numeric = torch.stack([(points.positions(q + h * e) - points.positions(q - h * e)) / (2 * h) for e in torch.eye(33, dtype=torch.float64)], 1)
+    assert (J - numeric).abs().max() < 1e-8
+
+
+def test_scaled_skeleton_moves_like_the_stretched_points():
     skeleton = Skeleton.default()
-    chain, markers, base = sorted_chain(skeleton)
-    size = .8 + .4 * torch.rand(len(chain.bodies), 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    local = base * size[chain.point_body]
-    sizes = {b: s.numpy() for b, s in zip(chain.bodies, size)}
-    placed = [ik.Marker(m.name, m.body, l) for m, l in zip(markers, local.numpy())]
+    model = on_skeleton(skeleton)
+    size = .8 + .4 * torch.rand(len(model.bodies), 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    points, sizes = stretched(model, size), {b: s.numpy() for b, s in zip(model.bodies, size)}
+    placed = [ik.Marker(m.name, m.body, x) for m, x in zip(skeleton.markers, points.local.numpy())]
     scaled = ik.scale_skeleton(skeleton, sizes, 70., placed, "scaled")
     q = .4 * torch.randn(5, 33, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
-    assert (chain.points(q, size, local) - scaled.marker_positions(q, [m.name for m in markers])).abs().max() < 1e-12
+    assert (points.positions(q) - scaled.marker_positions(q)).abs().max() < 1e-12
     assert scaled.mass == pytest.approx(70.)
 
 
@@ -90,7 +115,7 @@ def test_continuous_triples_are_the_same_rotations(triples):
         Y = torch.stack([cr, o, sr, o, i, o, -sr, o, cr], -1).reshape(-1, 3, 3)
         return Z @ X @ Y
     t = torch.tensor(triples, dtype=torch.float64)
-    again = ik.continuous_triple(t)
+    again = continuous_triplet(t)
     assert (rotation(again) - rotation(t)).abs().max() < 1e-9
     assert again.diff(dim=0).abs().max() <= np.pi + 1e-9
 
@@ -100,7 +125,7 @@ def test_a_smooth_arm_through_the_gimbal_stays_smooth():
     true = torch.stack([.5 + .2 * t, -2.4 * torch.sin(np.pi * t), .3 * t], 1)
     other = torch.stack([true[:, 0] + np.pi, np.pi - true[:, 1], true[:, 2] + np.pi], 1)
     folded = torch.where((torch.arange(100) // 7 % 2 == 0)[:, None], true, other)
-    assert ik.continuous_triple(torch.remainder(folded + np.pi, 2 * np.pi) - np.pi).diff(dim=0).abs().max() < .1
+    assert continuous_triplet(torch.remainder(folded + np.pi, 2 * np.pi) - np.pi).diff(dim=0).abs().max() < .1
 
 
 def test_a_known_person_is_recovered(made_up):
@@ -110,7 +135,7 @@ def test_a_known_person_is_recovered(made_up):
     assert max(errors.values()) < 4
     assert trial.rms_mm.mean() < 5 and not trial.unfitted_frames and not trial.outliers and not trial.swapped and not trial.relabelled
     assert fit.scales["femur_y"] == pytest.approx(1.08, abs=.04) and fit.scales["tibia_y"] == pytest.approx(1.01, abs=.04)
-    moved = [p["moved_total_mm"] for p in fit.placements.values() if p["kind"] == "anatomical"]
+    moved = [p["total_mm"] for p in fit.marker_offsets.values() if p["kind"] == "anatomical"]
     assert max(moved) <= 40 and np.median(moved) <= 25
     lower, upper = fit.skeleton.ranges.T
     q = motion.coordinates()
@@ -119,7 +144,7 @@ def test_a_known_person_is_recovered(made_up):
 
 def test_residuals_reported_are_those_of_the_written_skeleton(made_up):
     _, _, markers, fit = made_up
-    names = [n for n in fit.placements if fit.placements[n]["kind"] != "head"]
+    names = [n for n, p in fit.marker_offsets.items() if p["kind"] != "head"]
     x = fit.skeleton.marker_positions(fit.motions["squat"].coordinates(), names)
     error = np.linalg.norm(x - np.stack([markers[n] for n in names], 1), axis=-1)
     assert np.allclose(1e3 * np.sqrt((error ** 2).mean(1)), fit.trials["squat"].rms_mm, atol=1e-6)
@@ -199,7 +224,7 @@ def test_frames_without_enough_markers_are_cut_off_and_marked(made_up):
     ("L_elbow_lat", "l_lelbow", "anatomical"), ("r_thigh2_study", "r_thigh2", "technical"), ("RBHD", "rbhd", "head"), ("RHJC_study", "rhjc", "virtual"),
     ("L_HJC_reg", "l_hjc_reg", "virtual"), ("R_shank_antsup", "r_shank_antsup", "technical"), ("LFIN", "lfin", "hand")])
 def test_marker_names(spelling, plain, kind):
-    assert ik.plain_name(spelling) == plain and ik.marker_kind(spelling) == kind
+    assert ik.plain_name(spelling) == plain and ik.marker_kind(spelling).name == kind
 
 
 def test_unknown_markers_are_one_clear_error():
@@ -214,24 +239,24 @@ def test_empty_frames_are_one_clear_error(made_up):
         ik.fit_markers({"t": Markers(markers.time, markers.positions * np.nan, markers.names)})
 
 
-OPEN_AND_PLACE = """
-import json, sys, opensim as osim
-osim.Logger.setLevelString('error')
-model = osim.Model(sys.argv[1]); state = model.initSystem(); job = json.load(sys.stdin); out = []
-for pose in job['poses']:
-    for name, value in zip(job['names'], pose): model.updCoordinateSet().get(name).setValue(state, value, False)
-    model.assemble(state) if job['assemble'] else None
-    model.realizePosition(state)
-    out.append([[m.getLocationInGround(state).get(i) for i in range(3)] for m in (model.getMarkerSet().get(n) for n in job['markers'])])
-json.dump({'points': out, 'mass': model.getTotalMass(state), 'muscles': model.getMuscles().getSize()}, sys.stdout)
-"""
+def open_and_place(path, names, markers, poses):
+    """(runs inside OpenSim) Prints positions of markers at poses, the mass and the number of muscles of a model, as JSON."""
+    import json, opensim as osim
+    osim.Logger.setLevelString("error")
+    model, points = osim.Model(path), []
+    state = model.initSystem()
+    for pose in poses:
+        for name, value in zip(names, pose):
+            model.updCoordinateSet().get(name).setValue(state, value, False)
+        model.realizePosition(state)
+        locations = [model.getMarkerSet().get(name).getLocationInGround(state) for name in markers]
+        points.append([[location.get(i) for i in range(3)] for location in locations])
+    print(json.dumps({"points": points, "mass": model.getTotalMass(state), "muscles": model.getMuscles().getSize()}))
 
 
-def in_opensim(path, poses, markers, assemble=False):
-    job = json.dumps({"poses": poses.tolist(), "names": COORDINATES, "markers": list(markers), "assemble": assemble})
-    done = subprocess.run([os.environ.get("BIGE_OPENSIM_PYTHON", sys.executable), "-c", OPEN_AND_PLACE, str(path)], input=job, text=True, capture_output=True)
-    assert done.returncode == 0, done.stderr[-500:]
-    return json.loads(done.stdout[done.stdout.index("{"):])
+def in_opensim(path, poses, markers):
+    printed = run_opensim(open_and_place, str(path), list(COORDINATES), list(markers), poses.tolist())
+    return json.loads(printed[printed.index("{"):])
 
 
 @needs_opensim
@@ -282,6 +307,38 @@ def test_two_people_with_a_trial_of_one_name_keep_both(made_up, tmp_path, jobs):
     assert {t.name: t.model.name for t in find_trials([out])} == {"anna_squat": "anna.osim", "ben_squat": "ben.osim"}
 
 
+def test_a_killed_process_is_one_clear_error(made_up, tmp_path):
+    """The system kills a worker, as it does when memory is short: the people left are named, with a cure; no traceback of the pool."""
+    both, out, found = two_people(made_up[2], tmp_path), tmp_path / "out", {}
+
+    def fit():
+        try:
+            ik.ik_files(both, out, jobs=2)
+        except BaseException as error:
+            found["error"] = error
+    fitting = threading.Thread(target=fit)
+    fitting.start()
+    deadline = time.monotonic() + 60
+    while not (workers := active_children()) and time.monotonic() < deadline:
+        time.sleep(.05)
+    workers[0].kill()
+    fitting.join(120)
+    assert isinstance(found.get("error"), InputError) and "--jobs 1" in str(found["error"])
+    assert "anna" in str(found["error"]) or "ben" in str(found["error"])
+    assert not [p for p in out.iterdir() if p.suffix not in (".osim", ".mot", ".json")]
+
+
+def test_a_record_of_version_0_1_is_read(made_up, tmp_path):
+    """Its entries are kept for other people, and its own are done again: they are written in other words now."""
+    both, out = two_people(made_up[2], tmp_path), tmp_path / "out"
+    out.mkdir()
+    old = {"persons": {"eve": {"model": "eve.osim", "stature": 1.02, "placements": {}}}, "trials": {"walk": {"person": "eve", "file": "walk.mot"}}}
+    (out / "ik.json").write_text(json.dumps(old))
+    ik.ik_files(both[:1], out)
+    record = json.loads((out / "ik.json").read_text())
+    assert record["persons"]["eve"] == old["persons"]["eve"] and set(record["trials"]) == {"squat", "walk"}
+
+
 def test_a_folder_can_be_added_to(made_up, tmp_path):
     both, out = two_people(made_up[2], tmp_path), tmp_path / "out"
     (both[1] / "squat.trc").rename(both[1] / "other.trc")
@@ -292,7 +349,7 @@ def test_a_folder_can_be_added_to(made_up, tmp_path):
 
 def test_names_that_cannot_be_told_apart_are_refused():
     with pytest.raises(InputError, match="ben_squat for two trials"):
-        ik._told_apart({"anna": {"squat": 1, "ben_squat": 2}, "ben": {"squat": 3}})
+        ik._with_different_names({"anna": {"squat": 1, "ben_squat": 2}, "ben": {"squat": 3}})
 
 
 def test_a_missing_opensim_is_one_clear_error(made_up, tmp_path, monkeypatch):
@@ -305,8 +362,8 @@ def test_a_missing_opensim_is_one_clear_error(made_up, tmp_path, monkeypatch):
 
 
 def test_file_names_of_ui_prmd():
-    assert ik._file_names(["m01_s01_e01_cor", "m01_s01_e02_inc"]) == {"m01_s01_e01_cor": "m01_s01_e01", "m01_s01_e02_inc": "m01_s01_e02"}
-    assert ik._file_names(["m01_s01_e01_cor", "m01_s01_e01_inc"])["m01_s01_e01_cor"] == "m01_s01_e01_cor"
+    assert ik.file_names(["m01_s01_e01_cor", "m01_s01_e02_inc"]) == {"m01_s01_e01_cor": "m01_s01_e01", "m01_s01_e02_inc": "m01_s01_e02"}
+    assert ik.file_names(["m01_s01_e01_cor", "m01_s01_e01_inc"])["m01_s01_e01_cor"] == "m01_s01_e01_cor"
 
 
 def test_unwritable_folder_is_one_clear_error(made_up, tmp_path):
@@ -365,8 +422,8 @@ def test_a_model_that_fits_is_kept_and_others_are_scaled(shared, tmp_path):
 
 def test_folders_of_one_name_are_different_people(tmp_path):
     paths = [tmp_path / person / "squat" / f"{person}.trc" for person in ("anna", "ben")]
-    assert ik._person_names(paths) == dict(zip(paths, ("anna_squat", "ben_squat")))
-    assert ik._person_names(paths[:1]) == {paths[0]: "squat"}
+    assert ik._folder_names(paths) == dict(zip(paths, ("anna_squat", "ben_squat")))
+    assert ik._folder_names(paths[:1]) == {paths[0]: "squat"}
 
 
 def test_two_real_squats(shared):
@@ -389,7 +446,7 @@ def test_all_squats(shared, tmp_path):
     assert np.mean(list(per_person.values())) <= 11 and max(per_person.values()) <= 16
     assert max(t["max_mm"] for t in trials.values()) <= 35
     for entry in persons.values():
-        moved = [p["moved_total_mm"] for n, p in entry["placements"].items() if p["kind"] == "anatomical" and n not in entry["doubted_markers"]]
+        moved = [p["total_mm"] for n, p in entry["marker_offsets"].items() if p["kind"] == "anatomical" and n not in entry["doubted_markers"]]
         assert max(moved) <= 40 and np.median(moved) <= 25
     for name, trial in trials.items():
         q = read_motion(tmp_path / trial["file"]).coordinates()

@@ -32,10 +32,11 @@ from bige.surrogate import (JOINT_BODIES, TABLE_MUSCLES, PublishedSurrogate, Sur
 from bige.train_surrogate import dataset_features, reliability, surrogate_main, train_surrogate
 from bige.train_vqvae import augmented, train_vqvae, vqvae_main
 from bige.training import Plan, batch_indices, learning_rate, process_group, train_network
+from bige.ground_contact import plant_feet
 from bige.vqvae import (EULER_TRIPLETS, PUBLISHED_VQVAE, VQVAE, LossWeights, VQConfig, continuous_triplets,
                         dead_codes, from_channels, initial_vqvae, load_vqvae, motion_errors, perplexity,
-                        plant, reconstruction_loss, reconstruction_scores, rotation_columns, save_model,
-                        save_vqvae, to_channels)
+                        reconstruction_loss, reconstruction_scores, rotation_columns, save_model, save_vqvae,
+                        to_channels)
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL_VQ, SMALL_NET = VQConfig(width=16, code_dim=8, codes=16, levels=2), SurrogateConfig(width=8, members=2)
@@ -124,7 +125,7 @@ def test_units_do_not_matter_inside(squats):
 def test_channels_and_back(squats, continuous, planted):
     c = VQConfig(continuous=continuous, planted=planted)
     back = from_channels(to_channels(squats, c), c)
-    assert torch.allclose(plant(back, Skeleton.default()) if planted else back, squats, atol=1e-4)
+    assert torch.allclose(plant_feet(back, Skeleton.default()) if planted else back, squats, atol=1e-4)
     assert to_channels(squats, c).shape[-1] == 33 - 3 * planted + 9 * continuous
 
 
@@ -153,7 +154,7 @@ def test_the_pelvis_follows_the_feet_as_in_the_data_set():
     K = reference().kinematics[::40]
     moved = torch.tensor(K)
     moved[..., 3:6] += torch.tensor([1.0, 2.0, -3.0])
-    assert (plant(moved, Skeleton.default()) - torch.tensor(K)).abs().max() < 1e-3
+    assert (plant_feet(moved, Skeleton.default()) - torch.tensor(K)).abs().max() < 1e-3
     model = load_vqvae()
     with torch.no_grad():
         assert torch.equal(model(moved)[0], model(torch.tensor(K))[0]), "where a person stands is no input"

@@ -10,9 +10,11 @@ from hypothesis import given, settings, strategies as st
 from bige import muscles
 from bige.files import InputError
 from bige.motion import COORDINATES, MUSCLES
-from bige.muscles import (TENDON_STIFFNESS, WORKING_STRETCH, LEG_COLUMNS, MUSCLE_NAMES, SIDES, MuscleGeometry, activation_rate, all_exponents,
-                          compliant_tendon, default_geometry, fit_geometry, fit_muscle, force_length, force_velocity, hill_misfit, monomial_slopes,
-                          monomials, passive_force, rigid_tendon, run_opensim, tendon_length, usual_poses)
+from bige.muscles import (LEG_COLUMNS, MUSCLE_NAMES, SIDES, TENDON_STIFFNESS, WORKING_STRETCH, MuscleGeometry,
+                          activation_rate, all_exponents, compliant_tendon, default_geometry, fit_geometry,
+                          fit_muscle, force_length, force_velocity, hill_misfit, monomial_slopes, monomials,
+                          passive_force, rigid_tendon, tendon_length, usual_poses)
+from bige.opensim_process import run_opensim
 from conftest import living, until
 
 needs_opensim = pytest.mark.skipif(importlib.util.find_spec("opensim") is None, reason="OpenSim is not installed (pip install --no-deps opensim==4.6)")

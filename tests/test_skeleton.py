@@ -11,8 +11,9 @@ import pytest
 
 from bige.files import InputError
 from bige.motion import COORDINATES, analytic_squat
-from bige.skeleton import (Curve, Skeleton, contact_weights, ground_height, sliding_speed, soft_lowest,
-                           standard_spheres)
+from bige.geometry import Curve
+from bige.ground_contact import contact_weights, ground_height, sliding_speed, soft_lowest
+from bige.skeleton import Skeleton, standard_spheres
 
 torch = pytest.importorskip("torch")
 REPO = Path(__file__).resolve().parents[1]
@@ -349,5 +350,5 @@ def test_sliding(default):
 def test_import_needs_no_torch():
     code = "import bige.skeleton, sys; sys.exit(any(m in sys.modules for m in ('torch', 'nimblephysics', 'opensim', 'casadi', 'pandas', 'matplotlib')))"
     assert subprocess.run([sys.executable, "-c", code], cwd=REPO).returncode == 0
-    code = "from bige.skeleton import Skeleton; import numpy, sys; Skeleton.default().sliding_speed(numpy.zeros((4, 33)), 60.); sys.exit('torch' in sys.modules)"
+    code = "from bige.ground_contact import Skeleton; import numpy, sys; Skeleton.default().sliding_speed(numpy.zeros((4, 33)), 60.); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=REPO).returncode == 0

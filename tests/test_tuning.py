@@ -18,7 +18,8 @@ import pytest
 
 from bige.bvh import read_bvh, to_bvh, write_bvh
 from bige.constraints import asked, default_constraints, parse_constraints, to_yaml
-from bige.inverse_kinematics import scale_skeleton, write_osim
+from bige.calibration import scale_skeleton
+from bige.inverse_kinematics import write_osim
 from bige.files import InputError
 from bige.motion import analytic_squat, example_squat
 from bige.skeleton import Skeleton

@@ -10,7 +10,7 @@ import pytest
 from bige.dynamics import Ground, MusculoskeletalModel, contact_force, outward, reference
 from bige.files import InputError
 from bige.motion import COORDINATES, analytic_squat
-from bige.muscles import run_opensim
+from bige.opensim_process import run_opensim
 from bige.static_optimisation import solve_qp
 from bige.tracking import feet
 from bige.validation import OPENSIM_NAMES, agreement, force_plates, opensim_floor_force, plate_moments, random_spheres, zero_moment_point

@@ -9,7 +9,7 @@ from importlib.resources import files
 import numpy as np
 import pytest
 
-from bige.anatomy import SAMPLES
+from bige.anatomy import PATH_SAMPLES
 from bige.files import InputError
 from bige.motion import ACTIVATIONS, Markers, analytic_squat, example_squat, write_motion
 from bige.rendering import FORCE_COLUMNS, render, take
@@ -37,12 +37,12 @@ def test_what_is_sent_is_the_motion():
     frames = np.frombuffer(sent["frames"], "<f4").reshape(-1, sent["bodies"], 3, 4)
     assert len(frames) == len(sent["time"]) <= motion.duration * SEND_HZ + 2 and sent["time"][-1] == pytest.approx(motion.duration, abs=1e-3)
     assert np.allclose(frames[[0, -1]], shown.frames[[0, -1]], atol=1e-6)
-    lines = np.frombuffer(sent["lines"], "<i2").reshape(-1, 80, SAMPLES, 3) / 1e4
+    lines = np.frombuffer(sent["lines"], "<i2").reshape(-1, 80, PATH_SAMPLES, 3) / 1e4
     assert np.allclose(lines[-1], shown.muscles[0][-1], atol=6e-5)
     level = np.frombuffer(sent["activations"], "u1").reshape(-1, 80) / 255
     assert np.allclose(level[0], motion.activations()[0], atol=.003)
     length = np.linalg.norm(np.diff(lines[-1], axis=1), axis=-1).sum(-1)
-    radius = np.frombuffer(sent["girth"], "<f4").reshape(80, SAMPLES) / np.sqrt(length)[:, None]
+    radius = np.frombuffer(sent["girth"], "<f4").reshape(80, PATH_SAMPLES) / np.sqrt(length)[:, None]
     assert np.allclose(radius.max(1), shown.muscles[1][-1].max(1), atol=5e-4)
 
 
