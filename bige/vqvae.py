@@ -19,8 +19,9 @@ from fastcore.basics import patch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .dataset import RATE_HZ, canonical, fit_length
 from .files import InputError, atomic_write
-from .motion import COORDINATES, TRANSLATIONS
+from .motion import COORDINATES, TRANSLATIONS, Motion
 from .ground_contact import pelvis_path, plant_feet
 from .skeleton import Skeleton
 
@@ -30,7 +31,7 @@ __all__ = ['PUBLISHED_VQVAE', 'EULER_TRIPLETS', 'ARM_COORDINATES', 'LEG_COORDINA
            'encoder', 'decoder', 'quantiser', 'Codebooks', 'tolerances', 'channel_tolerances', 'smoother', 'standing',
            'VQVAE', 'fit_linear', 'initial_vqvae', 'LossWeights', 'reconstruction_loss', 'total_loss', 'save_model',
            'read_model', 'fill_model', 'load_model', 'load_vqvae', 'save_vqvae', 'perplexity', 'dead_codes',
-           'arm_errors', 'motion_errors', 'reconstruction_scores']
+           'arm_errors', 'motion_errors', 'reconstruction_scores', 'reconstruct_motion']
 
 # %% ../nbs/19_vqvae.ipynb #19-vqvae-006
 @dataclass(frozen=True)
@@ -588,3 +589,16 @@ def reconstruction_scores(
     z_q, codes, _ = model.quantise(z)
     errors = motion_errors(model.decode(z_q if quantised else z), K, m, skeleton or Skeleton.default())
     return errors | {"perplexity": [round(float(p), 1) for p in perplexity(codes, model.config.codes)]}
+
+# %% ../nbs/19_vqvae.ipynb #19-vqvae-073
+@torch.no_grad()
+def reconstruct_motion(motion: Motion, model: VQVAE) -> tuple[Motion, dict]:
+    """Round trip of one repetition at any rate, prepared like the data set's: its reconstruction (recorded
+    frames, true rate), and its scores and codes."""
+    values, mask, stretch = fit_length(Motion.from_arrays(motion.time, motion.coordinates()))
+    K = torch.as_tensor(canonical(values), dtype=torch.float32)[None]
+    back, codes = model(K)
+    n = int(mask.sum())
+    scores = {k: v for k, v in reconstruction_scores(model, K, mask[None]).items() if isinstance(v, float)}
+    time = np.arange(n) * stretch / RATE_HZ
+    return Motion.from_arrays(time, back[0, :n].double().numpy()), {**scores, "codes": codes[0].tolist()}
