@@ -234,6 +234,7 @@ class ZeroStep:
         if find_spec("deepspeed") is None:
             raise InputError("--deepspeed", "no deepspeed in this environment", "the package",
                              "pip install bige[train], or leave --deepspeed out")
+        os.environ.setdefault("LOCAL_RANK", "0")  # without a launcher; deepspeed insists on it
         import deepspeed
         self.plan, self.optimiser = plan, _adamw(model, plan)
         config = {"train_batch_size": size, "gradient_accumulation_steps": plan.accumulate,

@@ -56,8 +56,8 @@ def simulated(reps=1, depth_deg=100.0, **how):
     return Motion.from_arrays(squat.time, squat.coordinates(), np.repeat(push[:, None], 80, 1))
 
 
-def write_participants(folder, people=("s01", "s02", "s07"), **how):
-    for k, p in enumerate(people):
+def write_participants(folder, participants=("s01", "s02", "s07"), **how):
+    for k, p in enumerate(participants):
         for e in (1, 2):
             write_motion(
                 simulated(depth_deg=90 + 5 * k + e, **how),
@@ -151,7 +151,7 @@ def test_body_mass_comes_from_the_record_or_the_session(tmp_path):
 
 
 def test_records_of_trials_in_folders_are_found_and_read_once(tmp_path, monkeypatch):
-    """As `bige simulate anna ben` leaves them: one simulation.json above the people's folders, a trial of
+    """As `bige simulate anna ben` leaves them: one simulation.json above both folders, a trial of
     the same name in each."""
     weights, read, asked = {"anna": 600.0, "ben": 800.0}, simulation.read_records, []
     for person in weights:
@@ -334,9 +334,9 @@ def test_split_is_by_person():
     assert split_participants(["s07", "s01", "s10", "s02"]).tolist() == ["val", "train", "val", "train"]
     assert split_participants(list("abcdefghij") * 2).tolist() == (["train"] * 8 + ["val"] * 2) * 2
     assert split_participants(["s01", "s02"], validation=["s01"]).tolist() == ["val", "train"]
-    for people, validation in ((["s01"] * 5, None), (["s07", "s10"], None), (["a", "b"], ["c"])):
+    for participants, validation in ((["s01"] * 5, None), (["s07", "s10"], None), (["a", "b"], ["c"])):
         with pytest.raises(InputError):
-            split_participants(people, validation)
+            split_participants(participants, validation)
 
 
 @pytest.mark.parametrize("change", [
@@ -409,7 +409,7 @@ def test_folders_without_simulations_are_refused(tmp_path):
 
 def test_one_person_only_writes_nothing(tmp_path):
     (tmp_path / "sim").mkdir()
-    write_participants(tmp_path / "sim", people=("s01",))
+    write_participants(tmp_path / "sim", participants=("s01",))
     with pytest.raises(InputError, match="participants to train on"):
         build_dataset([tmp_path / "sim"], tmp_path / "data.npz")
     assert not (tmp_path / "data.npz").exists()

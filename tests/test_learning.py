@@ -288,8 +288,8 @@ def test_moments_are_those_of_weight_and_inertia():
 
 
 def test_a_long_repetition_keeps_its_speed():
-    """A squat that is too long for 196 frames is stored with fewer frames a second; whoever reads it must
-    know."""
+    """A squat that is too long for 196 frames is stored with fewer frames a second, and its
+    rate goes with it."""
     def squat(period):
         return analytic_squat(reps=1, period=period, pause=0.2)
 

@@ -320,6 +320,14 @@ def test_deepspeed_gives_the_curve_of_one(kind, stage, accumulate, toy_file, wor
 
 @pytest.mark.slow
 @deepspeed
+@pytest.mark.parametrize("kind", TRAIN)
+def test_deepspeed_needs_no_launcher(kind, toy_file, worker, alone, tmp_path):
+    run(worker, toy_file, tmp_path, kind, 1, 1)
+    same(tmp_path, alone(kind))
+
+
+@pytest.mark.slow
+@deepspeed
 def test_deepspeed_resumes(toy_file, worker, alone, tmp_path):
     run(worker, toy_file, tmp_path, "surrogate", 1, 1, 15, processes=2)
     run(worker, toy_file, tmp_path, "surrogate", 1, 1, "resume", processes=2)
