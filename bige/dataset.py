@@ -17,13 +17,13 @@ import numpy as np
 
 from .exercises import Exercise, load_exercise
 from .files import InputError, open_npz, write_npz
+from .ground_contact import plant_feet
 from .motion import ACTIVATIONS, COORDINATES, GRAVITY, TRANSLATIONS, Motion, analytic_squat, read_motion
-from .ground_contact import contact_weights, soft_lowest
 from .skeleton import Skeleton
 
 # %% auto #0
 __all__ = ['FRAMES', 'RATE_HZ', 'SHORTEST', 'LONGEST_REPETITION_S', 'fit_length', 'unify_arm_angles', 'pelvis_rotation',
-           'pelvis_angles', 'face_forward', 'plant_feet', 'canonical', 'mirror_arrays', 'change_tempo_and_depth',
+           'pelvis_angles', 'about_vertical', 'face_forward', 'canonical', 'mirror_arrays', 'change_tempo_and_depth',
            'subject_of', 'split_participants', 'Dataset', 'select', 'part', 'with_mirrored', 'repetition',
            'all_repetitions', 'concatenate', 'digest_of', 'save_dataset', 'load_dataset', 'reference',
            'find_simulations', 'repetitions', 'record_of', 'mass_of', 'from_motions', 'build_dataset', 'toy_dataset']
@@ -82,11 +82,11 @@ def pelvis_angles(R: np.ndarray) -> np.ndarray:
     return np.stack([tilt, list_, np.arctan2(-R[..., 2, 0], R[..., 2, 2])], -1)
 
 # %% ../nbs/17_dataset.ipynb #17-dataset-022
-def _about_vertical(angle: np.ndarray) -> np.ndarray:
-    "Rotation matrices (..., 3, 3) about y by `angle` (..., 1, 1) rad."
-    c, s = np.cos(angle), np.sin(angle)
-    rows = ((c, 0 * c, s), (0 * c, 1 + 0 * c, 0 * c), (-s, 0 * c, c))
-    return np.concatenate([np.concatenate(row, -1) for row in rows], -2)
+def about_vertical(angle: np.ndarray) -> np.ndarray:
+    "Rotation matrices (..., 3, 3) by `angle` (...) rad about the vertical."
+    c, s, o = np.cos(angle), np.sin(angle), np.zeros_like(angle)
+    rows = ((c, o, s), (o, o + 1, o), (-s, o, c))
+    return np.stack([np.stack(row, -1) for row in rows], -2)
 
 def face_forward(K: np.ndarray) -> np.ndarray:
     """The same motions (..., T, 33) rad, m, each turned about the vertical so that its mean heading is +x.
@@ -94,34 +94,12 @@ def face_forward(K: np.ndarray) -> np.ndarray:
     K, R = K.copy(), pelvis_rotation(K)
     ahead = R[..., 0].mean(-2)                              # forward axis of the pelvis, averaged over time
     heading = np.arctan2(-ahead[..., 2], ahead[..., 0])
-    turn = _about_vertical(-heading[..., None, None])
+    turn = about_vertical(-heading)
     K[..., _PELVIS] = pelvis_angles(turn[..., None, :, :] @ R)
     K[..., _PLACE] = K[..., _PLACE] @ np.swapaxes(turn, -1, -2)
     return K
 
 # %% ../nbs/17_dataset.ipynb #17-dataset-027
-def plant_feet(K: np.ndarray, skeleton: Skeleton | None = None, rate_hz: float = RATE_HZ,
-               cutoff_hz: float = 4.0) -> np.ndarray:
-    """The same joint angles (..., T, 33) on `skeleton` (default: the embedded one), the pelvis translated
-    (m) so that the feet stand on y = 0 and the points that bear on the ground stay still; x = z = 0 in the
-    first frame."""
-    from scipy.signal import butter, sosfiltfilt
-    K = np.array(K, float)
-    K[..., _PLACE] = 0.0
-    points = (skeleton or Skeleton.default()).contact_points(K)
-    height = -soft_lowest(points, 0.005)[..., 1]
-    weight = contact_weights(points + height[..., None, None] * np.array([0, 1, 0]), 0.0)
-    weight = weight[..., 1:, :] * weight[..., :-1, :] + 1e-9
-    step = -(weight[..., None] * np.diff(points, axis=-3)).sum(-2) / weight.sum(-1)[..., None]
-    path = np.concatenate([np.zeros_like(step[..., :1, :]), np.cumsum(step, axis=-2)], axis=-2)
-    path[..., 1] = height
-    if K.shape[-2] > 30 and cutoff_hz < 0.4 * rate_hz:
-        sos = butter(2, cutoff_hz / 0.8 / (rate_hz / 2), output="sos")
-        path = sosfiltfilt(sos, path, axis=-2, padlen=min(K.shape[-2] - 2, 30))
-    path[..., [0, 2]] -= path[..., :1, [0, 2]]
-    K[..., _PLACE] = path
-    return K
-
 def canonical(K: np.ndarray, skeleton: Skeleton | None = None, rate_hz: float = RATE_HZ) -> np.ndarray:
     """Motions (..., T, 33) with arm angles in the agreed branch, facing +x, standing on the ground of the
     default skeleton from x = z = 0; rounded to 1e-9 (and no negative zeros), so that equal input gives equal

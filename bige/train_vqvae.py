@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from .dataset import FRAMES, Dataset, digest_of, load_dataset, mirror_arrays, part
-from .ground_contact import plant_feet
 from .files import InputError
+from .ground_contact import plant_feet
 from .motion import COORDINATES
 from .skeleton import Skeleton
 from bige.training import (

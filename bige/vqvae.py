@@ -19,18 +19,19 @@ from fastcore.basics import patch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .dataset import RATE_HZ, canonical, fit_length
 from .files import InputError, atomic_write
-from .motion import COORDINATES, TRANSLATIONS
-from .ground_contact import contact_weights, soft_lowest
+from .motion import COORDINATES, TRANSLATIONS, Motion
+from .ground_contact import pelvis_path, plant_feet
 from .skeleton import Skeleton
 
 # %% auto #0
 __all__ = ['PUBLISHED_VQVAE', 'EULER_TRIPLETS', 'ARM_COORDINATES', 'LEG_COORDINATES', 'TOE_COORDINATES', 'VQConfig',
-           'rotation_columns', 'euler_triplet', 'continuous_triplets', 'to_channels', 'from_channels', 'lowpass',
-           'standing', 'plant_feet', 'ResidualBlock', 'encoder', 'decoder', 'quantiser', 'Codebooks', 'tolerances',
-           'channel_tolerances', 'smoother', 'VQVAE', 'fit_linear', 'initial_vqvae', 'LossWeights',
-           'reconstruction_loss', 'total_loss', 'save_model', 'read_model', 'fill_model', 'load_model', 'load_vqvae',
-           'save_vqvae', 'perplexity', 'dead_codes', 'arm_errors', 'motion_errors', 'reconstruction_scores']
+           'rotation_columns', 'euler_triplet', 'continuous_triplets', 'to_channels', 'from_channels', 'ResidualBlock',
+           'encoder', 'decoder', 'quantiser', 'Codebooks', 'tolerances', 'channel_tolerances', 'smoother', 'standing',
+           'VQVAE', 'fit_linear', 'initial_vqvae', 'LossWeights', 'reconstruction_loss', 'total_loss', 'save_model',
+           'read_model', 'fill_model', 'load_model', 'load_vqvae', 'save_vqvae', 'perplexity', 'dead_codes',
+           'arm_errors', 'motion_errors', 'reconstruction_scores', 'reconstruct_motion']
 
 # %% ../nbs/19_vqvae.ipynb #19-vqvae-006
 @dataclass(frozen=True)
@@ -128,39 +129,7 @@ def from_channels(x: Tensor, c: VQConfig = VQConfig()) -> Tensor:
             K[..., _columns_of(t)] = continuous_triplets(euler_triplet(six), centre)
     return K
 
-# %% ../nbs/19_vqvae.ipynb #19-vqvae-020
-@lru_cache
-def lowpass(frames: int, cutoff_hz: float = 4.0, rate_hz: float = 60.0) -> Tensor:
-    "The filter of `bige.dataset.plant_feet` as a matrix (frames, frames)."
-    from scipy.signal import butter, sosfiltfilt
-    if frames <= 30:
-        return torch.eye(frames)
-    sos = butter(2, cutoff_hz / 0.8 / (rate_hz / 2), output="sos")
-    filtered = sosfiltfilt(sos, np.eye(frames), axis=0, padlen=min(frames - 2, 30))
-    return torch.tensor(filtered.copy(), dtype=torch.float32)
-
-def standing(points: Tensor, smooth: Tensor) -> Tensor:
-    """The pelvis' path (B, T, 3) m that stands contact points (B, T, 12, 3), known with the pelvis at the
-    origin, on y = 0, and keeps them there; `smooth` (T, T) filters it."""
-    height = -soft_lowest(points, 0.005)[..., 1]
-    raised = points + torch.stack([0 * height, height, 0 * height], -1)[..., None, :]
-    weight = contact_weights(raised, 0.0)
-    weight = weight[:, 1:] * weight[:, :-1] + 1e-9
-    steps = -(weight[..., None] * (points[:, 1:] - points[:, :-1])).sum(-2) / weight.sum(-1)[..., None]
-    path = _running_sum(steps)
-    path = smooth.to(points) @ torch.stack([path[..., 0], height, path[..., 2]], -1)
-    return path - path[:, :1] * path.new_tensor([1.0, 0.0, 1.0])
-
-def plant_feet(K: Tensor, skeleton: Skeleton) -> Tensor:
-    """The same joint angles (B, T, 33) with the pelvis moved so that the feet stand on y = 0 and do not
-    slide; starts at x = z = 0. Differentiable."""
-    columns = _columns_of(TRANSLATIONS)
-    K = K.clone()
-    K[..., columns] = 0
-    K[..., columns] = standing(skeleton.contact_points(K), lowpass(K.shape[1]))
-    return K
-
-# %% ../nbs/19_vqvae.ipynb #19-vqvae-026
+# %% ../nbs/19_vqvae.ipynb #19-vqvae-025
 class ResidualBlock(nn.Module):
     "x + what two convolutions make of it; (B, width, T) -> the same shape."
     def __init__(self, width: int, dilation: int):
@@ -175,7 +144,7 @@ def _stack(width: int, depth: int, reverse: bool = False) -> nn.Sequential:
     dilations = [3**i for i in range(depth)]
     return nn.Sequential(*(ResidualBlock(width, d) for d in (reversed(dilations) if reverse else dilations)))
 
-# %% ../nbs/19_vqvae.ipynb #19-vqvae-027
+# %% ../nbs/19_vqvae.ipynb #19-vqvae-026
 def _halve(c: VQConfig) -> list[nn.Module]:
     return [nn.Conv1d(c.width, c.width, 4, stride=2, padding=1), _stack(c.width, c.depth)]
 
@@ -200,7 +169,7 @@ def decoder(c: VQConfig, outputs: int) -> nn.Sequential:
         nn.Conv1d(c.width, outputs, 3, padding=1),
     )
 
-# %% ../nbs/19_vqvae.ipynb #19-vqvae-032
+# %% ../nbs/19_vqvae.ipynb #19-vqvae-031
 def quantiser(c: VQConfig) -> nn.Module:
     "Residual vector quantiser on (B, steps, code_dim)."
     from vector_quantize_pytorch import ResidualVQ, vector_quantize_pytorch as library
@@ -209,7 +178,7 @@ def quantiser(c: VQConfig) -> nn.Module:
                       kmeans_init=True, kmeans_iters=10, threshold_ema_dead_code=1, rotation_trick=False,
                       commitment_weight=1.0, sync_codebook=False)
 
-# %% ../nbs/19_vqvae.ipynb #19-vqvae-034
+# %% ../nbs/19_vqvae.ipynb #19-vqvae-033
 class Codebooks(nn.Module):
     """The codebooks of a trained quantiser: look up and do not learn. Its tensors are named as those of the
     library's `ResidualVQ`."""
@@ -236,7 +205,7 @@ class Codebooks(nn.Module):
     def get_output_from_indices(self, codes):
         return sum(layer._codebook.embed[0][chosen] for layer, chosen in zip(self.layers, codes.unbind(-1)))
 
-# %% ../nbs/19_vqvae.ipynb #19-vqvae-036
+# %% ../nbs/19_vqvae.ipynb #19-vqvae-035
 def tolerances() -> Tensor:
     """Error (33,) that counts as one: 1 cm; 1.5° for legs and pelvis, 3° for trunk and toes, 5° for the
     arms; in m and rad."""
@@ -253,7 +222,7 @@ def channel_tolerances(c: VQConfig) -> Tensor:
     turned = [t[_columns_of(three)].repeat(2) for three in EULER_TRIPLETS] if c.continuous else []
     return torch.cat([t[_plain(c)], *turned])
 
-# %% ../nbs/19_vqvae.ipynb #19-vqvae-038
+# %% ../nbs/19_vqvae.ipynb #19-vqvae-037
 @lru_cache
 def smoother(frames: int = 196, cutoff_hz: float = 6.0, rate_hz: float = 60.0) -> Tensor:
     """Zero-lag low-pass filter as a matrix (frames, frames): the curve nearest to the data with the least
@@ -262,7 +231,12 @@ def smoother(frames: int = 196, cutoff_hz: float = 6.0, rate_hz: float = 60.0) -
     weight = (2 - 2 * np.cos(2 * np.pi * cutoff_hz / rate_hz)) ** -2
     return torch.tensor(np.linalg.inv(np.eye(frames) + weight * d2.T @ d2), dtype=torch.float32)
 
-# %% ../nbs/19_vqvae.ipynb #19-vqvae-040
+def standing(points: Tensor, smooth: Tensor) -> Tensor:
+    "The pelvis' path (B, T, 3) m of `ground_contact.pelvis_path` through the filter `smooth` (T, T)."
+    path = smooth.to(points) @ pelvis_path(points)
+    return path - path[:, :1] * path.new_tensor([1.0, 0.0, 1.0])
+
+# %% ../nbs/19_vqvae.ipynb #19-vqvae-039
 class VQVAE(nn.Module):
     """Motions (B, T, 33) in rad and m <-> latents (B, code_dim, T / 4) <-> codes (B, T / 4, levels). T is a
     multiple of 4, 196 in training. `learns`: with the library's quantiser, whose codebooks can be
@@ -298,7 +272,7 @@ class VQVAE(nn.Module):
         x = ((to_channels(K, self.config) - self.mean) / self.std).transpose(1, 2)
         return self.encoder(x) + self.linear_in(x) if self.config.linear else self.encoder(x)
 
-# %% ../nbs/19_vqvae.ipynb #19-vqvae-041
+# %% ../nbs/19_vqvae.ipynb #19-vqvae-040
 @patch
 def quantise(self: VQVAE, z_e: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Latents (B, code_dim, S) -> nearest sums of code vectors (straight-through), codes (B, S, levels),
@@ -316,7 +290,7 @@ def update_codebooks(self: VQVAE, z_e: Tensor, codes: Tensor) -> None:
         layer.update_indices(rest, chosen)
         rest = rest - vectors
 
-# %% ../nbs/19_vqvae.ipynb #19-vqvae-042
+# %% ../nbs/19_vqvae.ipynb #19-vqvae-041
 @patch
 def angles(self: VQVAE, z: Tensor) -> Tensor:
     """Latents (B, code_dim, S), quantised or not -> motions (B, 4 S, 33) rad whose pelvis stays at the
@@ -342,7 +316,7 @@ def decode(self: VQVAE, z: Tensor) -> Tensor:
     with torch.autocast(z.device.type, enabled=False):
         return plant_feet(K, Skeleton.default()) if self.config.planted else K
 
-# %% ../nbs/19_vqvae.ipynb #19-vqvae-043
+# %% ../nbs/19_vqvae.ipynb #19-vqvae-042
 @patch
 def from_codes(self: VQVAE, codes: Tensor) -> Tensor:
     "Codes (B, S, levels) -> latents (B, code_dim, S)."
@@ -354,7 +328,7 @@ def forward(self: VQVAE, K: Tensor) -> tuple[Tensor, Tensor]:
     z_q, codes, _ = self.quantise(self.encode(K))
     return self.decode(z_q), codes
 
-# %% ../nbs/19_vqvae.ipynb #19-vqvae-048
+# %% ../nbs/19_vqvae.ipynb #19-vqvae-047
 def _start_at_zero(layer: nn.Conv1d) -> None:
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
@@ -383,7 +357,7 @@ def _ridge(z: Tensor, patches: Tensor, steps: Tensor) -> Tensor:
     gram = around.T @ around + 1e-3 * len(around) * torch.eye(around.shape[1], dtype=torch.double)
     return torch.linalg.solve(gram, around.T @ patches).T.unflatten(1, (-1, 9))
 
-# %% ../nbs/19_vqvae.ipynb #19-vqvae-049
+# %% ../nbs/19_vqvae.ipynb #19-vqvae-048
 def initial_vqvae(config: VQConfig, K: Tensor, mask: Tensor) -> VQVAE:
     """A model with mean and scale of the valid frames of `K` (N, 196, 33), and its codebooks, and its linear
     path if it has one, fitted to them."""
@@ -398,7 +372,7 @@ def initial_vqvae(config: VQConfig, K: Tensor, mask: Tensor) -> VQVAE:
         model.train().quantise(model.encode(K[::max(1, len(K) // 64)]))  # k-means
     return model
 
-# %% ../nbs/19_vqvae.ipynb #19-vqvae-056
+# %% ../nbs/19_vqvae.ipynb #19-vqvae-055
 @dataclass(frozen=True)
 class LossWeights:
     """Weights of the terms of the loss; `temporal` is 'match' (velocity and acceleration of the target) or
@@ -424,7 +398,7 @@ def _frame_mean(error: Tensor, w: Tensor) -> Tensor:
     size = F.smooth_l1_loss(error, torch.zeros_like(error), reduction="none").flatten(2).mean(2)
     return ((size * w).sum(1) / w.sum(1)).mean()
 
-# %% ../nbs/19_vqvae.ipynb #19-vqvae-057
+# %% ../nbs/19_vqvae.ipynb #19-vqvae-056
 _ALL = VQConfig(planted=False)  # channels of everything: rotations as matrices, translations too
 
 def reconstruction_loss(K_hat: Tensor, K: Tensor, mask: Tensor, weights: LossWeights = LossWeights(),
@@ -449,7 +423,7 @@ def total_loss(terms: dict[str, Tensor], commitment: Tensor, weights: LossWeight
     weighted = sum(getattr(weights, k) * v for k, v in terms.items() if k != "pose")
     return terms["pose"] + weighted + weights.commitment * commitment
 
-# %% ../nbs/19_vqvae.ipynb #19-vqvae-062
+# %% ../nbs/19_vqvae.ipynb #19-vqvae-061
 def save_model(model: nn.Module, path: str | Path, kind: str, config: object, **record) -> None:
     """Weights and buffers of `model` into a safetensors file whose header carries `kind`, `config` and
     `record` as JSON."""
@@ -488,7 +462,7 @@ def _config_in(header: dict, path: str | Path, kind: str, config_type: type, cur
         )
     return config_type(**{k: tuple(v) if isinstance(v, list) else v for k, v in header["config"].items()})
 
-# %% ../nbs/19_vqvae.ipynb #19-vqvae-063
+# %% ../nbs/19_vqvae.ipynb #19-vqvae-062
 def fill_model(model: nn.Module, tensors: dict[str, Tensor], path: str | Path) -> nn.Module:
     "Put checked tensors into `model`, frozen and in evaluation mode; InputError for tensors that do not fit."
     wrong = []
@@ -524,7 +498,7 @@ def load_model(path: str | Path | None, kind: str, config_type: type, network: C
             ) from None
         return fill_model(model, tensors, path or default)
 
-# %% ../nbs/19_vqvae.ipynb #19-vqvae-064
+# %% ../nbs/19_vqvae.ipynb #19-vqvae-063
 def load_vqvae(path: str | Path | None = None) -> VQVAE:
     "The VQ-VAE in `path`, or the shipped one; frozen, in evaluation mode."
     return load_model(path, "vqvae", VQConfig, lambda config: VQVAE(config, learns=False))
@@ -533,7 +507,7 @@ def save_vqvae(model: VQVAE, path: str | Path, **record) -> None:
     "Write `model` to a safetensors file; `record` goes into its header."
     save_model(model, path, "vqvae", model.config, **record)
 
-# %% ../nbs/19_vqvae.ipynb #19-vqvae-068
+# %% ../nbs/19_vqvae.ipynb #19-vqvae-067
 def perplexity(codes: Tensor, size: int) -> np.ndarray:
     "Effective number of codes (levels,) used in codes (..., levels) of codebooks of `size`."
     codes = torch.as_tensor(codes).reshape(-1, codes.shape[-1])
@@ -544,7 +518,7 @@ def dead_codes(model: VQVAE) -> int:
     "Codes, of all levels, that the moving averages count less than once a batch: they are to be redrawn."
     return sum(int((layer._codebook.cluster_size < 1).sum()) for layer in model.quantiser.layers)
 
-# %% ../nbs/19_vqvae.ipynb #19-vqvae-070
+# %% ../nbs/19_vqvae.ipynb #19-vqvae-069
 def _hands(q: Tensor, skeleton: Skeleton) -> Tensor:
     "Positions (B, T, 2, 3) m of the hands in the frame of the torso."
     bodies = [skeleton.body_names.index(n) for n in ("torso", "hand_r", "hand_l")]
@@ -567,7 +541,7 @@ def arm_errors(K_hat: Tensor, K: Tensor, skeleton: Skeleton) -> tuple[Tensor, Te
     apart = torch.linalg.norm(_hands(K_hat, skeleton) - _hands(K, skeleton), dim=-1)
     return apart, torch.acos(((trace - 1) / 2).clamp(-1, 1))
 
-# %% ../nbs/19_vqvae.ipynb #19-vqvae-071
+# %% ../nbs/19_vqvae.ipynb #19-vqvae-070
 def _named(names: Iterable[str]) -> Tensor:
     "Which coordinates (33,) are among `names`."
     return torch.tensor([n in names for n in COORDINATES])
@@ -603,7 +577,7 @@ def motion_errors(K_hat: Tensor, K: Tensor, mask: Tensor, skeleton: Skeleton) ->
         scores[f"sliding{name}_cm_s"] = float(100 * skeleton.sliding_speed(q, 60.0)[m1].mean())
     return scores
 
-# %% ../nbs/19_vqvae.ipynb #19-vqvae-072
+# %% ../nbs/19_vqvae.ipynb #19-vqvae-071
 @torch.no_grad()
 def reconstruction_scores(
     model: VQVAE, K, mask, skeleton: Skeleton | None = None, quantised: bool = True
@@ -615,3 +589,16 @@ def reconstruction_scores(
     z_q, codes, _ = model.quantise(z)
     errors = motion_errors(model.decode(z_q if quantised else z), K, m, skeleton or Skeleton.default())
     return errors | {"perplexity": [round(float(p), 1) for p in perplexity(codes, model.config.codes)]}
+
+# %% ../nbs/19_vqvae.ipynb #19-vqvae-073
+@torch.no_grad()
+def reconstruct_motion(motion: Motion, model: VQVAE) -> tuple[Motion, dict]:
+    """Round trip of one repetition at any rate, prepared like the data set's: its reconstruction (recorded
+    frames, true rate), and its scores and codes."""
+    values, mask, stretch = fit_length(Motion.from_arrays(motion.time, motion.coordinates()))
+    K = torch.as_tensor(canonical(values), dtype=torch.float32)[None]
+    back, codes = model(K)
+    n = int(mask.sum())
+    scores = {k: v for k, v in reconstruction_scores(model, K, mask[None]).items() if isinstance(v, float)}
+    time = np.arange(n) * stretch / RATE_HZ
+    return Motion.from_arrays(time, back[0, :n].double().numpy()), {**scores, "codes": codes[0].tolist()}

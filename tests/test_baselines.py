@@ -8,7 +8,8 @@ import pytest
 
 from bige import baselines as B
 from bige.files import InputError
-from bige.motion import COORDINATES, Markers, analytic_squat, example_squat
+from bige.markers import Markers
+from bige.motion import COORDINATES, analytic_squat, example_squat
 
 MAIN = (
     "pelvis_tilt",
@@ -299,12 +300,12 @@ def test_proportions_do_not_matter(squat):
 
 def test_feet_keep_their_own_sliding(squat, stick):
     "Feet that slide by 20 cm in the joints slide in the motion; feet that stand, stand."
-    from bige.metrics import floor_contact
+    from bige.metrics import ground_contact_spheres
     from bige.skeleton import Skeleton
 
     drift = np.linspace(0, 0.2, len(stick.time))[:, None, None] * [1, 0, 0]
     slides = [
-        floor_contact(back(squat, stick.positions + x)[1].motions["it"], Skeleton.default())[2]
+        ground_contact_spheres(back(squat, stick.positions + x)[1].motions["it"], Skeleton.default())[2]
         for x in (0, drift)
     ]
     speed = 0.2 / (stick.time[-1] - stick.time[0])

@@ -7,18 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bige.anatomy import (
-    anatomy,
-    asset,
-    body_frames,
-    body_scales,
-    muscle_paths,
-    muscle_radii,
-    normals,
-    place,
-    tube_faces,
-    tubes,
-)
+from bige.anatomy import (anatomy, asset, body_frames, body_scales, muscle_paths, muscle_radii, normals,
+                          to_world, tube_faces, tubes)
 from bige.exercises import load_exercise
 from bige.files import InputError
 from bige.markers import Markers, write_trc
@@ -94,7 +84,7 @@ def test_assets_are_small_and_whole():
 def test_bones_meet_at_their_joints():
     person = anatomy()
     frames = body_frames(person, example_squat().coordinates()[::20])
-    world = place(frames, person.vertex_body, person.vertices)
+    world = to_world(frames, person.vertex_body, person.vertices)
     for joint, child in (("femur_r", "tibia_r"), ("humerus_l", "ulna_l"), ("tibia_l", "talus_l")):
         near = [
             np.linalg.norm(
@@ -180,7 +170,7 @@ def test_where_the_person_stands_and_faces_does_not_matter(yaw):
 
 def test_feet_stand_on_the_ground_and_the_head_is_up(squats):
     shown = drawable(squats[0])
-    bones = place(shown.frames, shown.person.vertex_body, shown.person.vertices)
+    bones = to_world(shown.frames, shown.person.vertex_body, shown.person.vertices)
     assert -0.03 < bones[..., 1].min() < 0.03 and 1.4 < bones[0, :, 1].max() < 1.9
     toes = bones[0, shown.person.vertex_body == shown.person.bodies.index("toes_r")]
     assert toes[:, 0].mean() > 0.05 and toes[:, 2].mean() > 0.02  # ahead, and to the right
