@@ -1,6 +1,7 @@
 """Where the development data lies, which tests run by default, and what no test may depend on."""
 import importlib.util
 import os
+import re
 import signal
 import tempfile
 import time
@@ -49,11 +50,11 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
 
 
-# what --core leaves out: the book and its site, and what an absent package of an extra stops
-EXTRAS = {"pyvista", "vtkmodules", "imageio_ffmpeg", "anywidget", "ipywidgets", "voila", "distributed",
-          "opensim", "vector_quantize_pytorch", "loguru", "tensorboard", "nbdev",
-          "nbformat"}
+# what --core leaves out: the book and its site, and a test that a package of an extra would be needed for
 BOOK = {"test_notebooks.py", "test_docs.py", "test_install.py"}
+EXTRAS = {"PIL", "pyvista", "vtkmodules", "imageio_ffmpeg", "anywidget", "ipywidgets", "voila", "distributed",
+          "vector_quantize_pytorch", "loguru", "tensorboard", "opensim", "nbdev", "nbformat", "playwright"}
+NEEDS = re.compile(r"No module named '(\w+)|package '(\w+)' is not installed|Python without (OpenSim)")
 
 
 def pytest_ignore_collect(collection_path, config):
@@ -63,10 +64,13 @@ def pytest_ignore_collect(collection_path, config):
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     report = yield
-    error = call.excinfo.value if call.excinfo else None
-    if item.config.getoption("--core") and isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
-        report.outcome = "skipped"
-        report.longrepr = str(item.path), item.location[1], f"Skipped: needs {error.name}"
+    if not report.failed or not item.config.getoption("--core"):
+        return report
+    if found := NEEDS.search(report.longreprtext + report.capstdout + report.capstderr):
+        package = next(filter(None, found.groups()))
+        if package in EXTRAS or package == "OpenSim":
+            report.outcome = "skipped"
+            report.longrepr = str(item.path), item.location[1], f"Skipped: needs {package}"
     return report
 
 
