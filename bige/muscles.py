@@ -272,7 +272,10 @@ def usual_poses(
     return worst < max(limit, 10 * scale)
 
 # %% ../nbs/10_muscles.ipynb #10-muscles-039
-def fit_muscle(x: np.ndarray, length: np.ndarray, arms: np.ndarray, tolerance=1.5e-3, degrees=range(2, 10)):
+def fit_muscle(
+    x: np.ndarray, length: np.ndarray, arms: np.ndarray, tolerance: float = 1.5e-3,
+    degrees: range = range(2, 10)
+) -> tuple[np.ndarray, np.ndarray, dict]:
     """(exponents (P, 7), coefficients (P,), record) for one muscle; x (T, 7) scaled angles, arms (T, 7) m."""
     span = [d for d in range(7) if np.quantile(np.abs(arms[:, d]), 0.9) > 1e-3]
     keep = usual_poses(x, length, arms, span)
