@@ -682,7 +682,7 @@ def percent_frames(
     return first + np.asarray(percent) / 100 * (last - first)
 
 # %% ../nbs/32_rendering.ipynb #32-rendering-069
-PlacedPose = tuple[Drawable, int, float]       # a recording, a frame of it, and where it stands across the page (m)
+PlacedPose = tuple[Drawable, int, float]  # a recording, its frame, and where it stands across the page (m)
 
 
 def _joined_mesh(poses: Sequence[PlacedPose]) -> tuple[np.ndarray, ...]:
