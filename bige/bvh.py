@@ -74,7 +74,7 @@ def ends(skeleton: Skeleton) -> dict[str, np.ndarray]:
         out[f"hand_{side}"] = 0.7 * (at[f"hand_{side}"] - at[f"ulna_{side}"])
     return out
 
-
+# %% ../nbs/B1_bvh.ipynb #b1-bvh-016
 def head(skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:
     "The neck (3,) m from the waist in the rest pose, and the top of the head from the neck."
     centres = dict(zip(skeleton.body_names, joint_frames(skeleton, np.zeros((1, len(COORDINATES))))[0][0]))
@@ -82,7 +82,7 @@ def head(skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:
     neck, top = (shoulders + shoulders[1] * np.array(h) for h in HEAD)
     return neck, top - neck
 
-# %% ../nbs/B1_bvh.ipynb #b1-bvh-018
+# %% ../nbs/B1_bvh.ipynb #b1-bvh-019
 _TURNS, _PLACES = ("Zrotation", "Xrotation", "Yrotation"), ("Xposition", "Yposition", "Zposition")
 
 def _vector(v: np.ndarray) -> str:
@@ -98,7 +98,7 @@ def _block(word: str, name: str, offset, channels: tuple, inside: list[str]) -> 
 def _end(at: np.ndarray) -> list[str]:
     return _block("End", "Site", at, (), [])
 
-# %% ../nbs/B1_bvh.ipynb #b1-bvh-019
+# %% ../nbs/B1_bvh.ipynb #b1-bvh-020
 def hierarchy(skeleton: Skeleton, free: list[bool]) -> tuple[list[str], list[int | None]]:
     "Lines of the tree, and the joints in the order of their channels; None is the head, which never turns."
     rest, above = local_frames(skeleton, np.zeros((1, len(COORDINATES))))[0][0], parents(skeleton)
@@ -117,7 +117,7 @@ def hierarchy(skeleton: Skeleton, free: list[bool]) -> tuple[list[str], list[int
         return _block("ROOT" if above[j] is None else "JOINT", body, rest[j], channels, inside)
     return lines(0), order
 
-# %% ../nbs/B1_bvh.ipynb #b1-bvh-022
+# %% ../nbs/B1_bvh.ipynb #b1-bvh-023
 def to_bvh(motion: Motion, skeleton: Skeleton | None = None) -> str:
     "The motion of a skeleton (default: the shipped one) as text of a BVH file: metres, degrees, y up."
     skeleton = skeleton or Skeleton.default()
@@ -137,13 +137,14 @@ def to_bvh(motion: Motion, skeleton: Skeleton | None = None) -> str:
     head = ["HIERARCHY", *tree, "MOTION", f"Frames: {len(rows)}", f"Frame Time: {1 / motion.rate_hz:.8f}"]
     return "\n".join([*head, *rows]) + "\n"
 
+# %% ../nbs/B1_bvh.ipynb #b1-bvh-024
 def write_bvh(motion: Motion, path, skeleton: Skeleton | None = None) -> None:
     "Write `to_bvh`, whole or not at all."
     text = to_bvh(motion, skeleton)
     with atomic_write(Path(path)) as file:
         file.write(text)
 
-# %% ../nbs/B1_bvh.ipynb #b1-bvh-024
+# %% ../nbs/B1_bvh.ipynb #b1-bvh-026
 def _axis_turn(axis: str, degrees: np.ndarray) -> np.ndarray:
     "Rotations (T, 3, 3) about 'X', 'Y' or 'Z'."
     c, s, i = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees)), "XYZ".index(axis)
@@ -165,7 +166,7 @@ def _pose(
             R = R @ _axis_turn(name[0], values)
     return p, R
 
-# %% ../nbs/B1_bvh.ipynb #b1-bvh-025
+# %% ../nbs/B1_bvh.ipynb #b1-bvh-027
 def read_bvh(text: str) -> dict[str, np.ndarray]:
     "Positions (T, 3) of the joints of a BVH file by name, by the rules of the format, without end sites."
     tree, _, motion = text.partition("MOTION")

@@ -28,7 +28,7 @@ from .skeleton import Skeleton
 
 # %% auto #0
 __all__ = ['FORCE_COLUMNS', 'VIEW_DEG', 'TILT_DEG', 'COLOURS', 'CSS_COLOURS', 'ACTIVATION_SCALE', 'NEWTON_PER_METRE', 'PARTS',
-           'Pose', 'POSES', 'SPACING', 'PER_ROW', 'APART', 'FILM_SIZE', 'GIF_SIZE', 'Drawable', 'drawable',
+           'PlacedPose', 'POSES', 'SPACING', 'PER_ROW', 'APART', 'FILM_SIZE', 'GIF_SIZE', 'Drawable', 'drawable',
            'trial_name', 'read_recording', 'view_axes', 'project', 'extent', 'common_windows', 'rgb', 'contrast',
            'activation_colours', 'has_graphics', 'Mesh', 'Canvas', 'check_graphics', 'ground_box', 'Stage',
            'repetition_frames', 'percent_frames', 'row_of_poses', 'png', 'figure_of_panels', 'drawables', 'strip',
@@ -127,7 +127,7 @@ def _marker_drawable(markers: Markers, label: str) -> Drawable:
     rotation, shift = _facing(_marker_forward(markers), origin)
     return Drawable(label, markers, markers=markers.positions @ rotation.T + shift)
 
-
+# %% ../nbs/32_rendering.ipynb #32-rendering-015
 def drawable(
     recording: Motion | Markers | Drawable, skeleton: Skeleton | None = None, label: str = ""
 ) -> Drawable:
@@ -138,7 +138,7 @@ def drawable(
         return _marker_drawable(recording, label)
     return _motion_drawable(recording, skeleton, label)
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-017
+# %% ../nbs/32_rendering.ipynb #32-rendering-018
 _SIMULATED = "kinematics_activations_", "_muscle_driven"
 
 
@@ -157,7 +157,7 @@ def _with_forces(motion: Motion, path: Path) -> Motion:
         return motion
     return motion.with_columns(names, np.stack([forces[name] for name in names], -1))
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-018
+# %% ../nbs/32_rendering.ipynb #32-rendering-019
 def read_recording(path: str | Path) -> Motion | Markers:
     "A .mot or .sto motion with its ground forces, .trc markers, or the one trial of a simulation's folder."
     path = Path(path)
@@ -182,7 +182,7 @@ def read_recording(path: str | Path) -> Motion | Markers:
         )
     return _with_forces(read_motion(path), path)
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-020
+# %% ../nbs/32_rendering.ipynb #32-rendering-021
 VIEW_DEG, TILT_DEG = 35., 8.   # from the right side towards the front; above the horizon
 
 
@@ -198,7 +198,7 @@ def project(points: np.ndarray, view_deg: float = VIEW_DEG, tilt_deg: float = TI
     "Points (..., 3) m to the page (..., 3): across, up, and nearness to the viewer, all m."
     return np.asarray(points, float) @ view_axes(view_deg, tilt_deg).T
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-023
+# %% ../nbs/32_rendering.ipynb #32-rendering-024
 def extent(shown: Drawable, tilt_deg: float = TILT_DEG) -> np.ndarray:
     "Left, right, bottom and top (m) on the page of everything in a recording, over all its frames."
     if shown.person is None:
@@ -220,7 +220,7 @@ def common_windows(shown: Sequence[Drawable], aspect: float, margin: float = 0.1
         np.array([x - half[0], x + half[0], centre - half[1], centre + half[1]]) for x in boxes[:, :2].mean(1)
     ]
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-025
+# %% ../nbs/32_rendering.ipynb #32-rendering-026
 COLOURS = {
     "bones": "#d9dee4",
     "muscles": "#cdb8ae",
@@ -245,6 +245,8 @@ COLOURS = {
     "usual": "#c9d5e6",
     "gate": "#2e7d4f",
 }  # pages
+
+# %% ../nbs/32_rendering.ipynb #32-rendering-027
 CSS_COLOURS = ":root { " + " ".join(f"--bige-{name}: {colour};" for name, colour in COLOURS.items()) + " }\n"
 
 
@@ -260,7 +262,7 @@ def contrast(a: str, b: str) -> float:
     low, high = np.sort(linear @ [0.2126, 0.7152, 0.0722])
     return float((high + 0.05) / (low + 0.05))
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-028
+# %% ../nbs/32_rendering.ipynb #32-rendering-030
 ACTIVATION_SCALE = (
     "#ffffcc",
     "#ffeda0",
@@ -280,7 +282,7 @@ def activation_colours(values: np.ndarray) -> np.ndarray:
     at = np.linspace(0, 1, len(stops))
     return np.stack([np.interp(values, at, channel) for channel in stops.T], -1)
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-031
+# %% ../nbs/32_rendering.ipynb #32-rendering-033
 NEWTON_PER_METRE = 1000.   # length of force arrows
 
 
@@ -303,7 +305,7 @@ def _muscles(shown: Drawable, frame: int):
         colours = np.repeat(activation_colours(shown.activations[frame]), len(vertices) // count, axis=0)
     return vertices, normals, tube_faces(count), colours
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-032
+# %% ../nbs/32_rendering.ipynb #32-rendering-034
 def _arrows(shown: Drawable, frame: int):
     "An arrow a foot: a shaft to 88 % of the length, then a head."
     if shown.forces is None:
@@ -315,7 +317,7 @@ def _arrows(shown: Drawable, frame: int):
     vertices, normals = tubes(start[:, None] + share[:, None] * force[:, None], radii)
     return vertices, normals, tube_faces(2, len(share)), rgb(COLOURS["forces"])
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-033
+# %% ../nbs/32_rendering.ipynb #32-rendering-035
 _CORNERS = np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1.]])
 _SIDES = np.array([[0, 2, 4], [2, 1, 4], [1, 3, 4], [3, 0, 4], [2, 0, 5], [1, 2, 5], [3, 1, 5], [0, 3, 5]])
 
@@ -334,7 +336,7 @@ def _octahedra(shown: Drawable, frame: int, radius: float = 0.018):
 
 PARTS = {"bones": _bones, "muscles": _muscles, "forces": _arrows, "markers": _octahedra}
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-036
+# %% ../nbs/32_rendering.ipynb #32-rendering-038
 @lru_cache
 def has_graphics() -> bool:
     "Whether VTK will find a graphics library: OSMesa, a display's, or EGL with a driver."
@@ -362,7 +364,7 @@ def has_graphics() -> bool:
     )  # the second: Mesa without any screen
     return any(display and egl.eglInitialize(c_void_p(display), None, None) for display in displays)
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-038
+# %% ../nbs/32_rendering.ipynb #32-rendering-040
 def _vtk(name: str):
     "A class of VTK by name, from the module that holds it."
     for module in ("RenderingCore", "CommonDataModel", "CommonCore"):
@@ -370,7 +372,7 @@ def _vtk(name: str):
             return found
     raise AttributeError(name)
 
-
+# %% ../nbs/32_rendering.ipynb #32-rendering-041
 class Mesh:
     "Triangles (F, 3) or lines (F, 2) between vertices (V, 3) m in VTK; `move` gives them other places."
 
@@ -402,10 +404,10 @@ class Mesh:
             )
         self.data.Modified()
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-039
+# %% ../nbs/32_rendering.ipynb #32-rendering-042
 _LIGHTS = (((4, 6, 5), 0.8), ((-4, 3, 2), 0.35), ((2, 1, -5), 0.2))
 
-
+# %% ../nbs/32_rendering.ipynb #32-rendering-043
 class Canvas:
     "Panels side by side that VTK draws without a display; `size` is (width, height) in pixels."
 
@@ -434,7 +436,7 @@ class Canvas:
         self.window.AddRenderer(panel)
         return panel
 
-
+# %% ../nbs/32_rendering.ipynb #32-rendering-044
 def check_graphics() -> None:
     "InputError when there is no graphics library."
     if not has_graphics():
@@ -445,7 +447,7 @@ def check_graphics() -> None:
             "apt-get install libosmesa6, or ask for a page (.html) or a strip",
         )
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-041
+# %% ../nbs/32_rendering.ipynb #32-rendering-046
 from fastcore.basics import patch
 
 
@@ -468,7 +470,7 @@ def add(
         look.SetBackfaceCulling(True)
     self.panels[panel].AddActor(actor)
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-042
+# %% ../nbs/32_rendering.ipynb #32-rendering-047
 @patch
 def write(self: Canvas, text: str, at: Sequence[float], size: int, panel: int = 0):
     "Text at (x, y) pixels of a panel, or right-aligned at (x, y, z) m of the scene. Returns its actor."
@@ -486,7 +488,7 @@ def write(self: Canvas, text: str, at: Sequence[float], size: int, panel: int = 
     self.panels[panel].AddActor(actor)
     return actor
 
-
+# %% ../nbs/32_rendering.ipynb #32-rendering-048
 @patch
 def aim(self: Canvas, window: np.ndarray, panel: int = 0, tilt_deg: float = TILT_DEG) -> None:
     "Point the camera so that the panel shows the window (left, right, bottom, top) m of the page."
@@ -499,7 +501,7 @@ def aim(self: Canvas, window: np.ndarray, panel: int = 0, tilt_deg: float = TILT
     camera.SetParallelScale((window[3] - window[2]) / 2)
     camera.SetClippingRange(0.1, 60)
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-043
+# %% ../nbs/32_rendering.ipynb #32-rendering-049
 @patch
 def draw(self: Canvas, transparent: bool = False) -> np.ndarray:
     "The picture (height, width, 4) of bytes; transparent where nothing is."
@@ -517,7 +519,7 @@ def draw(self: Canvas, transparent: bool = False) -> np.ndarray:
 def close(self: Canvas) -> None:
     self.window.Finalize()
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-046
+# %% ../nbs/32_rendering.ipynb #32-rendering-052
 _LIGHT = np.array([-0.30, -1., -0.25])   # direction in which shadows fall, m a metre of height
 
 
@@ -526,7 +528,7 @@ def _shadow(points: np.ndarray) -> np.ndarray:
     height = np.maximum(points[:, 1:2], 0)
     return points * [1, 0, 1] + height * [_LIGHT[0], 0, _LIGHT[2]] + [0, 0.002, 0]
 
-
+# %% ../nbs/32_rendering.ipynb #32-rendering-053
 class _Figure:
     "The meshes of a recording on a panel of a canvas, moved from frame to frame."
     def __init__(self, canvas: Canvas, panel: int, shown: Drawable):
@@ -546,7 +548,7 @@ class _Figure:
             body.move(vertices, normals, colours)
             shadow.move(_shadow(vertices))
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-048
+# %% ../nbs/32_rendering.ipynb #32-rendering-055
 def ground_box(shown: Drawable) -> np.ndarray:
     "x and z (low, high, low, high) m of the ground under a recording, in half metres."
     points = shown.markers if shown.person is None else shown.frames[..., 3]
@@ -556,7 +558,7 @@ def ground_box(shown: Drawable) -> np.ndarray:
     high = np.ceil(2 * np.array([x.max() + 0.4, max(z.max(), 0.5) + 0.1]))
     return np.array([low[0], high[0], low[1], high[1]]) / 2
 
-
+# %% ../nbs/32_rendering.ipynb #32-rendering-056
 def _ground(canvas: Canvas, panel: int, shown: Drawable, finer: float) -> None:
     "Ground with lines every half metre, and a ruler at its far left corner."
     x0, x1, z0, z1 = ground_box(shown)
@@ -575,7 +577,7 @@ def _ground(canvas: Canvas, panel: int, shown: Drawable, finer: float) -> None:
     for y in np.arange(0, 1.6, 0.5):
         canvas.write(f"{y:g} m" if y else "0", (x0 - 0.04, y, z0), round(14 * finer), panel)
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-050
+# %% ../nbs/32_rendering.ipynb #32-rendering-058
 class Stage:
     "One to three recordings side by side; a moment of them is drawn `finer` times larger and averaged."
 
@@ -607,7 +609,7 @@ class Stage:
     def close(self) -> None:
         self.canvas.close()
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-051
+# %% ../nbs/32_rendering.ipynb #32-rendering-059
 @patch
 def _surroundings(self: Stage, panel: int, shown: Drawable, window: np.ndarray):
     "Ground, hip trajectory and name in the panel of a recording. Returns the actor of its clock."
@@ -628,7 +630,7 @@ def _clock(shown: Drawable, frame: int) -> str:
     time = shown.recording.time
     return f"{time[frame] - time[0]:.2f} s of {time[-1] - time[0]:.2f} s"
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-052
+# %% ../nbs/32_rendering.ipynb #32-rendering-060
 _KEY = 190, 14, 24      # width, height and distance (pixels) of the colour bar from the lower right corner
 
 
@@ -649,7 +651,7 @@ def _paint_key(self: Stage, picture: np.ndarray) -> None:
     bottom, right = len(picture) - distance + height // 2, picture.shape[1] - distance
     picture[bottom - height:bottom, right - width:right] = bar
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-057
+# %% ../nbs/32_rendering.ipynb #32-rendering-065
 def _repetition(share: np.ndarray, bottom: int, cycle: tuple[int, int]) -> tuple[int, int]:
     "First and last frame round `bottom`: the `cycle`, cut where progress (T,) shows other repetitions."
     first, last = cycle
@@ -661,7 +663,7 @@ def _repetition(share: np.ndarray, bottom: int, cycle: tuple[int, int]) -> tuple
         last = int(after[0]) - 1
     return first, last
 
-
+# %% ../nbs/32_rendering.ipynb #32-rendering-066
 def repetition_frames(recording: Motion | Markers, exercise: Exercise | str = "squat") -> tuple[int, int]:
     "First and last frame: `Exercise.cycle`, of several repetitions the one with the bottom; markers: all."
     last = len(recording.time) - 1
@@ -680,11 +682,11 @@ def percent_frames(
     first, last = repetition_frames(recording, exercise)
     return first + np.asarray(percent) / 100 * (last - first)
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-060
-Pose = tuple[Drawable, int, float]       # a recording, a frame of it, and where it stands across the page (m)
+# %% ../nbs/32_rendering.ipynb #32-rendering-069
+PlacedPose = tuple[Drawable, int, float]  # a recording, its frame, and where it stands across the page (m)
 
 
-def _joined_mesh(poses: Sequence[Pose]) -> tuple[np.ndarray, ...]:
+def _joined_mesh(poses: Sequence[PlacedPose]) -> tuple[np.ndarray, ...]:
     "Vertices (V, 3) m, normals (V, 3), triangles (F, 3) and colours (V, 3) in 0–1 of all poses."
     meshes, count = [], 0
     for shown, frame, across in poses:
@@ -697,8 +699,8 @@ def _joined_mesh(poses: Sequence[Pose]) -> tuple[np.ndarray, ...]:
             count += len(vertices)
     return tuple(np.concatenate(arrays) for arrays in zip(*meshes))
 
-
-def row_of_poses(poses: Sequence[Pose], window: Sequence[float], pixels: int = 230) -> np.ndarray:
+# %% ../nbs/32_rendering.ipynb #32-rendering-070
+def row_of_poses(poses: Sequence[PlacedPose], window: Sequence[float], pixels: int = 230) -> np.ndarray:
     "Level picture (H, W, 4) of poses at `pixels` a metre; window (left, right, bottom, top) m."
     if not has_graphics():
         return _speckled(poses, window, pixels)
@@ -712,14 +714,14 @@ def row_of_poses(poses: Sequence[Pose], window: Sequence[float], pixels: int = 2
     canvas.close()
     return picture
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-061
+# %% ../nbs/32_rendering.ipynb #32-rendering-071
 def png(fig, dpi: int = 100) -> bytes:
     "The figure as PNG bytes, the same for the same figure."
     buffer = BytesIO()
     fig.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     return buffer.getvalue()
 
-
+# %% ../nbs/32_rendering.ipynb #32-rendering-072
 def figure_of_panels(
     size: Sequence[float],
     rows: int = 1,
@@ -746,7 +748,7 @@ def figure_of_panels(
             axes.append(fig.add_axes(box))
     return fig, axes
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-062
+# %% ../nbs/32_rendering.ipynb #32-rendering-073
 def _activation_key(fig) -> None:
     "The legend of the muscle colours, in the last 0.75 inches of the width."
     width, height = fig.get_size_inches()
@@ -768,7 +770,7 @@ def _lay(ax, picture: np.ndarray, window: Sequence[float]) -> None:
     ax.spines[["top", "right", "bottom"]].set_visible(False)
     ax.tick_params(labelsize=8, bottom=False)
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-063
+# %% ../nbs/32_rendering.ipynb #32-rendering-074
 POSES, SPACING = 7, 1.2  # of a strip: how many, and how far apart (m)
 
 
@@ -781,7 +783,7 @@ def drawables(
     labels = labels or [""] * len(recordings)
     return [drawable(recording, skeleton, label) for recording, label in zip(recordings, labels)]
 
-
+# %% ../nbs/32_rendering.ipynb #32-rendering-075
 def strip(
     recordings,
     skeleton: Skeleton | None = None,
@@ -804,7 +806,7 @@ def strip(
         _activation_key(fig)
     return fig
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-064
+# %% ../nbs/32_rendering.ipynb #32-rendering-076
 def _strip_row(ax, shown: Drawable, window: Sequence[float], exercise: Exercise) -> None:
     percent, places = np.linspace(0, 100, POSES), SPACING * np.arange(POSES)
     frames = percent_frames(shown.recording, percent, exercise).round().astype(int)
@@ -818,7 +820,7 @@ def _strip_row(ax, shown: Drawable, window: Sequence[float], exercise: Exercise)
     if shown.label:
         ax.set_title(shown.label, fontsize=9, loc="left")
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-069
+# %% ../nbs/32_rendering.ipynb #32-rendering-081
 def peak_activation(motion: Motion, exercise: Exercise | str = "squat") -> float:
     "Largest activation of the exercise's effort muscles over time; nan when the motion carries none."
     names = [f"{m}/activation" for m in load_exercise(exercise).effort]
@@ -836,7 +838,7 @@ def effort_order(motions: Sequence[Motion], exercise: Exercise | str = "squat") 
     keys = [(peak_activation if carried else peak_progress_deg)(m, exercise) for m in motions]
     return sorted(range(len(motions)), key=keys.__getitem__)
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-071
+# %% ../nbs/32_rendering.ipynb #32-rendering-083
 PER_ROW, APART = 10, 0.95  # of a preview: figures in a row, and how far apart (m)
 
 
@@ -856,13 +858,13 @@ def _sample_words(motion: Motion, label: str, exercise: Exercise) -> str:
         "" if np.isnan(peak) else f"\n{peak:.2f}"
     )
 
-
+# %% ../nbs/32_rendering.ipynb #32-rendering-084
 def titles_of(names: Sequence[str], exercise: Exercise) -> str:
     "Titles of coordinates or muscles, without their sides: 'knee flexion' for both knees of the squat."
     stems = dict.fromkeys(name.removesuffix("_l").removesuffix("_r") for name in names)
     return ", ".join(exercise.curves.get(stem, stem.replace("_", " ")) for stem in stems)
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-072
+# %% ../nbs/32_rendering.ipynb #32-rendering-085
 def preview(motions: Sequence[Motion], skeleton: Skeleton | None = None, labels: Sequence[str] | None = None,
             exercise: Exercise | str = "squat"):
     "All samples at their bottom, ordered by effort, with a line through the hips. Returns a figure."
@@ -885,7 +887,7 @@ def preview(motions: Sequence[Motion], skeleton: Skeleton | None = None, labels:
         _activation_key(fig)
     return fig
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-073
+# %% ../nbs/32_rendering.ipynb #32-rendering-086
 def _preview_row(ax, shown: Sequence[Drawable], words: Sequence[str], window: Sequence[float]) -> None:
     places = np.arange(len(shown)) * APART
     hips = np.array([project(each.hips[0], tilt_deg=0) for each in shown])
@@ -896,7 +898,7 @@ def _preview_row(ax, shown: Sequence[Drawable], words: Sequence[str], window: Se
     ax.set_xticks(places + 0.1, words)
     ax.tick_params(axis="x", labelsize=9)
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-077
+# %% ../nbs/32_rendering.ipynb #32-rendering-090
 FILM_SIZE, GIF_SIZE = (1280, 720), (640, 360)
 
 
@@ -914,7 +916,7 @@ def film_rate_hz(shown: Sequence[Drawable], rate_hz: float) -> float:
     "Pictures a second of a film at most at `rate_hz`."
     return (len(in_step(shown, rate_hz)) - 1) / _seconds(shown)
 
-
+# %% ../nbs/32_rendering.ipynb #32-rendering-091
 def film_pictures(
     shown: Sequence[Drawable], size: tuple[int, int], rate_hz: float, progress=None
 ) -> Iterator[np.ndarray]:
@@ -929,10 +931,10 @@ def film_pictures(
     finally:
         stage.close()
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-080
+# %% ../nbs/32_rendering.ipynb #32-rendering-094
 _ENCODING = ["-crf", "20", "-preset", "veryfast", "-movflags", "+faststart"]
 
-
+# %% ../nbs/32_rendering.ipynb #32-rendering-095
 def write_mp4(shown: Sequence[Drawable], path: str | Path, progress=None) -> None:
     "Film of the recordings side by side, 1280 x 720, H.264, at most 60 pictures a second."
     from imageio_ffmpeg import write_frames
@@ -957,7 +959,7 @@ def write_mp4(shown: Sequence[Drawable], path: str | Path, progress=None) -> Non
         with atomic_write(path, "wb") as file:
             file.write(part.read_bytes())
 
-
+# %% ../nbs/32_rendering.ipynb #32-rendering-096
 def write_gif(shown: Sequence[Drawable], path: str | Path, progress=None) -> None:
     "Film of the recordings side by side, 640 x 360, at most 20 pictures a second, repeating."
     from PIL import Image
@@ -975,7 +977,7 @@ def write_gif(shown: Sequence[Drawable], path: str | Path, progress=None) -> Non
             disposal=1,
         )
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-084
+# %% ../nbs/32_rendering.ipynb #32-rendering-100
 def write_png(shown: Sequence[Drawable], path: str | Path, exercise: Exercise | str = "squat") -> None:
     "Picture of the recordings side by side, each at its bottom (markers: in the middle), 1600 x 900."
     from PIL import Image
@@ -993,14 +995,14 @@ def write_png(shown: Sequence[Drawable], path: str | Path, exercise: Exercise | 
     with atomic_write(path, "wb") as file:
         picture.save(file, "png", optimize=True)
 
-
+# %% ../nbs/32_rendering.ipynb #32-rendering-101
 def save_picture(fig, path: str | Path, dpi: int = 100) -> None:
     "Write a figure as PNG, whole or not at all."
     data = png(fig, dpi)
     with atomic_write(path, "wb") as file:
         file.write(data)
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-088
+# %% ../nbs/32_rendering.ipynb #32-rendering-105
 def _facing_triangles(
     vertices: np.ndarray, normals: np.ndarray, faces: np.ndarray, colours: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -1023,8 +1025,8 @@ def _specks(corners: np.ndarray, colours: np.ndarray) -> Iterator[tuple[np.ndarr
         mine = pieces == n
         yield (weights @ corners[mine]).reshape(-1, 3), (weights @ colours[mine]).reshape(-1, 3)
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-089
-def _speckled(poses: Sequence[Pose], window: Sequence[float], pixels: int) -> np.ndarray:
+# %% ../nbs/32_rendering.ipynb #32-rendering-106
+def _speckled(poses: Sequence[PlacedPose], window: Sequence[float], pixels: int) -> np.ndarray:
     "What `row_of_poses` draws, without a graphics library."
     left, right, bottom, top = window
     width, height = round((right - left) * pixels), round((top - bottom) * pixels)

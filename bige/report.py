@@ -72,7 +72,7 @@ def cycle_curves(motion: Motion, exercise: Exercise | str = "squat") -> dict[str
 # %% ../nbs/34_report.ipynb #34-report-009
 INDIVIDUALS = (("ink", "-"), ("right", "--"), ("left", "-."))  # colour and kind of line
 
-
+# %% ../nbs/34_report.ipynb #34-report-010
 def curves(
     motions: Sequence[Motion],
     reference: Sequence[Motion] = (),
@@ -101,7 +101,7 @@ def curves(
     _curve_legend(fig, axes[: len(shown)], f"share of the {exercise.title} (%)")
     return fig
 
-# %% ../nbs/34_report.ipynb #34-report-010
+# %% ../nbs/34_report.ipynb #34-report-011
 def _band(ax, usual: Sequence[np.ndarray], levels: Sequence[float]) -> None:
     if usual:
         low, high = np.percentile(usual, [10, 90], axis=0)
@@ -117,7 +117,7 @@ def _individuals(ax, found: Sequence[np.ndarray | None], labels: Sequence[str]) 
         if curve is not None:
             ax.plot(_PERCENT, curve, color=COLOURS[colour], ls=line, lw=1.5, label=label)
 
-
+# %% ../nbs/34_report.ipynb #34-report-012
 def _crowd(ax, found: Sequence[np.ndarray | None], labels: None = None) -> None:
     stack = np.array([curve for curve in found if curve is not None])
     gap = np.full((len(stack), 1), np.nan)  # one line with gaps is drawn faster than twenty
@@ -131,7 +131,7 @@ def _crowd(ax, found: Sequence[np.ndarray | None], labels: None = None) -> None:
     )
     ax.plot(_PERCENT, stack.mean(0), color=COLOURS["bad"], lw=1.6, label="their mean")
 
-# %% ../nbs/34_report.ipynb #34-report-011
+# %% ../nbs/34_report.ipynb #34-report-013
 def _label_curve(ax, title: str, unit: str) -> None:
     ax.set_xlim(0, 100)
     ax.set_xticks([0, 50, 100])
@@ -143,7 +143,7 @@ def _label_curve(ax, title: str, unit: str) -> None:
     ax.tick_params(labelsize=7)
     ax.spines[["top", "right"]].set_visible(False)
 
-
+# %% ../nbs/34_report.ipynb #34-report-014
 def _curve_legend(fig, axes: Sequence, share: str) -> None:
     "One legend for all panels, and what the horizontal axis is."
     entries = {}
@@ -155,7 +155,7 @@ def _curve_legend(fig, axes: Sequence, share: str) -> None:
     fig.text(0.5, 0.42 / height, share, ha="center", fontsize=8)
     fig.legend(entries.values(), entries, loc="lower center", ncols=4, fontsize=8, frameon=False)
 
-# %% ../nbs/34_report.ipynb #34-report-018
+# %% ../nbs/34_report.ipynb #34-report-021
 def describe_curves(motions: Sequence[Motion], exercise: Exercise | str = "squat") -> str:
     "The curves in words: mean and range of the peak of each over the motions."
     exercise, words = load_exercise(exercise), []
@@ -169,7 +169,7 @@ def describe_curves(motions: Sequence[Motion], exercise: Exercise | str = "squat
         words.append(f"{title} {mean}{unit} ({low} to {high})")
     return "Mean peak and range over the samples: " + ", ".join(words) + "."
 
-# %% ../nbs/34_report.ipynb #34-report-021
+# %% ../nbs/34_report.ipynb #34-report-024
 def requested_rows(constraints) -> list[dict]:
     "The request: what each constraint means, and its limits in words."
     from bige.constraints import in_words
@@ -180,7 +180,7 @@ def requested_rows(constraints) -> list[dict]:
         if c.weight
     ]
 
-
+# %% ../nbs/34_report.ipynb #34-report-025
 def outcome_rows(answer) -> list[dict]:
     "For each constraint the values over the samples, and how many satisfy its limits."
     rows = []
@@ -203,7 +203,7 @@ def outcome_rows(answer) -> list[dict]:
         )
     return rows
 
-# %% ../nbs/34_report.ipynb #34-report-022
+# %% ../nbs/34_report.ipynb #34-report-026
 def _mean_sd(scores: Mapping, key: str) -> str | None:
     mean, sd = scores["mean"].get(key), scores["sd"].get(key)
     return None if mean is None else f"{mean:.3g} ± {sd or 0:.2g}"
@@ -222,7 +222,7 @@ def score_rows(answer) -> list[dict]:
         for key in METRIC_KEYS
     ]
 
-
+# %% ../nbs/34_report.ipynb #34-report-027
 def sample_rows(answer) -> list[dict]:
     "One row a sample: its largest progress, its peak activation, and whether it satisfies every limit."
     exercise = answer.exercise
@@ -237,7 +237,7 @@ def sample_rows(answer) -> list[dict]:
         for i, (motion, satisfied) in enumerate(zip(answer.motions, answer.satisfied))
     ]
 
-
+# %% ../nbs/34_report.ipynb #34-report-028
 def advice_rows(answer) -> list[dict]:
     "With `like`: what each sample changes of the repetition it began from."
     return [
@@ -248,7 +248,7 @@ def advice_rows(answer) -> list[dict]:
         for i, each in enumerate(answer.changes or ())
     ]
 
-# %% ../nbs/34_report.ipynb #34-report-023
+# %% ../nbs/34_report.ipynb #34-report-029
 def requested_ranges(constraints, exercise: Exercise) -> dict[str, tuple[float, ...]]:
     "Requested limits by curve: muscles and coordinates without their side, angles in degrees."
     lines = {}
@@ -260,7 +260,7 @@ def requested_ranges(constraints, exercise: Exercise) -> dict[str, tuple[float, 
         lines |= dict.fromkeys(names & set(exercise.curves), limits)
     return lines
 
-# %% ../nbs/34_report.ipynb #34-report-025
+# %% ../nbs/34_report.ipynb #34-report-031
 def _embedded(picture: bytes, alt: str, caption: str) -> dict:
     "A PNG for the template, with a text in its place for those who cannot see it."
     width, height = (int.from_bytes(picture[i : i + 4], "big") for i in (16, 20))
@@ -272,7 +272,7 @@ def _embedded(picture: bytes, alt: str, caption: str) -> dict:
         "caption": caption,
     }
 
-
+# %% ../nbs/34_report.ipynb #34-report-032
 def _overview(answer, picture: bytes) -> dict:
     exercise = answer.exercise
     progress = [peak_progress_deg(motion, exercise) for motion in answer.motions]
@@ -287,7 +287,7 @@ def _overview(answer, picture: bytes) -> dict:
         f"Every sample at its bottom, in order of the peak activation of {effort}; the line joins the hips.",
     )
 
-
+# %% ../nbs/34_report.ipynb #34-report-033
 def _middle(answer) -> dict:
     "The strip of the sample in the middle of the order of effort: neither the best nor the worst."
     order = effort_order(answer.motions, answer.exercise)
@@ -305,7 +305,7 @@ def _curve_picture(answer) -> dict:
     picture = png(curves(answer.motions, answer.reference, requested, exercise=answer.exercise))
     return _embedded(picture, describe_curves(answer.motions, answer.exercise), "Left and right averaged.")
 
-# %% ../nbs/34_report.ipynb #34-report-027
+# %% ../nbs/34_report.ipynb #34-report-035
 _SIMULATIONS = {"qp": "static optimisation", "tracking": "tracking simulation"}
 
 
@@ -323,7 +323,7 @@ def state_of(answer, verification: Mapping | None = None) -> str:
         return f"Every limit holds in {_SIMULATIONS[answer.verified['mode']]} too ({drawn})."
     return "No simulation has confirmed them yet: bige verify on this folder simulates them and reports here."
 
-
+# %% ../nbs/34_report.ipynb #34-report-036
 def verification_tables(verification: Mapping | None) -> dict[str, list[dict]]:
     "The tables of `bige verify`'s record by their title."
     from bige.verification import muscle_table, sample_table
@@ -336,7 +336,7 @@ def verification_tables(verification: Mapping | None) -> dict[str, list[dict]]:
             tables[f"{name}: surrogate against simulation, muscle by muscle"] = muscle_table(found, mode)
     return tables
 
-# %% ../nbs/34_report.ipynb #34-report-028
+# %% ../nbs/34_report.ipynb #34-report-037
 _SECTIONS = {
     "requested": "What was requested",
     "outcome": "What came out",
@@ -349,7 +349,7 @@ _SECTIONS = {
     "again": "How to make it again",
 }
 
-
+# %% ../nbs/34_report.ipynb #34-report-038
 def report_page(answer, overview: bytes, verification: Mapping | None = None) -> str:
     "One self-contained HTML page; `overview`: PNG of `preview`; `verification`: what `bige verify` found."
     request, exercise, state = answer.request, answer.exercise, state_of(answer, verification)
@@ -381,7 +381,7 @@ def report_page(answer, overview: bytes, verification: Mapping | None = None) ->
         provenance=[{"what": k, "value": v} for k, v in answer.provenance.items()],
     )
 
-# %% ../nbs/34_report.ipynb #34-report-030
+# %% ../nbs/34_report.ipynb #34-report-040
 def write_pages(answer, folder: Path | str) -> None:
     "preview.png and report.html of an answer, with what `bige verify` left in the folder, if it ran."
     folder = Path(folder)
@@ -394,7 +394,7 @@ def write_pages(answer, folder: Path | str) -> None:
     with atomic_write(folder / "report.html") as file:
         file.write(page)
 
-# %% ../nbs/34_report.ipynb #34-report-035
+# %% ../nbs/34_report.ipynb #34-report-045
 def recordings_of(paths: Sequence[Path | str]) -> list[Path]:
     "Files to draw: each file as it is, and for a folder of `bige generate` its samples in order."
     return [file for path in map(Path, paths) for file in samples_of(path) or [path]]
@@ -412,7 +412,7 @@ def _curve_file(shown: Sequence, out: Path, exercise: Exercise) -> None:
 def _strip_file(shown: Sequence, out: Path, exercise: Exercise) -> None:
     save_picture(strip(shown, exercise=exercise), out, dpi=160)
 
-
+# %% ../nbs/34_report.ipynb #34-report-046
 def _panel_file(shown: Sequence, out: Path, exercise: Exercise) -> None:
     skeleton, labels = shown[0].person.skeleton, [each.label for each in shown]
     save_picture(preview([each.recording for each in shown], skeleton, labels, exercise), out, dpi=130)
@@ -423,7 +423,7 @@ def _bvh_file(shown: Sequence, out: Path, exercise: Exercise) -> None:
 
     write_bvh(shown[0].recording, out, shown[0].person.skeleton)
 
-# %% ../nbs/34_report.ipynb #34-report-036
+# %% ../nbs/34_report.ipynb #34-report-047
 SUFFIXES = {".mp4": lambda shown, out, exercise: write_mp4(shown, out),
             ".gif": lambda shown, out, exercise: write_gif(shown, out),
             ".png": write_png, ".html": write_viewer_page, ".bvh": _bvh_file}
@@ -441,7 +441,7 @@ def _writer(out: Path, style: str) -> Callable:
     raise InputError(str(out), f"a name ending in '{out.suffix}'", f"a name ending in {expected}",
                      "choose another name for the result, for example -o squat.png")
 
-
+# %% ../nbs/34_report.ipynb #34-report-048
 def _check_count(found: int, writer: Callable) -> None:
     "InputError when so many recordings are too many."
     if found > 1 and writer is _bvh_file:
@@ -450,7 +450,7 @@ def _check_count(found: int, writer: Callable) -> None:
         raise InputError("bige render", f"{found} recordings", "one to three side by side",
                          "leave some out, or add --panel to see many in one picture")
 
-# %% ../nbs/34_report.ipynb #34-report-037
+# %% ../nbs/34_report.ipynb #34-report-049
 def render_files(
     paths: Sequence[Path | str],
     out: Path | str,

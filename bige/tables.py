@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 # %% auto #0
-__all__ = ['FORMATS', 'number_text', 'cell_text', 'columns_of', 'table']
+__all__ = ['TABLE_FORMATS', 'number_text', 'cell_text', 'columns_of', 'table']
 
 # %% ../nbs/A6_tables.ipynb #a6-tables-005
 def number_text(x: float) -> str:
@@ -98,14 +98,15 @@ def _as_csv(rows: Sequence[Mapping]) -> str:
     return out.getvalue().removesuffix("\n")
 
 # %% ../nbs/A6_tables.ipynb #a6-tables-017
-FORMATS = {"text": _as_text, "md": _as_markdown, "html": _as_html, "latex": _as_latex}
+_RENDERERS = {"text": _as_text, "md": _as_markdown, "html": _as_html, "latex": _as_latex}
+TABLE_FORMATS = (*_RENDERERS, "csv")
 
 def table(rows: Sequence[Mapping], format: str = "text", caption: str = "") -> str:
     """The rows as `text`, `md`, `html`, `latex` or `csv`, without a newline at the end; "" for no rows.
 
     Units stand in the names of the columns. ValueError for another format."""
-    if format not in FORMATS and format != "csv":
-        raise ValueError(f"found format {format!r}; expected one of {', '.join([*FORMATS, 'csv'])}")
+    if format not in TABLE_FORMATS:
+        raise ValueError(f"found format {format!r}; expected one of {', '.join(TABLE_FORMATS)}")
     if not rows:
         return ""
-    return _as_csv(rows) if format == "csv" else FORMATS[format](_texts(rows), caption)
+    return _as_csv(rows) if format == "csv" else _RENDERERS[format](_texts(rows), caption)

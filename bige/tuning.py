@@ -4,7 +4,6 @@
 
 # %% ../nbs/35_tuning.ipynb #35-tuning-002
 from __future__ import annotations
-
 import io
 import re
 import shlex
@@ -17,11 +16,17 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-
 import numpy as np
 from fastcore.basics import patch
-
 from .answers import Answer, Request, answer, read_person
+
+# %% auto #0
+__all__ = ['ONE_CHANGE_S', 'REMEMBERED', 'DOWNLOADS', 'Slider', 'sliders_of', 'SliderScale', 'value_ranges', 'slider_ends',
+           'slider_scale', 'Setting', 'slider_index', 'setting_of', 'with_setting', 'without_slider', 'History',
+           'Cancelled', 'Latest', 'Tuner', 'batch_of', 'with_unit', 'curve_constraints', 'curve_values',
+           'limits_over_time', 'recorded_band', 'side_of', 'error_message', 'Download', 'command_line']
+
+# %% ../nbs/35_tuning.ipynb #35-tuning-003
 from .constraint_files import AMOUNTS, ConstraintSet, quantities, read_constraint
 from bige.constraints import (
     REQUEST_FIELDS,
@@ -38,17 +43,13 @@ from .files import InputError, atomic_write
 from .motion import COORDINATES, Motion, write_motion
 from .reachability import reached
 from .rendering import drawable, write_mp4
+
+# %% ../nbs/35_tuning.ipynb #35-tuning-004
 from .report import curve_unit, write_pages
 from .skeleton import Skeleton
 from .tables import number_text
 
-# %% auto #0
-__all__ = ['ONE_CHANGE_S', 'REMEMBERED', 'DOWNLOADS', 'Slider', 'sliders_of', 'SliderScale', 'value_ranges', 'slider_ends',
-           'slider_scale', 'Setting', 'slider_index', 'setting_of', 'with_setting', 'without_slider', 'History',
-           'Cancelled', 'Latest', 'Tuner', 'batch_of', 'with_unit', 'curve_constraints', 'curve_values',
-           'limits_over_time', 'recorded_band', 'side_of', 'error_message', 'Download', 'command_line']
-
-# %% ../nbs/35_tuning.ipynb #35-tuning-005
+# %% ../nbs/35_tuning.ipynb #35-tuning-007
 @dataclass(frozen=True)
 class Slider:
     "A line of the panel. `entry`: constraint without limits; `ends`: 'both' or 'high'; `step` in its unit."
@@ -77,12 +78,12 @@ class Slider:
         except InputError:
             return self.constraint(high=50)
 
-
+# %% ../nbs/35_tuning.ipynb #35-tuning-008
 def sliders_of(exercise: Exercise | str = "squat") -> tuple[Slider, ...]:
     "The sliders of an exercise."
     return tuple(Slider(**record) for record in load_exercise(exercise).sliders)
 
-# %% ../nbs/35_tuning.ipynb #35-tuning-007
+# %% ../nbs/35_tuning.ipynb #35-tuning-010
 @patch(as_prop=True)
 def without_limits(self: Slider) -> bool:
     "Whether the kind can stand in a request without limits."
@@ -92,7 +93,7 @@ def without_limits(self: Slider) -> bool:
         and fields.get("high", 0) is None
     )
 
-# %% ../nbs/35_tuning.ipynb #35-tuning-010
+# %% ../nbs/35_tuning.ipynb #35-tuning-013
 @dataclass(frozen=True)
 class SliderScale:
     "Ends of a slider's track, and between which values eight in ten recorded repetitions lie."
@@ -107,7 +108,7 @@ def value_ranges(c: Constraint, batch: Batch) -> np.ndarray:
     x = (limited_values(c, batch).flatten(1) / c.per_unit).detach().numpy()
     return np.stack([x.min(1), x.max(1)], 1)
 
-
+# %% ../nbs/35_tuning.ipynb #35-tuning-014
 def slider_ends(slider: Slider, skeleton: Skeleton) -> tuple[float, float]:
     "Values beyond which no request makes sense, in the unit of the constraint."
     c = slider.plain
@@ -116,7 +117,7 @@ def slider_ends(slider: Slider, skeleton: Skeleton) -> tuple[float, float]:
     least = 0 if not c.kind.signed or c.unit in ("", "s") else -np.inf
     return (least if slider.least is None else slider.least), (1 if c.unit == "" else np.inf)
 
-# %% ../nbs/35_tuning.ipynb #35-tuning-011
+# %% ../nbs/35_tuning.ipynb #35-tuning-015
 def slider_scale(slider: Slider, real: Batch) -> SliderScale:
     "The slider's scale from recorded repetitions."
     first, last = slider_ends(slider, real.skeleton)
@@ -132,7 +133,7 @@ def slider_scale(slider: Slider, real: Batch) -> SliderScale:
         to_step(max(least - quarter, first), np.floor), to_step(min(most + quarter, last), np.ceil), usual
     )
 
-# %% ../nbs/35_tuning.ipynb #35-tuning-014
+# %% ../nbs/35_tuning.ipynb #35-tuning-018
 @dataclass(frozen=True)
 class Setting:
     "What a slider shows: on or off, and its limits in the unit of the constraint (None: no limit)."
@@ -155,7 +156,7 @@ def setting_of(slider: Slider, constraints: ConstraintSet) -> Setting:
     low, high = (None if x is None else round(x / c.per_unit, 6) for x in c.limits)
     return Setting((low, high) != (None, None) and c.weight > 0, low, high)
 
-# %% ../nbs/35_tuning.ipynb #35-tuning-015
+# %% ../nbs/35_tuning.ipynb #35-tuning-019
 def with_setting(constraints: ConstraintSet, slider: Slider, wanted: Setting) -> ConstraintSet:
     "The set after moving a slider; InputError when it contradicts another constraint."
     entries, i = constraints.entries(), slider_index(slider, constraints)
@@ -171,17 +172,17 @@ def with_setting(constraints: ConstraintSet, slider: Slider, wanted: Setting) ->
     entries[at:at + 1] = new
     return ConstraintSet.from_entries(entries, "request")
 
-# %% ../nbs/35_tuning.ipynb #35-tuning-018
+# %% ../nbs/35_tuning.ipynb #35-tuning-022
 def without_slider(constraints: ConstraintSet, sliders: Iterable[Slider]) -> list[str]:
     "Constraints in words that no slider shows: they come from a file, and stay."
     shown = {slider.plain.name for slider in sliders}
     return [f"{c.name}: {in_words(c)}" for c in constraints
             if c.name not in shown and not c.kind.natural and (*c.limits, c["goal"]) != (None, None, None)]
 
-# %% ../nbs/35_tuning.ipynb #35-tuning-021
+# %% ../nbs/35_tuning.ipynb #35-tuning-025
 ONE_CHANGE_S = 1.
 
-
+# %% ../nbs/35_tuning.ipynb #35-tuning-026
 class History:
     "The requests so far; the last is the current one."
     def __init__(self, first: Request):
@@ -215,11 +216,11 @@ class History:
     def reset(self) -> Request:
         return self.change(**vars(self.first))
 
-# %% ../nbs/35_tuning.ipynb #35-tuning-024
+# %% ../nbs/35_tuning.ipynb #35-tuning-029
 class Cancelled(Exception):
     "Raised by work that is no longer wanted."
 
-
+# %% ../nbs/35_tuning.ipynb #35-tuning-030
 class Latest:
     """A thread that does the newest of the jobs given to it.
 
@@ -244,7 +245,7 @@ class Latest:
             self.waiting = waiting
             self.changed.notify_all()
 
-# %% ../nbs/35_tuning.ipynb #35-tuning-025
+# %% ../nbs/35_tuning.ipynb #35-tuning-031
 @patch
 def _run(self: Latest) -> None:
     while True:
@@ -256,7 +257,7 @@ def _run(self: Latest) -> None:
             self.waiting, self.busy = None, True
         self._do(job, lambda: self.ticket != ticket)
 
-
+# %% ../nbs/35_tuning.ipynb #35-tuning-032
 @patch
 def _do(self: Latest, job, stopped: Callable[[], bool]) -> None:
     try:
@@ -275,17 +276,17 @@ def active(self: Latest) -> bool:
     "Whether something is running or waiting."
     return self.busy or self.waiting is not None
 
-
+# %% ../nbs/35_tuning.ipynb #35-tuning-033
 @patch
 def wait(self: Latest, seconds: float = 60.) -> bool:
     "Wait until nothing is running or waiting; whether it came to that."
     with self.changed:
         return self.changed.wait_for(lambda: not self.active, seconds)
 
-# %% ../nbs/35_tuning.ipynb #35-tuning-029
+# %% ../nbs/35_tuning.ipynb #35-tuning-037
 REMEMBERED = 20                                                  # answers
 
-
+# %% ../nbs/35_tuning.ipynb #35-tuning-038
 class Tuner:
     "Answers the requests of the page, all of one exercise. Nothing is loaded before the first."
     def __init__(self, exercise: Exercise | str = "squat"):
@@ -310,7 +311,7 @@ class Tuner:
                 del self.answers[old]
         return self.answers[request.key]
 
-# %% ../nbs/35_tuning.ipynb #35-tuning-032
+# %% ../nbs/35_tuning.ipynb #35-tuning-041
 def batch_of(motion: Motion, found: Answer) -> Batch:
     "One motion of an answer, to be evaluated."
     import torch
@@ -319,8 +320,6 @@ def batch_of(motion: Motion, found: Answer) -> Batch:
         torch.tensor(x[None], dtype=torch.float32) for x in (motion.coordinates(), motion.activations())
     )
     return Batch(*arrays, found.skeleton, motion.rate_hz, exercise=found.exercise)
-
-
 _UNITS = {"deg": "°", "deg/s": " °/s", "m/s2": " m/s²", "": ""}
 
 
@@ -328,14 +327,14 @@ def with_unit(x: float, unit: str) -> str:
     "A value as it is written: three digits (0 for less than 0.0005) and its unit, with the degree sign."
     return number_text(x if abs(x) > 5e-4 else 0.0) + _UNITS.get(unit, f" {unit}")
 
-
+# %% ../nbs/35_tuning.ipynb #35-tuning-042
 @patch
 def label(self: Tuner, c: Constraint) -> str:
     "What a constraint is called on the page."
     known = {slider.plain.name: slider.label for slider in self.sliders}
     return known.get(c.name, c.name.replace("_", " ").capitalize())
 
-# %% ../nbs/35_tuning.ipynb #35-tuning-033
+# %% ../nbs/35_tuning.ipynb #35-tuning-043
 def _has_limits(c: Constraint) -> bool:
     return c.limits != (None, None)
 
@@ -351,7 +350,7 @@ def usual(self: Tuner, c: Constraint) -> str:
         self._usual[key] = f"{with_unit(low, '')} to {with_unit(high, c.unit)}"
     return self._usual[key]
 
-
+# %% ../nbs/35_tuning.ipynb #35-tuning-044
 @patch
 def rows(self: Tuner, found: Answer, i: int) -> list[dict]:
     "One row a constraint for motion `i`: requested, value, satisfied (None: no limits), by how many, usual."
@@ -374,7 +373,7 @@ def rows(self: Tuner, found: Answer, i: int) -> list[dict]:
         )
     return out
 
-# %% ../nbs/35_tuning.ipynb #35-tuning-036
+# %% ../nbs/35_tuning.ipynb #35-tuning-047
 def curve_constraints(constraints: ConstraintSet, exercise: Exercise) -> dict[str, Constraint]:
     "Curves to draw by title: those of the exercise, and other limited quantities with a value at each frame."
     out = {}
@@ -395,12 +394,12 @@ def curve_constraints(constraints: ConstraintSet, exercise: Exercise) -> dict[st
             out[c.name] = c
     return out
 
-
+# %% ../nbs/35_tuning.ipynb #35-tuning-048
 def curve_values(c: Constraint, batch: Batch) -> np.ndarray:
     "The quantity of a constraint at each frame, (B, T, components), in its unit."
     return (c.kind.value(batch, c) / c.per_unit).detach().numpy()
 
-# %% ../nbs/35_tuning.ipynb #35-tuning-037
+# %% ../nbs/35_tuning.ipynb #35-tuning-049
 def limits_over_time(c: Constraint, constraints: ConstraintSet, batch: Batch) -> list[dict]:
     "Limits that a set puts on the quantity of `c`: low and high (None: open), and where they hold (frames)."
     out, last = [], batch.q.shape[1] - 1
@@ -416,7 +415,7 @@ def limits_over_time(c: Constraint, constraints: ConstraintSet, batch: Batch) ->
         out.append({"low": low, "high": high, "span": span})
     return out
 
-# %% ../nbs/35_tuning.ipynb #35-tuning-039
+# %% ../nbs/35_tuning.ipynb #35-tuning-051
 def recorded_band(c: Constraint, real: Batch, n: int = 51) -> np.ndarray:
     "10th and 90th percentile (2, n) of the mean of both sides of recorded motions, over the repetition."
     x, (first, last) = curve_values(c, real).mean(-1), real.exercise.cycle(real.q)
@@ -438,7 +437,7 @@ def band(self: Tuner, c: Constraint) -> np.ndarray:
         self._bands[c.parts] = recorded_band(c, self.models.bank())
     return self._bands[c.parts]
 
-# %% ../nbs/35_tuning.ipynb #35-tuning-040
+# %% ../nbs/35_tuning.ipynb #35-tuning-052
 @patch
 def curves(self: Tuner, found: Answer, i: int) -> list[dict]:
     "What the page draws of motion `i`, for each curve: title, unit, seconds, a line a side, limits, band."
@@ -462,7 +461,7 @@ def curves(self: Tuner, found: Answer, i: int) -> list[dict]:
         )
     return out
 
-# %% ../nbs/35_tuning.ipynb #35-tuning-045
+# %% ../nbs/35_tuning.ipynb #35-tuning-057
 @patch
 def message(self: Tuner, found: Answer) -> str:
     "One line on how the request went."
@@ -480,7 +479,7 @@ def message(self: Tuner, found: Answer) -> str:
         return f"Out of reach: {violated}."
     return f"{satisfied} of {n} {self.exercise.plural} satisfy every limit. {violated}."
 
-
+# %% ../nbs/35_tuning.ipynb #35-tuning-058
 def error_message(error: Exception, what: str = "Out of reach or not possible") -> str:
     "An error in words; `what` could not be had."
     if isinstance(error, InputError):
@@ -488,7 +487,7 @@ def error_message(error: Exception, what: str = "Out of reach or not possible") 
         return f"{what}: found {error.found}; expected {error.expected}. {cure}."
     return f"That did not work: {type(error).__name__}: {error}"
 
-# %% ../nbs/35_tuning.ipynb #35-tuning-048
+# %% ../nbs/35_tuning.ipynb #35-tuning-061
 DOWNLOADS = {"yaml": "Request (.yaml)", "mot": "Motion (.mot)", "bvh": "Blender (.bvh)", "mp4": "Film (.mp4)",
              "html": "Report (.html)", "zip": "Everything (.zip)"}
 
@@ -510,7 +509,7 @@ def _check(stopped: Callable[[], bool]) -> None:
     if stopped():
         raise Cancelled
 
-# %% ../nbs/35_tuning.ipynb #35-tuning-049
+# %% ../nbs/35_tuning.ipynb #35-tuning-062
 def _motion_file(found: Answer, wanted: Download, file: Path, stopped: Callable[[], bool]) -> None:
     "The motion as .mot, .bvh or .mp4."
     from bige.bvh import write_bvh
@@ -530,7 +529,7 @@ def _answer_files(found: Answer, folder: Path, stopped: Callable[[], bool]) -> N
 
     found.save(folder, extras=[still_wanted, write_pages, still_wanted])
 
-
+# %% ../nbs/35_tuning.ipynb #35-tuning-063
 def _zipped(folder: Path) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -538,7 +537,7 @@ def _zipped(folder: Path) -> bytes:
             archive.write(file, file.relative_to(folder.parent))
     return buffer.getvalue()
 
-# %% ../nbs/35_tuning.ipynb #35-tuning-050
+# %% ../nbs/35_tuning.ipynb #35-tuning-064
 @patch
 def make(self: Tuner, wanted: Download, stopped: Callable[[], bool] = lambda: False) -> tuple[str, bytes]:
     "Name and content of a file to download."
@@ -557,7 +556,7 @@ def make(self: Tuner, wanted: Download, stopped: Callable[[], bool] = lambda: Fa
         _motion_file(found, wanted, file, stopped)
         return file.name, file.read_bytes()
 
-# %% ../nbs/35_tuning.ipynb #35-tuning-057
+# %% ../nbs/35_tuning.ipynb #35-tuning-071
 @patch
 def keep_model(self: Tuner, name: str, content: bytes) -> Path:
     "Keep an uploaded model for this session; InputError when it is not one that we can use."

@@ -4,7 +4,6 @@
 
 # %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-003
 from __future__ import annotations
-
 import html
 import json
 import os
@@ -12,19 +11,25 @@ import socket
 import tempfile
 import time
 from pathlib import Path
-
 import anywidget
 import ipywidgets as w
 import traitlets as t
 from fastcore.basics import patch
-
 from .answers import Answer, Request
 from .constraint_files import parse_constraints, read_constraints
 from .constraints import TOLERANCES, UNITS
 from .files import InputError
+
+# %% auto #0
+__all__ = ['SCENE_PX', 'PARTICIPANT', 'EACH_S', 'TITLE', 'LEGEND', 'EXTENSIONS', 'Sliders', 'slider_row', 'Curves',
+           'curve_sentence', 'Choice', 'Status', 'Opener', 'facts', 'Page', 'page', 'write_app', 'check_port', 'launch']
+
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-004
 from .guidance import changes
 from .rendering import CSS_COLOURS
 from .tables import table
+
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-005
 from bige.tuning import (
     DOWNLOADS,
     Cancelled,
@@ -42,13 +47,11 @@ from bige.tuning import (
     with_unit,
     without_slider,
 )
-from .viewer import asset_text, scene
-
-# %% auto #0
-__all__ = ['SCENE_PX', 'PARTICIPANT', 'EACH_S', 'TITLE', 'LEGEND', 'EXTENSIONS', 'Sliders', 'slider_row', 'Curves',
-           'curve_sentence', 'Choice', 'Status', 'Opener', 'facts', 'Page', 'page', 'write_app', 'check_port', 'launch']
 
 # %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-006
+from .viewer import asset_text, scene
+
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-009
 class Sliders(anywidget.AnyWidget):
     "The panel of sliders. `settings`: what they show; messages {key, on, low, high} say what was moved."
 
@@ -56,7 +59,7 @@ class Sliders(anywidget.AnyWidget):
     sliders = t.List().tag(sync=True)
     settings = t.Dict().tag(sync=True)
 
-
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-010
 def slider_row(slider: Slider, scale: SliderScale) -> dict:
     "What the browser needs to know of a slider."
     c = slider.plain
@@ -75,7 +78,7 @@ def slider_row(slider: Slider, scale: SliderScale) -> dict:
         "usual": list(scale.usual),
     }
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-009
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-013
 class Curves(anywidget.AnyWidget):
     "Small curves of one motion; the frame of the `scene` moves the vertical line."
 
@@ -98,7 +101,7 @@ def curve_sentence(panel: dict) -> str:
         sentence += f"; allowed {' '.join(ends)}"
     return sentence
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-012
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-016
 class Choice(anywidget.AnyWidget):
     "One of several motions."
 
@@ -107,7 +110,7 @@ class Choice(anywidget.AnyWidget):
     options = t.List().tag(sync=True)
     index = t.Int(0).tag(sync=True)
 
-
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-017
 class Status(anywidget.AnyWidget):
     "A line on what is going on: `tone` good, bad, busy or quiet; `share` done (0: unknown, None: idle)."
 
@@ -124,7 +127,7 @@ class Status(anywidget.AnyWidget):
         "Send a file to the browser."
         self.send({"download": name}, [content])
 
-
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-018
 class Opener(anywidget.AnyWidget):
     "A button that sends a file of the user: message {name} with its bytes."
 
@@ -132,7 +135,7 @@ class Opener(anywidget.AnyWidget):
     label = t.Unicode().tag(sync=True)
     accept = t.Unicode().tag(sync=True)
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-014
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-020
 def facts(tuner: Tuner, found: Answer, i: int) -> str:
     "HTML on motion `i`: its table of constraints, and the changes against the recording it began from."
     title = tuner.exercise.title
@@ -146,10 +149,10 @@ def facts(tuner: Tuner, found: Answer, i: int) -> str:
     said = html.escape("; ".join(words) or "no change of a degree or more")
     return f"{rows}<h2>Against the recorded {title} it began from</h2><p>{said[:1].upper() + said[1:]}.</p>"
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-017
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-023
 SCENE_PX, PARTICIPANT, EACH_S = 480, "Participant (.osim)", 0.1
 
-
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-024
 class Page:
     "The tuning page: widgets, the history of requests, one thread for motions and one for files."
     def __init__(self, request: Request | None = None, tuner: Tuner | None = None):
@@ -170,13 +173,13 @@ class Page:
         self._wire()
         self.ask()
 
-
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-025
 def _number(value: int, low: int, high: int, label: str) -> w.Widget:
     "A whole number with its label."
     return w.BoundedIntText(value=value, min=low, max=max(high, value), description=label,
                             layout={"width": "135px"}, style={"description_width": "55px"})
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-018
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-026
 @patch
 def _buttons(self: Page) -> None:
     plural = self.tuner.exercise.plural
@@ -197,7 +200,7 @@ LEGEND = """<h2>Curves</h2>
 <p class="quiet">Blue: left. Brown, dashed: right. Pale blue: recorded participants. Green: allowed.
 The upright line is the frame of the figure.</p>"""
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-019
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-027
 @patch
 def _layout(self: Page) -> w.Widget:
     def bar(*children: w.Widget) -> w.Widget:
@@ -216,7 +219,7 @@ def _layout(self: Page) -> w.Widget:
     style = w.HTML(f"<style>{CSS_COLOURS}{asset_text('tuning/page.css')}</style>")
     return w.VBox([style, w.HBox([side.add_class("bige-side"), main])]).add_class("bige")
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-021
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-029
 @patch
 def _wire(self: Page) -> None:
     self.sliders.on_msg(lambda _, moved, __: self.moved(moved))
@@ -233,7 +236,7 @@ def _wire(self: Page) -> None:
     for what, button in self.downloads.items():
         button.on_click(lambda _, what=what: self.download(what))
 
-
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-030
 @patch
 def _model(self: Page, name: str, content: bytes) -> dict:
     return {"model": self.tuner.keep_model(name, content)}
@@ -243,7 +246,7 @@ def _model(self: Page, name: str, content: bytes) -> dict:
 def _request(self: Page, name: str, content: bytes) -> dict:
     return {"constraints": parse_constraints(content.decode(errors="replace"), name)}
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-022
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-031
 @patch
 def opened(self: Page, read, name: str, buffers) -> None:
     "Take a file that the browser sent into the request."
@@ -263,7 +266,7 @@ def moved(self: Page, to: dict) -> None:
     except InputError as error:
         self.refuse(error)
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-023
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-032
 @patch
 def change(self: Page, topic: str | None = None, **changes) -> None:
     "A new request, unless it is the one we have."
@@ -283,7 +286,7 @@ def ask(self: Page, request: Request | None = None) -> None:
     self.status.say(f"Looking for {self.tuner.exercise.plural} …", "busy", 0.)
     self.latest.submit(request)
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-024
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-033
 @patch
 def _show_settings(self: Page) -> None:
     if not self.sliders.sliders:
@@ -299,7 +302,7 @@ def _show_settings(self: Page) -> None:
     )
     self.more.value = f"<h2>Further constraints, from the file</h2>{rest}" if rest else ""
 
-
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-034
 @patch
 def refuse(self: Page, error: Exception, *what: str) -> None:
     "Say why not, with the sliders as they were."
@@ -316,7 +319,7 @@ def cancel(self: Page) -> None:
     self.maker.cancel()
     self.status.say("Cancelled. The figure shows the last request that was answered.")
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-026
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-036
 @patch
 def _answer(self: Page, request: Request, stopped) -> tuple[Answer, float]:
     since, last = time.perf_counter(), [0.0]
@@ -339,7 +342,7 @@ def _answer(self: Page, request: Request, stopped) -> tuple[Answer, float]:
         self._show_settings()
     return self.tuner.answer(request, progress), time.perf_counter() - since
 
-
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-037
 @patch
 def _answered(self: Page, request: Request, result: tuple[Answer, float]) -> None:
     (self.found, seconds), self.answered = result, request
@@ -352,7 +355,7 @@ def _answered(self: Page, request: Request, result: tuple[Answer, float]) -> Non
 def _failed(self: Page, job, error: Exception) -> None:
     self.status.say(error_message(error), "bad")
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-027
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-038
 @patch
 def show(self: Page) -> None:
     "Put the chosen motion of the last answer on the screen."
@@ -368,7 +371,7 @@ def show(self: Page) -> None:
     self.curves.panels = [panel | {"alt": curve_sentence(panel)} for panel in self.tuner.curves(found, i)]
     self.table.value = facts(self.tuner, found, i)
 
-
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-039
 @patch
 def _place(self: Page, motion, skeleton) -> None:
     "The motion in the scene; another skeleton needs another scene."
@@ -380,7 +383,7 @@ def _place(self: Page, motion, skeleton) -> None:
     self.stage.children = [self.scene]
     self.curves.scene = self.scene
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-029
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-041
 @patch
 def download(self: Page, what: str) -> None:
     "Have a file made of the motion on the screen and of the request it answers."
@@ -394,7 +397,7 @@ def download(self: Page, what: str) -> None:
 def _make(self: Page, wanted: Download, stopped) -> tuple[str, bytes]:
     return self.tuner.make(wanted, stopped)
 
-
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-042
 @patch
 def _made(self: Page, wanted: Download, result: tuple[str, bytes]) -> None:
     name, content = result
@@ -402,7 +405,7 @@ def _made(self: Page, wanted: Download, result: tuple[str, bytes]) -> None:
     command = command_line(wanted.request, self.tuner.exercise)
     self.status.say(f"{name} is in your downloads. The same by command: {command}", "good")
 
-
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-043
 def page(
     constraints: str | None = None,
     model: str | None = None,
@@ -416,10 +419,10 @@ def page(
         Request(n=n, seed=seed, exercise=exercise, model=Path(model) if model else None, **given)
     ).widget
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-031
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-045
 _KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
-
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-046
 def write_app(folder: Path, **options) -> Path:
     "The notebook of the page with its options, and the template beside it."
     template = folder / "voila" / "templates" / "bige"
@@ -446,7 +449,7 @@ def write_app(folder: Path, **options) -> Path:
     path.write_text(json.dumps(notebook, indent=1))
     return path
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-033
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-048
 def check_port(port: int) -> None:
     "InputError when something else is served there."
     with socket.socket() as s:
@@ -461,7 +464,7 @@ def check_port(port: int) -> None:
                 f"close the other page, or take another, for instance --port {port + 1}",
             ) from None
 
-
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-049
 EXTENSIONS = (
     "@jupyter-widgets/jupyterlab-manager",
     "@voila-dashboards/widgets-manager8",
@@ -473,7 +476,7 @@ EXTENSIONS = (
 def _whole(path: str | None) -> str | None:
     return path and str(Path(path).resolve())
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-034
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-050
 def launch(
     constraints: str | None = None,
     model: str | None = None,
