@@ -13,7 +13,7 @@ import re
 import signal
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,7 +168,7 @@ class Interrupt:
     def __init__(self):
         self.requested = False
 
-    def __call__(self, signum, frame):
+    def __call__(self, signum: int, frame) -> None:
         "The handler of the signal."
         self.requested = True
         raise KeyboardInterrupt
@@ -181,7 +181,7 @@ class Interrupt:
 _INTERRUPT = Interrupt()
 
 @contextmanager
-def status_line():
+def status_line() -> Iterator[Callable[[str], None]]:
     "A function that shows a line of progress where the output is a terminal; the line is ended in any case."
     shown = []
     def show(text: str) -> None:

@@ -3,7 +3,7 @@
     python data_scripts/pack_simulations.py FOLDER OUT.npz
 
 FOLDER was written by bige simulate; trials that failed are kept with their reasons. Beside OUT.npz a .json
-file (or --provenance) says where the numbers come from, how they were made and rounded, and the sha256 of OUT.npz.
+file (or --provenance) says where the numbers come from, how they were made and rounded, and its sha256.
 Each file appears whole or not at all; the same FOLDER gives the same bytes.
 """
 import argparse

@@ -424,6 +424,7 @@ def test_sessions_resume_and_tell(shared, tmp_path, capsys):
     made = first.stat().st_mtime_ns
     assert (out / "sessions.md").read_text().count("anna_own") == 4
     assert main(line) == 2 and first.stat().st_mtime_ns == made
+    capsys.readouterr()
     refused(["generate", "--sessions", tmp_path / "nowhere", "--out", tmp_path / "x"], capsys, tmp_path / "x")
     refused([*line, "--model", "x.osim"], capsys, None, "--sessions", "--model")
 

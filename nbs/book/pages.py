@@ -232,7 +232,8 @@ def write_sources(path: Path) -> list[str]:
     folder.put("book/commands.md", commands())
     folder.put("book/results.md", results())
     for name in ("CHANGELOG", "CONTRIBUTING"):
-        folder.put(f"book/{name.lower()}.md", (ROOT / f"{name}.md").read_text(encoding="utf-8"))
+        text = (ROOT / f"{name}.md").read_text(encoding="utf-8")
+        folder.put(f"book/{name.lower()}.md", text.replace("](nbs/", "](../"))
     for file in [*NBS.glob("images/*"), *NBS.glob("results/*"), *BOOK.glob("images/*")]:
         if file.is_file():
             folder.copy(file, file.relative_to(NBS))
