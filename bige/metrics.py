@@ -469,7 +469,8 @@ def _text(cell: list) -> str:
 def tables(rows: Mapping[str, dict | list[dict]], format: str = "md") -> str:
     "Tables 2 and 3, as published and revised, of named evaluations, as `md`, `csv`, `json` or `latex` text."
     if format not in TABLE_FORMATS:
-        raise InputError("--format", repr(format), "one of " + ", ".join(TABLE_FORMATS), "choose one of these")
+        known = ", ".join(TABLE_FORMATS)
+        raise InputError("--format", repr(format), f"one of {known}", "choose one of these")
     if not rows:
         raise InputError("tables", "no evaluations", "at least one row", "evaluate a folder first")
     data = table_rows(rows)
