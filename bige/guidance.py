@@ -53,7 +53,7 @@ __all__ = ['APART_DEG', 'TOLERANCE', 'OVERSTEP', 'MAX_STEP', 'RESIDUAL_CUTOFF_HZ
            'concatenate_searches', 'batches_of', 'starting_motions', 'generate', 'one_repetition', 'bottom_angles',
            'changes']
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-011
+# %% ../nbs/27_guidance.ipynb #27-guidance-012
 def in_one_rate(data: Dataset) -> tuple[Dataset, float]:
     """Repetitions at one rate, and that rate: those at 60 Hz, or all at the slowest one's where most are
     slower than 60 Hz."""
@@ -68,7 +68,7 @@ def in_one_rate(data: Dataset) -> tuple[Dataset, float]:
     values, n = np.stack(values), len(COORDINATES)
     return replace(data, kinematics=values[..., :n], activations=values[..., n:].clip(0, 1)), rate_hz
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-012
+# %% ../nbs/27_guidance.ipynb #27-guidance-013
 @dataclass(frozen=True)
 class Models:
     """What guidance needs to know: how latents become motions, motions become activations, and what real
@@ -106,7 +106,7 @@ class Models:
     def _banks(self) -> dict[float, Batch]:
         return {}
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-013
+# %% ../nbs/27_guidance.ipynb #27-guidance-014
 _ASSETS = Path(str(resources.files("bige"))) / "assets"
 _SHIPPED = {
     name: _ASSETS / file
@@ -149,7 +149,7 @@ def load(
         None if reference else whole,
     )
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-014
+# %% ../nbs/27_guidance.ipynb #27-guidance-015
 @patch
 def bank(self: Models, rate_hz: float | None = None) -> Batch:
     """The real repetitions with their own activations; the same object each time, so what was computed of it
@@ -179,7 +179,7 @@ def activate(self: Models, q: Tensor, mass: Tensor | float, rate_hz: float = RAT
     frames = round(q.shape[1] * RATE_HZ / rate_hz)  # the network knows one rate
     return _resampled(self.surrogate(_resampled(q, frames), mass), q.shape[1])
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-015
+# %% ../nbs/27_guidance.ipynb #27-guidance-016
 @contextmanager
 def one_thread() -> Iterator[None]:
     "One torch thread: the same sums in the same order on every run, and no spinning on shared machines."
@@ -214,7 +214,7 @@ def realise(
     batch.contact_points = points  # known already
     return batch
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-018
+# %% ../nbs/27_guidance.ipynb #27-guidance-019
 def request_losses(models: Models, constraints: Sequence[Constraint]) -> Tensor:
     """Weighted loss (N,) of the constraints with limits on the real repetitions, with their own activations:
     no network."""
@@ -248,7 +248,7 @@ def near_request(
     pool = min(len(cost), max(n, 20, min(int((cost < near).sum()), 3 * len(cost) // 4)))
     return (cost + 1e-6 * torch.rand(len(cost), generator=g)).argsort()[:pool]
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-020
+# %% ../nbs/27_guidance.ipynb #27-guidance-021
 APART_DEG = 3.
 
 def alternate_participants(rows: Tensor, people: Sequence[str]) -> Tensor:
@@ -267,7 +267,7 @@ def different_first(rows: Tensor, kinematics: Tensor, apart_deg: float) -> Tenso
         (last if first and d[i, first].min() < apart_deg else first).append(i)
     return rows[first + last]
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-021
+# %% ../nbs/27_guidance.ipynb #27-guidance-022
 def choose_starts(
     models: Models,
     constraints: Sequence[Constraint],
@@ -304,7 +304,7 @@ def variations(models: Models, rows: Tensor, g: torch.Generator, most: float = 0
 
     return KnownMotions(mixed(models.kinematics), mixed(models.activations), mixed(models.mass))
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-025
+# %% ../nbs/27_guidance.ipynb #27-guidance-026
 @dataclass(frozen=True)
 class Start:
     """Where a search begins: real motions (`real`), their quantised latents (B, C, 49) and the spread of
@@ -331,7 +331,7 @@ def prepare(models: Models, known: KnownMotions, skeleton: Skeleton, rate_hz: fl
         real = realise(models, base, skeleton, detail, offset, rate_hz=rate_hz)
     return Start(base, encoded.std((1, 2), keepdim=True), detail, offset, real)
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-028
+# %% ../nbs/27_guidance.ipynb #27-guidance-029
 TOLERANCE = 1e-4  # in the constraint's unit: last digits differ with the batch
 
 
@@ -350,7 +350,7 @@ def limits_satisfied(constraints: Sequence[Constraint], batch: Batch, tolerance:
             held &= violation(c, batch) <= tolerance
     return held
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-034
+# %% ../nbs/27_guidance.ipynb #27-guidance-035
 @dataclass
 class Search:
     """A search as it went: best latents (B, C, 49), motions (B, T, 33) and activations (B, T, 80), weighted
@@ -385,7 +385,7 @@ def deflected(grad: Tensor, before: Tensor, slow: Tensor) -> Tensor:
     undone = -(d * grad).sum((1, 2)) / ((d * before).sum((1, 2)) + 1e-12)
     return grad + OVERSTEP * undone.clamp(min=0)[:, None, None] * before
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-036
+# %% ../nbs/27_guidance.ipynb #27-guidance-037
 def _usual_limits(c: Constraint, real: Batch, bank: Batch) -> dict[str, float]:
     """Limits for a constraint without any: what nine in ten of `real` do; for a `goal` what the most extreme
     of the `bank` do."""
@@ -414,7 +414,7 @@ def with_limits(constraints: Sequence[Constraint], real: Batch, bank: Batch) -> 
         for c, f in zip(constraints, free)
     )
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-037
+# %% ../nbs/27_guidance.ipynb #27-guidance-038
 Progress = Callable[[int, int, int], bool | None]  # (step, motions that satisfy all, motions) -> True: stop
 
 
@@ -432,7 +432,7 @@ class _Best:
         self.cost[won], self.residual[won] = cost[better], r.detach()[better]
         self.q[won], self.a[won] = batch.q.detach()[better], batch.a.detach()[better]
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-038
+# %% ../nbs/27_guidance.ipynb #27-guidance-039
 def guide(
     models: Models,
     constraints: Sequence[Constraint],
@@ -491,7 +491,7 @@ def _moved(models: Models, start: Start, rows: Tensor, residual: Tensor) -> Batc
         drift=(residual**2).mean((1, 2)),
     )
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-039
+# %% ../nbs/27_guidance.ipynb #27-guidance-040
 def select_motions(x: Search | Start | Batch, rows: Tensor):
     "The same record of some of its motions."
     if isinstance(x, Batch):
@@ -508,7 +508,7 @@ def order_by_effort(found: Search, exercise: Exercise) -> Tensor:
     "Order (B,) of rising peak activation of the exercise's effort muscles."
     return Batch(found.q, found.a, None).muscle(*exercise.effort).amax((1, 2)).argsort(stable=True)
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-043
+# %% ../nbs/27_guidance.ipynb #27-guidance-044
 AT_ONCE = 64  # motions handled together: limits the memory
 
 
@@ -533,7 +533,7 @@ def _motions(batch: Batch) -> tuple[Motion, ...]:
         for i, (q, a) in enumerate(zip(batch.q.double().numpy(), batch.a.double().numpy()))
     )
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-045
+# %% ../nbs/27_guidance.ipynb #27-guidance-046
 def nearest_latent(latents: Tensor, z: Tensor) -> Tensor:
     "The training latent (B, C, 49) nearest to each z: one matrix product, no gradient."
     with torch.no_grad():
@@ -547,7 +547,7 @@ def published_weight(step: int, iterations: int) -> float:
     sixth = iterations / 6
     return 0.0 if step >= iterations - sixth else float(np.clip(step / sixth - 1, 0, 1))
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-046
+# %% ../nbs/27_guidance.ipynb #27-guidance-047
 def guide_published(
     models: Models,
     constraints: Sequence[Constraint],
@@ -593,7 +593,7 @@ def guide_published(
         torch.full((n,), iterations),
     )
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-048
+# %% ../nbs/27_guidance.ipynb #27-guidance-049
 def random_codes(models: Models, n: int, g: torch.Generator, skeleton: Skeleton) -> Search:
     "No guidance: each of the 49 latent steps takes its code from a random real repetition at that step."
     with torch.no_grad():
@@ -602,7 +602,7 @@ def random_codes(models: Models, n: int, g: torch.Generator, skeleton: Skeleton)
         z = torch.cat([codes.gather(0, r) for r in rows.split(len(codes))])
     return decoded_search(models, z, skeleton, torch.zeros(0, 0, n), torch.zeros(n, dtype=torch.long))
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-060
+# %% ../nbs/27_guidance.ipynb #27-guidance-061
 @dataclass(frozen=True)
 class Guided:
     """Generated motions, sorted by peak activation of the effort muscles, and how they came about. `losses`
@@ -640,7 +640,7 @@ class Guided:
             [all(s["satisfied"] is not False for s in each.values()) for each in self.satisfaction]
         )
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-061
+# %% ../nbs/27_guidance.ipynb #27-guidance-062
 def satisfaction(constraints: Sequence[Constraint], batch: Batch) -> tuple[dict, ...]:
     """For each motion and constraint: metric, unit, violation and whether limits are satisfied (None without
     limits or weight)."""
@@ -658,7 +658,7 @@ def satisfaction(constraints: Sequence[Constraint], batch: Batch) -> tuple[dict,
 
 METHODS = ("guided", "published", "vqvae")
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-062
+# %% ../nbs/27_guidance.ipynb #27-guidance-063
 def _count(value, name: str, low: int) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= 100_000:
         raise InputError(
@@ -697,7 +697,7 @@ def starting_motions(
     share[0] = 0
     return KnownMotions((1 - share) * like + share * models.kinematics[rows])
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-063
+# %% ../nbs/27_guidance.ipynb #27-guidance-064
 def generate(
     constraints: ConstraintSet | None = None,
     n: int = 20,
@@ -745,7 +745,7 @@ def generate(
         found, start = select_motions(found, order), start and select_motions(start, order)
         return _result(models, constraints, found, start, method, seed, skeleton, since)
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-064
+# %% ../nbs/27_guidance.ipynb #27-guidance-065
 def _starts(models, constraints, n, g, skeleton, like, apart_deg) -> list[Start]:
     own, rate_hz = one_repetition(like) if like else (None, models.rate_hz)
     rate_hz = min(rate_hz, frame_rate(constraints))
@@ -786,7 +786,7 @@ def _result(
         models.exercise,
     )
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-066
+# %% ../nbs/27_guidance.ipynb #27-guidance-067
 MAX_REPETITION_S = 9.0
 
 
@@ -802,7 +802,7 @@ def one_repetition(motion: Motion) -> tuple[Tensor, float]:
     values, _, stretch = fit_length(Motion.from_arrays(motion.time, motion.coordinates()))
     return torch.tensor(canonical(values[None]), dtype=torch.float32), RATE_HZ / stretch
 
-# %% ../nbs/27_guidance.ipynb #27-guidance-075
+# %% ../nbs/27_guidance.ipynb #27-guidance-076
 # what a positive and a negative change of a coordinate looks like; {} is the side
 CHANGE_WORDS = {
     "hip_flexion": ("bend the {} hip more", "bend the {} hip less"),

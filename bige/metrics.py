@@ -21,9 +21,9 @@ from .skeleton import Skeleton
 from .tables import table
 
 # %% auto #0
-__all__ = ['LEG_PAIRS', 'MAC_RANGE', 'LEAST_SD', 'METRIC_KEYS', 'TABLES', 'FORMATS', 'REFERENCE_ROW', 'activation', 'peak_frame',
-           'leg_differences', 'pelvis_tilt', 'asymmetry', 'asymmetry_sum', 'joint_rates', 'angular_velocity',
-           'pelvis_velocity', 'pelvis_acceleration', 'com_velocity', 'com_acceleration', 'body_com',
+__all__ = ['LEG_PAIRS', 'MAC_RANGE', 'LEAST_SD', 'METRIC_KEYS', 'TABLES', 'TABLE_FORMATS', 'REFERENCE_ROW', 'activation',
+           'peak_frame', 'leg_differences', 'pelvis_tilt', 'asymmetry', 'asymmetry_sum', 'joint_rates',
+           'angular_velocity', 'pelvis_velocity', 'pelvis_acceleration', 'com_velocity', 'com_acceleration', 'body_com',
            'distance_from_range', 'mac', 'ground_contact_joints', 'ground_contact_spheres', 'in_degrees', 'fidelity_w2',
            'pooled', 'diversity_entropy', 'normalised', 'coordinate_w2', 'sliced_w2', 'density_coverage',
            'pairwise_deg', 'load_reference', 'motions_of', 'Band', 'score', 'score_set', 'evaluate', 'shipped_scores',
@@ -456,7 +456,7 @@ def table_rows(rows: Mapping[str, dict | list[dict]]) -> dict:
     }
 
 # %% ../nbs/23_metrics.ipynb #23-metrics-057
-FORMATS = ("md", "csv", "json", "latex")
+TABLE_FORMATS = ("md", "csv", "json", "latex")
 
 
 def _text(cell: list) -> str:
@@ -468,8 +468,9 @@ def _text(cell: list) -> str:
 
 def tables(rows: Mapping[str, dict | list[dict]], format: str = "md") -> str:
     "Tables 2 and 3, as published and revised, of named evaluations, as `md`, `csv`, `json` or `latex` text."
-    if format not in FORMATS:
-        raise InputError("--format", repr(format), "one of " + ", ".join(FORMATS), "choose one of these")
+    if format not in TABLE_FORMATS:
+        known = ", ".join(TABLE_FORMATS)
+        raise InputError("--format", repr(format), f"one of {known}", "choose one of these")
     if not rows:
         raise InputError("tables", "no evaluations", "at least one row", "evaluate a folder first")
     data = table_rows(rows)

@@ -1,4 +1,4 @@
-"""Scores of the shipped reference on the participants held out of training -> bige/assets/reference_scores.json.
+"""Scores of the shipped reference, participants held out of training -> bige/assets/reference_scores.json.
 
     python data_scripts/reference_scores.py
 
@@ -11,19 +11,26 @@ from pathlib import Path
 from bige.files import atomic_write, to_json
 from bige.metrics import evaluate, load_reference
 
+ASSETS = Path(str(resources.files("bige"))) / "assets"
+
+
+def nine_digits(scores: dict) -> dict:
+    return {k: None if v is None else float(f"{v:.9g}") for k, v in scores.items()}
+
 
 def reference_scores() -> dict:
     "Means, standard deviations and metrics of the set; numbers of nine digits."
     motions = load_reference(split="val")
     scores = evaluate(motions, motions)
-    rounded = {part: {k: None if v is None else float(f"{v:.9g}") for k, v in scores[part].items()} for part in ("mean", "sd", "set")}
-    data = Path(str(resources.files("bige") / "assets" / "reference.npz"))
-    return {"n": scores["n"], "sha256": sha256(data.read_bytes()).hexdigest(), **rounded}
+    digest = sha256((ASSETS / "reference.npz").read_bytes()).hexdigest()
+    return {"n": scores["n"], "sha256": digest, **{k: nine_digits(scores[k]) for k in ("mean", "sd", "set")}}
 
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    path = Path(str(resources.files("bige") / "assets" / "reference_scores.json"))
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
+    path = ASSETS / "reference_scores.json"
     with atomic_write(path) as file:
         file.write(to_json(reference_scores()) + "\n")
     print(f"written to {path}")
