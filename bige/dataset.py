@@ -261,7 +261,7 @@ def _check_numbers(data: Dataset, n: int) -> None:
         _refuse(data, f"a body mass of {data.mass.min():.3g} to {data.mass.max():.3g}", "kilograms")
 
 # %% ../nbs/17_dataset.ipynb #17-dataset-055
-def select(data: Dataset, chosen) -> Dataset:
+def select(data: Dataset, chosen: np.ndarray | Sequence[int]) -> Dataset:
     "The repetitions of `chosen`: indices or a boolean mask (N,)."
     return replace(data, **{k: getattr(data, k)[chosen] for k in _ARRAYS})
 
@@ -405,12 +405,13 @@ def find_simulations(sources: Iterable[str | Path]) -> list[Path]:
 # %% ../nbs/17_dataset.ipynb #17-dataset-068
 LONGEST_REPETITION_S = 6.0  # a longer recording is taken for several repetitions
 
-def repetitions(motion: Motion, longest_s: float = LONGEST_REPETITION_S) -> list[Motion]:
-    "The repetitions in a recording; one no longer than `longest_s` counts as one."
+def repetitions(motion: Motion, longest_s: float = LONGEST_REPETITION_S,
+                exercise: Exercise | str = "squat") -> list[Motion]:
+    "The repetitions of an exercise in a recording; one no longer than `longest_s` counts as one."
     if motion.duration <= longest_s:
         return [motion]
     from bige.segmentation import segment
-    return [motion.slice(start, end) for start, end in segment(motion).segments]
+    return [motion.slice(start, end) for start, end in segment(motion, exercise=exercise).segments]
 
 # %% ../nbs/17_dataset.ipynb #17-dataset-071
 def record_of(path: str | Path, read: Callable | None = None) -> dict:
@@ -491,7 +492,7 @@ def _keyed(path: Path, record: Mapping, exercise: Exercise) -> dict[tuple[str, s
     "The repetitions in a file by participant and trial."
     motion = read_motion(path)
     motion.activations()                                # refuses a file without them, by name
-    found, person = repetitions(motion), subject_of(path, record, exercise)
+    found, person = repetitions(motion, exercise=exercise), subject_of(path, record, exercise)
     numbers = [""] if len(found) == 1 else [f"_rep{k}" for k in range(1, len(found) + 1)]
     return {(person, _trial_name(path) + number): rep for number, rep in zip(numbers, found)}
 
