@@ -19,26 +19,32 @@ __all__ = ['namespace', 'like', 'index_select', 'parts', 'add_product', 'rodrigu
 
 # %% ../nbs/A3_geometry.ipynb #a3-geometry-004
 def namespace(x) -> ModuleType:
-    "The library `x` belongs to: `numpy`, or `torch` when `x` is a tensor (which means torch is loaded already)."
+    """The library `x` belongs to: `numpy`, or `torch` when `x` is a tensor (which means torch is loaded
+    already)."""
     return sys.modules[type(x).__module__.partition(".")[0]]
+
 
 def like(constant, x):
     "`constant` as an array of the same kind (and, unless it holds integers, the same precision) as `x`."
     constant = np.asarray(constant)
     whole = constant.dtype.kind in "iu"
     xp = namespace(x)
-    if xp is np: return constant if whole else constant.astype(x.dtype, copy=False)
+    if xp is np:
+        return constant if whole else constant.astype(x.dtype, copy=False)
     return xp.as_tensor(np.ascontiguousarray(constant), device=x.device, dtype=None if whole else x.dtype)
 
 # %% ../nbs/A3_geometry.ipynb #a3-geometry-006
 def index_select(x, index, axis: int):
     "Entries `index` of `x` along `axis`; all of them when `index` is None."
-    if index is None: return x
+    if index is None:
+        return x
     return np.take(x, index, axis) if isinstance(x, np.ndarray) else x.index_select(axis, index)
+
 
 def parts(x, axis: int) -> tuple:
     "The slices of `x` along `axis`."
     return tuple(np.moveaxis(x, axis, 0)) if isinstance(x, np.ndarray) else x.unbind(axis)
+
 
 def add_product(c, a, b):
     "c + a b, in one operation where the library has one."
@@ -58,24 +64,29 @@ def rotation(axis: np.ndarray, angle: float) -> np.ndarray:
 
 # %% ../nbs/A3_geometry.ipynb #a3-geometry-013
 def euler_xyz(angles: np.ndarray) -> np.ndarray:
-    "Body-fixed X, then Y, then Z rotation by `angles` (3,) rad as a matrix (3, 3): `orientation` in an .osim file."
+    """Body-fixed X, then Y, then Z rotation by `angles` (3,) rad as a matrix (3, 3): `orientation` in an
+    .osim file."""
     X, Y, Z = (rotation(axis, angle) for axis, angle in zip(np.eye(3), angles))
     return X @ Y @ Z
 
 def xyz_angles(R: np.ndarray) -> np.ndarray:
-    "Body-fixed X, Y, Z angles (3,) rad of a rotation matrix (3, 3): the inverse of `euler_xyz` for |Y| ≤ 90°."
+    """Body-fixed X, Y, Z angles (3,) rad of a rotation matrix (3, 3): the inverse of `euler_xyz` for |Y| ≤
+    90°."""
     x, z = np.arctan2(-R[1, 2], R[2, 2]), np.arctan2(-R[0, 1], R[0, 0])
     return np.array([x, np.arcsin(np.clip(R[0, 2], -1, 1)), z])
 
 # %% ../nbs/A3_geometry.ipynb #a3-geometry-016
 def _sum_of_products(a: Sequence, b: Sequence):
     total = a[0] * b[0]
-    for x, y in zip(a[1:], b[1:]): total = add_product(total, x, y)
+    for x, y in zip(a[1:], b[1:]):
+        total = add_product(total, x, y)
     return total
+
 
 def compose(A, B):
     "Matrix product of (3, 3, …) and (3, 3, …), the matrix axes first."
     return _sum_of_products([a[:, None] for a in parts(A, 1)], [b[None] for b in parts(B, 0)])
+
 
 def rotate(A, v):
     "Matrices (3, 3, …) times vectors (3, …)."
@@ -86,14 +97,15 @@ def rotate(A, v):
 class Curve:
     """A piecewise polynomial of one coordinate. Piece k lies between knots k-1 and k and is
     written in ascending powers of (x - origins[k])."""
-    coefficients: np.ndarray                     # (pieces, degree + 1)
-    knots: np.ndarray = field(default_factory=lambda: np.zeros(0))     # (pieces - 1,) ascending
-    origins: np.ndarray = field(default_factory=lambda: np.zeros(1))   # (pieces,)
+
+    coefficients: np.ndarray  # (pieces, degree + 1)
+    knots: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (pieces - 1,) ascending
+    origins: np.ndarray = field(default_factory=lambda: np.zeros(1))  # (pieces,)
 
     @classmethod
     def polynomial(cls, *coefficients: float) -> Curve:
         "c0 + c1 x + c2 x² + …"
-        return cls(np.array([coefficients or (0.,)], float))
+        return cls(np.array([coefficients or (0.0,)], float))
 
     @property
     def is_constant(self) -> bool:
@@ -104,8 +116,9 @@ class Curve:
         "Values at `x`, an array or a tensor of any shape."
         c, knots, origins = (like(a, x) for a in (self.coefficients, self.knots, self.origins))
         piece = namespace(x).searchsorted(knots, x, side="right")
-        x, y = x - origins[piece], 0.
-        for k in reversed(range(c.shape[1])): y = y * x + c[piece, k]
+        x, y = x - origins[piece], 0.0
+        for k in reversed(range(c.shape[1])):
+            y = y * x + c[piece, k]
         return y
 
 # %% ../nbs/A3_geometry.ipynb #a3-geometry-022
@@ -128,8 +141,9 @@ def derivative(self: Curve) -> Curve:
 
 # %% ../nbs/A3_geometry.ipynb #a3-geometry-025
 def spline_curvatures(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Second derivatives / 6 (n,) at the knots x (n,) of the cubic spline through y (n,) that OpenSim's SimmSpline uses:
-    third derivatives at both ends are those of the cubics through the four end points (Forsythe, Malcolm, Moler 1977)."""
+    """Second derivatives / 6 (n,) at the knots x (n,) of the cubic spline through y (n,) that OpenSim's
+    SimmSpline uses: third derivatives at both ends are those of the cubics through the four end points
+    (Forsythe, Malcolm, Moler 1977)."""
     n, h = len(x), np.diff(x)
     slopes = np.diff(y) / h
     A, b = np.zeros((n, n)), np.zeros(n)
