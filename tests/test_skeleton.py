@@ -526,7 +526,7 @@ HEAVY = ("torch", "nimblephysics", "opensim", "casadi", "pandas", "matplotlib")
     "code, heavy",
     [
         ("import bige.skeleton", HEAVY),
-        ("from bige.ground_contact import Skeleton as S\nS.default().sliding_speed([[0.] * 33], 60.)", HEAVY[:1]),
+        ("from bige.ground_contact import Skeleton\nSkeleton.default().ground_height([33 * [0]])", ["torch"]),
     ],
 )
 def test_import_needs_no_torch(code, heavy):
