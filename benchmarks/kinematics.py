@@ -3,10 +3,11 @@
     .venv-nimble/bin/python benchmarks/kinematics.py [MODEL.osim]      (make test-nimble makes that environment)
 
 Without a model: Rajagopal2015 from the nimblephysics wheel. Times are the best of several repeats, value and
-gradient together, in float64 (as nimblephysics) and in float32 (as guidance runs). The joint-centre loss is the same
-function on both sides, so values and gradients must agree. The foot loss is what each side offers: the lowest mesh
-point of every frame there; soft lowest contact point, ground height and sliding speed of all frames here.
+gradient together, in float64 (as nimblephysics) and in float32 (as guidance runs). The joint-centre loss is
+the same function on both sides, so values and gradients must agree. The foot loss is what each side offers:
+the lowest mesh point of every frame there; soft lowest contact point, ground height and sliding speed here.
 """
+
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -40,7 +41,8 @@ def best_ms(work, repeats: int, warm_up: int) -> float:
 
 def squats(ranges: np.ndarray) -> np.ndarray:
     """(20, 196, 33) squats of different depth, every joint a little disturbed, within the model's ranges:
-    beyond the last knot of a knee spline nimblephysics goes on as a cubic, OpenSim and we as a straight line."""
+    beyond the last knot of a knee spline nimblephysics goes on as a cubic, OpenSim and we as a straight
+    line."""
     rng = np.random.default_rng(0)
     poses = []
     for depth_deg in np.linspace(60, 115, MOTIONS):
@@ -55,7 +57,9 @@ class Nimble:
     def __init__(self, model: Path):
         geometry = model.parent / "Geometry"
         parsed = nimblephysics.biomechanics.OpenSimParser.parseOsim(
-            str(model.resolve()), str(geometry if geometry.is_dir() else WHEEL_MODEL.parent / "Geometry") + "/")
+            str(model.resolve()),
+            str(geometry if geometry.is_dir() else WHEEL_MODEL.parent / "Geometry") + "/",
+        )
         self.skeleton = parsed.skeleton
         names = [self.skeleton.getDofByIndex(i).getName() for i in range(self.skeleton.getNumDofs())]
         self.columns = [names.index(c) for c in COORDINATES]
@@ -99,7 +103,9 @@ def foot_loss(skeleton: Skeleton, poses: torch.Tensor) -> torch.Tensor:
     """Height of the soft lowest point above the ground, squared, and sliding speed, over all frames."""
     points = skeleton.contact_points(poses)
     ground = points[..., 1].amin(-1).median(-1).values
-    return (soft_lowest(points)[..., 1] - ground[:, None]).square().mean() + sliding_speed(points, RATE_HZ, ground).mean()
+    return (soft_lowest(points)[..., 1] - ground[:, None]).square().mean() + sliding_speed(
+        points, RATE_HZ, ground
+    ).mean()
 
 
 def main() -> None:
@@ -119,19 +125,30 @@ def main() -> None:
 
     value, gradient = with_gradient(joint_loss, torch.tensor(poses))
     peer_value, peer_gradient = peer.joint_loss(flat, target.reshape(len(flat), -1), skeleton.joint_names)
-    apart = abs(gradient.reshape(peer_gradient.shape).numpy() - peer_gradient).max() / abs(peer_gradient).max()
+    apart = (
+        abs(gradient.reshape(peer_gradient.shape).numpy() - peer_gradient).max() / abs(peer_gradient).max()
+    )
     print(f"model {model.name}, {MOTIONS} x {FRAMES} frames, value and gradient, one thread, CPU ms")
-    print(f"joint-centre loss: relative difference of value {abs(value / peer_value - 1):.0e}, of gradient {apart:.0e}")
-    assert abs(value / peer_value - 1) < 1e-9 and apart < 1e-9
+    off = abs(value / peer_value - 1)
+    print(f"joint-centre loss: relative difference of value {off:.0e}, of gradient {apart:.0e}")
+    assert off < 1e-9 and apart < 1e-9
 
-    peer_ms = {"joint centres": best_ms(lambda: peer.joint_loss(flat, target.reshape(len(flat), -1), skeleton.joint_names), 3, 0),
-               "feet": best_ms(lambda: peer.foot_loss(flat), 3, 0)}
+    peer_ms = {
+        "joint centres": best_ms(
+            lambda: peer.joint_loss(flat, target.reshape(len(flat), -1), skeleton.joint_names), 3, 0
+        ),
+        "feet": best_ms(lambda: peer.foot_loss(flat), 3, 0),
+    }
     print(f"{'loss':14} {'type':8} {'nimblephysics':>14} {'batched':>9} {'ratio':>7} {'target':>7}")
-    for name, loss, aim in (("joint centres", joint_loss, 25), ("feet", lambda q: foot_loss(skeleton, q), 100)):
+    for name, loss, aim in (
+        ("joint centres", joint_loss, 25),
+        ("feet", lambda q: foot_loss(skeleton, q), 100),
+    ):
         for dtype in (torch.float64, torch.float32):
             q = torch.tensor(poses, dtype=dtype)
             ms = best_ms(lambda: with_gradient(loss, q), 15, 5)
-            print(f"{name:14} {str(dtype)[6:]:8} {peer_ms[name]:14.0f} {ms:9.1f} {peer_ms[name] / ms:6.0f}x {aim:6}x")
+            ratio = peer_ms[name] / ms
+            print(f"{name:14} {str(dtype)[6:]:8} {peer_ms[name]:14.0f} {ms:9.1f} {ratio:6.0f}x {aim:6}x")
 
 
 if __name__ == "__main__":

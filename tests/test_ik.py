@@ -1,4 +1,5 @@
 """Inverse kinematics: kinematics of the chain, recovery of known people, reports, files, real data."""
+
 import json
 import os
 import subprocess
@@ -24,11 +25,18 @@ from bige.skeleton import Skeleton
 
 torch.set_num_threads(1)
 UI_PRMD = "ui_prmd/squat_m01_vicon_markers_mm_100Hz.npz"
-HAS_OPENSIM = subprocess.run([os.environ.get("BIGE_OPENSIM_PYTHON", sys.executable), "-c", "import opensim"], capture_output=True).returncode == 0
-needs_opensim = pytest.mark.skipif(not HAS_OPENSIM, reason="no opensim package: pip install opensim, or set BIGE_OPENSIM_PYTHON")
+HAS_OPENSIM = (
+    subprocess.run(
+        [os.environ.get("BIGE_OPENSIM_PYTHON", sys.executable), "-c", "import opensim"], capture_output=True
+    ).returncode
+    == 0
+)
+needs_opensim = pytest.mark.skipif(
+    not HAS_OPENSIM, reason="no opensim package: pip install opensim, or set BIGE_OPENSIM_PYTHON"
+)
 
 
-def someone(noise=.002, moved=.005, rate_hz=25., seed=0):
+def someone(noise=0.002, moved=0.005, rate_hz=25.0, seed=0):
     """(skeleton of a made-up person, true motion, its markers)"""
     rng, generic = np.random.default_rng(seed), Skeleton.default()
     squat = example_squat().resample(rate_hz)
@@ -36,8 +44,11 @@ def someone(noise=.002, moved=.005, rate_hz=25., seed=0):
     scales = torch.full((len(ik.SCALE_GROUPS) + 1,), 1.04, dtype=torch.float64)
     scales[3], scales[5] = 1.08, 1.01
     size = {b: s.numpy() for b, s in zip(bodies, group_matrix(bodies) @ scales)}
-    stuck = [ik.Marker(m.name, m.body, m.location * size[m.body] + rng.normal(0, moved, 3)) for m in generic.markers]
-    person = ik.scale_skeleton(generic, size, 75., stuck, "someone")
+    stuck = [
+        ik.Marker(m.name, m.body, m.location * size[m.body] + rng.normal(0, moved, 3))
+        for m in generic.markers
+    ]
+    person = ik.scale_skeleton(generic, size, 75.0, stuck, "someone")
     seen = person.marker_positions(squat.coordinates())
     return person, squat, Markers(squat.time, seen + rng.normal(0, noise, seen.shape), person.marker_names)
 
@@ -49,12 +60,17 @@ def made_up():
 
 
 def rms_deg(motion, truth, *names):
-    return {n: np.rad2deg(np.sqrt(np.mean((motion[n] - np.interp(motion.time, truth.time, truth[n])) ** 2))) for n in names}
+    return {
+        n: np.rad2deg(np.sqrt(np.mean((motion[n] - np.interp(motion.time, truth.time, truth[n])) ** 2)))
+        for n in names
+    }
 
 
 def on_skeleton(skeleton):
     """The skeleton's markers on bodies that can be stretched."""
-    return ik.scalable_model(skeleton, [m.body for m in skeleton.markers], ik.to_tensor([m.location for m in skeleton.markers]))
+    return ik.scalable_model(
+        skeleton, [m.body for m in skeleton.markers], ik.to_tensor([m.location for m in skeleton.markers])
+    )
 
 
 def stretched(model, sizes):
@@ -68,11 +84,19 @@ def test_points_agree_with_the_skeleton_and_with_differences():
     skeleton = Skeleton.default()
     model = on_skeleton(skeleton)
     points = model.problem.points
-    q = .4 * torch.randn(3, 33, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    q = 0.4 * torch.randn(3, 33, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     x, J = points.jacobian(q)
-    assert (x - skeleton.marker_positions(q)).abs().max() < 1e-12 and (points.positions(q) - x).abs().max() < 1e-12
+    assert (x - skeleton.marker_positions(q)).abs().max() < 1e-12 and (
+        points.positions(q) - x
+    ).abs().max() < 1e-12
     h = 1e-6
-    numeric = torch.stack([(points.positions(q + h * e) - points.positions(q - h * e)) / (2 * h) for e in torch.eye(33, dtype=torch.float64)], 1)
+    numeric = torch.stack(
+        [
+            (points.positions(q + h * e) - points.positions(q - h * e)) / (2 * h)
+            for e in torch.eye(33, dtype=torch.float64)
+        ],
+        1,
+    )
     assert (J - numeric).abs().max() < 1e-8
     one = torch.ones(len(model.bodies), 3, dtype=torch.float64)
     directions = torch.eye(one.numel(), dtype=torch.float64).reshape(-1, *one.shape)
@@ -83,26 +107,39 @@ def test_points_agree_with_the_skeleton_and_with_differences():
 def test_a_coordinate_that_moves_two_joints():
     """The neck of some models follows the back: one coordinate, two joints."""
     skeleton, shared = Skeleton.default(), {"arm_flex_r": "lumbar_extension"}
-    tree = [replace(j, rotations=tuple((shared.get(c, c), axis, f) for c, axis, f in j.rotations)) for j in skeleton.tree]
+    tree = [
+        replace(j, rotations=tuple((shared.get(c, c), axis, f) for c, axis, f in j.rotations))
+        for j in skeleton.tree
+    ]
     assert sum("lumbar_extension" in j.coordinates for j in tree) == 2
-    points = Points(tree, [m.body for m in skeleton.markers], ik.to_tensor([m.location for m in skeleton.markers]))
-    q = .4 * torch.randn(2, 33, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    points = Points(
+        tree, [m.body for m in skeleton.markers], ik.to_tensor([m.location for m in skeleton.markers])
+    )
+    q = 0.4 * torch.randn(2, 33, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
     x, J = points.jacobian(q)
     h = 1e-6
-    numeric = torch.stack([(points.positions(q + h * e) - points.positions(q - h * e)) / (2 * h) for e in torch.eye(33, dtype=torch.float64)], 1)
+    numeric = torch.stack(
+        [
+            (points.positions(q + h * e) - points.positions(q - h * e)) / (2 * h)
+            for e in torch.eye(33, dtype=torch.float64)
+        ],
+        1,
+    )
     assert (J - numeric).abs().max() < 1e-8
 
 
 def test_scaled_skeleton_moves_like_the_stretched_points():
     skeleton = Skeleton.default()
     model = on_skeleton(skeleton)
-    size = .8 + .4 * torch.rand(len(model.bodies), 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    size = 0.8 + 0.4 * torch.rand(
+        len(model.bodies), 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2)
+    )
     points, sizes = stretched(model, size), {b: s.numpy() for b, s in zip(model.bodies, size)}
     placed = [ik.Marker(m.name, m.body, x) for m, x in zip(skeleton.markers, points.local.numpy())]
-    scaled = ik.scale_skeleton(skeleton, sizes, 70., placed, "scaled")
-    q = .4 * torch.randn(5, 33, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    scaled = ik.scale_skeleton(skeleton, sizes, 70.0, placed, "scaled")
+    q = 0.4 * torch.randn(5, 33, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     assert (points.positions(q) - scaled.marker_positions(q)).abs().max() < 1e-12
-    assert scaled.mass == pytest.approx(70.)
+    assert scaled.mass == pytest.approx(70.0)
 
 
 @settings(max_examples=50, deadline=None)
@@ -115,6 +152,7 @@ def test_continuous_triples_are_the_same_rotations(triples):
         X = torch.stack([i, o, o, o, ca, -sa, o, sa, ca], -1).reshape(-1, 3, 3)
         Y = torch.stack([cr, o, sr, o, i, o, -sr, o, cr], -1).reshape(-1, 3, 3)
         return Z @ X @ Y
+
     t = torch.tensor(triples, dtype=torch.float64)
     again = continuous_triplet(t)
     assert (rotation(again) - rotation(t)).abs().max() < 1e-9
@@ -123,19 +161,38 @@ def test_continuous_triples_are_the_same_rotations(triples):
 
 def test_a_smooth_arm_through_the_gimbal_stays_smooth():
     t = torch.linspace(0, 1, 100, dtype=torch.float64)
-    true = torch.stack([.5 + .2 * t, -2.4 * torch.sin(np.pi * t), .3 * t], 1)
+    true = torch.stack([0.5 + 0.2 * t, -2.4 * torch.sin(np.pi * t), 0.3 * t], 1)
     other = torch.stack([true[:, 0] + np.pi, np.pi - true[:, 1], true[:, 2] + np.pi], 1)
     folded = torch.where((torch.arange(100) // 7 % 2 == 0)[:, None], true, other)
-    assert continuous_triplet(torch.remainder(folded + np.pi, 2 * np.pi) - np.pi).diff(dim=0).abs().max() < .1
+    assert (
+        continuous_triplet(torch.remainder(folded + np.pi, 2 * np.pi) - np.pi).diff(dim=0).abs().max() < 0.1
+    )
 
 
 def test_a_known_person_is_recovered(made_up):
     person, squat, markers, fit = made_up
     motion, trial = fit.motions["squat"], fit.trials["squat"]
-    errors = rms_deg(motion, squat, "hip_flexion_r", "hip_flexion_l", "knee_angle_r", "knee_angle_l", "ankle_angle_r", "ankle_angle_l")
+    errors = rms_deg(
+        motion,
+        squat,
+        "hip_flexion_r",
+        "hip_flexion_l",
+        "knee_angle_r",
+        "knee_angle_l",
+        "ankle_angle_r",
+        "ankle_angle_l",
+    )
     assert max(errors.values()) < 4
-    assert trial.rms_mm.mean() < 5 and not trial.unfitted_frames and not trial.outliers and not trial.swapped and not trial.relabelled
-    assert fit.scales["femur_y"] == pytest.approx(1.08, abs=.04) and fit.scales["tibia_y"] == pytest.approx(1.01, abs=.04)
+    assert (
+        trial.rms_mm.mean() < 5
+        and not trial.unfitted_frames
+        and not trial.outliers
+        and not trial.swapped
+        and not trial.relabelled
+    )
+    assert fit.scales["femur_y"] == pytest.approx(1.08, abs=0.04) and fit.scales["tibia_y"] == pytest.approx(
+        1.01, abs=0.04
+    )
     moved = [p["total_mm"] for p in fit.marker_offsets.values() if p["kind"] == "anatomical"]
     assert max(moved) <= 40 and np.median(moved) <= 25
     lower, upper = fit.skeleton.ranges.T
@@ -148,7 +205,7 @@ def test_residuals_reported_are_those_of_the_written_skeleton(made_up):
     names = [n for n, p in fit.marker_offsets.items() if p["kind"] != "head"]
     x = fit.skeleton.marker_positions(fit.motions["squat"].coordinates(), names)
     error = np.linalg.norm(x - np.stack([markers[n] for n in names], 1), axis=-1)
-    assert np.allclose(1e3 * np.sqrt((error ** 2).mean(1)), fit.trials["squat"].rms_mm, atol=1e-6)
+    assert np.allclose(1e3 * np.sqrt((error**2).mean(1)), fit.trials["squat"].rms_mm, atol=1e-6)
 
 
 @pytest.mark.slow
@@ -162,10 +219,10 @@ def test_same_input_same_result(made_up):
 def test_any_heading_and_place(made_up):
     _, squat, markers, fit = made_up
     c, s = np.cos(2.5), np.sin(2.5)
-    turned = markers.positions @ np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]).T + [3., 0, -1.]
+    turned = markers.positions @ np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]).T + [3.0, 0, -1.0]
     again = ik.fit_markers({"squat": Markers(markers.time, turned, markers.names)}, person="someone")
     for name in ("knee_angle_r", "hip_flexion_l", "lumbar_extension", "arm_rot_r"):
-        assert np.abs(again.motions["squat"][name] - fit.motions["squat"][name]).max() < np.deg2rad(1.)
+        assert np.abs(again.motions["squat"][name] - fit.motions["squat"][name]).max() < np.deg2rad(1.0)
 
 
 def test_lost_markers_are_reported_and_not_needed(made_up):
@@ -179,12 +236,16 @@ def test_lost_markers_are_reported_and_not_needed(made_up):
     assert max(rms_deg(fit.motions["squat"], squat, "knee_angle_r", "knee_angle_l").values()) < 4
 
 
-@pytest.mark.parametrize("pair", [("LKNE", "RKNE"), ("LASI", "RASI"), pytest.param(("LANK", "LELB"), marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "pair", [("LKNE", "RKNE"), ("LASI", "RASI"), pytest.param(("LANK", "LELB"), marks=pytest.mark.slow)]
+)
 def test_exchanged_labels_are_found_and_left_out(made_up, pair):
     _, squat, markers, _ = made_up
     mixed, rows = markers.positions.copy(), [markers.names.index(n) for n in pair]
     mixed[20:30, rows] = mixed[20:30, rows[::-1]]
-    trial = ik.fit_markers({"squat": Markers(markers.time, mixed, markers.names)}, person="someone").trials["squat"]
+    trial = ik.fit_markers({"squat": Markers(markers.time, mixed, markers.names)}, person="someone").trials[
+        "squat"
+    ]
     assert [(sorted(s[:2]), s[2]) for s in trial.swapped] == [(sorted(pair), [[20, 29]])]
     assert all(trial.outliers[n] == [[20, 29]] for n in pair) and trial.rms_mm.max() < 10
 
@@ -194,7 +255,10 @@ def test_knees_exchanged_throughout_are_not_used_silently(made_up):
     mixed, rows = markers.positions.copy(), [markers.names.index(n) for n in ("LKNE", "RKNE")]
     mixed[:, rows] = mixed[:, rows[::-1]]
     fit = ik.fit_markers({"squat": Markers(markers.time, mixed, markers.names)}, person="someone")
-    assert fit.trials["squat"].swapped and max(rms_deg(fit.motions["squat"], squat, "knee_angle_r", "hip_flexion_r").values()) < 6
+    assert (
+        fit.trials["squat"].swapped
+        and max(rms_deg(fit.motions["squat"], squat, "knee_angle_r", "hip_flexion_r").values()) < 6
+    )
 
 
 def test_exchanged_wrist_labels_are_put_right_and_reported(made_up):
@@ -204,7 +268,9 @@ def test_exchanged_wrist_labels_are_put_right_and_reported(made_up):
     again = ik.fit_markers({"squat": Markers(markers.time, mixed, markers.names)}, person="someone")
     last = len(squat.time) - 1
     assert again.trials["squat"].relabelled == [["RWRB", "RWRA", [[0, last]]], ["RWRA", "RWRB", [[0, last]]]]
-    assert np.abs(again.motions["squat"]["pro_sup_r"] - fit.motions["squat"]["pro_sup_r"]).max() < np.deg2rad(2)
+    assert np.abs(again.motions["squat"]["pro_sup_r"] - fit.motions["squat"]["pro_sup_r"]).max() < np.deg2rad(
+        2
+    )
 
 
 def test_frames_without_enough_markers_are_cut_off_and_marked(made_up):
@@ -220,16 +286,30 @@ def test_frames_without_enough_markers_are_cut_off_and_marked(made_up):
     assert len(motion.time) == stop - start and np.allclose(motion.time, markers.time[start:stop])
 
 
-@pytest.mark.parametrize("spelling, plain, kind", [
-    ("LASI", "lasi", "anatomical"), ("R.ASIS", "r_asis", "anatomical"), ("r.ASIS_study", "r_asis", "anatomical"), ("Subject:LTIB", "ltib", "technical"),
-    ("L_elbow_lat", "l_lelbow", "anatomical"), ("r_thigh2_study", "r_thigh2", "technical"), ("RBHD", "rbhd", "head"), ("RHJC_study", "rhjc", "virtual"),
-    ("L_HJC_reg", "l_hjc_reg", "virtual"), ("R_shank_antsup", "r_shank_antsup", "technical"), ("LFIN", "lfin", "hand")])
+@pytest.mark.parametrize(
+    "spelling, plain, kind",
+    [
+        ("LASI", "lasi", "anatomical"),
+        ("R.ASIS", "r_asis", "anatomical"),
+        ("r.ASIS_study", "r_asis", "anatomical"),
+        ("Subject:LTIB", "ltib", "technical"),
+        ("L_elbow_lat", "l_lelbow", "anatomical"),
+        ("r_thigh2_study", "r_thigh2", "technical"),
+        ("RBHD", "rbhd", "head"),
+        ("RHJC_study", "rhjc", "virtual"),
+        ("L_HJC_reg", "l_hjc_reg", "virtual"),
+        ("R_shank_antsup", "r_shank_antsup", "technical"),
+        ("LFIN", "lfin", "hand"),
+    ],
+)
 def test_marker_names(spelling, plain, kind):
     assert ik.plain_name(spelling) == plain and ik.marker_kind(spelling).name == kind
 
 
 def test_unknown_markers_are_one_clear_error():
-    strange = Markers(np.arange(5) / 100, np.random.default_rng(0).normal(size=(5, 12, 3)), [f"m{i}" for i in range(12)])
+    strange = Markers(
+        np.arange(5) / 100, np.random.default_rng(0).normal(size=(5, 12, 3)), [f"m{i}" for i in range(12)]
+    )
     with pytest.raises(InputError, match="0 of 12 markers known"):
         ik.fit_markers({"t": strange})
 
@@ -241,8 +321,10 @@ def test_empty_frames_are_one_clear_error(made_up):
 
 
 def open_and_place(path, names, markers, poses):
-    """(runs inside OpenSim) Prints positions of markers at poses, the mass and the number of muscles of a model, as JSON."""
+    """(runs inside OpenSim) Prints positions of markers at poses, the mass and the number of muscles of a
+    model, as JSON."""
     import json, opensim as osim
+
     osim.Logger.setLevelString("error")
     model, points = osim.Model(path), []
     state = model.initSystem()
@@ -252,19 +334,25 @@ def open_and_place(path, names, markers, poses):
         model.realizePosition(state)
         locations = [model.getMarkerSet().get(name).getLocationInGround(state) for name in markers]
         points.append([[location.get(i) for i in range(3)] for location in locations])
-    print(json.dumps({"points": points, "mass": model.getTotalMass(state), "muscles": model.getMuscles().getSize()}))
+    print(
+        json.dumps(
+            {"points": points, "mass": model.getTotalMass(state), "muscles": model.getMuscles().getSize()}
+        )
+    )
 
 
 def in_opensim(path, poses, markers):
     printed = run_opensim(open_and_place, str(path), list(COORDINATES), list(markers), poses.tolist())
-    return json.loads(printed[printed.index("{"):])
+    return json.loads(printed[printed.index("{") :])
 
 
 @needs_opensim
 def test_own_osim_opens_in_opensim_and_moves_alike(made_up, tmp_path):
     person = made_up[3].skeleton
     ik.write_osim(person, tmp_path / "p.osim")
-    poses = np.random.default_rng(0).uniform(np.maximum(person.ranges[:, 0], -1.5), np.minimum(person.ranges[:, 1], 1.5), (20, 33))
+    poses = np.random.default_rng(0).uniform(
+        np.maximum(person.ranges[:, 0], -1.5), np.minimum(person.ranges[:, 1], 1.5), (20, 33)
+    )
     found = in_opensim(tmp_path / "p.osim", poses, person.marker_names)
     assert np.abs(np.array(found["points"]) - person.marker_positions(poses)).max() < 1e-9
     again = Skeleton.from_osim(tmp_path / "p.osim")
@@ -274,42 +362,68 @@ def test_own_osim_opens_in_opensim_and_moves_alike(made_up, tmp_path):
 def test_files_resume_and_names(made_up, tmp_path):
     _, squat, markers, fit = made_up
     (tmp_path / "anna").mkdir()
-    write_trc(markers, tmp_path / "anna/one.trc"); write_trc(markers, tmp_path / "anna/two.trc")
+    write_trc(markers, tmp_path / "anna/one.trc")
+    write_trc(markers, tmp_path / "anna/two.trc")
     called = []
     report = ik.ik_files([tmp_path / "anna"], tmp_path / "out", progress=lambda *a: called.append(a))
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["anna.osim", "ik.json", "one.mot", "two.mot"]
-    assert json.loads((tmp_path / "out/ik.json").read_text()) == json.loads(json.dumps(report)) and called == [(1, 1, "anna")]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "anna.osim",
+        "ik.json",
+        "one.mot",
+        "two.mot",
+    ]
+    assert json.loads((tmp_path / "out/ik.json").read_text()) == json.loads(
+        json.dumps(report)
+    ) and called == [(1, 1, "anna")]
     assert {"rms_mm", "max_mm", "unfitted_frames", "swapped", "dropouts"} <= set(report["trials"]["one"])
     assert report["trials"]["one"]["rms_mm"] < 5
     assert np.allclose(read_motion(tmp_path / "out/one.mot").time, markers.time, atol=1e-6)
     before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()}
-    assert ik.ik_files([tmp_path / "anna"], tmp_path / "out")["persons"] == json.loads(json.dumps(report["persons"]))
+    assert ik.ik_files([tmp_path / "anna"], tmp_path / "out")["persons"] == json.loads(
+        json.dumps(report["persons"])
+    )
     assert before == {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()}
 
 
 def two_people(markers, folder):
     for person in ("anna", "ben"):
         (folder / person).mkdir()
-        write_trc(Markers(markers.time[::4], markers.positions[::4], markers.names), folder / person / "squat.trc")
+        write_trc(
+            Markers(markers.time[::4], markers.positions[::4], markers.names), folder / person / "squat.trc"
+        )
     return [folder / "anna", folder / "ben"]
 
 
 @pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_two_people_with_a_trial_of_one_name_keep_both(made_up, tmp_path, jobs):
     from bige.simulation import find_trials
+
     both, out = two_people(made_up[2], tmp_path), tmp_path / "out"
     ik.ik_files(both[:1], out)
     assert (out / "squat.mot").exists()
     with pytest.raises(InputError, match="squat of anna already"):
         ik.ik_files(both[1:], out)
     report = ik.ik_files(both, out, jobs=jobs)
-    assert sorted(p.name for p in out.iterdir()) == ["anna.osim", "anna_squat.mot", "ben.osim", "ben_squat.mot", "ik.json"]
-    assert {t: (r["person"], r["file"]) for t, r in report["trials"].items()} == {"anna_squat": ("anna", "anna_squat.mot"), "ben_squat": ("ben", "ben_squat.mot")}
-    assert {t.name: t.model.name for t in find_trials([out])} == {"anna_squat": "anna.osim", "ben_squat": "ben.osim"}
+    assert sorted(p.name for p in out.iterdir()) == [
+        "anna.osim",
+        "anna_squat.mot",
+        "ben.osim",
+        "ben_squat.mot",
+        "ik.json",
+    ]
+    assert {t: (r["person"], r["file"]) for t, r in report["trials"].items()} == {
+        "anna_squat": ("anna", "anna_squat.mot"),
+        "ben_squat": ("ben", "ben_squat.mot"),
+    }
+    assert {t.name: t.model.name for t in find_trials([out])} == {
+        "anna_squat": "anna.osim",
+        "ben_squat": "ben.osim",
+    }
 
 
 def test_a_killed_process_is_one_clear_error(made_up, tmp_path):
-    """The system kills a worker, as it does when memory is short: the people left are named, with a cure; no traceback of the pool."""
+    """The system kills a worker, as it does when memory is short: the people left are named, with a cure; no
+    traceback of the pool."""
     both, out, found = two_people(made_up[2], tmp_path), tmp_path / "out", {}
 
     def fit():
@@ -317,11 +431,12 @@ def test_a_killed_process_is_one_clear_error(made_up, tmp_path):
             ik.ik_files(both, out, jobs=2)
         except BaseException as error:
             found["error"] = error
+
     fitting = threading.Thread(target=fit)
     fitting.start()
     deadline = time.monotonic() + 60
     while not (workers := active_children()) and time.monotonic() < deadline:
-        time.sleep(.05)
+        time.sleep(0.05)
     workers[0].kill()
     fitting.join(120)
     assert isinstance(found.get("error"), InputError) and "--jobs 1" in str(found["error"])
@@ -330,10 +445,14 @@ def test_a_killed_process_is_one_clear_error(made_up, tmp_path):
 
 
 def test_a_record_of_version_0_1_is_read(made_up, tmp_path):
-    """Its entries are kept for other people, and its own are done again: they are written in other words now."""
+    """Its entries are kept for other people, and its own are done again: they are written in other words
+    now."""
     both, out = two_people(made_up[2], tmp_path), tmp_path / "out"
     out.mkdir()
-    old = {"persons": {"eve": {"model": "eve.osim", "stature": 1.02, "placements": {}}}, "trials": {"walk": {"person": "eve", "file": "walk.mot"}}}
+    old = {
+        "persons": {"eve": {"model": "eve.osim", "stature": 1.02, "placements": {}}},
+        "trials": {"walk": {"person": "eve", "file": "walk.mot"}},
+    }
     (out / "ik.json").write_text(json.dumps(old))
     ik.ik_files(both[:1], out)
     record = json.loads((out / "ik.json").read_text())
@@ -343,7 +462,9 @@ def test_a_record_of_version_0_1_is_read(made_up, tmp_path):
 def test_a_folder_can_be_added_to(made_up, tmp_path):
     both, out = two_people(made_up[2], tmp_path), tmp_path / "out"
     (both[1] / "squat.trc").rename(both[1] / "other.trc")
-    assert list(ik.ik_files(both[:1], out)["trials"]) == ["squat"] and list(ik.ik_files(both[1:], out)["trials"]) == ["other"]
+    assert list(ik.ik_files(both[:1], out)["trials"]) == ["squat"] and list(
+        ik.ik_files(both[1:], out)["trials"]
+    ) == ["other"]
     record = json.loads((out / "ik.json").read_text())
     assert list(record["persons"]) == ["anna", "ben"] and list(record["trials"]) == ["other", "squat"]
 
@@ -363,7 +484,10 @@ def test_a_missing_opensim_is_one_clear_error(made_up, tmp_path, monkeypatch):
 
 
 def test_file_names_of_ui_prmd():
-    assert ik.file_names(["m01_s01_e01_cor", "m01_s01_e02_inc"]) == {"m01_s01_e01_cor": "m01_s01_e01", "m01_s01_e02_inc": "m01_s01_e02"}
+    assert ik.file_names(["m01_s01_e01_cor", "m01_s01_e02_inc"]) == {
+        "m01_s01_e01_cor": "m01_s01_e01",
+        "m01_s01_e02_inc": "m01_s01_e02",
+    }
     assert ik.file_names(["m01_s01_e01_cor", "m01_s01_e01_inc"])["m01_s01_e01_cor"] == "m01_s01_e01_cor"
 
 
@@ -378,16 +502,30 @@ def agreement(shared, trc, mot, model, scale):
     truth = read_motion(shared / mot)
     fit = ik.fit_markers(read_markers(shared / trc), shared / model if model else None, scale=scale)
     motion = next(iter(fit.motions.values()))
-    return rms_deg(motion, truth, *(f"{n}_{s}" for n in ("hip_flexion", "knee_angle", "ankle_angle") for s in "rl")), fit
+    return rms_deg(
+        motion, truth, *(f"{n}_{s}" for n in ("hip_flexion", "knee_angle", "ankle_angle") for s in "rl")
+    ), fit
 
 
 LAB = "labval_s4_62.6kg"
 FIELD = "fieldstudy_s0_72kg/squat"
 
 
-@pytest.mark.parametrize("trc, mot, model", [
-    (f"{LAB}/squat/squats1.trc", f"{LAB}/squat/squats1_manual_scaling_ik.mot", f"{LAB}/squat/manually_scaled.osim"),
-    (f"{FIELD}/Squats_0.trc", f"{FIELD}/Squats_0.mot", f"{FIELD}/LaiArnoldModified2017_poly_withArms_weldHand_scaled.osim")])
+@pytest.mark.parametrize(
+    "trc, mot, model",
+    [
+        (
+            f"{LAB}/squat/squats1.trc",
+            f"{LAB}/squat/squats1_manual_scaling_ik.mot",
+            f"{LAB}/squat/manually_scaled.osim",
+        ),
+        (
+            f"{FIELD}/Squats_0.trc",
+            f"{FIELD}/Squats_0.mot",
+            f"{FIELD}/LaiArnoldModified2017_poly_withArms_weldHand_scaled.osim",
+        ),
+    ],
+)
 def test_supplied_angles_are_met_with_the_supplied_model(shared, trc, mot, model):
     errors, fit = agreement(shared, trc, mot, model, scale=False)
     assert max(errors.values()) < 2, errors
@@ -396,15 +534,33 @@ def test_supplied_angles_are_met_with_the_supplied_model(shared, trc, mot, model
 @pytest.mark.slow
 @pytest.mark.parametrize("trial", ["squat_asym/squatsAsym1", "sts/STS1"])
 def test_supplied_angles_of_other_exercises(shared, trial):
-    errors, _ = agreement(shared, f"{LAB}/{trial}.trc", f"{LAB}/{trial}_manual_scaling_ik.mot", f"{LAB}/squat/manually_scaled.osim", scale=False)
+    errors, _ = agreement(
+        shared,
+        f"{LAB}/{trial}.trc",
+        f"{LAB}/{trial}_manual_scaling_ik.mot",
+        f"{LAB}/squat/manually_scaled.osim",
+        scale=False,
+    )
     assert max(errors.values()) < 2, errors
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("trc, mot, model", [
-    (f"{LAB}/squat/squats1.trc", f"{LAB}/squat/squats1_manual_scaling_ik.mot", f"{LAB}/squat/unscaled_generic.osim"),
-    (f"{FIELD}/Squats_0.trc", f"{FIELD}/Squats_0.mot", "models/LaiArnoldModified2017_poly_withArms_weldHand_generic.osim"),
-    (f"{FIELD}/Squats_0.trc", f"{FIELD}/Squats_0.mot", None)])
+@pytest.mark.parametrize(
+    "trc, mot, model",
+    [
+        (
+            f"{LAB}/squat/squats1.trc",
+            f"{LAB}/squat/squats1_manual_scaling_ik.mot",
+            f"{LAB}/squat/unscaled_generic.osim",
+        ),
+        (
+            f"{FIELD}/Squats_0.trc",
+            f"{FIELD}/Squats_0.mot",
+            "models/LaiArnoldModified2017_poly_withArms_weldHand_generic.osim",
+        ),
+        (f"{FIELD}/Squats_0.trc", f"{FIELD}/Squats_0.mot", None),
+    ],
+)
 def test_own_scaling_is_close(shared, trc, mot, model):
     errors, _ = agreement(shared, trc, mot, model, scale=True)
     assert max(errors.values()) < 4.3, errors
@@ -418,7 +574,10 @@ def test_a_model_that_fits_is_kept_and_others_are_scaled(shared, tmp_path):
     found = read_motion(tmp_path / "manually_scaled.osim" / "squats1.mot")
     truth = read_motion(shared / f"{LAB}/squat/squats1_manual_scaling_ik.mot")
     for name in ("hip_flexion_r", "knee_angle_r", "ankle_angle_r"):
-        assert np.rad2deg(np.sqrt(np.mean((np.interp(truth.time, found.time, found[name]) - truth[name]) ** 2))) < 2
+        assert (
+            np.rad2deg(np.sqrt(np.mean((np.interp(truth.time, found.time, found[name]) - truth[name]) ** 2)))
+            < 2
+        )
 
 
 def test_folders_of_one_name_are_different_people(tmp_path):
@@ -447,7 +606,11 @@ def test_all_squats(shared, tmp_path):
     assert np.mean(list(per_person.values())) <= 11 and max(per_person.values()) <= 16
     assert max(t["max_mm"] for t in trials.values()) <= 35
     for entry in persons.values():
-        moved = [p["total_mm"] for n, p in entry["marker_offsets"].items() if p["kind"] == "anatomical" and n not in entry["doubted_markers"]]
+        moved = [
+            p["total_mm"]
+            for n, p in entry["marker_offsets"].items()
+            if p["kind"] == "anatomical" and n not in entry["doubted_markers"]
+        ]
         assert max(moved) <= 40 and np.median(moved) <= 25
     for name, trial in trials.items():
         q = read_motion(tmp_path / trial["file"]).coordinates()
@@ -455,5 +618,5 @@ def test_all_squats(shared, tmp_path):
     scaled = Skeleton.from_osim(tmp_path / "s01.osim")
     poses = read_motion(tmp_path / trials["m01_s01_e01_cor"]["file"]).coordinates()[::50]
     found = in_opensim(tmp_path / "s01.osim", poses, scaled.marker_names)
-    assert found["muscles"] == 80 and found["mass"] == pytest.approx(persons["s01"]["mass_kg"], abs=.02)
+    assert found["muscles"] == 80 and found["mass"] == pytest.approx(persons["s01"]["mass_kg"], abs=0.02)
     assert np.abs(np.array(found["points"]) - scaled.marker_positions(poses)).max() < 1e-9

@@ -1,4 +1,5 @@
 """The skeleton against OpenSim, nimblephysics and closed forms; its files, errors, feet and gradients."""
+
 import importlib.util
 import os
 import subprocess
@@ -10,52 +11,76 @@ import numpy as np
 import pytest
 
 from bige.files import InputError
-from bige.motion import COORDINATES, analytic_squat
+from bige.motion import COORDINATES, analytic_squat, example_squat
+from bige.opensim_process import run_opensim
 from bige.geometry import Curve
-from bige.ground_contact import contact_weights, ground_height, sliding_speed, soft_lowest
-from bige.skeleton import Skeleton, standard_spheres
+from bige.ground_contact import (
+    contact_weights,
+    ground_height,
+    plant_feet,
+    plant_with_contacts,
+    sliding_speed,
+    soft_lowest,
+)
+from bige.skeleton import Chain, Skeleton, standard_spheres
 
 torch = pytest.importorskip("torch")
 REPO = Path(__file__).resolve().parents[1]
 
-# Runs in its own process: opensim must not meet casadi.
-OPENSIM = """
-import sys, numpy as np, opensim
-opensim.Logger.setLevelString("off")
-path, asked, answer = sys.argv[1:]
-asked = np.load(asked)
-model = opensim.Model(path)
-if asked["upgraded"]: model.printToXML(str(asked["upgraded"])); sys.exit()
-state = model.initSystem()
-coordinates = model.getCoordinateSet()
-for i in range(coordinates.getSize()): coordinates.get(i).setLocked(state, False)
-vector = lambda v: [v.get(i) for i in range(3)]
-out = {k: [] for k in ("R", "p", "c", "m", "com")}
-for q in asked["q"]:
-    for name, value in zip(asked["names"], q):
-        coordinates.get(str(name)).setValue(state, float(value), False)
-        follower = str(name) + "_beta"
-        if coordinates.contains(follower): coordinates.get(follower).setValue(state, float(value), False)
-    model.realizePosition(state)
-    frames = [model.getBodySet().get(str(b)).getTransformInGround(state) for b in asked["bodies"]]
-    out["R"].append([[[X.R().get(i, j) for j in range(3)] for i in range(3)] for X in frames])
-    out["p"].append([vector(X.p()) for X in frames])
-    out["c"].append([vector(model.getJointSet().get(str(j)).getChildFrame().getPositionInGround(state)) for j in asked["joints"]])
-    out["m"].append([vector(model.getMarkerSet().get(str(m)).getLocationInGround(state)) for m in asked["markers"]])
-    out["com"].append(vector(model.calcMassCenterPosition(state)))
-np.savez(answer, **{k: np.array(v, float) for k, v in out.items()})
-"""
+
+def upgrade(path, out):
+    """(runs inside OpenSim) The model as OpenSim writes it."""
+    import opensim
+
+    opensim.Logger.setLevelString("off")
+    opensim.Model(path).printToXML(out)
 
 
-def opensim(path, folder, upgraded="", **asked):
-    """What OpenSim says, in a subprocess."""
+def kinematics_in_opensim(path, asked_path, answer_path):
+    """(runs inside OpenSim) Bodies, joint centres, markers and centre of mass at poses; `_beta` follows its
+    coordinate."""
+    import numpy as np
+    import opensim
+
+    opensim.Logger.setLevelString("off")
+    asked, model = np.load(asked_path), opensim.Model(path)
+    state, coordinates = model.initSystem(), model.getCoordinateSet()
+    bodies, joints, markers = (list(map(str, asked[k])) for k in ("bodies", "joints", "markers"))
+    for i in range(coordinates.getSize()):
+        coordinates.get(i).setLocked(state, False)
+
+    def vector(v):
+        return [v.get(i) for i in range(3)]
+
+    out = {k: [] for k in ("R", "p", "c", "m", "com")}
+    for q in asked["q"]:
+        for name, value in zip(map(str, asked["names"]), q):
+            for moved in (name, name + "_beta"):
+                if coordinates.contains(moved):
+                    coordinates.get(moved).setValue(state, float(value), False)
+        model.realizePosition(state)
+        frames = [model.getBodySet().get(b).getTransformInGround(state) for b in bodies]
+        centres = [model.getJointSet().get(j).getChildFrame() for j in joints]
+        out["R"].append([[[X.R().get(i, j) for j in range(3)] for i in range(3)] for X in frames])
+        out["p"].append([vector(X.p()) for X in frames])
+        out["c"].append([vector(c.getPositionInGround(state)) for c in centres])
+        out["m"].append([vector(model.getMarkerSet().get(m).getLocationInGround(state)) for m in markers])
+        out["com"].append(vector(model.calcMassCenterPosition(state)))
+    np.savez(answer_path, **{k: np.array(v, float) for k, v in out.items()})
+
+
+def in_opensim(function, *arguments):
     python = os.environ.get("BIGE_OPENSIM_PYTHON", sys.executable)
     if python == sys.executable and importlib.util.find_spec("opensim") is None:
         pytest.skip("opensim is not installed: pip install opensim")
-    np.savez(folder / "asked.npz", upgraded=str(upgraded), **asked)
-    done = subprocess.run([python, "-c", OPENSIM, str(path), folder / "asked.npz", folder / "answer.npz"], capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return None if upgraded else np.load(folder / "answer.npz")
+    run_opensim(function, *map(str, arguments))
+
+
+def opensim(path, folder, **asked):
+    """What OpenSim says, in a process of its own."""
+    np.savez(folder / "asked.npz", **asked)
+    in_opensim(kinematics_in_opensim, Path(path).resolve(), folder / "asked.npz", folder / "answer.npz")
+    return np.load(folder / "answer.npz")
 
 
 def random_poses(skeleton, n=200, beyond=0.2):
@@ -66,7 +91,15 @@ def random_poses(skeleton, n=200, beyond=0.2):
 def assert_like_opensim(path, folder):
     skeleton = Skeleton.from_osim(path)
     q, bodies = random_poses(skeleton), skeleton.body_names + tuple(j.child for j in skeleton.coupled)
-    truth = opensim(path, folder, names=COORDINATES, q=q, bodies=bodies, joints=skeleton.joint_names, markers=skeleton.marker_names)
+    truth = opensim(
+        path,
+        folder,
+        names=COORDINATES,
+        q=q,
+        bodies=bodies,
+        joints=skeleton.joint_names,
+        markers=skeleton.marker_names,
+    )
     X = skeleton.body_transforms(q, bodies)
     assert abs(X[..., :3, :3] - truth["R"]).max() < 1e-9
     assert abs(X[..., :3, 3] - truth["p"]).max() < 1e-9
@@ -77,7 +110,8 @@ def assert_like_opensim(path, folder):
 
 
 def assert_like_nimble(path):
-    """Joint centres and their Jacobian, within range: beyond a spline's end nimblephysics does not follow OpenSim."""
+    """Joint centres and their Jacobian, within range: beyond a spline's end nimblephysics does not follow
+    OpenSim."""
     nimble = pytest.importorskip("nimblephysics")
     skeleton = Skeleton.from_osim(path)
     peer = nimble.biomechanics.OpenSimParser.parseOsim(str(path)).skeleton
@@ -90,8 +124,13 @@ def assert_like_nimble(path):
         full[columns] = pose
         peer.setPositions(full)
         assert abs(peer.getJointWorldPositions(joints) - centres[k].ravel()).max() < 1e-9
-    jacobian = torch.autograd.functional.jacobian(skeleton.joint_centres, torch.tensor(q[-1])).reshape(-1, len(COORDINATES))
-    assert abs(peer.getJointWorldPositionsJacobianWrtJointPositions(joints)[:, columns] - jacobian.numpy()).max() < 1e-9
+    jacobian = torch.autograd.functional.jacobian(skeleton.joint_centres, torch.tensor(q[-1])).reshape(
+        -1, len(COORDINATES)
+    )
+    assert (
+        abs(peer.getJointWorldPositionsJacobianWrtJointPositions(joints)[:, columns] - jacobian.numpy()).max()
+        < 1e-9
+    )
 
 
 @pytest.fixture(scope="session")
@@ -113,12 +152,17 @@ def default():
     return Skeleton.default()
 
 
-SHARED_MODELS = ("models/LaiUhlrich2022.osim", "models/LaiUhlrich2022_Vicon_39.osim",
-                 "models/LaiArnoldModified2017_poly_withArms_weldHand_generic.osim", "kirsten_75.3kg/squat/final.osim",
-                 "labval_s2_78.2kg/squat/LaiArnoldModified2017_contacts.osim", "labval_s4_62.6kg/squat/unscaled_generic.osim",
-                 "labval_s4_62.6kg/squat/manually_scaled.osim",
-                 "fieldstudy_s0_72kg/squat/LaiArnoldModified2017_poly_withArms_weldHand_scaled.osim",
-                 "fieldstudy_s0_72kg/squat/LaiArnoldModified2017_poly_withArms_weldHand_scaled_adjustedMA_contacts.osim")
+SHARED_MODELS = (
+    "models/LaiUhlrich2022.osim",
+    "models/LaiUhlrich2022_Vicon_39.osim",
+    "models/LaiArnoldModified2017_poly_withArms_weldHand_generic.osim",
+    "kirsten_75.3kg/squat/final.osim",
+    "labval_s2_78.2kg/squat/LaiArnoldModified2017_contacts.osim",
+    "labval_s4_62.6kg/squat/unscaled_generic.osim",
+    "labval_s4_62.6kg/squat/manually_scaled.osim",
+    "fieldstudy_s0_72kg/squat/LaiArnoldModified2017_poly_withArms_weldHand_scaled.osim",
+    "fieldstudy_s0_72kg/squat/LaiArnoldModified2017_poly_withArms_weldHand_scaled_adjustedMA_contacts.osim",
+)
 
 
 def test_every_shared_model_is_tested(shared):
@@ -141,17 +185,28 @@ def test_old_layout_agrees_with_nimblephysics(wheel):
 
 def test_old_layout_agrees_with_opensim_after_upgrade(wheel, tmp_path):
     """OpenSim's converter rounds joint orientations to six digits: compare on the model as it writes it."""
-    opensim(wheel, tmp_path, upgraded=tmp_path / "upgraded.osim")
+    in_opensim(upgrade, wheel, tmp_path / "upgraded.osim")
     assert_like_opensim(tmp_path / "upgraded.osim", tmp_path)
     q = random_poses(Skeleton.from_osim(wheel))
-    rounding = abs(Skeleton.from_osim(wheel).joint_centres(q) - Skeleton.from_osim(tmp_path / "upgraded.osim").joint_centres(q)).max()
+    rounding = abs(
+        Skeleton.from_osim(wheel).joint_centres(q)
+        - Skeleton.from_osim(tmp_path / "upgraded.osim").joint_centres(q)
+    ).max()
     assert 1e-9 < rounding < 2e-5
 
 
 def test_torch_equals_numpy(default):
     q = random_poses(default, 20).reshape(4, 5, -1)
     t = torch.tensor(q)
-    for name in ("joint_centres", "body_transforms", "marker_positions", "contact_points", "centre_of_mass", "lowest_point", "ground_height"):
+    for name in (
+        "joint_centres",
+        "body_transforms",
+        "marker_positions",
+        "contact_points",
+        "centre_of_mass",
+        "lowest_point",
+        "ground_height",
+    ):
         ours, theirs = getattr(default, name)(q), getattr(default, name)(t)
         assert ours.shape == tuple(theirs.shape) and ours.shape[0] == 4, name
         assert np.allclose(ours, theirs.numpy(), atol=1e-12), name
@@ -162,17 +217,27 @@ def test_torch_equals_numpy(default):
 def test_any_batch_and_precision(default, shape, dtype):
     q = np.zeros((*shape, 33), dtype)
     for array in (q, torch.tensor(q)):
-        for found, tail in ((default.joint_centres(array), (20, 3)), (default.contact_points(array), (12, 3)), (default.body_transforms(array), (20, 4, 4))):
+        for found, tail in (
+            (default.joint_centres(array), (20, 3)),
+            (default.contact_points(array), (12, 3)),
+            (default.body_transforms(array), (20, 4, 4)),
+        ):
             assert tuple(found.shape) == shape + tail and found.dtype == array.dtype
 
 
 def test_gradients(default, rajagopal):
     for skeleton in (default, rajagopal):
         q = torch.tensor(random_poses(skeleton, 1, beyond=-0.05), requires_grad=True)
-        for f in (skeleton.joint_centres, skeleton.body_transforms, skeleton.contact_points, skeleton.centre_of_mass, skeleton.lowest_point):
+        for f in (
+            skeleton.joint_centres,
+            skeleton.body_transforms,
+            skeleton.contact_points,
+            skeleton.centre_of_mass,
+            skeleton.lowest_point,
+        ):
             assert torch.autograd.gradcheck(f, (q,))
     q = torch.tensor(analytic_squat(reps=1).coordinates()[40:46], requires_grad=True)
-    assert torch.autograd.gradcheck(lambda q: default.sliding_speed(q, 60.), (q,))
+    assert torch.autograd.gradcheck(lambda q: default.sliding_speed(q, 60.0), (q,))
     location = torch.tensor([[0.1, 0.2, 0.3]], dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: default.points(q.detach()[:2], ["hand_r"], x), (location,))
 
@@ -181,7 +246,9 @@ def test_legs_alone_give_the_same_points(default):
     q = random_poses(default, 5)
     whole = default.body_transforms(q)
     for body in ("pelvis", "toes_l", "hand_r"):
-        assert np.array_equal(default.body_transforms(q, (body,))[:, 0], whole[:, default.body_names.index(body)])
+        assert np.array_equal(
+            default.body_transforms(q, (body,))[:, 0], whole[:, default.body_names.index(body)]
+        )
     unmoved = q.copy()
     unmoved[:, [c.startswith(("arm", "elbow", "pro", "lumbar")) for c in COORDINATES]] = 0
     assert np.array_equal(default.contact_points(q), default.contact_points(unmoved))
@@ -196,13 +263,15 @@ def test_rigid_motion_of_the_pelvis_moves_everything(default):
 
 
 def test_spline_ends_follow_forsythe_malcolm_moler():
-    x = np.array([0., 0.2, 0.5, 1., 1.4, 2.])
+    x = np.array([0.0, 0.2, 0.5, 1.0, 1.4, 2.0])
     cubic = np.polynomial.Polynomial([1, -2, 0.5, 3])
     curve, fine = Curve.spline(x, cubic(x)), np.linspace(0, 2, 50)
     assert np.allclose(curve(fine), cubic(fine), atol=1e-12)
-    assert np.isclose(curve(np.array(-1.)), cubic(0) - cubic.deriv()(0)) and np.isclose(curve(np.array(3.)), cubic(2) + cubic.deriv()(2))
-    line = Curve.spline(np.array([0., 1.]), np.array([2., 5.]))
-    assert np.allclose(line(np.array([-1., 0.5, 2.])), [-1, 3.5, 8])
+    assert np.isclose(curve(np.array(-1.0)), cubic(0) - cubic.deriv()(0)) and np.isclose(
+        curve(np.array(3.0)), cubic(2) + cubic.deriv()(2)
+    )
+    line = Curve.spline(np.array([0.0, 1.0]), np.array([2.0, 5.0]))
+    assert np.allclose(line(np.array([-1.0, 0.5, 2.0])), [-1, 3.5, 8])
 
 
 def test_a_changed_skeleton_moves_differently(default):
@@ -217,6 +286,7 @@ def test_a_changed_skeleton_moves_differently(default):
 
 # --- files ---
 
+
 def test_round_trip_and_bytes(default, tmp_path):
     for name in ("a.json", "a.json.gz"):
         default.save(tmp_path / name)
@@ -229,7 +299,10 @@ def test_round_trip_and_bytes(default, tmp_path):
 
 
 def test_default_equals_its_source(default, shared):
-    source, markers = (Skeleton.from_osim(shared / "models" / f"{m}.osim") for m in ("LaiUhlrich2022", "LaiUhlrich2022_Vicon_39"))
+    source, markers = (
+        Skeleton.from_osim(shared / "models" / f"{m}.osim")
+        for m in ("LaiUhlrich2022", "LaiUhlrich2022_Vicon_39")
+    )
     q = random_poses(default)
     assert default.digest == source.digest and default.muscles == source.muscles
     for name in ("joint_centres", "body_transforms", "contact_points", "centre_of_mass"):
@@ -240,10 +313,23 @@ def test_default_equals_its_source(default, shared):
 
 def test_compile_script_gives_the_committed_asset(shared, tmp_path):
     models = shared / "models"
-    subprocess.run([sys.executable, REPO / "data_scripts" / "compile_skeleton.py", models / "LaiUhlrich2022.osim", "--markers",
-                    models / "LaiUhlrich2022_Vicon_39.osim", "--out", tmp_path / "skeleton.json.gz"],
-                   check=True, env={**os.environ, "PYTHONPATH": str(REPO)}, capture_output=True)
-    assert (tmp_path / "skeleton.json.gz").read_bytes() == (REPO / "bige" / "assets" / "skeleton.json.gz").read_bytes()
+    subprocess.run(
+        [
+            sys.executable,
+            REPO / "data_scripts" / "compile_skeleton.py",
+            models / "LaiUhlrich2022.osim",
+            "--markers",
+            models / "LaiUhlrich2022_Vicon_39.osim",
+            "--out",
+            tmp_path / "skeleton.json.gz",
+        ],
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(REPO)},
+        capture_output=True,
+    )
+    assert (tmp_path / "skeleton.json.gz").read_bytes() == (
+        REPO / "bige" / "assets" / "skeleton.json.gz"
+    ).read_bytes()
 
 
 def test_default_facts(default):
@@ -263,15 +349,18 @@ def test_load_refuses_junk(junk, name, tmp_path):
         Skeleton.load(tmp_path / name)
 
 
-@pytest.mark.parametrize("old, new, words", [
-    ('"knee_angle_r"', '"knee_flexion_r"', "knee_flexion_r"),
-    ("CustomJoint", "BallJoint", "BallJoint"),
-    ("SimmSpline", "StepFunction", "StepFunction"),
-    ("<parent_body>ground</parent_body>", "<parent_body>moon</parent_body>", "pelvis"),
-    ("<reverse>false", "<reverse>true", "revers"),
-    ("OpenSimDocument", "Document", "Document"),
-    ("<coefficients> 1 0</coefficients>", "<coefficients> one 0</coefficients>", "one"),
-])
+@pytest.mark.parametrize(
+    "old, new, words",
+    [
+        ('"knee_angle_r"', '"knee_flexion_r"', "knee_flexion_r"),
+        ("CustomJoint", "BallJoint", "BallJoint"),
+        ("SimmSpline", "StepFunction", "StepFunction"),
+        ("<parent_body>ground</parent_body>", "<parent_body>moon</parent_body>", "pelvis"),
+        ("<reverse>false", "<reverse>true", "revers"),
+        ("OpenSimDocument", "Document", "Document"),
+        ("<coefficients> 1 0</coefficients>", "<coefficients> one 0</coefficients>", "one"),
+    ],
+)
 def test_from_osim_refuses(wheel, tmp_path, old, new, words):
     text = wheel.read_text()
     assert old in text
@@ -300,10 +389,13 @@ def test_wrong_poses_and_names(default):
         default.points(np.zeros(33), ["tail"], [[0, 0, 0]])
     with pytest.raises(InputError, match="RASI"):
         default.marker_positions(np.zeros(33), ["RAS"])
-    assert np.array_equal(default.marker_positions(np.zeros(33), ["rasi"]), default.marker_positions(np.zeros(33), ["RASI"]))
+    assert np.array_equal(
+        default.marker_positions(np.zeros(33), ["rasi"]), default.marker_positions(np.zeros(33), ["RASI"])
+    )
 
 
 # --- feet and ground ---
+
 
 def test_spheres_of_prepared_models_are_the_standard_ones(shared):
     """The multiplier foot scale / 0.913924 reproduces the spheres of both models that carry some."""
@@ -332,23 +424,111 @@ def test_soft_lowest_between_lowest_and_mean():
 def test_ground_is_the_median_and_moves_with_the_floor():
     points = np.random.default_rng(0).normal(size=(3, 7, 12, 3))
     assert np.allclose(ground_height(points), np.median(points[..., 1].min(-1), -1))
-    assert np.allclose(ground_height(points[:, :6] + [0, 2., 0]), np.median(points[:, :6, :, 1].min(-1), -1) + 2)
+    assert np.allclose(
+        ground_height(points[:, :6] + [0, 2.0, 0]), np.median(points[:, :6, :, 1].min(-1), -1) + 2
+    )
 
 
 def test_sliding(default):
     still = np.repeat(default.contact_points(np.zeros((1, 33))), 20, 0)
     moved = still + np.linspace(0, 0.19, 20)[:, None, None] * [0.6, 0, 0.8]
-    assert np.array_equal(sliding_speed(still, 60.), np.zeros(19))
-    assert np.allclose(sliding_speed(moved, 100.), 1.0, rtol=1e-3)
-    assert np.allclose(sliding_speed(moved + [0, 1, 0], 100., ground=ground_height(still)), 0, atol=1e-6)
+    assert np.array_equal(sliding_speed(still, 60.0), np.zeros(19))
+    assert np.allclose(sliding_speed(moved, 100.0), 1.0, rtol=1e-3)
+    assert np.allclose(sliding_speed(moved + [0, 1, 0], 100.0, ground=ground_height(still)), 0, atol=1e-6)
     one_foot_up = moved.copy()
     one_foot_up[:, 6:] = still[:, 6:] + [0, 0.3, 0]
-    assert np.allclose(sliding_speed(one_foot_up, 100.), 1.0, rtol=1e-3)
+    assert np.allclose(sliding_speed(one_foot_up, 100.0), 1.0, rtol=1e-3)
     assert np.allclose(contact_weights(still + [0, 0.02, 0], 0.0), contact_weights(still, -0.02))
 
 
-def test_import_needs_no_torch():
-    code = "import bige.skeleton, sys; sys.exit(any(m in sys.modules for m in ('torch', 'nimblephysics', 'opensim', 'casadi', 'pandas', 'matplotlib')))"
-    assert subprocess.run([sys.executable, "-c", code], cwd=REPO).returncode == 0
-    code = "from bige.ground_contact import Skeleton; import numpy, sys; Skeleton.default().sliding_speed(numpy.zeros((4, 33)), 60.); sys.exit('torch' in sys.modules)"
+def test_one_planting_of_feet_for_numpy_and_torch(default):
+    """The same motion from arrays of both kinds, batched or not; what the pelvis did before does not
+    matter."""
+    squat = example_squat().coordinates()
+    batch = np.stack([squat[:90], squat[40:130]])
+    planted = plant_feet(batch)
+    assert planted.dtype == float and np.allclose(planted[1], plant_feet(batch[1]), atol=1e-12)
+    assert np.allclose(plant_feet(torch.tensor(batch)).numpy(), planted, atol=1e-10)
+    single = plant_feet(torch.tensor(batch, dtype=torch.float32))
+    assert single.dtype == torch.float32 and np.allclose(single.numpy(), planted, atol=1e-4)
+    moved = batch.copy()
+    moved[..., 3:6] += np.random.default_rng(0).normal(size=(2, 90, 3))
+    assert np.array_equal(plant_feet(moved), planted) and not np.array_equal(moved, planted)
+    assert (planted[:, 0, [3, 5]] == 0).all() and np.array_equal(
+        np.delete(planted, [3, 4, 5], -1), np.delete(batch, [3, 4, 5], -1)
+    )
+    assert abs(default.contact_points(planted)[..., 1].min(-1)).max() < 0.012
+
+
+def test_planting_with_another_filter(default):
+    """As a matrix or as a function; without one the lowest points stay on the ground and the steps add up."""
+    q = torch.tensor(example_squat().coordinates()[:60])
+    nothing = torch.eye(60, dtype=q.dtype)
+    raw, points = plant_with_contacts(q, default, smooth=nothing)
+    assert torch.equal(raw, plant_feet(q, default, smooth=lambda path: path))
+    assert np.allclose(points, default.contact_points(raw), atol=1e-12)
+    assert soft_lowest(points, 0.005)[..., 1].abs().max() < 1e-12
+    assert not torch.allclose(raw, plant_feet(q, default))
+    short, still = q[:20], torch.eye(20, dtype=q.dtype)  # too short for the filter
+    assert np.allclose(plant_feet(short, default), plant_feet(short, default, smooth=still))
+    assert torch.autograd.gradcheck(
+        lambda x: plant_feet(x, default)[..., 3:6], (q[:31].clone().requires_grad_(),), fast_mode=True
+    )
+
+
+def test_derivative_of_curves():
+    x = np.array([0.0, 0.2, 0.5, 1.0, 1.4, 2.0])
+    at = np.linspace(-0.5, 2.5, 61) + 1e-3
+    for curve in (
+        Curve.spline(x, np.sin(3 * x)),
+        Curve.polynomial(1.0, 2.0, 3.0, 4.0),
+        Curve.polynomial(7.0),
+        Curve.spline(x, np.cos(x)).after(2.0, 0.3),
+    ):
+        numeric = (curve(at + 1e-6) - curve(at - 1e-6)) / 2e-6
+        assert np.allclose(curve.derivative()(at), numeric, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+def test_twists_are_the_derivatives_of_points(default, rajagopal, kind):
+    """ω × x + v of every coordinate, summed over its axes, against differences; same frames as the chain
+    gives."""
+    for skeleton in (default, rajagopal):
+        chain = Chain(skeleton.tree, skeleton.body_names)
+        q = random_poses(skeleton, 4, beyond=-0.05).T
+        q = torch.tensor(q) if kind == "torch" else q
+        R, p, centres, omega, v = (np.asarray(x) for x in chain.twists(q))
+        for found, levels in zip((R, p, centres), chain(q)):
+            assert np.array_equal(found, np.concatenate([np.asarray(x) for x in levels], -2))
+        parent, body = {j.child: j.parent for j in skeleton.tree}, "hand_r"
+        x, above = p[:, chain.bodies.index(body)], set()
+        while body != "ground":
+            above.add(chain.bodies.index(body))
+            body = parent[body]
+        J = np.zeros((33, *x.shape))
+        for k, (c, b) in enumerate(zip(chain.moving, chain.moved)):
+            if c >= 0 and b in above:
+                J[c] += np.cross(omega[:, k], x, axis=0) + v[:, k]
+        for c in range(33):
+            step = np.zeros((33, 1))
+            step[c] = 1e-6
+            there, here = (
+                skeleton.body_transforms((np.asarray(q) + s * step).T, ("hand_r",))[:, 0, :3, 3].T
+                for s in (1, -1)
+            )
+            assert np.allclose(J[c], (there - here) / 2e-6, atol=1e-8)
+
+
+HEAVY = ("torch", "nimblephysics", "opensim", "casadi", "pandas", "matplotlib")
+
+
+@pytest.mark.parametrize(
+    "code, heavy",
+    [
+        ("import bige.skeleton", HEAVY),
+        ("from bige.ground_contact import Skeleton\nSkeleton.default().ground_height([33 * [0]])", ["torch"]),
+    ],
+)
+def test_import_needs_no_torch(code, heavy):
+    code += f"\nimport sys\nsys.exit(any(m in sys.modules for m in {heavy}))"
     assert subprocess.run([sys.executable, "-c", code], cwd=REPO).returncode == 0
