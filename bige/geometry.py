@@ -9,22 +9,26 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from types import ModuleType
+from typing import TypeVar
 
 import numpy as np
 from fastcore.basics import patch
 
 # %% auto #0
-__all__ = ['namespace', 'like', 'index_select', 'parts', 'add_product', 'rodrigues', 'rotation', 'euler_xyz', 'xyz_angles',
-           'compose', 'rotate', 'Curve', 'spline_curvatures']
+__all__ = ['Array', 'namespace', 'like', 'index_select', 'parts', 'add_product', 'rodrigues', 'rotation', 'euler_xyz',
+           'xyz_angles', 'compose', 'rotate', 'Curve', 'spline_curvatures']
 
 # %% ../nbs/A3_geometry.ipynb #a3-geometry-004
-def namespace(x) -> ModuleType:
+Array = TypeVar("Array")  # a numpy array or a torch tensor; what comes in comes out
+
+
+def namespace(x: Array) -> ModuleType:
     """The library `x` belongs to: `numpy`, or `torch` when `x` is a tensor (which means torch is loaded
     already)."""
     return sys.modules[type(x).__module__.partition(".")[0]]
 
 
-def like(constant, x):
+def like(constant: np.ndarray, x: Array) -> Array:
     "`constant` as an array of the same kind (and, unless it holds integers, the same precision) as `x`."
     constant = np.asarray(constant)
     whole = constant.dtype.kind in "iu"
@@ -34,19 +38,19 @@ def like(constant, x):
     return xp.as_tensor(np.ascontiguousarray(constant), device=x.device, dtype=None if whole else x.dtype)
 
 # %% ../nbs/A3_geometry.ipynb #a3-geometry-006
-def index_select(x, index, axis: int):
+def index_select(x: Array, index: Array | None, axis: int) -> Array:
     "Entries `index` of `x` along `axis`; all of them when `index` is None."
     if index is None:
         return x
     return np.take(x, index, axis) if isinstance(x, np.ndarray) else x.index_select(axis, index)
 
 
-def parts(x, axis: int) -> tuple:
+def parts(x: Array, axis: int) -> tuple[Array, ...]:
     "The slices of `x` along `axis`."
     return tuple(np.moveaxis(x, axis, 0)) if isinstance(x, np.ndarray) else x.unbind(axis)
 
 
-def add_product(c, a, b):
+def add_product(c: Array, a: Array, b: Array) -> Array:
     "c + a b, in one operation where the library has one."
     return c + a * b if isinstance(c, np.ndarray) else namespace(c).addcmul(c, a, b)
 
@@ -83,12 +87,12 @@ def _sum_of_products(a: Sequence, b: Sequence):
     return total
 
 
-def compose(A, B):
+def compose(A: Array, B: Array) -> Array:
     "Matrix product of (3, 3, …) and (3, 3, …), the matrix axes first."
     return _sum_of_products([a[:, None] for a in parts(A, 1)], [b[None] for b in parts(B, 0)])
 
 
-def rotate(A, v):
+def rotate(A: Array, v: Array) -> Array:
     "Matrices (3, 3, …) times vectors (3, …)."
     return _sum_of_products(parts(A, 1), parts(v, 0))
 
@@ -112,7 +116,7 @@ class Curve:
         "Whether the curve is one number everywhere."
         return not self.coefficients[:, 1:].any() and len(self.knots) == 0
 
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         "Values at `x`, an array or a tensor of any shape."
         c, knots, origins = (like(a, x) for a in (self.coefficients, self.knots, self.origins))
         piece = namespace(x).searchsorted(knots, x, side="right")

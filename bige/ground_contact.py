@@ -5,21 +5,23 @@
 # %% ../nbs/04_ground_contact.ipynb #04-ground-contact-002
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
 from fastcore.basics import patch
 
-from .geometry import like, namespace, parts
+from .filters import path_matrix, smooth_path
+from .geometry import Array, like, namespace, parts
 from .motion import COORDINATES, TRANSLATIONS
 from .skeleton import Skeleton
 
 # %% auto #0
-__all__ = ['PATH_CUTOFF_HZ', 'UNFILTERED_FRAMES', 'soft_lowest', 'ground_height', 'contact_weights', 'sliding_speed',
-           'butterworth_path', 'pelvis_path', 'plant_with_contacts', 'plant_feet']
+__all__ = ['PathFilter', 'soft_lowest', 'ground_height', 'contact_weights', 'sliding_speed', 'butterworth_path', 'pelvis_path',
+           'plant_with_contacts', 'plant_feet']
 
 # %% ../nbs/04_ground_contact.ipynb #04-ground-contact-010
-def soft_lowest(points, softness: float = 0.002):
+def soft_lowest(points: Array, softness: float = 0.002) -> Array:
     """Weighted mean (…, 3) m of points (…, P, 3) with weights exp(-height / softness), `softness` in m:
     the lowest point, except that points of nearly equal height share the weight."""
     xp, height = namespace(points), parts(points, -1)[1]
@@ -28,7 +30,7 @@ def soft_lowest(points, softness: float = 0.002):
     return xp.stack([(c * weight).sum(-1) for c in parts(points, -1)], -1)
 
 # %% ../nbs/04_ground_contact.ipynb #04-ground-contact-013
-def ground_height(points):
+def ground_height(points: Array) -> Array:
     """Height (…) m of the ground under points (…, T, P, 3): median over frames of the lowest point of each
     frame."""
     xp = namespace(points)
@@ -39,7 +41,9 @@ def ground_height(points):
     return (ordered[..., (n - 1) // 2] + ordered[..., n // 2]) / 2
 
 # %% ../nbs/04_ground_contact.ipynb #04-ground-contact-016
-def contact_weights(points, ground=None, height: float = 0.02, softness: float = 0.004):
+def contact_weights(
+    points: Array, ground: Array | float | None = None, height: float = 0.02, softness: float = 0.004
+) -> Array:
     """How much each point (…, T, P, 3) bears on the ground at height `ground` (…) m (None: estimated):
     1 on it, 1/2 at `height` m above, 0 far above -> (…, T, P)."""
     if ground is None:
@@ -50,7 +54,7 @@ def contact_weights(points, ground=None, height: float = 0.02, softness: float =
     return (1 + namespace(points).tanh((height - above) / (2 * softness))) / 2
 
 # %% ../nbs/04_ground_contact.ipynb #04-ground-contact-019
-def sliding_speed(points, rate_hz: float, ground=None):
+def sliding_speed(points: Array, rate_hz: float, ground: Array | float | None = None) -> Array:
     """Horizontal speed (…, T - 1) m/s of the points (…, T, P, 3) that bear on the ground, from each frame
     to the next: mean over points, weighted by contact at both ends; 0 where nothing touches."""
     xp, weight = namespace(points), contact_weights(points, ground)
@@ -62,51 +66,32 @@ def sliding_speed(points, rate_hz: float, ground=None):
 
 # %% ../nbs/04_ground_contact.ipynb #04-ground-contact-026
 @patch
-def lowest_point(self: Skeleton, q, softness: float = 0.002):
+def lowest_point(self: Skeleton, q: Array, softness: float = 0.002) -> Array:
     "Poses (…, 33) -> soft lowest contact point (…, 3) m."
     return soft_lowest(self.contact_points(q), softness)
 
 @patch
-def ground_height(self: Skeleton, q):
+def ground_height(self: Skeleton, q: Array) -> Array:
     "Poses (…, T, 33) -> height (…) m of the ground."
     return ground_height(self.contact_points(q))
 
 @patch
-def sliding_speed(self: Skeleton, q, rate_hz: float):
+def sliding_speed(self: Skeleton, q: Array, rate_hz: float) -> Array:
     "Poses (…, T, 33) -> contact-weighted sliding speed (…, T - 1) m/s."
     return sliding_speed(self.contact_points(q), rate_hz)
 
 # %% ../nbs/04_ground_contact.ipynb #04-ground-contact-029
-PATH_CUTOFF_HZ = 4.0  # of the filter of the pelvis' path in the data set
-UNFILTERED_FRAMES = 30  # as few frames, or fewer, are left unfiltered
+_filter_matrix = lru_cache(path_matrix)
 
 
-def _filtfilt(values: np.ndarray, rate_hz: float, cutoff_hz: float) -> np.ndarray:
-    from scipy.signal import butter, sosfiltfilt
-
-    sos = butter(2, cutoff_hz / 0.8 / (rate_hz / 2), output="sos")
-    return sosfiltfilt(sos, values, axis=-2, padlen=min(values.shape[-2] - 2, 30))
-
-
-@lru_cache
-def _filter_matrix(frames: int, rate_hz: float, cutoff_hz: float) -> np.ndarray:
-    "The filter as a matrix (frames, frames): what it makes of a unit in each frame."
-    return _filtfilt(np.eye(frames), rate_hz, cutoff_hz)
-
-
-def butterworth_path(path, rate_hz: float = 60.0, cutoff_hz: float = PATH_CUTOFF_HZ):
-    """A path (…, T, 3) after a zero-lag Butterworth low-pass filter (order 2, forwards and backwards, half
-    power at `cutoff_hz`); numpy or torch, differentiable. Paths of 30 frames or less are returned as they
-    are."""
-    frames = path.shape[-2]
-    if frames <= UNFILTERED_FRAMES or cutoff_hz >= 0.4 * rate_hz:
-        return path
+def butterworth_path(path: Array, rate_hz: float = 60.0) -> Array:
+    """A path (…, T, 3) after the zero-lag Butterworth low-pass of `smooth_path`; numpy or torch, differentiable."""
     if isinstance(path, np.ndarray):
-        return _filtfilt(path, rate_hz, cutoff_hz)
-    return like(_filter_matrix(frames, rate_hz, cutoff_hz), path) @ path
+        return smooth_path(path, rate_hz)
+    return like(_filter_matrix(path.shape[-2], rate_hz), path) @ path
 
 # %% ../nbs/04_ground_contact.ipynb #04-ground-contact-032
-def pelvis_path(points):
+def pelvis_path(points: Array) -> Array:
     """Path (…, T, 3) m of the pelvis, not yet filtered, that puts contact points (…, T, P, 3) m, given for a
     pelvis at the origin, on y = 0 and keeps those that bear on the ground in their places; x = z = 0 in the
     first frame."""
@@ -124,7 +109,11 @@ def pelvis_path(points):
 _PELVIS = [COORDINATES.index(name) for name in TRANSLATIONS]
 
 
-def plant_with_contacts(q, skeleton: Skeleton | None = None, rate_hz: float = 60.0, smooth=None) -> tuple:
+PathFilter = Array | Callable[[Array], Array] | None
+
+def plant_with_contacts(
+    q: Array, skeleton: Skeleton | None = None, rate_hz: float = 60.0, smooth: PathFilter = None
+) -> tuple[Array, Array]:
     "What `plant_feet` returns (…, T, 33), and where its contact points (…, T, 12, 3) m are."
     skeleton = skeleton or Skeleton.default()
     q = q.clone() if hasattr(q, "clone") else np.array(q, float)
@@ -140,7 +129,9 @@ def plant_with_contacts(q, skeleton: Skeleton | None = None, rate_hz: float = 60
     return q, points + path[..., None, :]
 
 
-def plant_feet(q, skeleton: Skeleton | None = None, rate_hz: float = 60.0, smooth=None):
+def plant_feet(
+    q: Array, skeleton: Skeleton | None = None, rate_hz: float = 60.0, smooth: PathFilter = None
+) -> Array:
     """Motions (…, T, 33) with the same joint angles and the pelvis moved (m) so that the feet stand on y = 0
     and the points that bear on the ground stay still; x = z = 0 in the first frame. numpy (float64) or torch
     (differentiable). `skeleton`: None for the embedded one. `smooth`: filter of the pelvis' path, a matrix

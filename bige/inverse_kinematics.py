@@ -6,12 +6,9 @@
 from __future__ import annotations
 
 import hashlib, json, os, re, time
-import multiprocessing
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from importlib import resources
 from itertools import permutations
@@ -22,6 +19,7 @@ import torch
 from torch import Tensor
 
 from .files import InputError, atomic_write
+from .jobs import WorkerDied, work_through, workers
 from .geometry import Curve, xyz_angles
 from .markers import Markers, read_markers
 from .motion import COORDINATES, Motion, write_motion
@@ -811,26 +809,21 @@ def fit_person(job: PersonJob) -> dict:
 
 # %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-065
 def _fit_people(jobs: Sequence[PersonJob], processes: int) -> Iterator[tuple[str, dict]]:
-    """(person, what `fit_person` gave) of each as it is done, in up to `processes` processes; `InputError`
-    when one is killed."""
-    if processes < 2 or len(jobs) < 2:
-        yield from ((job.person, fit_person(job)) for job in jobs)
-        return
-    processes, left = min(processes, len(jobs)), [job.person for job in jobs]
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-        waiting = {pool.submit(fit_person, job): job.person for job in jobs}
-        for done in as_completed(waiting):
-            try:
-                result = done.result()
-            except BrokenProcessPool:
+    """(person, what `fit_person` gave) of each as it is done, in up to `processes` processes; `InputError` when
+    the process of one is killed twice."""
+    todo, side_by_side = {job.person: job for job in jobs}, processes > 1 and len(jobs) > 1
+    with workers(min(processes, len(jobs)) if side_by_side else None) as pool:
+        for person, result in work_through(todo, lambda p: (todo[p],), pool, fit_person):
+            if isinstance(result, WorkerDied):
                 raise InputError(
-                    ", ".join(left),
-                    "a process that was killed while fitting one of these people, most likely out of memory",
+                    person,
+                    str(result),
                     f"memory for {processes} people at a time",
                     "repeat the command with --jobs 1; people that are done are kept",
-                ) from None
-            left.remove(waiting[done])
-            yield waiting[done], result
+                )
+            if isinstance(result, Exception):
+                raise result
+            yield person, result
 
 # %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-067
 def read_record(out: Path) -> dict:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from fastcore.basics import patch
 from torch import Tensor
 
@@ -19,12 +20,12 @@ from .skeleton import Chain, Joint, Skeleton
 
 # %% auto #0
 __all__ = ['DEEP_LIMITS', 'ARM', 'REGULARISATION', 'PELVIS', 'ARM_STARTS', 'FLEXED_START', 'STIFFNESS', 'LEAST_STIFFNESS',
-           'to_tensor', 'stretched_joint', 'Points', 'Observed', 'PoseProblem', 'coordinate_indices', 'limits',
+           'to_tensor', 'stretched_joint', 'Points', 'Observed', 'PoseProblem', 'coordinate_indices', 'solver_limits',
            'pose_problem', 'solve_poses', 'solve_robust', 'solve_robust_from', 'kabsch', 'pelvis_start', 'multi_start',
            'start_from', 'equivalent_triplet', 'continuous_triplet', 'continuous_poses', 'smooth_poses']
 
 # %% ../nbs/05_pose.ipynb #05-pose-012
-def to_tensor(x) -> Tensor:
+def to_tensor(x: ArrayLike) -> Tensor:
     "`x` as a float64 tensor."
     return torch.as_tensor(np.asarray(x), dtype=torch.float64)
 
@@ -181,7 +182,7 @@ def coordinate_indices(*stems: str) -> list[int]:
     return [i for i, c in enumerate(COORDINATES) if c in stems or c[:-2] in stems]
 
 
-def limits(skeleton: Skeleton) -> tuple[Tensor, Tensor]:
+def solver_limits(skeleton: Skeleton) -> tuple[Tensor, Tensor]:
     "Lower and upper limits (33,) rad or m for the pose solver."
     lower, upper = to_tensor(skeleton.ranges).T.clone()
     for name, limit in DEEP_LIMITS.items():
@@ -202,7 +203,8 @@ def pose_problem(skeleton: Skeleton, bodies: Sequence[str], local: Tensor) -> Po
         regularisation[coordinate_indices(stem)] = value
     regularisation[:6] = 0
     reference[coordinate_indices("pro_sup")] = 1.0
-    return PoseProblem(Points(skeleton.tree, bodies, local), *limits(skeleton), regularisation, reference)
+    points = Points(skeleton.tree, bodies, local)
+    return PoseProblem(points, *solver_limits(skeleton), regularisation, reference)
 
 # %% ../nbs/05_pose.ipynb #05-pose-025
 def solve_poses(

@@ -22,6 +22,7 @@ from .anatomy import (Anatomy, anatomy, body_frames, muscle_paths, muscle_radii,
                           tubes)
 from .exercises import STANDING, Exercise, load_exercise
 from .files import InputError, atomic_write
+from .ground_contact import ground_height
 from .markers import Markers, read_trc
 from .motion import ACTIVATIONS, Motion, read_motion
 from .skeleton import Skeleton
@@ -104,7 +105,7 @@ def _motion_drawable(motion: Motion, skeleton: Skeleton | None, label: str) -> D
     person, q = anatomy(skeleton), motion.coordinates()
     frames = body_frames(person, q)
     pelvis = frames[:, person.bodies.index("pelvis")]
-    ground = float(person.skeleton.ground_height(q))
+    ground = float(ground_height(person.skeleton.contact_points(q)))
     rotation, shift = _facing(pelvis[:, :, 0].mean(0), np.array([pelvis[0, 0, 3], ground, pelvis[0, 2, 3]]))
     frames = rotation @ frames
     frames[..., 3] += shift

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib, functools, gzip, hashlib, itertools, json
 import xml.etree.ElementTree as ET
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -16,6 +17,7 @@ from fastcore.basics import patch
 
 from .files import InputError, atomic_write
 from bige.geometry import (
+    Array,
     Curve,
     add_product,
     compose,
@@ -661,14 +663,14 @@ class Chain:
             self.bodies += above
         self._kinds = {}
 
-    def tables(self, q) -> tuple:
+    def tables(self, q: Array) -> tuple:
         "The levels as arrays of `q`'s kind and precision."
         key = (namespace(q), q.dtype, getattr(q, "device", None))
         if key not in self._kinds:
             self._kinds[key] = _cast(tuple(self.levels), q)
         return self._kinds[key]
 
-    def __call__(self, q) -> list[tuple]:
+    def __call__(self, q: Array) -> list[tuple[Array, ...]]:
         """q (33, N) -> rotations (3, 3, n, N), origins (3, n, N) and joint centres (3, n, N), each a tuple of
         levels."""
         found, R, p = [], None, None
@@ -704,7 +706,7 @@ def _level_twists(level: _Level, q, R_parent, R_local: list, centre) -> list[tup
 
 
 @patch
-def twists(self: Chain, q) -> tuple:
+def twists(self: Chain, q: Array) -> tuple[Array, Array, Array, Array, Array]:
     """What a call gives, rotations (3, 3, B, N), origins and joint centres (3, B, N) in the order of
     `bodies`; and ω, v (3, K, N): a unit change of coordinate `moving[k]` moves a point x on body `moved[k]`
     or beyond by ω × x + v."""
@@ -782,14 +784,14 @@ def _batch(x, q):
 
 # %% ../nbs/03_skeleton.ipynb #03-skeleton-054
 @patch
-def joint_centres(self: Skeleton, q):
+def joint_centres(self: Skeleton, q: Array) -> Array:
     "Poses (…, 33) rad, m -> joint centres (…, J, 3) m, ordered as `joint_names`."
     q = _poses(q)
     return _batch(self._frames(q, self.body_names, "c")[0], q)
 
 
 @patch
-def body_transforms(self: Skeleton, q, bodies: tuple[str, ...] | None = None):
+def body_transforms(self: Skeleton, q: Array, bodies: Sequence[str] | None = None) -> Array:
     "Poses (…, 33) -> homogeneous transforms (…, B, 4, 4) of `bodies` (default: `body_names`) in the world."
     q = _poses(q)
     xp = namespace(q)
@@ -799,7 +801,7 @@ def body_transforms(self: Skeleton, q, bodies: tuple[str, ...] | None = None):
 
 
 @patch
-def points(self: Skeleton, q, bodies, locations):
+def points(self: Skeleton, q: Array, bodies: Sequence[str], locations: Array) -> Array:
     """World positions (…, P, 3) m of points fixed in bodies: names (P,), locations (P, 3) m in the body
     frames."""
     q = _poses(q)
@@ -825,13 +827,13 @@ def _markers_named(skeleton: Skeleton, names) -> list[Marker]:
     return [known[n.lower()] for n in names]
 
 @patch
-def marker_positions(self: Skeleton, q, names=None):
+def marker_positions(self: Skeleton, q: Array, names: Sequence[str] | None = None) -> Array:
     "Poses (…, 33) -> marker positions (…, M, 3) m; all markers, or those named."
     markers = self.markers if names is None else _markers_named(self, names)
     return self.points(q, [m.body for m in markers], np.array([m.location for m in markers]).reshape(-1, 3))
 
 @patch
-def centre_of_mass(self: Skeleton, q):
+def centre_of_mass(self: Skeleton, q: Array) -> Array:
     "Poses (…, 33) -> whole-body centre of mass (…, 3) m, patellae included."
     names = self.body_names + tuple(j.child for j in self.coupled)
     share = np.array([self.bodies[b].mass for b in names]) / self.mass
@@ -941,7 +943,7 @@ def default(cls: Skeleton) -> Skeleton:
 
 # %% ../nbs/03_skeleton.ipynb #03-skeleton-076
 @patch
-def contact_points(self: Skeleton, q):
+def contact_points(self: Skeleton, q: Array) -> Array:
     "Poses (…, 33) -> lowest point (…, 12, 3) m of each contact sphere, ordered as `contacts`."
     centres = self.points(q, [s.body for s in self.contacts], np.array([s.location for s in self.contacts]))
     return centres - like(np.array([[0, s.radius, 0] for s in self.contacts]), centres)

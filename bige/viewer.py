@@ -4,21 +4,24 @@
 
 # %% ../nbs/33_viewer.ipynb #33-viewer-002
 from __future__ import annotations
-
 import json
 from base64 import b64encode
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-
 import numpy as np
-
 from .anatomy import PATH_SAMPLES, asset
 from .exercises import Exercise, load_exercise
 from .files import atomic_write
 from .markers import Markers
 from .motion import Motion
+
+# %% auto #0
+__all__ = ['SEND_HZ', 'describe_recording', 'packed', 'scene_constants', 'asset_text', 'fill_template', 'viewer_page',
+           'write_viewer_page', 'scene']
+
+# %% ../nbs/33_viewer.ipynb #33-viewer-003
 from bige.rendering import (
     COLOURS,
     CSS_COLOURS,
@@ -35,11 +38,7 @@ from bige.rendering import (
 )
 from .skeleton import Skeleton
 
-# %% auto #0
-__all__ = ['SEND_HZ', 'describe_recording', 'packed', 'scene_constants', 'asset_text', 'fill_template', 'viewer_page',
-           'write_viewer_page', 'scene']
-
-# %% ../nbs/33_viewer.ipynb #33-viewer-005
+# %% ../nbs/33_viewer.ipynb #33-viewer-006
 SEND_HZ = 20.
 
 
@@ -59,7 +58,7 @@ def _girths(lines: np.ndarray, radii: np.ndarray) -> np.ndarray:
     length = np.linalg.norm(np.diff(lines[0], axis=1), axis=-1).sum(-1)
     return radii[0] * np.sqrt(length)[:, None]
 
-# %% ../nbs/33_viewer.ipynb #33-viewer-007
+# %% ../nbs/33_viewer.ipynb #33-viewer-008
 def describe_recording(shown: Drawable, exercise: Exercise | str = "squat") -> str:
     "What the canvas shows, in a sentence."
     exercise, seconds = load_exercise(exercise), shown.recording.time[-1] - shown.recording.time[0]
@@ -80,7 +79,7 @@ def _window(shown: Drawable) -> dict:
     return {"centre": centre.round(4).tolist(), "half": float((top - bottom) / 2 + .16),
             "wide": float((right - left) / 2 + .16)}
 
-# %% ../nbs/33_viewer.ipynb #33-viewer-009
+# %% ../nbs/33_viewer.ipynb #33-viewer-010
 def packed(shown: Drawable, exercise: Exercise | str = "squat") -> dict:
     "A recording as the page wants it: numbers, words and little-endian bytes."
     few = _thinned(shown)
@@ -97,7 +96,7 @@ def packed(shown: Drawable, exercise: Exercise | str = "squat") -> dict:
     }
     return out | _packed_body(few) | _packed_extras(few)
 
-# %% ../nbs/33_viewer.ipynb #33-viewer-010
+# %% ../nbs/33_viewer.ipynb #33-viewer-011
 def _packed_body(few: Drawable) -> dict:
     "Bones, muscles and hip trajectory; nothing for markers."
     if few.person is None:
@@ -120,7 +119,7 @@ def _packed_extras(few: Drawable) -> dict:
         out["markers"] = _bytes(np.nan_to_num(millimetres, nan=-32768), "<i2")
     return out
 
-# %% ../nbs/33_viewer.ipynb #33-viewer-012
+# %% ../nbs/33_viewer.ipynb #33-viewer-013
 @lru_cache
 def scene_constants() -> dict:
     "What all recordings share: bone surfaces, colours, and the colours of the activations."
@@ -141,7 +140,7 @@ def scene_constants() -> dict:
         "newton_per_metre": NEWTON_PER_METRE,
     }
 
-# %% ../nbs/33_viewer.ipynb #33-viewer-014
+# %% ../nbs/33_viewer.ipynb #33-viewer-015
 def _as_text(value):
     "The value with bytes as base64."
     if isinstance(value, bytes):
@@ -155,7 +154,7 @@ def asset_text(name: str) -> str:
     "Text of a script, style sheet or template that ships with the package."
     return (resources.files("bige") / "assets" / name).read_text(encoding="utf-8")
 
-# %% ../nbs/33_viewer.ipynb #33-viewer-015
+# %% ../nbs/33_viewer.ipynb #33-viewer-016
 def fill_template(name: str, **values) -> str:
     "A jinja2 template of the package, filled; values are escaped unless the template says `safe`."
     from jinja2 import Environment, StrictUndefined
@@ -165,7 +164,7 @@ def fill_template(name: str, **values) -> str:
     )
     return environment.from_string(asset_text(name)).render(**values)
 
-
+# %% ../nbs/33_viewer.ipynb #33-viewer-017
 def viewer_page(
     recordings,
     skeleton: Skeleton | None = None,
@@ -184,14 +183,14 @@ def viewer_page(
         script=asset_text("viewer.js").replace("</script", "<\\/script"),
     )
 
-
+# %% ../nbs/33_viewer.ipynb #33-viewer-018
 def write_viewer_page(recordings, path: str | Path, exercise: Exercise | str = "squat") -> None:
     "Write the page, whole or not at all."
     text = viewer_page(recordings, exercise=exercise)
     with atomic_write(path) as file:
         file.write(text)
 
-# %% ../nbs/33_viewer.ipynb #33-viewer-018
+# %% ../nbs/33_viewer.ipynb #33-viewer-021
 def scene(
     recordings,
     labels: Sequence[str] | None = None,
@@ -207,7 +206,7 @@ def scene(
         recordings=shown, scene=scene_constants(), height=height, skeleton=skeleton, exercise=exercise
     )
 
-# %% ../nbs/33_viewer.ipynb #33-viewer-019
+# %% ../nbs/33_viewer.ipynb #33-viewer-022
 @lru_cache
 def _widget() -> type:
     "The class of the widget, made when first needed: importing anywidget takes half a second."
