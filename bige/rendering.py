@@ -464,11 +464,11 @@ def add(
     look.SetColor(*colour)
     look.SetLineWidth(width)
     look.SetLighting(lit)
+    look.SetBackfaceCulling(True)
     if lit:
         look.SetInterpolationToGouraud()
         look.SetAmbient(0.28)
         look.SetDiffuse(0.78)
-        look.SetBackfaceCulling(True)
     self.panels[panel].AddActor(actor)
 
 # %% ../nbs/32_rendering.ipynb #32-rendering-047
