@@ -46,13 +46,6 @@ def _rotation(axis: np.ndarray, angle: np.ndarray) -> np.ndarray:
     return np.eye(3) + sin * K + (1 - cos) * (K @ K)
 
 # %% ../nbs/11_dynamics.ipynb #11-dynamics-008
-def _derivative(curve):
-    """The derivative of a piecewise polynomial `Curve`."""
-    powers = np.arange(1, curve.coefficients.shape[1])
-    slopes = curve.coefficients[:, 1:] * powers if len(powers) else np.zeros((len(curve.coefficients), 1))
-    return type(curve)(slopes, curve.knots, curve.origins)
-
-
 def _piece(values: np.ndarray, knots: np.ndarray, x):
     """The entry of `values` that belongs to the symbol x."""
     import casadi
@@ -78,8 +71,8 @@ def _travel(term, q, qd, qdd):
     coordinate, _, curve = term
     if coordinate is None or curve.is_constant:
         return np.full(len(q), curve.coefficients[0, 0]), 0.0, 0.0, None
-    i, first = COORDINATES.index(coordinate), _derivative(curve)
-    slope, bend = _value(first, q[:, i]), _value(_derivative(first), q[:, i])
+    i, first = COORDINATES.index(coordinate), curve.derivative()
+    slope, bend = _value(first, q[:, i]), _value(first.derivative(), q[:, i])
     return _value(curve, q[:, i]), slope * qd[:, i], slope * qdd[:, i] + bend * qd[:, i] ** 2, slope
 
 # %% ../nbs/11_dynamics.ipynb #11-dynamics-010

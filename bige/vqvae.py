@@ -22,14 +22,14 @@ from torch.nn import functional as F
 from .dataset import RATE_HZ, canonical, fit_length
 from .files import InputError, atomic_write
 from .motion import COORDINATES, TRANSLATIONS, Motion
-from .ground_contact import pelvis_path, plant_feet
+from .ground_contact import plant_feet
 from .skeleton import Skeleton
 
 # %% auto #0
 __all__ = ['PUBLISHED_VQVAE', 'EULER_TRIPLETS', 'ARM_COORDINATES', 'LEG_COORDINATES', 'TOE_COORDINATES', 'VQConfig',
            'rotation_columns', 'euler_triplet', 'continuous_triplets', 'to_channels', 'from_channels', 'ResidualBlock',
-           'encoder', 'decoder', 'quantiser', 'Codebooks', 'tolerances', 'channel_tolerances', 'smoother', 'standing',
-           'VQVAE', 'fit_linear', 'initial_vqvae', 'LossWeights', 'reconstruction_loss', 'total_loss', 'save_model',
+           'encoder', 'decoder', 'quantiser', 'Codebooks', 'tolerances', 'channel_tolerances', 'smoother', 'VQVAE',
+           'fit_linear', 'initial_vqvae', 'LossWeights', 'reconstruction_loss', 'total_loss', 'save_model',
            'read_model', 'fill_model', 'load_model', 'load_vqvae', 'save_vqvae', 'perplexity', 'dead_codes',
            'arm_errors', 'motion_errors', 'reconstruction_scores', 'reconstruct_motion']
 
@@ -230,11 +230,6 @@ def smoother(frames: int = 196, cutoff_hz: float = 6.0, rate_hz: float = 60.0) -
     d2 = np.diff(np.eye(frames), 2, axis=0)
     weight = (2 - 2 * np.cos(2 * np.pi * cutoff_hz / rate_hz)) ** -2
     return torch.tensor(np.linalg.inv(np.eye(frames) + weight * d2.T @ d2), dtype=torch.float32)
-
-def standing(points: Tensor, smooth: Tensor) -> Tensor:
-    "The pelvis' path (B, T, 3) m of `ground_contact.pelvis_path` through the filter `smooth` (T, T)."
-    path = smooth.to(points) @ pelvis_path(points)
-    return path - path[:, :1] * path.new_tensor([1.0, 0.0, 1.0])
 
 # %% ../nbs/19_vqvae.ipynb #19-vqvae-039
 class VQVAE(nn.Module):
