@@ -23,7 +23,7 @@ __all__ = ['INSTALL', 'explain', 'parser', 'Interrupt', 'status_line', 'main', '
 
 # %% ../nbs/36_command_line.ipynb #36-command-line-006
 INSTALL = {     # imported name -> what pip installs: an extra of bige, or a package of another name
-    "pyvista": "'bige[pictures]'", "imageio_ffmpeg": "'bige[pictures]'", "PIL": "'bige[pictures]'",
+    "vtkmodules": "'bige[pictures]'", "imageio_ffmpeg": "'bige[pictures]'", "PIL": "'bige[pictures]'",
     "voila": "'bige[tune]'", "ipykernel": "'bige[tune]'", "ipywidgets": "'bige[tune]'",
     "anywidget": "'bige[tune]'", "vector_quantize_pytorch": "'bige[train]'", "loguru": "'bige[train]'",
     "deepspeed": "'bige[deepspeed]'", "distributed": "'bige[cluster]'", "opensim": "'bige[opensim]'",

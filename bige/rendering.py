@@ -32,9 +32,9 @@ __all__ = ['FORCE_COLUMNS', 'VIEW_DEG', 'TILT_DEG', 'COLOURS', 'CSS_COLOURS', 'A
            'PlacedPose', 'POSES', 'SPACING', 'PER_ROW', 'APART', 'FILM_SIZE', 'GIF_SIZE', 'Drawable', 'drawable',
            'trial_name', 'read_recording', 'view_axes', 'project', 'extent', 'common_windows', 'rgb', 'contrast',
            'activation_colours', 'has_graphics', 'Mesh', 'Canvas', 'check_graphics', 'ground_box', 'Stage',
-           'repetition_frames', 'percent_frames', 'row_of_poses', 'png', 'figure_of_panels', 'drawables', 'strip',
-           'peak_activation', 'peak_progress_deg', 'effort_order', 'titles_of', 'preview', 'in_step', 'film_rate_hz',
-           'film_pictures', 'write_mp4', 'write_gif', 'write_png', 'save_picture']
+           'repetition_frames', 'percent_frames', 'rasterise', 'row_of_poses', 'png', 'figure_of_panels', 'drawables',
+           'strip', 'peak_activation', 'peak_progress_deg', 'effort_order', 'titles_of', 'preview', 'in_step',
+           'film_rate_hz', 'film_pictures', 'write_mp4', 'write_gif', 'write_png', 'save_picture']
 
 # %% ../nbs/32_rendering.ipynb #32-rendering-005
 @dataclass(frozen=True)
@@ -700,29 +700,62 @@ def _joined_mesh(poses: Sequence[PlacedPose]) -> tuple[np.ndarray, ...]:
             count += len(vertices)
     return tuple(np.concatenate(arrays) for arrays in zip(*meshes))
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-070
+# %% ../nbs/32_rendering.ipynb #32-rendering-071
+def _facing_triangles(
+    vertices: np.ndarray, normals: np.ndarray, faces: np.ndarray, colours: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    "Corners on the level page (F, 3, 3) m and shaded colours (F, 3, 3) of the triangles that are seen."
+    light = 0.3
+    for way, power in (((4, 6, 5), 0.62), ((-4, 3, 2), 0.25)):
+        light = light + power * np.maximum(normals @ (np.array(way) / np.linalg.norm(way)), 0)
+    corners = project(vertices, tilt_deg=0)[faces]
+    seen = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])[:, 2] > 0
+    return corners[seen], np.clip(light[:, None] * colours, 0, 1)[faces[seen]]
+
+# %% ../nbs/32_rendering.ipynb #32-rendering-072
+def _specks(pieces: int) -> np.ndarray:
+    "Barycentric weights (K, 3) of points that cut the edges of a triangle into `pieces`."
+    i, j = (k.ravel() for k in np.meshgrid(np.arange(pieces + 1), np.arange(pieces + 1)))
+    return (np.stack([i, j, pieces - i - j], 1)[i + j <= pieces] / pieces).astype(np.float32)
+
+
+def rasterise(corners: np.ndarray, colours: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Picture (height, width, 4), 0–255, of triangles: corners (F, 3, 3) in pixels from the lower left, the third
+    axis towards the viewer; colours (F, 3, 3) in 0–1. In each pixel the nearest point wins (depth buffer)."""
+    corners, colours = corners.astype(np.float32), (255 * colours).astype(np.float32)
+    edges = np.linalg.norm(corners[..., :2] - np.roll(corners[..., :2], 1, axis=1), axis=-1).max(1)
+    pieces = np.ceil(1.2 * edges).astype(int) + 1
+    depth = np.full(width * height, -np.inf, np.float32)
+    picture = np.zeros((height * width, 4), np.uint8)
+    for n in np.unique(pieces):
+        weights, mine = _specks(n), np.flatnonzero(pieces == n)
+        points = weights @ corners[mine]
+        column, row = points[..., 0].astype(np.int32), height - 1 - points[..., 1].astype(np.int32)
+        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        pixel, near = (row * width + column)[inside], points[..., 2][inside]
+        np.maximum.at(depth, pixel, near)
+        front = np.flatnonzero(near >= depth[pixel])
+        triangle, speck = (k[front] for k in np.nonzero(inside))
+        shades = np.einsum("ij,ijk->ik", weights[speck], colours[mine[triangle]])
+        picture[pixel[front]] = np.insert(shades.round(), 3, 255, axis=1)
+    return picture.reshape(height, width, 4)
+
+# %% ../nbs/32_rendering.ipynb #32-rendering-073
 def row_of_poses(poses: Sequence[PlacedPose], window: Sequence[float], pixels: int = 230) -> np.ndarray:
     "Level picture (H, W, 4) of poses at `pixels` a metre; window (left, right, bottom, top) m."
-    if not has_graphics():
-        return _speckled(poses, window, pixels)
-    vertices, normals, faces, colours = _joined_mesh(poses)
-    canvas = Canvas((round((window[1] - window[0]) * pixels), round((window[3] - window[2]) * pixels)))
-    mesh = Mesh(vertices, faces)
-    mesh.move(vertices, normals, colours)
-    canvas.add(mesh, rgb(COLOURS["bones"]))
-    canvas.aim(np.array(window), tilt_deg=0)
-    picture = canvas.draw(transparent=True)
-    canvas.close()
-    return picture
+    left, right, bottom, top = window
+    corners, colours = _facing_triangles(*_joined_mesh(poses))
+    corners = (corners - [left, bottom, 0]) * [pixels, pixels, 1]
+    return rasterise(corners, colours, round((right - left) * pixels), round((top - bottom) * pixels))
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-071
+# %% ../nbs/32_rendering.ipynb #32-rendering-074
 def png(fig, dpi: int = 100) -> bytes:
     "The figure as PNG bytes, the same for the same figure."
     buffer = BytesIO()
     fig.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     return buffer.getvalue()
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-072
+# %% ../nbs/32_rendering.ipynb #32-rendering-075
 def figure_of_panels(
     size: Sequence[float],
     rows: int = 1,
@@ -749,7 +782,7 @@ def figure_of_panels(
             axes.append(fig.add_axes(box))
     return fig, axes
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-073
+# %% ../nbs/32_rendering.ipynb #32-rendering-076
 def _activation_key(fig) -> None:
     "The legend of the muscle colours, in the last 0.75 inches of the width."
     width, height = fig.get_size_inches()
@@ -771,7 +804,7 @@ def _lay(ax, picture: np.ndarray, window: Sequence[float]) -> None:
     ax.spines[["top", "right", "bottom"]].set_visible(False)
     ax.tick_params(labelsize=8, bottom=False)
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-074
+# %% ../nbs/32_rendering.ipynb #32-rendering-077
 POSES, SPACING = 7, 1.2  # of a strip: how many, and how far apart (m)
 
 
@@ -784,7 +817,7 @@ def drawables(
     labels = labels or [""] * len(recordings)
     return [drawable(recording, skeleton, label) for recording, label in zip(recordings, labels)]
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-075
+# %% ../nbs/32_rendering.ipynb #32-rendering-078
 def strip(
     recordings,
     skeleton: Skeleton | None = None,
@@ -807,7 +840,7 @@ def strip(
         _activation_key(fig)
     return fig
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-076
+# %% ../nbs/32_rendering.ipynb #32-rendering-079
 def _strip_row(ax, shown: Drawable, window: Sequence[float], exercise: Exercise) -> None:
     percent, places = np.linspace(0, 100, POSES), SPACING * np.arange(POSES)
     frames = percent_frames(shown.recording, percent, exercise).round().astype(int)
@@ -821,7 +854,7 @@ def _strip_row(ax, shown: Drawable, window: Sequence[float], exercise: Exercise)
     if shown.label:
         ax.set_title(shown.label, fontsize=9, loc="left")
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-081
+# %% ../nbs/32_rendering.ipynb #32-rendering-084
 def peak_activation(motion: Motion, exercise: Exercise | str = "squat") -> float:
     "Largest activation of the exercise's effort muscles over time; nan when the motion carries none."
     names = [f"{m}/activation" for m in load_exercise(exercise).effort]
@@ -839,7 +872,7 @@ def effort_order(motions: Sequence[Motion], exercise: Exercise | str = "squat") 
     keys = [(peak_activation if carried else peak_progress_deg)(m, exercise) for m in motions]
     return sorted(range(len(motions)), key=keys.__getitem__)
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-083
+# %% ../nbs/32_rendering.ipynb #32-rendering-086
 PER_ROW, APART = 10, 0.95  # of a preview: figures in a row, and how far apart (m)
 
 
@@ -859,13 +892,13 @@ def _sample_words(motion: Motion, label: str, exercise: Exercise) -> str:
         "" if np.isnan(peak) else f"\n{peak:.2f}"
     )
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-084
+# %% ../nbs/32_rendering.ipynb #32-rendering-087
 def titles_of(names: Sequence[str], exercise: Exercise) -> str:
     "Titles of coordinates or muscles, without their sides: 'knee flexion' for both knees of the squat."
     stems = dict.fromkeys(name.removesuffix("_l").removesuffix("_r") for name in names)
     return ", ".join(exercise.curves.get(stem, stem.replace("_", " ")) for stem in stems)
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-085
+# %% ../nbs/32_rendering.ipynb #32-rendering-088
 def preview(motions: Sequence[Motion], skeleton: Skeleton | None = None, labels: Sequence[str] | None = None,
             exercise: Exercise | str = "squat"):
     "All samples at their bottom, ordered by effort, with a line through the hips. Returns a figure."
@@ -888,7 +921,7 @@ def preview(motions: Sequence[Motion], skeleton: Skeleton | None = None, labels:
         _activation_key(fig)
     return fig
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-086
+# %% ../nbs/32_rendering.ipynb #32-rendering-089
 def _preview_row(ax, shown: Sequence[Drawable], words: Sequence[str], window: Sequence[float]) -> None:
     places = np.arange(len(shown)) * APART
     hips = np.array([project(each.hips[0], tilt_deg=0) for each in shown])
@@ -899,7 +932,7 @@ def _preview_row(ax, shown: Sequence[Drawable], words: Sequence[str], window: Se
     ax.set_xticks(places + 0.1, words)
     ax.tick_params(axis="x", labelsize=9)
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-090
+# %% ../nbs/32_rendering.ipynb #32-rendering-093
 FILM_SIZE, GIF_SIZE = (1280, 720), (640, 360)
 
 
@@ -917,7 +950,7 @@ def film_rate_hz(shown: Sequence[Drawable], rate_hz: float) -> float:
     "Pictures a second of a film at most at `rate_hz`."
     return (len(in_step(shown, rate_hz)) - 1) / _seconds(shown)
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-091
+# %% ../nbs/32_rendering.ipynb #32-rendering-094
 def film_pictures(
     shown: Sequence[Drawable], size: tuple[int, int], rate_hz: float, progress=None
 ) -> Iterator[np.ndarray]:
@@ -932,10 +965,10 @@ def film_pictures(
     finally:
         stage.close()
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-094
+# %% ../nbs/32_rendering.ipynb #32-rendering-097
 _ENCODING = ["-crf", "20", "-preset", "veryfast", "-movflags", "+faststart"]
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-095
+# %% ../nbs/32_rendering.ipynb #32-rendering-098
 def write_mp4(shown: Sequence[Drawable], path: str | Path, progress=None) -> None:
     "Film of the recordings side by side, 1280 x 720, H.264, at most 60 pictures a second."
     from imageio_ffmpeg import write_frames
@@ -960,7 +993,7 @@ def write_mp4(shown: Sequence[Drawable], path: str | Path, progress=None) -> Non
         with atomic_write(path, "wb") as file:
             file.write(part.read_bytes())
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-096
+# %% ../nbs/32_rendering.ipynb #32-rendering-099
 def write_gif(shown: Sequence[Drawable], path: str | Path, progress=None) -> None:
     "Film of the recordings side by side, 640 x 360, at most 20 pictures a second, repeating."
     from PIL import Image
@@ -978,7 +1011,7 @@ def write_gif(shown: Sequence[Drawable], path: str | Path, progress=None) -> Non
             disposal=1,
         )
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-100
+# %% ../nbs/32_rendering.ipynb #32-rendering-103
 def write_png(shown: Sequence[Drawable], path: str | Path, exercise: Exercise | str = "squat") -> None:
     "Picture of the recordings side by side, each at its bottom (markers: in the middle), 1600 x 900."
     from PIL import Image
@@ -996,47 +1029,9 @@ def write_png(shown: Sequence[Drawable], path: str | Path, exercise: Exercise | 
     with atomic_write(path, "wb") as file:
         picture.save(file, "png", optimize=True)
 
-# %% ../nbs/32_rendering.ipynb #32-rendering-101
+# %% ../nbs/32_rendering.ipynb #32-rendering-104
 def save_picture(fig, path: str | Path, dpi: int = 100) -> None:
     "Write a figure as PNG, whole or not at all."
     data = png(fig, dpi)
     with atomic_write(path, "wb") as file:
         file.write(data)
-
-# %% ../nbs/32_rendering.ipynb #32-rendering-105
-def _facing_triangles(
-    vertices: np.ndarray, normals: np.ndarray, faces: np.ndarray, colours: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    "Corners on the level page (F, 3, 3) m and shaded colours (F, 3, 3) of the triangles that are seen."
-    light = 0.3
-    for way, power in (((4, 6, 5), 0.62), ((-4, 3, 2), 0.25)):
-        light = light + power * np.maximum(normals @ (np.array(way) / np.linalg.norm(way)), 0)
-    corners = project(vertices, tilt_deg=0)[faces]
-    seen = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])[:, 2] > 0
-    return corners[seen], np.clip(light[:, None] * colours, 0, 1)[faces[seen]]
-
-
-def _specks(corners: np.ndarray, colours: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    "Points (K, 3) and colours (K, 3) that cover triangles with corners (F, 3, 3) in pixels, and colours."
-    edges = np.linalg.norm(corners[..., :2] - np.roll(corners[..., :2], 1, axis=1), axis=-1).max(1)
-    pieces = np.ceil(1.2 * edges).astype(int) + 1
-    for n in np.unique(pieces):
-        i, j = (k.ravel() for k in np.meshgrid(np.arange(n + 1), np.arange(n + 1)))
-        weights = np.stack([i, j, n - i - j], 1)[i + j <= n] / n
-        mine = pieces == n
-        yield (weights @ corners[mine]).reshape(-1, 3), (weights @ colours[mine]).reshape(-1, 3)
-
-# %% ../nbs/32_rendering.ipynb #32-rendering-106
-def _speckled(poses: Sequence[PlacedPose], window: Sequence[float], pixels: int) -> np.ndarray:
-    "What `row_of_poses` draws, without a graphics library."
-    left, right, bottom, top = window
-    width, height = round((right - left) * pixels), round((top - bottom) * pixels)
-    corners, colours = _facing_triangles(*_joined_mesh(poses))
-    corners = (corners - [left, bottom, 0]) * [pixels, pixels, 1]
-    points, colours = (np.concatenate(x) for x in zip(*_specks(corners, colours)))
-    column, row = points[:, 0].astype(int), height - 1 - points[:, 1].astype(int)
-    inside = np.flatnonzero((column >= 0) & (column < width) & (row >= 0) & (row < height))
-    inside = inside[np.argsort(points[inside, 2], kind="stable")]
-    page = np.zeros((height, width, 4), np.uint8)
-    page[row[inside], column[inside]] = np.insert((255 * colours[inside]).round(), 3, 255, axis=1)
-    return page
