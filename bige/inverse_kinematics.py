@@ -21,7 +21,7 @@ from torch import Tensor
 from .files import InputError, atomic_write
 from .jobs import WorkerDied, work_through, workers
 from .geometry import Curve, xyz_angles
-from .markers import Markers, read_markers
+from .markers import Markers, read_markers, session_mass
 from .motion import COORDINATES, Motion, write_motion
 from .opensim_process import run_opensim
 from bige.pose import (
@@ -55,11 +55,11 @@ from .skeleton import Marker, Skeleton
 
 # %% auto #0
 __all__ = ['MARGIN', 'SINGLE', 'WELL_FITTED', 'CALIBRATION_FRAMES', 'OUTLIER', 'USUAL_ERROR_LIMIT', 'FRAME_LIMIT', 'ENOUGH',
-           'OWN_MODEL_MM', 'known_markers', 'match_markers', 'hand_orders', 'arm_markers', 'hand_costs', 'label_orders',
-           'straighten_labels', 'calibration_frames', 'usual_errors', 'suspects', 'exchanges', 'Solved',
+           'OWN_MODEL_MM', 'ASSUMED_MASS', 'known_markers', 'match_markers', 'hand_orders', 'arm_markers', 'hand_costs',
+           'label_orders', 'straighten_labels', 'calibration_frames', 'usual_errors', 'suspects', 'exchanges', 'Solved',
            'solve_frames_robustly', 'TrialFit', 'IKFit', 'fit_markers', 'scale_in_opensim', 'write_scaled_model',
-           'write_osim', 'person_of', 'file_names', 'collect_trials', 'is_own_model', 'PersonJob', 'fit_person',
-           'read_record', 'ik_files']
+           'write_osim', 'person_of', 'file_names', 'collect_trials', 'is_own_model', 'person_mass', 'PersonJob',
+           'fit_person', 'read_record', 'ik_files']
 
 # %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-006
 def known_markers(skeleton: Skeleton, names: Sequence[str]) -> Sequence[Marker]:
@@ -217,7 +217,7 @@ CALIBRATION_FRAMES = 120
 
 
 def calibration_frames(seen: Observed) -> Tensor:
-    "Indices of frames, spread over all, in which nearly all markers are seen."
+    "Indices (K,) of frames, spread over all, in which nearly all markers are seen."
     count = (seen.weight > 0).sum(1)
     good = torch.nonzero(count >= 0.9 * count.max())[:, 0]
     return good[spread(len(good), CALIBRATION_FRAMES)]
@@ -500,7 +500,8 @@ def fit_markers(
     mass_kg: float | None = None,
 ) -> IKFit:
     """Fit all trials of one person together. `model`: an .osim, a skeleton, or None for the embedded one;
-    `scale=False` keeps its sizes and marker places (it is this person's already)."""
+    `scale=False` keeps its sizes and marker places (it is this person's already); `mass_kg`: the person's
+    mass (None: assumed)."""
     began = time.process_time()
     skeleton = (
         model if isinstance(model, Skeleton) else Skeleton.from_osim(model) if model else Skeleton.default()
@@ -537,9 +538,11 @@ def fit_markers(
     )
 
 # %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-047
-def scale_in_opensim(base, out, name, mass, sizes, ranges, markers):
+def scale_in_opensim(
+    base: str, out: str, name: str, mass: float, sizes: dict, changes: dict[str, list]
+) -> None:
     """(runs inside OpenSim) OpenSim's own scaling of the model `base` to body `sizes` and `mass`, with
-    `ranges` and `markers`, written to `out`."""
+    `changes` to "ranges" (coordinate, low, high) and "markers" (name, body, place), written to `out`."""
     import opensim as osim
 
     osim.Logger.setLevelString("error")
@@ -553,12 +556,12 @@ def scale_in_opensim(base, out, name, mass, sizes, ranges, markers):
     state = model.initSystem()
     model.scale(state, scales, True, mass)
     model.setName(name)
-    for coordinate, low, high in ranges:
+    for coordinate, low, high in changes["ranges"]:
         c = model.updCoordinateSet().get(coordinate)
         c.setRangeMin(low)
         c.setRangeMax(high)
     known = model.updMarkerSet()
-    for marker, body, place in markers:
+    for marker, body, place in changes["markers"]:
         k = known.getIndex(marker)
         if k >= 0:
             known.get(k).set_location(osim.Vec3(*place))
@@ -582,8 +585,7 @@ def write_scaled_model(base: Path, fit: IKFit, out: Path) -> None:
         fit.person,
         fit.skeleton.mass,
         sizes,
-        ranges,
-        markers,
+        {"ranges": ranges, "markers": markers},
     )
 
 # %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-050
@@ -663,7 +665,7 @@ def _write_body(bodies, name: str, body) -> None:
 
 def write_osim(skeleton: Skeleton, path: str | Path) -> None:
     """Write a skeleton as an OpenSim 4 model without muscles: bodies, joints, coordinates, markers, contact
-    spheres. Bodies that only follow a coordinate (patellae) are left out."""
+    spheres. Bodies that only follow a coordinate (patellae, 0.2 % of the mass) are left out."""
     document = ET.Element("OpenSimDocument", Version="40000")
     model = _element(document, "Model", name=skeleton.name)
     _element(model, "credits", skeleton.credit)
@@ -746,6 +748,34 @@ def is_own_model(trials: Mapping[str, Markers], model: Path) -> bool:
     return bool(fit.motions) and fit.trials[name].summary()["rms_mm"] < OWN_MODEL_MM
 
 # %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-062
+def person_mass(
+    person: str, trials: Mapping[str, Markers], given_kg: float | None = None
+) -> tuple[float | None, str]:
+    """(mass in kg, where it comes from): given, or of the session that the marker files lie in; (None, "")
+    without either. InputError when the sessions of one person disagree."""
+    if given_kg is not None:
+        return float(given_kg), "given"
+    found = {session_mass(m.source) for m in trials.values()} - {None}
+    if len(found) > 1:
+        raise InputError(
+            f"sessions of {person}",
+            "masses of " + " and ".join(f"{m:g} kg" for m in sorted(found)),
+            "one mass",
+            "give the mass, or fit these sessions one at a time",
+        )
+    return (found.pop(), "session metadata") if found else (None, "")
+
+
+def _check_given_mass(mass_kg: float | None, people: Mapping[str, dict]) -> None:
+    if mass_kg is None:
+        return
+    if not 0 < mass_kg < 1000:
+        raise InputError("mass", f"{mass_kg:g} kg", "a number above 0", "give the person's mass in kg")
+    if len(people) > 1:
+        found = f"one mass for {len(people)} people ({', '.join(people)})"
+        raise InputError("mass", found, "the markers of one person", "fit each person with a call of their own")
+
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-064
 @dataclass(frozen=True)
 class PersonJob:
     "What is needed to fit one person in a process of its own."
@@ -756,12 +786,16 @@ class PersonJob:
     out: Path
     model: Path | None
     scale: bool | None  # None: unless the model fits already
+    mass_kg: float | None = None  # None: assumed, or the model's
+    mass_is: str = ""  # where it comes from
 
     @property
     def fingerprint(self) -> str:
         "What the person's result depends on."
         source = Path(self.model).read_bytes() if self.model else Skeleton.default().digest.encode()
         digest = hashlib.sha256(f"ik 3 {self.scale}".encode() + source)
+        if self.mass_kg is not None:
+            digest.update(f"{self.mass_kg!r} kg, {self.mass_is}".encode())
         for name, m in self.trials.items():
             digest.update(f"{name} {m.names}".encode() + m.positions.tobytes() + m.time.tobytes())
         return digest.hexdigest()
@@ -780,12 +814,15 @@ def _write_model(job: PersonJob, fit: IKFit) -> Path:
         temporary.unlink(missing_ok=True)
     return osim
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-063
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-065
+ASSUMED_MASS = "assumed: the model's, times the body-scale factor squared"
+
+
 def fit_person(job: PersonJob) -> dict:
     "Fit a person, write the model and the motions, return the entries of ik.json."
     torch.set_num_threads(1)
     scale = not (job.model and is_own_model(job.trials, job.model)) if job.scale is None else job.scale
-    fit = fit_markers(job.trials, job.model, scale, job.person)
+    fit = fit_markers(job.trials, job.model, scale, job.person, job.mass_kg)
     osim = _write_model(job, fit)
     files = {trial: f"{job.names[trial]}.mot" for trial in fit.motions}
     for trial, motion in fit.motions.items():
@@ -795,7 +832,7 @@ def fit_person(job: PersonJob) -> dict:
         "body_scale": round(fit.body_scale, 4),
         "scaled": scale,
         "mass_kg": round(fit.skeleton.mass, 2),
-        "mass_is": "assumed: the model's, times the body-scale factor squared" if scale else "the model's",
+        "mass_is": job.mass_is or (ASSUMED_MASS if scale else "the model's"),
         "scales": {k: round(v, 4) for k, v in fit.scales.items()},
         "marker_offsets": fit.marker_offsets,
         "doubted_markers": fit.doubted,
@@ -807,10 +844,10 @@ def fit_person(job: PersonJob) -> dict:
     trials = {t: {"person": job.person, "file": files.get(t), **fit.trials[t].summary()} for t in job.trials}
     return {"person": entry, "trials": trials}
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-065
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-067
 def _fit_people(jobs: Sequence[PersonJob], processes: int) -> Iterator[tuple[str, dict]]:
-    """(person, what `fit_person` gave) of each as it is done, in up to `processes` processes; `InputError` when
-    the process of one is killed twice."""
+    """(person, what `fit_person` gave) of each as it is done, in up to `processes` processes; `InputError`
+    when the process of one is killed twice."""
     todo, side_by_side = {job.person: job for job in jobs}, processes > 1 and len(jobs) > 1
     with workers(min(processes, len(jobs)) if side_by_side else None) as pool:
         for person, result in work_through(todo, lambda p: (todo[p],), pool, fit_person):
@@ -825,7 +862,7 @@ def _fit_people(jobs: Sequence[PersonJob], processes: int) -> Iterator[tuple[str
                 raise result
             yield person, result
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-067
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-069
 def read_record(out: Path) -> dict:
     "What ik.json in folder `out` holds, {persons, trials}; empty without one."
     try:
@@ -865,7 +902,7 @@ def _is_done(job: PersonJob, record: dict) -> bool:
     same = record["persons"].get(job.person, {}).get("fingerprint") == job.fingerprint
     return same and all(f.exists() for f in [job.out / f"{job.person}.osim", *motions])
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-068
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-070
 def _folder(out: str | Path) -> Path:
     try:
         Path(out).mkdir(parents=True, exist_ok=True)
@@ -890,17 +927,23 @@ def ik_files(
     jobs: int = 1,
     progress: Callable[[int, int, str], None] | None = None,
     scale: bool | None = None,
+    *,
+    mass_kg: float | None = None,
 ) -> dict:
     """Marker files -> `<person>.osim`, `<trial>.mot` and `ik.json` in folder `out`; returns what ik.json says
     of these people. A trial name that two of them have becomes `<person>_<trial>`. `scale`: whether to scale
-    the model to the person; None: unless the model given already fits. `progress(done, total, person)` is
-    called after each."""
-    people, out = collect_trials(paths), _folder(out)
+    the model to the person; None: unless the model given already fits. `mass_kg`: of the one person whose
+    markers these are; None: what the session's metadata say, else assumed. `progress(done, total, person)`
+    is called after each."""
+    people = collect_trials(paths)
+    _check_given_mass(mass_kg, people)
+    masses = {person: person_mass(person, trials, mass_kg) for person, trials in people.items()}
+    out = _folder(out)
     if model:
         Skeleton.from_osim(model)
     names, record = file_names([t for trials in people.values() for t in trials]), read_record(out)
     others, report = _other_people(record, people, out), {"persons": {}, "trials": {}}
-    todo = {p: PersonJob(p, trials, names, out, model, scale) for p, trials in people.items()}
+    todo = {p: PersonJob(p, trials, names, out, model, scale, *masses[p]) for p, trials in people.items()}
     for person in [p for p, job in todo.items() if _is_done(job, record)]:
         report["persons"][person] = record["persons"][person]
         report["trials"] |= {t: record["trials"].get(t, {}) for t in todo.pop(person).trials}

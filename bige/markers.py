@@ -4,9 +4,11 @@
 
 # %% auto #0
 __all__ = ['UI_PRMD_MARKERS', 'Markers', 'Gap', 'read_trc', 'write_trc', 'read_ui_prmd', 'read_marker_archive', 'read_markers',
-           'OpenCapSession', 'read_session']
+           'OpenCapSession', 'read_session', 'session_mass', 'model_of_trial']
 
 # %% ../nbs/02_markers.ipynb #02-markers-003
+import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -337,7 +339,55 @@ def read_session(folder: str | Path) -> OpenCapSession:
     models = (folder / "OpenSimData").rglob("*.osim")
     scaled_first = sorted(models, key=lambda p: ("scaled" not in p.stem, len(p.parts), p.name))
     metadata = _session_metadata(folder / "sessionMetadata.yaml")
-    mass, height = (metadata.get(key) for key in ("mass_kg", "height_m"))
-    return OpenCapSession(folder, float(mass) if isinstance(mass, (int, float)) else None,
-                          float(height) if isinstance(height, (int, float)) else None,
-                          next(iter(scaled_first), None), kinematics, markers)
+    mass, height = (_number_in(metadata, key) for key in ("mass_kg", "height_m"))
+    return OpenCapSession(folder, mass, height, next(iter(scaled_first), None), kinematics, markers)
+
+def _number_in(metadata: dict, key: str) -> float | None:
+    "The value of a key where it is a number above 0."
+    value = metadata.get(key)
+    return float(value) if isinstance(value, (int, float)) and value > 0 else None
+
+# %% ../nbs/02_markers.ipynb #02-markers-035
+def session_mass(path: str | Path) -> float | None:
+    """Mass (kg) in the sessionMetadata.yaml that lies in the folder of a marker file or in one of the two
+    above; None without one."""
+    for folder in list(Path(path).resolve().parents)[:3]:
+        if (folder / "sessionMetadata.yaml").is_file():
+            return _number_in(_session_metadata(folder / "sessionMetadata.yaml"), "mass_kg")
+    return None
+
+# %% ../nbs/02_markers.ipynb #02-markers-038
+def _people_of(path: Path) -> list[str]:
+    "Who a trial's file belongs to, as the ik.json beside it says."
+    record = path.parent / "ik.json"
+    trials = json.loads(record.read_text(encoding="utf-8")).get("trials", {}) if record.exists() else {}
+    return [trial["person"] for trial in trials.values() if trial.get("file") == path.name]
+
+def _choose_model(path: Path, models: dict[str, Path]) -> Path:
+    "The one of several models, by name, that belongs to a trial; InputError where it cannot be told."
+    people, words = _people_of(next(iter(models.values())).parent / path.name), re.split(r"[\W_]+", path.stem)
+    mine = [m for m in models if m in people]
+    mine = mine or [m for m in models if m in words or path.stem.startswith(m + "_")]
+    if len(mine) != 1:
+        raise InputError(path, f"{len(models)} models beside it, {len(mine)} of them named like this trial",
+                         "one <person>.osim for it",
+                         "name the model as in the trial's name, or choose one with --model")
+    return models[mine[0]]
+
+# %% ../nbs/02_markers.ipynb #02-markers-039
+def model_of_trial(path: str | Path, root: str | Path | None = None) -> Path | None:
+    """The .osim of the person whose trial lies at `path`: that of its OpenCap session, or the one in its
+    folder or above it, up to the folder `root` (None: its own folder only); None without one. Several are
+    told apart by ik.json or by name; InputError where that fails."""
+    path = Path(path)
+    session = next((p.parent for p in path.resolve().parents if p.name == "OpenSimData"), None)
+    if session:
+        return read_session(session).model
+    root = path.parent if root is None else Path(root)
+    for folder in path.parents:
+        models = {p.stem: p for p in sorted(folder.glob("*.osim"))}
+        if len(models) > 1:
+            return _choose_model(path, models)
+        if models or folder == root:
+            return next(iter(models.values()), None)
+    return None
