@@ -5,7 +5,11 @@
 # %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-002
 from __future__ import annotations
 
-import hashlib, json, os, re, time
+import hashlib
+import json
+import os
+import re
+import time
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -773,7 +777,7 @@ def _check_given_mass(mass_kg: float | None, people: Mapping[str, dict]) -> None
         raise InputError("mass", f"{mass_kg:g} kg", "a number above 0", "give the person's mass in kg")
     if len(people) > 1:
         found = f"one mass for {len(people)} people ({', '.join(people)})"
-        raise InputError("mass", found, "the markers of one person", "fit each person with a call of their own")
+        raise InputError("mass", found, "the markers of one person", "fit one person at a time")
 
 # %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-064
 @dataclass(frozen=True)

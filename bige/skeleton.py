@@ -5,7 +5,11 @@
 # %% ../nbs/03_skeleton.ipynb #03-skeleton-002
 from __future__ import annotations
 
-import difflib, functools, gzip, hashlib, itertools, json
+import functools
+import gzip
+import hashlib
+import itertools
+import json
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 
-from .files import InputError, atomic_write
+from .files import InputError, atomic_write, plain, similar
 from bige.geometry import (
     Array,
     Curve,
@@ -418,12 +422,9 @@ def _check_coordinates(coordinates: set[str], where: str) -> None:
     missing = [c for c in COORDINATES if c not in coordinates]
     if not missing:
         return
-    near = difflib.get_close_matches(missing[0], sorted(coordinates - set(COORDINATES)), n=1)
-    hint = (
-        f"did you mean {near[0]}? rename it"
-        if near
-        else "use a full-body model such as LaiUhlrich2022 or Rajagopal2015"
-    )
+    hint = "use a full-body model such as LaiUhlrich2022 or Rajagopal2015"
+    if near := similar(missing[0], sorted(coordinates - set(COORDINATES))):
+        hint = f"{near} rename it"
     shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
     raise InputError(where, f"no coordinate {shown}", f"all {len(COORDINATES)} coordinates", hint)
 
@@ -520,11 +521,11 @@ def _functions(terms: list[tuple]) -> _Functions:
     table = np.zeros((max([f.coefficients.shape[1] for _, f in flat], default=2), len(flat), 1))
     for k, (_, f) in enumerate(flat):
         table[: f.coefficients.shape[1], k, 0] = f.coefficients[0]
-    plain = len(table) == 2 and (table[0] == 0).all() and (table[1] == 1).all()
+    identity = len(table) == 2 and (table[0] == 0).all() and (table[1] == 1).all()
     splines = tuple((np.array([c]), f) for c, f in terms if len(f.knots))
     return _Functions(
         np.array([c for c, _ in flat], int),
-        None if plain else table,
+        None if identity else table,
         splines,
         _order(np.argsort(places), len(terms)),
     )
@@ -664,7 +665,7 @@ class Chain:
         self._kinds = {}
 
     def tables(self, q: Array) -> tuple:
-        "The levels as arrays of `q`'s kind and precision."
+        "The levels as arrays of the kind and precision of `q` (33, N)."
         key = (namespace(q), q.dtype, getattr(q, "device", None))
         if key not in self._kinds:
             self._kinds[key] = _cast(tuple(self.levels), q)
@@ -821,9 +822,8 @@ def _markers_named(skeleton: Skeleton, names) -> list[Marker]:
     known = {m.name.lower(): m for m in skeleton.markers}
     for name in names:
         if name.lower() not in known:
-            near = difflib.get_close_matches(name.lower(), known, n=1)
             raise InputError(skeleton.name, f"no marker {name!r}", f"one of its {len(known)} markers",
-                             f"did you mean {known[near[0]].name}?" if near else "see marker_names")
+                             similar(name, skeleton.marker_names) or "see marker_names")
     return [known[n.lower()] for n in names]
 
 @patch
@@ -841,38 +841,20 @@ def centre_of_mass(self: Skeleton, q: Array) -> Array:
     return (points * like(share[:, None], points)).sum(-2)
 
 # %% ../nbs/03_skeleton.ipynb #03-skeleton-063
-def _plain(x):
-    "Numbers, lists and dictionaries only, for JSON."
-    if isinstance(x, np.ndarray):
-        return x.tolist()
-    if isinstance(x, np.generic):
-        return x.item()
-    if isinstance(x, dict):
-        return {k: _plain(v) for k, v in x.items()}
-    if isinstance(x, (tuple, list)):
-        return [_plain(v) for v in x]
-    if hasattr(x, "__dataclass_fields__"):
-        return {k: _plain(v) for k, v in vars(x).items() if not k.startswith("_")}
-    return x
-
-
 @patch(as_prop=True)
 def digest(self: Skeleton) -> str:
     """sha256 of all that moves and weighs (coordinates, ranges, joints, masses, muscles); markers and names
     aside."""
-    numbers = {
-        k: _plain(getattr(self, k))
-        for k in ("ranges", "tree", "coupled", "bodies", "muscles", "muscle_digest")
-    }
+    kept = ("ranges", "tree", "coupled", "bodies", "muscles", "muscle_digest")
+    numbers = {k: plain(getattr(self, k)) for k in kept}
     return hashlib.sha256(json.dumps([COORDINATES, numbers], sort_keys=True).encode()).hexdigest()
 
 
 @patch
 def save(self: Skeleton, path: str | Path) -> None:
     "Write as JSON, compressed when the name ends in .gz; the same skeleton gives the same bytes."
-    text = json.dumps(
-        {"format": "bige skeleton 1", "coordinates": COORDINATES, **_plain(self)}, separators=(",", ":")
-    ).encode()
+    record = {"format": "bige skeleton 1", "coordinates": COORDINATES, **plain(self)}
+    text = json.dumps(record, separators=(",", ":")).encode()
     with atomic_write(path, "wb") as file:
         file.write(gzip.compress(text, mtime=0) if str(path).endswith(".gz") else text)
 
