@@ -21,7 +21,7 @@ __all__ = ['PATELLAE', 'PATH_SAMPLES', 'FLESH', 'RING', 'asset', 'normals', 'bod
 # %% ../nbs/31_anatomy.ipynb #31-anatomy-005
 @lru_cache
 def asset(name: str) -> dict[str, np.ndarray]:
-    "Arrays of an .npz file that ships with the package."
+    "Arrays (…,) by name of an .npz file that ships with the package."
     with (
         resources.as_file(resources.files("bige") / "assets" / name) as path,
         np.load(path, allow_pickle=False) as file,

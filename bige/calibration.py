@@ -127,6 +127,7 @@ class ScalableModel:
 
     @property
     def base(self) -> Tensor:
+        "Usual places (M, 3) m of the markers in their bodies."
         return self.problem.points.local
 
     def sizes(self, scales: Tensor) -> dict[str, np.ndarray]:
@@ -413,7 +414,7 @@ def restart(problem: PoseProblem, seen: Observed, q: Tensor, few: Tensor) -> Ten
     return torch.where((c_again < c)[:, None], again, q)
 
 def spread(n: int, count: int) -> Tensor:
-    "Up to `count` indices spread over 0 … n - 1."
+    "Up to `count` indices (K,) spread over 0 … n - 1."
     return torch.linspace(0, n - 1, min(count, n)).long()
 
 # %% ../nbs/06_calibration.ipynb #06-calibration-033

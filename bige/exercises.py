@@ -115,7 +115,7 @@ def _has_kind(entry) -> bool:
     "Whether an entry is a mapping that names its kind."
     return isinstance(entry, Mapping) and "kind" in entry
 
-# %% ../nbs/08_exercises.ipynb #08-exercises-011
+# %% ../nbs/08_exercises.ipynb #08-exercises-013
 _TYPES = {"str": (str, "text"), "float": ((int, float), "a number"),
           "tuple": (list, "a list"), "Mapping": (dict, "a mapping")}
 _EXAMPLES = "see the files in bige/assets/exercises"
@@ -135,7 +135,7 @@ def read_exercise(path: str | Path) -> Exercise:
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
     return Exercise(**values, source=str(path))
 
-# %% ../nbs/08_exercises.ipynb #08-exercises-012
+# %% ../nbs/08_exercises.ipynb #08-exercises-014
 def _check_fields(path: Path, record: dict) -> None:
     "InputError unless `record` has the fields of an exercise, each of its type."
     known = {f.name: f for f in fields(Exercise) if f.name != "source"}
@@ -152,7 +152,7 @@ def _check_fields(path: Path, record: dict) -> None:
         if not isinstance(value, kind) or isinstance(value, bool):
             raise InputError(f"{path}, `{name}`", repr(value), words, _EXAMPLES)
 
-# %% ../nbs/08_exercises.ipynb #08-exercises-014
+# %% ../nbs/08_exercises.ipynb #08-exercises-016
 def shipped_exercises() -> dict[str, Path]:
     "Name -> file of the exercises that the package holds."
     folder = Path(str(resources.files("bige"))) / "assets" / "exercises"
@@ -174,7 +174,7 @@ def load_exercise(name: str | Path | Exercise = "squat") -> Exercise:
     cure = similar(str(name), known) or "choose one of these"
     raise InputError("--exercise", repr(str(name)), ", ".join(known) + ", or the path of a .yaml file", cure)
 
-# %% ../nbs/08_exercises.ipynb #08-exercises-019
+# %% ../nbs/08_exercises.ipynb #08-exercises-021
 def exercise_rows() -> list[dict[str, str]]:
     """One row for each shipped exercise: name, progress, phases, planted feet, effort muscles, kinds of its
     default request."""
@@ -187,7 +187,7 @@ def exercise_rows() -> list[dict[str, str]]:
         rows.append({key: ", ".join(names) for key, names in row.items()})
     return rows
 
-# %% ../nbs/08_exercises.ipynb #08-exercises-022
+# %% ../nbs/08_exercises.ipynb #08-exercises-024
 STANDING = 0.1        # share of the progress up to which a frame belongs to the starting posture
 
 @patch
@@ -202,7 +202,7 @@ def progress_share(self: Exercise, q: np.ndarray | Tensor) -> np.ndarray | Tenso
     low, high = xp.amin(x, -1)[..., None], xp.amax(x, -1)[..., None]
     return (x - low) / (high - low + 1e-6)
 
-# %% ../nbs/08_exercises.ipynb #08-exercises-023
+# %% ../nbs/08_exercises.ipynb #08-exercises-025
 @patch
 def bottom(self: Exercise, q: np.ndarray | Tensor) -> np.ndarray | Tensor:
     "Poses (..., T, 33) -> frame (...) of the turning point."

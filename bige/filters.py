@@ -12,8 +12,8 @@ __all__ = ['SHORTEST_PATH', 'zero_lag', 'lowpass', 'anti_alias', 'smooth_path', 
 
 # %% ../nbs/A2_filters.ipynb #a2-filters-005
 def zero_lag(values: np.ndarray, cutoff: float, order: int, padding: int, axis: int = 0) -> np.ndarray:
-    """Butterworth low-pass forwards and backwards along `axis`; `cutoff` in half the frame rate,
-    `padding` in frames."""
+    """Values (…,), low-passed by a Butterworth filter forwards and backwards along `axis`; `cutoff` in half
+    the frame rate, `padding` in frames."""
     from scipy.signal import butter, sosfiltfilt
     return sosfiltfilt(butter(order, cutoff, output="sos"), values, axis=axis, padlen=padding)
 

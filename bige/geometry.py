@@ -23,8 +23,8 @@ Array = TypeVar("Array")  # a numpy array or a torch tensor; what comes in comes
 
 
 def namespace(x: Array) -> ModuleType:
-    """The library `x` belongs to: `numpy`, or `torch` when `x` is a tensor (which means torch is loaded
-    already)."""
+    """The library that `x` (…,) belongs to: `numpy`, or `torch` when `x` is a tensor (which means torch is
+    loaded already)."""
     return sys.modules[type(x).__module__.partition(".")[0]]
 
 
@@ -39,19 +39,19 @@ def like(constant: np.ndarray, x: Array) -> Array:
 
 # %% ../nbs/A3_geometry.ipynb #a3-geometry-006
 def index_select(x: Array, index: Array | None, axis: int) -> Array:
-    "Entries `index` of `x` along `axis`; all of them when `index` is None."
+    "Entries `index` (K,) of `x` (…,) along `axis`; all of them when `index` is None."
     if index is None:
         return x
     return np.take(x, index, axis) if isinstance(x, np.ndarray) else x.index_select(axis, index)
 
 
 def parts(x: Array, axis: int) -> tuple[Array, ...]:
-    "The slices of `x` along `axis`."
+    "The slices of `x` (…,) along `axis`."
     return tuple(np.moveaxis(x, axis, 0)) if isinstance(x, np.ndarray) else x.unbind(axis)
 
 
 def add_product(c: Array, a: Array, b: Array) -> Array:
-    "c + a b, in one operation where the library has one."
+    "c + a b of arrays (…,), in one operation where the library has one."
     return c + a * b if isinstance(c, np.ndarray) else namespace(c).addcmul(c, a, b)
 
 # %% ../nbs/A3_geometry.ipynb #a3-geometry-009

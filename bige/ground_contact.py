@@ -85,7 +85,8 @@ _filter_matrix = lru_cache(path_matrix)
 
 
 def butterworth_path(path: Array, rate_hz: float = 60.0) -> Array:
-    """A path (…, T, 3) after the zero-lag Butterworth low-pass of `smooth_path`; numpy or torch, differentiable."""
+    """A path (…, T, 3) after the zero-lag Butterworth low-pass of `smooth_path`; numpy or torch,
+    differentiable."""
     if isinstance(path, np.ndarray):
         return smooth_path(path, rate_hz)
     return like(_filter_matrix(path.shape[-2], rate_hz), path) @ path

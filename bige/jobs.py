@@ -23,7 +23,8 @@ from .files import InputError
 __all__ = ['ONE_THREAD', 'work_through', 'WorkerDied', 'Here', 'Processes', 'Cluster', 'workers', 'interruptible', 'locked']
 
 # %% ../nbs/A4_jobs.ipynb #a4-jobs-005
-def work_through(tasks: Iterable[Hashable], load: Callable, pool, function: Callable) -> Iterator[tuple]:
+def work_through(tasks: Iterable[Hashable], load: Callable, pool: Here | Processes | Cluster,
+                 function: Callable) -> Iterator[tuple]:
     """(task, answer) as they get ready; `load(task)` gives the arguments of `function`.
 
     The answer is an exception where `load` raised an InputError, `function` raised, or its worker died
@@ -65,7 +66,7 @@ class Here:
     def __init__(self):
         self.answers = {}
 
-    def submit(self, task: Hashable, function: Callable, *arguments) -> None:
+    def submit(self, task: Hashable, function: Callable, *arguments: object) -> None:
         self.answers[task] = _answer(function, *arguments)
 
     def ready(self) -> dict:
@@ -111,7 +112,7 @@ class _Worker:
         self.pool.shutdown(wait=False, cancel_futures=True)
 
 # %% ../nbs/A4_jobs.ipynb #a4-jobs-014
-def _leave_answer(path: str, function: Callable, *arguments) -> None:
+def _leave_answer(path: str, function: Callable, *arguments: object) -> None:
     answer = _answer(function, *arguments)
     try:
         data = pickle.dumps(answer)
@@ -141,7 +142,7 @@ class Processes:
         self.workers.append(_Worker())
         return self.workers[-1]
 
-    def submit(self, task: Hashable, function: Callable, *arguments) -> None:
+    def submit(self, task: Hashable, function: Callable, *arguments: object) -> None:
         worker = self.free.pop() if self.free else self._fresh()
         try:
             self._give(worker, 2, task, function, *arguments)
@@ -202,7 +203,7 @@ class Cluster:
     def size(self) -> int:
         return 2 * max(1, sum(self.client.nthreads().values()))  # one at work and one to follow
 
-    def submit(self, task: Hashable, function: Callable, *arguments) -> None:
+    def submit(self, task: Hashable, function: Callable, *arguments: object) -> None:
         self.running[self.client.submit(_answer, function, *arguments, pure=False)] = task
 
     def ready(self) -> dict:

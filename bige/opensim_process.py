@@ -41,7 +41,7 @@ def _follow(command: list[str], folder: str, progress: Callable[[int], None] | N
         return process.returncode, "".join(printed), errors.read()
 
 # %% ../nbs/A5_opensim.ipynb #a5-opensim-005
-def run_opensim(function: Callable, *arguments, progress: Callable[[int], None] | None = None) -> str:
+def run_opensim(function: Callable, *arguments: object, progress: Callable[[int], None] | None = None) -> str:
     """Run a self-contained function in another Python that has OpenSim; returns what it printed. The function
     imports all it needs itself; arguments must survive JSON. Lines "done 40" that it prints go to
     progress(40). InputError when it fails."""

@@ -26,7 +26,7 @@ __all__ = ['DEEP_LIMITS', 'ARM', 'REGULARISATION', 'PELVIS', 'ARM_STARTS', 'FLEX
 
 # %% ../nbs/05_pose.ipynb #05-pose-012
 def to_tensor(x: ArrayLike) -> Tensor:
-    "`x` as a float64 tensor."
+    "An array (…,) as a float64 tensor (…,)."
     return torch.as_tensor(np.asarray(x), dtype=torch.float64)
 
 def stretched_joint(joint: Joint, sizes: dict[str, np.ndarray]) -> Joint:
@@ -41,6 +41,7 @@ class Points:
     there."""
 
     def __init__(self, joints: Sequence[Joint], bodies: Sequence[str], local: Tensor):
+        "`bodies`: M names; `local` (M, 3) m."
         self.joints, self.bodies, self.local = tuple(joints), tuple(bodies), local
         self.chain = Chain(self.joints, tuple(j.child for j in self.joints))
         row = {body: k for k, body in enumerate(self.chain.bodies)}
@@ -110,7 +111,7 @@ class Observed:
     def __getitem__(self, rows) -> Observed: return Observed(self.positions[rows], self.weight[rows])
 
     def weighted(self, factor: Tensor) -> Observed:
-        "The same with weights times `factor`."
+        "The same with weights (N, M) times `factor` (M,)."
         return Observed(self.positions, self.weight * factor)
 
     def without(self, points: Tensor) -> Observed:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from scipy.signal import find_peaks, savgol_filter
 
 from .exercises import Exercise, load_exercise
 from .files import InputError, to_json, whole_folder
+from .markers import model_of_trial
 from .motion import Motion, read_motion, write_motion
 
 if TYPE_CHECKING:
@@ -398,14 +400,37 @@ def repetition_files(folder: Path, trial: str) -> list[Path]:
     "The files `<trial>_rep1.mot` ... of an earlier run in a folder."
     return [f for f in folder.iterdir() if re.fullmatch(re.escape(trial) + r"_rep\d+\.mot", f.name)]
 
+def _model_beside(path: Path) -> Path | None:
+    "The person's model; None, with a warning, where several lie beside the trial and none is named like it."
+    try:
+        return model_of_trial(path)
+    except InputError as error:
+        warnings.warn(f"no model is copied beside the repetitions: {error}", stacklevel=3)
+
+def _check_model(model: Path, out: Path, trial: str) -> None:
+    "InputError when `out` holds repetitions of another trial with a different model of the same name."
+    there = out / model.name
+    if not there.is_file() or there.read_bytes() == model.read_bytes():
+        return
+    mine = set(repetition_files(out, trial))
+    if others := sorted(p.name for p in out.glob("*_rep*.mot") if p not in mine):
+        raise InputError(there, f"another model of this name, of {others[0]}", f"the same model as {model}",
+                         "choose another folder, or remove the earlier repetitions")
+
 def segment_file(path: str | Path, out: str | Path, reps: str | int = "auto",
                  exercise: Exercise | str = "squat") -> Segmentation:
-    """Write `<trial>_rep1.mot` ... and segments.json of the trial at `path` into the folder `out`, all or
-    none; earlier repetitions of the same trial there are replaced."""
-    path = Path(path)
+    """Write `<trial>_rep1.mot` ..., segments.json and a copy of the person's model, where one lies beside the
+    trial at `path`, into the folder `out`, all or none; earlier repetitions of the same trial there are
+    replaced."""
+    path, out = Path(path), Path(out)
     motion = read_motion(path)
     found = segment(motion, reps, exercise)
+    model = _model_beside(path)
+    if model:
+        _check_model(model, out, path.stem)
     with whole_folder(out, lambda folder: repetition_files(folder, path.stem)) as part:
+        if model:
+            (part / model.name).write_bytes(model.read_bytes())
         for i, (start, end) in enumerate(found.segments, 1):
             write_motion(motion.slice(start, end), part / f"{path.stem}_rep{i}.mot")
         (part / "segments.json").write_text(to_json(found.to_json(path.stem)), encoding="utf-8", newline="\n")

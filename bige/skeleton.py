@@ -5,7 +5,11 @@
 # %% ../nbs/03_skeleton.ipynb #03-skeleton-002
 from __future__ import annotations
 
-import difflib, functools, gzip, hashlib, itertools, json
+import functools
+import gzip
+import hashlib
+import itertools
+import json
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 
-from .files import InputError, atomic_write
+from .files import InputError, atomic_write, plain, similar
 from bige.geometry import (
     Array,
     Curve,
@@ -136,7 +140,7 @@ def read_motion_axes(joint: ET.Element, coordinates: list[str], where: str) -> t
         found[axis.get("name")[0]].append((name[0], direction / np.linalg.norm(direction), curve))
     return tuple(found["r"]), tuple(found["t"])
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-014
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-015
 class _Frames:
     "Looks up the frames of a model: each a body, with a rotation and an offset in it."
 
@@ -174,7 +178,7 @@ class _Frames:
         turned = euler_xyz(_numbers(frame.findtext("orientation"), "0 0 0"))
         return body, R @ turned, p + R @ _numbers(frame.findtext("translation"), "0 0 0")
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-016
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-018
 def _joint_elements(model: ET.Element):
     """(joint element, child body name) of either file layout: a JointSet, or (before version 30500) joints
     inside bodies."""
@@ -203,7 +207,7 @@ def read_joint(
         R_PF, R_BM = euler_xyz(R_PF), euler_xyz(R_BM)
     return Joint(name, parent, child, R_PF, p_PF, R_BM, p_BM, rotations, translations), coordinates
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-018
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-020
 def _from_the_ground_up(joints: list[Joint], where: str) -> list[Joint]:
     "Joints ordered so that a parent comes before its children."
     placed, ordered, waiting = {"ground"}, [], list(joints)
@@ -221,7 +225,7 @@ def _from_the_ground_up(joints: list[Joint], where: str) -> list[Joint]:
         waiting.remove(ready[0])
     return ordered
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-019
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-021
 def _couplers(model: ET.Element, where: str) -> dict[str, tuple[str, float, float]]:
     "dependent coordinate -> (independent coordinate, slope, offset)."
     found = {}
@@ -256,7 +260,7 @@ def _settle(term: tuple, couplers: dict, held: dict[str, float]) -> tuple:
         return None, axis, Curve.polynomial(float(curve(np.array(held.get(coordinate, 0.0)))))
     return coordinate, axis, curve
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-021
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-023
 def read_bodies(model: ET.Element) -> dict[str, Body]:
     "Mass properties of every body but the ground."
     bodies = {}
@@ -282,7 +286,7 @@ def read_model_markers(model: ET.Element, frames: _Frames) -> tuple[Marker, ...]
         markers.append(Marker(m.get("name"), body, p + R @ _numbers(m.findtext("location"))))
     return tuple(markers)
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-023
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-025
 GENERIC_FOOT_LENGTH = 0.1788  # m, calcaneus origin to toe joint, generic LaiUhlrich2022 and Rajagopal2015
 PUBLISHED_FOOT_SCALE = (
     0.913924  # foot of the person for whom the placements below were published, over generic
@@ -334,7 +338,7 @@ def read_spheres(model: ET.Element, frames: _Frames, joints: tuple[Joint, ...]) 
     own = [[s for s in found if s.body in feet[side]] for side in "rl"]
     return tuple(own[0] + own[1]) if len(own[0]) == len(own[1]) == 6 else standard_spheres(joints)
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-025
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-028
 @dataclass(frozen=True, eq=False)
 class Skeleton:
     "A tree of joints with 33 coordinates, and what hangs on it. Metres, radians, kilograms."
@@ -374,7 +378,7 @@ class Skeleton:
             f"Skeleton({self.name}: {len(self.tree)} joints, {len(self.markers)} markers, {self.mass:.1f} kg)"
         )
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-027
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-030
 def _open_model(path) -> ET.Element:
     "The Model element of an .osim file."
     try:
@@ -412,18 +416,15 @@ def _muscle_digest(model: ET.Element) -> str:
             digest.update(f"{e.tag} {e.get('name')} {' '.join((e.text or '').split())}\n".encode())
     return digest.hexdigest()
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-028
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-031
 def _check_coordinates(coordinates: set[str], where: str) -> None:
     "Refuse a model that lacks one of the 33 coordinates."
     missing = [c for c in COORDINATES if c not in coordinates]
     if not missing:
         return
-    near = difflib.get_close_matches(missing[0], sorted(coordinates - set(COORDINATES)), n=1)
-    hint = (
-        f"did you mean {near[0]}? rename it"
-        if near
-        else "use a full-body model such as LaiUhlrich2022 or Rajagopal2015"
-    )
+    hint = "use a full-body model such as LaiUhlrich2022 or Rajagopal2015"
+    if near := similar(missing[0], sorted(coordinates - set(COORDINATES))):
+        hint = f"{near} rename it"
     shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
     raise InputError(where, f"no coordinate {shown}", f"all {len(COORDINATES)} coordinates", hint)
 
@@ -445,7 +446,7 @@ def from_osim(cls: Skeleton, path: str | Path) -> Skeleton:
             "open and save it in OpenSim 4",
         ) from e
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-029
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-032
 def _skeleton(model: ET.Element, where: str) -> Skeleton:
     frames, joints, coordinates = _Frames(model, where), [], {}
     for element, child in _joint_elements(model):
@@ -482,401 +483,25 @@ def _skeleton(model: ET.Element, where: str) -> Skeleton:
         credit=" ".join((model.findtext("credits") or "").split()),
     )
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-038
-@dataclass(frozen=True, eq=False)
-class _Functions:
-    "The F functions of a level, each of one coordinate, as tables."
-
-    coordinate: np.ndarray  # (polynomials,) coordinate of each
-    table: np.ndarray | None  # (degree + 1, polynomials, 1); None: every function is its coordinate
-    splines: tuple  # of (coordinate (1,), Curve)
-    order: np.ndarray | None  # polynomials, then splines -> functions
-
-    def __call__(self, q):
-        "Values (F, N) at poses q (33, N)."
-        y = x = index_select(q, self.coordinate, 0)
-        if self.table is not None:
-            y = self.table[-1]
-            for c in reversed(self.table[:-1]) if isinstance(q, np.ndarray) else self.table[:-1].flip(0):
-                y = add_product(c, y, x)
-        xp = namespace(q)
-        if y.shape[-1] != q.shape[-1]:
-            y = xp.broadcast_to(y, x.shape)
-        if self.splines:
-            y = xp.concatenate([y, *(f(index_select(q, c, 0)[0])[None] for c, f in self.splines)], 0)
-        return index_select(y, self.order, 0)
-
-
-def _order(index, size: int) -> np.ndarray | None:
-    "Places to take out of `size`; None when that means all of them as they are."
-    return None if list(index) == list(range(size)) else np.array(index)
-
-
-def _functions(terms: list[tuple]) -> _Functions:
-    "The tables of functions given as (coordinate, Curve)."
-    terms = [(COORDINATES.index(c), f) for c, f in terms]
-    places = sorted(range(len(terms)), key=lambda k: len(terms[k][1].knots) > 0)
-    flat = [terms[k] for k in places if len(terms[k][1].knots) == 0]
-    table = np.zeros((max([f.coefficients.shape[1] for _, f in flat], default=2), len(flat), 1))
-    for k, (_, f) in enumerate(flat):
-        table[: f.coefficients.shape[1], k, 0] = f.coefficients[0]
-    plain = len(table) == 2 and (table[0] == 0).all() and (table[1] == 1).all()
-    splines = tuple((np.array([c]), f) for c, f in terms if len(f.knots))
-    return _Functions(
-        np.array([c for c, _ in flat], int),
-        None if plain else table,
-        splines,
-        _order(np.argsort(places), len(terms)),
-    )
-
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-040
-def _rotations(joint: Joint) -> list[tuple]:
-    "(A, B, C, axis) of each moving rotation, with the fixed rotations of the joint multiplied in."
-    found, fixed = [], joint.R_PF
-    for _, axis, curve in joint.rotations:
-        if curve.is_constant:
-            fixed = fixed @ rotation(axis, curve.coefficients[0, 0])
-            continue
-        K, K2 = rodrigues(axis)
-        found.append((fixed @ (np.eye(3) + K2), fixed @ K, -fixed @ K2, fixed @ axis))
-        fixed = np.eye(3)
-    if not found:
-        found, fixed = [(fixed, np.zeros((3, 3)), np.zeros((3, 3)), np.zeros(3))], np.eye(3)
-    *matrices, axis = found[-1]
-    return found[:-1] + [(*(M @ fixed @ joint.R_BM.T for M in matrices), axis)]
-
-def _offset(joint: Joint) -> np.ndarray:
-    "Where the joint centre sits in the parent before anything moves, (3,) m."
-    still = sum((a * f.coefficients[0, 0] for _, a, f in joint.translations if f.is_constant), np.zeros(3))
-    return joint.p_PF + joint.R_PF @ still
-
 # %% ../nbs/03_skeleton.ipynb #03-skeleton-041
-@dataclass(frozen=True, eq=False)
-class _Level:
-    """The n joints at one depth of the tree as tables. Slot s holds the s-th rotation of every joint, then
-    come the slots of translations; a joint with fewer has a function that is 0 there."""
-
-    parent: np.ndarray | None  # (n,) their parents' places in the level above; None: all of it, as it is
-    functions: _Functions  # slots × n
-    slopes: _Functions  # their derivatives
-    moving: np.ndarray  # (slots × n,) coordinate that moves each; -1 where nothing does
-    rotations: tuple  # of (A, B, C), each (3, 3, n, 1), and axes (3, n, 1): A + B sin + C cos
-    translations: tuple  # of axes (3, n, 1)
-    offset: np.ndarray  # (3, n, 1) p_PF
-    back: np.ndarray | None  # (3, n, 1) p_BM
-
-
-def _cast(tree, x):
-    "Every array inside nested tuples and tables as an array of `x`'s kind."
-    if isinstance(tree, (_Level, _Functions)):
-        return type(tree)(**{k: _cast(v, x) for k, v in vars(tree).items()})
-    if isinstance(tree, tuple):
-        return tuple(_cast(t, x) for t in tree)
-    return like(tree, x) if isinstance(tree, np.ndarray) else tree
-
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-042
-_STILL = (None, np.zeros(3), Curve.polynomial(0.0, 0.0))
-
-
-def _slots(rows: list[list], filler) -> list[list]:
-    "Rows of different length -> columns, short rows filled up."
-    return [[r[s] if s < len(r) else filler for r in rows] for s in range(max(map(len, rows)))]
-
-
-def _moving(terms: tuple) -> list[tuple]:
-    return [t for t in terms if not t[2].is_constant]
-
-
-def _level(joints: list[Joint], parent: np.ndarray | None) -> _Level:
-    "The tables of joints at one depth."
-    still = np.eye(3), np.zeros((3, 3)), np.zeros((3, 3)), np.zeros(3)
-
-    def stack(arrays):
-        return np.stack(arrays, -1)[..., None]
-
-    turning = _slots([_moving(j.rotations) for j in joints], _STILL)
-    sliding = _slots([[(c, j.R_PF @ a, f) for c, a, f in _moving(j.translations)] for j in joints], _STILL)
-    terms = [(c, f) for slot in turning + sliding for c, _, f in slot]
-    back = stack([j.p_BM for j in joints])
-    return _Level(
-        parent=parent,
-        functions=_functions([(c or COORDINATES[0], f) for c, f in terms]),
-        slopes=_functions([(c or COORDINATES[0], f.derivative()) for c, f in terms]),
-        moving=np.array([COORDINATES.index(c) if c else -1 for c, _ in terms], int),
-        rotations=tuple(
-            tuple(map(stack, zip(*slot))) for slot in _slots([_rotations(j) for j in joints], still)
-        ),
-        translations=tuple(stack([a for _, a, _ in slot]) for slot in sliding),
-        offset=stack([_offset(j) for j in joints]),
-        back=back if back.any() else None,
-    )
-
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-044
-def _local(level: _Level, q) -> tuple[list, object]:
-    """Rotations (3, 3, n, N) after the first, second, … axis, and joint centres (3, n, N), seen from the
-    parents."""
-    xp, n, centre = namespace(q), level.offset.shape[1], level.offset
-    values = level.functions(q).reshape(len(level.moving) // n, n, q.shape[-1])
-    turns = len(values) - len(level.translations)
-    sines, cosines = (parts(f(values[:turns]), 0) for f in (xp.sin, xp.cos))
-    R = [
-        add_product(add_product(A, B, sin), C, cos)
-        for (A, B, C, _), sin, cos in zip(level.rotations, sines, cosines)
-    ]
-    for axis, value in zip(level.translations, parts(values[turns:], 0)):
-        centre = add_product(centre, axis, value)
-    return list(itertools.accumulate(R or [level.rotations[0][0]], compose)), centre
-
-
-def _step(level: _Level, q, R_parent, p_parent) -> tuple:
-    """Rotations, origins and joint centres of a level in the world, from those of its parents; and its
-    rotations one by one."""
-    R_local, centre = _local(level, q)
-    R = R_local[-1]
-    if R_parent is None:
-        R, centre = (namespace(q).broadcast_to(a, (*a.shape[:-1], q.shape[-1])) for a in (R, centre))
-    else:
-        R, centre = compose(R_parent, R), p_parent + rotate(R_parent, centre)
-    return R, (centre if level.back is None else centre - rotate(R, level.back)), centre, R_local
-
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-046
-class Chain:
-    "Forward kinematics of `bodies` and of the bodies they hang from, one level of the tree after another."
-
-    def __init__(self, joints: tuple[Joint, ...], bodies: tuple[str, ...]):
-        by_child, depth, needed = {j.child: j for j in joints}, {"ground": -1}, set()
-        for body in bodies:
-            while body != "ground":
-                needed.add(body)
-                body = by_child[body].parent
-        ordered = [j for j in joints if j.child in needed]
-        for j in ordered:
-            depth[j.child] = depth[j.parent] + 1
-        self.levels, self.bodies, above = [], [], []
-        for d in range(max(depth.values()) + 1):
-            here = [j for j in ordered if depth[j.child] == d]
-            parent = (
-                _order([above.index(j.parent) for j in here], len(above)) if d and len(above) > 1 else None
-            )
-            self.levels.append(_level(here, parent))
-            above = [j.child for j in here]
-            self.bodies += above
-        self._kinds = {}
-
-    def tables(self, q: Array) -> tuple:
-        "The levels as arrays of `q`'s kind and precision."
-        key = (namespace(q), q.dtype, getattr(q, "device", None))
-        if key not in self._kinds:
-            self._kinds[key] = _cast(tuple(self.levels), q)
-        return self._kinds[key]
-
-    def __call__(self, q: Array) -> list[tuple[Array, ...]]:
-        """q (33, N) -> rotations (3, 3, n, N), origins (3, n, N) and joint centres (3, n, N), each a tuple of
-        levels."""
-        found, R, p = [], None, None
-        for level in self.tables(q):
-            if R is not None:
-                R, p = index_select(R, level.parent, -2), index_select(p, level.parent, -2)
-            R, p, centre, _ = _step(level, q, R, p)
-            found.append((R, p, centre))
-        return [tuple(part) for part in zip(*found)]
-
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-048
-def _cross(a, b):
-    "a × b of (3, …)."
-    (ax, ay, az), (bx, by, bz) = parts(a, 0), parts(b, 0)
-    return namespace(a).stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], 0)
-
-
-def _level_twists(level: _Level, q, R_parent, R_local: list, centre) -> list[tuple]:
-    "(ω, v), each (3, n, N), of every slot of a level."
-    into = (lambda v: v) if R_parent is None else lambda v: rotate(R_parent, v)
-    n = centre.shape[1]
-    slopes = level.slopes(q).reshape(len(level.moving) // n, n, q.shape[-1])
-    turns, found = len(slopes) - len(level.translations), []
-    for s, slope in enumerate(parts(slopes, 0)):
-        if s >= turns:
-            slide = into(level.translations[s - turns]) * slope
-            found.append((0 * slide, slide))
-        else:
-            axis = level.rotations[s][3]
-            omega = into(axis if s == 0 else rotate(R_local[s - 1], axis)) * slope
-            found.append((omega, _cross(centre, omega)))
-    return found
-
-
-@patch
-def twists(self: Chain, q: Array) -> tuple[Array, Array, Array, Array, Array]:
-    """What a call gives, rotations (3, 3, B, N), origins and joint centres (3, B, N) in the order of
-    `bodies`; and ω, v (3, K, N): a unit change of coordinate `moving[k]` moves a point x on body `moved[k]`
-    or beyond by ω × x + v."""
-    found, pairs, R, p = [], [], None, None
-    for level in self.tables(q):
-        if R is not None:
-            R, p = index_select(R, level.parent, -2), index_select(p, level.parent, -2)
-        R_parent = R
-        R, p, centre, R_local = _step(level, q, R, p)
-        found.append((R, p, centre))
-        pairs += _level_twists(level, q, R_parent, R_local, centre)
-
-    def join(arrays):
-        return namespace(q).concatenate(list(arrays), -2)
-
-    return (*(join(part) for part in zip(*found)), *(join(part) for part in zip(*pairs)))
-
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-049
-@patch(as_prop=True)
-def moving(self: Chain) -> np.ndarray:
-    "(K,) the coordinate of each twist; -1 where nothing moves."
-    return np.concatenate([level.moving for level in self.levels])
-
-@patch(as_prop=True)
-def moved(self: Chain) -> np.ndarray:
-    "(K,) index in `bodies` of the body that each twist moves, with all that hangs on it."
-    found, first = [], 0
-    for level in self.levels:
-        n = level.offset.shape[1]
-        found.append(np.tile(np.arange(first, first + n), len(level.moving) // n))
-        first += n
-    return np.concatenate(found)
-
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-053
-@patch
-def _frames(self: Skeleton, q, bodies: tuple[str, ...], wanted: str):
-    """What `wanted` of "R" (3, 3, B, N), "p" origins (3, B, N) and "c" joint centres (3, B, N) of `bodies`, N
-    poses in a row."""
-    bodies = tuple(bodies)
-    if bodies not in self._chains:
-        unknown = [b for b in bodies if b not in self.bodies]
-        if unknown:
-            raise InputError(
-                self.name, f"no body {unknown[0]!r}", "one of " + ", ".join(self.bodies), "check the name"
-            )
-        chain = Chain(self.tree + self.coupled, bodies)
-        self._chains[bodies] = chain, _order([chain.bodies.index(b) for b in bodies], len(chain.bodies))
-    chain, order = self._chains[bodies]
-    levels = dict(zip("Rpc", chain(q.reshape(-1, len(COORDINATES)).T)))
-    order = None if order is None else like(order, q)
-    return [index_select(namespace(q).concatenate(levels[w], -2), order, -2) for w in wanted]
-
-
-def _poses(q):
-    "Check the last axis; numbers of other kinds become float64."
-    if type(q).__module__.partition(".")[0] not in ("numpy", "torch"):
-        q = np.asarray(q, float)
-    if isinstance(q, np.ndarray) and q.dtype.kind != "f":
-        q = q.astype(float)
-    if q.ndim == 0 or q.shape[-1] != len(COORDINATES):
-        raise InputError(
-            "poses",
-            f"an array of shape {tuple(q.shape)}",
-            f"(…, {len(COORDINATES)}) in the order of COORDINATES",
-            "select coordinates by name: motion.coordinates()",
-        )
-    return q
-
-
-def _batch(x, q):
-    "(…components, P, N) -> (*batch, P, …components)."
-    xp = namespace(x)
-    x = xp.moveaxis(x, (-1, -2), (0, 1))
-    return x.reshape(*q.shape[:-1], *x.shape[1:])
-
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-054
-@patch
-def joint_centres(self: Skeleton, q: Array) -> Array:
-    "Poses (…, 33) rad, m -> joint centres (…, J, 3) m, ordered as `joint_names`."
-    q = _poses(q)
-    return _batch(self._frames(q, self.body_names, "c")[0], q)
-
-
-@patch
-def body_transforms(self: Skeleton, q: Array, bodies: Sequence[str] | None = None) -> Array:
-    "Poses (…, 33) -> homogeneous transforms (…, B, 4, 4) of `bodies` (default: `body_names`) in the world."
-    q = _poses(q)
-    xp = namespace(q)
-    R, p = self._frames(q, self.body_names if bodies is None else bodies, "Rp")
-    last = xp.broadcast_to(like(np.array([0.0, 0, 0, 1])[:, None, None], q), (4, *p.shape[1:]))
-    return _batch(xp.concatenate([xp.concatenate([R, p[:, None]], 1), last[None]], 0), q)
-
-
-@patch
-def points(self: Skeleton, q: Array, bodies: Sequence[str], locations: Array) -> Array:
-    """World positions (…, P, 3) m of points fixed in bodies: names (P,), locations (P, 3) m in the body
-    frames."""
-    q = _poses(q)
-    names = tuple(dict.fromkeys(bodies))
-    if not names:
-        return q[..., :0, None] + like(np.zeros(3), q)
-    R, p = self._frames(q, names, "Rp")
-    frames = namespace(q).concatenate([R, p[:, None]], 1).reshape(3, 4 * len(names), -1)
-    local = locations.to(q) if hasattr(locations, "to") else like(np.asarray(locations, float), q)
-    with_one = namespace(q).concatenate([local, like(np.ones((len(bodies), 1)), q)], 1)
-    chosen = like(np.array([[b == n for n in names] for b in bodies], float), q)
-    return _batch((with_one[:, :, None] * chosen[:, None]).reshape(len(bodies), -1) @ frames, q)
-
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-061
-def _markers_named(skeleton: Skeleton, names) -> list[Marker]:
-    "Markers by name, upper and lower case alike."
-    known = {m.name.lower(): m for m in skeleton.markers}
-    for name in names:
-        if name.lower() not in known:
-            near = difflib.get_close_matches(name.lower(), known, n=1)
-            raise InputError(skeleton.name, f"no marker {name!r}", f"one of its {len(known)} markers",
-                             f"did you mean {known[near[0]].name}?" if near else "see marker_names")
-    return [known[n.lower()] for n in names]
-
-@patch
-def marker_positions(self: Skeleton, q: Array, names: Sequence[str] | None = None) -> Array:
-    "Poses (…, 33) -> marker positions (…, M, 3) m; all markers, or those named."
-    markers = self.markers if names is None else _markers_named(self, names)
-    return self.points(q, [m.body for m in markers], np.array([m.location for m in markers]).reshape(-1, 3))
-
-@patch
-def centre_of_mass(self: Skeleton, q: Array) -> Array:
-    "Poses (…, 33) -> whole-body centre of mass (…, 3) m, patellae included."
-    names = self.body_names + tuple(j.child for j in self.coupled)
-    share = np.array([self.bodies[b].mass for b in names]) / self.mass
-    points = self.points(q, names, np.array([self.bodies[b].mass_center for b in names]))
-    return (points * like(share[:, None], points)).sum(-2)
-
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-063
-def _plain(x):
-    "Numbers, lists and dictionaries only, for JSON."
-    if isinstance(x, np.ndarray):
-        return x.tolist()
-    if isinstance(x, np.generic):
-        return x.item()
-    if isinstance(x, dict):
-        return {k: _plain(v) for k, v in x.items()}
-    if isinstance(x, (tuple, list)):
-        return [_plain(v) for v in x]
-    if hasattr(x, "__dataclass_fields__"):
-        return {k: _plain(v) for k, v in vars(x).items() if not k.startswith("_")}
-    return x
-
-
 @patch(as_prop=True)
 def digest(self: Skeleton) -> str:
     """sha256 of all that moves and weighs (coordinates, ranges, joints, masses, muscles); markers and names
     aside."""
-    numbers = {
-        k: _plain(getattr(self, k))
-        for k in ("ranges", "tree", "coupled", "bodies", "muscles", "muscle_digest")
-    }
+    kept = ("ranges", "tree", "coupled", "bodies", "muscles", "muscle_digest")
+    numbers = {k: plain(getattr(self, k)) for k in kept}
     return hashlib.sha256(json.dumps([COORDINATES, numbers], sort_keys=True).encode()).hexdigest()
 
 
 @patch
 def save(self: Skeleton, path: str | Path) -> None:
     "Write as JSON, compressed when the name ends in .gz; the same skeleton gives the same bytes."
-    text = json.dumps(
-        {"format": "bige skeleton 1", "coordinates": COORDINATES, **_plain(self)}, separators=(",", ":")
-    ).encode()
+    record = {"format": "bige skeleton 1", "coordinates": COORDINATES, **plain(self)}
+    text = json.dumps(record, separators=(",", ":")).encode()
     with atomic_write(path, "wb") as file:
         file.write(gzip.compress(text, mtime=0) if str(path).endswith(".gz") else text)
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-064
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-042
 def _arrays(record: dict, **kinds) -> dict:
     return {
         k: kinds[k](v) if k in kinds else (np.array(v, float) if isinstance(v, list) else v)
@@ -930,7 +555,7 @@ def load(cls: Skeleton, path: str | Path) -> Skeleton:
             "compile it again from its .osim",
         ) from None
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-065
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-043
 @functools.lru_cache(maxsize=1)
 def _default_skeleton() -> Skeleton:
     return Skeleton.load(resources.files("bige") / "assets" / "skeleton.json.gz")
@@ -941,7 +566,364 @@ def default(cls: Skeleton) -> Skeleton:
     "The embedded skeleton: numbers of LaiUhlrich2022 with the 39 Plug-in-Gait markers of UI-PRMD."
     return _default_skeleton()
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-076
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-045
+@dataclass(frozen=True, eq=False)
+class _Functions:
+    "The F functions of a level, each of one coordinate, as tables."
+
+    coordinate: np.ndarray  # (polynomials,) coordinate of each
+    table: np.ndarray | None  # (degree + 1, polynomials, 1); None: every function is its coordinate
+    splines: tuple  # of (coordinate (1,), Curve)
+    order: np.ndarray | None  # polynomials, then splines -> functions
+
+    def __call__(self, q):
+        "Values (F, N) at poses q (33, N)."
+        y = x = index_select(q, self.coordinate, 0)
+        if self.table is not None:
+            y = self.table[-1]
+            for c in reversed(self.table[:-1]) if isinstance(q, np.ndarray) else self.table[:-1].flip(0):
+                y = add_product(c, y, x)
+        xp = namespace(q)
+        if y.shape[-1] != q.shape[-1]:
+            y = xp.broadcast_to(y, x.shape)
+        if self.splines:
+            y = xp.concatenate([y, *(f(index_select(q, c, 0)[0])[None] for c, f in self.splines)], 0)
+        return index_select(y, self.order, 0)
+
+
+def _order(index, size: int) -> np.ndarray | None:
+    "Places to take out of `size`; None when that means all of them as they are."
+    return None if list(index) == list(range(size)) else np.array(index)
+
+
+def _functions(terms: list[tuple]) -> _Functions:
+    "The tables of functions given as (coordinate, Curve)."
+    terms = [(COORDINATES.index(c), f) for c, f in terms]
+    places = sorted(range(len(terms)), key=lambda k: len(terms[k][1].knots) > 0)
+    flat = [terms[k] for k in places if len(terms[k][1].knots) == 0]
+    table = np.zeros((max([f.coefficients.shape[1] for _, f in flat], default=2), len(flat), 1))
+    for k, (_, f) in enumerate(flat):
+        table[: f.coefficients.shape[1], k, 0] = f.coefficients[0]
+    identity = len(table) == 2 and (table[0] == 0).all() and (table[1] == 1).all()
+    splines = tuple((np.array([c]), f) for c, f in terms if len(f.knots))
+    return _Functions(
+        np.array([c for c, _ in flat], int),
+        None if identity else table,
+        splines,
+        _order(np.argsort(places), len(terms)),
+    )
+
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-047
+def _rotations(joint: Joint) -> list[tuple]:
+    "(A, B, C, axis) of each moving rotation, with the fixed rotations of the joint multiplied in."
+    found, fixed = [], joint.R_PF
+    for _, axis, curve in joint.rotations:
+        if curve.is_constant:
+            fixed = fixed @ rotation(axis, curve.coefficients[0, 0])
+            continue
+        K, K2 = rodrigues(axis)
+        found.append((fixed @ (np.eye(3) + K2), fixed @ K, -fixed @ K2, fixed @ axis))
+        fixed = np.eye(3)
+    if not found:
+        found, fixed = [(fixed, np.zeros((3, 3)), np.zeros((3, 3)), np.zeros(3))], np.eye(3)
+    *matrices, axis = found[-1]
+    return found[:-1] + [(*(M @ fixed @ joint.R_BM.T for M in matrices), axis)]
+
+def _offset(joint: Joint) -> np.ndarray:
+    "Where the joint centre sits in the parent before anything moves, (3,) m."
+    still = sum((a * f.coefficients[0, 0] for _, a, f in joint.translations if f.is_constant), np.zeros(3))
+    return joint.p_PF + joint.R_PF @ still
+
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-048
+@dataclass(frozen=True, eq=False)
+class _Level:
+    """The n joints at one depth of the tree as tables. Slot s holds the s-th rotation of every joint, then
+    come the slots of translations; a joint with fewer has a function that is 0 there."""
+
+    parent: np.ndarray | None  # (n,) their parents' places in the level above; None: all of it, as it is
+    functions: _Functions  # slots × n
+    slopes: _Functions  # their derivatives
+    moving: np.ndarray  # (slots × n,) coordinate that moves each; -1 where nothing does
+    rotations: tuple  # of (A, B, C), each (3, 3, n, 1), and axes (3, n, 1): A + B sin + C cos
+    translations: tuple  # of axes (3, n, 1)
+    offset: np.ndarray  # (3, n, 1) p_PF
+    back: np.ndarray | None  # (3, n, 1) p_BM
+
+
+def _cast(tree, x):
+    "Every array inside nested tuples and tables as an array of `x`'s kind."
+    if isinstance(tree, (_Level, _Functions)):
+        return type(tree)(**{k: _cast(v, x) for k, v in vars(tree).items()})
+    if isinstance(tree, tuple):
+        return tuple(_cast(t, x) for t in tree)
+    return like(tree, x) if isinstance(tree, np.ndarray) else tree
+
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-049
+_STILL = (None, np.zeros(3), Curve.polynomial(0.0, 0.0))
+
+
+def _slots(rows: list[list], filler) -> list[list]:
+    "Rows of different length -> columns, short rows filled up."
+    return [[r[s] if s < len(r) else filler for r in rows] for s in range(max(map(len, rows)))]
+
+
+def _moving(terms: tuple) -> list[tuple]:
+    return [t for t in terms if not t[2].is_constant]
+
+
+def _level(joints: list[Joint], parent: np.ndarray | None) -> _Level:
+    "The tables of joints at one depth."
+    still = np.eye(3), np.zeros((3, 3)), np.zeros((3, 3)), np.zeros(3)
+
+    def stack(arrays):
+        return np.stack(arrays, -1)[..., None]
+
+    turning = _slots([_moving(j.rotations) for j in joints], _STILL)
+    sliding = _slots([[(c, j.R_PF @ a, f) for c, a, f in _moving(j.translations)] for j in joints], _STILL)
+    terms = [(c, f) for slot in turning + sliding for c, _, f in slot]
+    back = stack([j.p_BM for j in joints])
+    return _Level(
+        parent=parent,
+        functions=_functions([(c or COORDINATES[0], f) for c, f in terms]),
+        slopes=_functions([(c or COORDINATES[0], f.derivative()) for c, f in terms]),
+        moving=np.array([COORDINATES.index(c) if c else -1 for c, _ in terms], int),
+        rotations=tuple(
+            tuple(map(stack, zip(*slot))) for slot in _slots([_rotations(j) for j in joints], still)
+        ),
+        translations=tuple(stack([a for _, a, _ in slot]) for slot in sliding),
+        offset=stack([_offset(j) for j in joints]),
+        back=back if back.any() else None,
+    )
+
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-051
+def _local(level: _Level, q) -> tuple[list, object]:
+    """Rotations (3, 3, n, N) after the first, second, … axis, and joint centres (3, n, N), seen from the
+    parents."""
+    xp, n, centre = namespace(q), level.offset.shape[1], level.offset
+    values = level.functions(q).reshape(len(level.moving) // n, n, q.shape[-1])
+    turns = len(values) - len(level.translations)
+    sines, cosines = (parts(f(values[:turns]), 0) for f in (xp.sin, xp.cos))
+    R = [
+        add_product(add_product(A, B, sin), C, cos)
+        for (A, B, C, _), sin, cos in zip(level.rotations, sines, cosines)
+    ]
+    for axis, value in zip(level.translations, parts(values[turns:], 0)):
+        centre = add_product(centre, axis, value)
+    return list(itertools.accumulate(R or [level.rotations[0][0]], compose)), centre
+
+
+def _step(level: _Level, q, R_parent, p_parent) -> tuple:
+    """Rotations, origins and joint centres of a level in the world, from those of its parents; and its
+    rotations one by one."""
+    R_local, centre = _local(level, q)
+    R = R_local[-1]
+    if R_parent is None:
+        R, centre = (namespace(q).broadcast_to(a, (*a.shape[:-1], q.shape[-1])) for a in (R, centre))
+    else:
+        R, centre = compose(R_parent, R), p_parent + rotate(R_parent, centre)
+    return R, (centre if level.back is None else centre - rotate(R, level.back)), centre, R_local
+
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-053
+class Chain:
+    "Forward kinematics of `bodies` and of the bodies they hang from, one level of the tree after another."
+
+    def __init__(self, joints: tuple[Joint, ...], bodies: tuple[str, ...]):
+        by_child, depth, needed = {j.child: j for j in joints}, {"ground": -1}, set()
+        for body in bodies:
+            while body != "ground":
+                needed.add(body)
+                body = by_child[body].parent
+        ordered = [j for j in joints if j.child in needed]
+        for j in ordered:
+            depth[j.child] = depth[j.parent] + 1
+        self.levels, self.bodies, above = [], [], []
+        for d in range(max(depth.values()) + 1):
+            here = [j for j in ordered if depth[j.child] == d]
+            parent = (
+                _order([above.index(j.parent) for j in here], len(above)) if d and len(above) > 1 else None
+            )
+            self.levels.append(_level(here, parent))
+            above = [j.child for j in here]
+            self.bodies += above
+        self._kinds = {}
+
+    def tables(self, q: Array) -> tuple:
+        "The levels as arrays of the kind and precision of `q` (33, N)."
+        key = (namespace(q), q.dtype, getattr(q, "device", None))
+        if key not in self._kinds:
+            self._kinds[key] = _cast(tuple(self.levels), q)
+        return self._kinds[key]
+
+    def __call__(self, q: Array) -> list[tuple[Array, ...]]:
+        """q (33, N) -> rotations (3, 3, n, N), origins (3, n, N) and joint centres (3, n, N), each a tuple of
+        levels."""
+        found, R, p = [], None, None
+        for level in self.tables(q):
+            if R is not None:
+                R, p = index_select(R, level.parent, -2), index_select(p, level.parent, -2)
+            R, p, centre, _ = _step(level, q, R, p)
+            found.append((R, p, centre))
+        return [tuple(part) for part in zip(*found)]
+
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-055
+def _cross(a, b):
+    "a × b of (3, …)."
+    (ax, ay, az), (bx, by, bz) = parts(a, 0), parts(b, 0)
+    return namespace(a).stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], 0)
+
+
+def _level_twists(level: _Level, q, R_parent, R_local: list, centre) -> list[tuple]:
+    "(ω, v), each (3, n, N), of every slot of a level."
+    into = (lambda v: v) if R_parent is None else lambda v: rotate(R_parent, v)
+    n = centre.shape[1]
+    slopes = level.slopes(q).reshape(len(level.moving) // n, n, q.shape[-1])
+    turns, found = len(slopes) - len(level.translations), []
+    for s, slope in enumerate(parts(slopes, 0)):
+        if s >= turns:
+            slide = into(level.translations[s - turns]) * slope
+            found.append((0 * slide, slide))
+        else:
+            axis = level.rotations[s][3]
+            omega = into(axis if s == 0 else rotate(R_local[s - 1], axis)) * slope
+            found.append((omega, _cross(centre, omega)))
+    return found
+
+
+@patch
+def twists(self: Chain, q: Array) -> tuple[Array, Array, Array, Array, Array]:
+    """What a call gives, rotations (3, 3, B, N), origins and joint centres (3, B, N) in the order of
+    `bodies`; and ω, v (3, K, N): a unit change of coordinate `moving[k]` moves a point x on body `moved[k]`
+    or beyond by ω × x + v."""
+    found, pairs, R, p = [], [], None, None
+    for level in self.tables(q):
+        if R is not None:
+            R, p = index_select(R, level.parent, -2), index_select(p, level.parent, -2)
+        R_parent = R
+        R, p, centre, R_local = _step(level, q, R, p)
+        found.append((R, p, centre))
+        pairs += _level_twists(level, q, R_parent, R_local, centre)
+
+    def join(arrays):
+        return namespace(q).concatenate(list(arrays), -2)
+
+    return (*(join(part) for part in zip(*found)), *(join(part) for part in zip(*pairs)))
+
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-056
+@patch(as_prop=True)
+def moving(self: Chain) -> np.ndarray:
+    "(K,) the coordinate of each twist; -1 where nothing moves."
+    return np.concatenate([level.moving for level in self.levels])
+
+@patch(as_prop=True)
+def moved(self: Chain) -> np.ndarray:
+    "(K,) index in `bodies` of the body that each twist moves, with all that hangs on it."
+    found, first = [], 0
+    for level in self.levels:
+        n = level.offset.shape[1]
+        found.append(np.tile(np.arange(first, first + n), len(level.moving) // n))
+        first += n
+    return np.concatenate(found)
+
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-060
+@patch
+def _frames(self: Skeleton, q, bodies: tuple[str, ...], wanted: str):
+    """What `wanted` of "R" (3, 3, B, N), "p" origins (3, B, N) and "c" joint centres (3, B, N) of `bodies`, N
+    poses in a row."""
+    bodies = tuple(bodies)
+    if bodies not in self._chains:
+        unknown = [b for b in bodies if b not in self.bodies]
+        if unknown:
+            raise InputError(
+                self.name, f"no body {unknown[0]!r}", "one of " + ", ".join(self.bodies), "check the name"
+            )
+        chain = Chain(self.tree + self.coupled, bodies)
+        self._chains[bodies] = chain, _order([chain.bodies.index(b) for b in bodies], len(chain.bodies))
+    chain, order = self._chains[bodies]
+    levels = dict(zip("Rpc", chain(q.reshape(-1, len(COORDINATES)).T)))
+    order = None if order is None else like(order, q)
+    return [index_select(namespace(q).concatenate(levels[w], -2), order, -2) for w in wanted]
+
+
+def _poses(q):
+    "Check the last axis; numbers of other kinds become float64."
+    if type(q).__module__.partition(".")[0] not in ("numpy", "torch"):
+        q = np.asarray(q, float)
+    if isinstance(q, np.ndarray) and q.dtype.kind != "f":
+        q = q.astype(float)
+    if q.ndim == 0 or q.shape[-1] != len(COORDINATES):
+        raise InputError(
+            "poses",
+            f"an array of shape {tuple(q.shape)}",
+            f"(…, {len(COORDINATES)}) in the order of COORDINATES",
+            "select coordinates by name: motion.coordinates()",
+        )
+    return q
+
+
+def _batch(x, q):
+    "(…components, P, N) -> (*batch, P, …components)."
+    xp = namespace(x)
+    x = xp.moveaxis(x, (-1, -2), (0, 1))
+    return x.reshape(*q.shape[:-1], *x.shape[1:])
+
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-061
+@patch
+def joint_centres(self: Skeleton, q: Array) -> Array:
+    "Poses (…, 33) rad, m -> joint centres (…, J, 3) m, ordered as `joint_names`."
+    q = _poses(q)
+    return _batch(self._frames(q, self.body_names, "c")[0], q)
+
+
+@patch
+def body_transforms(self: Skeleton, q: Array, bodies: Sequence[str] | None = None) -> Array:
+    "Poses (…, 33) -> homogeneous transforms (…, B, 4, 4) of `bodies` (default: `body_names`) in the world."
+    q = _poses(q)
+    xp = namespace(q)
+    R, p = self._frames(q, self.body_names if bodies is None else bodies, "Rp")
+    last = xp.broadcast_to(like(np.array([0.0, 0, 0, 1])[:, None, None], q), (4, *p.shape[1:]))
+    return _batch(xp.concatenate([xp.concatenate([R, p[:, None]], 1), last[None]], 0), q)
+
+
+@patch
+def points(self: Skeleton, q: Array, bodies: Sequence[str], locations: Array) -> Array:
+    """World positions (…, P, 3) m of points fixed in bodies: names (P,), locations (P, 3) m in the body
+    frames."""
+    q = _poses(q)
+    names = tuple(dict.fromkeys(bodies))
+    if not names:
+        return q[..., :0, None] + like(np.zeros(3), q)
+    R, p = self._frames(q, names, "Rp")
+    frames = namespace(q).concatenate([R, p[:, None]], 1).reshape(3, 4 * len(names), -1)
+    local = locations.to(q) if hasattr(locations, "to") else like(np.asarray(locations, float), q)
+    with_one = namespace(q).concatenate([local, like(np.ones((len(bodies), 1)), q)], 1)
+    chosen = like(np.array([[b == n for n in names] for b in bodies], float), q)
+    return _batch((with_one[:, :, None] * chosen[:, None]).reshape(len(bodies), -1) @ frames, q)
+
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-068
+def _markers_named(skeleton: Skeleton, names) -> list[Marker]:
+    "Markers by name, upper and lower case alike."
+    known = {m.name.lower(): m for m in skeleton.markers}
+    for name in names:
+        if name.lower() not in known:
+            raise InputError(skeleton.name, f"no marker {name!r}", f"one of its {len(known)} markers",
+                             similar(name, skeleton.marker_names) or "see marker_names")
+    return [known[n.lower()] for n in names]
+
+@patch
+def marker_positions(self: Skeleton, q: Array, names: Sequence[str] | None = None) -> Array:
+    "Poses (…, 33) -> marker positions (…, M, 3) m; all markers, or those named."
+    markers = self.markers if names is None else _markers_named(self, names)
+    return self.points(q, [m.body for m in markers], np.array([m.location for m in markers]).reshape(-1, 3))
+
+@patch
+def centre_of_mass(self: Skeleton, q: Array) -> Array:
+    "Poses (…, 33) -> whole-body centre of mass (…, 3) m, patellae included."
+    names = self.body_names + tuple(j.child for j in self.coupled)
+    share = np.array([self.bodies[b].mass for b in names]) / self.mass
+    points = self.points(q, names, np.array([self.bodies[b].mass_center for b in names]))
+    return (points * like(share[:, None], points)).sum(-2)
+
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-079
 @patch
 def contact_points(self: Skeleton, q: Array) -> Array:
     "Poses (…, 33) -> lowest point (…, 12, 3) m of each contact sphere, ordered as `contacts`."

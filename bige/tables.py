@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 # %% auto #0
-__all__ = ['TABLE_FORMATS', 'number_text', 'cell_text', 'columns_of', 'table']
+__all__ = ['TEXT_FORMATS', 'number_text', 'cell_text', 'columns_of', 'table']
 
 # %% ../nbs/A6_tables.ipynb #a6-tables-005
 def number_text(x: float) -> str:
@@ -24,7 +24,7 @@ def number_text(x: float) -> str:
     text = f"{x:.0f}" if abs(x) >= 100 else f"{x:.3g}"
     return "0" if text == "-0" else text
 
-def cell_text(value) -> str:
+def cell_text(value: object) -> str:
     "The text of a cell: `number_text` for a float, ✓ yes and ✗ no for a boolean, a dash for None."
     if value is None:
         return "–"
@@ -99,14 +99,14 @@ def _as_csv(rows: Sequence[Mapping]) -> str:
 
 # %% ../nbs/A6_tables.ipynb #a6-tables-017
 _RENDERERS = {"text": _as_text, "md": _as_markdown, "html": _as_html, "latex": _as_latex}
-TABLE_FORMATS = (*_RENDERERS, "csv")
+TEXT_FORMATS = (*_RENDERERS, "csv")
 
 def table(rows: Sequence[Mapping], format: str = "text", caption: str = "") -> str:
     """The rows as `text`, `md`, `html`, `latex` or `csv`, without a newline at the end; "" for no rows.
 
     Units stand in the names of the columns. ValueError for another format."""
-    if format not in TABLE_FORMATS:
-        raise ValueError(f"found format {format!r}; expected one of {', '.join(TABLE_FORMATS)}")
+    if format not in TEXT_FORMATS:
+        raise ValueError(f"found format {format!r}; expected one of {', '.join(TEXT_FORMATS)}")
     if not rows:
         return ""
     return _as_csv(rows) if format == "csv" else _RENDERERS[format](_texts(rows), caption)

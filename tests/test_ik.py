@@ -435,7 +435,7 @@ def test_a_killed_process_is_one_clear_error(made_up, tmp_path):
     fitting = threading.Thread(target=fit)
     fitting.start()
     deadline = time.monotonic() + 100
-    while fitting.is_alive() and time.monotonic() < deadline:      # a task gets a second attempt: kill that, too
+    while fitting.is_alive() and time.monotonic() < deadline:  # a task gets a second attempt: kill that, too
         for worker in active_children():
             worker.kill()
         time.sleep(0.2)
@@ -482,6 +482,69 @@ def test_a_missing_opensim_is_one_clear_error(made_up, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="no program to run.*BIGE_OPENSIM_PYTHON"):
         ik.ik_files(both[:1], tmp_path / "out", tmp_path / "model.osim", scale=True)
     assert not [p for p in (tmp_path / "out").iterdir() if p.suffix == ".osim"]
+
+
+def a_session(markers, folder, metadata):
+    """The marker file of an OpenCap session, where such a session has it."""
+    (folder / "MarkerData").mkdir(parents=True)
+    (folder / "sessionMetadata.yaml").write_text(metadata)
+    write_trc(
+        Markers(markers.time[::4], markers.positions[::4], markers.names), folder / "MarkerData/squat.trc"
+    )
+    return folder / "MarkerData/squat.trc"
+
+
+def mass_of(report, out):
+    """(mass that the record says, where it is from, mass of the model written: without a model given it lacks
+    the patellae, 0.2 %)"""
+    ((person, entry),) = report["persons"].items()
+    return entry["mass_kg"], entry["mass_is"], Skeleton.from_osim(out / f"{person}.osim").mass
+
+
+def test_mass_is_given_or_of_the_session_or_assumed(made_up, tmp_path):
+    markers, out = made_up[2], tmp_path / "out"
+    trc = a_session(markers, tmp_path / "session", "subjectID: x\nmass_kg: 59.2\n")
+    found = mass_of(ik.ik_files([trc], out), out)
+    assert found == (59.2, "session metadata", pytest.approx(59.2, 3e-3))
+    found = mass_of(ik.ik_files([trc], out, mass_kg=61), out)      # not the result of the run before
+    assert found == (61, "given", pytest.approx(61, 3e-3))
+    (tmp_path / "session/sessionMetadata.yaml").write_text("subjectID: x\n")
+    kg, where, written = mass_of(ik.ik_files([trc], out), out)
+    assert where == ik.ASSUMED_MASS and written == pytest.approx(kg, 3e-3) and kg > 70
+
+
+@needs_opensim
+def test_a_model_that_fits_gets_the_mass_that_is_given(made_up, tmp_path):
+    person, _, markers, _ = made_up
+    ik.write_osim(person, tmp_path / "own.osim")
+    (tmp_path / "anna").mkdir()
+    trc = tmp_path / "anna/squat.trc"
+    write_trc(Markers(markers.time[::4], markers.positions[::4], markers.names), trc)
+    kg, where, written = mass_of(
+        ik.ik_files([trc], tmp_path / "a", tmp_path / "own.osim", scale=False), tmp_path / "a"
+    )
+    assert where == "the model's" and written == pytest.approx(kg, abs=0.01) and kg == pytest.approx(75, 3e-3)
+    report = ik.ik_files([trc], tmp_path / "b", tmp_path / "own.osim", scale=False, mass_kg=59)
+    assert mass_of(report, tmp_path / "b") == (59, "given", pytest.approx(59, abs=1e-3))
+
+
+def test_a_mass_that_cannot_be_meant_is_refused(made_up, tmp_path):
+    both = two_people(made_up[2], tmp_path)
+    with pytest.raises(InputError, match=r"one mass for 2 people \(anna, ben\)"):
+        ik.ik_files(both, tmp_path / "out", mass_kg=70)
+    with pytest.raises(InputError, match="a number above 0"):
+        ik.ik_files(both[:1], tmp_path / "out", mass_kg=0)
+    assert not (tmp_path / "out").exists()
+
+
+def test_sessions_of_one_person_that_disagree_are_refused(made_up, tmp_path):
+    found = {}
+    for name, kg in (("one", 59), ("two", 60)):
+        trc = a_session(made_up[2], tmp_path / name, f"mass_kg: {kg}\n")
+        found |= {name: markers for markers in read_markers(trc).values()}
+    with pytest.raises(InputError, match="59 kg and 60 kg"):
+        ik.person_mass("anna", found)
+    assert ik.person_mass("anna", found, 58) == (58.0, "given")
 
 
 def test_file_names_of_ui_prmd():

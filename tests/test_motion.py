@@ -411,7 +411,7 @@ storage = opensim.Storage(sys.argv[1])
 markers = opensim.TimeSeriesTableVec3(sys.argv[2])
 column = list(table.getColumnLabels()).index("knee_angle_r")
 print(table.getNumRows(), table.getNumColumns(), storage.getSize(), storage.isInDegrees(),
-      repr(table.getRowAtIndex(40).to_numpy()[column]))
+      repr(float(table.getRowAtIndex(40).to_numpy()[column])))
 last = markers.getRowAtIndex(3)
 print(markers.getNumRows(), markers.getNumColumns(), repr(markers.getRowAtIndex(0)[1][2]), last[0][0])
 """

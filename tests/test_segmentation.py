@@ -456,3 +456,44 @@ def test_a_squat_cut_off_at_the_bottom_is_not_trusted():
     motion = analytic_squat(reps=1)
     half = segment(motion.slice(0, 0.5 + 1.35))
     assert half.cut == (True,) and half.confidence <= 0.5 < segment(motion).confidence
+
+
+def test_the_persons_model_comes_along(trial, tmp_path):
+    """Simulated from the folder of repetitions alone, a person of 59 kg weighed the default's 75.3 kg."""
+    from bige.inverse_kinematics import write_osim
+    from bige.simulation import find_trials
+    from bige.skeleton import Skeleton
+    default = Skeleton.default()
+    light = {name: replace(body, mass=body.mass * 59 / default.mass) for name, body in default.bodies.items()}
+    write_osim(replace(default, bodies=light), tmp_path / "anna.osim")
+    segment_file(trial, tmp_path / "out")
+    (model,) = {t.model for t in find_trials([tmp_path / "out"])}
+    assert model == tmp_path / "out" / "anna.osim"
+    assert Skeleton.from_osim(model).mass == pytest.approx(59, 3e-3)  # without the patellae
+
+
+def test_one_of_two_models_is_the_persons(trial, tmp_path):
+    for name in ("anna.osim", "ben.osim"):
+        (tmp_path / name).write_text(name)
+    with pytest.warns(UserWarning, match="no model is copied.*2 models beside it, 0 of them named"):
+        segment_file(trial, tmp_path / "nobody")
+    assert not list((tmp_path / "nobody").glob("*.osim"))
+    (tmp_path / "ik.json").write_text(json.dumps({"trials": {"t": {"person": "ben", "file": "three.mot"}}}))
+    segment_file(trial, tmp_path / "ben")
+    assert [p.name for p in (tmp_path / "ben").glob("*.osim")] == ["ben.osim"]
+
+
+def test_another_persons_model_is_not_overwritten(trial, tmp_path):
+    """Two sessions whose models share a name: the repetitions of the first keep theirs."""
+    out, others = tmp_path / "out", tmp_path / "others"
+    others.mkdir()
+    write_motion(analytic_squat(2), others / "two.mot")
+    for folder, text in ((tmp_path, "first"), (others, "second")):
+        (folder / "scaled.osim").write_text(text)
+    segment_file(trial, out)
+    with pytest.raises(InputError, match="another model of this name, of three_rep1.mot"):
+        segment_file(others / "two.mot", out)
+    assert (out / "scaled.osim").read_text() == "first" and not list(out.glob("two_*"))
+    (tmp_path / "scaled.osim").write_text("corrected")
+    segment_file(trial, out)
+    assert (out / "scaled.osim").read_text() == "corrected"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bige.tables import TABLE_FORMATS, cell_text, columns_of, number_text, table
+from bige.tables import TEXT_FORMATS, cell_text, columns_of, number_text, table
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]))
 VALUES = st.one_of(st.none(), st.booleans(), st.integers(-10**6, 10**6), st.floats(), WORDS)
@@ -39,7 +39,7 @@ def test_missing_keys_are_empty_and_keep_their_order():
     assert table(rows, "md") == "| a | b |\n| --- | --- |\n| 1 |  |\n| 3 | 2 |"
 
 
-@pytest.mark.parametrize("format", TABLE_FORMATS)
+@pytest.mark.parametrize("format", TEXT_FORMATS)
 def test_no_rows_are_no_table(format):
     assert table([], format) == ""
 
