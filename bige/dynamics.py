@@ -300,7 +300,8 @@ def within_range(q: np.ndarray) -> np.ndarray:
 
 
 def beyond_range(q: np.ndarray, source: str, first: int = 0) -> dict[str, float]:
-    """By how many degrees leg angles leave the range of the muscle fit, by name; InputError when far off.
+    """By how many degrees leg angles of q (T, 33) leave the range of the muscle fit, by name; InputError
+    when far off.
 
     `first`: which frame of `source` the first of `q` is."""
     excess = {}

@@ -32,7 +32,7 @@ ACTIVATION_TIME, DEACTIVATION_TIME = 0.015, 0.060  # s, OpenCap's values
 
 
 def activation_rate(excitation: np.ndarray, activation: np.ndarray) -> np.ndarray:
-    """da/dt (1/s) of Raasch's activation dynamics; excitation and activation in [0, 1]."""
+    """da/dt (1/s) of Raasch's activation dynamics; excitation and activation (..., M) in [0, 1]."""
     fall = 1 / DEACTIVATION_TIME
     rise = 1 / ACTIVATION_TIME - fall
     speed = np.where(excitation >= activation, rise * excitation + fall, fall)
@@ -50,21 +50,22 @@ _VELOCITY = (-0.318323436899127, -8.14915604347525, -0.374121508647863, 0.885644
 
 
 def force_length(length: np.ndarray) -> np.ndarray:
-    """Active force-length factor at fibre length / optimal length."""
+    """Active force-length factor (..., M) at fibre length / optimal length (..., M)."""
     return sum(
         b1 * np.exp(-0.5 * ((length - b2) / (b3 + b4 * length)) ** 2) for b1, b2, b3, b4 in _LENGTH_BUMPS
     )
 
 
 def force_velocity(velocity: np.ndarray) -> np.ndarray:
-    """Force-velocity factor at fibre velocity / maximal shortening velocity (negative: shortening)."""
+    """Force-velocity factor (..., M) at fibre velocity / maximal shortening velocity (..., M), negative
+    while shortening."""
     d1, d2, d3, d4 = _VELOCITY
     x = d2 * velocity + d3
     return d1 * np.log(x + np.sqrt(x * x + 1)) + d4
 
 
 def passive_force(length: np.ndarray) -> np.ndarray:
-    """Force-length factor of the passive fibre: zero at 0.2, one at 1.6 optimal lengths."""
+    """Force-length factor (..., M) of the passive fibre: zero at 0.2, one at 1.6 optimal lengths."""
     k, strain = 4.0, 0.6
     low = np.exp(k * (0.2 - 1) / strain)
     return (np.exp(k * (length - 1) / strain) - low) / (np.exp(k) - low)
@@ -74,8 +75,8 @@ TENDON_STIFFNESS = 35.0
 
 
 def tendon_length(force: np.ndarray) -> np.ndarray:
-    """Tendon length / slack length under a force / maximal isometric force (de Groote et al. 2016,
-    inverted)."""
+    """Tendon length / slack length (..., M) under a force / maximal isometric force (..., M): de Groote
+    et al. 2016, inverted."""
     return np.log(5 * (force + 0.25)) / TENDON_STIFFNESS + 0.995
 
 

@@ -82,7 +82,8 @@ def _columns(folder: Path, trial: str) -> tuple[tuple, np.ndarray]:
 
 # %% ../nbs/16_reference_set.ipynb #16-reference-set-015
 def pack_simulations(folder: str | Path) -> dict[str, np.ndarray]:
-    """Arrays by name that hold what `bige simulate` left in a folder, in the order of the trials' names."""
+    """Arrays by name that hold what `bige simulate` left in a folder, in the order of the trials' names:
+    tables of all trials below one another (frames, columns), one entry a trial for the rest (trials,)."""
     records = read_records(folder)
     if not records:
         raise InputError(
@@ -181,7 +182,7 @@ def moments(self: SimulatedSquat) -> Motion:
 class SimulatedSquats(Mapping):
     """Squats by name, in order; each is unpacked when it is looked at."""
 
-    def __init__(self, path):
+    def __init__(self, path: str | Path):
         self.path = Path(path)
         with _opened(path) as archive:
             trials, people, correct = (archive[k].tolist() for k in ("trials", "people", "correct"))

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from fastcore.basics import patch
@@ -26,9 +27,8 @@ from .dynamics import MusculoskeletalModel, Simulation
 from .exercises import Exercise, load_exercise
 from .files import InputError, atomic_write, plain, versions
 from .jobs import WorkerDied, interruptible, locked, work_through, workers
-from .motion import ACTIVATIONS, COORDINATES, TRANSLATIONS, Motion
 from .markers import read_session
-from .motion import read_motion, write_motion
+from .motion import ACTIVATIONS, COORDINATES, TRANSLATIONS, Motion, read_motion, write_motion
 from .muscles import WORKING_STRETCH, default_geometry, file_digest
 from .static_optimisation import QP_WEIGHTS, solve_qp
 from . import tracking
@@ -405,7 +405,7 @@ def _keep(out: Path, trial: str, answer: Simulation | Exception, job: dict) -> d
 def simulate_files(paths: Iterable[str | Path], out: str | Path, model: str | Path | None = None, *,
                    jobs: int | None = None, cluster: str | None = None, done: Callable | None = None,
                    mode: str = "tracking", start: float | None = None, end: float | None = None,
-                   **options) -> dict[str, dict]:
+                   **options: Any) -> dict[str, dict]:
     """Simulate trials into folder `out`; returns trial -> record.
 
     `paths`: motion files, OpenCap sessions, folders of either. `jobs` worker processes, or those of the

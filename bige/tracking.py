@@ -233,6 +233,7 @@ class Layout:
         self.size = self.offset + 1
 
     def gather(self, x: np.ndarray) -> dict:
+        """The unknowns x (size,) by name, each (nodes, n)."""
         return {name: x[index] for name, index in self.at.items()}
 
 # %% ../nbs/13_tracking.ipynb #13-tracking-031
@@ -270,14 +271,14 @@ class Quadratic:
         self.row, self.column, self.value, self.linear, self.constant = [], [], [], np.zeros(size), 0.0
 
     def product(self, i: np.ndarray, j: np.ndarray, weight: float | np.ndarray) -> None:
-        """Add weight * x_i * x_j."""
+        """Add weight * x_i * x_j for indices i, j of one shape (..., n)."""
         for a, b in ((i, j), (j, i)):
             self.row.append(np.ravel(a))
             self.column.append(np.ravel(b))
             self.value.append(np.broadcast_to(weight, np.shape(a)).ravel())
 
     def square(self, i: np.ndarray, weight: float | np.ndarray, target: float | np.ndarray = 0.0) -> None:
-        """Add weight * (x_i - target)^2."""
+        """Add weight * (x_i - target)^2 for indices i (..., n)."""
         weight, target = np.broadcast_to(weight, i.shape), np.broadcast_to(target, i.shape)
         self.product(i, i, weight)
         np.add.at(self.linear, i, -2 * weight * target)
@@ -358,7 +359,7 @@ def _limits(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def limits(
     q: np.ndarray, qd: np.ndarray, qdd: np.ndarray, least_activation: float = MIN_ACTIVATION
 ) -> tuple[dict, dict]:
-    """Lower and upper limits of every unknown by name, in SI units."""
+    """Lower and upper limits of every unknown by name, in SI units; recorded q, qd, qdd (T, 33)."""
     low, high = ({name: np.full(n, np.nan) for name, n in _SIZE.items()} for _ in range(2))
     for name, values in (("q", q), ("qd", qd), ("qdd", qdd)):
         low[name], high[name] = _limits(values)
@@ -410,8 +411,8 @@ _PERIODIC = {
 
 
 def linear_rows(layout: Layout, h: float, scale: dict, q: np.ndarray, settings: Settings) -> Linear:
-    """All linear rows: integration, Raasch's limits on the change of activation, the pelvis near its
-    record."""
+    """All linear rows: integration with steps of h (s), Raasch's limits on the change of activation, and
+    the pelvis near the recorded one, q (N + 1, 33)."""
     rows, at = Linear(), layout.at
     if settings.transcription == "radau":
         radau(rows, layout, h, scale)
@@ -504,6 +505,7 @@ class TrackingProblem:
 
     def __init__(self, nodes: NodeFunctions, scale: np.ndarray, layout: Layout, rows: Linear,
                  cost: Quadratic):
+        """`scale` (447,): SI units in one unit of each unknown of an interval."""
         import casadi
         n, blocks = layout.intervals, layout.blocks
         self.blocks = blocks
@@ -568,7 +570,7 @@ def solve_nlp(
     settings: Settings,
     verbose: bool = False,
 ) -> tuple[np.ndarray, dict]:
-    """The solution x and IPOPT's statistics; `bounds`: lower and upper limits of x."""
+    """The solution x (size,) and IPOPT's statistics; `bounds`: lower and upper limits (size,) of x."""
     low, high = bounds
     import casadi
 
@@ -651,7 +653,8 @@ def _mesh(time: np.ndarray, tracked: tuple, intervals: int) -> tuple[np.ndarray,
 
 # %% ../nbs/13_tracking.ipynb #13-tracking-052
 def between(mesh: np.ndarray, u: dict, time: np.ndarray) -> dict:
-    """The solution at any times: exactly, as its controls are constant within an interval."""
+    """The solution u at any times (T,): exactly, as its controls are constant within an interval of the
+    mesh (N + 1,)."""
     k = np.clip(np.searchsorted(mesh, time) - 1, 0, len(mesh) - 2)
     s = (time - mesh[k])[:, None]
     return {

@@ -16,34 +16,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .dataset import Dataset, digest_of, load_dataset, part, select, with_mirrored
-from .files import InputError
+from .files import InputError, write_json
 from .motion import ACTIVATIONS
-from bige.surrogate import (
-    TABLE_MUSCLES,
-    Surrogate,
-    SurrogateConfig,
-    activation_scores,
-    features,
-    fit_spread,
-    save_surrogate,
-    to_frames,
-    to_steps,
-    uncertainty,
-)
-from bige.training import (
-    Draw,
-    Plan,
-    autocast,
-    plan_from_options,
-    rank,
-    run_record,
-    run_training,
-    train_network,
-    training_device,
-    training_parser,
-    training_threads,
-    write_json,
-)
+from .surrogate import (TABLE_MUSCLES, Surrogate, SurrogateConfig, activation_scores, features,
+                            fit_spread, save_surrogate, to_frames, to_steps, uncertainty)
+from .training import (Draw, Plan, autocast, plan_from_options, rank, run_record, run_training,
+                           train_network, training_device, training_parser, training_threads)
 
 # %% auto #0
 __all__ = ['SURROGATE_PLAN', 'participant_weights', 'surrogate_loss', 'dataset_features', 'fit_surrogate', 'evaluate_surrogate',

@@ -15,39 +15,14 @@ import torch
 from torch import Tensor
 
 from .dataset import FRAMES, Dataset, digest_of, load_dataset, mirror_arrays, part
-from .files import InputError
+from .files import InputError, write_json
 from .ground_contact import plant_feet
 from .motion import COORDINATES
 from .skeleton import Skeleton
-from bige.training import (
-    Draw,
-    Loss,
-    Plan,
-    autocast,
-    gather_rows,
-    plan_from_options,
-    rank,
-    run_record,
-    run_training,
-    train_network,
-    training_device,
-    training_parser,
-    training_threads,
-    write_json,
-)
-from bige.vqvae import (
-    ARM_COORDINATES,
-    TOE_COORDINATES,
-    VQVAE,
-    LossWeights,
-    VQConfig,
-    dead_codes,
-    initial_vqvae,
-    reconstruction_loss,
-    reconstruction_scores,
-    save_vqvae,
-    total_loss,
-)
+from .training import (Draw, Loss, Plan, autocast, gather_rows, plan_from_options, rank, run_record,
+                           run_training, train_network, training_device, training_parser, training_threads)
+from .vqvae import (ARM_COORDINATES, TOE_COORDINATES, VQVAE, LossWeights, VQConfig, dead_codes,
+                        initial_vqvae, reconstruction_loss, reconstruction_scores, save_vqvae, total_loss)
 
 # %% auto #0
 __all__ = ['STYLE_DEG', 'VQVAE_PLAN', 'change_length', 'vary_tempo', 'mix_participants', 'vary_style', 'augmented', 'vqvae_loss',
@@ -64,9 +39,8 @@ def vary_tempo(K: np.ndarray, mask: np.ndarray, factor: np.ndarray) -> tuple[np.
     "Repetitions (N, 196, 33) with durations times `factor` (N,), at most 196 frames, and their masks."
     n = mask.sum(1)
     frames = np.clip(np.round(n * factor), 32, FRAMES).astype(int)
-    return np.stack([change_length(k, a, b) for k, a, b in zip(K, n, frames)]), np.arange(FRAMES) < frames[
-        :, None
-    ]
+    changed = np.stack([change_length(k, a, b) for k, a, b in zip(K, n, frames)])
+    return changed, np.arange(FRAMES) < frames[:, None]
 
 # %% ../nbs/20_train_vqvae.ipynb #20-train-vqvae-008
 def _partners(data: Dataset, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -116,8 +90,8 @@ def vary_style(K: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 # %% ../nbs/20_train_vqvae.ipynb #20-train-vqvae-011
 def augmented(data: Dataset, seed: int = 0, times: int = 8) -> tuple[np.ndarray, np.ndarray]:
-    """Recorded repetitions, the same at other tempos, and mixtures (in all `times` the data), three in four
-    of these two with another style, then all mirrored: kinematics (2 `times` N, 196, 33) and masks."""
+    """Recorded repetitions, the same at other tempos, and mixtures (in all M = `times` N), three in four of
+    these two with another style, then all mirrored: kinematics (2 M, 196, 33), masks (2 M, 196)."""
     rng = np.random.default_rng(seed)
     recorded = (data.kinematics.astype(float), data.mask)
     other_tempo = vary_tempo(*recorded, rng.uniform(0.85, 1.15, len(data)))
@@ -147,8 +121,8 @@ def vqvae_loss(model: VQVAE, batch: Sequence[Tensor], weights: LossWeights, skel
 
 def vqvae_objective(model: VQVAE, tensors: Sequence[Tensor], weights: LossWeights,
                     skeleton: Skeleton | None) -> tuple[Loss, Callable[[], None]]:
-    """The loss of `model` on motions, masks and contact points in `tensors`, and what its codebooks do after
-    each step: they learn from the whole batch on every process."""
+    """The loss of `model` on motions (N, T, 33), masks (N, T) and contact points (N, T, 12, 3) in `tensors`,
+    and what its codebooks do after each step: they learn from the whole batch on every process."""
     tensors, seen = [x.to(training_device()) for x in tensors], []
 
     def loss(indices: Tensor, draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:

@@ -15,7 +15,6 @@ import math
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -29,14 +28,14 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
-from .files import InputError, atomic_write, versions
+from .files import InputError, atomic_write, git_commit, versions, write_json
 
 # %% auto #0
 __all__ = ['Draw', 'Loss', 'Plan', 'learning_rate', 'seed_of', 'batch_indices', 'rank', 'world_size', 'split_batch',
            'random_source', 'gather_rows', 'training_device', 'autocast', 'training_threads', 'process_group',
-           'PlainStep', 'ZeroStep', 'whole_step', 'save_checkpoint', 'write_json', 'begin_run', 'write_log',
-           'write_events', 'progress_lines', 'progress_text', 'stop_requests', 'keep_best', 'train_network',
-           'training_parser', 'plan_from_options', 'run_training', 'git_commit', 'run_record']
+           'PlainStep', 'ZeroStep', 'whole_step', 'save_checkpoint', 'begin_run', 'write_log', 'write_events',
+           'progress_lines', 'progress_text', 'stop_requests', 'keep_best', 'train_network', 'training_parser',
+           'plan_from_options', 'run_training', 'run_record']
 
 # %% ../nbs/18_training.ipynb #18-training-006
 @dataclass(frozen=True)
@@ -77,8 +76,8 @@ def seed_of(plan: Plan, k: int) -> int:
     return (plan.seed * 1_000_003 + k) % 2**63
 
 def batch_indices(n: int, plan: Plan, step: int) -> Tensor:
-    """Which of `n` repetitions are in the batch of `step`; every pass shuffles anew and drops what does not
-    fill a batch."""
+    """Which of `n` repetitions are in the batch of `step`, (batch,); every pass shuffles anew and drops what
+    does not fill a batch."""
     size = min(plan.batch, n)
     epoch, k = divmod(0 if plan.one_batch else step, n // size)
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed_of(plan, epoch)))
@@ -153,7 +152,7 @@ def training_device() -> torch.device:
     return torch.device("cpu")
 
 def autocast(x: Tensor) -> torch.autocast:
-    "Context in which networks compute in bfloat16 where the device of `x` has it."
+    "Context in which networks compute in bfloat16 where the device of `x` (any shape, ...) has it."
     return torch.autocast(x.device.type, torch.bfloat16, enabled=x.is_cuda and torch.cuda.is_bf16_supported())
 
 # %% ../nbs/18_training.ipynb #18-training-023
@@ -270,7 +269,8 @@ class ZeroStep:
 def whole_step(
     model: nn.Module, step_with: PlainStep | ZeroStep, indices: Tensor, plan: Plan, step: int
 ) -> dict[str, Tensor]:
-    "All micro-batches of a step and the mean of their numbers; InputError when the loss is not finite."
+    """All micro-batches of a step, rows `indices` (batch,), and the mean of their numbers; InputError when
+    the loss is not finite."""
     model.train()
     for group in step_with.optimiser.param_groups:
         group["lr"] = learning_rate(plan, step)
@@ -303,11 +303,6 @@ def _readable(path: Path) -> Iterator[None]:
     except Exception as error:  # a damaged file fails in many ways inside the unpickler
         raise InputError(path, f"a checkpoint that cannot be read ({type(error).__name__})",
                          "the last checkpoint of this model", "start again without --resume") from None
-
-def write_json(path: str | Path, record: dict) -> None:
-    "Write `record` with sorted keys."
-    with atomic_write(path) as file:
-        file.write(json.dumps(record, indent=1, sort_keys=True) + "\n")
 
 # %% ../nbs/18_training.ipynb #18-training-035
 def _same_terms(path: Path, terms: dict) -> None:
@@ -583,24 +578,7 @@ def run_training(work: Callable[[], str]) -> int:
     return status
 
 # %% ../nbs/18_training.ipynb #18-training-071
-def git_commit() -> str | None:
-    """The commit of the source tree this package lies in, with '+' when files differ from it; None outside a
-    repository."""
-    here = Path(__file__).resolve().parent if "__file__" in globals() else Path.cwd()
-    git = ["git", "-C", str(here)]
-    try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=20)
-        changed = subprocess.run(
-            [*git, "status", "--porcelain", "--untracked-files=no"],
-            capture_output=True,
-            text=True,
-            timeout=20,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return head.stdout.strip() + "+" * bool(changed.stdout.strip()) if head.returncode == 0 else None
-
-def run_record(**more) -> dict:
+def run_record(**more: Any) -> dict:
     "Versions, commit, device and number of processes, and whatever is given."
     found = versions("torch", "numpy", "scipy", "vector-quantize-pytorch", "safetensors", "deepspeed")
     machine = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"

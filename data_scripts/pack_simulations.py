@@ -16,7 +16,8 @@ from bige.cli import explain
 from bige.files import InputError
 from bige.files import write_npz
 from bige.reference_set import load_simulations, pack_simulations, rounding
-from bige.training import run_record, write_json
+from bige.files import write_json
+from bige.training import run_record
 
 ROUNDING = {"coordinates (rad, m)": "pelvis_ty", "activations": "soleus_l/activation",
             "ground forces (N)": "ground_force_l_vy", "centres of pressure (m)": "ground_force_l_px",

@@ -135,7 +135,8 @@ def test_symbols_give_the_numbers():
     L, V, F, dF, a = map(rows, symbols)
     for passive in (False, True):
         misfit = ca.Function(
-            "h", symbols, [columns(equilibrium_residual(a, F, dF, L, V, geometry.parameters, passive=passive))]
+            "h", symbols,
+            [columns(equilibrium_residual(a, F, dF, L, V, geometry.parameters, passive=passive))],
         )(*states)
         rest = (*states[2:4], *states[:2], geometry.parameters)
         numbers = equilibrium_residual(states[4], *rest, passive=passive)
