@@ -292,7 +292,8 @@ def begin_run(out: Path, plan: Plan, resume: bool, about: dict[str, dict] | None
                          "choose another folder") from None
     saved = [p for p in (out / "checkpoint.pt", out / "checkpoint" / "latest") if p.exists()]
     if resume and not (out / "plan.json").exists():
-        raise InputError(out, "no checkpoint and no begun run", "the folder of a run", "start without --resume")
+        raise InputError(out, "no checkpoint and no begun run", "the folder of a run",
+                         "start without --resume")
     if resume:
         _same_terms(out / "plan.json", terms)
         return bool(saved)
