@@ -45,7 +45,7 @@ def cpu_seconds() -> float:
 
 
 def muscled(model: Path, rigid_tendon: bool) -> osim.ModelProcessor:
-    "The model with Moco's own muscles, a reserve on every coordinate that no motor moves."
+    "The model with Moco's own muscles, a reserve on every coordinate that no torque actuator moves."
     steps = osim.ModelProcessor(str(model))
     steps.append(osim.ModOpReplaceMusclesWithDeGrooteFregly2016())
     steps.append(osim.ModOpIgnorePassiveFiberForcesDGF())

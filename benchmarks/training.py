@@ -23,6 +23,7 @@ import torch
 
 from bige import training
 from bige.dataset import toy_dataset
+from bige.files import write_json
 from bige.skeleton import Skeleton
 from bige.surrogate import SurrogateConfig
 from bige.train_surrogate import SURROGATE_PLAN, fit_surrogate
@@ -145,7 +146,7 @@ def main() -> int:
                 flush=True,
             )
     if a.out:
-        training.write_json(
+        write_json(
             a.out, training.run_record(batch=a.batch, steps=a.steps, cores=os.cpu_count(), rows=rows)
         )
     return 0

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from bige import training
+from bige.files import write_json
 
 STEPS, BATCH, SAVED = 60, 8, 30
 
@@ -160,7 +161,7 @@ def main() -> None:
     record |= {"lines": lines, "versions": {"accelerate": accelerate.__version__, "torch": torch.__version__}}
     print(json.dumps(record, indent=1))
     if a.out:
-        training.write_json(a.out, record)
+        write_json(a.out, record)
 
 
 if __name__ == "__main__":

@@ -312,7 +312,7 @@ def _scores(found: Answer) -> dict:
 @patch(as_prop=True)
 def provenance(self: Answer) -> dict[str, str]:
     "What made the files: method, seed, skeleton, weights with their digests, commit and versions."
-    from bige.training import git_commit
+    from bige.files import git_commit
     request, models = self.request, self.models or Models.load()
     rows = {"method": request.method, "seed": str(request.seed), "exercise": request.exercise,
             "skeleton": f"{self.skeleton.name} ({self.skeleton.digest[:12]})"}

@@ -126,7 +126,7 @@ def smpl_joints(
     return Markers(motion.time - motion.time[0], positions, SMPL_JOINTS, motion.source)
 
 # %% ../nbs/30_baselines.ipynb #30-baselines-015
-def draw_stick(ax: Any, points: np.ndarray, axes: tuple[int, int] = (0, 1), **style) -> None:
+def draw_stick(ax: Any, points: np.ndarray, axes: tuple[int, int] = (0, 1), **style: Any) -> None:
     "Draw 22 joints (22, 3) m on a matplotlib axis, seen from the side (x, y) unless `axes` says otherwise."
     for chain in SMPL_CHAINS:
         ax.plot(*points[list(chain)][:, axes].T, **({"marker": "o", "ms": 3, "lw": 1.2} | style))

@@ -72,8 +72,8 @@ def _travel(term, q, qd, qdd):
     if coordinate is None or curve.is_constant:
         return np.full(len(q), curve.coefficients[0, 0]), 0.0, 0.0, None
     i, first = COORDINATES.index(coordinate), curve.derivative()
-    slope, bend = _value(first, q[:, i]), _value(first.derivative(), q[:, i])
-    return _value(curve, q[:, i]), slope * qd[:, i], slope * qdd[:, i] + bend * qd[:, i] ** 2, slope
+    slope, curvature = _value(first, q[:, i]), _value(first.derivative(), q[:, i])
+    return _value(curve, q[:, i]), slope * qd[:, i], slope * qdd[:, i] + curvature * qd[:, i] ** 2, slope
 
 # %% ../nbs/11_dynamics.ipynb #11-dynamics-010
 @dataclass
@@ -87,7 +87,7 @@ class Pose:
     al: np.ndarray  # (T, 3) rad/s2
     a: np.ndarray  # (T, 3) m/s2
 
-
+# %% ../nbs/11_dynamics.ipynb #11-dynamics-011
 @dataclass
 class Axis:
     """A unit of a coordinate turns `child` by `angular` about `point` and shifts it by `linear`, each (T,
@@ -99,7 +99,7 @@ class Axis:
     linear: np.ndarray
     point: np.ndarray
 
-# %% ../nbs/11_dynamics.ipynb #11-dynamics-012
+# %% ../nbs/11_dynamics.ipynb #11-dynamics-013
 def _column(x) -> np.ndarray:
     return np.reshape(x, (-1, 1))
 
@@ -108,7 +108,7 @@ def _tidy(matrix: np.ndarray) -> np.ndarray:
     """Without rounding noise, which would fill symbolic expressions with dead terms."""
     return np.where(np.abs(matrix) < 1e-12, 0.0, matrix)
 
-
+# %% ../nbs/11_dynamics.ipynb #11-dynamics-014
 def _across(joint, parent: Pose, q, qd, qdd) -> tuple[Pose, list]:
     """The child's Pose, and an Axis for each term of the joint that moves."""
     zero, lines = np.zeros_like(parent.p), []
@@ -117,11 +117,9 @@ def _across(joint, parent: Pose, q, qd, qdd) -> tuple[Pose, list]:
     for term in joint.translations:
         line = _turn(R, term[1])
         x, rate, acceleration, slope = _travel(term, q, qd, qdd)
-        moved, speed, push = (
-            moved + line * _column(x),
-            speed + line * _column(rate),
-            push + line * _column(acceleration),
-        )
+        moved = moved + line * _column(x)
+        speed = speed + line * _column(rate)
+        push = push + line * _column(acceleration)
         if slope is not None:
             lines.append((term[0], zero, line * _column(slope)))
     point, v = parent.p + moved, parent.v + _cross(w, moved) + speed
@@ -142,7 +140,7 @@ def _across(joint, parent: Pose, q, qd, qdd) -> tuple[Pose, list]:
         Axis(COORDINATES.index(name), joint.child, angular, linear, point) for name, angular, linear in lines
     ]
 
-# %% ../nbs/11_dynamics.ipynb #11-dynamics-013
+# %% ../nbs/11_dynamics.ipynb #11-dynamics-015
 def body_motions(skeleton: Skeleton, q: np.ndarray, qd: np.ndarray, qdd: np.ndarray) -> tuple[dict, list]:
     """First pass: q, qd, qdd (T, 33), numbers or symbols -> body name -> Pose, and all Axis records."""
     zero, axes = np.zeros((len(q), 3)), []
@@ -156,7 +154,7 @@ def body_motions(skeleton: Skeleton, q: np.ndarray, qd: np.ndarray, qdd: np.ndar
         axes += found
     return poses, axes
 
-# %% ../nbs/11_dynamics.ipynb #11-dynamics-015
+# %% ../nbs/11_dynamics.ipynb #11-dynamics-017
 def _wrench(body, pose: Pose, pushes: list) -> tuple[np.ndarray, np.ndarray]:
     """Force and moment about its origin, each (T, 3), that one body needs beyond what the outside gives
     it."""
@@ -183,8 +181,8 @@ def inverse_dynamics(skeleton: Skeleton, poses: dict, axes: list, outside: dict 
     }
     for joint in reversed(skeleton.tree + skeleton.coupled):
         (force, moment), (sum_force, sum_moment) = wrench[joint.child], wrench[joint.parent]
-        lever = poses[joint.child].p - poses[joint.parent].p
-        wrench[joint.parent] = sum_force + force, sum_moment + moment + _cross(lever, force)
+        arm = poses[joint.child].p - poses[joint.parent].p
+        wrench[joint.parent] = sum_force + force, sum_moment + moment + _cross(arm, force)
     tau = np.zeros((len(axes[0].point), len(COORDINATES)), axes[-1].point.dtype)
     for axis in axes:
         force, moment = wrench[axis.child]
@@ -192,7 +190,7 @@ def inverse_dynamics(skeleton: Skeleton, poses: dict, axes: list, outside: dict 
         tau[:, axis.coordinate] += (axis.angular * about + axis.linear * force).sum(-1)
     return tau
 
-# %% ../nbs/11_dynamics.ipynb #11-dynamics-021
+# %% ../nbs/11_dynamics.ipynb #11-dynamics-024
 def contact_jacobian(skeleton: Skeleton, poses: dict, axes: list) -> tuple[np.ndarray, np.ndarray]:
     """Lowest points (T, 12, 3) m of the spheres, and (T, 33, 36): generalised force per unit force on
     each."""
@@ -213,7 +211,7 @@ def contact_jacobian(skeleton: Skeleton, poses: dict, axes: list) -> tuple[np.nd
                 )
     return points, jacobian
 
-# %% ../nbs/11_dynamics.ipynb #11-dynamics-024
+# %% ../nbs/11_dynamics.ipynb #11-dynamics-027
 @dataclass(frozen=True)
 class Ground:
     """Constants of the smooth Hunt-Crossley law."""
@@ -229,7 +227,7 @@ class Ground:
     friction_smoothing: float = 0.0  # rounds the corner at the transition speed; OpenSim has a corner
     least_force: float = 1e-5  # N
 
-
+# %% ../nbs/11_dynamics.ipynb #11-dynamics-028
 def contact_force(
     centre: np.ndarray, velocity: np.ndarray, spin: np.ndarray, radius: float, ground: Ground = Ground()
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -259,7 +257,7 @@ def contact_force(
     along = -normal * friction / speed
     return np.stack([along * slip[:, 0], normal, along * slip[:, 2]], -1), centre + lever
 
-# %% ../nbs/11_dynamics.ipynb #11-dynamics-029
+# %% ../nbs/11_dynamics.ipynb #11-dynamics-033
 def sphere_forces(skeleton: Skeleton, poses: dict, ground: Ground) -> tuple[np.ndarray, np.ndarray, dict]:
     """Forces (T, 12, 3) N of the ground on the contact spheres, where they act (T, 12, 3) m, and both
     sorted by body."""
@@ -275,13 +273,13 @@ def sphere_forces(skeleton: Skeleton, poses: dict, ground: Ground) -> tuple[np.n
         outside.setdefault(sphere.body, []).append((force, point))
     return np.stack(forces, 1), np.stack(points, 1), outside
 
-# %% ../nbs/11_dynamics.ipynb #11-dynamics-031
+# %% ../nbs/11_dynamics.ipynb #11-dynamics-035
 def _slope(time: np.ndarray, values: np.ndarray) -> np.ndarray:
     from scipy.interpolate import CubicSpline
 
     return CubicSpline(time, values).derivative()(time)
 
-# %% ../nbs/11_dynamics.ipynb #11-dynamics-032
+# %% ../nbs/11_dynamics.ipynb #11-dynamics-036
 FAR_DEG = 30.0  # beyond the fitted range by more than this, a pose is refused
 
 LEG_RANGES = [
@@ -290,7 +288,7 @@ LEG_RANGES = [
     if name[:-2] in FITTED_RANGE_DEG
 ]
 
-
+# %% ../nbs/11_dynamics.ipynb #11-dynamics-037
 def within_range(q: np.ndarray) -> np.ndarray:
     """Coordinates (T, 33) with leg angles clipped to the range of the muscle fit."""
     q = q.copy()
@@ -298,9 +296,10 @@ def within_range(q: np.ndarray) -> np.ndarray:
         q[:, i] = np.clip(q[:, i], low, high)
     return q
 
-
+# %% ../nbs/11_dynamics.ipynb #11-dynamics-038
 def beyond_range(q: np.ndarray, source: str, first: int = 0) -> dict[str, float]:
-    """By how many degrees leg angles leave the range of the muscle fit, by name; InputError when far off.
+    """By how many degrees leg angles of q (T, 33) leave the range of the muscle fit, by name; InputError
+    when far off.
 
     `first`: which frame of `source` the first of `q` is."""
     excess = {}
@@ -318,7 +317,7 @@ def beyond_range(q: np.ndarray, source: str, first: int = 0) -> dict[str, float]
             excess[name] = round(float(beyond[frame]), 2)
     return excess
 
-# %% ../nbs/11_dynamics.ipynb #11-dynamics-034
+# %% ../nbs/11_dynamics.ipynb #11-dynamics-040
 def filtered_kinematics(motion: Motion, cutoff_hz: float = 4.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Filtered coordinates, speeds and accelerations, (T, 33) each."""
     raw = motion.coordinates()
@@ -340,7 +339,7 @@ def filtered_kinematics(motion: Motion, cutoff_hz: float = 4.0) -> tuple[np.ndar
     qd = lowpass(_slope(motion.time, q), motion.rate_hz, cutoff_hz)
     return q, qd, lowpass(_slope(motion.time, qd), motion.rate_hz, cutoff_hz)
 
-# %% ../nbs/11_dynamics.ipynb #11-dynamics-036
+# %% ../nbs/11_dynamics.ipynb #11-dynamics-042
 TORQUE_ACTUATORS = {
     name: 300.0 if name.startswith("lumbar") else 150.0
     for name in COORDINATES
@@ -355,7 +354,7 @@ def toe_spring(q: np.ndarray, qd: np.ndarray) -> np.ndarray:
     """Moment (T, 2) N·m of the metatarsophalangeal springs; q, qd (T, 33)."""
     return MTP_STIFFNESS * q[:, MTP] + MTP_DAMPING * qd[:, MTP]
 
-# %% ../nbs/11_dynamics.ipynb #11-dynamics-038
+# %% ../nbs/11_dynamics.ipynb #11-dynamics-044
 class MusculoskeletalModel:
     """Skeleton, muscle geometry and weight (N) of one participant; `model`: an .osim path, or None for
     the default."""
@@ -372,7 +371,7 @@ class MusculoskeletalModel:
         self.geometry = shipped if default else fit_geometry(model)
         self.weight = self.skeleton.mass * GRAVITY
 
-# %% ../nbs/11_dynamics.ipynb #11-dynamics-040
+# %% ../nbs/11_dynamics.ipynb #11-dynamics-046
 @dataclass(frozen=True, eq=False)
 class Simulation:
     """Muscles and forces behind a motion. Sphere and foot order: right before left."""
@@ -397,7 +396,7 @@ class Simulation:
         """Total vertical force (T,) in body weights."""
         return self.ground_forces[..., 1].sum(1) / self.record["body_weight_n"]
 
-# %% ../nbs/11_dynamics.ipynb #11-dynamics-042
+# %% ../nbs/11_dynamics.ipynb #11-dynamics-048
 AIRBORNE_M, LOWER_M, LIFTED_M = 0.10, 0.05, 0.03  # m
 
 

@@ -12,6 +12,7 @@ import os
 import platform
 import re
 import shutil
+import subprocess
 import tempfile
 import uuid
 import zipfile
@@ -25,7 +26,7 @@ import numpy as np
 
 # %% auto #0
 __all__ = ['InputError', 'similar', 'atomic_write', 'output_folder', 'whole_folder', 'plain', 'to_json', 'round_digits',
-           'versions', 'write_npz', 'open_npz']
+           'versions', 'git_commit', 'write_json', 'write_npz', 'open_npz']
 
 # %% ../nbs/A1_files.ipynb #a1-files-004
 class InputError(ValueError):
@@ -175,7 +176,27 @@ def versions(*packages: str) -> dict[str, str | None]:
             found[package] = None
     return found
 
-# %% ../nbs/A1_files.ipynb #a1-files-025
+# %% ../nbs/A1_files.ipynb #a1-files-023
+def git_commit() -> str | None:
+    """Commit of the source tree this package lies in, with '+' when files differ from it; None outside a
+    repository."""
+    here = Path(__file__).resolve().parent if "__file__" in globals() else Path.cwd()
+    git = ["git", "-C", str(here)]
+    how = {"capture_output": True, "text": True, "timeout": 20}
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], **how)
+        changed = subprocess.run([*git, "status", "--porcelain", "--untracked-files=no"], **how)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return head.stdout.strip() + "+" * bool(changed.stdout.strip()) if head.returncode == 0 else None
+
+# %% ../nbs/A1_files.ipynb #a1-files-024
+def write_json(path: str | Path, record: dict) -> None:
+    """Write a record of plain values with sorted keys, whole or not at all."""
+    with atomic_write(path) as file:
+        file.write(json.dumps(record, indent=1, sort_keys=True) + "\n")
+
+# %% ../nbs/A1_files.ipynb #a1-files-027
 def write_npz(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays (...) by name as a compressed .npz file without pickles, whole or not at all. Equal arrays
     give equal bytes."""
@@ -186,7 +207,7 @@ def write_npz(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
             entry = zipfile.ZipInfo(f"{key}.npy", (1980, 1, 1, 0, 0, 0))
             archive.writestr(entry, buffer.getvalue(), zipfile.ZIP_DEFLATED, 6)
 
-# %% ../nbs/A1_files.ipynb #a1-files-026
+# %% ../nbs/A1_files.ipynb #a1-files-028
 @contextmanager
 def open_npz(path: str | Path, keys: Collection[str], what: str,
              cure: str) -> Iterator[Mapping[str, np.ndarray]]:

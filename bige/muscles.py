@@ -32,7 +32,7 @@ ACTIVATION_TIME, DEACTIVATION_TIME = 0.015, 0.060  # s, OpenCap's values
 
 
 def activation_rate(excitation: np.ndarray, activation: np.ndarray) -> np.ndarray:
-    """da/dt (1/s) of Raasch's activation dynamics; excitation and activation in [0, 1]."""
+    """da/dt (1/s) of Raasch's activation dynamics; excitation and activation (..., M) in [0, 1]."""
     fall = 1 / DEACTIVATION_TIME
     rise = 1 / ACTIVATION_TIME - fall
     speed = np.where(excitation >= activation, rise * excitation + fall, fall)
@@ -50,21 +50,22 @@ _VELOCITY = (-0.318323436899127, -8.14915604347525, -0.374121508647863, 0.885644
 
 
 def force_length(length: np.ndarray) -> np.ndarray:
-    """Active force-length factor at fibre length / optimal length."""
+    """Active force-length factor (..., M) at fibre length / optimal length (..., M)."""
     return sum(
         b1 * np.exp(-0.5 * ((length - b2) / (b3 + b4 * length)) ** 2) for b1, b2, b3, b4 in _LENGTH_BUMPS
     )
 
 
 def force_velocity(velocity: np.ndarray) -> np.ndarray:
-    """Force-velocity factor at fibre velocity / maximal shortening velocity (negative: shortening)."""
+    """Force-velocity factor (..., M) at fibre velocity / maximal shortening velocity (..., M), negative
+    while shortening."""
     d1, d2, d3, d4 = _VELOCITY
     x = d2 * velocity + d3
     return d1 * np.log(x + np.sqrt(x * x + 1)) + d4
 
 
 def passive_force(length: np.ndarray) -> np.ndarray:
-    """Force-length factor of the passive fibre: zero at 0.2, one at 1.6 optimal lengths."""
+    """Force-length factor (..., M) of the passive fibre: zero at 0.2, one at 1.6 optimal lengths."""
     k, strain = 4.0, 0.6
     low = np.exp(k * (0.2 - 1) / strain)
     return (np.exp(k * (length - 1) / strain) - low) / (np.exp(k) - low)
@@ -74,8 +75,8 @@ TENDON_STIFFNESS = 35.0
 
 
 def tendon_length(force: np.ndarray) -> np.ndarray:
-    """Tendon length / slack length under a force / maximal isometric force (de Groote et al. 2016,
-    inverted)."""
+    """Tendon length / slack length (..., M) under a force / maximal isometric force (..., M): de Groote
+    et al. 2016, inverted."""
     return np.log(5 * (force + 0.25)) / TENDON_STIFFNESS + 0.995
 
 
@@ -127,7 +128,7 @@ def compliant_tendon(
     tendon_velocity = slack * force_rate / (TENDON_STIFFNESS * (force + 0.25))
     return fibre / optimal, (velocity - tendon_velocity) * cos / (speed * optimal), cos
 
-
+# %% ../nbs/10_muscles.ipynb #10-muscles-023
 def equilibrium_residual(
     activation: np.ndarray, force: np.ndarray, force_rate: np.ndarray, length: np.ndarray,
     velocity: np.ndarray, parameters: np.ndarray, *, passive: bool = False
@@ -135,13 +136,13 @@ def equilibrium_residual(
     """Fibre's force along the tendon minus the tendon's (..., M), in maximal isometric forces; zero where
     they agree.
 
-    Arguments as in `compliant_tendon`. Passive fibre force is left out unless asked for (OpenCap's choice
-    for squats)."""
+    Arguments as in `compliant_tendon`. Passive fibre force is left out by default (OpenCap's choice for
+    squats)."""
     l, v, cos = compliant_tendon(length, velocity, force, force_rate, parameters)
     fibre = activation * force_length(l) * force_velocity(v) + FIBRE_DAMPING * v
     return (fibre + passive_force(l) if passive else fibre) * cos - force
 
-# %% ../nbs/10_muscles.ipynb #10-muscles-028
+# %% ../nbs/10_muscles.ipynb #10-muscles-029
 FITTED_RANGE_DEG = {
     "hip_flexion": (-30, 120),
     "hip_adduction": (-50, 20),
@@ -157,7 +158,7 @@ SIDES = ("l", "r")
 LEG_COLUMNS = {side: [COORDINATES.index(f"{name}_{side}") for name in FITTED_RANGE_DEG] for side in SIDES}
 MUSCLE_NAMES = tuple(f"{muscle}_{side}" for side in SIDES for muscle in MUSCLES)
 
-# %% ../nbs/10_muscles.ipynb #10-muscles-030
+# %% ../nbs/10_muscles.ipynb #10-muscles-031
 def monomials(x: np.ndarray, exponents: np.ndarray) -> np.ndarray:
     """Every term x1^e1 x2^e2 ... without coefficients: x (T, D), exponents (P, D) -> (T, P)."""
     powers = x[:, :, None] ** np.arange(exponents.max() + 1)
@@ -179,7 +180,7 @@ def all_exponents(variables: int, degree: int) -> np.ndarray:
     rows = itertools.product(range(degree + 1), repeat=variables)
     return np.array([row for row in rows if sum(row) <= degree])
 
-# %% ../nbs/10_muscles.ipynb #10-muscles-033
+# %% ../nbs/10_muscles.ipynb #10-muscles-034
 def sample_muscles(model_path: str, out_path: str, legs: list, muscles: list, sides: list,
                    poses: list) -> None:
     """(runs inside OpenSim) Lengths and moment arms at poses (N, 7): saves L (N, 2, 40), R (N, 2, 40, 7),
@@ -240,7 +241,7 @@ def sample_muscles(model_path: str, out_path: str, legs: list, muscles: list, si
     ]
     np.savez(out_path, L=L, R=R, parameters=np.array(parameters))
 
-# %% ../nbs/10_muscles.ipynb #10-muscles-035
+# %% ../nbs/10_muscles.ipynb #10-muscles-036
 def _equations(x: np.ndarray, exponents: np.ndarray, span: list) -> np.ndarray:
     """Rows of the linear system for length and for each moment arm: (1 + len(span), T, P)."""
     slopes = [-monomial_slopes(x[:, span], exponents, i) / _HALF[d] for i, d in enumerate(span)]
@@ -271,7 +272,7 @@ def usual_poses(
         weight = np.minimum(1, scale / np.maximum(worst, 1e-12)) ** 2
     return worst < max(limit, 10 * scale)
 
-# %% ../nbs/10_muscles.ipynb #10-muscles-039
+# %% ../nbs/10_muscles.ipynb #10-muscles-040
 def fit_muscle(
     x: np.ndarray, length: np.ndarray, arms: np.ndarray, tolerance: float = 1.5e-3,
     degrees: range = range(2, 10)
@@ -304,7 +305,7 @@ def fit_muscle(
         ),
     )
 
-# %% ../nbs/10_muscles.ipynb #10-muscles-041
+# %% ../nbs/10_muscles.ipynb #10-muscles-042
 def _leg_table(
     exponents: np.ndarray, muscle: np.ndarray, coefficients: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -334,7 +335,7 @@ def _products(x: np.ndarray, ladder: list) -> list[np.ndarray]:
         products.append(products[below] * x[:, d])
     return products
 
-# %% ../nbs/10_muscles.ipynb #10-muscles-043
+# %% ../nbs/10_muscles.ipynb #10-muscles-044
 def _horner(x: np.ndarray, ladder: list, products: list, coefficients: np.ndarray) -> np.ndarray:
     """Length and moment arms (T, 8) of one muscle from symbols x (T, 7) and its coefficients (P,)."""
     weight, out = (
@@ -350,7 +351,7 @@ def _horner(x: np.ndarray, ladder: list, products: list, coefficients: np.ndarra
     out[:, 1:] /= -_HALF
     return out
 
-# %% ../nbs/10_muscles.ipynb #10-muscles-044
+# %% ../nbs/10_muscles.ipynb #10-muscles-045
 @dataclass(frozen=True)
 class MuscleGeometry:
     """Muscle-tendon lengths and moment arms of the 80 muscles (order `MUSCLE_NAMES`) of one model, as
@@ -404,7 +405,7 @@ class MuscleGeometry:
         with np.load(path, allow_pickle=False) as stored:
             return cls(str(stored["digest"]), *(stored[name] for name in list(cls.__dataclass_fields__)[1:]))
 
-# %% ../nbs/10_muscles.ipynb #10-muscles-045
+# %% ../nbs/10_muscles.ipynb #10-muscles-046
 RECORD = ("degree", "left_out", "length_rms", "arm_rms")
 
 
@@ -422,7 +423,7 @@ def _knee_sweep(count: int) -> np.ndarray:
     poses[:, 3] = np.linspace(_LOW[3], _HIGH[3], count)
     return poses
 
-# %% ../nbs/10_muscles.ipynb #10-muscles-047
+# %% ../nbs/10_muscles.ipynb #10-muscles-048
 def check_muscles(model_path: str | Path) -> None:
     """InputError unless the .osim file names all 80 muscles."""
     try:
@@ -442,16 +443,17 @@ def check_muscles(model_path: str | Path) -> None:
             "the model that bige ik writes without --model has bones and joints only",
         )
 
-# %% ../nbs/10_muscles.ipynb #10-muscles-049
+# %% ../nbs/10_muscles.ipynb #10-muscles-050
 def cache_folder() -> Path:
+    """Where fitted geometries are kept: $BIGE_CACHE, else ~/.cache/bige."""
     return Path(os.environ.get("BIGE_CACHE", Path.home() / ".cache" / "bige"))
 
-
+# %% ../nbs/10_muscles.ipynb #10-muscles-051
 def default_geometry() -> MuscleGeometry:
     """The shipped fit of the default model (LaiUhlrich2022)."""
     return MuscleGeometry.load(Path(str(resources.files("bige"))) / "assets" / "muscles.npz")
 
-
+# %% ../nbs/10_muscles.ipynb #10-muscles-052
 def fit_geometry(model_path: str | Path, poses: int = 1500, refit: bool = False) -> MuscleGeometry:
     """Fitted muscle geometry of an .osim model: from the cache, else measured with OpenSim (about 15 s)."""
     check_muscles(model_path)
@@ -466,13 +468,8 @@ def fit_geometry(model_path: str | Path, poses: int = 1500, refit: bool = False)
     ):
         out = str(Path(folder) / "samples.npz")
         run_opensim(
-            sample_muscles,
-            str(Path(model_path).resolve()),
-            out,
-            list(FITTED_RANGE_DEG),
-            list(MUSCLES),
-            list(SIDES),
-            angles.tolist(),
+            sample_muscles, str(Path(model_path).resolve()), out,
+            list(FITTED_RANGE_DEG), list(MUSCLES), list(SIDES), angles.tolist(),
             progress=lambda done: bar.update(done - bar.n),
         )
         with np.load(out) as sampled:
@@ -482,7 +479,7 @@ def fit_geometry(model_path: str | Path, poses: int = 1500, refit: bool = False)
     geometry.save(kept)
     return geometry
 
-# %% ../nbs/10_muscles.ipynb #10-muscles-050
+# %% ../nbs/10_muscles.ipynb #10-muscles-053
 def _fit_samples(digest, angles, lengths, arms, parameters, poses, model_path) -> MuscleGeometry:
     x = (angles - _MIDDLE) / _HALF
     legs = tqdm([(s, m) for s in range(2) for m in range(40)], "fitting", unit="muscle", disable=None)

@@ -82,7 +82,8 @@ def _columns(folder: Path, trial: str) -> tuple[tuple, np.ndarray]:
 
 # %% ../nbs/16_reference_set.ipynb #16-reference-set-015
 def pack_simulations(folder: str | Path) -> dict[str, np.ndarray]:
-    """Arrays by name that hold what `bige simulate` left in a folder, in the order of the trials' names."""
+    """Arrays by name that hold what `bige simulate` left in a folder, in the order of the trials' names:
+    tables of all trials below one another (frames, columns), one entry a trial for the rest (trials,)."""
     records = read_records(folder)
     if not records:
         raise InputError(
@@ -124,14 +125,14 @@ def _opened(path, *more: str):
         "build it with data_scripts/reference_set.sh, or pack one with data_scripts/pack_simulations.py",
     )
 
-
+# %% ../nbs/16_reference_set.ipynb #16-reference-set-018
 @dataclass(frozen=True, eq=False)
 class SimulatedSquat:
     """One squat of the set. `record` is what `bige simulate` noted; `correct` whether the squat was meant
     to be."""
 
     trial: str
-    person: str
+    participant: str
     correct: bool
     record: dict
     path: Path
@@ -154,7 +155,7 @@ class SimulatedSquat:
             values = from_differences(archive[self.trial], archive["steps"])
             return Motion(values[:, 0], values[:, 1:], archive["names"].tolist()[1:], source=self.trial)
 
-# %% ../nbs/16_reference_set.ipynb #16-reference-set-018
+# %% ../nbs/16_reference_set.ipynb #16-reference-set-019
 def _part(table: Motion, wanted) -> Motion:
     names = tuple(n for n in table.names if wanted(n))
     return Motion(table.time, table.columns(names), names, table.source)
@@ -177,11 +178,11 @@ def moments(self: SimulatedSquat) -> Motion:
     """Moment (N·m) of each joint and force (N) along each translation of the pelvis, 33 columns."""
     return _part(self.table, lambda n: n.endswith(("_moment", "_force")))
 
-# %% ../nbs/16_reference_set.ipynb #16-reference-set-019
+# %% ../nbs/16_reference_set.ipynb #16-reference-set-020
 class SimulatedSquats(Mapping):
     """Squats by name, in order; each is unpacked when it is looked at."""
 
-    def __init__(self, path):
+    def __init__(self, path: str | Path):
         self.path = Path(path)
         with _opened(path) as archive:
             trials, people, correct = (archive[k].tolist() for k in ("trials", "people", "correct"))
@@ -209,7 +210,7 @@ class SimulatedSquats(Mapping):
     def __len__(self) -> int:
         return len(self._squats)
 
-
+# %% ../nbs/16_reference_set.ipynb #16-reference-set-021
 def load_simulations(path: str | Path | None = None) -> SimulatedSquats:
     """The simulated squats in a file that `data_scripts/pack_simulations.py` wrote; without a path, the
     shipped ones."""

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from fastcore.basics import patch
@@ -26,9 +27,8 @@ from .dynamics import MusculoskeletalModel, Simulation
 from .exercises import Exercise, load_exercise
 from .files import InputError, atomic_write, plain, versions
 from .jobs import WorkerDied, interruptible, locked, work_through, workers
-from .motion import ACTIVATIONS, COORDINATES, TRANSLATIONS, Motion
 from .markers import read_session
-from .motion import read_motion, write_motion
+from .motion import ACTIVATIONS, COORDINATES, TRANSLATIONS, Motion, read_motion, write_motion
 from .muscles import WORKING_STRETCH, default_geometry, file_digest
 from .static_optimisation import QP_WEIGHTS, solve_qp
 from . import tracking
@@ -229,7 +229,7 @@ def add_record(folder: str | Path, trial: str, record: dict) -> None:
         with atomic_write(Path(folder) / "simulation.json") as file:
             json.dump(records if len(records) > 1 else new, file, indent=1, allow_nan=False)
 
-
+# %% ../nbs/14_simulation.ipynb #14-simulation-028
 @patch
 def save(self: Simulation, folder: str | Path, trial: str) -> None:
     """Write the four motion files and the record of a simulation that succeeded; of another one, the
@@ -239,37 +239,33 @@ def save(self: Simulation, folder: str | Path, trial: str) -> None:
         _write_files(self, folder, trial)
     add_record(folder, trial, self.record)
 
-# %% ../nbs/14_simulation.ipynb #14-simulation-030
+# %% ../nbs/14_simulation.ipynb #14-simulation-031
 @dataclass(frozen=True)
 class Trial:
-    """A motion file to simulate, its name in the results, and its person's model (None: the default)."""
+    """A motion file to simulate, its name in the results, and its participant's model (None: the default)."""
 
     name: str
     path: Path
     model: Path | None = None
 
-
-def _person_model(path: Path, root: Path) -> Path | None:
+# %% ../nbs/14_simulation.ipynb #14-simulation-032
+def _participant_model(path: Path, root: Path) -> Path | None:
     """The .osim that belongs to a trial: in its folder or above, up to `root`; told apart by ik.json or
     by name."""
     for folder in (path.parent, *path.parent.parents):
         models = {p.stem: p for p in sorted(folder.glob("*.osim"))}
         if len(models) > 1:
-            trials = (
-                json.loads((folder / "ik.json").read_text()).get("trials", {})
-                if (folder / "ik.json").exists()
-                else {}
-            )
-            people = [t["person"] for t in trials.values() if t.get("file") == path.name]
-            words = re.split(r"[^A-Za-z0-9]+", path.stem)
-            mine = [m for m in models if m in people] or [
-                m for m in models if m in words or path.stem.startswith(m + "_")
-            ]
+            record = folder / "ik.json"
+            trials = json.loads(record.read_text()).get("trials", {}) if record.exists() else {}
+            recorded = [t["person"] for t in trials.values() if t.get("file") == path.name]
+            parts = re.split(r"[^A-Za-z0-9]+", path.stem)
+            mine = [m for m in models if m in recorded] or [
+                m for m in models if m in parts or path.stem.startswith(m + "_")]
             if len(mine) != 1:
                 raise InputError(
                     path,
                     f"{len(models)} models in {folder.name}, {len(mine)} of them named like this trial",
-                    "one <person>.osim for it",
+                    "one <participant>.osim for it",
                     "name the model as in the trial's name, or choose one with --model",
                 )
             return models[mine[0]]
@@ -277,7 +273,7 @@ def _person_model(path: Path, root: Path) -> Path | None:
             return next(iter(models.values()), None)
     return None
 
-# %% ../nbs/14_simulation.ipynb #14-simulation-031
+# %% ../nbs/14_simulation.ipynb #14-simulation-033
 _RESULTS = ("kinematics_activations_", "kinetics_", "ground_forces_", "GRF_")
 
 
@@ -292,7 +288,7 @@ def _is_motion(path: Path) -> bool:
         return True  # to be refused by name when its turn comes
     return "endheader" not in head or any(name in head for name in COORDINATES)
 
-
+# %% ../nbs/14_simulation.ipynb #14-simulation-034
 def _session_trials(folder: Path, prefix: str, model) -> list[Trial]:
     session = read_session(folder)
     if not session.kinematics:
@@ -308,7 +304,7 @@ def _session_trials(folder: Path, prefix: str, model) -> list[Trial]:
         )
     return [Trial(prefix + name, path, model or session.model) for name, path in session.kinematics.items()]
 
-
+# %% ../nbs/14_simulation.ipynb #14-simulation-035
 def _folder_trials(folder: Path, prefix: str, model) -> list[Trial]:
     sessions = [p.parent for p in sorted(folder.rglob("OpenSimData")) if p.is_dir()]
     if folder in sessions:
@@ -321,14 +317,14 @@ def _folder_trials(folder: Path, prefix: str, model) -> list[Trial]:
         if not any(s in p.parents for s in sessions) and _is_motion(p)
     ]
     return found + [
-        Trial(prefix + str(p.relative_to(folder).with_suffix("")), p, model or _person_model(p, folder))
+        Trial(prefix + str(p.relative_to(folder).with_suffix("")), p, model or _participant_model(p, folder))
         for p in files
     ]
 
-# %% ../nbs/14_simulation.ipynb #14-simulation-032
+# %% ../nbs/14_simulation.ipynb #14-simulation-036
 def find_trials(paths: Iterable[str | Path], model: str | Path | None = None) -> list[Trial]:
     """Trials in motion files, OpenCap sessions and folders of either; `model` stands in for every
-    person's own."""
+    participant's own."""
     paths, model, trials = [Path(p) for p in paths], None if model is None else Path(model), []
     for path in paths:
         if path.is_dir():
@@ -355,7 +351,7 @@ def find_trials(paths: Iterable[str | Path], model: str | Path | None = None) ->
         )
     return trials
 
-# %% ../nbs/14_simulation.ipynb #14-simulation-035
+# %% ../nbs/14_simulation.ipynb #14-simulation-039
 @lru_cache(maxsize=1)
 def _unpack(model: bytes) -> MusculoskeletalModel:
     return pickle.loads(model)  # sent by the process that started this one, never read from a file
@@ -366,7 +362,7 @@ def _attempt(motion: Motion, model: bytes, options: dict) -> Simulation:
         warnings.simplefilter("ignore")
         return simulate(motion, _unpack(model), **options)
 
-# %% ../nbs/14_simulation.ipynb #14-simulation-037
+# %% ../nbs/14_simulation.ipynb #14-simulation-041
 def _digest(path: Path | None) -> str | None:
     if path is None:
         return default_geometry().digest
@@ -401,11 +397,11 @@ def _keep(out: Path, trial: str, answer: Simulation | Exception, job: dict) -> d
     add_record(out, trial, record | {"job": job})
     return {"trial": trial, **record, "job": job}
 
-# %% ../nbs/14_simulation.ipynb #14-simulation-038
+# %% ../nbs/14_simulation.ipynb #14-simulation-042
 def simulate_files(paths: Iterable[str | Path], out: str | Path, model: str | Path | None = None, *,
                    jobs: int | None = None, cluster: str | None = None, done: Callable | None = None,
                    mode: str = "tracking", start: float | None = None, end: float | None = None,
-                   **options) -> dict[str, dict]:
+                   **options: Any) -> dict[str, dict]:
     """Simulate trials into folder `out`; returns trial -> record.
 
     `paths`: motion files, OpenCap sessions, folders of either. `jobs` worker processes, or those of the

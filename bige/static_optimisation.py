@@ -27,15 +27,15 @@ FRICTION = 0.8
 QP_WEIGHTS = {
     "muscles": 1.0,
     "forces": 0.1,
-    "motors": 0.01,
+    "actuators": 0.01,
     "legs": 2.0,
     "hip_rotation": 0.2,
     "mtp": 1.0,
     "pelvis": 50.0,
 }
 
-# %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-011
-_SIZES = {"muscles": 80, "forces": 36, "motors": len(TORQUE_ACTUATORS), "legs": len(LEG_RESERVES)}
+# %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-012
+_SIZES = {"muscles": 80, "forces": 36, "actuators": len(TORQUE_ACTUATORS), "legs": len(LEG_RESERVES)}
 _SIZES["pelvis"] = 6
 _ENDS = np.cumsum([0, *_SIZES.values()])
 _BLOCK = {name: slice(int(a), int(b)) for name, a, b in zip(_SIZES, _ENDS, _ENDS[1:])}
@@ -51,11 +51,11 @@ def _fixed_columns(weight: float) -> np.ndarray:
         (name, weight / 10 if name.startswith("pelvis_t") and name != "pelvis_tilt" else 10.0)
         for name in PELVIS_RESERVES
     ]
-    for k, (name, size) in enumerate(entries, start=_BLOCK["motors"].start):
+    for k, (name, size) in enumerate(entries, start=_BLOCK["actuators"].start):
         columns[COORDINATES.index(name), k] = size
     return columns
 
-
+# %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-013
 def _cost(weights: dict) -> np.ndarray:
     cost = np.concatenate([np.full(size, weights[name]) for name, size in _SIZES.items()])
     for k, name in enumerate(LEG_RESERVES, start=_BLOCK["legs"].start):
@@ -65,7 +65,7 @@ def _cost(weights: dict) -> np.ndarray:
             cost[k] = weights["hip_rotation"]
     return cost
 
-
+# %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-014
 def _friction_rows() -> np.ndarray:
     """(48, unknowns): rows that must stay at or below zero, four a sphere."""
     rows = np.zeros((48, _UNKNOWNS))
@@ -75,7 +75,7 @@ def _friction_rows() -> np.ndarray:
         rows[r, start + direction], rows[r, start + 1] = sign, -FRICTION / np.sqrt(2)
     return rows
 
-# %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-013
+# %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-016
 class FrameSolver:
     """The quadratic program of one frame, prepared once for a body weight (N)."""
 
@@ -86,7 +86,7 @@ class FrameSolver:
         self.columns = np.vstack([_fixed_columns(weight), _friction_rows()])
         self.low, self.high = np.full(_UNKNOWNS, -np.inf), np.full(_UNKNOWNS, np.inf)
         self.low[_BLOCK["muscles"]], self.high[_BLOCK["muscles"]] = MIN_ACTIVATION, 1
-        self.low[_BLOCK["motors"]], self.high[_BLOCK["motors"]] = -1, 1
+        self.low[_BLOCK["actuators"]], self.high[_BLOCK["actuators"]] = -1, 1
         self.vertical = np.arange(_BLOCK["forces"].start + 1, _BLOCK["forces"].stop, 3)
         self.low[self.vertical] = 0
         diagonal = casadi.Sparsity.diag(_UNKNOWNS)
@@ -117,7 +117,7 @@ class FrameSolver:
         )
         return np.asarray(answer["x"]).ravel(), bool(self.conic.stats()["success"])
 
-# %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-015
+# %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-018
 class QPModel:
     """A participant's model made ready for static optimisation: the model and the solver for its body
     weight."""
@@ -138,7 +138,7 @@ class QPModel:
         muscles[:, MTP] = 0
         return muscles, jacobian, need, points, capacity
 
-# %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-020
+# %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-023
 def _solve_part(ready: QPModel, q, qd, qdd, lifted) -> tuple:
     """Of a stretch of frames: unknowns (T, 149), solved (T,), foot forces (T, 12, 3) N, their points (T,
     12, 3) m, joint moments (T, 33) N·m, capacities (T, 80) N."""
@@ -149,16 +149,10 @@ def _solve_part(ready: QPModel, q, qd, qdd, lifted) -> tuple:
     x, solved = np.array([a for a, _ in answers]), np.array([ok for _, ok in answers])
     x[~solved] = np.nan
     forces = x[:, _BLOCK["forces"]] * ready.model.weight / 10
-    return (
-        x,
-        solved,
-        forces.reshape(-1, 12, 3),
-        points,
-        need - (jacobian @ forces[..., None])[..., 0],
-        capacity,
-    )
+    moments = need - (jacobian @ forces[..., None])[..., 0]
+    return x, solved, forces.reshape(-1, 12, 3), points, moments, capacity
 
-
+# %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-024
 def _reserves(x: np.ndarray, weight: float) -> dict:
     """Coordinate -> (T,) N·m or N that the reserves carried."""
     scale = np.array([weight / 10 if name in COORDINATES[3:6] else 10.0 for name in PELVIS_RESERVES])
@@ -166,7 +160,7 @@ def _reserves(x: np.ndarray, weight: float) -> dict:
         zip(PELVIS_RESERVES, (x[:, _BLOCK["pelvis"]] * scale).T)
     )
 
-# %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-021
+# %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-025
 def solve_frames(ready: QPModel, motion: Motion, kinematics: tuple, lifted: np.ndarray,
                  at_once: int = 400) -> Simulation:
     """Every frame's program, assembled into a Simulation; some hundred frames at once, to keep memory small.
@@ -188,19 +182,13 @@ def solve_frames(ready: QPModel, motion: Motion, kinematics: tuple, lifted: np.n
     }
     if failed:
         record["reason"] = f"no muscle activations and foot forces explain {failed} of {len(q)} frames"
-    return Simulation(
-        Motion.from_arrays(motion.time, q, activations, source=motion.source),
-        forces,
-        points,
-        moments,
-        _reserves(x, ready.model.weight),
-        x[:, _BLOCK["motors"]] * list(TORQUE_ACTUATORS.values()),
-        activations * capacity,
-        status,
-        record,
-    )
+    solution = Motion.from_arrays(motion.time, q, activations, source=motion.source)
+    torques = x[:, _BLOCK["actuators"]] * list(TORQUE_ACTUATORS.values())
+    reserves = _reserves(x, ready.model.weight)
+    return Simulation(solution, forces, points, moments, reserves, torques, activations * capacity, status,
+                      record)
 
-# %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-023
+# %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-027
 def solve_qp(
     model: MusculoskeletalModel,
     motion: Motion,

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from .vqvae import fill_model, load_model, save_model
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import ArrayLike
 
 # %% auto #0
 __all__ = ['BODY_ANGLES', 'STRIDE', 'JOINT_BODIES', 'INPUTS', 'OUTPUTS', 'TABLE_MUSCLES', 'PUBLISHED_R2', 'PUBLISHED_RMSE',
@@ -144,7 +145,8 @@ class Block(nn.Module):
         )
         self.body = nn.Sequential(wide, nn.GELU(), nn.Conv1d(n, n, 1, groups=c.members))
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
+        "(B, width · members, S) -> (B, width · members, S)."
         return x + self.body(x)
 
 # %% ../nbs/21_surrogate.ipynb #21-surrogate-028
@@ -161,6 +163,7 @@ class Surrogate(nn.Module):
         std: Tensor | float = 1.0,
         usual: Tensor | float = 0.1,
     ):
+        "`mean`, `std` (52,), `usual` (80,), or one number for all."
         super().__init__()
         self.config, n = config, config.width * config.members
         self.stem = nn.Conv1d(INPUTS, n, 3, padding=1, padding_mode="replicate")
@@ -193,6 +196,7 @@ class Surrogate(nn.Module):
     def forward(
         self, K: Tensor, mass: float | Tensor | None = None, rate_hz: float | Tensor = RATE_HZ
     ) -> Tensor:
+        "Motions (B, T, 33) -> activations (B, T, 80), the members' mean."
         return to_frames(self.members_from(self.normalised(K, mass, rate_hz)).mean(1), K.shape[1])
 
     def with_uncertainty(self, K: Tensor, mass: float | Tensor | None = None,
@@ -232,7 +236,8 @@ class PublishedLayer(nn.Module):
         self.feedforward = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, width))
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
+        "(B, T, width) -> (B, T, width)."
         x = self.norm1(x + self.multihead_attention(x, x, x, need_weights=False)[0])
         return self.norm2(x + self.feedforward(x))
 
@@ -249,6 +254,7 @@ class PublishedSurrogate(nn.Module):
         self.fc = nn.Linear(33, OUTPUTS)
 
     def forward(self, K: Tensor) -> Tensor:
+        "Motions (B, T, 33) rad and m -> activations (B, T, 80)."
         if K.ndim != 3 or K.shape[2] != 33 or not 1 <= K.shape[1] <= 196:
             raise InputError("motions", f"an array of shape {tuple(K.shape)}", "(B, up to 196, 33)",
                              "cut the motion into windows of 196 frames")
@@ -277,7 +283,9 @@ TABLE_MUSCLES = tuple(f"{m}_{s}" for m in ("soleus", "vasint", "vaslat", "vasmed
 PUBLISHED_R2 = dict(zip(TABLE_MUSCLES, (0.639, 0.614, 0.665, 0.676, 0.873, 0.799, 0.727, 0.679)))
 PUBLISHED_RMSE = dict(zip(TABLE_MUSCLES, (0.117, 0.119, 0.068, 0.063, 0.112, 0.134, 0.089, 0.092)))
 
-def activation_scores(predicted, truth, mask) -> dict[str, dict[str, float]]:
+def activation_scores(
+    predicted: ArrayLike, truth: ArrayLike, mask: ArrayLike
+) -> dict[str, dict[str, float]]:
     "R2 and RMSE, muscle -> number, over valid frames; activations (N, T, 80) each, mask (N, T)."
     valid = np.asarray(mask, bool)
     p, t = (np.asarray(x, float)[valid] for x in (predicted, truth))
@@ -298,7 +306,7 @@ def score_table(scores: Mapping[str, Mapping]) -> pd.DataFrame:
 # %% ../nbs/21_surrogate.ipynb #21-surrogate-045
 FORMAT = 2  # of the weights: 1 took angles and their derivatives, 2 takes moments and body mass
 
-def save_surrogate(model: Surrogate, path: str | Path, **record) -> None:
+def save_surrogate(model: Surrogate, path: str | Path, **record: Any) -> None:
     "Write `model` to a safetensors file; `record` goes into its header."
     save_model(model, path, "surrogate", model.config, format=FORMAT, **record)
 

@@ -26,45 +26,18 @@ __all__ = ['PRESETS', 'STATES', 'CONTROLS', 'MAX_FORCE', 'FORCE_RATE', 'ACTIVATI
 
 # %% ../nbs/13_tracking.ipynb #13-tracking-008
 _SQUAT = {
-    "pelvis_tilt": 100,
-    "pelvis_list": 10,
-    "pelvis_rotation": 1,
-    "pelvis_tx": 100,
-    "pelvis_ty": 10,
-    "pelvis_tz": 100,
-    "hip_flexion": 100,
-    "hip_adduction": 20,
-    "hip_rotation": 1,
-    "knee_angle": 100,
-    "ankle_angle": 100,
-    "subtalar_angle": 20,
-    "lumbar_extension": 100,
-    "lumbar_bending": 20,
-    "lumbar_rotation": 20,
-    "arm_flex": 50,
-    "arm_add": 10,
-    "arm_rot": 10,
-    "elbow_flex": 10,
-    "pro_sup": 10,
+    "pelvis_tilt": 100, "pelvis_list": 10, "pelvis_rotation": 1, "pelvis_tx": 100, "pelvis_ty": 10,
+    "pelvis_tz": 100, "hip_flexion": 100, "hip_adduction": 20, "hip_rotation": 1, "knee_angle": 100,
+    "ankle_angle": 100, "subtalar_angle": 20, "lumbar_extension": 100, "lumbar_bending": 20,
+    "lumbar_rotation": 20, "arm_flex": 50, "arm_add": 10, "arm_rot": 10, "elbow_flex": 10, "pro_sup": 10,
     "mtp_angle": 10,
 }
-_SAGITTAL = {
-    name: 10.0
-    if name in ("pelvis_tilt", "hip_flexion", "knee_angle", "ankle_angle", "lumbar_extension")
-    else 1.0
-    for name in _SQUAT
-}
-_EVEN = dict.fromkeys(_SQUAT, 10.0) | {
-    "pelvis_ty": 100.0,
-    "hip_flexion": 20.0,
-    "arm_flex": 100.0,
-    "arm_add": 100.0,
-    "arm_rot": 100.0,
-    "elbow_flex": 100.0,
-    "pro_sup": 100.0,
-}
+_FLEXION = ("pelvis_tilt", "hip_flexion", "knee_angle", "ankle_angle", "lumbar_extension")
+_SAGITTAL = {name: 10.0 if name in _FLEXION else 1.0 for name in _SQUAT}
+_EVEN = dict.fromkeys(_SQUAT, 10.0) | {"pelvis_ty": 100.0, "hip_flexion": 20.0}
+_EVEN |= dict.fromkeys(("arm_flex", "arm_add", "arm_rot", "elbow_flex", "pro_sup"), 100.0)
 
-
+# %% ../nbs/13_tracking.ipynb #13-tracking-009
 @dataclass(frozen=True)
 class Settings:
     """Weights, filter and mesh of a tracking problem; the defaults are OpenCap's for squats."""
@@ -80,15 +53,14 @@ class Settings:
     passive_fibre_force: bool = False
     heel_force_n: float = 5.0  # least vertical force on each heel
     least_activation: float = MIN_ACTIVATION
-    periodic: tuple = (
-        "height",
-    )  # what ends as it began: "height" (pelvis_ty and its speed), "body" (trunk and legs), "muscles"
+    # what ends as it began: "height" (pelvis_ty and its speed), "body" (trunk and legs), "muscles"
+    periodic: tuple = ("height",)
     transcription: str = "condensed"  # or "radau": the same solution, found with three times as many unknowns
     tolerance: float = 1e-3
     max_iterations: int = 500
     ground: Ground = Ground(friction_smoothing=1e-3)  # Newton's method can cycle at a corner
 
-
+# %% ../nbs/13_tracking.ipynb #13-tracking-010
 PRESETS = {
     "squat": Settings(),
     "gait": Settings(position=10, activation=1, coordinates=_SAGITTAL, cutoff_hz=12, intervals_per_s=50,
@@ -97,7 +69,7 @@ PRESETS = {
                       heel_force_n=0, periodic=()),
 }
 
-# %% ../nbs/13_tracking.ipynb #13-tracking-010
+# %% ../nbs/13_tracking.ipynb #13-tracking-012
 def settings_for(exercise: Exercise | str = "squat", preset: str | None = None) -> Settings:
     """Settings of an exercise's record (`exercise.simulation`), or of a preset given by hand."""
     exercise = load_exercise(exercise)
@@ -110,14 +82,14 @@ def settings_for(exercise: Exercise | str = "squat", preset: str | None = None) 
                          ", ".join(f.name for f in fields(Settings)), "correct or remove it")
     return replace(PRESETS[name], **{k: tuple(v) if isinstance(v, list) else v for k, v in changes.items()})
 
-# %% ../nbs/13_tracking.ipynb #13-tracking-014
-STATES = {"q": 33, "qd": 33, "a": 80, "F": 80, "motor": 13}
+# %% ../nbs/13_tracking.ipynb #13-tracking-016
+STATES = {"q": 33, "qd": 33, "a": 80, "F": 80, "actuator": 13}
 CONTROLS = {"qdd": 33, "da": 80, "dF": 80, "command": 13, "reserve": 2}
 _SIZE = CONTROLS | STATES
 _START = dict(zip(_SIZE, np.cumsum([0, *_SIZE.values()])))
 _STATES, _NODE = sum(STATES.values()), sum(_SIZE.values())
 _BLOCK = {name: slice(int(start), int(start) + _SIZE[name]) for name, start in _START.items()}
-_MOTORS = [COORDINATES.index(name) for name in TORQUE_ACTUATORS]
+_ACTUATORS = [COORDINATES.index(name) for name in TORQUE_ACTUATORS]
 _TORQUE = np.array(list(TORQUE_ACTUATORS.values()))
 _HIP_ROTATION = [COORDINATES.index(f"hip_rotation_{side}") for side in "lr"]
 _HEIGHT = COORDINATES.index("pelvis_ty")
@@ -129,7 +101,7 @@ MAX_FORCE, FORCE_RATE, ACTIVATION_RATE, RESERVE, ACTUATOR_TIME = (
     0.035,
 )  # -, 1/s, 1/s, N·m, s
 
-# %% ../nbs/13_tracking.ipynb #13-tracking-016
+# %% ../nbs/13_tracking.ipynb #13-tracking-018
 def equations(model: MusculoskeletalModel, v: dict, settings: Settings) -> tuple:
     """Residuals of the dynamics (T, 33) and of the muscles (T, 80), which must vanish, and the heels'
     vertical force (T, 2) N.
@@ -144,23 +116,23 @@ def equations(model: MusculoskeletalModel, v: dict, settings: Settings) -> tuple
         v["a"], v["F"], v["dF"], lengths, velocity, model.geometry.parameters,
         passive=settings.passive_fibre_force)
     pull = (arms * (v["F"] * model.geometry.parameters[:, 0])[..., None]).sum(1)
-    misfit = tau - pull
-    misfit[:, MTP] = tau[:, MTP] + toe_spring(v["q"], v["qd"])
-    misfit[:, _MOTORS] = misfit[:, _MOTORS] - _TORQUE * v["motor"]
-    misfit[:, _HIP_ROTATION] = misfit[:, _HIP_ROTATION] - v["reserve"]
+    residual = tau - pull
+    residual[:, MTP] = tau[:, MTP] + toe_spring(v["q"], v["qd"])
+    residual[:, _ACTUATORS] = residual[:, _ACTUATORS] - _TORQUE * v["actuator"]
+    residual[:, _HIP_ROTATION] = residual[:, _HIP_ROTATION] - v["reserve"]
     heels = forces[
         :, [s for s, sphere in enumerate(model.skeleton.contacts) if sphere.name.startswith("s1")], 1
     ]
-    return misfit, muscle, heels
+    return residual, muscle, heels
 
-# %% ../nbs/13_tracking.ipynb #13-tracking-020
+# %% ../nbs/13_tracking.ipynb #13-tracking-022
 _ROWS = 33 + 80 + 2
 
 
 def _row_scale() -> np.ndarray:
     """One for each of the 115 rows: N·m are divided by 10, N by 20, an actuator's row by its torque."""
     scale = np.full(33, 1 / 10.0)
-    scale[3:6], scale[_MOTORS] = 1 / 20.0, 1 / _TORQUE
+    scale[3:6], scale[_ACTUATORS] = 1 / 20.0, 1 / _TORQUE
     return np.r_[scale, np.ones(82)]
 
 
@@ -194,12 +166,12 @@ class NodeFunctions:
         self.jacobian_at, self.hessian_at = (
             tuple(np.array(t) for t in m.sparsity().get_triplet()) for m in (jacobian, hessian))
 
-# %% ../nbs/13_tracking.ipynb #13-tracking-022
+# %% ../nbs/13_tracking.ipynb #13-tracking-024
 @lru_cache(maxsize=2)
 def _node_functions(model: MusculoskeletalModel, ground: Ground, passive_fibre_force: bool) -> NodeFunctions:
     return NodeFunctions(model, Settings(ground=ground, passive_fibre_force=passive_fibre_force))
 
-# %% ../nbs/13_tracking.ipynb #13-tracking-026
+# %% ../nbs/13_tracking.ipynb #13-tracking-028
 class Layout:
     """Where each unknown of N intervals lies in the long vector x; index arrays (N or N + 1, n) by name.
 
@@ -233,9 +205,10 @@ class Layout:
         self.size = self.offset + 1
 
     def gather(self, x: np.ndarray) -> dict:
+        """The unknowns x (size,) by name, each (nodes, n)."""
         return {name: x[index] for name, index in self.at.items()}
 
-# %% ../nbs/13_tracking.ipynb #13-tracking-031
+# %% ../nbs/13_tracking.ipynb #13-tracking-033
 class Linear:
     """Rows low <= A x <= high, added for all intervals at once."""
 
@@ -262,7 +235,7 @@ class Linear:
         self.matrix = csc_matrix(entries, shape=(len(self.low), size))
         return self
 
-# %% ../nbs/13_tracking.ipynb #13-tracking-032
+# %% ../nbs/13_tracking.ipynb #13-tracking-034
 class Quadratic:
     """A cost x'Hx / 2 + c'x + constant, built from weighted squares."""
 
@@ -270,14 +243,14 @@ class Quadratic:
         self.row, self.column, self.value, self.linear, self.constant = [], [], [], np.zeros(size), 0.0
 
     def product(self, i: np.ndarray, j: np.ndarray, weight: float | np.ndarray) -> None:
-        """Add weight * x_i * x_j."""
+        """Add weight * x_i * x_j for indices i, j of one shape (..., n)."""
         for a, b in ((i, j), (j, i)):
             self.row.append(np.ravel(a))
             self.column.append(np.ravel(b))
             self.value.append(np.broadcast_to(weight, np.shape(a)).ravel())
 
     def square(self, i: np.ndarray, weight: float | np.ndarray, target: float | np.ndarray = 0.0) -> None:
-        """Add weight * (x_i - target)^2."""
+        """Add weight * (x_i - target)^2 for indices i (..., n)."""
         weight, target = np.broadcast_to(weight, i.shape), np.broadcast_to(target, i.shape)
         self.product(i, i, weight)
         np.add.at(self.linear, i, -2 * weight * target)
@@ -293,7 +266,7 @@ class Quadratic:
         )
         return self
 
-# %% ../nbs/13_tracking.ipynb #13-tracking-034
+# %% ../nbs/13_tracking.ipynb #13-tracking-036
 def condensed(rows: Linear, at: dict, h: float, scale: dict) -> None:
     """Exact integrals over an interval of length h (s) in which every control is constant."""
     sq, sd, sa = scale["q"], scale["qd"], scale["qdd"]
@@ -310,9 +283,9 @@ def condensed(rows: Linear, at: dict, h: float, scale: dict) -> None:
     rows.add([(at["a"][after], 1.0), (at["a"][before], -1.0), (at["da"], -h * ACTIVATION_RATE)])
     rows.add([(at["F"][after], 1.0), (at["F"][before], -1.0), (at["dF"], -h * FORCE_RATE / MAX_FORCE)])
     kept = np.exp(-h / ACTUATOR_TIME)
-    rows.add([(at["motor"][after], 1.0), (at["motor"][before], -kept), (at["command"], kept - 1)])
+    rows.add([(at["actuator"][after], 1.0), (at["actuator"][before], -kept), (at["command"], kept - 1)])
 
-# %% ../nbs/13_tracking.ipynb #13-tracking-036
+# %% ../nbs/13_tracking.ipynb #13-tracking-038
 def radau(rows: Linear, layout: Layout, h: float, scale: dict) -> None:
     """The same integrals by Radau collocation of degree 3: a cubic through the mesh point and three inner
     points."""
@@ -331,14 +304,14 @@ def radau(rows: Linear, layout: Layout, h: float, scale: dict) -> None:
         first, points = at[name][:-1], inner[name]
         for j in range(3):
             rate = [(first, -slopes[j + 1][0])] + [(points[:, r], -slopes[j + 1][r + 1]) for r in range(3)]
-            if name == "motor":
+            if name == "actuator":
                 rows.add(rate + [(points[:, j], -h / ACTUATOR_TIME), (at["command"], h / ACTUATOR_TIME)])
             else:
                 source, factor, inside = rates[name]
                 rows.add(rate + [(inner[source][:, j] if inside else at[source], h * factor)])
         rows.add([(at[name][1:], 1.0), (first, -ends[0])] + [(points[:, r], -ends[r + 1]) for r in range(3)])
 
-# %% ../nbs/13_tracking.ipynb #13-tracking-040
+# %% ../nbs/13_tracking.ipynb #13-tracking-042
 def _with_other_side(low: np.ndarray, high: np.ndarray) -> None:
     """Give left and right the same limits, in place."""
     for i, name in enumerate(COORDINATES):
@@ -346,7 +319,7 @@ def _with_other_side(low: np.ndarray, high: np.ndarray) -> None:
             j = COORDINATES.index(name[:-1] + "r")
             low[[i, j]], high[[i, j]] = min(low[i], low[j]), max(high[i], high[j])
 
-
+# %% ../nbs/13_tracking.ipynb #13-tracking-043
 def _limits(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Lower and upper limits (33,): what was recorded (T, 33), widened by its range on either side."""
     low, high = values.min(0), values.max(0)
@@ -354,11 +327,11 @@ def _limits(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     width = np.maximum(high - low, 1e-3)
     return low - width, high + width
 
-
+# %% ../nbs/13_tracking.ipynb #13-tracking-044
 def limits(
     q: np.ndarray, qd: np.ndarray, qdd: np.ndarray, least_activation: float = MIN_ACTIVATION
 ) -> tuple[dict, dict]:
-    """Lower and upper limits of every unknown by name, in SI units."""
+    """Lower and upper limits of every unknown by name, in SI units; recorded q, qd, qdd (T, 33)."""
     low, high = ({name: np.full(n, np.nan) for name, n in _SIZE.items()} for _ in range(2))
     for name, values in (("q", q), ("qd", qd), ("qdd", qdd)):
         low[name], high[name] = _limits(values)
@@ -370,7 +343,7 @@ def limits(
     for name, (start, end) in {
         "a": (least_activation, 1),
         "F": (0, MAX_FORCE),
-        "motor": (-1, 1),
+        "actuator": (-1, 1),
         "da": (-1 / DEACTIVATION_TIME, 1 / ACTIVATION_TIME),
         "dF": (-FORCE_RATE, FORCE_RATE),
         "command": (-1, 1),
@@ -379,39 +352,34 @@ def limits(
         low[name][:], high[name][:] = start, end
     return low, high
 
-
+# %% ../nbs/13_tracking.ipynb #13-tracking-045
 def scales(low: dict, high: dict) -> dict:
     """What each unknown is divided by: its largest magnitude, so that the solver sees numbers near one."""
     sizes = {name: np.maximum(np.abs(low[name]), np.abs(high[name])) for name in ("q", "qd", "qdd")}
     return sizes | {
         "a": 1.0,
         "F": MAX_FORCE,
-        "motor": 1.0,
+        "actuator": 1.0,
         "da": ACTIVATION_RATE,
         "dF": FORCE_RATE,
         "command": 1.0,
         "reserve": RESERVE,
     }
 
-# %% ../nbs/13_tracking.ipynb #13-tracking-042
-_ALL, _BODY = (
-    slice(None),
-    [
-        i
-        for i, name in enumerate(COORDINATES)
-        if name[:3] in ("pel", "hip", "kne", "ank", "sub") and name != "pelvis_tx"
-    ],
-)
+# %% ../nbs/13_tracking.ipynb #13-tracking-047
+_ALL = slice(None)
+_BODY = [i for i, name in enumerate(COORDINATES)
+         if name[:3] in ("pel", "hip", "kne", "ank", "sub") and name != "pelvis_tx"]
 _PERIODIC = {
     "height": (("q", [_HEIGHT]), ("qd", [_HEIGHT])),
     "body": (("q", _BODY), ("qd", _BODY)),
-    "muscles": (("a", _ALL), ("F", _ALL), ("motor", slice(0, 3))),
+    "muscles": (("a", _ALL), ("F", _ALL), ("actuator", slice(0, 3))),
 }
 
 
 def linear_rows(layout: Layout, h: float, scale: dict, q: np.ndarray, settings: Settings) -> Linear:
-    """All linear rows: integration, Raasch's limits on the change of activation, the pelvis near its
-    record."""
+    """All linear rows: integration with steps of h (s), Raasch's limits on the change of activation, and
+    the pelvis near the recorded one, q (N + 1, 33)."""
     rows, at = Linear(), layout.at
     if settings.transcription == "radau":
         radau(rows, layout, h, scale)
@@ -420,17 +388,14 @@ def linear_rows(layout: Layout, h: float, scale: dict, q: np.ndarray, settings: 
     rows.add([(at["da"], ACTIVATION_RATE * DEACTIVATION_TIME), (at["a"][1:], 1.0)], 0.0, np.inf)
     rows.add([(at["da"], ACTIVATION_RATE * ACTIVATION_TIME), (at["a"][1:], 1.0)], -np.inf, 1.0)
     height, size = at["q"][:, [_HEIGHT]], scale["q"][_HEIGHT]
-    rows.add(
-        [(height, size), (np.full_like(height, layout.offset), -1.0)],
-        q[:, [_HEIGHT]] - 0.1,
-        q[:, [_HEIGHT]] + 0.1,
-    )
+    above_ground = [(height, size), (np.full_like(height, layout.offset), -1.0)]
+    rows.add(above_ground, q[:, [_HEIGHT]] - 0.1, q[:, [_HEIGHT]] + 0.1)
     for kind in settings.periodic:
         for name, columns in _PERIODIC[kind]:
             rows.add([(at[name][-1:, columns], 1.0), (at[name][:1, columns], -1.0)])
     return rows.finish(layout.size)
 
-# %% ../nbs/13_tracking.ipynb #13-tracking-044
+# %% ../nbs/13_tracking.ipynb #13-tracking-049
 _RADAU_WEIGHTS = (
     0.376403062700467,
     0.512485826188421,
@@ -476,7 +441,7 @@ def cost(layout: Layout, h: float, scale: dict, reference: dict, settings: Setti
         j.square(columns, settings.regularisation / columns.shape[1] * h)
     return j.finish()
 
-# %% ../nbs/13_tracking.ipynb #13-tracking-046
+# %% ../nbs/13_tracking.ipynb #13-tracking-051
 def _sparsity(matrix):
     import casadi
 
@@ -497,13 +462,14 @@ def _collect(rows: list, columns: list, shape: tuple):
     )
     return _sparsity(pattern), np.searchsorted(keys, columns.astype(np.int64) * shape[0] + rows)
 
-
+# %% ../nbs/13_tracking.ipynb #13-tracking-053
 class TrackingProblem:
     """The sparse nonlinear program as three CasADi functions that IPOPT calls: g with its Jacobian, f
     with its gradient, Hessian."""
 
     def __init__(self, nodes: NodeFunctions, scale: np.ndarray, layout: Layout, rows: Linear,
                  cost: Quadratic):
+        """`scale` (447,): SI units in one unit of each unknown of an interval."""
         import casadi
         n, blocks = layout.intervals, layout.blocks
         self.blocks = blocks
@@ -559,7 +525,7 @@ class TrackingProblem:
             ["triu_hess_gamma_x_x"],
         )
 
-# %% ../nbs/13_tracking.ipynb #13-tracking-047
+# %% ../nbs/13_tracking.ipynb #13-tracking-054
 def solve_nlp(
     problem: TrackingProblem,
     layout: Layout,
@@ -568,7 +534,7 @@ def solve_nlp(
     settings: Settings,
     verbose: bool = False,
 ) -> tuple[np.ndarray, dict]:
-    """The solution x and IPOPT's statistics; `bounds`: lower and upper limits of x."""
+    """The solution x (size,) and IPOPT's statistics; `bounds`: lower and upper limits (size,) of x."""
     low, high = bounds
     import casadi
 
@@ -600,7 +566,7 @@ def solve_nlp(
     )
     return np.asarray(answer["x"]).ravel(), solver.stats() | {"objective": float(answer["f"])}
 
-# %% ../nbs/13_tracking.ipynb #13-tracking-049
+# %% ../nbs/13_tracking.ipynb #13-tracking-056
 def ground_offset(model: MusculoskeletalModel, q: np.ndarray, ground: Ground = Ground()) -> float:
     """How far (m) to lift the recorded poses q (T, 33) so that the ground carries the body's weight on
     average."""
@@ -615,7 +581,7 @@ def ground_offset(model: MusculoskeletalModel, q: np.ndarray, ground: Ground = G
         low, high = (lift, high) if carried > model.weight else (low, lift)
     return lift - lowest
 
-
+# %% ../nbs/13_tracking.ipynb #13-tracking-057
 def first_guess(
     layout: Layout, reference: dict, offset: float, scale: dict, bounds: tuple[dict, dict], known: dict
 ) -> np.ndarray:
@@ -633,7 +599,7 @@ def first_guess(
         x[index] = x[layout.at[name]][:-1, None]
     return x
 
-# %% ../nbs/13_tracking.ipynb #13-tracking-051
+# %% ../nbs/13_tracking.ipynb #13-tracking-059
 def _bounds(layout: Layout, low: dict, high: dict, scale: dict) -> tuple[np.ndarray, np.ndarray]:
     lower, upper = np.full(layout.size, -np.inf), np.full(layout.size, np.inf)
     for columns in (layout.at, layout.inner):
@@ -641,7 +607,7 @@ def _bounds(layout: Layout, low: dict, high: dict, scale: dict) -> tuple[np.ndar
             lower[index], upper[index] = low[name] / scale[name], high[name] / scale[name]
     return lower, upper
 
-
+# %% ../nbs/13_tracking.ipynb #13-tracking-060
 def _mesh(time: np.ndarray, tracked: tuple, intervals: int) -> tuple[np.ndarray, dict]:
     """Mesh times (N + 1,) and the reference there."""
     from scipy.interpolate import CubicSpline
@@ -649,9 +615,10 @@ def _mesh(time: np.ndarray, tracked: tuple, intervals: int) -> tuple[np.ndarray,
     mesh = np.linspace(time[0], time[-1], intervals + 1)
     return mesh, {name: CubicSpline(time, values)(mesh) for name, values in zip(("q", "qd", "qdd"), tracked)}
 
-# %% ../nbs/13_tracking.ipynb #13-tracking-052
+# %% ../nbs/13_tracking.ipynb #13-tracking-061
 def between(mesh: np.ndarray, u: dict, time: np.ndarray) -> dict:
-    """The solution at any times: exactly, as its controls are constant within an interval."""
+    """The solution u at any times (T,): exactly, as its controls are constant within an interval of the
+    mesh (N + 1,)."""
     k = np.clip(np.searchsorted(mesh, time) - 1, 0, len(mesh) - 2)
     s = (time - mesh[k])[:, None]
     return {
@@ -661,10 +628,10 @@ def between(mesh: np.ndarray, u: dict, time: np.ndarray) -> dict:
         "a": u["a"][k] + s * u["da"][k],
         "F": u["F"][k] + s * u["dF"][k],
         "reserve": u["reserve"][k],
-        "motor": u["command"][k] + np.exp(-s / ACTUATOR_TIME) * (u["motor"][k] - u["command"][k]),
+        "actuator": u["command"][k] + np.exp(-s / ACTUATOR_TIME) * (u["actuator"][k] - u["command"][k]),
     }
 
-# %% ../nbs/13_tracking.ipynb #13-tracking-054
+# %% ../nbs/13_tracking.ipynb #13-tracking-063
 LONGEST_S = 15.0
 
 
@@ -682,7 +649,7 @@ def _known(result: Simulation, mesh: np.ndarray, parameters: np.ndarray) -> dict
         for name, (table, low, high) in values.items()
     }
 
-# %% ../nbs/13_tracking.ipynb #13-tracking-055
+# %% ../nbs/13_tracking.ipynb #13-tracking-064
 def _simulation(
     model: MusculoskeletalModel,
     motion: Motion,
@@ -707,21 +674,13 @@ def _simulation(
     kinematics = Motion.from_arrays(
         motion.time, v["q"], np.clip(v["a"], MIN_ACTIVATION, 1), source=motion.source
     )
-    return Simulation(
-        kinematics,
-        dense(forces),
-        dense(points),
-        dense(tau),
-        reserves,
-        dense(at_mesh["motor"]) * _TORQUE,
-        v["F"] * model.geometry.parameters[:, 0],
-        status,
-        record,
-    )
+    torques, tendons = dense(at_mesh["actuator"]) * _TORQUE, v["F"] * model.geometry.parameters[:, 0]
+    return Simulation(kinematics, dense(forces), dense(points), dense(tau), reserves, torques, tendons,
+                      status, record)
 
-# %% ../nbs/13_tracking.ipynb #13-tracking-056
+# %% ../nbs/13_tracking.ipynb #13-tracking-065
 def _prepare(model, motion: Motion, start, end, settings: Settings, intervals) -> tuple:
-    """Refuse what cannot be simulated; else the part asked for, its mesh, the reference there, and what
+    """Refuse what cannot be simulated; else the requested part, its mesh, the reference there, and what
     had to be clipped."""
     part = motion.frames(start, end)
     tracked = filtered_kinematics(motion, settings.cutoff_hz)
@@ -739,24 +698,25 @@ def _prepare(model, motion: Motion, start, end, settings: Settings, intervals) -
     mesh, reference_at = _mesh(time, tracked, intervals)
     return Motion.from_arrays(time, tracked[0], source=motion.source), mesh, reference_at, clipped
 
-
+# %% ../nbs/13_tracking.ipynb #13-tracking-066
 def _guess(model, motion: Motion, mesh, settings: Settings, start, end) -> dict:
     from bige.static_optimisation import solve_qp
 
     result = solve_qp(model, motion, start, end, settings.cutoff_hz)
     return _known(result, mesh, model.geometry.parameters) if result.status == "Solve_Succeeded" else {}
 
+# %% ../nbs/13_tracking.ipynb #13-tracking-067
+def _deviation(off: np.ndarray) -> dict:
+    """RMS over time of differences `off` (N + 1, 33): mean and worst angle (deg), worst translation (cm)."""
+    rms = np.sqrt((off**2).mean(0))
+    angles = np.rad2deg(np.delete(rms, [3, 4, 5]))
+    return {"deviation_deg": {"mean": round(float(angles.mean()), 2), "worst": round(float(angles.max()), 2)},
+            "deviation_cm": round(100 * float(rms[3:6].max()), 2)}
 
-def track(
-    model: MusculoskeletalModel,
-    motion: Motion,
-    start: float | None = None,
-    end: float | None = None,
-    settings: Settings = PRESETS["squat"],
-    intervals: int | None = None,
-    *,
-    verbose: bool = False,
-) -> Simulation:
+# %% ../nbs/13_tracking.ipynb #13-tracking-068
+def track(model: MusculoskeletalModel, motion: Motion, start: float | None = None, end: float | None = None,
+          settings: Settings = PRESETS["squat"], intervals: int | None = None, *,
+          verbose: bool = False) -> Simulation:
     """Muscles, tendons, forces and a motion that obeys them all, as near as possible to the recorded one
     from `start` to `end` (s)."""
     piece, mesh, tracked, clipped = _prepare(model, motion, start, end, settings, intervals)
@@ -781,10 +741,6 @@ def track(
         if statistics["return_status"] in ("Solve_Succeeded", "User_Requested_Stop"):
             break
     u = {name: values * scale[name] for name, values in layout.gather(x).items()}
-    deviation = np.sqrt(
-        ((u["q"] - tracked["q"] - x[layout.offset] * (np.arange(33) == _HEIGHT)) ** 2).mean(0)
-    )
-    angles = np.rad2deg(np.delete(deviation, [3, 4, 5]))
     record = {
         "iterations": sum(attempts),
         "attempts": len(attempts),
@@ -794,8 +750,7 @@ def track(
         "ground_offset_m": round(float(x[layout.offset]), 4),
         "clipped_deg": clipped,
         "body_weight_n": round(model.weight, 3),
-        "deviation_deg": {"mean": round(float(angles.mean()), 2), "worst": round(float(angles.max()), 2)},
-        "deviation_cm": round(100 * float(deviation[3:6].max()), 2),
+        **_deviation(u["q"] - tracked["q"] - x[layout.offset] * (np.arange(33) == _HEIGHT)),
         "settings": asdict(settings),
     }
     return _simulation(model, piece, mesh, u, settings, statistics["return_status"], record)

@@ -16,34 +16,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .dataset import Dataset, digest_of, load_dataset, part, select, with_mirrored
-from .files import InputError
+from .files import InputError, write_json
 from .motion import ACTIVATIONS
-from bige.surrogate import (
-    TABLE_MUSCLES,
-    Surrogate,
-    SurrogateConfig,
-    activation_scores,
-    features,
-    fit_spread,
-    save_surrogate,
-    to_frames,
-    to_steps,
-    uncertainty,
-)
-from bige.training import (
-    Draw,
-    Plan,
-    autocast,
-    plan_from_options,
-    rank,
-    run_record,
-    run_training,
-    train_network,
-    training_device,
-    training_parser,
-    training_threads,
-    write_json,
-)
+from .surrogate import (TABLE_MUSCLES, Surrogate, SurrogateConfig, activation_scores, features,
+                            fit_spread, save_surrogate, to_frames, to_steps, uncertainty)
+from .training import (Draw, Plan, autocast, plan_from_options, rank, run_record, run_training,
+                           train_network, training_device, training_parser, training_threads)
 
 # %% auto #0
 __all__ = ['SURROGATE_PLAN', 'participant_weights', 'surrogate_loss', 'dataset_features', 'fit_surrogate', 'evaluate_surrogate',
@@ -71,16 +49,8 @@ def surrogate_loss(
     value = ((error * mask[:, None]).sum(2) / mask.sum(1)[:, None] * weights).mean()
     return value * model.config.members, {"error": value.detach()}
 
-SURROGATE_PLAN = Plan(
-    steps=500,
-    batch=32,
-    lr=2e-3,
-    warmup=0.2,
-    weight_decay=1e-2,
-    checkpoint_every=250,
-    log_every=20,
-    watch="val_rmse_eight",
-)
+SURROGATE_PLAN = Plan(steps=500, batch=32, lr=2e-3, warmup=0.2, weight_decay=1e-2, checkpoint_every=250,
+                      watch="val_rmse_eight")
 
 # %% ../nbs/22_train_surrogate.ipynb #22-train-surrogate-010
 def _valid_steps(data: Dataset) -> Tensor:
@@ -94,6 +64,7 @@ def dataset_features(data: Dataset) -> Tensor:
     arrays = (data.kinematics, data.mass, data.rate_hz)
     return torch.cat([features(*(torch.as_tensor(x[i]) for x in arrays)) for i in pieces])
 
+# %% ../nbs/22_train_surrogate.ipynb #22-train-surrogate-012
 def fit_surrogate(seen: Dataset, out: str | Path, plan: Plan, config: SurrogateConfig = SurrogateConfig(),
                   resume: bool = False, *, validate: Callable | None = None, until: int | None = None,
                   among: Dataset | None = None) -> tuple[Surrogate, list[dict]]:
@@ -112,7 +83,7 @@ def fit_surrogate(seen: Dataset, out: str | Path, plan: Plan, config: SurrogateC
     rows = train_network(model, loss, len(x), plan, out, resume, validate=validate, until=until, about=about)
     return model, rows
 
-# %% ../nbs/22_train_surrogate.ipynb #22-train-surrogate-011
+# %% ../nbs/22_train_surrogate.ipynb #22-train-surrogate-013
 @torch.no_grad()
 def evaluate_surrogate(model: Surrogate, data: Dataset) -> tuple[dict, Tensor]:
     "Scores on `data`; and for each valid step error, prediction and disagreement of the members, (3, n, 80)."
@@ -122,7 +93,7 @@ def evaluate_surrogate(model: Surrogate, data: Dataset) -> tuple[dict, Tensor]:
     errors = torch.stack([(mean - to_steps(truth))[kept], mean[kept], apart[kept]])
     return activation_scores(to_frames(mean, data.mask.shape[1]), data.activations, data.mask), errors
 
-# %% ../nbs/22_train_surrogate.ipynb #22-train-surrogate-018
+# %% ../nbs/22_train_surrogate.ipynb #22-train-surrogate-020
 def reliability(sigma: Tensor, error: Tensor, parts: int = 10) -> list[list[float]]:
     """Predicted and actual RMS error, sorted by prediction `sigma` (n,) into equal `parts`: [[predicted,
     actual], ...]."""
@@ -141,15 +112,10 @@ def calibrate_uncertainty(folds: list[Tensor]) -> dict:
     return {"spread": fit_spread(*torch.cat(folds, 1)).tolist(),
             "reliability": reliability(torch.cat(sigma).flatten(), torch.cat(error).flatten())}
 
-# %% ../nbs/22_train_surrogate.ipynb #22-train-surrogate-020
-def cross_validate(
-    data: Dataset,
-    out: str | Path,
-    plan: Plan = SURROGATE_PLAN,
-    config: SurrogateConfig = SurrogateConfig(),
-    folds: int = 4,
-    resume: bool = False,
-) -> dict:
+# %% ../nbs/22_train_surrogate.ipynb #22-train-surrogate-022
+def cross_validate(data: Dataset, out: str | Path, plan: Plan = SURROGATE_PLAN,
+                   config: SurrogateConfig = SurrogateConfig(), folds: int = 4,
+                   resume: bool = False) -> dict:
     """Scores of `folds` models, each on participants it was not trained on: mean, each fold, and the
     calibration of the uncertainty. InputError for a data set of one participant."""
     everyone = sorted(set(data.subjects.tolist()))
@@ -159,65 +125,47 @@ def cross_validate(
     folds, record, errors = min(folds, len(everyone)), [], []
     for k in range(folds):
         left, fold = np.isin(data.subjects, everyone[k::folds]), Path(out) / f"fold{k}"
-        model, _ = fit_surrogate(
-            select(data, ~left), fold, plan, config, resume and (fold / "plan.json").exists()
-        )
+        begun = resume and (fold / "plan.json").exists()
+        model, _ = fit_surrogate(select(data, ~left), fold, plan, config, begun)
         scores, found = evaluate_surrogate(model, select(data, left))
         record.append({"participants": everyone[k::folds], **scores})
         errors.append(found)
-    mean = {
-        key: {m: float(np.mean([fold[key][m] for fold in record])) for m in record[0][key]}
-        for key in ("r2", "rmse")
-    }
+    mean = {key: {m: float(np.mean([fold[key][m] for fold in record])) for m in record[0][key]}
+            for key in ("r2", "rmse")}
     return {**mean, "folds": record, **calibrate_uncertainty(errors)}
 
-# %% ../nbs/22_train_surrogate.ipynb #22-train-surrogate-022
+# %% ../nbs/22_train_surrogate.ipynb #22-train-surrogate-024
 def _mean_of_table(scores: dict) -> dict[str, float]:
-    return {
-        f"val_{key}_eight": float(np.mean([scores[key][m] for m in TABLE_MUSCLES])) for key in ("r2", "rmse")
-    }
+    return {f"val_{key}_eight": float(np.mean([scores[key][m] for m in TABLE_MUSCLES]))
+            for key in ("r2", "rmse")}
 
+# %% ../nbs/22_train_surrogate.ipynb #22-train-surrogate-025
 @training_threads()
-def train_surrogate(
-    data: Dataset,
-    out: str | Path,
-    plan: Plan = SURROGATE_PLAN,
-    config: SurrogateConfig = SurrogateConfig(),
-    resume: bool = False,
-    *,
-    folds: int = 0,
-    until: int | None = None,
-) -> dict:
+def train_surrogate(data: Dataset, out: str | Path, plan: Plan = SURROGATE_PLAN,
+                    config: SurrogateConfig = SurrogateConfig(), resume: bool = False, *, folds: int = 0,
+                    until: int | None = None) -> dict:
     """Train on the training participants of `data`; surrogate.safetensors, run.json, log.csv, curves.png and
     checkpoint.pt go to folder `out`. With `folds`, cross-validation comes first, which also calibrates the
     uncertainty (without it the validation participants do). Returns the record with the scores."""
     seen, unseen, out = part(data, "train"), part(data, "val"), Path(out)
     crossed = cross_validate(data, out / "folds", plan, config, folds, resume) if folds else None
-    resume = resume and (
-        not folds or (out / "plan.json").exists()
-    )  # killed during cross-validation: the run has not begun
+    # killed during cross-validation: the run has not begun
+    resume = resume and (not folds or (out / "plan.json").exists())
     model, rows = fit_surrogate(seen, out, plan, config, resume, until=until, among=data,
                                 validate=lambda model: _mean_of_table(evaluate_surrogate(model, unseen)[0]))
     scores, errors = evaluate_surrogate(model, unseen)
     model.spread.copy_(torch.as_tensor(crossed["spread"] if crossed else fit_spread(*errors)))
     participants = {s: sorted(set(part(data, s).subjects.tolist())) for s in ("train", "val")}
-    record = run_record(
-        plan=asdict(plan),
-        config=asdict(config),
-        seconds=rows[-1]["seconds"] if rows else 0.0,
-        participants=participants,
-        exercise=data.exercise,
-        validation=scores,
-        **({"cross_validation": crossed} if crossed else {}),
-    )
+    learned_from = {"participants": participants, "exercise": data.exercise}
+    record = run_record(plan=asdict(plan), config=asdict(config), **learned_from, validation=scores,
+                        seconds=rows[-1]["seconds"] if rows else 0.0,
+                        **({"cross_validation": crossed} if crossed else {}))
     if rank() == 0:
-        save_surrogate(
-            model, out / "surrogate.safetensors", participants=participants, exercise=data.exercise
-        )
+        save_surrogate(model, out / "surrogate.safetensors", **learned_from)
         write_json(out / "run.json", record)
     return record
 
-# %% ../nbs/22_train_surrogate.ipynb #22-train-surrogate-031
+# %% ../nbs/22_train_surrogate.ipynb #22-train-surrogate-034
 def surrogate_main(arguments: Sequence[str] | None = None) -> int:
     "Command line of `python -m bige.train_surrogate`; 0, 2 for bad input, 130 when interrupted."
     parser = training_parser("surrogate", "Train the surrogate.", SURROGATE_PLAN)
@@ -237,6 +185,6 @@ def surrogate_main(arguments: Sequence[str] | None = None) -> int:
         return " ".join(f"{m} {record['validation']['r2'][m]:.2f}" for m in TABLE_MUSCLES)
     return run_training(work)
 
-# %% ../nbs/22_train_surrogate.ipynb #22-train-surrogate-032
+# %% ../nbs/22_train_surrogate.ipynb #22-train-surrogate-035
 if __name__ == "__main__" and "__file__" in globals():
     sys.exit(surrogate_main())

@@ -15,39 +15,14 @@ import torch
 from torch import Tensor
 
 from .dataset import FRAMES, Dataset, digest_of, load_dataset, mirror_arrays, part
-from .files import InputError
+from .files import InputError, write_json
 from .ground_contact import plant_feet
 from .motion import COORDINATES
 from .skeleton import Skeleton
-from bige.training import (
-    Draw,
-    Loss,
-    Plan,
-    autocast,
-    gather_rows,
-    plan_from_options,
-    rank,
-    run_record,
-    run_training,
-    train_network,
-    training_device,
-    training_parser,
-    training_threads,
-    write_json,
-)
-from bige.vqvae import (
-    ARM_COORDINATES,
-    TOE_COORDINATES,
-    VQVAE,
-    LossWeights,
-    VQConfig,
-    dead_codes,
-    initial_vqvae,
-    reconstruction_loss,
-    reconstruction_scores,
-    save_vqvae,
-    total_loss,
-)
+from .training import (Draw, Loss, Plan, autocast, gather_rows, plan_from_options, rank, run_record,
+                           run_training, train_network, training_device, training_parser, training_threads)
+from .vqvae import (ARM_COORDINATES, TOE_COORDINATES, VQVAE, LossWeights, VQConfig, dead_codes,
+                        initial_vqvae, reconstruction_loss, reconstruction_scores, save_vqvae, total_loss)
 
 # %% auto #0
 __all__ = ['STYLE_DEG', 'VQVAE_PLAN', 'change_length', 'vary_tempo', 'mix_participants', 'vary_style', 'augmented', 'vqvae_loss',
@@ -64,9 +39,8 @@ def vary_tempo(K: np.ndarray, mask: np.ndarray, factor: np.ndarray) -> tuple[np.
     "Repetitions (N, 196, 33) with durations times `factor` (N,), at most 196 frames, and their masks."
     n = mask.sum(1)
     frames = np.clip(np.round(n * factor), 32, FRAMES).astype(int)
-    return np.stack([change_length(k, a, b) for k, a, b in zip(K, n, frames)]), np.arange(FRAMES) < frames[
-        :, None
-    ]
+    changed = np.stack([change_length(k, a, b) for k, a, b in zip(K, n, frames)])
+    return changed, np.arange(FRAMES) < frames[:, None]
 
 # %% ../nbs/20_train_vqvae.ipynb #20-train-vqvae-008
 def _partners(data: Dataset, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -116,8 +90,8 @@ def vary_style(K: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 # %% ../nbs/20_train_vqvae.ipynb #20-train-vqvae-011
 def augmented(data: Dataset, seed: int = 0, times: int = 8) -> tuple[np.ndarray, np.ndarray]:
-    """Recorded repetitions, the same at other tempos, and mixtures (in all `times` the data), three in four
-    of these two with another style, then all mirrored: kinematics (2 `times` N, 196, 33) and masks."""
+    """Recorded repetitions, the same at other tempos, and mixtures (in all M = `times` N), three in four of
+    these two with another style, then all mirrored: kinematics (2 M, 196, 33), masks (2 M, 196)."""
     rng = np.random.default_rng(seed)
     recorded = (data.kinematics.astype(float), data.mask)
     other_tempo = vary_tempo(*recorded, rng.uniform(0.85, 1.15, len(data)))
@@ -145,16 +119,16 @@ def vqvae_loss(model: VQVAE, batch: Sequence[Tensor], weights: LossWeights, skel
     numbers = {**{k: v.detach() for k, v in terms.items()}, "commitment": commitment.detach()}
     return total_loss(terms, commitment, weights), numbers, (z_e.detach(), codes)
 
+# %% ../nbs/20_train_vqvae.ipynb #20-train-vqvae-019
 def vqvae_objective(model: VQVAE, tensors: Sequence[Tensor], weights: LossWeights,
                     skeleton: Skeleton | None) -> tuple[Loss, Callable[[], None]]:
-    """The loss of `model` on motions, masks and contact points in `tensors`, and what its codebooks do after
-    each step: they learn from the whole batch on every process."""
+    """The loss of `model` on motions (N, T, 33), masks (N, T) and contact points (N, T, 12, 3) in `tensors`,
+    and what its codebooks do after each step: they learn from the whole batch on every process."""
     tensors, seen = [x.to(training_device()) for x in tensors], []
 
     def loss(indices: Tensor, draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
-        value, numbers, latents_and_codes = vqvae_loss(
-            model, [x[indices] for x in tensors], weights, skeleton, draw
-        )
+        batch = [x[indices] for x in tensors]
+        value, numbers, latents_and_codes = vqvae_loss(model, batch, weights, skeleton, draw)
         seen.append(latents_and_codes)
         return value, numbers
 
@@ -163,30 +137,20 @@ def vqvae_objective(model: VQVAE, tensors: Sequence[Tensor], weights: LossWeight
         seen.clear()
     return loss, after
 
-# %% ../nbs/20_train_vqvae.ipynb #20-train-vqvae-019
-VQVAE_PLAN = Plan(
-    steps=1500, batch=16, lr=4e-4, checkpoint_every=250, log_every=20, watch="val_legs_and_trunk_deg"
-)
+# %% ../nbs/20_train_vqvae.ipynb #20-train-vqvae-021
+VQVAE_PLAN = Plan(steps=1500, batch=16, lr=4e-4, checkpoint_every=250, watch="val_legs_and_trunk_deg")
 
 def checkpoint_scores(model: VQVAE, scores: dict) -> dict[str, float]:
     "What the log says of the validation participants at each checkpoint, and of the codes."
     logged = {f"val_{k}": scores[k] for k in ("legs_and_trunk_deg", "pelvis_cm", "sliding_cm_s")}
-    return logged | {
-        "val_perplexity": float(np.mean(scores["perplexity"])),
-        "dead_codes": float(dead_codes(model)),
-    }
+    codes = {"val_perplexity": float(np.mean(scores["perplexity"])), "dead_codes": float(dead_codes(model))}
+    return logged | codes
 
+# %% ../nbs/20_train_vqvae.ipynb #20-train-vqvae-023
 @training_threads()
-def train_vqvae(
-    data: Dataset,
-    out: str | Path,
-    plan: Plan = VQVAE_PLAN,
-    config: VQConfig = VQConfig(),
-    weights: LossWeights = LossWeights(),
-    resume: bool = False,
-    *,
-    until: int | None = None,
-) -> dict:
+def train_vqvae(data: Dataset, out: str | Path, plan: Plan = VQVAE_PLAN, config: VQConfig = VQConfig(),
+                weights: LossWeights = LossWeights(), resume: bool = False, *,
+                until: int | None = None) -> dict:
     """Train on the training participants of `data`; vqvae.safetensors, run.json, log.csv, curves.png and
     checkpoint.pt go to folder `out`. Returns the record with the scores on the validation participants."""
     torch.manual_seed(plan.seed)
@@ -201,28 +165,18 @@ def train_vqvae(
     about = {"data": {"digest": digest_of(data)}, "network": asdict(config), "loss": asdict(weights)}
     rows = train_network(model, loss, len(K), plan, out, resume, after=after, until=until, about=about,
                          validate=lambda model: checkpoint_scores(model, scores(model)))
+    participants = {s: sorted(set(part(data, s).subjects.tolist())) for s in ("train", "val")}
+    learned_from = {"participants": participants, "exercise": data.exercise}
     record = run_record(
-        plan=asdict(plan),
-        config=asdict(config),
-        weights=asdict(weights),
-        seconds=rows[-1]["seconds"] if rows else 0.0,
-        participants={s: sorted(set(part(data, s).subjects.tolist())) for s in ("train", "val")},
-        exercise=data.exercise,
-        scores=scores(model),
-        scores_continuous=scores(model, quantised=False),
-        dead_codes=dead_codes(model),
-    )
+        plan=asdict(plan), config=asdict(config), weights=asdict(weights), **learned_from,
+        seconds=rows[-1]["seconds"] if rows else 0.0, dead_codes=dead_codes(model),
+        scores=scores(model), scores_continuous=scores(model, quantised=False))
     if rank() == 0:
-        save_vqvae(
-            model,
-            Path(out) / "vqvae.safetensors",
-            participants=record["participants"],
-            exercise=data.exercise,
-        )
+        save_vqvae(model, Path(out) / "vqvae.safetensors", **learned_from)
         write_json(Path(out) / "run.json", record)
     return record
 
-# %% ../nbs/20_train_vqvae.ipynb #20-train-vqvae-032
+# %% ../nbs/20_train_vqvae.ipynb #20-train-vqvae-036
 def vqvae_main(arguments: Sequence[str] | None = None) -> int:
     "Command line of `python -m bige.train_vqvae`; 0, 2 for bad input, 130 when interrupted."
     parser = training_parser("vqvae", "Train the VQ-VAE.", VQVAE_PLAN)
@@ -237,6 +191,6 @@ def vqvae_main(arguments: Sequence[str] | None = None) -> int:
         return " ".join(f"{k}={v:.2f}" for k, v in record["scores"].items() if isinstance(v, float))
     return run_training(work)
 
-# %% ../nbs/20_train_vqvae.ipynb #20-train-vqvae-033
+# %% ../nbs/20_train_vqvae.ipynb #20-train-vqvae-037
 if __name__ == "__main__" and "__file__" in globals():
     sys.exit(vqvae_main())

@@ -15,7 +15,6 @@ import math
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -29,14 +28,14 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
-from .files import InputError, atomic_write, versions
+from .files import InputError, atomic_write, git_commit, versions, write_json
 
 # %% auto #0
 __all__ = ['Draw', 'Loss', 'Plan', 'learning_rate', 'seed_of', 'batch_indices', 'rank', 'world_size', 'split_batch',
            'random_source', 'gather_rows', 'training_device', 'autocast', 'training_threads', 'process_group',
-           'PlainStep', 'ZeroStep', 'whole_step', 'save_checkpoint', 'write_json', 'begin_run', 'write_log',
-           'write_events', 'progress_lines', 'progress_text', 'stop_requests', 'keep_best', 'train_network',
-           'training_parser', 'plan_from_options', 'run_training', 'git_commit', 'run_record']
+           'PlainStep', 'whole_step', 'save_checkpoint', 'begin_run', 'write_log', 'write_events', 'progress_lines',
+           'progress_text', 'stop_requests', 'keep_best', 'train_network', 'ZeroStep', 'training_parser',
+           'plan_from_options', 'run_training', 'run_record']
 
 # %% ../nbs/18_training.ipynb #18-training-006
 @dataclass(frozen=True)
@@ -62,6 +61,7 @@ class Plan:
     zero: int | None = None
     one_batch: bool = False
 
+# %% ../nbs/18_training.ipynb #18-training-008
 def learning_rate(plan: Plan, step: int) -> float:
     "Learning rate of `step` (0-based)."
     rise = max(1, round(plan.warmup * plan.steps))
@@ -70,21 +70,21 @@ def learning_rate(plan: Plan, step: int) -> float:
     along = (step - rise) / max(1, plan.steps - rise)
     return plan.lr * (0.01 + 0.99 * (1 + math.cos(math.pi * along)) / 2)
 
-# %% ../nbs/18_training.ipynb #18-training-009
+# %% ../nbs/18_training.ipynb #18-training-011
 def seed_of(plan: Plan, k: int) -> int:
     """Seed of what is drawn for the `k`th time, apart from those of other plans; any `plan.seed` from 0 to
     2^63 - 1 will do."""
     return (plan.seed * 1_000_003 + k) % 2**63
 
 def batch_indices(n: int, plan: Plan, step: int) -> Tensor:
-    """Which of `n` repetitions are in the batch of `step`; every pass shuffles anew and drops what does not
-    fill a batch."""
+    """Which of `n` repetitions are in the batch of `step`, (batch,); every pass shuffles anew and drops what
+    does not fill a batch."""
     size = min(plan.batch, n)
     epoch, k = divmod(0 if plan.one_batch else step, n // size)
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed_of(plan, epoch)))
     return order[k * size:(k + 1) * size]
 
-# %% ../nbs/18_training.ipynb #18-training-012
+# %% ../nbs/18_training.ipynb #18-training-014
 def rank() -> int:
     "Number of this process, 0 when alone."
     return distributed.get_rank() if distributed.is_initialized() else 0
@@ -102,7 +102,7 @@ def split_batch(size: int, accumulate: int, rank: int, world: int) -> list[slice
                          "change --batch or --accumulate (a batch is never larger than the data set)")
     return [slice(k * piece, (k + 1) * piece) for k in range(rank * accumulate, (rank + 1) * accumulate)]
 
-# %% ../nbs/18_training.ipynb #18-training-015
+# %% ../nbs/18_training.ipynb #18-training-017
 Draw = Callable[..., Tensor]  # draw(make, *shape) -> the rows of this piece of make(batch, *shape)
 
 def random_source(plan: Plan, step: int, size: int, rows: slice, device: torch.device | None = None) -> Draw:
@@ -114,7 +114,7 @@ def random_source(plan: Plan, step: int, size: int, rows: slice, device: torch.d
         return make(size, *shape, device=device)[rows]
     return draw
 
-# %% ../nbs/18_training.ipynb #18-training-018
+# %% ../nbs/18_training.ipynb #18-training-020
 def gather_rows(x: Tensor) -> Tensor:
     "The rows (world · B, ...) of `x` (B, ...) of all processes, in order, without gradient."
     if world_size() == 1:
@@ -130,6 +130,7 @@ def _mean(numbers: dict[str, Tensor]) -> dict[str, float]:
         distributed.all_reduce(values)
     return dict(zip(numbers, (values / world_size()).tolist()))
 
+# %% ../nbs/18_training.ipynb #18-training-021
 def _any_process(yes: bool, device: torch.device) -> bool:
     "Whether any process says yes."
     if world_size() == 1:
@@ -145,7 +146,7 @@ def _from_first(make: Callable[[], Any]) -> Any:
         distributed.broadcast_object_list(box)
     return box[0]
 
-# %% ../nbs/18_training.ipynb #18-training-020
+# %% ../nbs/18_training.ipynb #18-training-023
 def training_device() -> torch.device:
     "This process's GPU, or the CPU."
     if torch.cuda.is_available():
@@ -153,10 +154,10 @@ def training_device() -> torch.device:
     return torch.device("cpu")
 
 def autocast(x: Tensor) -> torch.autocast:
-    "Context in which networks compute in bfloat16 where the device of `x` has it."
+    "Context in which networks compute in bfloat16 where the device of `x` (any shape, ...) has it."
     return torch.autocast(x.device.type, torch.bfloat16, enabled=x.is_cuda and torch.cuda.is_bf16_supported())
 
-# %% ../nbs/18_training.ipynb #18-training-023
+# %% ../nbs/18_training.ipynb #18-training-026
 @contextmanager
 def training_threads() -> Iterator[None]:
     "One thread of PyTorch, or as many as OMP_NUM_THREADS says; the former number comes back afterwards."
@@ -167,14 +168,14 @@ def training_threads() -> Iterator[None]:
     finally:
         torch.set_num_threads(before)
 
+# %% ../nbs/18_training.ipynb #18-training-029
 @contextmanager
 def process_group() -> Iterator[None]:
     "Join the processes that torchrun or deepspeed started, or be a group of one."
     if torch.cuda.is_available():
         torch.cuda.set_device(training_device())
-    alone = (
-        {} if "WORLD_SIZE" in os.environ else {"store": distributed.HashStore(), "rank": 0, "world_size": 1}
-    )
+    started = "WORLD_SIZE" in os.environ
+    alone = {} if started else {"store": distributed.HashStore(), "rank": 0, "world_size": 1}
     distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo", **alone)
     try:
         yield
@@ -182,7 +183,7 @@ def process_group() -> Iterator[None]:
         gc.collect()  # a wrapped model that outlives the group can hang gloo
         distributed.destroy_process_group()
 
-# %% ../nbs/18_training.ipynb #18-training-026
+# %% ../nbs/18_training.ipynb #18-training-031
 Loss = Callable[[Tensor, Draw], tuple[Tensor, dict[str, Tensor]]]
 
 class _Objective(nn.Module):
@@ -196,7 +197,7 @@ class _Objective(nn.Module):
 def _adamw(model: nn.Module, plan: Plan) -> torch.optim.AdamW:
     return torch.optim.AdamW(model.parameters(), lr=plan.lr, betas=plan.betas, weight_decay=plan.weight_decay)
 
-# %% ../nbs/18_training.ipynb #18-training-027
+# %% ../nbs/18_training.ipynb #18-training-032
 class PlainStep:
     "AdamW in plain PyTorch; gradients are averaged over the processes."
     def __init__(self, model: nn.Module, loss: Loss, plan: Plan, size: int):
@@ -227,7 +228,249 @@ class PlainStep:
             self.optimiser.load_state_dict(state.pop("optimiser"))
         return state
 
-# %% ../nbs/18_training.ipynb #18-training-029
+# %% ../nbs/18_training.ipynb #18-training-034
+def whole_step(
+    model: nn.Module, step_with: PlainStep | ZeroStep, indices: Tensor, plan: Plan, step: int
+) -> dict[str, Tensor]:
+    """All micro-batches of a step, rows `indices` (batch,), and the mean of their numbers; InputError when
+    the loss is not finite."""
+    model.train()
+    for group in step_with.optimiser.param_groups:
+        group["lr"] = learning_rate(plan, step)
+    rows, total = split_batch(len(indices), plan.accumulate, rank(), world_size()), {}
+    for piece in rows:
+        draw = random_source(plan, step, len(indices), piece, training_device())
+        numbers = step_with(indices[piece], draw, last=piece is rows[-1])
+        total = {k: total.get(k, 0) + v / len(rows) for k, v in numbers.items()}
+    if not torch.isfinite(total["loss"]):
+        raise InputError(f"step {step}", "a loss that is not a number", "a finite one",
+                         "lower the learning rate, and look at the data; the last checkpoint is intact")
+    return total
+
+# %% ../nbs/18_training.ipynb #18-training-036
+def save_checkpoint(path: Path, state: dict) -> None:
+    "`state` into one file, whole or not at all; InputError when the disk refuses it."
+    try:
+        with atomic_write(path, "wb") as file:
+            torch.save(state, file)
+    except (OSError, RuntimeError) as error:
+        raise InputError(path, f"a checkpoint that could not be written ({error})", "room on the disk",
+                         "free some space and resume; the previous checkpoint is intact") from None
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # a damaged file fails in many ways inside the unpickler
+        raise InputError(path, f"a checkpoint that cannot be read ({type(error).__name__})",
+                         "the last checkpoint of this model", "start again without --resume") from None
+
+# %% ../nbs/18_training.ipynb #18-training-038
+def _same_terms(path: Path, terms: dict) -> None:
+    """Refuse to go on with a run whose plan.json says otherwise than `terms`. (One begun by an older version
+    says less.)"""
+    with _readable(path):
+        found = json.loads(path.read_text())
+        other = [k for k in terms if k in found and found[k] != terms[k]]
+    if other:
+        begun, asked = (", ".join(f"{k} {what[k]}" for k in other) for what in (found, terms))
+        raise InputError(path, f"another run, with {begun}", asked,
+                         "resume with the data and settings it began with, or start again without --resume")
+
+# %% ../nbs/18_training.ipynb #18-training-039
+def begin_run(out: Path, plan: Plan, resume: bool, about: dict[str, dict] | None = None) -> bool:
+    "Prepare folder `out`; whether there is a checkpoint to continue from. `about` as in `train_network`."
+    other = {f"{part} {k}": v for part, values in (about or {}).items() for k, v in values.items()}
+    terms = asdict(plan) | other
+    terms = json.loads(json.dumps(terms))  # as it will be read
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(out, error.strerror or str(error), "a folder that can be written",
+                         "choose another folder") from None
+    saved = [p for p in (out / "checkpoint.pt", out / "checkpoint" / "latest") if p.exists()]
+    if resume and not (out / "plan.json").exists():
+        raise InputError(out, "no checkpoint and no begun run", "the folder of a run",
+                         "start without --resume")
+    if resume:
+        _same_terms(out / "plan.json", terms)
+        return bool(saved)
+    for path in saved:
+        path.unlink()
+    write_json(out / "plan.json", terms)
+    return False
+
+# %% ../nbs/18_training.ipynb #18-training-041
+def write_log(out: Path, rows: list[dict]) -> None:
+    "log.csv and curves.png of the columns in `rows`."
+    if not rows:
+        return
+    columns = list(dict.fromkeys(k for row in rows for k in row))
+    with atomic_write(Path(out) / "log.csv") as file:
+        table = csv.DictWriter(file, columns, lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+    _draw_curves(Path(out) / "curves.png", [c for c in columns if c not in ("step", "seconds", "lr")], rows)
+
+# %% ../nbs/18_training.ipynb #18-training-042
+def _draw_curves(path: Path, names: list[str], rows: list[dict]) -> None:
+    from matplotlib.figure import Figure
+    figure = Figure(figsize=(7, 3), layout="constrained")
+    ax = figure.subplots()
+    for name in names:
+        points = [(r["step"], r[name]) for r in rows if isinstance(r.get(name), float) and r[name] > 0]
+        if points:
+            ax.plot(*zip(*points), label=name, lw=1)
+    ax.set(xlabel="step", yscale="log")
+    ax.legend(fontsize=6, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    with atomic_write(path, "wb") as file:
+        figure.savefig(file, format="png", dpi=100)
+
+# %% ../nbs/18_training.ipynb #18-training-043
+def write_events(out: Path, rows: list[dict]) -> None:
+    "The same for TensorBoard, into a fresh folder `out`/tensorboard."
+    if find_spec("tensorboard") is None:
+        return
+    from torch.utils.tensorboard import SummaryWriter
+    shutil.rmtree(Path(out) / "tensorboard", ignore_errors=True)
+    with SummaryWriter(str(Path(out) / "tensorboard")) as board:
+        for row in rows:
+            for name in set(row) - {"step"}:
+                board.add_scalar(name, row[name], row["step"])
+
+# %% ../nbs/18_training.ipynb #18-training-045
+_logger = logging.getLogger("bige.training")
+
+@contextmanager
+def progress_lines() -> Iterator[None]:
+    "Show how far training is, on stderr of the first process."
+    handler = logging.StreamHandler(sys.stderr)
+    level = _logger.level
+    if rank() == 0:
+        _logger.addHandler(handler)
+    _logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        _logger.removeHandler(handler)
+        _logger.setLevel(level)
+
+def progress_text(row: dict, plan: Plan, steps_per_s: float) -> str:
+    "One line: step, loss, and the time left."
+    left = (plan.steps - row["step"]) / steps_per_s
+    time_left = f"{left / 60:.0f} min left" if left > 90 else f"{left:.0f} s left"
+    return f"step {row['step']}/{plan.steps}  loss {row['loss']:.4f}  {time_left}"
+
+# %% ../nbs/18_training.ipynb #18-training-048
+@contextmanager
+def stop_requests() -> Iterator[list]:
+    "A list that is no longer empty once the process got SIGTERM."
+    requests = []
+    if threading.current_thread() is not threading.main_thread():  # others may not listen to signals
+        yield requests
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: requests.append(True))
+    try:
+        yield requests
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+# %% ../nbs/18_training.ipynb #18-training-050
+def keep_best(best: dict, row: dict, model: nn.Module, plan: Plan) -> dict:
+    "The best so far: `value`, copy of the `model`, and how many checkpoints have `waited` since."
+    if plan.watch not in row:
+        raise InputError("patience", f"no number called '{plan.watch}'", f"one of {', '.join(row)}",
+                         "name in `watch` what validation returns")
+    if not best or row[plan.watch] < best["value"]:
+        weights = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
+        return {"value": row[plan.watch], "waited": 0, "model": weights}
+    return best | {"waited": best["waited"] + 1}
+
+# %% ../nbs/18_training.ipynb #18-training-053
+def train_network(model: nn.Module, loss: Loss, n: int, plan: Plan, out: str | Path, resume: bool = False, *,
+                  validate: Callable | None = None, after: Callable | None = None, until: int | None = None,
+                  about: dict[str, dict] | None = None) -> list[dict]:
+    """Minimise `loss(indices, draw) -> (scalar, numbers)`, a mean over repetitions, over `n` of them;
+    checkpoint, log and curves go to folder `out`. `validate(model) -> numbers` is called with each
+    checkpoint, `after()` after each step. Returns the log; leaves the model on the CPU. Stops at step
+    `until` (as if it had been killed there). `about`: what must be the same to resume, besides the plan,
+    such as {"data": {"digest": "3f2a"}, "network": {"width": 8}}."""
+    out, size, model = Path(out), min(plan.batch, n), model.to(training_device())
+    go_on = _from_first(lambda: begin_run(out, plan, resume, about))
+    step_with = (PlainStep if plan.zero is None else ZeroStep)(model, loss, plan, size)
+    state = step_with.load(out) if go_on else {"step": 0, "rows": [], "best": {}}
+    clock = _Clock(state)
+    with stop_requests() as requests:
+        for step in range(state["step"], min(plan.steps, until or plan.steps)):
+            if plan.patience and state["best"] and state["best"]["waited"] >= plan.patience:
+                break
+            numbers = whole_step(model, step_with, batch_indices(n, plan, step), plan, step)
+            if after:
+                after()
+            last, stop = step + 1 == plan.steps, _any_process(bool(requests), training_device())
+            look = last or (step + 1) % plan.checkpoint_every == 0
+            if look or (step + 1) % plan.log_every == 0:
+                _log_row(state["rows"], numbers, plan, step, clock)
+            if look and validate:
+                _validate(state, validate, model, plan)
+            if look or stop:
+                _save(step_with, out, state | {"step": step + 1})
+            if stop and not last:
+                raise KeyboardInterrupt
+    return _finish(model, state, plan)
+
+# %% ../nbs/18_training.ipynb #18-training-055
+class _Clock:
+    "Seconds of training, over all resumed runs."
+    def __init__(self, state: dict):
+        self.began, self.first = time.perf_counter(), state["step"]
+        self.before = state["rows"][-1]["seconds"] if state["rows"] else 0.0
+
+    def spent(self) -> float:
+        return time.perf_counter() - self.began
+
+# %% ../nbs/18_training.ipynb #18-training-056
+def _log_row(rows: list[dict], numbers: dict, plan: Plan, step: int, clock: _Clock) -> None:
+    spent = clock.spent()
+    row = {"step": step + 1, "seconds": round(clock.before + spent, 2), "lr": learning_rate(plan, step)}
+    rows.append(row | _mean(numbers))
+    _logger.info(progress_text(rows[-1], plan, (step + 1 - clock.first) / spent))
+
+# %% ../nbs/18_training.ipynb #18-training-057
+def _validate(state: dict, validate: Callable, model: nn.Module, plan: Plan) -> None:
+    row = state["rows"][-1]
+    row |= _from_first(lambda: validate(_on_cpu(model)))
+    if plan.patience:
+        state["best"] = keep_best(state["best"], row, model, plan)
+
+def _on_cpu(model: nn.Module) -> nn.Module:
+    return (model if training_device().type == "cpu" else copy.deepcopy(model).cpu()).eval()
+
+def _save(step_with: PlainStep | ZeroStep, out: Path, state: dict) -> None:
+    step_with.save(out, state)
+    if rank() == 0:
+        write_log(out, state["rows"])
+        write_events(out, state["rows"])
+
+# %% ../nbs/18_training.ipynb #18-training-058
+def _finish(model: nn.Module, state: dict, plan: Plan) -> list[dict]:
+    "The log; the model holds the weights to keep, on the CPU."
+    if plan.patience and state["best"]:
+        model.load_state_dict(state["best"]["model"])
+    if plan.one_batch:
+        _check_learned(state["rows"])
+    model.cpu().eval()
+    return state["rows"]
+
+def _check_learned(rows: list[dict]) -> None:
+    if not rows[-1]["loss"] < 0.75 * rows[0]["loss"]:
+        found = f"a loss of one batch that went from {rows[0]['loss']:.3g} to {rows[-1]['loss']:.3g}"
+        raise InputError("smoke test", found, "at most three quarters of it",
+                         "look at the data and at the last change of network or loss")
+
+# %% ../nbs/18_training.ipynb #18-training-073
 class ZeroStep:
     "AdamW under DeepSpeed's ZeRO, stage `plan.zero`."
     def __init__(self, model: nn.Module, loss: Loss, plan: Plan, size: int):
@@ -262,263 +505,10 @@ class ZeroStep:
     def load(self, out: Path) -> dict:
         with _readable(out / "checkpoint"):
             state = self.net.load_checkpoint(str(out / "checkpoint"))[1]
-        return {
-            k: state[k] for k in ("step", "rows", "best")
-        }  # DeepSpeed adds keys that it refuses to save again
+        # DeepSpeed adds keys that it refuses to save again
+        return {k: state[k] for k in ("step", "rows", "best")}
 
-# %% ../nbs/18_training.ipynb #18-training-031
-def whole_step(
-    model: nn.Module, step_with: PlainStep | ZeroStep, indices: Tensor, plan: Plan, step: int
-) -> dict[str, Tensor]:
-    "All micro-batches of a step and the mean of their numbers; InputError when the loss is not finite."
-    model.train()
-    for group in step_with.optimiser.param_groups:
-        group["lr"] = learning_rate(plan, step)
-    rows, total = split_batch(len(indices), plan.accumulate, rank(), world_size()), {}
-    for piece in rows:
-        draw = random_source(plan, step, len(indices), piece, training_device())
-        numbers = step_with(indices[piece], draw, last=piece is rows[-1])
-        total = {k: total.get(k, 0) + v / len(rows) for k, v in numbers.items()}
-    if not torch.isfinite(total["loss"]):
-        raise InputError(f"step {step}", "a loss that is not a number", "a finite one",
-                         "lower the learning rate, and look at the data; the last checkpoint is intact")
-    return total
-
-# %% ../nbs/18_training.ipynb #18-training-033
-def save_checkpoint(path: Path, state: dict) -> None:
-    "`state` into one file, whole or not at all; InputError when the disk refuses it."
-    try:
-        with atomic_write(path, "wb") as file:
-            torch.save(state, file)
-    except (OSError, RuntimeError) as error:
-        raise InputError(path, f"a checkpoint that could not be written ({error})", "room on the disk",
-                         "free some space and resume; the previous checkpoint is intact") from None
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:  # a damaged file fails in many ways inside the unpickler
-        raise InputError(path, f"a checkpoint that cannot be read ({type(error).__name__})",
-                         "the last checkpoint of this model", "start again without --resume") from None
-
-def write_json(path: str | Path, record: dict) -> None:
-    "Write `record` with sorted keys."
-    with atomic_write(path) as file:
-        file.write(json.dumps(record, indent=1, sort_keys=True) + "\n")
-
-# %% ../nbs/18_training.ipynb #18-training-035
-def _same_terms(path: Path, terms: dict) -> None:
-    """Refuse to go on with a run whose plan.json says otherwise than `terms`. (One begun by an older version
-    says less.)"""
-    with _readable(path):
-        found = json.loads(path.read_text())
-        other = [k for k in terms if k in found and found[k] != terms[k]]
-    if other:
-        begun, asked = (", ".join(f"{k} {what[k]}" for k in other) for what in (found, terms))
-        raise InputError(path, f"another run, with {begun}", asked,
-                         "resume with the data and settings it began with, or start again without --resume")
-
-def begin_run(out: Path, plan: Plan, resume: bool, about: dict[str, dict] | None = None) -> bool:
-    "Prepare folder `out`; whether there is a checkpoint to continue from. `about` as in `train_network`."
-    terms = asdict(plan) | {
-        f"{part} {k}": v for part, values in (about or {}).items() for k, v in values.items()
-    }
-    terms = json.loads(json.dumps(terms))  # as it will be read
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            out, error.strerror or str(error), "a folder that can be written", "choose another folder"
-        ) from None
-    saved = [p for p in (out / "checkpoint.pt", out / "checkpoint" / "latest") if p.exists()]
-    if resume and not (out / "plan.json").exists():
-        raise InputError(
-            out, "no checkpoint and no begun run", "the folder of a run", "start without --resume"
-        )
-    if resume:
-        _same_terms(out / "plan.json", terms)
-        return bool(saved)
-    for path in saved:
-        path.unlink()
-    write_json(out / "plan.json", terms)
-    return False
-
-# %% ../nbs/18_training.ipynb #18-training-037
-def write_log(out: Path, rows: list[dict]) -> None:
-    "log.csv and curves.png of the columns in `rows`."
-    if not rows:
-        return
-    columns = list(dict.fromkeys(k for row in rows for k in row))
-    with atomic_write(Path(out) / "log.csv") as file:
-        table = csv.DictWriter(file, columns, lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
-    _draw_curves(Path(out) / "curves.png", [c for c in columns if c not in ("step", "seconds", "lr")], rows)
-
-def _draw_curves(path: Path, names: list[str], rows: list[dict]) -> None:
-    from matplotlib.figure import Figure
-    figure = Figure(figsize=(7, 3), layout="constrained")
-    ax = figure.subplots()
-    for name in names:
-        points = [(r["step"], r[name]) for r in rows if isinstance(r.get(name), float) and r[name] > 0]
-        if points:
-            ax.plot(*zip(*points), label=name, lw=1)
-    ax.set(xlabel="step", yscale="log")
-    ax.legend(fontsize=6, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    with atomic_write(path, "wb") as file:
-        figure.savefig(file, format="png", dpi=100)
-
-def write_events(out: Path, rows: list[dict]) -> None:
-    "The same for TensorBoard, into a fresh folder `out`/tensorboard."
-    if find_spec("tensorboard") is None:
-        return
-    from torch.utils.tensorboard import SummaryWriter
-    shutil.rmtree(Path(out) / "tensorboard", ignore_errors=True)
-    with SummaryWriter(str(Path(out) / "tensorboard")) as board:
-        for row in rows:
-            for name in set(row) - {"step"}:
-                board.add_scalar(name, row[name], row["step"])
-
-# %% ../nbs/18_training.ipynb #18-training-039
-_logger = logging.getLogger("bige.training")
-
-@contextmanager
-def progress_lines() -> Iterator[None]:
-    "Show how far training is, on stderr of the first process."
-    handler = logging.StreamHandler(sys.stderr)
-    level = _logger.level
-    if rank() == 0:
-        _logger.addHandler(handler)
-    _logger.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        _logger.removeHandler(handler)
-        _logger.setLevel(level)
-
-def progress_text(row: dict, plan: Plan, steps_per_s: float) -> str:
-    "One line: step, loss, and the time left."
-    left = (plan.steps - row["step"]) / steps_per_s
-    time_left = f"{left / 60:.0f} min left" if left > 90 else f"{left:.0f} s left"
-    return f"step {row['step']}/{plan.steps}  loss {row['loss']:.4f}  {time_left}"
-
-# %% ../nbs/18_training.ipynb #18-training-042
-@contextmanager
-def stop_requests() -> Iterator[list]:
-    "A list that is no longer empty once the process got SIGTERM."
-    requests = []
-    if (
-        threading.current_thread() is not threading.main_thread()
-    ):  # only the main thread may listen to signals
-        yield requests
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: requests.append(True))
-    try:
-        yield requests
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-# %% ../nbs/18_training.ipynb #18-training-044
-def keep_best(best: dict, row: dict, model: nn.Module, plan: Plan) -> dict:
-    "The best so far: `value`, copy of the `model`, and how many checkpoints have `waited` since."
-    if plan.watch not in row:
-        raise InputError("patience", f"no number called '{plan.watch}'", f"one of {', '.join(row)}",
-                         "name in `watch` what validation returns")
-    if not best or row[plan.watch] < best["value"]:
-        weights = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
-        return {"value": row[plan.watch], "waited": 0, "model": weights}
-    return best | {"waited": best["waited"] + 1}
-
-# %% ../nbs/18_training.ipynb #18-training-047
-def train_network(model: nn.Module, loss: Loss, n: int, plan: Plan, out: str | Path, resume: bool = False, *,
-                  validate: Callable | None = None, after: Callable | None = None, until: int | None = None,
-                  about: dict[str, dict] | None = None) -> list[dict]:
-    """Minimise `loss(indices, draw) -> (scalar, numbers)`, a mean over repetitions, over `n` of them;
-    checkpoint, log and curves go to folder `out`. `validate(model) -> numbers` is called with each
-    checkpoint, `after()` after each step. Returns the log; leaves the model on the CPU. Stops at step
-    `until` (as if it had been killed there). `about`: what must be the same to resume, besides the plan,
-    such as {"data": {"digest": "3f2a"}, "network": {"width": 8}}."""
-    out, size, model = Path(out), min(plan.batch, n), model.to(training_device())
-    go_on = _from_first(lambda: begin_run(out, plan, resume, about))
-    step_with = (PlainStep if plan.zero is None else ZeroStep)(model, loss, plan, size)
-    state = step_with.load(out) if go_on else {"step": 0, "rows": [], "best": {}}
-    clock = _Clock(state)
-    with stop_requests() as requests:
-        for step in range(state["step"], min(plan.steps, until or plan.steps)):
-            if plan.patience and state["best"] and state["best"]["waited"] >= plan.patience:
-                break
-            numbers = whole_step(model, step_with, batch_indices(n, plan, step), plan, step)
-            if after:
-                after()
-            last, stop = step + 1 == plan.steps, _any_process(bool(requests), training_device())
-            look = last or (step + 1) % plan.checkpoint_every == 0
-            if look or (step + 1) % plan.log_every == 0:
-                _log_row(state["rows"], numbers, plan, step, clock)
-            if look and validate:
-                _validate(state, validate, model, plan)
-            if look or stop:
-                _save(step_with, out, state | {"step": step + 1})
-            if stop and not last:
-                raise KeyboardInterrupt
-    return _finish(model, state, plan)
-
-# %% ../nbs/18_training.ipynb #18-training-048
-class _Clock:
-    "Seconds of training, over all resumed runs."
-    def __init__(self, state: dict):
-        self.began, self.first = time.perf_counter(), state["step"]
-        self.before = state["rows"][-1]["seconds"] if state["rows"] else 0.0
-
-    def spent(self) -> float:
-        return time.perf_counter() - self.began
-
-def _log_row(rows: list[dict], numbers: dict, plan: Plan, step: int, clock: _Clock) -> None:
-    spent = clock.spent()
-    rows.append(
-        {
-            "step": step + 1,
-            "seconds": round(clock.before + spent, 2),
-            "lr": learning_rate(plan, step),
-            **_mean(numbers),
-        }
-    )
-    _logger.info(progress_text(rows[-1], plan, (step + 1 - clock.first) / spent))
-
-def _validate(state: dict, validate: Callable, model: nn.Module, plan: Plan) -> None:
-    row = state["rows"][-1]
-    row |= _from_first(lambda: validate(_on_cpu(model)))
-    if plan.patience:
-        state["best"] = keep_best(state["best"], row, model, plan)
-
-def _on_cpu(model: nn.Module) -> nn.Module:
-    return (model if training_device().type == "cpu" else copy.deepcopy(model).cpu()).eval()
-
-def _save(step_with: PlainStep | ZeroStep, out: Path, state: dict) -> None:
-    step_with.save(out, state)
-    if rank() == 0:
-        write_log(out, state["rows"])
-        write_events(out, state["rows"])
-
-# %% ../nbs/18_training.ipynb #18-training-049
-def _finish(model: nn.Module, state: dict, plan: Plan) -> list[dict]:
-    "The log; the model holds the weights to keep, on the CPU."
-    if plan.patience and state["best"]:
-        model.load_state_dict(state["best"]["model"])
-    if plan.one_batch:
-        _check_learned(state["rows"])
-    model.cpu().eval()
-    return state["rows"]
-
-def _check_learned(rows: list[dict]) -> None:
-    if not rows[-1]["loss"] < 0.75 * rows[0]["loss"]:
-        found = f"a loss of one batch that went from {rows[0]['loss']:.3g} to {rows[-1]['loss']:.3g}"
-        raise InputError("smoke test", found, "at most three quarters of it",
-                         "look at the data and at the last change of network or loss")
-
-# %% ../nbs/18_training.ipynb #18-training-068
+# %% ../nbs/18_training.ipynb #18-training-079
 def training_parser(network: str, says: str, default: Plan) -> argparse.ArgumentParser:
     "The options of `python -m bige.train_<network>` that both networks share."
     parser = argparse.ArgumentParser(prog=f"python -m bige.train_{network}", description=says)
@@ -543,31 +533,20 @@ def training_parser(network: str, says: str, default: Plan) -> argparse.Argument
     parser.add_argument("--local_rank", help=argparse.SUPPRESS)  # the launcher of deepspeed adds it
     return parser
 
+# %% ../nbs/18_training.ipynb #18-training-080
 def plan_from_options(a: argparse.Namespace, default: Plan) -> Plan:
     "The plan that the options of `training_parser` ask for; InputError for a number out of range."
+    cure = "correct the command"
     if min(a.steps, a.batch, a.accumulate) < 1 or a.patience < 0:
-        raise InputError(
-            "arguments",
-            "a number out of range",
-            "steps, batch and accumulate of at least 1, patience of at least 0",
-            "correct the command",
-        )
+        raise InputError("arguments", "a number out of range",
+                         "steps, batch and accumulate of at least 1, patience of at least 0", cure)
     if not 0 <= a.seed < 2**63:
-        raise InputError(
-            "--seed", a.seed, "a whole number of at least 0 and below 2^63", "correct the command"
-        )
-    plan = replace(
-        default,
-        steps=a.steps,
-        batch=a.batch,
-        seed=a.seed,
-        accumulate=a.accumulate,
-        patience=a.patience,
-        zero=a.deepspeed,
-    )
+        raise InputError("--seed", a.seed, "a whole number of at least 0 and below 2^63", cure)
+    given = {name: getattr(a, name) for name in ("steps", "batch", "seed", "accumulate", "patience")}
+    plan = replace(default, **given, zero=a.deepspeed)
     return replace(plan, one_batch=True, steps=60, lr=min(plan.lr, 1e-3), log_every=1) if a.smoke else plan
 
-# %% ../nbs/18_training.ipynb #18-training-069
+# %% ../nbs/18_training.ipynb #18-training-083
 def run_training(work: Callable[[], str]) -> int:
     "Do `work` and print the line it returns; exit status 0, 2 for bad input, 130 when interrupted."
     first = int(os.environ.get("RANK", 0)) == 0
@@ -582,32 +561,10 @@ def run_training(work: Callable[[], str]) -> int:
         print(line, file=file)
     return status
 
-# %% ../nbs/18_training.ipynb #18-training-071
-def git_commit() -> str | None:
-    """The commit of the source tree this package lies in, with '+' when files differ from it; None outside a
-    repository."""
-    here = Path(__file__).resolve().parent if "__file__" in globals() else Path.cwd()
-    git = ["git", "-C", str(here)]
-    try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=20)
-        changed = subprocess.run(
-            [*git, "status", "--porcelain", "--untracked-files=no"],
-            capture_output=True,
-            text=True,
-            timeout=20,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return head.stdout.strip() + "+" * bool(changed.stdout.strip()) if head.returncode == 0 else None
-
-def run_record(**more) -> dict:
+# %% ../nbs/18_training.ipynb #18-training-085
+def run_record(**more: Any) -> dict:
     "Versions, commit, device and number of processes, and whatever is given."
     found = versions("torch", "numpy", "scipy", "vector-quantize-pytorch", "safetensors", "deepspeed")
     machine = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
-    return {
-        "versions": found,
-        "git_commit": git_commit(),
-        "device": machine,
-        "processes": world_size(),
-        **more,
-    }
+    where = {"device": machine, "processes": world_size()}
+    return {"versions": found, "git_commit": git_commit(), **where, **more}

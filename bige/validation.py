@@ -37,33 +37,27 @@ def opensim_ground_force(states_path: str, out_path: str, radius: float, constan
     import numpy, opensim
 
     opensim.Logger.setLevelString("off")
-    model, ball, ground = (
-        opensim.Model(),
-        opensim.Body("ball", 1.0, opensim.Vec3(0), opensim.Inertia(1)),
-        None,
-    )
+    model = opensim.Model()
+    ball = opensim.Body("ball", 1.0, opensim.Vec3(0), opensim.Inertia(1))
     joint = opensim.FreeJoint("free", model.getGround(), ball)
-    model.addBody(ball), model.addJoint(joint)
-    floor = opensim.ContactHalfSpace(
-        opensim.Vec3(0), opensim.Vec3(0, 0, -numpy.pi / 2), model.getGround(), "floor"
-    )
+    model.addBody(ball)
+    model.addJoint(joint)
+    upright = opensim.Vec3(0, 0, -numpy.pi / 2)
+    ground = opensim.ContactHalfSpace(opensim.Vec3(0), upright, model.getGround(), "ground_plane")
     sphere = opensim.ContactSphere(radius, opensim.Vec3(0), ball, "sphere")
-    model.addContactGeometry(floor), model.addContactGeometry(sphere)
-    force = opensim.SmoothSphereHalfSpaceForce("contact", sphere, floor)
+    model.addContactGeometry(ground)
+    model.addContactGeometry(sphere)
+    force = opensim.SmoothSphereHalfSpaceForce("contact", sphere, ground)
     for name, value in constants.items():
         getattr(force, f"set_{name}")(value)
     model.addForce(force)
     state, rows = model.initSystem(), []
     for row in numpy.load(states_path):
         for i in range(3):
-            (
-                joint.upd_coordinates(i).setValue(state, 0.0, False),
-                joint.upd_coordinates(i + 3).setValue(state, row[i], False),
-            )
-            (
-                joint.upd_coordinates(i).setSpeedValue(state, row[6 + i]),
-                joint.upd_coordinates(i + 3).setSpeedValue(state, row[3 + i]),
-            )
+            joint.upd_coordinates(i).setValue(state, 0.0, False)
+            joint.upd_coordinates(i + 3).setValue(state, row[i], False)
+            joint.upd_coordinates(i).setSpeedValue(state, row[6 + i])
+            joint.upd_coordinates(i + 3).setSpeedValue(state, row[3 + i])
         model.realizeDynamics(state)
         rows.append([force.getRecordValues(state).get(i) for i in range(6)])
     numpy.save(out_path, numpy.array(rows))

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,6 +25,9 @@ from .files import InputError, atomic_write
 from .motion import COORDINATES, TRANSLATIONS, Motion
 from .ground_contact import plant_feet
 from .skeleton import Skeleton
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 # %% auto #0
 __all__ = ['PUBLISHED_VQVAE', 'EULER_TRIPLETS', 'ARM_COORDINATES', 'LEG_COORDINATES', 'TOE_COORDINATES', 'VQConfig',
@@ -137,7 +141,8 @@ class ResidualBlock(nn.Module):
         wide = nn.Conv1d(width, width, 3, padding=dilation, dilation=dilation)
         self.body = nn.Sequential(nn.ReLU(), wide, nn.ReLU(), nn.Conv1d(width, width, 1))
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
+        "(B, width, T) -> (B, width, T)."
         return x + self.body(x)
 
 def _stack(width: int, depth: int, reverse: bool = False) -> nn.Sequential:
@@ -193,7 +198,8 @@ class Codebooks(nn.Module):
                 kind = torch.bool if name == "initted" else torch.float32
                 layer._codebook.register_buffer(name, torch.zeros(shape, dtype=kind))
 
-    def forward(self, z, freeze_codebook=True):
+    def forward(self, z: Tensor, freeze_codebook: bool = True) -> tuple[Tensor, Tensor, Tensor]:
+        "Latents (B, T / 4, code_dim) -> their codes' vectors, codes (B, T / 4, levels), losses (levels,)."
         rest, total, codes, losses = z, 0.0, [], []
         for layer in self.layers:
             codes.append(torch.cdist(rest, layer._codebook.embed[0]).argmin(-1))
@@ -202,7 +208,8 @@ class Codebooks(nn.Module):
             rest, total = rest - vector, total + vector
         return total, torch.stack(codes, -1), torch.stack(losses)
 
-    def get_output_from_indices(self, codes):
+    def get_output_from_indices(self, codes: Tensor) -> Tensor:
+        "Codes (B, T / 4, levels) -> latents (B, T / 4, code_dim)."
         return sum(layer._codebook.embed[0][chosen] for layer, chosen in zip(self.layers, codes.unbind(-1)))
 
 # %% ../nbs/19_vqvae.ipynb #19-vqvae-035
@@ -243,6 +250,7 @@ class VQVAE(nn.Module):
         std: Tensor | float = 1.0,
         learns: bool = True,
     ):
+        "`mean`, `std` (channels,) of the channels, or one number for all."
         super().__init__()
         self.config, n = config, len(channel_tolerances(config))
         self.encoder, self.decoder = encoder(config, n), decoder(config, n)
@@ -414,12 +422,12 @@ def reconstruction_loss(K_hat: Tensor, K: Tensor, mask: Tensor, weights: LossWei
     return terms
 
 def total_loss(terms: dict[str, Tensor], commitment: Tensor, weights: LossWeights = LossWeights()) -> Tensor:
-    "Weighted sum of the terms of `reconstruction_loss` and the commitment loss."
+    "Weighted sum of the terms of `reconstruction_loss` and the commitment loss, all scalar."
     weighted = sum(getattr(weights, k) * v for k, v in terms.items() if k != "pose")
     return terms["pose"] + weighted + weights.commitment * commitment
 
 # %% ../nbs/19_vqvae.ipynb #19-vqvae-061
-def save_model(model: nn.Module, path: str | Path, kind: str, config: object, **record) -> None:
+def save_model(model: nn.Module, path: str | Path, kind: str, config: object, **record: Any) -> None:
     """Weights and buffers of `model` into a safetensors file whose header carries `kind`, `config` and
     `record` as JSON."""
     from safetensors.torch import save
@@ -429,8 +437,8 @@ def save_model(model: nn.Module, path: str | Path, kind: str, config: object, **
         file.write(save(tensors, header))
 
 def read_model(path: str | Path, kind: str, config_type: type) -> tuple[dict[str, Tensor], object, dict]:
-    """Tensors, configuration and the whole header of a file written by `save_model`; InputError when it is
-    something else."""
+    """Tensors (any shape, ...), configuration and the whole header of a file written by `save_model`;
+    InputError when it is something else."""
     from safetensors import SafetensorError, safe_open
     cure = f"give the {kind}.safetensors that bige train {kind} wrote"
     try:
@@ -459,7 +467,8 @@ def _config_in(header: dict, path: str | Path, kind: str, config_type: type, cur
 
 # %% ../nbs/19_vqvae.ipynb #19-vqvae-062
 def fill_model(model: nn.Module, tensors: dict[str, Tensor], path: str | Path) -> nn.Module:
-    "Put checked tensors into `model`, frozen and in evaluation mode; InputError for tensors that do not fit."
+    """Put checked tensors (any shape, ...) into `model`, frozen and in evaluation mode; InputError for
+    tensors that do not fit."""
     wrong = []
     state = model.state_dict()
     for k in state:
@@ -498,7 +507,7 @@ def load_vqvae(path: str | Path | None = None) -> VQVAE:
     "The VQ-VAE in `path`, or the shipped one; frozen, in evaluation mode."
     return load_model(path, "vqvae", VQConfig, lambda config: VQVAE(config, learns=False))
 
-def save_vqvae(model: VQVAE, path: str | Path, **record) -> None:
+def save_vqvae(model: VQVAE, path: str | Path, **record: Any) -> None:
     "Write `model` to a safetensors file; `record` goes into its header."
     save_model(model, path, "vqvae", model.config, **record)
 
@@ -575,7 +584,7 @@ def motion_errors(K_hat: Tensor, K: Tensor, mask: Tensor, skeleton: Skeleton) ->
 # %% ../nbs/19_vqvae.ipynb #19-vqvae-071
 @torch.no_grad()
 def reconstruction_scores(
-    model: VQVAE, K, mask, skeleton: Skeleton | None = None, quantised: bool = True
+    model: VQVAE, K: ArrayLike, mask: ArrayLike, skeleton: Skeleton | None = None, quantised: bool = True
 ) -> dict:
     """`motion_errors` of reconstructions of `K` (N, 196, 33) on valid frames, mask (N, 196), and the
     perplexity of each level."""

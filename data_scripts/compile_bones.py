@@ -21,7 +21,7 @@ from bige.files import InputError, atomic_write
 from bige.motion import MUSCLES
 from bige.geometry import euler_xyz
 from bige.skeleton import Skeleton
-from bige.training import write_json
+from bige.files import write_json
 
 ASSETS = Path(__file__).resolve().parents[1] / "bige" / "assets"
 NIMBLE = "nimblephysics 0.10.52.1"

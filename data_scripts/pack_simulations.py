@@ -16,7 +16,8 @@ from bige.cli import explain
 from bige.files import InputError
 from bige.files import write_npz
 from bige.reference_set import load_simulations, pack_simulations, rounding
-from bige.training import run_record, write_json
+from bige.files import write_json
+from bige.training import run_record
 
 ROUNDING = {"coordinates (rad, m)": "pelvis_ty", "activations": "soleus_l/activation",
             "ground forces (N)": "ground_force_l_vy", "centres of pressure (m)": "ground_force_l_px",
@@ -46,7 +47,7 @@ def provenance(squats: list, status: Counter, out: Path) -> dict:
         licence="PDDL 1.0 (public domain)",
         processing="bige ik, then bige simulate (tracking), then this packing",
         squats=len(squats), status=dict(status), correct=sum(s.correct for s in squats),
-        people=sorted({s.person for s in squats}), failed=failed,
+        people=sorted({s.participant for s in squats}), failed=failed,
         rounding={kind: rounding(name) for kind, name in ROUNDING.items()},
         simulated_by=made_by([s.record for s in squats]), sha256=hashlib.sha256(out.read_bytes()).hexdigest())
 

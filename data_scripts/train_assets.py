@@ -22,7 +22,8 @@ from bige.dataset import load_dataset, save_dataset, select
 from bige.files import InputError, atomic_write
 from bige.train_surrogate import SURROGATE_PLAN, train_surrogate
 from bige.train_vqvae import VQVAE_PLAN, train_vqvae
-from bige.training import progress_lines, run_record, write_json
+from bige.files import write_json
+from bige.training import progress_lines, run_record
 
 
 def compact(data):

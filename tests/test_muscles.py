@@ -134,12 +134,13 @@ def test_symbols_give_the_numbers():
     symbols = [ca.SX.sym(name, 1, 80) for name in ("length", "velocity", "force", "rate", "activation")]
     L, V, F, dF, a = map(rows, symbols)
     for passive in (False, True):
-        misfit = ca.Function(
-            "h", symbols, [columns(equilibrium_residual(a, F, dF, L, V, geometry.parameters, passive=passive))]
+        residual = ca.Function(
+            "h", symbols,
+            [columns(equilibrium_residual(a, F, dF, L, V, geometry.parameters, passive=passive))],
         )(*states)
         rest = (*states[2:4], *states[:2], geometry.parameters)
         numbers = equilibrium_residual(states[4], *rest, passive=passive)
-        assert np.abs(np.array(misfit).ravel() - numbers.ravel()).max() < 1e-12
+        assert np.abs(np.array(residual).ravel() - numbers.ravel()).max() < 1e-12
     assert np.abs(numbers).max() > 0.1
 
 

@@ -29,7 +29,7 @@ def result(model, squat):
 
 
 def test_the_answer_explains_the_motion(model, squat, result):
-    """Muscles, motors, reserves and foot forces add up to what the motion needs, within their limits."""
+    """Muscles, actuators, reserves and foot forces add up to what the motion needs, within their limits."""
     assert result.status == "Solve_Succeeded"
     a, f = result.motion.activations(), result.ground_forces
     assert a.min() >= 0.01 and a.max() <= 1 and f[..., 1].min() > -1e-6
@@ -164,7 +164,7 @@ def test_agreement_with_opencaps_own_simulation(shared):
         assert np.corrcoef(a, b)[0, 1] > 0.85, muscle
 
 
-def test_motors_move_trunk_and_arms_and_tendons_carry_the_muscles(model, squat, result):
+def test_actuators_move_trunk_and_arms_and_tendons_carry_the_muscles(model, squat, result):
     """What a first guess for the tracking simulation takes from here."""
     for k, name in enumerate(TORQUE_ACTUATORS):
         moment = result.moments[:, COORDINATES.index(name)]

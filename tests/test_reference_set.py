@@ -113,7 +113,7 @@ def test_round_trip_by_name(packed):
         and OTHER in squats
         and "m01_s00_e03_cor" not in squats
     )
-    assert [(s.person, s.correct, s.status) for s in squats.values()] == [
+    assert [(s.participant, s.correct, s.status) for s in squats.values()] == [
         ("s00", True, "Solve_Succeeded"),
         ("s00", False, "Solve_Succeeded"),
         ("s99", False, "Maximum_Iterations_Exceeded"),
@@ -289,7 +289,7 @@ def test_shipped_set(shipped):
     assert (
         len(shipped) == 160
         and sum(s.correct for s in shipped.values()) == 80
-        and len({s.person for s in shipped.values()}) == 8
+        and len({s.participant for s in shipped.values()}) == 8
     )
     failed = {t: s.record.get("reason") for t, s in shipped.items() if s.status != "Solve_Succeeded"}
     assert len(failed) <= 8 and all(failed.values())

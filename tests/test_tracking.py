@@ -128,7 +128,7 @@ def test_between_mesh_points_the_solution_continues(solution):
     _, mesh, u = solution
     for times in (mesh, mesh + 1e-9):  # reached from the left and from the right
         v = between(mesh, u, times)
-        assert all(np.allclose(v[name], u[name], atol=1e-5) for name in ("q", "qd", "a", "F", "motor"))
+        assert all(np.allclose(v[name], u[name], atol=1e-5) for name in ("q", "qd", "a", "F", "actuator"))
 
 
 def test_the_feet_carry_the_body_and_the_vasti_work(model, squat, solution):
@@ -150,7 +150,7 @@ def test_same_input_same_answer(model, squat, solution):
 
 @pytest.mark.slow
 def test_both_transcriptions_solve_the_squat_alike(model, squat):
-    """The same optimum, but for the motors' lag, which collocation approximates; the gap closes with the
+    """The same optimum, but for the actuators' lag, which collocation approximates; the gap closes with the
     mesh (2 % of the cost at 20 intervals)."""
     one, other = (
         track(model, squat, intervals=30, settings=replace(PRESETS["squat"], transcription=t))
@@ -177,7 +177,7 @@ def inside(layout, u, h, scale):
 
 
 def test_a_condensed_solution_solves_the_radau_problem_at_the_same_cost(squat, solution):
-    """The motors' lag apart, an exponential that a cubic only approximates."""
+    """The actuators' lag apart, an exponential that a cubic only approximates."""
     _, mesh, u = solution
     h, scale = (
         mesh[1] - mesh[0],
@@ -199,13 +199,13 @@ def test_a_condensed_solution_solves_the_radau_problem_at_the_same_cost(squat, s
     rows = Linear()
     radau(rows, layout, h, scale)
     matrix = rows.finish(layout.size).matrix
-    of_motors = (
+    of_actuators = (
         np.asarray(
-            abs(matrix[:, np.r_[layout.at["motor"].ravel(), layout.inner["motor"].ravel()]]).sum(1)
+            abs(matrix[:, np.r_[layout.at["actuator"].ravel(), layout.inner["actuator"].ravel()]]).sum(1)
         ).ravel()
         > 0
     )
-    assert np.abs(matrix @ x)[~of_motors].max() < 1e-5  # what the solver left
+    assert np.abs(matrix @ x)[~of_actuators].max() < 1e-5  # what the solver left
 
 
 @pytest.mark.parametrize("intervals", [1, 4])
@@ -223,8 +223,8 @@ def test_condensed_solutions_satisfy_radau_rows(intervals):
         x[at["qd"][k + 1]] = x[at["qd"][k]] + h * x[at["qdd"][k]] * scale["qdd"] / scale["qd"]
         x[at["a"][k + 1]] = x[at["a"][k]] + h * tracking.ACTIVATION_RATE * x[at["da"][k]]
         x[at["F"][k + 1]] = x[at["F"][k]] + h * tracking.FORCE_RATE / tracking.MAX_FORCE * x[at["dF"][k]]
-        x[at["motor"][k + 1]] = (
-            np.exp(-h / tracking.ACTUATOR_TIME) * x[at["motor"][k]]
+        x[at["actuator"][k + 1]] = (
+            np.exp(-h / tracking.ACTUATOR_TIME) * x[at["actuator"][k]]
             + (1 - np.exp(-h / tracking.ACTUATOR_TIME)) * x[at["command"][k]]
         )
     rows = Linear()
@@ -242,10 +242,9 @@ def test_condensed_solutions_satisfy_radau_rows(intervals):
     rows = Linear()
     radau(rows, layout, h, scale)
     matrix = rows.finish(layout.size).matrix
-    of_motors = (
-        np.asarray(abs(matrix[:, np.r_[at["motor"].ravel(), inner["motor"].ravel()]]).sum(1)).ravel() > 0
-    )
-    assert np.abs(matrix @ x)[~of_motors].max() < 1e-11
+    columns = np.r_[at["actuator"].ravel(), inner["actuator"].ravel()]
+    of_actuators = np.asarray(abs(matrix[:, columns]).sum(1)).ravel() > 0
+    assert np.abs(matrix @ x)[~of_actuators].max() < 1e-11
 
 
 def test_cost_is_what_the_definition_says():

@@ -149,9 +149,8 @@ def test_plates_give_back_the_moments_that_made_them(squat):
     legs = [i for i, n in enumerate(COORDINATES) if n.startswith(("hip", "knee", "ankle"))]
     assert np.abs(result.moments[:, legs]).max() > 40
     assert np.abs(moments - result.moments)[:, legs].max() < 0.5
-    without = plate_moments(
-        model.skeleton, (q, qd, qdd), pressed(result)[0], pressed(result)[1] + [0.02, 0, 0], pressed(result)[2]
-    )
+    force, point, moment = pressed(result)
+    without = plate_moments(model.skeleton, (q, qd, qdd), force, point + [0.02, 0, 0], moment)
     ankle = COORDINATES.index("ankle_angle_r")
     assert np.abs(without - moments)[:, ankle].mean() > 4  # half of body weight, 2 cm off
 
