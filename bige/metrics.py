@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,8 +21,13 @@ from .ground_contact import ground_height, sliding_speed
 from .skeleton import Skeleton
 from .tables import table
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bige.dataset import Dataset
+
 # %% auto #0
-__all__ = ['LEG_PAIRS', 'MAC_RANGE', 'LEAST_SD', 'METRIC_KEYS', 'TABLES', 'TABLE_FORMATS', 'REFERENCE_ROW', 'activation',
+__all__ = ['LEG_PAIRS', 'MAC_RANGE', 'LEAST_SD', 'METRIC_KEYS', 'TABLES', 'METRIC_FORMATS', 'REFERENCE_ROW', 'activation',
            'peak_frame', 'leg_differences', 'pelvis_tilt', 'asymmetry', 'asymmetry_sum', 'joint_rates',
            'angular_velocity', 'pelvis_velocity', 'pelvis_acceleration', 'com_velocity', 'com_acceleration', 'body_com',
            'distance_from_range', 'mac', 'ground_contact_joints', 'ground_contact_spheres', 'in_degrees', 'fidelity_w2',
@@ -31,7 +37,7 @@ __all__ = ['LEG_PAIRS', 'MAC_RANGE', 'LEAST_SD', 'METRIC_KEYS', 'TABLES', 'TABLE
 
 # %% ../nbs/23_metrics.ipynb #23-metrics-007
 def activation(motion: Motion, muscles: Sequence[str]) -> np.ndarray | None:
-    "Activations (T, len(muscles)) by name (`vasmed_l`); None when the motion has none."
+    "Activations (T, muscles) by name (`vasmed_l`); None when the motion has none."
     names = [f"{m}/activation" for m in muscles]
     return np.stack([motion[n] for n in names], -1) if motion.has(names) else None
 
@@ -46,7 +52,7 @@ LEG_PAIRS = tuple((f"{j}_l", f"{j}_r") for j in ("hip_flexion", "knee_angle", "a
 _LEFT, _RIGHT = ([COORDINATES.index(n) for n in side] for side in zip(*LEG_PAIRS))
 
 
-def leg_differences(q):
+def leg_differences(q: np.ndarray | Tensor) -> np.ndarray | Tensor:
     """Left minus right hip flexion, knee and ankle angle (..., T, 3) rad of poses (..., T, 33), numpy or
     torch."""
     return q[..., _LEFT] - q[..., _RIGHT]
@@ -69,7 +75,7 @@ def asymmetry_sum(motion: Motion) -> float:
 # %% ../nbs/23_metrics.ipynb #23-metrics-015
 _ANGLES = [COORDINATES.index(n) for n in (*(name for pair in LEG_PAIRS for name in pair), "pelvis_tilt")]
 
-def joint_rates(q, rate_hz: float):
+def joint_rates(q: np.ndarray | Tensor, rate_hz: float) -> np.ndarray | Tensor:
     "Change per second of the leg pairs and pelvis tilt, (..., T - 1, 7) rad/s, of poses (..., T, 33)."
     angles = q[..., _ANGLES]
     return (angles[..., 1:, :] - angles[..., :-1, :]) * rate_hz
@@ -81,12 +87,12 @@ def angular_velocity(motion: Motion) -> float:
 # %% ../nbs/23_metrics.ipynb #23-metrics-019
 _PELVIS = [COORDINATES.index(n) for n in TRANSLATIONS]
 
-def pelvis_velocity(q, rate_hz: float):
+def pelvis_velocity(q: np.ndarray | Tensor, rate_hz: float) -> np.ndarray | Tensor:
     "Velocity of the pelvis, (..., T - 1, 3) m/s, of poses (..., T, 33)."
     place = q[..., _PELVIS]
     return (place[..., 1:, :] - place[..., :-1, :]) * rate_hz
 
-def pelvis_acceleration(q, rate_hz: float):
+def pelvis_acceleration(q: np.ndarray | Tensor, rate_hz: float) -> np.ndarray | Tensor:
     "Acceleration of the pelvis (second difference), (..., T - 2, 3) m/s², of poses (..., T, 33)."
     v = pelvis_velocity(q, rate_hz)
     return (v[..., 1:, :] - v[..., :-1, :]) * rate_hz
@@ -114,8 +120,10 @@ def body_com(motion: Motion, skeleton: Skeleton) -> tuple[float, float]:
 MAC_RANGE = (0.35, 0.45)  # the range of the published guidance
 
 
-def distance_from_range(x, low, high):
-    "Distance of x, numpy or torch, from [low, high]; an end that is None is open."
+def distance_from_range(
+    x: np.ndarray | Tensor, low: float | None, high: float | None
+) -> np.ndarray | Tensor:
+    "Distance of x (...,) from [low, high]; an end that is None is open."
     below = 0 if low is None else (low - x).clip(min=0)
     above = 0 if high is None else (x - high).clip(min=0)
     return below + above
@@ -239,8 +247,8 @@ def _distances(a: np.ndarray, b: np.ndarray, sd: np.ndarray) -> np.ndarray:
 
 
 def density_coverage(a: np.ndarray, b: np.ndarray, k: int = 5) -> tuple[float, float]:
-    """Density and coverage (Naeem et al. 2020) of repetitions a against b, with balls to the k-th neighbour
-    within b."""
+    """Density and coverage (Naeem et al. 2020) of repetitions a (N, 101, 33) against b, with balls to the k-th
+    neighbour within b."""
     k = min(k, len(b) - 1)
     if k < 1:
         return float("nan"), float("nan")
@@ -266,7 +274,7 @@ def load_reference(path: Path | str | None = None, split: str | None = None) -> 
     return motions_of(load_dataset(path) if path else reference(), split)
 
 
-def motions_of(data, split: str | None = None) -> list[Motion]:
+def motions_of(data: Dataset, split: str | None = None) -> list[Motion]:
     "Recorded frames of the repetitions of a `Dataset` (of one `split`), as motions."
     from bige.dataset import part, repetition
 
@@ -456,7 +464,7 @@ def table_rows(rows: Mapping[str, dict | list[dict]]) -> dict:
     }
 
 # %% ../nbs/23_metrics.ipynb #23-metrics-057
-TABLE_FORMATS = ("md", "csv", "json", "latex")
+METRIC_FORMATS = ("md", "csv", "json", "latex")
 
 
 def _text(cell: list) -> str:
@@ -468,8 +476,8 @@ def _text(cell: list) -> str:
 
 def tables(rows: Mapping[str, dict | list[dict]], format: str = "md") -> str:
     "Tables 2 and 3, as published and revised, of named evaluations, as `md`, `csv`, `json` or `latex` text."
-    if format not in TABLE_FORMATS:
-        known = ", ".join(TABLE_FORMATS)
+    if format not in METRIC_FORMATS:
+        known = ", ".join(METRIC_FORMATS)
         raise InputError("--format", repr(format), f"one of {known}", "choose one of these")
     if not rows:
         raise InputError("tables", "no evaluations", "at least one row", "evaluate a folder first")

@@ -510,7 +510,8 @@ def test_without_a_graphics_library_strips_are_drawn_and_films_refused(monkeypat
     monkeypatch.setattr("bige.rendering.has_graphics", lambda: False)
     without = strip(squats[0]).axes[0].images[0].get_array()
     assert (with_library == without).all()
-    red = (without[..., 0].astype(int) - without[..., 2] > 60) & (without[..., 1] < 110) & (without[..., 3] > 127)
+    r, g, b, opaque = np.moveaxis(without.astype(int), -1, 0)
+    red = (r - b > 60) & (g < 110) & (opaque > 127)
     assert red.sum() > 300
     write_motion(squats[0], tmp_path / "a.mot")
     for name in ("a.mp4", "a.gif", "a.png"):
