@@ -488,13 +488,17 @@ def _verify_mode(found: Answer, mode: str, jobs: int | None, progress: Callable 
 
 # %% ../nbs/29_answers.ipynb #29-answers-041
 def verify(
-    found: Answer | Path | str, mode: str = "both", jobs: int | None = None, progress: Callable | None = None
+    found: Answer | Path | str,
+    mode: str = "both",
+    jobs: int | None = None,
+    progress: Callable | None = None,
+    exercise: Exercise | str | None = None,
 ) -> dict:
     """Simulate the samples of an answer in its folder and compare; writes verification.json there, returns
     its content.
 
     `mode`: 'qp', 'tracking' or 'both'. `jobs` worker processes. `progress(mode, finished, total)` after each
-    sample."""
+    sample. `exercise`: in place of the answer's."""
     if mode not in VERIFICATION_MODES:
         raise InputError("--mode", repr(mode), " or ".join(VERIFICATION_MODES), "choose one of them")
     if not isinstance(found, Answer):
@@ -503,6 +507,8 @@ def verify(
         raise InputError("verify", "an answer that was not saved", "an answer in a folder", "save it first")
     else:
         found = replace(found, motions=_read_samples(found.folder))  # with the digits that the files have
+    if exercise is not None:
+        found = replace(found, request=replace(found.request, exercise=exercise))
     record = {
         "n": len(found),
         "model": found.person and found.person.path.name,
