@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from fastcore.basics import patch
@@ -25,13 +26,16 @@ from bige.constraint_files import (
     write_constraints,
 )
 from .exercises import Exercise, load_exercise
-from .files import InputError, atomic_write, output_folder, to_json, versions, whole_folder
+from .files import InputError, atomic_write, output_folder, round_digits, to_json, versions, whole_folder
 from .guidance import APART_DEG, Guided, Models, Progress, changes, generate, one_repetition
 from .metrics import REFERENCE_ROW, Band, evaluate, shipped_scores, tables
 from .motion import Motion, read_motion, samples_of, write_motion
 from .reachability import check_reach
 from .skeleton import Skeleton
 from .verification import ALLOWED, VERIFICATION_MODES, Simulated, compare, generate_verified, mode_record
+
+if TYPE_CHECKING:
+    from bige.dynamics import MusculoskeletalModel
 
 # %% auto #0
 __all__ = ['Request', 'Person', 'read_person', 'Answer', 'answer', 'former_files', 'model_beside', 'verify', 'recorded',
@@ -107,7 +111,7 @@ class Person:
         return sha256(self.content).hexdigest()
 
     @cached_property
-    def mechanics(self):
+    def mechanics(self) -> MusculoskeletalModel:
         "The `MusculoskeletalModel`."
         from bige.dynamics import MusculoskeletalModel
         return MusculoskeletalModel(self.path)
@@ -246,15 +250,6 @@ def _advice(like: Motion, found: Guided) -> list[list[dict]]:
     return [changes(before, motion, exercise=found.exercise) for motion in found.motions]
 
 # %% ../nbs/29_answers.ipynb #29-answers-021
-def _nine_digits(value):
-    "The record with numbers of nine digits: those behind depend on how many threads shared a sum."
-    if isinstance(value, dict):
-        return {k: _nine_digits(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_nine_digits(v) for v in value]
-    return float(f"{value:.9g}") if isinstance(value, float) else value
-
-
 def _band(constraints: ConstraintSet, exercise: Exercise) -> Band:
     """Muscles and range of the request's first range of a peak activation; those of the published request
     without one."""
@@ -302,8 +297,8 @@ def _scores(found: Answer) -> dict:
         "apart_deg": request.apart_deg,
         "inputs": dict(found.inputs),
     }
-    return (
-        _nine_digits(head | {k: scores[k] for k in ("mean", "sd", "set", "samples")})
+    return (  # nine digits: those behind depend on how many threads shared a sum
+        round_digits(head | {k: scores[k] for k in ("mean", "sd", "set", "samples")})
         | tail
         | ({"changes": found.changes} if found.changes else {})
     )
@@ -493,13 +488,17 @@ def _verify_mode(found: Answer, mode: str, jobs: int | None, progress: Callable 
 
 # %% ../nbs/29_answers.ipynb #29-answers-041
 def verify(
-    found: Answer | Path | str, mode: str = "both", jobs: int | None = None, progress: Callable | None = None
+    found: Answer | Path | str,
+    mode: str = "both",
+    jobs: int | None = None,
+    progress: Callable | None = None,
+    exercise: Exercise | str | None = None,
 ) -> dict:
     """Simulate the samples of an answer in its folder and compare; writes verification.json there, returns
     its content.
 
     `mode`: 'qp', 'tracking' or 'both'. `jobs` worker processes. `progress(mode, finished, total)` after each
-    sample."""
+    sample. `exercise`: in place of the answer's."""
     if mode not in VERIFICATION_MODES:
         raise InputError("--mode", repr(mode), " or ".join(VERIFICATION_MODES), "choose one of them")
     if not isinstance(found, Answer):
@@ -508,6 +507,8 @@ def verify(
         raise InputError("verify", "an answer that was not saved", "an answer in a folder", "save it first")
     else:
         found = replace(found, motions=_read_samples(found.folder))  # with the digits that the files have
+    if exercise is not None:
+        found = replace(found, request=replace(found.request, exercise=exercise))
     record = {
         "n": len(found),
         "model": found.person and found.person.path.name,

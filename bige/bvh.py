@@ -49,7 +49,7 @@ def local_frames(skeleton: Skeleton, q: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def moving(place: np.ndarray) -> list[bool]:
-    "Which joints need position channels: the root, and those that move in their parent."
+    "Joints of places (T, J, 3) m that need position channels: the root, and those that move in their parent."
     return [j == 0 or bool(np.ptp(place[:, j], axis=0).max() > STILL_M) for j in range(place.shape[1])]
 
 # %% ../nbs/B1_bvh.ipynb #b1-bvh-012
@@ -138,7 +138,7 @@ def to_bvh(motion: Motion, skeleton: Skeleton | None = None) -> str:
     return "\n".join([*head, *rows]) + "\n"
 
 # %% ../nbs/B1_bvh.ipynb #b1-bvh-024
-def write_bvh(motion: Motion, path, skeleton: Skeleton | None = None) -> None:
+def write_bvh(motion: Motion, path: Path | str, skeleton: Skeleton | None = None) -> None:
     "Write `to_bvh`, whole or not at all."
     text = to_bvh(motion, skeleton)
     with atomic_write(Path(path)) as file:

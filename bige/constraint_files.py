@@ -5,7 +5,6 @@
 # %% ../nbs/25_constraint_files.ipynb #25-constraint-files-002
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import re
@@ -33,7 +32,7 @@ from bige.constraints import (
     in_words,
 )
 from .exercises import Exercise, load_exercise
-from .files import InputError, atomic_write
+from .files import InputError, atomic_write, similar
 from .motion import COORDINATES, TRANSLATIONS
 
 # %% auto #0
@@ -58,7 +57,7 @@ SPELLINGS = {
 _QUANTITY = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([^\s\d].*)?")
 
 
-def quantity(value) -> tuple[object, str | None]:
+def quantity(value: object) -> tuple[object, str | None]:
     """Number and unit: '30 deg' -> (30.0, 'deg'); a bare number has the unit None; anything else comes back
     as it is."""
     found = _QUANTITY.fullmatch(value.strip()) if isinstance(value, str) else None
@@ -75,13 +74,8 @@ def convert(number: float, unit: str, wanted: str) -> float:
 # %% ../nbs/25_constraint_files.ipynb #25-constraint-files-008
 def suggest(found: str, known: Sequence[str]) -> str:
     "A cure that names the nearest known word, or lists some."
-    lower = {k.lower(): k for k in known}
-    near = difflib.get_close_matches(str(found).lower(), lower, 1, 0.5)
-    return (
-        f"did you mean {lower[near[0]]}"
-        if near
-        else "known: " + ", ".join(list(known)[:12]) + (", …" if len(known) > 12 else "")
-    )
+    few = ", ".join(list(known)[:12]) + ", …" * (len(known) > 12)
+    return similar(str(found), known, 0.5) or f"known: {few}"
 
 
 def _number(value, where: str, key: str, low: float = -math.inf, high: float = math.inf) -> float:
@@ -176,7 +170,6 @@ def _moment(value, where: str) -> str:
 
 def _place(value, where: str, key: str) -> str:
     "The name of a joint or body; which ones there are depends on the model, see `check_model`."
-    what = "body" if key == "body" else "joint"
     if isinstance(value, str) and re.fullmatch(r"[A-Za-z]\w*", value):
         return value
     raise InputError(
@@ -348,7 +341,7 @@ def _fields(entry, where: str) -> tuple[Kind, dict]:
     return k, {key: value for key, value in fields.items() if value is not None or key == "weight"}
 
 
-def read_constraint(entry, where: str = "constraint") -> Constraint:
+def read_constraint(entry: Mapping, where: str = "constraint") -> Constraint:
     "A checked `Constraint` from one mapping of a file; InputError names the field."
     k, fields = _fields(entry, where)
     weight = _number(fields.pop("weight", k.weight), where, "weight", 0)
@@ -552,7 +545,7 @@ def _mapping(node: yaml.Node, where: str) -> dict:
     return out
 
 # %% ../nbs/25_constraint_files.ipynb #25-constraint-files-027
-def parse_constraints(text: str, path="constraints") -> ConstraintSet:
+def parse_constraints(text: str, path: Path | str = "constraints") -> ConstraintSet:
     "A `ConstraintSet` from YAML text; `path` names it in messages."
     expected = "a YAML file with a list `constraints:`"
     root = _compose(text, path)
@@ -589,7 +582,7 @@ def parse_constraints(text: str, path="constraints") -> ConstraintSet:
     return ConstraintSet.from_entries(data["constraints"], str(path), places)
 
 # %% ../nbs/25_constraint_files.ipynb #25-constraint-files-028
-def read_constraints(path) -> ConstraintSet:
+def read_constraints(path: Path | str) -> ConstraintSet:
     "The `ConstraintSet` of a YAML file."
     path = Path(path)
     try:
@@ -632,7 +625,7 @@ def to_yaml(constraints: ConstraintSet) -> str:
     return "constraints:\n" + "".join(f"  - {line:<{width}}  # {note}\n" for line, note in zip(lines, notes))
 
 
-def write_constraints(constraints: ConstraintSet, path) -> None:
+def write_constraints(constraints: ConstraintSet, path: Path | str) -> None:
     "Write the set as a YAML file, whole or not at all."
     with atomic_write(path) as f:
         f.write(to_yaml(constraints))

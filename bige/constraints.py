@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from .exercises import STANDING, Exercise, load_exercise, read_exercise, shipped_exercises
 from bige.metrics import (
@@ -21,13 +22,18 @@ from bige.metrics import (
 from .motion import ACTIVATIONS, COORDINATES, GRAVITY, TRANSLATIONS
 from .ground_contact import sliding_speed
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bige.skeleton import Skeleton
+
 # %% auto #0
 __all__ = ['SIDED_MUSCLES', 'RAD', 'UNITS', 'KINDS', 'LIMITS', 'REQUIRED', 'REQUEST_FIELDS', 'MUSCLE_GROUPS', 'ACTIVE', 'LENGTH',
            'AXES', 'LEG_JOINTS', 'SIDE_FIELDS', 'LEG_KIND', 'BALANCE_HZ', 'NATURAL', 'PHASES', 'TOLERANCES', 'ABOUT',
-           'GOAL_SIGN', 'Batch', 'rate_of_change', 'vector_length', 'at_frame', 'frame_at', 'at_moment', 'Kind', 'kind',
-           'both_sides', 'members', 'joints', 'joint_parts', 'from_feet', 'outward_values', 'body_lean', 'leg_centres',
-           'foot_points', 'needed_push', 'ramp', 'phases', 'Constraint', 'limits_of', 'name_of', 'constraint_values',
-           'limited_values', 'loss', 'metric', 'violation', 'in_words']
+           'GOAL_SIGN', 'Batch', 'rate_of_change', 'vector_length', 'at_frame', 'moment_frame', 'at_moment', 'Kind',
+           'kind', 'both_sides', 'members', 'joints', 'joint_parts', 'from_feet', 'outward_values', 'body_lean',
+           'leg_centres', 'foot_points', 'needed_push', 'ramp', 'phases', 'Constraint', 'limits_of', 'name_of',
+           'constraint_values', 'limited_values', 'loss', 'metric', 'violation', 'in_words']
 
 # %% ../nbs/24_constraints.ipynb #24-constraints-005
 SIDED_MUSCLES = tuple(a.partition("/")[0] for a in ACTIVATIONS)          # vasmed_l, …
@@ -41,56 +47,55 @@ class Batch:
     `drift` (B,): squared distance of the latent from known ones; `start` (B, T, 33): where the search
     began. `known`: a dictionary in which values of constraints are kept, for a batch that stays."""
 
-    q: object
-    a: object
-    skeleton: object
+    q: Tensor
+    a: Tensor
+    skeleton: Skeleton
     rate_hz: float = 60.0
-    drift: object = None
-    start: object = None
+    drift: Tensor | None = None
+    start: Tensor | None = None
     exercise: Exercise = load_exercise()
     moments: dict = field(default_factory=dict, repr=False)
     known: dict | None = field(default=None, repr=False)
 
     @cached_property
-    def contact_points(self):
+    def contact_points(self) -> Tensor:
         "Lowest points of the contact spheres, (B, T, 12, 3) m, right foot first."
         return self.skeleton.contact_points(self.q)
 
     @cached_property
-    def joint_centres(self):
+    def joint_centres(self) -> Tensor:
         "Joint centres (B, T, J, 3) m, as the skeleton orders them."
         return self.skeleton.joint_centres(self.q)
 
-    def coordinate(self, *names: str):
-        "Named coordinates (B, T, len(names))."
+    def coordinate(self, *names: str) -> Tensor:
+        "Named coordinates (B, T, names)."
         return self.q[..., [COORDINATES.index(n) for n in names]]
 
-    def muscle(self, *names: str):
-        "Named activations (B, T, len(names))."
+    def muscle(self, *names: str) -> Tensor:
+        "Named activations (B, T, names)."
         return self.a[..., [SIDED_MUSCLES.index(n) for n in names]]
 
 # %% ../nbs/24_constraints.ipynb #24-constraints-007
-def rate_of_change(x, rate_hz: float):
+def rate_of_change(x: Tensor, rate_hz: float) -> Tensor:
     "Change per second of x (B, T, C): (B, T - 1, C)."
     return (x[:, 1:] - x[:, :-1]) * rate_hz
 
-def vector_length(x):
+def vector_length(x: Tensor) -> Tensor:
     "Length of vectors (..., 3) as (..., 1), with a gradient at zero."
     return ((x ** 2).sum(-1, keepdim=True) + 1e-12) ** 0.5
 
-def at_frame(x, frame):
+def at_frame(x: Tensor, frame: Tensor) -> Tensor:
     "x (B, T, C) at `frame` (B,): (B, 1, C)."
     return x.gather(1, frame[:, None, None].expand(-1, 1, x.shape[-1]))
 
 # %% ../nbs/24_constraints.ipynb #24-constraints-010
-def frame_at(batch: Batch, moment: str):
+def moment_frame(batch: Batch, moment: str) -> Tensor:
     "The frame (B,) of a moment: 'peak', 'bottom' or a percentage of the cycle such as '30 %'."
     if moment == "peak":
         return batch.muscle(*batch.exercise.effort).amax(-1).argmax(1)
     if moment == "bottom":
         return batch.exercise.bottom(batch.q)
-    first, last = batch.exercise.cycle(batch.q)
-    return (first + float(moment.rstrip(" %")) / 100 * (last - first)).round().long()
+    return batch.exercise.frame_at(batch.q, float(moment.rstrip(" %"))).round().long()
 
 # %% ../nbs/24_constraints.ipynb #24-constraints-012
 def at_moment(batch: Batch, moment: str | None) -> Batch:
@@ -98,7 +103,7 @@ def at_moment(batch: Batch, moment: str | None) -> Batch:
     if moment in (None, "all"):
         return batch
     if moment not in batch.moments:
-        f = frame_at(batch, moment)
+        f = moment_frame(batch, moment)
         q, a = at_frame(batch.q, f), at_frame(batch.a, f)
         batch.moments[moment] = Batch(q, a, batch.skeleton, batch.rate_hz, exercise=batch.exercise)
     return batch.moments[moment]
@@ -148,7 +153,7 @@ class Kind:
 # %% ../nbs/24_constraints.ipynb #24-constraints-018
 KINDS: dict[str, Kind] = {}
 
-def kind(name: str, says: str, unit: str | None, **options) -> Callable:
+def kind(name: str, says: str, unit: str | None, **options: object) -> Callable:
     "Register the decorated value function as a kind; further fields of `Kind` as `options`."
     def register(value: Callable) -> Callable:
         KINDS[name] = Kind(name, says, value, unit, **options)
@@ -326,7 +331,7 @@ AXES = {"forward": 0, "up": 1, "right": 2}
 _MIDDLE = ("back", "torso", "pelvis", "ground_pelvis")
 
 
-def joints(skeleton) -> tuple[str, ...]:
+def joints(skeleton: Skeleton) -> tuple[str, ...]:
     "Names of the joint centres: walker_knee_l of a model is knee_l here."
     return tuple(n.removeprefix("walker_") for n in skeleton.joint_names)
 
@@ -336,12 +341,12 @@ def joint_parts(name: str) -> tuple[str, ...]:
     return (name,) if name[-2:] in ("_l", "_r") or name in _MIDDLE else (f"{name}_l", f"{name}_r")
 
 
-def from_feet(batch: Batch, x):
+def from_feet(batch: Batch, x: Tensor) -> Tensor:
     "Points (B, T, P, 3) m counted from the middle of the feet, heights from the ground."
     return x - batch.contact_points.mean(-2, keepdim=True) * x.new_tensor([1.0, 0.0, 1.0])
 
 
-def outward_values(x, c):
+def outward_values(x: Tensor, c: Constraint) -> Tensor:
     "Mediolateral values (..., 2) outward where sides are compared: equal means as far from the middle."
     mediolateral = c["plane"] == "frontal" or c["axis"] == "right"
     return x * x.new_tensor([-1.0, 1.0]) if c["goal"] == "equal" and mediolateral else x
@@ -371,7 +376,7 @@ def _centre_of_mass(batch: Batch, c):
     return from_feet(batch, batch.skeleton.centre_of_mass(batch.q)[..., None, :])[..., AXES[c["axis"]]]
 
 
-def body_lean(batch: Batch, bodies: Sequence[str], plane: str):
+def body_lean(batch: Batch, bodies: Sequence[str], plane: str) -> Tensor:
     """Angle (B, T, bodies) rad of each long axis from the vertical; forward (sagittal), right (frontal)
     positive."""
     axis = batch.skeleton.body_transforms(batch.q, tuple(bodies))[..., :3, 1]
@@ -431,7 +436,7 @@ def _hip_height(batch: Batch, c):
     return leg_centres(batch)[0][..., 1]
 
 # %% ../nbs/24_constraints.ipynb #24-constraints-035
-def foot_points(batch: Batch):
+def foot_points(batch: Batch) -> Tensor:
     "Contact points (B, T, 2, 6, 3) m, left foot then right."
     return batch.contact_points.unflatten(-2, (2, 6)).flip(-3)
 
@@ -515,8 +520,8 @@ NATURAL = tuple(name for name, k in KINDS.items() if k.natural)  # in every set 
 PHASES = tuple(dict.fromkeys(p for path in shipped_exercises().values() for p in read_exercise(path).phases))
 
 
-def ramp(x, middle: float, width: float):
-    "0 below, 1 above, a straight line in between."
+def ramp(x: Tensor, middle: float, width: float) -> Tensor:
+    "For x (B, T): 0 below, 1 above, a straight line in between."
     return ((x - middle) / width + 0.5).clamp(0, 1)
 
 
@@ -642,7 +647,7 @@ GOAL_SIGN = {"minimise": 1.0, "maximise": -1.0}
 _AMOUNTS = ("low", "high", "target", "within")  # what a value does not depend on
 
 
-def constraint_values(c: Constraint, batch: Batch):
+def constraint_values(c: Constraint, batch: Batch) -> Tensor:
     """The value at the requested moment and side, (B, frames, components) SI; left minus right for `goal:
     equal`."""
     if batch.known is None:
@@ -663,14 +668,14 @@ def _values(c: Constraint, batch: Batch):
     return x[..., :1] - x[..., 1:] if c["goal"] == "equal" else x
 
 
-def limited_values(c: Constraint, batch: Batch):
+def limited_values(c: Constraint, batch: Batch) -> Tensor:
     """What limits apply to, (B, frames, components) SI: the values, or the root mean square of kinds that are
     not `signed`."""
     x = constraint_values(c, batch)
     return x if c.kind.signed else ((x**2).mean((1, 2), keepdim=True) + 1e-12) ** 0.5
 
 # %% ../nbs/24_constraints.ipynb #24-constraints-049
-def loss(c: Constraint, batch: Batch):
+def loss(c: Constraint, batch: Batch) -> Tensor:
     "Unweighted loss of each motion, (B,)."
     if c.limits != (None, None):
         return (distance_from_range(limited_values(c, batch), *c.limits) / c.kind.scale).mean((1, 2))
@@ -678,7 +683,7 @@ def loss(c: Constraint, batch: Batch):
     return GOAL_SIGN[c["goal"]] * x.mean((1, 2)) if c["goal"] in GOAL_SIGN else (x**2).sum(-1).mean(1)
 
 
-def metric(c: Constraint, batch: Batch):
+def metric(c: Constraint, batch: Batch) -> Tensor:
     """What tables print, (B,), in the constraint's unit: mean or root mean square value; distance for kinds
     that say so."""
     x = constraint_values(c, batch)
@@ -687,7 +692,7 @@ def metric(c: Constraint, batch: Batch):
     return (x.mean((1, 2)) if c.kind.signed else (x**2).mean((1, 2)) ** 0.5) / c.per_unit
 
 
-def violation(c: Constraint, batch: Batch):
+def violation(c: Constraint, batch: Batch) -> Tensor | None:
     """Largest distance from the limits over components and frames, (B,), in the constraint's unit; None
     without limits."""
     if c.limits == (None, None):

@@ -252,7 +252,7 @@ def near_request(
 APART_DEG = 3.
 
 def alternate_participants(rows: Tensor, people: Sequence[str]) -> Tensor:
-    "The same rows: the first of each participant, then the second of each, and so on."
+    "The same rows (n,): the first of each participant, then the second of each, and so on."
     seen, turn = {}, []
     for r in rows.tolist():
         who = people[r] if people else r
@@ -261,7 +261,7 @@ def alternate_participants(rows: Tensor, people: Sequence[str]) -> Tensor:
     return rows[torch.tensor(turn).argsort(stable=True)]
 
 def different_first(rows: Tensor, kinematics: Tensor, apart_deg: float) -> Tensor:
-    "The same rows; those nearer than `apart_deg` to an earlier one come last."
+    "The same rows (n,); those nearer than `apart_deg` to an earlier one come last."
     d, first, last = pairwise_deg(kinematics[rows].numpy()), [], []
     for i in range(len(rows)):
         (last if first and d[i, first].min() < apart_deg else first).append(i)
@@ -294,8 +294,8 @@ class KnownMotions:
 
 
 def variations(models: Models, rows: Tensor, g: torch.Generator, most: float = 0.1) -> KnownMotions:
-    """Each chosen repetition with up to `most` of another chosen one mixed in; their simulated activations
-    mixed alike."""
+    """Each chosen repetition, rows (n,), with up to `most` of another chosen one mixed in; their simulated
+    activations mixed alike."""
     share = most * torch.rand(len(rows), generator=g)
     other = rows[torch.randperm(len(rows), generator=g)]
 
@@ -447,7 +447,7 @@ def guide(
     real, n = start.real, len(start.latents)
     limited = with_limits(constraints, real, models.bank(real.rate_hz))
     pulls = [i for i, c in enumerate(limited) if c.limits != (None, None)]
-    musts = [t for c, t in zip(constraints, limited) if c.limits != (None, None) or c["goal"]]
+    musts = [i for i, c in enumerate(constraints) if c.limits != (None, None) or c["goal"]]
     slow = smoother(start.latents.shape[2], cutoff_hz, RATE_HZ * start.latents.shape[2] / real.q.shape[1])
     slow = slow @ slow
     x = torch.zeros_like(start.latents)
@@ -457,8 +457,7 @@ def guide(
         r = x[active].requires_grad_()
         batch = _moved(models, start, active, r)
         terms = evaluate_constraints(limited, batch)
-        with torch.no_grad():
-            held = limits_satisfied(musts, batch)
+        held = (terms[musts] == 0).all(0)  # no loss: within every limit
         before = losses[-1] if losses else torch.zeros(len(terms), n)
         losses.append(before.clone().index_copy_(1, active, terms.detach()))
         best.keep(active, terms.detach().sum(0) + 1e3 * ~held, r, batch)
@@ -492,8 +491,8 @@ def _moved(models: Models, start: Start, rows: Tensor, residual: Tensor) -> Batc
     )
 
 # %% ../nbs/27_guidance.ipynb #27-guidance-040
-def select_motions(x: Search | Start | Batch, rows: Tensor):
-    "The same record of some of its motions."
+def select_motions(x: Search | Start | Batch, rows: Tensor) -> Search | Start | Batch:
+    "The same record of some of its motions, rows (n,)."
     if isinstance(x, Batch):
         return Batch(x.q[rows], x.a[rows], x.skeleton, x.rate_hz, exercise=x.exercise)
     if isinstance(x, Start):
@@ -513,14 +512,16 @@ AT_ONCE = 64  # motions handled together: limits the memory
 
 
 def decoded(models: Models, z: Tensor, skeleton: Skeleton, drift: Tensor | None = None) -> Batch:
-    "Latents -> motions exactly as the decoder has them."
+    "Latents (B, C, 49) -> motions exactly as the decoder has them."
     q = models.vqvae.decode(z)
     a = models.activate(q, skeleton.mass, models.rate_hz)
     return Batch(q, a, skeleton, models.rate_hz, drift, exercise=models.exercise)
 
 
-def decoded_search(models: Models, z: Tensor, skeleton, losses: Tensor, steps: Tensor) -> Search:
-    "The motions of latents by `raw`, as the end of a search."
+def decoded_search(
+    models: Models, z: Tensor, skeleton: Skeleton, losses: Tensor, steps: Tensor
+) -> Search:
+    "The motions of latents (B, C, 49) by `decoded`, as the end of a search."
     with torch.no_grad():
         parts = [decoded(models, part, skeleton) for part in z.split(AT_ONCE)]
     return Search(z, torch.cat([p.q for p in parts]), torch.cat([p.a for p in parts]), losses, steps)
@@ -554,6 +555,7 @@ def guide_published(
     n: int,
     g: torch.Generator,
     skeleton: Skeleton,
+    *,
     iterations: int = 3000,
     lr: float = 0.5,
 ) -> Search:
@@ -736,7 +738,8 @@ def generate(
         if method == "vqvae":
             found, start = random_codes(models, n, g, skeleton), None
         elif method == "published":
-            found, start = guide_published(models, tuple(constraints), n, g, skeleton, iterations), None
+            found = guide_published(models, tuple(constraints), n, g, skeleton, iterations=iterations)
+            start = None
         else:
             start = _starts(models, constraints, n, g, skeleton, like, apart_deg)
             parts = [guide(models, tuple(constraints), s, steps, progress=progress) for s in start]
@@ -765,7 +768,7 @@ def _result(
 ) -> Guided:
     "What `found` is worth, in the order in which it was found."
     rate_hz = start.rate_hz if start else models.rate_hz
-    batch = Batch(found.q, found.a, skeleton, rate_hz, exercise=models.exercise)
+    batch = Batch(found.q, found.a, skeleton, rate_hz, exercise=models.exercise, known={})
     with torch.no_grad():
         held = satisfaction(tuple(constraints), batch)
         short = shortfalls(tuple(constraints), batch, models.bank(rate_hz), TOLERANCE)

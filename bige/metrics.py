@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,18 +21,23 @@ from .ground_contact import ground_height, sliding_speed
 from .skeleton import Skeleton
 from .tables import table
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bige.dataset import Dataset
+
 # %% auto #0
-__all__ = ['LEG_PAIRS', 'MAC_RANGE', 'LEAST_SD', 'METRIC_KEYS', 'TABLES', 'TABLE_FORMATS', 'REFERENCE_ROW', 'activation',
+__all__ = ['LEG_PAIRS', 'MAC_RANGE', 'LEAST_SD', 'METRIC_KEYS', 'TABLES', 'METRIC_FORMATS', 'REFERENCE_ROW', 'activation',
            'peak_frame', 'leg_differences', 'pelvis_tilt', 'asymmetry', 'asymmetry_sum', 'joint_rates',
            'angular_velocity', 'pelvis_velocity', 'pelvis_acceleration', 'com_velocity', 'com_acceleration', 'body_com',
            'distance_from_range', 'mac', 'ground_contact_joints', 'ground_contact_spheres', 'in_degrees', 'fidelity_w2',
            'pooled', 'diversity_entropy', 'normalised', 'coordinate_w2', 'sliced_w2', 'density_coverage',
-           'pairwise_deg', 'load_reference', 'motions_of', 'Band', 'score', 'score_set', 'evaluate', 'shipped_scores',
-           'table_rows', 'tables', 'row_names']
+           'pairwise_deg', 'load_reference', 'motions_of', 'Band', 'body_scores', 'score', 'score_set', 'evaluate',
+           'shipped_scores', 'table_rows', 'tables', 'row_names']
 
 # %% ../nbs/23_metrics.ipynb #23-metrics-007
 def activation(motion: Motion, muscles: Sequence[str]) -> np.ndarray | None:
-    "Activations (T, len(muscles)) by name (`vasmed_l`); None when the motion has none."
+    "Activations (T, muscles) by name (`vasmed_l`); None when the motion has none."
     names = [f"{m}/activation" for m in muscles]
     return np.stack([motion[n] for n in names], -1) if motion.has(names) else None
 
@@ -46,7 +52,7 @@ LEG_PAIRS = tuple((f"{j}_l", f"{j}_r") for j in ("hip_flexion", "knee_angle", "a
 _LEFT, _RIGHT = ([COORDINATES.index(n) for n in side] for side in zip(*LEG_PAIRS))
 
 
-def leg_differences(q):
+def leg_differences(q: np.ndarray | Tensor) -> np.ndarray | Tensor:
     """Left minus right hip flexion, knee and ankle angle (..., T, 3) rad of poses (..., T, 33), numpy or
     torch."""
     return q[..., _LEFT] - q[..., _RIGHT]
@@ -69,7 +75,7 @@ def asymmetry_sum(motion: Motion) -> float:
 # %% ../nbs/23_metrics.ipynb #23-metrics-015
 _ANGLES = [COORDINATES.index(n) for n in (*(name for pair in LEG_PAIRS for name in pair), "pelvis_tilt")]
 
-def joint_rates(q, rate_hz: float):
+def joint_rates(q: np.ndarray | Tensor, rate_hz: float) -> np.ndarray | Tensor:
     "Change per second of the leg pairs and pelvis tilt, (..., T - 1, 7) rad/s, of poses (..., T, 33)."
     angles = q[..., _ANGLES]
     return (angles[..., 1:, :] - angles[..., :-1, :]) * rate_hz
@@ -81,12 +87,12 @@ def angular_velocity(motion: Motion) -> float:
 # %% ../nbs/23_metrics.ipynb #23-metrics-019
 _PELVIS = [COORDINATES.index(n) for n in TRANSLATIONS]
 
-def pelvis_velocity(q, rate_hz: float):
+def pelvis_velocity(q: np.ndarray | Tensor, rate_hz: float) -> np.ndarray | Tensor:
     "Velocity of the pelvis, (..., T - 1, 3) m/s, of poses (..., T, 33)."
     place = q[..., _PELVIS]
     return (place[..., 1:, :] - place[..., :-1, :]) * rate_hz
 
-def pelvis_acceleration(q, rate_hz: float):
+def pelvis_acceleration(q: np.ndarray | Tensor, rate_hz: float) -> np.ndarray | Tensor:
     "Acceleration of the pelvis (second difference), (..., T - 2, 3) m/s², of poses (..., T, 33)."
     v = pelvis_velocity(q, rate_hz)
     return (v[..., 1:, :] - v[..., :-1, :]) * rate_hz
@@ -107,15 +113,19 @@ def body_com(motion: Motion, skeleton: Skeleton) -> tuple[float, float]:
     "Root mean square speed (m/s) and acceleration (m/s²) of the model's centre of mass, at 60 Hz."
     if abs(motion.rate_hz - 60) > 1:
         motion = motion.resample(60.)
-    com = skeleton.centre_of_mass(motion.coordinates())
-    return _rms(np.diff(com, axis=0) * motion.rate_hz), _rms(np.diff(com, n=2, axis=0) * motion.rate_hz ** 2)
+    return _com_scores(skeleton.centre_of_mass(motion.coordinates()), motion.rate_hz)
+
+def _com_scores(com: np.ndarray, rate_hz: float) -> tuple[float, float]:
+    return _rms(np.diff(com, axis=0) * rate_hz), _rms(np.diff(com, n=2, axis=0) * rate_hz ** 2)
 
 # %% ../nbs/23_metrics.ipynb #23-metrics-023
 MAC_RANGE = (0.35, 0.45)  # the range of the published guidance
 
 
-def distance_from_range(x, low, high):
-    "Distance of x, numpy or torch, from [low, high]; an end that is None is open."
+def distance_from_range(
+    x: np.ndarray | Tensor, low: float | None, high: float | None
+) -> np.ndarray | Tensor:
+    "Distance of x (...,) from [low, high]; an end that is None is open."
     below = 0 if low is None else (low - x).clip(min=0)
     above = 0 if high is None else (x - high).clip(min=0)
     return below + above
@@ -139,11 +149,13 @@ def ground_contact_joints(motion: Motion, skeleton: Skeleton) -> tuple[float, fl
 
     Ground: median over frames of the lowest joint centre. Differences under 1 cm count as zero:
     those frames are contact."""
-    centres = skeleton.joint_centres(motion.coordinates())
+    return _joint_scores(skeleton.joint_centres(motion.coordinates()), motion.rate_hz)
+
+def _joint_scores(centres: np.ndarray, rate_hz: float) -> tuple[float, float, float]:
     lowest = np.take_along_axis(centres, centres[..., 1].argmin(-1)[:, None, None], 1)[:, 0]
     height = lowest[:, 1] - np.median(lowest[:, 1])
     height = np.where(np.abs(height) < 0.01, 0, height)
-    speed = np.linalg.norm(np.diff(lowest, axis=0), axis=-1) * motion.rate_hz
+    speed = np.linalg.norm(np.diff(lowest, axis=0), axis=-1) * rate_hz
     contact = height[1:] == 0
     return (float(100 * np.maximum(-height, 0).mean()), float(100 * np.maximum(height, 0).mean()),
             float(speed[contact].mean()) if contact.any() else 0.)
@@ -153,11 +165,13 @@ def ground_contact_spheres(motion: Motion, skeleton: Skeleton) -> tuple[float, f
     """Penetration (cm), floating (cm) and sliding (m/s) from the contact spheres, mean over frames.
 
     Ground: median over frames of the lowest sphere point. Sliding: horizontal speed, weighted by contact."""
-    points = skeleton.contact_points(motion.coordinates())
+    return _sphere_scores(skeleton.contact_points(motion.coordinates()), motion.rate_hz)
+
+def _sphere_scores(points: np.ndarray, rate_hz: float) -> tuple[float, float, float]:
     ground = float(ground_height(points))
     lowest = points[..., 1].min(-1) - ground
     return (float(100 * np.maximum(-lowest, 0).mean()), float(100 * np.maximum(lowest, 0).mean()),
-            float(sliding_speed(points, motion.rate_hz, ground).mean()))
+            float(sliding_speed(points, rate_hz, ground).mean()))
 
 # %% ../nbs/23_metrics.ipynb #23-metrics-033
 def in_degrees(motion: Motion) -> np.ndarray:
@@ -239,8 +253,8 @@ def _distances(a: np.ndarray, b: np.ndarray, sd: np.ndarray) -> np.ndarray:
 
 
 def density_coverage(a: np.ndarray, b: np.ndarray, k: int = 5) -> tuple[float, float]:
-    """Density and coverage (Naeem et al. 2020) of repetitions a against b, with balls to the k-th neighbour
-    within b."""
+    """Density and coverage (Naeem et al. 2020) of repetitions a (N, 101, 33) against b, with balls to the
+    k-th neighbour within b."""
     k = min(k, len(b) - 1)
     if k < 1:
         return float("nan"), float("nan")
@@ -258,15 +272,17 @@ def pairwise_deg(q: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(d2, 0) / x.shape[1])
 
 # %% ../nbs/23_metrics.ipynb #23-metrics-045
-def load_reference(path: Path | str | None = None, split: str | None = None) -> list[Motion]:
+def load_reference(
+    path: Path | str | None = None, split: str | None = None, exercise: Exercise | str = "squat"
+) -> list[Motion]:
     """Repetitions of a data set file (default: the shipped one): their recorded frames at their true rate;
     `split`: 'train', 'val'."""
     from bige.dataset import load_dataset, reference
 
-    return motions_of(load_dataset(path) if path else reference(), split)
+    return motions_of(load_dataset(path) if path else reference(exercise), split)
 
 
-def motions_of(data, split: str | None = None) -> list[Motion]:
+def motions_of(data: Dataset, split: str | None = None) -> list[Motion]:
     "Recorded frames of the repetitions of a `Dataset` (of one `split`), as motions."
     from bige.dataset import part, repetition
 
@@ -298,17 +314,39 @@ class Band:
     high: float = MAC_RANGE[1]
 
 
+_AT_ONCE = 32  # motions whose bodies are placed together
+
+
+def body_scores(motions: Sequence[Motion], skeleton: Skeleton) -> list[tuple]:
+    "`ground_contact_spheres`, `ground_contact_joints` and `body_com` of each motion, all bodies placed at once."
+    if len(motions) > _AT_ONCE:
+        return body_scores(motions[:_AT_ONCE], skeleton) + body_scores(motions[_AT_ONCE:], skeleton)
+    even = [m if abs(m.rate_hz - 60) <= 1 else m.resample(60.0) for m in motions]
+    points = _placed(skeleton.contact_points, motions)
+    centres = _placed(skeleton.joint_centres, motions)
+    com = _placed(skeleton.centre_of_mass, even)
+    return [
+        (_sphere_scores(p, m.rate_hz), _joint_scores(c, m.rate_hz), _com_scores(x, e.rate_hz))
+        for m, e, p, c, x in zip(motions, even, points, centres, com)
+    ]
+
+
+def _placed(place: Callable, motions: Sequence[Motion]) -> list[np.ndarray]:
+    "What `place` makes of the poses, motion by motion."
+    poses = [m.coordinates() for m in motions]
+    return np.split(place(np.concatenate(poses)), np.cumsum([len(q) for q in poses])[:-1])
+
+
 def score(
     motion: Motion,
-    skeleton: Skeleton,
+    of_body: tuple,
     exercise: Exercise,
     band: Band,
     real: tuple[float, float] | None = None,
 ) -> dict:
-    """Every metric of one motion, by name; `fidelity_w2` is None without `real`, the `pooled` reference,
-    `mac` without activations."""
-    contact, joints = ground_contact_spheres(motion, skeleton), ground_contact_joints(motion, skeleton)
-    body, q = body_com(motion, skeleton), motion.coordinates()
+    """Every metric of one motion, by name; `of_body`: its `body_scores`; `fidelity_w2` is None without
+    `real`, the `pooled` reference, `mac` without activations."""
+    (contact, joints, body), q = of_body, motion.coordinates()
     fidelity = _w2_of_normals(pooled([motion]), real) if real else None
     knees = np.maximum(motion["knee_angle_l"], motion["knee_angle_r"])
     values = (
@@ -382,7 +420,9 @@ def evaluate(
         )
     exercise, skeleton = load_exercise(exercise), skeleton or Skeleton.default()
     real = pooled(reference) if reference else None
-    samples = [score(m, skeleton, exercise, band or Band(exercise.effort), real) for m in motions]
+    band = band or Band(exercise.effort)
+    bodies = body_scores(motions, skeleton)
+    samples = [score(m, body, exercise, band, real) for m, body in zip(motions, bodies)]
     return {
         "n": len(motions),
         "samples": samples,
@@ -456,7 +496,7 @@ def table_rows(rows: Mapping[str, dict | list[dict]]) -> dict:
     }
 
 # %% ../nbs/23_metrics.ipynb #23-metrics-057
-TABLE_FORMATS = ("md", "csv", "json", "latex")
+METRIC_FORMATS = ("md", "csv", "json", "latex")
 
 
 def _text(cell: list) -> str:
@@ -468,8 +508,8 @@ def _text(cell: list) -> str:
 
 def tables(rows: Mapping[str, dict | list[dict]], format: str = "md") -> str:
     "Tables 2 and 3, as published and revised, of named evaluations, as `md`, `csv`, `json` or `latex` text."
-    if format not in TABLE_FORMATS:
-        known = ", ".join(TABLE_FORMATS)
+    if format not in METRIC_FORMATS:
+        known = ", ".join(METRIC_FORMATS)
         raise InputError("--format", repr(format), f"one of {known}", "choose one of these")
     if not rows:
         raise InputError("tables", "no evaluations", "at least one row", "evaluate a folder first")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from .constraint_files import quantities, suggest
 from .constraints import (UNITS, Batch, Constraint, both_sides, in_words, joints, limited_values,
@@ -13,6 +14,11 @@ from .constraints import (UNITS, Batch, Constraint, both_sides, in_words, joints
 from .files import InputError
 from .metrics import distance_from_range
 from .motion import COORDINATES
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bige.skeleton import Skeleton
 
 # %% auto #0
 __all__ = ['Reach', 'check_model', 'reach', 'check_reach', 'reached', 'shortfalls', 'frame_rate']
@@ -63,7 +69,7 @@ def _check_range(c: Constraint, name: str, ends) -> None:
         )
 
 
-def check_model(constraints: Sequence[Constraint], skeleton) -> None:
+def check_model(constraints: Sequence[Constraint], skeleton: Skeleton) -> None:
     """InputError when a constraint needs a joint or body that the model lacks, or a value beyond a
     coordinate's range."""
     for c in constraints:
@@ -105,7 +111,7 @@ def check_reach(constraints: Sequence[Constraint], real: Batch) -> None:
             _check_limits(c, real)
 
 # %% ../nbs/26_reachability.ipynb #26-reachability-012
-def reached(c: Constraint, batch: Batch):
+def reached(c: Constraint, batch: Batch) -> Tensor:
     "The value (B,), in the constraint's unit, of the frame and component furthest outside the limits."
     x = limited_values(c, batch).flatten(1)
     return x.gather(1, distance_from_range(x, *c.limits).argmax(1, keepdim=True))[:, 0] / c.per_unit

@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from ctypes import CDLL, c_void_p
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,11 +28,15 @@ from .markers import Markers, read_trc
 from .motion import ACTIVATIONS, Motion, read_motion
 from .skeleton import Skeleton
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from vtkmodules.vtkRenderingCore import vtkProp
+
 # %% auto #0
 __all__ = ['FORCE_COLUMNS', 'VIEW_DEG', 'TILT_DEG', 'COLOURS', 'CSS_COLOURS', 'ACTIVATION_SCALE', 'NEWTON_PER_METRE', 'PARTS',
-           'PlacedPose', 'POSES', 'SPACING', 'PER_ROW', 'APART', 'FILM_SIZE', 'GIF_SIZE', 'Drawable', 'drawable',
-           'trial_name', 'read_recording', 'view_axes', 'project', 'extent', 'common_windows', 'rgb', 'contrast',
-           'activation_colours', 'has_graphics', 'Mesh', 'Canvas', 'check_graphics', 'ground_box', 'Stage',
+           'PlacedPose', 'Recordings', 'POSES', 'SPACING', 'PER_ROW', 'APART', 'FILM_SIZE', 'GIF_SIZE', 'Drawable',
+           'drawable', 'trial_name', 'read_recording', 'view_axes', 'project', 'extent', 'common_windows', 'rgb',
+           'contrast', 'activation_colours', 'has_graphics', 'Mesh', 'Canvas', 'check_graphics', 'ground_box', 'Stage',
            'repetition_frames', 'percent_frames', 'rasterise', 'row_of_poses', 'png', 'figure_of_panels', 'drawables',
            'strip', 'peak_activation', 'peak_progress_deg', 'effort_order', 'titles_of', 'preview', 'in_step',
            'film_rate_hz', 'film_pictures', 'write_mp4', 'write_gif', 'write_png', 'save_picture']
@@ -201,7 +206,7 @@ def project(points: np.ndarray, view_deg: float = VIEW_DEG, tilt_deg: float = TI
 
 # %% ../nbs/32_rendering.ipynb #32-rendering-024
 def extent(shown: Drawable, tilt_deg: float = TILT_DEG) -> np.ndarray:
-    "Left, right, bottom and top (m) on the page of everything in a recording, over all its frames."
+    "Left, right, bottom and top (4,) m on the page of everything in a recording, over all its frames."
     if shown.person is None:
         points = shown.markers[np.isfinite(shown.markers).all(-1)]
     else:
@@ -292,7 +297,8 @@ def _bones(shown: Drawable, frame: int):
         return None
     person, frames = shown.person, shown.frames[frame:frame + 1]
     normals = np.einsum("nij,nj->ni", frames[0, person.vertex_body, :, :3], person.normals)
-    return to_world(frames, person.vertex_body, person.vertices)[0], normals, person.faces, rgb(COLOURS["bones"])
+    vertices = to_world(frames, person.vertex_body, person.vertices)[0]
+    return vertices, normals, person.faces, rgb(COLOURS["bones"])
 
 
 def _muscles(shown: Drawable, frame: int):
@@ -378,6 +384,7 @@ class Mesh:
     "Triangles (F, 3) or lines (F, 2) between vertices (V, 3) m in VTK; `move` gives them other places."
 
     def __init__(self, vertices: np.ndarray, faces: np.ndarray, normals: np.ndarray | None = None):
+        "Of vertices (V, 3) m, faces (F, 2 or 3) and normals (V, 3)."
         from vtkmodules.util.numpy_support import numpy_to_vtkIdTypeArray
 
         self.data, self.points, cells = _vtk("vtkPolyData")(), _vtk("vtkPoints")(), _vtk("vtkCellArray")()
@@ -473,7 +480,7 @@ def add(
 
 # %% ../nbs/32_rendering.ipynb #32-rendering-047
 @patch
-def write(self: Canvas, text: str, at: Sequence[float], size: int, panel: int = 0):
+def write(self: Canvas, text: str, at: Sequence[float], size: int, panel: int = 0) -> vtkProp:
     "Text at (x, y) pixels of a panel, or right-aligned at (x, y, z) m of the scene. Returns its actor."
     from vtkmodules.vtkRenderingCore import vtkBillboardTextActor3D, vtkTextActor
     import_module("vtkmodules.vtkRenderingFreeType")
@@ -679,7 +686,7 @@ def repetition_frames(recording: Motion | Markers, exercise: Exercise | str = "s
 def percent_frames(
     recording: Motion | Markers, percent: np.ndarray | float, exercise: Exercise | str = "squat"
 ) -> np.ndarray:
-    "Frames, as fractions, at percentages of the repetition, linear in time."
+    "Frames (n,), as fractions, at percentages (n,) of the repetition, linear in time."
     first, last = repetition_frames(recording, exercise)
     return first + np.asarray(percent) / 100 * (last - first)
 
@@ -708,9 +715,11 @@ def _facing_triangles(
     light = 0.3
     for way, power in (((4, 6, 5), 0.62), ((-4, 3, 2), 0.25)):
         light = light + power * np.maximum(normals @ (np.array(way) / np.linalg.norm(way)), 0)
-    corners = project(vertices, tilt_deg=0)[faces]
-    seen = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])[:, 2] > 0
-    return corners[seen], np.clip(light[:, None] * colours, 0, 1)[faces[seen]]
+    page = project(vertices, tilt_deg=0)
+    first, second, third = (page[corner, :2] for corner in faces.T)
+    (ax, ay), (bx, by) = (second - first).T, (third - first).T
+    faces = faces[ax * by > ay * bx]
+    return page[faces], np.clip(light[:, None] * colours, 0, 1)[faces]
 
 # %% ../nbs/32_rendering.ipynb #32-rendering-072
 def _specks(pieces: int) -> np.ndarray:
@@ -720,28 +729,41 @@ def _specks(pieces: int) -> np.ndarray:
 
 
 def rasterise(corners: np.ndarray, colours: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Picture (height, width, 4), 0–255, of triangles: corners (F, 3, 3) in pixels from the lower left, the third
-    axis towards the viewer; colours (F, 3, 3) in 0–1. In each pixel the nearest point wins (depth buffer)."""
-    corners, colours = corners.astype(np.float32), (255 * colours).astype(np.float32)
-    edges = np.linalg.norm(corners[..., :2] - np.roll(corners[..., :2], 1, axis=1), axis=-1).max(1)
-    pieces = np.ceil(1.2 * edges).astype(int) + 1
-    depth = np.full(width * height, -np.inf, np.float32)
+    """Picture (height, width, 4), 0–255, of triangles: corners (F, 3, 3) in pixels from the lower left, the
+    third axis towards the viewer; colours (F, 3, 3) in 0–1. The nearest point of a pixel wins."""
+    corners = corners.astype(np.float32)
+    owner, weights = _nearest(corners, width, height)
+    seen = np.flatnonzero(owner >= 0)
+    shades = np.einsum("ij,ijk->ik", weights[seen], (255 * colours).astype(np.float32)[owner[seen]])
     picture = np.zeros((height * width, 4), np.uint8)
-    for n in np.unique(pieces):
-        weights, mine = _specks(n), np.flatnonzero(pieces == n)
-        points = weights @ corners[mine]
-        column, row = points[..., 0].astype(np.int32), height - 1 - points[..., 1].astype(np.int32)
-        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-        pixel, near = (row * width + column)[inside], points[..., 2][inside]
-        np.maximum.at(depth, pixel, near)
-        front = np.flatnonzero(near >= depth[pixel])
-        triangle, speck = (k[front] for k in np.nonzero(inside))
-        shades = np.einsum("ij,ijk->ik", weights[speck], colours[mine[triangle]])
-        picture[pixel[front]] = np.insert(shades.round(), 3, 255, axis=1)
+    picture[seen, :3] = shades.round()
+    picture[seen, 3] = 255
     return picture.reshape(height, width, 4)
 
+
+def _nearest(corners: np.ndarray, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+    "For each pixel the triangle seen there (-1: none) and the weights (·, 3) of its corners."
+    edges = np.linalg.norm(corners[..., :2] - np.roll(corners[..., :2], 1, axis=1), axis=-1).max(1)
+    pieces = np.ceil(1.4 * edges).astype(int)
+    depth = np.full(width * height, -np.inf, np.float32)
+    owner = np.full(width * height, -1)
+    weights = np.zeros((width * height, 3), np.float32)
+    for n in np.unique(pieces):
+        specks, mine = _specks(max(n, 1)), np.flatnonzero(pieces == n)
+        a, b, c = corners[mine].transpose(1, 2, 0)[..., None]
+        across, up, near = a * specks[:, 0] + b * specks[:, 1] + c * specks[:, 2]
+        column, row = across.astype(np.int32), height - 1 - up.astype(np.int32)
+        inside = (across >= 0) & (column < width) & (up >= 0) & (row >= 0)
+        pixel = np.where(inside, row * width + column, 0).ravel()
+        near = np.where(inside, near, -np.inf).ravel()
+        np.maximum.at(depth, pixel, near)
+        front = np.flatnonzero((near >= depth[pixel]) & inside.ravel())
+        owner[pixel[front]] = mine[front // len(specks)]
+        weights[pixel[front]] = specks[front % len(specks)]
+    return owner, weights
+
 # %% ../nbs/32_rendering.ipynb #32-rendering-073
-def row_of_poses(poses: Sequence[PlacedPose], window: Sequence[float], pixels: int = 230) -> np.ndarray:
+def row_of_poses(poses: Sequence[PlacedPose], window: Sequence[float], pixels: int = 160) -> np.ndarray:
     "Level picture (H, W, 4) of poses at `pixels` a metre; window (left, right, bottom, top) m."
     left, right, bottom, top = window
     corners, colours = _facing_triangles(*_joined_mesh(poses))
@@ -749,7 +771,7 @@ def row_of_poses(poses: Sequence[PlacedPose], window: Sequence[float], pixels: i
     return rasterise(corners, colours, round((right - left) * pixels), round((top - bottom) * pixels))
 
 # %% ../nbs/32_rendering.ipynb #32-rendering-074
-def png(fig, dpi: int = 100) -> bytes:
+def png(fig: Figure, dpi: int = 100) -> bytes:
     "The figure as PNG bytes, the same for the same figure."
     buffer = BytesIO()
     fig.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
@@ -805,11 +827,13 @@ def _lay(ax, picture: np.ndarray, window: Sequence[float]) -> None:
     ax.tick_params(labelsize=8, bottom=False)
 
 # %% ../nbs/32_rendering.ipynb #32-rendering-077
+Recordings = Motion | Markers | Drawable | Sequence[Motion | Markers | Drawable]
+
 POSES, SPACING = 7, 1.2  # of a strip: how many, and how far apart (m)
 
 
 def drawables(
-    recordings, skeleton: Skeleton | None = None, labels: Sequence[str] | None = None
+    recordings: Recordings, skeleton: Skeleton | None = None, labels: Sequence[str] | None = None
 ) -> list[Drawable]:
     "One recording, or several, prepared for drawing; what is prepared already stays."
     if isinstance(recordings, (Motion, Markers, Drawable)):
@@ -819,11 +843,11 @@ def drawables(
 
 # %% ../nbs/32_rendering.ipynb #32-rendering-078
 def strip(
-    recordings,
+    recordings: Recordings,
     skeleton: Skeleton | None = None,
     labels: Sequence[str] | None = None,
     exercise: Exercise | str = "squat",
-):
+) -> Figure:
     "One row a recording: poses at 0–100 % of the repetition, and the hip trajectory. Returns a figure."
     shown, exercise = drawables(recordings, skeleton, labels), load_exercise(exercise)
     top = max(2.0, *(0.05 + extent(each, tilt_deg=0)[3] for each in shown))
@@ -900,7 +924,7 @@ def titles_of(names: Sequence[str], exercise: Exercise) -> str:
 
 # %% ../nbs/32_rendering.ipynb #32-rendering-088
 def preview(motions: Sequence[Motion], skeleton: Skeleton | None = None, labels: Sequence[str] | None = None,
-            exercise: Exercise | str = "squat"):
+            exercise: Exercise | str = "squat") -> Figure:
     "All samples at their bottom, ordered by effort, with a line through the hips. Returns a figure."
     exercise = load_exercise(exercise)
     order = effort_order(motions, exercise)
@@ -952,7 +976,7 @@ def film_rate_hz(shown: Sequence[Drawable], rate_hz: float) -> float:
 
 # %% ../nbs/32_rendering.ipynb #32-rendering-094
 def film_pictures(
-    shown: Sequence[Drawable], size: tuple[int, int], rate_hz: float, progress=None
+    shown: Sequence[Drawable], size: tuple[int, int], rate_hz: float, progress: Callable | None = None
 ) -> Iterator[np.ndarray]:
     "The pictures (height, width, 3) of a film; `progress(done, total)` comes before each, and may raise."
     steps = in_step(shown, rate_hz)
@@ -969,7 +993,7 @@ def film_pictures(
 _ENCODING = ["-crf", "20", "-preset", "veryfast", "-movflags", "+faststart"]
 
 # %% ../nbs/32_rendering.ipynb #32-rendering-098
-def write_mp4(shown: Sequence[Drawable], path: str | Path, progress=None) -> None:
+def write_mp4(shown: Sequence[Drawable], path: str | Path, progress: Callable | None = None) -> None:
     "Film of the recordings side by side, 1280 x 720, H.264, at most 60 pictures a second."
     from imageio_ffmpeg import write_frames
 
@@ -994,7 +1018,7 @@ def write_mp4(shown: Sequence[Drawable], path: str | Path, progress=None) -> Non
             file.write(part.read_bytes())
 
 # %% ../nbs/32_rendering.ipynb #32-rendering-099
-def write_gif(shown: Sequence[Drawable], path: str | Path, progress=None) -> None:
+def write_gif(shown: Sequence[Drawable], path: str | Path, progress: Callable | None = None) -> None:
     "Film of the recordings side by side, 640 x 360, at most 20 pictures a second, repeating."
     from PIL import Image
 
@@ -1030,7 +1054,7 @@ def write_png(shown: Sequence[Drawable], path: str | Path, exercise: Exercise | 
         picture.save(file, "png", optimize=True)
 
 # %% ../nbs/32_rendering.ipynb #32-rendering-104
-def save_picture(fig, path: str | Path, dpi: int = 100) -> None:
+def save_picture(fig: Figure, path: str | Path, dpi: int = 100) -> None:
     "Write a figure as PNG, whole or not at all."
     data = png(fig, dpi)
     with atomic_write(path, "wb") as file:

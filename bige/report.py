@@ -11,6 +11,7 @@ from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from math import degrees
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,6 +25,12 @@ from .rendering import (COLOURS, CSS_COLOURS, FORCE_COLUMNS, drawables, effort_o
 from .skeleton import Skeleton
 from .tables import table
 from .viewer import asset_text, fill_template, write_viewer_page
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from bige.answers import Answer
+    from bige.constraint_files import ConstraintSet
 
 # %% auto #0
 __all__ = ['INDIVIDUALS', 'SUFFIXES', 'STYLES', 'curve_columns', 'curve_unit', 'cycle_curves', 'curves', 'describe_curves',
@@ -79,7 +86,7 @@ def curves(
     requested: Mapping[str, tuple] | None = None,
     labels: Sequence[str] | None = None,
     exercise: Exercise | str = "squat",
-):
+) -> Figure:
     "Curves over the repetition, with the band (10–90 %) of `reference` and requested ranges. A figure."
     exercise, requested = load_exercise(exercise), requested or {}
     found = [cycle_curves(motion, exercise) for motion in motions]
@@ -170,7 +177,7 @@ def describe_curves(motions: Sequence[Motion], exercise: Exercise | str = "squat
     return "Mean peak and range over the samples: " + ", ".join(words) + "."
 
 # %% ../nbs/34_report.ipynb #34-report-024
-def requested_rows(constraints) -> list[dict]:
+def requested_rows(constraints: ConstraintSet) -> list[dict]:
     "The request: what each constraint means, and its limits in words."
     from bige.constraints import in_words
 
@@ -181,7 +188,7 @@ def requested_rows(constraints) -> list[dict]:
     ]
 
 # %% ../nbs/34_report.ipynb #34-report-025
-def outcome_rows(answer) -> list[dict]:
+def outcome_rows(answer: Answer) -> list[dict]:
     "For each constraint the values over the samples, and how many satisfy its limits."
     rows = []
     for c in answer.constraints:
@@ -209,7 +216,7 @@ def _mean_sd(scores: Mapping, key: str) -> str | None:
     return None if mean is None else f"{mean:.3g} ± {sd or 0:.2g}"
 
 
-def score_rows(answer) -> list[dict]:
+def score_rows(answer: Answer) -> list[dict]:
     "The metrics of the samples beside those of recorded participants, mean ± standard deviation."
     from bige.metrics import METRIC_KEYS
 
@@ -223,7 +230,7 @@ def score_rows(answer) -> list[dict]:
     ]
 
 # %% ../nbs/34_report.ipynb #34-report-027
-def sample_rows(answer) -> list[dict]:
+def sample_rows(answer: Answer) -> list[dict]:
     "One row a sample: its largest progress, its peak activation, and whether it satisfies every limit."
     exercise = answer.exercise
     progress, effort = titles_of(exercise.progress, exercise), titles_of(exercise.effort, exercise)
@@ -238,7 +245,7 @@ def sample_rows(answer) -> list[dict]:
     ]
 
 # %% ../nbs/34_report.ipynb #34-report-028
-def advice_rows(answer) -> list[dict]:
+def advice_rows(answer: Answer) -> list[dict]:
     "With `like`: what each sample changes of the repetition it began from."
     return [
         {
@@ -249,7 +256,7 @@ def advice_rows(answer) -> list[dict]:
     ]
 
 # %% ../nbs/34_report.ipynb #34-report-029
-def requested_ranges(constraints, exercise: Exercise) -> dict[str, tuple[float, ...]]:
+def requested_ranges(constraints: ConstraintSet, exercise: Exercise) -> dict[str, tuple[float, ...]]:
     "Requested limits by curve: muscles and coordinates without their side, angles in degrees."
     lines = {}
     for c in constraints:
@@ -273,7 +280,7 @@ def _embedded(picture: bytes, alt: str, caption: str) -> dict:
     }
 
 # %% ../nbs/34_report.ipynb #34-report-032
-def _overview(answer, picture: bytes) -> dict:
+def _overview(answer: Answer, picture: bytes) -> dict:
     exercise = answer.exercise
     progress = [peak_progress_deg(motion, exercise) for motion in answer.motions]
     alt = (
@@ -288,7 +295,7 @@ def _overview(answer, picture: bytes) -> dict:
     )
 
 # %% ../nbs/34_report.ipynb #34-report-033
-def _middle(answer) -> dict:
+def _middle(answer: Answer) -> dict:
     "The strip of the sample in the middle of the order of effort: neither the best nor the worst."
     order = effort_order(answer.motions, answer.exercise)
     i = order[len(order) // 2]
@@ -300,7 +307,7 @@ def _middle(answer) -> dict:
     )
 
 
-def _curve_picture(answer) -> dict:
+def _curve_picture(answer: Answer) -> dict:
     requested = requested_ranges(answer.constraints, answer.exercise)
     picture = png(curves(answer.motions, answer.reference, requested, exercise=answer.exercise))
     return _embedded(picture, describe_curves(answer.motions, answer.exercise), "Left and right averaged.")
@@ -309,7 +316,7 @@ def _curve_picture(answer) -> dict:
 _SIMULATIONS = {"qp": "static optimisation", "tracking": "tracking simulation"}
 
 
-def state_of(answer, verification: Mapping | None = None) -> str:
+def state_of(answer: Answer, verification: Mapping | None = None) -> str:
     "What simulation says of the samples, from the record of `bige verify` or from the way they were drawn."
     modes = verification["modes"] if verification else {}
     if modes:
@@ -350,7 +357,7 @@ _SECTIONS = {
 }
 
 # %% ../nbs/34_report.ipynb #34-report-038
-def report_page(answer, overview: bytes, verification: Mapping | None = None) -> str:
+def report_page(answer: Answer, overview: bytes, verification: Mapping | None = None) -> str:
     "One self-contained HTML page; `overview`: PNG of `preview`; `verification`: what `bige verify` found."
     request, exercise, state = answer.request, answer.exercise, state_of(answer, verification)
     noun = exercise.title if len(answer) == 1 else exercise.plural
@@ -382,7 +389,7 @@ def report_page(answer, overview: bytes, verification: Mapping | None = None) ->
     )
 
 # %% ../nbs/34_report.ipynb #34-report-040
-def write_pages(answer, folder: Path | str) -> None:
+def write_pages(answer: Answer, folder: Path | str) -> None:
     "preview.png and report.html of an answer, with what `bige verify` left in the folder, if it ran."
     folder = Path(folder)
     found = folder / "verification.json"

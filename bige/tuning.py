@@ -33,13 +33,15 @@ from bige.constraints import (
     REQUIRED,
     Batch,
     Constraint,
-    frame_at,
+    Kind,
     in_words,
     limited_values,
     metric,
+    moment_frame,
 )
 from .exercises import Exercise, load_exercise
 from .files import InputError, atomic_write
+from .guidance import Models
 from .motion import COORDINATES, Motion, write_motion
 from .reachability import reached
 from .rendering import drawable, write_mp4
@@ -63,11 +65,11 @@ class Slider:
     ends: str = "both"
     least: float | None = None  # no value lies below
 
-    def constraint(self, **limits) -> Constraint:
+    def constraint(self, **limits: float) -> Constraint:
         return read_constraint({**self.entry, **limits}, self.label)
 
     @property
-    def kind(self):
+    def kind(self) -> Kind:
         return self.plain.kind
 
     @cached_property
@@ -196,7 +198,7 @@ class History:
     def can_undo(self) -> bool:
         return len(self.past) > 1
 
-    def change(self, topic: str | None = None, **changes) -> Request:
+    def change(self, topic: str | None = None, **changes: object) -> Request:
         "A new request that differs from the current one. Quick changes of one topic are one step back."
         new, (last, since) = replace(self.now, **changes), self.last
         self.last = topic, time.monotonic()
@@ -231,7 +233,7 @@ class Latest:
         self.changed, self.waiting, self.ticket, self.busy = threading.Condition(), None, 0, False
         threading.Thread(target=self._run, daemon=True).start()
 
-    def submit(self, job) -> None:
+    def submit(self, job: object) -> None:
         "Do this, and nothing older."
         self._order((self.ticket + 1, job))
 
@@ -294,9 +296,8 @@ class Tuner:
         self.answers, self._usual, self._bands, self._folder = {}, {}, {}, None
 
     @cached_property
-    def models(self):
-        from bige.guidance import Models
-        return Models.load()
+    def models(self) -> Models:
+        return Models.load(exercise=self.exercise)
 
     @cached_property
     def scales(self) -> dict[str, SliderScale]:
@@ -410,7 +411,7 @@ def limits_over_time(c: Constraint, constraints: ConstraintSet, batch: Batch) ->
         if other["at"] == "peak" and other.kind.peaks:
             span = [int(curve_values(c, batch)[0].max(-1).argmax())] * 2
         elif other["at"] not in (None, "all"):
-            span = [int(frame_at(batch, other["at"])[0])] * 2
+            span = [int(moment_frame(batch, other["at"])[0])] * 2
         low, high = (None if x is None else x / c.per_unit for x in other.limits)
         out.append({"low": low, "high": high, "span": span})
     return out
@@ -432,7 +433,7 @@ def side_of(part: str) -> str:
 
 @patch
 def band(self: Tuner, c: Constraint) -> np.ndarray:
-    "`recorded_band` of the reference set, remembered."
+    "`recorded_band` (2, n) of the reference set, remembered."
     if c.parts not in self._bands:
         self._bands[c.parts] = recorded_band(c, self.models.bank())
     return self._bands[c.parts]

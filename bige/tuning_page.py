@@ -10,6 +10,7 @@ import os
 import socket
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 import anywidget
 import ipywidgets as w
@@ -248,7 +249,7 @@ def _request(self: Page, name: str, content: bytes) -> dict:
 
 # %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-031
 @patch
-def opened(self: Page, read, name: str, buffers) -> None:
+def opened(self: Page, read: Callable, name: str, buffers: Sequence[memoryview]) -> None:
     "Take a file that the browser sent into the request."
     try:
         self.change(**read(name, bytes(buffers[0])))
@@ -268,7 +269,7 @@ def moved(self: Page, to: dict) -> None:
 
 # %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-032
 @patch
-def change(self: Page, topic: str | None = None, **changes) -> None:
+def change(self: Page, topic: str | None = None, **changes: object) -> None:
     "A new request, unless it is the one we have."
     before = self.history.now.key
     if self.history.change(topic, **changes).key != before:
@@ -423,7 +424,7 @@ def page(
 _KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 # %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-046
-def write_app(folder: Path, **options) -> Path:
+def write_app(folder: Path, **options: object) -> Path:
     "The notebook of the page with its options, and the template beside it."
     template = folder / "voila" / "templates" / "bige"
     template.mkdir(parents=True)

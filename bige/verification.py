@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from .guidance import Guided, Progress, generate, one_thread, satisfaction
 from .motion import ACTIVATIONS, COORDINATES, TRANSLATIONS, Motion
 from .skeleton import Skeleton
 from .surrogate import TABLE_MUSCLES
+
+if TYPE_CHECKING:
+    from bige.dynamics import MusculoskeletalModel, Simulation
 
 # %% auto #0
 __all__ = ['RESIDUAL_LIMIT_PERCENT', 'VALID', 'WITH_CARE', 'ALLOWED', 'VASTI', 'VERIFICATION_MODES', 'MAX_ROUNDS',
@@ -183,7 +187,7 @@ class Simulated:
     kinetics: Motion | None = None
 
 
-def simulated_by(result) -> Simulated:
+def simulated_by(result: Simulation) -> Simulated:
     "The same from a `bige.dynamics.Simulation`."
     from bige.simulation import moment_columns
 
@@ -312,7 +316,11 @@ def concatenate_draws(draws: Sequence[Guided], chosen: Sequence) -> Guided:
 
 # %% ../nbs/28_verification.ipynb #28-verification-043
 def satisfied_in_simulation(
-    motion: Motion, constraints: ConstraintSet, model, mode: str = "qp", exercise: Exercise | str = "squat"
+    motion: Motion,
+    constraints: ConstraintSet,
+    model: MusculoskeletalModel,
+    mode: str = "qp",
+    exercise: Exercise | str = "squat",
 ) -> bool:
     """Whether the simulated motion is dynamically consistent and satisfies every limit; `model`: a
     `MusculoskeletalModel`."""
@@ -344,10 +352,10 @@ def generate_verified(
     n: int = 20,
     seed: int = 0,
     *,
-    person=None,
+    person: MusculoskeletalModel | None = None,
     mode: str = "qp",
     progress: Progress | None = None,
-    **options,
+    **options: object,
 ) -> tuple[Guided, dict]:
     """Up to `n` motions that satisfy the constraints in simulation by `mode` too, and how many were drawn;
     InputError for none.

@@ -10,12 +10,16 @@ from collections.abc import Sequence
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 import numpy as np
 from .anatomy import PATH_SAMPLES, asset
 from .exercises import Exercise, load_exercise
 from .files import atomic_write
 from .markers import Markers
 from .motion import Motion
+
+if TYPE_CHECKING:
+    from anywidget import AnyWidget
 
 # %% auto #0
 __all__ = ['SEND_HZ', 'describe_recording', 'packed', 'scene_constants', 'asset_text', 'fill_template', 'viewer_page',
@@ -27,6 +31,7 @@ from bige.rendering import (
     CSS_COLOURS,
     NEWTON_PER_METRE,
     Drawable,
+    Recordings,
     activation_colours,
     drawable,
     drawables,
@@ -155,7 +160,7 @@ def asset_text(name: str) -> str:
     return (resources.files("bige") / "assets" / name).read_text(encoding="utf-8")
 
 # %% ../nbs/33_viewer.ipynb #33-viewer-016
-def fill_template(name: str, **values) -> str:
+def fill_template(name: str, **values: object) -> str:
     "A jinja2 template of the package, filled; values are escaped unless the template says `safe`."
     from jinja2 import Environment, StrictUndefined
 
@@ -166,7 +171,7 @@ def fill_template(name: str, **values) -> str:
 
 # %% ../nbs/33_viewer.ipynb #33-viewer-017
 def viewer_page(
-    recordings,
+    recordings: Recordings,
     skeleton: Skeleton | None = None,
     labels: Sequence[str] | None = None,
     exercise: Exercise | str = "squat",
@@ -184,7 +189,7 @@ def viewer_page(
     )
 
 # %% ../nbs/33_viewer.ipynb #33-viewer-018
-def write_viewer_page(recordings, path: str | Path, exercise: Exercise | str = "squat") -> None:
+def write_viewer_page(recordings: Recordings, path: str | Path, exercise: Exercise | str = "squat") -> None:
     "Write the page, whole or not at all."
     text = viewer_page(recordings, exercise=exercise)
     with atomic_write(path) as file:
@@ -192,12 +197,12 @@ def write_viewer_page(recordings, path: str | Path, exercise: Exercise | str = "
 
 # %% ../nbs/33_viewer.ipynb #33-viewer-021
 def scene(
-    recordings,
+    recordings: Recordings,
     labels: Sequence[str] | None = None,
     skeleton: Skeleton | None = None,
     height: int = 480,
     exercise: Exercise | str = "squat",
-):
+) -> AnyWidget:
     """A live 3-D scene (a widget) of one to three motions or markers, played in step.
 
     `frame` (of the longest one) and `playing` can be read, set and observed; see `replace` and `show`."""

@@ -135,7 +135,7 @@ def test_evaluate_is_plain_json_with_the_stable_keys(squat):
         assert all(v is not None and np.isfinite(v) for v in result[part].values())
 
 
-@pytest.mark.parametrize("format", metrics.TABLE_FORMATS)
+@pytest.mark.parametrize("format", metrics.METRIC_FORMATS)
 def test_tables_hold_the_same_numbers_in_every_format(squat, format):
     people = [
         evaluate([with_activation(plus(squat, knee_angle_l=e), 0.4)], [squat], SKELETON) for e in (0.1, 0.2)

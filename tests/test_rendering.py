@@ -399,15 +399,15 @@ def lazy_squat(rate_hz: float = 60) -> Motion:
 
 def test_percentages_are_linear_in_time_and_those_of_constraints():
     import torch
-    from bige.constraints import Batch, frame_at
+    from bige.constraints import Batch, moment_frame
 
     motion = lazy_squat()
     q = torch.tensor(motion.coordinates())[None]
     batch = Batch(q, torch.zeros(1, 120, 80), Skeleton.default())
     for percent in (0, 30, 50, 100):
-        assert abs(float(frame_at(batch, f"{percent} %")[0]) - percent_frames(motion, percent)) <= 0.5
+        assert abs(float(moment_frame(batch, f"{percent} %")[0]) - percent_frames(motion, percent)) <= 0.5
     first, last = repetition_frames(motion)
-    bottom = int(frame_at(batch, "bottom")[0])
+    bottom = int(moment_frame(batch, "bottom")[0])
     assert (
         bottom in (29, 30)
         and abs(cycle_curves(motion)["knee_angle"].argmax() - 100 * (bottom - first) / (last - first)) <= 1
@@ -510,7 +510,8 @@ def test_without_a_graphics_library_strips_are_drawn_and_films_refused(monkeypat
     monkeypatch.setattr("bige.rendering.has_graphics", lambda: False)
     without = strip(squats[0]).axes[0].images[0].get_array()
     assert (with_library == without).all()
-    red = (without[..., 0].astype(int) - without[..., 2] > 60) & (without[..., 1] < 110) & (without[..., 3] > 127)
+    r, g, b, opaque = np.moveaxis(without.astype(int), -1, 0)
+    red = (r - b > 60) & (g < 110) & (opaque > 127)
     assert red.sum() > 300
     write_motion(squats[0], tmp_path / "a.mot")
     for name in ("a.mp4", "a.gif", "a.png"):

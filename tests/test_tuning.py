@@ -458,7 +458,7 @@ def test_tune_refuses_bad_input_before_it_serves(tmp_path, capsys, monkeypatch):
         other.bind(("127.0.0.1", 0))
         other.listen()
         for arguments, words in (
-            (["--constraints", str(tmp_path / "bad.yaml")], "did you mean knee_depth"),
+            (["--constraints", str(tmp_path / "bad.yaml")], "did you mean 'knee_depth'"),
             (["--port", "80"], "1024"),
             (["--model", "no.osim"], "no.osim"),
             (["--port", str(other.getsockname()[1])], "free port"),
@@ -788,10 +788,14 @@ def test_the_page_takes_over_a_person_and_leaves_her_again(page, anna, tmp_path)
     ids=["empty", "picture", "page", "nobody"],
 )
 def test_a_file_that_is_no_person_is_refused_in_a_sentence(page, tmp_path, content, words):
+    press(page, "Reset")  # whatever the tests before have left
     kept, command = table(page), page.get_by_role("button", name="Participant (.osim)", exact=True)
     (tmp_path / "broken.osim").write_text(content)
     page.locator(".bige input[type=file][accept='.osim']").set_input_files(tmp_path / "broken.osim")
-    page.wait_for_function("() => document.querySelector('.bige-status').dataset.tone === 'bad'")
+    page.wait_for_function(
+        "() => document.querySelector('.bige-status span').textContent.startsWith('broken.osim')"
+        " && document.querySelector('.bige-status').dataset.tone === 'bad'"
+    )
     assert status(page).startswith("broken.osim was not opened: found ") and words in status(page)
     assert table(page) == kept and command.is_visible()
     assert "squats satisfy" in press(page, "Other squats")  # and the page goes on
