@@ -17,7 +17,7 @@ import pytest
 
 from bige.cli import INSTALL, asset_folder, explain, main, status_line
 from bige.files import InputError, output_folder, whole_folder
-from bige.motion import ACTIVATIONS, analytic_squat, example_squat, read_motion, write_motion
+from bige.motion import ACTIVATIONS, Motion, analytic_squat, example_squat, read_motion, write_motion
 
 BIGE = [sys.executable, "-m", "bige.cli"]
 SHIPPED = {"vqvae": "vqvae.safetensors", "surrogate": "surrogate.safetensors", "data": "reference.npz"}
@@ -496,6 +496,16 @@ def test_like_and_what_it_says(tmp_path, capsys):
     assert "1 sample of a former run" in said and "was replaced" in said
     for bad in (["--like", str(tmp_path / "athlete.mot"), "--method", "published"], ["--apart", "-1"]):
         assert main([*line, *bad, *out]) == 2
+
+
+def test_both_sides_that_change_alike_are_one_line():
+    from bige.guidance import changes
+    squat = example_squat()
+    values = squat.values.copy()
+    for side in "lr":
+        values[:, squat.names.index(f"knee_angle_{side}")] += np.radians(5)
+    (row,) = changes(squat, Motion(squat.time, values, squat.names))
+    assert row["coordinates"] == "knee_angle_l and knee_angle_r" and row["words"].endswith("by 5°")
 
 
 def test_what_is_violated_is_said(tmp_path, capsys):
