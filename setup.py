@@ -11,7 +11,7 @@ cfg = ini["DEFAULT"]
 
 
 def requirements(key: str) -> list[str]:
-    """Requirements are separated by blanks; a marker after ';' holds no blank, so 'and' gets its blanks back."""
+    """Requirements are separated by blanks; a marker after ';' holds none, so its 'and' gets them back."""
     return [requirement.replace("'and(", "' and (") for requirement in cfg[key].split()]
 
 

@@ -215,7 +215,8 @@ def _run(args: argparse.Namespace) -> int:
         record, text, *status = verb.run(**options)
     _INTERRUPT.check()
     from bige.files import to_json
-    print(to_json(record) if as_json else text, flush=True)
+    if text is not None:                # one of several processes has nothing to say
+        print(to_json(record) if as_json else text, flush=True)
     return status[0] if status else 0
 
 # %% ../nbs/36_command_line.ipynb #36-command-line-022
@@ -323,6 +324,13 @@ def _exercises() -> tuple[list, str]:
 _EXERCISE = _option("--exercise", metavar="NAME|FILE.yaml",
                     help="one of `bige exercises`, or a file (default: what the input says, else squat)")
 
+def _agree(requested: str | None, found: str, where: str) -> None:
+    "InputError when the input is of another exercise than the one requested."
+    from bige.exercises import load_exercise
+    if requested and load_exercise(requested).name != found:
+        raise _input_error(where, f"the exercise {found}", f"--exercise {requested}",
+                           "leave out --exercise, or give the files of that exercise")
+
 # %% ../nbs/36_command_line.ipynb #36-command-line-035
 _OUT = _option("--out", required=True, metavar="DIR", help="where the results go")
 
@@ -351,8 +359,11 @@ _JOBS = _option("--jobs", type=_count, default=1, metavar="N", help="processes s
        _option("markers", nargs="+", metavar="MARKERS", help=".trc or .npz files, or a UI-PRMD folder"),
        _option("--scale", choices=("auto", "yes", "no"), default="auto",
                help="scale the model to the participant (auto: unless --model already fits; default auto)"),
+       _option("--mass", type=_kilograms, metavar="KG",
+               help="body mass of the one participant (default: the session's metadata, else assumed)"),
        _MODEL, _JOBS, _OUT)
-def _ik(markers: list[str], scale: str, model: str | None, jobs: int, out: str) -> tuple[dict, str]:
+def _ik(markers: list[str], scale: str, mass: float | None, model: str | None, jobs: int,
+        out: str) -> tuple[dict, str]:
     from bige.files import output_folder
     from bige.inverse_kinematics import ik_files
     from bige.tables import table
@@ -360,11 +371,14 @@ def _ik(markers: list[str], scale: str, model: str | None, jobs: int, out: str) 
     with output_folder(out) as folder, status_line() as show:
         def count_participant(done: int, total: int, person: str) -> None:
             show(f"{done} of {_plural(total, 'participant')}")
-        record = ik_files(markers, folder, model=model, jobs=jobs, scale=scaling, progress=count_participant)
+        record = ik_files(markers, folder, model=model, jobs=jobs, scale=scaling, progress=count_participant,
+                          **_given(mass_kg=mass))
     _refuse_unfitted(record["trials"], out)
     rows = [{"trial": trial, "marker RMS (mm)": f"{r['rms_mm']:.1f}", "largest (mm)": f"{r['max_mm']:.1f}"}
             for trial, r in record["trials"].items()]
-    return record, f"{table(rows)}\nwritten to {out}"
+    models = [{"participant": name, "model": r.get("model", f"{name}.osim"), "kg": f"{r['mass_kg']:.1f}",
+               "mass": r["mass_is"]} for name, r in record["persons"].items() if "mass_is" in r]
+    return record, "\n\n".join(filter(None, [table(rows), table(models)])) + f"\nwritten to {out}"
 
 def _refuse_unfitted(trials: dict, out: str) -> None:
     "InputError when some trials could not be fitted."
@@ -423,7 +437,8 @@ def _trial_table(record: dict) -> str:
         reason = "" if r["status"] == "Solve_Succeeded" else r.get("reason", "")
         costs = {title: str(r.get(key, "")) for title, key in
                  (("iterations", "iterations"), ("CPU s", "cpu_s"), ("GB", "peak_gb"))}
-        return {"trial": trial, "status": r["status"], **costs, "reason": reason}
+        body = {"kg": f"{r['body_weight_n'] / 9.80665:.1f}"} if "body_weight_n" in r else {}
+        return {"trial": trial, "status": r["status"], **body, **costs, "reason": reason}
     return table([row(trial, r) for trial, r in record.items()])
 
 def _count_failed(record: dict, out: str) -> int:
@@ -452,7 +467,17 @@ def _dataset(folders: list[str], exercise: str | None, out: str) -> tuple[dict, 
     record = {"file": out, "repetitions": len(data), "train_participants": train,
               "validation_participants": val}
     head = f"{_plural(len(data), 'repetition')} of {_plural(len(train) + len(val), 'participant')}"
-    return record, f"{head}, {len(val)} of them for validation\nwritten to {out}"
+    return record, f"{head}, {len(val)} of them for validation\n{_participants(data)}\nwritten to {out}"
+
+def _participants(data) -> str:
+    "Repetitions, body mass and split of each participant."
+    from bige.tables import table
+    rows = []
+    for name in sorted(set(data.subjects.tolist())):
+        own = data.subjects == name
+        rows.append({"participant": name, "repetitions": int(own.sum()), "kg": f"{data.mass[own].mean():.1f}",
+                     "for": {"train": "training", "val": "validation"}[str(data.split[own][0])]})
+    return table(rows)
 
 # %% ../nbs/36_command_line.ipynb #36-command-line-052
 @_verb("train", "train the motion model or the surrogate",
@@ -465,16 +490,19 @@ def _dataset(folders: list[str], exercise: str | None, out: str) -> tuple[dict, 
                help="train under DeepSpeed with this stage of ZeRO: 0, 1 or 2"),
        _EXERCISE, _option("--out", required=True, metavar="RUN", help="where the results go"))
 def _train(network: str, data: str, out: str, steps: int | None, seed: int, resume: bool,
-           deepspeed: int | None, exercise: str | None) -> tuple[dict, str]:
+           deepspeed: int | None, exercise: str | None) -> tuple[dict, str | None]:
     from dataclasses import replace
     from bige.dataset import load_dataset
     from bige.files import output_folder
-    from bige.training import process_group, progress_lines
+    from bige.training import process_group, progress_lines, rank
     fit, default = _training_of(network)
     plan = replace(default, seed=seed, zero=deepspeed, **_given(steps=steps))
     with output_folder(out) as folder, process_group(), progress_lines():
-        record = fit(load_dataset(data), folder, plan, resume=resume, **_given(exercise=exercise))
-    return record, f"on the validation participants:\n{_training_scores(record)}\nwritten to {out}"
+        repetitions, first = load_dataset(data), rank() == 0
+        _agree(exercise, repetitions.exercise, data)
+        record = fit(repetitions, folder, plan, resume=resume)
+    said = f"on the validation participants:\n{_training_scores(record)}\nwritten to {out}"
+    return record, said if first else None
 
 # %% ../nbs/36_command_line.ipynb #36-command-line-053
 def _training_of(network: str) -> tuple[Callable, object]:
@@ -497,23 +525,6 @@ def _training_scores(record: dict) -> str:
     return table(rows)
 
 # %% ../nbs/36_command_line.ipynb #36-command-line-058
-def _round_trip(repetition, model) -> tuple:
-    "A repetition after the motion model, and its errors and codes."
-    import numpy as np
-    import torch
-    from bige.dataset import RATE_HZ, canonical, fit_length
-    from bige.motion import Motion
-    from bige.vqvae import reconstruction_scores
-    values, mask, stretch = fit_length(Motion.from_arrays(repetition.time, repetition.coordinates()))
-    q = torch.as_tensor(canonical(values), dtype=torch.float32)[None]
-    with torch.no_grad():
-        decoded, codes = model(q)
-    n = int(mask.sum())
-    scores = {k: v for k, v in reconstruction_scores(model, q, mask[None]).items() if isinstance(v, float)}
-    motion = Motion.from_arrays(np.arange(n) * stretch / RATE_HZ, decoded[0, :n].double().numpy())
-    return motion, scores | {"codes": codes[0].tolist()}
-
-# %% ../nbs/36_command_line.ipynb #36-command-line-059
 @_verb("reconstruct", "the round trip of a trial through the motion model",
        _option("trial", metavar="TRIAL.mot"), _OUT)
 def _reconstruct(trial: str, out: str) -> tuple[dict, str]:
@@ -521,13 +532,13 @@ def _reconstruct(trial: str, out: str) -> tuple[dict, str]:
     from bige.files import atomic_write, to_json, whole_folder
     from bige.motion import read_motion, write_motion
     from bige.tables import table
-    from bige.vqvae import load_vqvae
+    from bige.vqvae import load_vqvae, reconstruct_motion
     name, rows = Path(trial).stem, []
     with whole_folder(out) as part:
         motion, model = read_motion(trial), load_vqvae()
         motion.coordinates()
         for k, repetition in enumerate(repetitions(motion), 1):
-            decoded, row = _round_trip(repetition, model)
+            decoded, row = reconstruct_motion(repetition, model)
             rows.append({"file": f"{name}_rep{k}_reconstructed.mot", **row})
             write_motion(decoded, part / rows[-1]["file"])
         with atomic_write(part / "reconstruction.json") as f:
@@ -536,7 +547,7 @@ def _reconstruct(trial: str, out: str) -> tuple[dict, str]:
                "pelvis (cm)": f"{r['pelvis_cm']:.1f}"} for r in rows]
     return {"trial": name, "repetitions": rows}, f"mean errors\n{table(errors)}\nwritten to {out}"
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-062
+# %% ../nbs/36_command_line.ipynb #36-command-line-061
 def _surrogate_of(choice: str):
     "The surrogate of the command line: the shipped one, or a file."
     from bige.surrogate import load_surrogate
@@ -561,7 +572,7 @@ def _mass_of(network, mass: float | None, model: str | None) -> tuple[float | No
     person = Skeleton.from_osim(model) if model else Skeleton.default()
     return person.mass, Path(model).name if model else "the embedded model"
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-063
+# %% ../nbs/36_command_line.ipynb #36-command-line-062
 @_verb("predict", "activations of a trial from the surrogate",
        _option("trial", metavar="TRIAL.mot"),
        _option("--surrogate", default="default", metavar="default|FILE",
@@ -594,7 +605,7 @@ def _predict(trial: str, surrogate: str, mass: float | None, model: str | None, 
               "mean_uncertainty": sd}
     return record, f"{', '.join(said)}\nwritten to {out}"
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-066
+# %% ../nbs/36_command_line.ipynb #36-command-line-065
 def _constraints(file: str | None, settings: list[str], exercise: str | None):
     "The constraints of a file, else the exercise's default request, with single values changed."
     from bige.constraint_files import default_constraints, override, read_constraints
@@ -608,7 +619,7 @@ _OWN = [_option(f"--{name}", metavar="FILE",
 _DATA = _option("--data", metavar="DATA.npz",
                 help="own repetitions to start from (of bige dataset; default: the shipped ones)")
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-067
+# %% ../nbs/36_command_line.ipynb #36-command-line-066
 @_verb("generate", "new motions that satisfy constraints", _CONSTRAINTS,
        _option("--set", dest="settings", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
                help="change one value, for example muscle_range.high=0.5"),
@@ -637,7 +648,7 @@ def _generate(constraints: str | None, settings: list[str], exercise: str | None
                       **_given(exercise=exercise), **{k: Path(f) for k, f in files.items() if f})
     return _answer_each(request, sessions, out) if sessions else _answer_one(request, out)
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-068
+# %% ../nbs/36_command_line.ipynb #36-command-line-067
 def _answer_one(request, out: str) -> tuple[dict, str, int]:
     "Answer a request into a folder, in place of a former answer there."
     from bige.answers import answer
@@ -668,7 +679,7 @@ def _too_few(found) -> int:
          "these are written. Cure: widen the limits, or take another --seed.")
     return 2
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-069
+# %% ../nbs/36_command_line.ipynb #36-command-line-068
 def _outcome(found) -> list[str]:
     "What came out: how many motions satisfy every limit, what is violated, what changed."
     motions = _plural(len(found), found.exercise.title, found.exercise.plural)
@@ -685,7 +696,7 @@ def _outcome(found) -> list[str]:
         lines.append(f"sample_00 against {found.request.like.name}, at the bottom: {said}")
     return lines
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-074
+# %% ../nbs/36_command_line.ipynb #36-command-line-073
 def _answer_each(request, folder: str, out: str) -> tuple[dict, str, int]:
     "Answer a request for every model in a folder."
     from bige.answers import sessions
@@ -703,7 +714,7 @@ def _answer_each(request, folder: str, out: str) -> tuple[dict, str, int]:
     record = {"folder": out, "participants": participants, "failed": found.failed, "tables": table_rows(rows)}
     return record, "\n".join([*lines, "", tables(rows).rstrip()]), 2 if found.failed else 0
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-076
+# %% ../nbs/36_command_line.ipynb #36-command-line-075
 def _motions_in(folder: str) -> list:
     "The motions in a folder: .mot files, or what another generator wrote as .npy."
     from bige.baselines import holds_joints, read_baseline
@@ -723,6 +734,12 @@ def _motions_in(folder: str) -> list:
             "give the folder that holds the files")
     return motions
 
+def _shipped(**exercise) -> list:
+    "The shipped repetitions of participants left out of training."
+    from bige.dataset import reference
+    from bige.metrics import motions_of
+    return motions_of(reference(**exercise), "val")
+
 def _skeleton_beside(folder: str):
     "The skeleton of the model that lies beside the motions of a folder, or None."
     if not any(Path(folder).glob("*.osim")):
@@ -732,7 +749,7 @@ def _skeleton_beside(folder: str):
     model = model_beside(folder)
     return Skeleton.from_osim(model) if model else None
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-077
+# %% ../nbs/36_command_line.ipynb #36-command-line-076
 @_verb("evaluate", "the tables of the paper for folders of motions",
        _option("folders", nargs="+", metavar="FOLDER",
                help="a folder of .mot files; or what MDM and T2M-GPT write: results.npy, joints or "
@@ -743,16 +760,16 @@ def _skeleton_beside(folder: str):
        _option("--format", choices=("md", "csv", "json", "latex"), default="md"), _EXERCISE)
 def _evaluate(folders: list[str], reference: str | None, format: str,
               exercise: str | None) -> tuple[dict, str]:
-    from bige.metrics import evaluate, load_reference, row_names, table_rows, tables
+    from bige.metrics import evaluate, row_names, table_rows, tables
     given = _given(exercise=exercise)
-    compared = _motions_in(reference) if reference else load_reference(split="val", **given)
+    compared = _motions_in(reference) if reference else _shipped(**given)
     rows = {}
     for name, folder in zip(row_names(folders), folders):
         rows[name] = evaluate(_motions_in(folder), compared, _skeleton_beside(folder), **given)
     rows["reference"] = evaluate(compared, compared, **given)
     return table_rows(rows), tables(rows, format).rstrip("\n")
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-081
+# %% ../nbs/36_command_line.ipynb #36-command-line-080
 _STYLES = {"strip": "seven poses over the cycle, one row a motion",
            "panel": "any number of motions at their deepest, by peak activation",
            "curves": "angles, activations and ground force over the cycle, with the band of recorded motions"}
@@ -776,7 +793,7 @@ def _render(motions: list[str], out: str, style: str, exercise: str | None,
         render_files(motions, out, style, skeleton, **_given(exercise=exercise))
     return {"picture": out}, f"written to {out}"
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-084
+# %% ../nbs/36_command_line.ipynb #36-command-line-083
 @_verb("tune", "the tuning page in the browser: move sliders, see the motion, save files", _CONSTRAINTS,
        _option("-n", type=_count, default=5, metavar="N", help="how many motions (default 5)"),
        _option("--seed", type=_seed, default=0, metavar="N"),
@@ -789,7 +806,7 @@ def _tune(constraints: str | None, model: str | None, n: int, seed: int, port: i
     launch(constraints, model, n, seed, port, not no_browser, **_given(exercise=exercise))
     return {}, "the tuning page is closed"
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-086
+# %% ../nbs/36_command_line.ipynb #36-command-line-085
 @_verb("verify", "simulate what bige generate made, and compare with the surrogate",
        _option("folder", metavar="FOLDER",
                help="written by bige generate; verification.json and the simulations go there"),
@@ -799,10 +816,11 @@ def _verify(folder: str, mode: str, exercise: str | None, jobs: int) -> tuple[di
     from bige.answers import Answer, verify
     from bige.report import write_pages
     found = Answer.load(folder)
+    _agree(exercise, found.exercise.name, folder)
     with status_line() as show:
         def count_sample(mode: str, finished: int, total: int) -> None:
             show(f"{mode}: {finished} of {_plural(total, 'sample')}")
-        record = verify(found, mode, jobs, progress=count_sample, **_given(exercise=exercise))
+        record = verify(found, mode, jobs, progress=count_sample)
     if (Path(folder) / "report.html").is_file():
         write_pages(found, folder)
     failed = sum(record["n"] - checked["simulated"] for checked in record["modes"].values())
@@ -826,6 +844,6 @@ def _findings(record: dict) -> str:
         parts += [f"{Path(s['file']).stem}: {s['reason']}" for s in checked["samples"] if s["reason"]]
     return "\n\n".join(part for part in parts if part)
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-092
+# %% ../nbs/36_command_line.ipynb #36-command-line-091
 if __name__ == "__main__" and "__file__" in globals():
     sys.exit(main())

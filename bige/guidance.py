@@ -839,7 +839,7 @@ def changes(
         sides = {"left": f"{name}_l", "right": f"{name}_r"} if f"{name}_l" in COORDINATES else {"": name}
         by = {side: new[c] - old[c] for side, c in sides.items()}
         if len(by) == 2 and abs(by["left"] - by["right"]) < 1:
-            by, sides = {"": np.mean(list(by.values()))}, {"": " and ".join(sides.values())}
+            by, sides = {"": (by["left"] + by["right"]) / 2}, {"": " and ".join(sides.values())}
         for side, x in by.items():
             if abs(x) >= least_deg:
                 said = " ".join(words[x < 0].format(side).split()) + f" by {abs(x):.0f}°"

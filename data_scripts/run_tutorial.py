@@ -19,6 +19,7 @@ PAGE = ROOT / "nbs" / "book" / "tutorial.md"
 KEPT = PAGE.with_suffix(".json")
 PLACES = {"MarkerData": "Squats_0.trc", "OpenSimData/Kinematics": "Squats_0.mot",
           "OpenSimData/Model": "LaiArnoldModified2017_poly_withArms_weldHand_scaled.osim"}
+MASS_KG = 72.       # of the participant of that session
 
 
 def commands(text: str) -> list[str]:
@@ -33,6 +34,7 @@ def session(data: Path, folder: Path) -> None:
     for place, name in PLACES.items():
         (folder / place).mkdir(parents=True)
         shutil.copy(next(data.rglob(name)), folder / place / name)
+    (folder / "sessionMetadata.yaml").write_text(f"mass_kg: {MASS_KG}\n", encoding="utf-8")
 
 
 def run(lines: list[str], folder: Path) -> dict[str, str]:

@@ -17,7 +17,7 @@ import pytest
 
 from bige.cli import INSTALL, asset_folder, explain, main, status_line
 from bige.files import InputError, output_folder, whole_folder
-from bige.motion import ACTIVATIONS, analytic_squat, example_squat, read_motion, write_motion
+from bige.motion import ACTIVATIONS, Motion, analytic_squat, example_squat, read_motion, write_motion
 
 BIGE = [sys.executable, "-m", "bige.cli"]
 SHIPPED = {"vqvae": "vqvae.safetensors", "surrogate": "surrogate.safetensors", "data": "reference.npz"}
@@ -165,6 +165,23 @@ def test_ik_scales_a_model_and_writes_a_trial(shared, tmp_path, capsys):
     assert read_motion(next((tmp_path / "out").glob("*.mot"))).coordinates().shape[1] == 33
 
 
+def test_ik_takes_the_mass_of_the_participant(tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def fitted(markers, folder, **settings):
+        asked.append(settings.get("mass_kg"))
+        trial = {"file": "t.mot", "rms_mm": 9.0, "max_mm": 20.0}
+        person = {"model": "anna.osim", "mass_kg": 62.6, "mass_is": "given"}
+        return {"persons": {"anna": person}, "trials": {"t": trial}}
+
+    monkeypatch.setattr("bige.inverse_kinematics.ik_files", fitted)
+    line = ["ik", "t.trc", "--out", str(tmp_path / "out")]
+    assert main(line) == main([*line, "--mass", "62.6"]) == 0
+    assert asked == [None, 62.6]
+    assert "anna.osim" in (said := capsys.readouterr().out) and "62.6" in said
+    assert main([*line, "--mass", "6"]) == 2
+
+
 def test_simulate_writes_activations_forces_and_a_record(simulated):
     motion = read_motion(simulated / "kinematics_activations_squat_muscle_driven.mot")
     assert (
@@ -226,6 +243,42 @@ def test_train_writes_weights_and_resumes(network, tmp_path, capsys):
     assert main([*line, "--steps", "2", "--resume", "--json"]) == 0
     assert everything(tmp_path / "run")[f"{network}.safetensors"] == weights
     assert main([*line, "--steps", "3", "--resume"]) == 2
+
+
+@pytest.fixture
+def another_exercise(tmp_path) -> Path:
+    "A record like the squat's, under another name."
+    record = (asset_folder() / "exercises" / "squat.yaml").read_text(encoding="utf-8")
+    path = tmp_path / "lunge.yaml"
+    path.write_text(record.replace("name: squat", "name: lunge"), encoding="utf-8")
+    return path
+
+
+def test_data_of_another_exercise_train_nothing(another_exercise, tmp_path, capsys):
+    from bige.dataset import save_dataset, toy_dataset
+
+    save_dataset(toy_dataset(), tmp_path / "toy.npz")
+    line = ["train", "vqvae", "--data", tmp_path / "toy.npz", "--exercise", another_exercise]
+    refused([*line, "--out", tmp_path / "run"], capsys, tmp_path / "run", "the exercise squat")
+
+
+def test_motions_of_another_exercise_are_not_verified(generated, another_exercise, capsys):
+    line = ["verify", str(generated), "--mode", "qp", "--exercise", str(another_exercise)]
+    assert main(line) == 2 and "the exercise squat" in capsys.readouterr().err
+    assert not (generated / "verification.json").exists()
+
+
+def test_of_several_training_processes_the_first_one_speaks(tmp_path, monkeypatch, capsys):
+    from bige.dataset import save_dataset, toy_dataset
+
+    save_dataset(toy_dataset(), tmp_path / "toy.npz")
+    monkeypatch.setattr("bige.train_vqvae.train_vqvae", lambda *_, **__: {"scores": {"legs_deg": 1.0}})
+    line = ["train", "vqvae", "--data", str(tmp_path / "toy.npz"), "--out", str(tmp_path / "run")]
+    for rank, words in ((0, "legs_deg"), (1, "")):
+        monkeypatch.setattr("bige.training.rank", lambda: rank)
+        assert main(line) == 0
+        said = capsys.readouterr().out
+        assert words in said and bool(said) == bool(words)
 
 
 def test_predict_adds_activations_and_uncertainty(squat, tmp_path):
@@ -443,6 +496,16 @@ def test_like_and_what_it_says(tmp_path, capsys):
     assert "1 sample of a former run" in said and "was replaced" in said
     for bad in (["--like", str(tmp_path / "athlete.mot"), "--method", "published"], ["--apart", "-1"]):
         assert main([*line, *bad, *out]) == 2
+
+
+def test_both_sides_that_change_alike_are_one_line():
+    from bige.guidance import changes
+    squat = example_squat()
+    values = squat.values.copy()
+    for side in "lr":
+        values[:, squat.names.index(f"knee_angle_{side}")] += np.radians(5)
+    (row,) = changes(squat, Motion(squat.time, values, squat.names))
+    assert row["coordinates"] == "knee_angle_l and knee_angle_r" and row["words"].endswith("by 5°")
 
 
 def test_what_is_violated_is_said(tmp_path, capsys):

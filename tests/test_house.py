@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-HEAVY = {"torch", "pandas", "matplotlib", "casadi", "opensim", "nimblephysics", "pyvista", "vtkmodules",
+HEAVY = {"torch", "pandas", "matplotlib", "casadi", "opensim", "nimblephysics", "vtkmodules",
          "imageio_ffmpeg", "anywidget", "voila", "distributed", "vector_quantize_pytorch", "deepspeed"}
 POSIX = {"fcntl", "resource", "termios", "pwd", "grp"}     # not on Windows
 

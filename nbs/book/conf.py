@@ -21,7 +21,7 @@ language = "en"
 root_doc = "index"
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "myst_nb", "sphinx_book_theme"]
 autodoc_default_options = {"members": True, "undoc-members": True, "no-value": True}
-EXTRAS = ["nimblephysics", "opensim", "pyvista", "imageio_ffmpeg", "voila", "anywidget", "ipywidgets",
+EXTRAS = ["nimblephysics", "opensim", "vtkmodules", "imageio_ffmpeg", "voila", "anywidget", "ipywidgets",
           "vector_quantize_pytorch", "loguru", "deepspeed", "distributed"]
 autodoc_mock_imports = [name for name in EXTRAS if find_spec(name) is None]     # read without them
 autodoc_member_order = "bysource"
