@@ -1,6 +1,6 @@
 """Batched kinematics against a loop over frames with nimblephysics, one thread, 20 motions of 196 frames.
 
-    .venv-nimble/bin/python benchmarks/kinematics.py [MODEL.osim]      (make test-nimble makes that environment)
+    .venv-nimble/bin/python benchmarks/kinematics.py [MODEL.osim]   (make test-nimble makes that environment)
 
 Without a model: Rajagopal2015 from the nimblephysics wheel. Times are the best of several repeats, value and
 gradient together, in float64 (as nimblephysics) and in float32 (as guidance runs). The joint-centre loss is
