@@ -154,7 +154,7 @@ def joints_from_features(x: np.ndarray) -> np.ndarray:
 
 # %% ../nbs/30_baselines.ipynb #30-baselines-021
 def heading(positions: np.ndarray) -> np.ndarray:
-    """Angles (T,) rad that turn the person (T, 22, 3) to face +z; zero in the first frame, smoothed over 20
+    """Angles (T,) rad that turn the body (T, 22, 3) to face +z; zero in the first frame, smoothed over 20
     frames as HumanML3D does."""
     from scipy.ndimage import gaussian_filter1d
     at = {n: positions[:, i] for i, n in enumerate(SMPL_JOINTS)}
@@ -177,11 +177,11 @@ def to_origin(positions: np.ndarray) -> np.ndarray:
 # %% ../nbs/30_baselines.ipynb #30-baselines-023
 _TEMPLATE = "0 +x -x +y -y -y +y -y -y +y +z +z +y +x -x +z -y -y -y -y -y -y".split()
 
-def _direction(word: str) -> np.ndarray:
+def _direction(axis: str) -> np.ndarray:
     "Unit vector (3,) of '+x', '-y', …; zero for '0'."
-    return np.zeros(3) if word == "0" else {"+": 1, "-": -1}[word[0]] * np.eye(3)["xyz".index(word[1])]
+    return np.zeros(3) if axis == "0" else {"+": 1, "-": -1}[axis[0]] * np.eye(3)["xyz".index(axis[1])]
 
-TEMPLATE_DIRECTIONS = np.array([_direction(word) for word in _TEMPLATE])     # (22, 3), of each bone
+TEMPLATE_DIRECTIONS = np.array([_direction(axis) for axis in _TEMPLATE])     # (22, 3), of each bone
 
 def shortest_rotation(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     "Rotations (T, 3, 3) that take the unit vector u (3,) to the unit vectors v (T, 3) the shortest way."
@@ -235,7 +235,7 @@ _ALLOWED = {*((m, n) for m in _CORE for n in ("_reconstruct", "scalar")),
             *((m, "_frombuffer") for m in ("numpy.core.numeric", "numpy._core.numeric"))}
 
 class _PlainUnpickler(pickle.Unpickler):
-    "Opens numpy arrays, dictionaries, lists, texts and numbers, and nothing else."
+    "Opens numpy arrays, dictionaries, lists, texts and numbers only."
     def find_class(self, module: str, name: str):
         if (module, name) not in _ALLOWED:
             raise pickle.UnpicklingError(f"an object of type {module}.{name}")
@@ -321,7 +321,7 @@ def median_leg_length(positions: np.ndarray) -> float:
 
 def _check_person(path: Path, name: str, x: np.ndarray) -> np.ndarray:
     "Positions (T, 22, 3) m as float64, or an error that says what is wrong with them."
-    x, expected = np.asarray(x, float), "22 joints of a person in metres, y up"
+    x, expected = np.asarray(x, float), "22 joints of a human body in metres, y up"
     if len(x) < 8:
         raise InputError(path, f"{len(x)} frames in {name}", "8 frames or more", "generate a longer motion")
     if not np.isfinite(x).all():
@@ -416,11 +416,11 @@ def fit_poses(problem: PoseProblem, weights: Tensor, targets: Tensor, known: Ten
     return continuous_poses(q), error
 
 # %% ../nbs/30_baselines.ipynb #30-baselines-049
-def onto_default_skeleton(q: Tensor, person: PoseProblem, usual: PoseProblem, source: str) -> Motion:
-    """Poses q (T, 33) of a person on the default skeleton: same angles, feet in the same place; facing +x,
-    on y = 0, from x = z = 0."""
+def onto_default_skeleton(q: Tensor, given: PoseProblem, usual: PoseProblem, source: str) -> Motion:
+    """Poses q (T, 33) of another body on the default skeleton: same angles, feet in the same place; facing
+    +x, on y = 0, from x = z = 0."""
     feet = [SMPL_JOINTS.index(f"{side}_{name}") for side in ("left", "right") for name in ("ankle", "foot")]
-    shift = (person.points.positions(q) - usual.points.positions(q))[:, feet].mean(1)
+    shift = (given.points.positions(q) - usual.points.positions(q))[:, feet].mean(1)
     place = [COORDINATES.index(n) for n in TRANSLATIONS]
     K = q.numpy().copy()
     K[:, place] += shift.numpy()
@@ -433,16 +433,16 @@ def onto_default_skeleton(q: Tensor, person: PoseProblem, usual: PoseProblem, so
 @dataclass(frozen=True, eq=False)
 class JointFit:
     """`motions` by name, 60 Hz, on the default skeleton; `error_m` (T,) of each; `size`: model's legs over
-    the person's; `scales` of the segments beside that."""
+    the given body's; `scales` of the segments beside that."""
     motions: dict[str, Motion]
     error_m: dict[str, np.ndarray]
     size: float
     scales: dict[str, float]
 
-FIT_LIMIT_M = 0.06           # mean error beyond which it is not a person
+FIT_LIMIT_M = 0.06           # mean error beyond which it is not a human body
 
 def fit_joints(trials: Mapping[str, Markers]) -> JointFit:
-    "Motions of the default skeleton from 22 joints (of one person or generator)."
+    "Motions of the default skeleton from 22 joints (of one body or generator)."
     import torch
     from bige.calibration import SCALE_GROUPS
     from bige.pose import to_tensor
@@ -453,9 +453,9 @@ def fit_joints(trials: Mapping[str, Markers]) -> JointFit:
     every = torch.cat(list(targets.values()))
     few = every[torch.linspace(0, len(every) - 1, min(24, len(every))).long()]
     scales, known = fit_sizes(model, weights, few)
-    person, usual = (model.at(s, torch.zeros_like(model.base)) for s in (scales, torch.ones_like(scales)))
-    solved = {n: fit_poses(person, weights, x, known, few) for n, x in targets.items()}
-    motions = {n: onto_default_skeleton(q, person, usual, trials[n].source) for n, (q, _) in solved.items()}
+    given, usual = (model.at(s, torch.zeros_like(model.base)) for s in (scales, torch.ones_like(scales)))
+    solved = {n: fit_poses(given, weights, x, known, few) for n, x in targets.items()}
+    motions = {n: onto_default_skeleton(q, given, usual, trials[n].source) for n, (q, _) in solved.items()}
     _check_fit(float(torch.cat([e for _, e in solved.values()]).mean()), next(iter(trials.values())).source)
     errors = {n: e.numpy() for n, (_, e) in solved.items()}
     return JointFit(motions, errors, size, dict(zip((*SCALE_GROUPS, "rest"), scales.tolist())))

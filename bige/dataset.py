@@ -141,16 +141,16 @@ def _trial_name(path: Path) -> str:
 
 def subject_of(path: str | Path, record: Mapping | None = None, exercise: Exercise | str = "squat") -> str:
     """The participant of a file: UI-PRMD's m01_s07_... in its name, else the OpenCap session, else the
-    person whose model the `record` of the simulation names, if the trial's name begins with it (anna.osim,
-    anna_squat), else the folder the file lies in."""
+    participant whose model the `record` of the simulation names, if the trial's name begins with it
+    (anna.osim, anna_squat), else the folder the file lies in."""
     path = Path(path).absolute()
     if found := re.search(r"(?:^|_)m\d\d_(s\d\d)(?:_|$)", path.stem):
         return found[1]
     if found := [p for p in path.parts if p.startswith("OpenCapData")]:
         return found[0]
-    person = Path((record or {}).get("model") or "").stem
-    if person and _trial_name(path).startswith(f"{person}_"):
-        return person
+    participant = Path((record or {}).get("model") or "").stem
+    if participant and _trial_name(path).startswith(f"{participant}_"):
+        return participant
     plain = _PLAIN_FOLDERS | {load_exercise(exercise).name}
     return next((p.name for p in path.parents if p.name and p.name.lower() not in plain), path.stem)
 
@@ -370,11 +370,8 @@ def reference(exercise: Exercise | str = "squat") -> Dataset:
 def _beside(path: Path) -> bool:
     "Whether a file is one of those that `bige ik`, `segment` and `simulate` write beside motions."
     records = ("ik.json", "segments.json", "simulation.json")
-    return (
-        path.name in records
-        or path.suffix == ".osim"
-        or path.name.startswith(("ground_forces_", "kinetics_"))
-    )
+    forces = path.name.startswith(("ground_forces_", "kinetics_"))
+    return forces or path.name in records or path.suffix == ".osim"
 
 def _simulations_in(folder: Path) -> list[Path]:
     every = sorted(folder.rglob("*.mot"))
@@ -383,6 +380,7 @@ def _simulations_in(folder: Path) -> list[Path]:
             return found
     return every
 
+# %% ../nbs/17_dataset.ipynb #17-dataset-068
 def find_simulations(sources: Iterable[str | Path]) -> list[Path]:
     "Simulation files among `sources` (files or folders), in the order of their paths."
     files = []
@@ -402,7 +400,7 @@ def find_simulations(sources: Iterable[str | Path]) -> list[Path]:
         )
     return list(dict.fromkeys(files))
 
-# %% ../nbs/17_dataset.ipynb #17-dataset-068
+# %% ../nbs/17_dataset.ipynb #17-dataset-069
 LONGEST_REPETITION_S = 6.0  # a longer recording is taken for several repetitions
 
 def repetitions(motion: Motion, longest_s: float = LONGEST_REPETITION_S,
@@ -413,7 +411,7 @@ def repetitions(motion: Motion, longest_s: float = LONGEST_REPETITION_S,
     from bige.segmentation import segment
     return [motion.slice(start, end) for start, end in segment(motion, exercise=exercise).segments]
 
-# %% ../nbs/17_dataset.ipynb #17-dataset-071
+# %% ../nbs/17_dataset.ipynb #17-dataset-072
 def record_of(path: str | Path, read: Callable | None = None) -> dict:
     """What `bige simulate` noted about the motion in a file: its entry in a simulation.json beside it or
     further up (a trial's name may hold folders); {} without one. `read(folder)`: the records there, by
@@ -426,6 +424,7 @@ def record_of(path: str | Path, read: Callable | None = None) -> dict:
                 return record
     return {}
 
+# %% ../nbs/17_dataset.ipynb #17-dataset-073
 def mass_of(path: str | Path, record: Mapping) -> float | None:
     """Body mass (kg) in a simulation file, as `bige simulate` (its `record`) or OpenCap noted it; None when
     neither did."""
@@ -435,7 +434,7 @@ def mass_of(path: str | Path, record: Mapping) -> float | None:
     session = next((p for p in Path(path).absolute().parents if (p / "sessionMetadata.yaml").exists()), None)
     return session and read_session(session).mass_kg
 
-# %% ../nbs/17_dataset.ipynb #17-dataset-072
+# %% ../nbs/17_dataset.ipynb #17-dataset-074
 def _row(
     motion: Motion, fit: str, skeleton: Skeleton | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
@@ -450,6 +449,7 @@ def _row(
         values, mask = values[np.arange(FRAMES) % mask.sum()], np.ones(FRAMES, bool)
     return values[:, :33], values[:, 33:].clip(0, 1), mask, stretch
 
+# %% ../nbs/17_dataset.ipynb #17-dataset-076
 def from_motions(
     motions: Mapping[tuple[str, str], Motion],
     fit: str = "pad",
@@ -474,38 +474,27 @@ def from_motions(
     subjects, trials = map(list, zip(*kept))
     masses = [(mass or {}).get(key) or usual for key in kept]
     split = split_participants(subjects, validation, exercise)
-    return Dataset(
-        np.stack(K),
-        np.stack(A),
-        np.stack(mask),
-        subjects,
-        trials,
-        split,
-        stretch,
-        masses,
-        source,
-        exercise.name,
-    )
+    arrays = np.stack(K), np.stack(A), np.stack(mask)
+    return Dataset(*arrays, subjects, trials, split, stretch, masses, source, exercise.name)
 
-# %% ../nbs/17_dataset.ipynb #17-dataset-073
+# %% ../nbs/17_dataset.ipynb #17-dataset-077
 def _keyed(path: Path, record: Mapping, exercise: Exercise) -> dict[tuple[str, str], Motion]:
     "The repetitions in a file by participant and trial."
     motion = read_motion(path)
     motion.activations()                                # refuses a file without them, by name
-    found, person = repetitions(motion, exercise=exercise), subject_of(path, record, exercise)
+    found, participant = repetitions(motion, exercise=exercise), subject_of(path, record, exercise)
     numbers = [""] if len(found) == 1 else [f"_rep{k}" for k in range(1, len(found) + 1)]
-    return {(person, _trial_name(path) + number): rep for number, rep in zip(numbers, found)}
+    return {(participant, _trial_name(path) + number): rep for number, rep in zip(numbers, found)}
 
+# %% ../nbs/17_dataset.ipynb #17-dataset-078
 def build_dataset(sources: Iterable[str | Path], out: str | Path | None = None, fit: str = "pad",
                   validation: Iterable[str] | None = None, *, done: Callable[[Path], object] | None = None,
                   exercise: Exercise | str = "squat") -> Dataset:
     """The data set of all simulation files in `sources` (files and folders); written to `out` if given.
     `done(path)` is called after each file."""
     from bige.simulation import read_records
-    read, exercise = (
-        lru_cache(maxsize=None)(read_records),
-        load_exercise(exercise),
-    )  # a folder's records are read once
+    read = lru_cache(maxsize=None)(read_records)  # a folder's records are read once
+    exercise = load_exercise(exercise)
     motions, mass = {}, {}
     for path in find_simulations(sources):
         record = record_of(path, read)
@@ -522,7 +511,7 @@ def build_dataset(sources: Iterable[str | Path], out: str | Path | None = None, 
         save_dataset(data, out)
     return data
 
-# %% ../nbs/17_dataset.ipynb #17-dataset-075
+# %% ../nbs/17_dataset.ipynb #17-dataset-080
 def _toy_squat(style: np.ndarray, strength: np.ndarray, rng: np.random.Generator) -> Motion:
     "One analytic squat in a participant's `style` (2,), with activations by `strength` (80,)."
     period = 2.4 + 0.2 * style[0] + 0.1 * rng.uniform(-1, 1)
@@ -534,6 +523,7 @@ def _toy_squat(style: np.ndarray, strength: np.ndarray, rng: np.random.Generator
         squat.time, squat.coordinates(), (0.02 + strength * push[:, None]).clip(0.01, 1), "toy"
     )
 
+# %% ../nbs/17_dataset.ipynb #17-dataset-081
 def toy_dataset(participants: int = 4, repetitions: int = 3, seed: int = 0) -> Dataset:
     """Analytic squats of `participants` with made-up activations; for tests and demonstrations, not for
     science."""
