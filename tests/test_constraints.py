@@ -798,7 +798,11 @@ def without(body):
             ("range", "is 0 rad"),
         ),
         ({"kind": "body", "body": "torsoo", "high": 1}, SKELETON, ("torsoo", "did you mean 'torso'")),
-        ({"kind": "joint_centre", "joint": "knie_l", "high": 1}, SKELETON, ("knie_l", "did you mean 'knee_l'")),
+        (
+            {"kind": "joint_centre", "joint": "knie_l", "high": 1},
+            SKELETON,
+            ("knie_l", "did you mean 'knee_l'"),
+        ),
         (
             {"kind": "joint_centre", "joint": "knee", "from": "hipp", "high": 1},
             SKELETON,
@@ -1041,7 +1045,8 @@ def test_nothing_depends_on_the_name_of_a_kind():
 
 def test_a_users_exercise_names_its_own_phases(tmp_path):
     record = shipped_exercises()["squat"].read_text()
-    (tmp_path / "wave.yaml").write_text(record.replace("name: squat", "name: wave").replace("descent", "lift"))
+    record = record.replace("name: squat", "name: wave").replace("descent", "lift")
+    (tmp_path / "wave.yaml").write_text(record)
     wave = load_exercise(tmp_path / "wave.yaml")
     text = "constraints:\n  - {kind: tempo, phase: lift, low: 0.5 s, high: 2 s}\n"
     (tmp_path / "c.yaml").write_text(text)
