@@ -416,7 +416,7 @@ def _asked(record: dict, folder: Path, n: int) -> Request:
     starts = sorted((folder / "start").glob("*.mot"))
     verified = record.get("verified") or {}
     return Request(
-        read_constraints(folder / "constraints.yaml"),
+        read_constraints(folder / "constraints.yaml", record.get("exercise")),
         verified.get("requested", n),
         record.get("seed", 0),
         record.get("method", "guided"),

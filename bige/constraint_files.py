@@ -9,7 +9,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 
@@ -37,8 +37,8 @@ from .motion import COORDINATES, TRANSLATIONS
 
 # %% auto #0
 __all__ = ['SPELLINGS', 'MOMENTS', 'CHOICES', 'AMOUNTS', 'MAX_BYTES', 'quantity', 'convert', 'suggest', 'read_constraint',
-           'limits_at', 'quantities', 'clash', 'ConstraintSet', 'default_constraints', 'parse_constraints',
-           'read_constraints', 'to_yaml', 'write_constraints', 'override']
+           'limits_at', 'quantities', 'clash', 'ConstraintSet', 'phases_for', 'default_constraints',
+           'parse_constraints', 'read_constraints', 'to_yaml', 'write_constraints', 'override']
 
 # %% ../nbs/25_constraint_files.ipynb #25-constraint-files-005
 SPELLINGS = {
@@ -155,7 +155,6 @@ CHOICES = {
     "side": ("left", "right", "both"),
     "axis": tuple(AXES),
     "plane": ("sagittal", "frontal"),
-    "phase": PHASES,
     "goal": ("minimise", "maximise", "equal"),
 }
 
@@ -180,7 +179,7 @@ def _place(value, where: str, key: str) -> str:
     )
 
 
-def _names(fields: dict, where: str) -> None:
+def _names(fields: dict, where: str, phases: Sequence[str]) -> None:
     "Names and choices are known words."
     for key in fields:
         if key == "muscles":
@@ -193,6 +192,8 @@ def _names(fields: dict, where: str) -> None:
             _place(fields[key], where, key)
         elif key == "at":
             fields[key] = _moment(fields[key], where)
+        elif key == "phase":
+            _word(fields[key], where, key, phases)
         elif key in CHOICES:
             _word(fields[key], where, key, CHOICES[key])
 
@@ -341,11 +342,14 @@ def _fields(entry, where: str) -> tuple[Kind, dict]:
     return k, {key: value for key, value in fields.items() if value is not None or key == "weight"}
 
 
-def read_constraint(entry: Mapping, where: str = "constraint") -> Constraint:
-    "A checked `Constraint` from one mapping of a file; InputError names the field."
+def read_constraint(
+    entry: Mapping, where: str = "constraint", phases: Sequence[str] = PHASES
+) -> Constraint:
+    """A checked `Constraint` from one mapping of a file; InputError names the field. `phases`: those that an
+    exercise has."""
     k, fields = _fields(entry, where)
     weight = _number(fields.pop("weight", k.weight), where, "weight", 0)
-    _names(fields, where)
+    _names(fields, where, phases)
     if set(AMOUNTS) & set(k.fields):
         _amounts(fields, where, k)
     _requested(fields, where, k)
@@ -439,6 +443,7 @@ class ConstraintSet:
 
     constraints: tuple[Constraint, ...]
     source: str = "constraints"
+    phases: tuple[str, ...] = field(default=PHASES, compare=False, repr=False)  # that may be named
 
     def __iter__(self) -> Iterator[Constraint]:
         return iter(self.constraints)
@@ -461,12 +466,16 @@ class ConstraintSet:
 
     @classmethod
     def from_entries(
-        cls, entries: Sequence, source: str = "constraints", places: Sequence[str] | None = None
+        cls,
+        entries: Sequence,
+        source: str = "constraints",
+        places: Sequence[str] | None = None,
+        phases: tuple[str, ...] = PHASES,
     ) -> ConstraintSet:
         """From a list of mappings; `places` say where each was found. Natural kinds that are not mentioned
         are added."""
         places = places or [f"{source}, constraint {i + 1}" for i in range(len(entries))]
-        read = tuple(read_constraint(e, p) for e, p in zip(entries, places))
+        read = tuple(read_constraint(e, p, phases) for e, p in zip(entries, places))
         if all(c.kind.natural for c in read):
             raise InputError(
                 source,
@@ -479,9 +488,13 @@ class ConstraintSet:
         _check_time(read)
         _check_sides(read)
         named = {c.kind.name for c in read}
-        return cls(
-            read + tuple(read_constraint({"kind": n}, source) for n in NATURAL if n not in named), source
-        )
+        natural = tuple(read_constraint({"kind": n}, source) for n in NATURAL if n not in named)
+        return cls(read + natural, source, phases)
+
+
+def phases_for(exercise: Exercise | str | None) -> tuple[str, ...]:
+    "Phases that a request may name: those of the shipped exercises, and of this one."
+    return tuple(dict.fromkeys([*PHASES, *(load_exercise(exercise).phases if exercise else ())]))
 
 # %% ../nbs/25_constraint_files.ipynb #25-constraint-files-022
 def _check_pair(a: Constraint, b: Constraint) -> None:
@@ -502,7 +515,10 @@ def _check_pair(a: Constraint, b: Constraint) -> None:
 def default_constraints(exercise: Exercise | str = "squat") -> ConstraintSet:
     """The exercise's own request; of the squat the published one: vastus medialis peaks at 0.35 to 0.45, and
     six motion terms."""
-    return ConstraintSet.from_entries(load_exercise(exercise).request, "default constraints")
+    exercise = load_exercise(exercise)
+    return ConstraintSet.from_entries(
+        exercise.request, "default constraints", phases=phases_for(exercise)
+    )
 
 # %% ../nbs/25_constraint_files.ipynb #25-constraint-files-026
 MAX_BYTES = 1_000_000  # no request typed by hand is longer
@@ -545,8 +561,10 @@ def _mapping(node: yaml.Node, where: str) -> dict:
     return out
 
 # %% ../nbs/25_constraint_files.ipynb #25-constraint-files-027
-def parse_constraints(text: str, path: Path | str = "constraints") -> ConstraintSet:
-    "A `ConstraintSet` from YAML text; `path` names it in messages."
+def parse_constraints(
+    text: str, path: Path | str = "constraints", exercise: Exercise | str | None = None
+) -> ConstraintSet:
+    "A `ConstraintSet` from YAML text, which `path` names in messages, for an exercise."
     expected = "a YAML file with a list `constraints:`"
     root = _compose(text, path)
     top = _mapping(root, f"{path}") if isinstance(root, yaml.MappingNode) else {}
@@ -579,11 +597,11 @@ def parse_constraints(text: str, path: Path | str = "constraints") -> Constraint
             expected,
             "write plain words and numbers",
         ) from None
-    return ConstraintSet.from_entries(data["constraints"], str(path), places)
+    return ConstraintSet.from_entries(data["constraints"], str(path), places, phases_for(exercise))
 
 # %% ../nbs/25_constraint_files.ipynb #25-constraint-files-028
-def read_constraints(path: Path | str) -> ConstraintSet:
-    "The `ConstraintSet` of a YAML file."
+def read_constraints(path: Path | str, exercise: Exercise | str | None = None) -> ConstraintSet:
+    "The `ConstraintSet` of a YAML file, for an exercise."
     path = Path(path)
     try:
         raw = path.open("rb").read(MAX_BYTES + 1)
@@ -600,7 +618,7 @@ def read_constraints(path: Path | str) -> ConstraintSet:
             "a YAML text file in UTF-8",
             "give the constraint file",
         )
-    return parse_constraints(text, path)
+    return parse_constraints(text, path, exercise)
 
 # %% ../nbs/25_constraint_files.ipynb #25-constraint-files-029
 def _scalar(value) -> str:
@@ -683,4 +701,4 @@ def override(constraints: ConstraintSet, *settings: str) -> ConstraintSet:
     places = [c.where + changed for c in constraints] + [constraints.source + changed] * (
         len(entries) - len(constraints)
     )
-    return ConstraintSet.from_entries(entries, constraints.source, places)
+    return ConstraintSet.from_entries(entries, constraints.source, places, constraints.phases)

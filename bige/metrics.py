@@ -318,7 +318,7 @@ _AT_ONCE = 32  # motions whose bodies are placed together
 
 
 def body_scores(motions: Sequence[Motion], skeleton: Skeleton) -> list[tuple]:
-    "`ground_contact_spheres`, `ground_contact_joints` and `body_com` of each motion, all bodies placed at once."
+    "`ground_contact_spheres`, `ground_contact_joints`, `body_com` of each motion; bodies placed at once."
     if len(motions) > _AT_ONCE:
         return body_scores(motions[:_AT_ONCE], skeleton) + body_scores(motions[_AT_ONCE:], skeleton)
     even = [m if abs(m.rate_hz - 60) <= 1 else m.resample(60.0) for m in motions]

@@ -931,7 +931,7 @@ def preview(motions: Sequence[Motion], skeleton: Skeleton | None = None, labels:
     rows = [order[i:i + PER_ROW] for i in range(0, len(order), PER_ROW)]
     shown = _at_bottom(motions, skeleton, exercise)
     top = max(1.45, *(0.05 + extent(each, tilt_deg=0)[3] for each in shown))
-    window = (-.6, max(3, min(len(order), PER_ROW)) * APART - .1, -.1, top)
+    window = (-.6, max(3, min(len(order), PER_ROW)) * APART + .05, -.1, top)
     coloured = any(each.activations is not None for each in shown)
     size = 1.02 * np.array([window[1] - window[0], window[3] - window[2]])
     fig, axes = figure_of_panels(size, len(rows), bottom=.85, right=.1 + .75 * coloured, gaps=(0, .75))

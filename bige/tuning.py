@@ -29,6 +29,7 @@ __all__ = ['ONE_CHANGE_S', 'REMEMBERED', 'DOWNLOADS', 'Slider', 'sliders_of', 'S
 # %% ../nbs/35_tuning.ipynb #35-tuning-003
 from .constraint_files import AMOUNTS, ConstraintSet, quantities, read_constraint
 from bige.constraints import (
+    PHASES,
     REQUEST_FIELDS,
     REQUIRED,
     Batch,
@@ -66,7 +67,8 @@ class Slider:
     least: float | None = None  # no value lies below
 
     def constraint(self, **limits: float) -> Constraint:
-        return read_constraint({**self.entry, **limits}, self.label)
+        entry = {**self.entry, **limits}
+        return read_constraint(entry, self.label, (*PHASES, entry.get("phase")))
 
     @property
     def kind(self) -> Kind:
@@ -172,7 +174,7 @@ def with_setting(constraints: ConstraintSet, slider: Slider, wanted: Setting) ->
     new = [entry | limits] if wanted.on and limits else [entry] if slider.without_limits else []
     at = len(entries) if i is None else i
     entries[at:at + 1] = new
-    return ConstraintSet.from_entries(entries, "request")
+    return ConstraintSet.from_entries(entries, "request", phases=constraints.phases)
 
 # %% ../nbs/35_tuning.ipynb #35-tuning-022
 def without_slider(constraints: ConstraintSet, sliders: Iterable[Slider]) -> list[str]:

@@ -245,7 +245,7 @@ def _model(self: Page, name: str, content: bytes) -> dict:
 
 @patch
 def _request(self: Page, name: str, content: bytes) -> dict:
-    return {"constraints": parse_constraints(content.decode(errors="replace"), name)}
+    return {"constraints": parse_constraints(content.decode(errors="replace"), name, self.tuner.exercise)}
 
 # %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-031
 @patch
@@ -415,7 +415,7 @@ def page(
     exercise: str = "squat",
 ) -> w.Widget:
     "The tuning page as a widget. `constraints`: a YAML file; `model`: a participant's .osim file."
-    given = {"constraints": read_constraints(constraints)} if constraints else {}
+    given = {"constraints": read_constraints(constraints, exercise)} if constraints else {}
     return Page(
         Request(n=n, seed=seed, exercise=exercise, model=Path(model) if model else None, **given)
     ).widget
@@ -494,7 +494,7 @@ def launch(
 
     check_port(port)
     if constraints:
-        read_constraints(constraints)
+        read_constraints(constraints, exercise)
     if model:
         Skeleton.from_osim(model)
     with tempfile.TemporaryDirectory(prefix="bige-tune-") as folder:

@@ -38,6 +38,7 @@ from bige.constraints import (
     violation,
 )
 from bige.reachability import check_model, check_reach, frame_rate, shortfalls
+from bige.exercises import load_exercise, shipped_exercises
 from bige.files import InputError
 from bige.motion import COORDINATES, GRAVITY, Motion, analytic_squat, example_squat
 from bige.skeleton import Skeleton
@@ -797,7 +798,11 @@ def without(body):
             ("range", "is 0 rad"),
         ),
         ({"kind": "body", "body": "torsoo", "high": 1}, SKELETON, ("torsoo", "did you mean 'torso'")),
-        ({"kind": "joint_centre", "joint": "knie_l", "high": 1}, SKELETON, ("knie_l", "did you mean 'knee_l'")),
+        (
+            {"kind": "joint_centre", "joint": "knie_l", "high": 1},
+            SKELETON,
+            ("knie_l", "did you mean 'knee_l'"),
+        ),
         (
             {"kind": "joint_centre", "joint": "knee", "from": "hipp", "high": 1},
             SKELETON,
@@ -1036,3 +1041,17 @@ def test_nothing_depends_on_the_name_of_a_kind():
         n for n, f in flags.items() if f[2]
     ] == ["muscle_range"]
     assert {n: f[3] for n, f in flags.items() if f[3]} == {"duration": "whole", "tempo": "phase"}
+
+
+def test_a_users_exercise_names_its_own_phases(tmp_path):
+    record = shipped_exercises()["squat"].read_text()
+    record = record.replace("name: squat", "name: wave").replace("descent", "lift")
+    (tmp_path / "wave.yaml").write_text(record)
+    wave = load_exercise(tmp_path / "wave.yaml")
+    text = "constraints:\n  - {kind: tempo, phase: lift, low: 0.5 s, high: 2 s}\n"
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(InputError, match="lift"):
+        read_constraints(tmp_path / "c.yaml")
+    found = override(read_constraints(tmp_path / "c.yaml", wave), "tempo.high=3")
+    assert found.of("tempo")[0]["phase"] == "lift"
+    assert parse_constraints(to_yaml(found), "c", wave).entries() == found.entries()
