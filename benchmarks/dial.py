@@ -36,9 +36,8 @@ def generated(folder: Path, n: int) -> dict[str, float]:
     models, requested = Models.load(), {}
     for k, request in enumerate(REQUESTS):
         found = generate(
-            override(
-                default_constraints(), f"vasmed.low={request - WITHIN}", f"vasmed.high={request + WITHIN}"
-            ),
+            override(default_constraints(), f"vasmed.low={request - WITHIN}",
+                     f"vasmed.high={request + WITHIN}"),
             n=n,
             seed=k,
             models=models,
@@ -89,15 +88,9 @@ def main() -> None:
         if args.limit is None or int(name[-2:]) < args.limit
     }
     files = [args.folder / f"{name}.mot" for name in requested]
-    records = simulate_files(
-        sorted(files, key=lambda f: f.stem[-2:]),
-        args.folder / args.mode,
-        jobs=args.jobs,
-        mode=args.mode,
-        done=lambda name, record, finished, total: print(
-            f"{finished} of {total}: {name} {record['status']}", flush=True
-        ),
-    )
+    records = simulate_files(sorted(files, key=lambda f: f.stem[-2:]), args.folder / args.mode,
+                             jobs=args.jobs, mode=args.mode, done=lambda name, record, finished,
+                             total: print(f"{finished} of {total}: {name} {record['status']}", flush=True))
     table = pd.DataFrame(
         [line(name, request, args.folder, args.mode, records[name]) for name, request in requested.items()]
     )

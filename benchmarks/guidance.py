@@ -31,21 +31,8 @@ from kinematics import WHEEL_MODEL, Nimble
 from bige.answers import Request, answer
 from bige.constraint_files import default_constraints, override
 from bige.constraints import Batch
-from bige.guidance import (
-    Models,
-    Start,
-    choose_starts,
-    decoded,
-    evaluate_constraints,
-    generate,
-    guide,
-    nearest_latent,
-    prepare,
-    published_weight,
-    realise,
-    starting_motions,
-    with_limits,
-)
+from bige.guidance import (Models, Start, choose_starts, decoded, evaluate_constraints, generate, guide,
+                           nearest_latent, prepare, published_weight, realise, starting_motions, with_limits)
 from bige.files import atomic_write
 from bige.skeleton import Skeleton
 
@@ -75,12 +62,8 @@ class Published:
     """The procedure, one step at a time, on `n` motions."""
 
     def __init__(self, models: Models, constraints, n: int, peer: Nimble, frames: int | None, seed: int = 0):
-        self.models, self.peer, self.frames, self.g = (
-            models,
-            peer,
-            frames,
-            torch.Generator().manual_seed(seed),
-        )
+        self.models, self.peer, self.frames, self.g = (models, peer, frames,
+                                                       torch.Generator().manual_seed(seed))
         self.unit, self.skeleton = models.latents.std(), Skeleton.default()
         noise = torch.randn(n, *models.latents.shape[1:], generator=self.g)
         self.z = (models.latents.mean(0) + self.unit * noise).requires_grad_()
@@ -102,9 +85,8 @@ class Published:
         )  # with a gradient, as published
         total = 0.01 * distance.amin(1).sum() / self.unit
         if weight:
-            batch = decoded(
-                self.models, self.z + (self.models.vqvae.quantise(self.z)[0] - self.z).detach(), self.skeleton
-            )
+            batch = decoded(self.models, self.z + (self.models.vqvae.quantise(self.z)[0] - self.z).detach(),
+                            self.skeleton)
             total = total + weight * (evaluate_constraints(self.terms, batch).sum() + self.feet(batch.q))
         self.adam.zero_grad()
         total.backward()
@@ -113,11 +95,8 @@ class Published:
     def motions(self) -> Batch:
         with torch.no_grad():
             return decoded(
-                self.models,
-                self.models.vqvae.quantise(self.z)[0],
-                self.skeleton,
-                ((self.z - nearest_latent(self.models.latents, self.z)) / self.unit).square().mean((1, 2)),
-            )
+                self.models, self.models.vqvae.quantise(self.z)[0], self.skeleton,
+                ((self.z - nearest_latent(self.models.latents, self.z)) / self.unit).square().mean((1, 2)))
 
 
 def best_seconds(work, repeats: int) -> float:
@@ -133,9 +112,8 @@ def best_seconds(work, repeats: int) -> float:
 def begin(models, constraints, n: int) -> Start:
     """Where guidance begins with `n` motions, seed 0."""
     g = torch.Generator().manual_seed(0)
-    return prepare(
-        models, starting_motions(models, choose_starts(models, constraints, n, g), g), Skeleton.default()
-    )
+    return prepare(models, starting_motions(models, choose_starts(models, constraints, n, g), g),
+                   Skeleton.default())
 
 
 def published_loss(constraints, batch: Batch) -> torch.Tensor:
@@ -168,14 +146,8 @@ def guided_step(models, constraints, n: int) -> float:
 
     def step():
         z = start.latents.clone().requires_grad_()
-        batch = realise(
-            models,
-            z,
-            Skeleton.default(),
-            start.detail,
-            start=start.real.q,
-            drift=(z - start.latents).square().mean((1, 2)),
-        )
+        batch = realise(models, z, Skeleton.default(), start.detail, start=start.real.q,
+                        drift=(z - start.latents).square().mean((1, 2)))
         torch.autograd.grad(evaluate_constraints(terms, batch).sum(), z)
 
     return best_seconds(step, 5)
@@ -189,11 +161,8 @@ def cold() -> dict:
         subprocess.run([sys.executable, "-c", COLD], check=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         runs.append(
-            (
-                after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
-                perf_counter() - start,
-                after.ru_maxrss / 1e6,
-            )
+            (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, perf_counter() - start,
+             after.ru_maxrss / 1e6)
         )
     return dict(zip(("cpu_s", "wall_s", "memory_gb"), (min(x) for x in zip(*runs))))
 
@@ -204,9 +173,8 @@ def retune(models) -> float:
     base, seconds = default_constraints(), []
     for low in (0.35, 0.37, 0.40, 0.38, 0.42, 0.45, 0.43, 0.40, 0.36):
         start = process_time()
-        answer(
-            Request(override(base, f"muscle_range.low={low}", f"muscle_range.high={low + 0.1}"), n=5), models
-        )
+        answer(Request(override(base, f"muscle_range.low={low}", f"muscle_range.high={low + 0.1}"), n=5),
+               models)
         seconds.append(process_time() - start)
     return max(seconds[1:])
 
@@ -261,32 +229,21 @@ def report(r: dict) -> None:
             f"{r['published_step_text_s'] / r['guided_step_s']:.0f}x and "
             f"{r['published_step_code_s'] / r['guided_step_s']:.1f}x (target 10x)",
         ),
-        (
-            f"published, {p['iterations']} iterations with two frames, {p['motions']} motions",
-            f"{p['cpu_s']:.1f} s, ends at loss {p['loss']:.3f}",
-            "",
-        ),
+        (f"published, {p['iterations']} iterations with two frames, {p['motions']} motions",
+         f"{p['cpu_s']:.1f} s, ends at loss {p['loss']:.3f}", ""),
         (
             f"guided, tilt within {g['upright_deg']:.0f} deg, {g['motions']} motions",
             f"{g['cpu_s']:.2f} s, ends at loss {g['loss']:.3f}",
             f"{p['cpu_s'] / g['cpu_s']:.0f}x"
             + (" (target 50x)" if g["loss"] <= p["loss"] else ", but at a higher loss"),
         ),
-        (
-            f"guided, default request, {n} motions",
-            f"{r['guided_20']['cpu_s']:.2f} s, ends at loss {r['guided_20']['loss']:.3f}",
-            "terms without limits: no worse than recorded",
-        ),
-        (
-            f"published with every frame, {n} motions (estimated)",
-            f"{r['estimated_published_text_cpu_s']:.0f} s",
-            "",
-        ),
-        (
-            "20 motions, new process",
-            f"{r['cold']['cpu_s']:.2f} s CPU, {r['cold']['wall_s']:.2f} s wall",
-            "target 3 s",
-        ),
+        (f"guided, default request, {n} motions",
+         f"{r['guided_20']['cpu_s']:.2f} s, ends at loss {r['guided_20']['loss']:.3f}",
+         "terms without limits: no worse than recorded"),
+        (f"published with every frame, {n} motions (estimated)",
+         f"{r['estimated_published_text_cpu_s']:.0f} s", ""),
+        ("20 motions, new process", f"{r['cold']['cpu_s']:.2f} s CPU, {r['cold']['wall_s']:.2f} s wall",
+         "target 3 s"),
         ("peak memory", f"{r['cold']['memory_gb']:.2f} GB", "target 1.5 GB"),
         ("five motions after a slider moved, slowest of eight", f"{r['retune_s']:.2f} s", "target 0.3 s"),
         ("64 motions", f"{r['sixty_four_s']:.1f} s", "target 8 s"),

@@ -58,8 +58,7 @@ class Nimble:
         geometry = model.parent / "Geometry"
         parsed = nimblephysics.biomechanics.OpenSimParser.parseOsim(
             str(model.resolve()),
-            str(geometry if geometry.is_dir() else WHEEL_MODEL.parent / "Geometry") + "/",
-        )
+            str(geometry if geometry.is_dir() else WHEEL_MODEL.parent / "Geometry") + "/")
         self.skeleton = parsed.skeleton
         names = [self.skeleton.getDofByIndex(i).getName() for i in range(self.skeleton.getNumDofs())]
         self.columns = [names.index(c) for c in COORDINATES]
@@ -104,8 +103,7 @@ def foot_loss(skeleton: Skeleton, poses: torch.Tensor) -> torch.Tensor:
     points = skeleton.contact_points(poses)
     ground = points[..., 1].amin(-1).median(-1).values
     return (soft_lowest(points)[..., 1] - ground[:, None]).square().mean() + sliding_speed(
-        points, RATE_HZ, ground
-    ).mean()
+        points, RATE_HZ, ground).mean()
 
 
 def main() -> None:
@@ -135,15 +133,12 @@ def main() -> None:
 
     peer_ms = {
         "joint centres": best_ms(
-            lambda: peer.joint_loss(flat, target.reshape(len(flat), -1), skeleton.joint_names), 3, 0
-        ),
+            lambda: peer.joint_loss(flat, target.reshape(len(flat), -1), skeleton.joint_names), 3, 0),
         "feet": best_ms(lambda: peer.foot_loss(flat), 3, 0),
     }
     print(f"{'loss':14} {'type':8} {'nimblephysics':>14} {'batched':>9} {'ratio':>7} {'target':>7}")
-    for name, loss, aim in (
-        ("joint centres", joint_loss, 25),
-        ("feet", lambda q: foot_loss(skeleton, q), 100),
-    ):
+    for name, loss, aim in (("joint centres", joint_loss, 25),
+                            ("feet", lambda q: foot_loss(skeleton, q), 100)):
         for dtype in (torch.float64, torch.float32):
             q = torch.tensor(poses, dtype=dtype)
             ms = best_ms(lambda: with_gradient(loss, q), 15, 5)

@@ -100,15 +100,13 @@ def inverse(a) -> dict:
     solution = solved.getMocoSolution()
     solution.unseal()  # readable even when it failed
     reserves = {
-        name.rsplit("reserve_jointset_")[-1]: round(
-            RESERVE * float(abs(solution.getControlMat(name)).max()), 1
-        )
+        name.rsplit("reserve_jointset_")[-1]: round(RESERVE * float(abs(solution.getControlMat(name)).max()),
+                                                    1)
         for name in solution.getControlNames()
         if "reserve_" in name
     }
-    return dict(
-        status=solution.getStatus(), iterations=solution.getNumIterations(), largest_reserves=reserves
-    )
+    return dict(status=solution.getStatus(), iterations=solution.getNumIterations(),
+                largest_reserves=reserves)
 
 
 def touching(model: osim.Model, source: Path, ground: Ground = Ground()) -> osim.Model:
@@ -167,13 +165,9 @@ def track(a) -> dict:
         study.solve()
         seconds[iterations] = cpu_seconds() - cpu, time.perf_counter() - wall
     (cpu_0, wall_0), (cpu, wall) = seconds.values()
-    return dict(
-        status="stopped on purpose",
-        iterations=a.iterations,
-        cpu_s_before=round(cpu_0, 1),
-        cpu_s_per_iteration=round((cpu - cpu_0) / a.iterations, 1),
-        wall_s_per_iteration=round((wall - wall_0) / a.iterations, 1),
-    )
+    return dict(status="stopped on purpose", iterations=a.iterations, cpu_s_before=round(cpu_0, 1),
+                cpu_s_per_iteration=round((cpu - cpu_0) / a.iterations, 1),
+                wall_s_per_iteration=round((wall - wall_0) / a.iterations, 1))
 
 
 def main():
@@ -189,16 +183,10 @@ def main():
     a = parser.parse_args()
     wall, cpu = time.perf_counter(), cpu_seconds()
     figures = inverse(a) if a.problem == "inverse" else track(a)
-    figures.update(
-        problem=a.problem,
-        intervals=a.intervals,
-        start_s=a.start,
-        end_s=a.end,
-        opensim=osim.GetVersion(),
-        cpu_s=round(cpu_seconds() - cpu, 1),
-        wall_s=round(time.perf_counter() - wall, 1),
-        peak_gb=round(resource.getrusage(CPU).ru_maxrss * 1024 / 1e9, 2),
-    )
+    figures.update(problem=a.problem, intervals=a.intervals, start_s=a.start, end_s=a.end,
+                   opensim=osim.GetVersion(), cpu_s=round(cpu_seconds() - cpu, 1),
+                   wall_s=round(time.perf_counter() - wall, 1),
+                   peak_gb=round(resource.getrusage(CPU).ru_maxrss * 1024 / 1e9, 2))
     with atomic_write(a.out) as file:
         json.dump(figures, file, indent=1)
     print(json.dumps(figures))

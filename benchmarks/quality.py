@@ -27,13 +27,8 @@ from bige.motion import read_motion
 from bige.skeleton import Skeleton
 
 RESULTS = Path(__file__).resolve().parent.parent / "nbs" / "results"
-WITHIN_15 = (
-    "pelvis_tilt_deg",
-    "asymmetry_deg",
-    "angular_velocity_deg_s",
-    "com_velocity_m_s",
-    "com_acceleration_m_s2",
-)
+WITHIN_15 = ("pelvis_tilt_deg", "asymmetry_deg", "angular_velocity_deg_s", "com_velocity_m_s",
+             "com_acceleration_m_s2")
 
 
 def people_of() -> np.ndarray:
@@ -96,14 +91,8 @@ def simulated(folder: Path, people: dict, samples: dict[str, Answer], jobs: int,
         files = sorted((folder / name).glob("sample_*.mot"))
         chosen = [files[i] for i in np.linspace(0, len(files) - 1, min(each, len(files))).round().astype(int)]
         records = simulate_files(
-            chosen,
-            folder / f"{name}_tracking",
-            model,
-            jobs=jobs,
-            done=lambda trial, record, finished, total: print(
-                f"{name}: {finished} of {total} {record['status']}", flush=True
-            ),
-        )
+            chosen, folder / f"{name}_tracking", model, jobs=jobs, done=lambda trial, record, finished,
+            total: print(f"{name}: {finished} of {total} {record['status']}", flush=True))
         found[name] = [
             mac(read_motion(motion_file(folder / f"{name}_tracking", trial)))
             for trial, r in records.items()
@@ -127,10 +116,8 @@ def main() -> None:
     rows = {
         "reference set": [evaluate(reference, reference)],
         "MoCap (own against the rest)": [
-            evaluate(
-                [r for r, w in zip(reference, who) if w == one],
-                [r for r, w in zip(reference, who) if w != one],
-            )
+            evaluate([r for r, w in zip(reference, who) if w == one],
+                     [r for r, w in zip(reference, who) if w != one])
             for one in sorted(set(who))
         ],
     }
@@ -142,14 +129,8 @@ def main() -> None:
     }
     made |= {
         method: {
-            name: generate(
-                n=args.n,
-                seed=seed,
-                method=method,
-                skeleton=skeleton,
-                models=models,
-                iterations=args.iterations,
-            )
+            name: generate(n=args.n, seed=seed, method=method, skeleton=skeleton, models=models,
+                           iterations=args.iterations)
             for seed, (name, skeleton) in enumerate(skeletons.items())
         }
         for method in ("published", "vqvae")
@@ -163,8 +144,7 @@ def main() -> None:
     }
     goals, notes = (
         targets(rows),
-        {"people": list(people), "own_models": bool(args.models), "n": args.n, "request": "default"},
-    )
+        {"people": list(people), "own_models": bool(args.models), "n": args.n, "request": "default"})
     print(tables(shown))
     write(shown, goals, notes)
     if args.simulate:

@@ -36,10 +36,8 @@ HERE = Path(__file__).resolve().parent
 
 def one_solve(squat: Path, mode: str, intervals: int | None) -> tuple[dict, np.ndarray]:
     """Figures of one simulation, and its activations (T, 80) at the trial's own frames."""
-    model, motion = (
-        MusculoskeletalModel(squat / "manually_scaled.osim"),
-        read_motion(squat / "squats1_manual_scaling_ik.mot"),
-    )
+    model, motion = (MusculoskeletalModel(squat / "manually_scaled.osim"),
+                     read_motion(squat / "squats1_manual_scaling_ik.mot"))
     result = simulate(motion, model, mode, START, END, intervals=intervals)
     record = result.record
     return (
@@ -66,11 +64,8 @@ def moco(squat: Path) -> dict:
             (squat / name).resolve()
             for name in ("manually_scaled.osim", "squats1_manual_scaling_ik.mot", "squats1_grf.mot")
         ]
-        subprocess.run(
-            [sys.executable, HERE / "moco.py", "inverse", *files, str(START), str(END), out],
-            check=True,
-            cwd=folder,
-        )
+        subprocess.run([sys.executable, HERE / "moco.py", "inverse", *files, str(START), str(END), out],
+                       check=True, cwd=folder)
         figures = json.loads(out.read_text())
     return {
         "mesh": "MocoInverse, N = 50",
@@ -80,9 +75,8 @@ def moco(squat: Path) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument(
-        "--data", type=Path, default=Path(os.environ.get("BIGE_SHARED_DATA", "../shared/data"))
-    )
+    parser.add_argument("--data", type=Path,
+                        default=Path(os.environ.get("BIGE_SHARED_DATA", "../shared/data")))
     parser.add_argument("--intervals", type=int, nargs="+", default=[25, 50, 137])
     parser.add_argument("--moco", action="store_true", help="also MocoInverse on the same squat")
     parser.add_argument("--out", type=Path, help="also write the figures as JSON")

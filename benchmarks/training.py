@@ -46,22 +46,15 @@ def fit(case: str, plan: training.Plan, out: str) -> torch.nn.Module:
     data, config = toy_dataset(participants=8, repetitions=8), CASES[case]
     if isinstance(config, SurrogateConfig):
         return fit_surrogate(data, out, plan, config)[0]
-    K, mask, published = (
-        torch.as_tensor(data.kinematics),
-        torch.as_tensor(data.mask),
-        case == "VQ-VAE, as published",
-    )
+    K, mask, published = (torch.as_tensor(data.kinematics), torch.as_tensor(data.mask),
+                          case == "VQ-VAE, as published")
     skeleton = None if published else Skeleton.default()
     model = VQVAE(config) if published else initial_vqvae(config, K, mask)
     if published:
         with torch.no_grad():
             model.train().quantise(model.encode(K[:plan.batch]))        # codes from the first batch
-    loss, after = vqvae_objective(
-        model,
-        (K, mask, Skeleton.default().contact_points(K)),
-        LossWeights(temporal="published" if published else "match"),
-        skeleton,
-    )
+    loss, after = vqvae_objective(model, (K, mask, Skeleton.default().contact_points(K)),
+                                  LossWeights(temporal="published" if published else "match"), skeleton)
     training.train_network(model, loss, len(K), plan, out, after=after)
     return model
 
@@ -75,13 +68,8 @@ def measure(case: str, steps: int, batch: int) -> dict:
         begun.append((time.perf_counter(), time.process_time()))
         return whole_step(*arguments)
     training.whole_step = timed
-    plan = training.Plan(
-        steps=steps + 3,
-        batch=batch,
-        checkpoint_every=steps + 3,
-        log_every=steps + 3,
-        lr=SURROGATE_PLAN.lr / 10,
-    )
+    plan = training.Plan(steps=steps + 3, batch=batch, checkpoint_every=steps + 3, log_every=steps + 3,
+                         lr=SURROGATE_PLAN.lr / 10)
     with tempfile.TemporaryDirectory() as folder:
         model = fit(case, plan, folder)
     step, cpu = 1000 * np.median(np.diff(begun, axis=0)[2:], axis=0)
@@ -123,9 +111,8 @@ def in_own_processes(case: str, processes: int, a: argparse.Namespace) -> dict:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
@@ -146,9 +133,7 @@ def main() -> int:
                 flush=True,
             )
     if a.out:
-        write_json(
-            a.out, training.run_record(batch=a.batch, steps=a.steps, cores=os.cpu_count(), rows=rows)
-        )
+        write_json(a.out, training.run_record(batch=a.batch, steps=a.steps, cores=os.cpu_count(), rows=rows))
     return 0
 
 

@@ -87,9 +87,8 @@ def keep(out: Path, model, losses: list[float]) -> None:
     (out / "losses.json").write_text(json.dumps(losses))
 
 
-def run(
-    loop: str, out: Path, until: int = STEPS, resume: bool = False, processes: int = 1
-) -> tuple[torch.Tensor, np.ndarray]:
+def run(loop: str, out: Path, until: int = STEPS, resume: bool = False,
+        processes: int = 1) -> tuple[torch.Tensor, np.ndarray]:
     out.mkdir(exist_ok=True)
     launch = (
         ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
@@ -126,21 +125,14 @@ def compare(loop: str, folder: Path) -> dict:
 
 def replaceable_lines() -> int:
     """Lines of bige.training that accelerate has an equivalent for: steps, messages of processes, devices."""
-    parts = (
-        training.PlainStep,
-        training.ZeroStep,
-        training.gather_rows,
-        training.training_device,
-        training.autocast,
-        training.process_group,
-    )
+    parts = (training.PlainStep, training.ZeroStep, training.gather_rows, training.training_device,
+             training.autocast, training.process_group)
     return sum(len(inspect.getsource(part).splitlines()) for part in parts)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--loop", choices=LOOPS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)

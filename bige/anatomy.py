@@ -22,10 +22,8 @@ __all__ = ['PATELLAE', 'PATH_SAMPLES', 'FLESH', 'RING', 'asset', 'normals', 'bod
 @lru_cache
 def asset(name: str) -> dict[str, np.ndarray]:
     "Arrays (…,) by name of an .npz file that ships with the package."
-    with (
-        resources.as_file(resources.files("bige") / "assets" / name) as path,
-        np.load(path, allow_pickle=False) as file,
-    ):
+    with (resources.as_file(resources.files("bige") / "assets" / name) as path,
+          np.load(path, allow_pickle=False) as file):
         return {key: file[key] for key in file.files}
 
 # %% ../nbs/31_anatomy.ipynb #31-anatomy-008
@@ -95,17 +93,8 @@ def anatomy(skeleton: Skeleton | None = None) -> Anatomy:
     )
     vertex_body, faces = np.repeat(bone_body, bones["counts"]), bones["faces"].astype(np.int64)
     vertices = bones["vertices"] * float(bones["unit"]) * scales[vertex_body]
-    return Anatomy(
-        skeleton,
-        bodies,
-        scales,
-        vertices,
-        normals(vertices, faces),
-        vertex_body,
-        faces,
-        paths["point_location"] * scales[point_body],
-        point_body,
-    )
+    return Anatomy(skeleton, bodies, scales, vertices, normals(vertices, faces), vertex_body, faces,
+                   paths["point_location"] * scales[point_body], point_body)
 
 # %% ../nbs/31_anatomy.ipynb #31-anatomy-017
 def _patella(side: str, knee_angle: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -145,9 +134,8 @@ PATH_SAMPLES = 16  # points along each muscle
 def _samples() -> tuple[np.ndarray, np.ndarray]:
     "For every sample (80, SAMPLES): the attachment point before it, and the share of the way to the next."
     paths, default = asset("muscle_paths.npz"), anatomy()
-    neutral = to_world(
-        body_frames(default, np.zeros((1, len(COORDINATES)))), default.point_body, default.points
-    )[0]
+    neutral = to_world(body_frames(default, np.zeros((1, len(COORDINATES)))), default.point_body,
+                       default.points)[0]
     low, share = [], []
     for muscle in range(len(paths["names"])):
         at = np.flatnonzero(paths["point_muscle"] == muscle)
@@ -223,8 +211,7 @@ def _belly_shape() -> np.ndarray:
     paths, default = asset("muscle_paths.npz"), anatomy()
     line = muscle_paths(default, body_frames(default, np.zeros((1, len(COORDINATES)))))[0]
     along = np.concatenate(
-        [np.zeros((len(line), 1)), np.linalg.norm(np.diff(line, axis=1), axis=-1).cumsum(1)], 1
-    )
+        [np.zeros((len(line), 1)), np.linalg.norm(np.diff(line, axis=1), axis=-1).cumsum(1)], 1)
     low, share = _samples()
     end = np.minimum(1.25 * paths["fibre_length"] + 0.25 * along[:, -1], along[:, -1])
     on_patella = np.char.startswith(paths["point_body"][low], "patella") & (share == 0)

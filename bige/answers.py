@@ -18,13 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from fastcore.basics import patch
 
-from bige.constraint_files import (
-    ConstraintSet,
-    default_constraints,
-    read_constraints,
-    to_yaml,
-    write_constraints,
-)
+from .constraint_files import (ConstraintSet, default_constraints, read_constraints, to_yaml,
+                                   write_constraints)
 from .exercises import Exercise, load_exercise
 from .files import InputError, atomic_write, output_folder, round_digits, to_json, versions, whole_folder
 from .guidance import APART_DEG, Guided, Models, Progress, changes, generate, one_repetition
@@ -186,56 +181,29 @@ def answer(request: Request, models: Models | None = None, progress: Progress | 
     satisfied, n)` may return True to stop the search with its best so far, or raise; with `verified`, step
     counts the motions drawn."""
     if request.verified is not None and (request.like or request.verified not in ("qp", "tracking")):
-        raise InputError(
-            "--verified",
-            f"{request.verified!r}" + " beside --like" * bool(request.like),
-            "qp or tracking, without --like",
-            "generate with --like, then simulate with bige verify",
-        )
+        raise InputError("--verified", f"{request.verified!r}" + " beside --like" * bool(request.like),
+                         "qp or tracking, without --like",
+                         "generate with --like, then simulate with bige verify")
     person = read_person(request.model)
     models = models or Models.load(request.vqvae, request.surrogate, request.data, request.exercise)
     check_reach(request.constraints, models.bank())
     like = read_motion(request.like) if request.like else None
-    options = dict(
-        method=request.method, models=models, apart_deg=request.apart_deg, exercise=request.exercise
-    )
+    options = dict(method=request.method, models=models, apart_deg=request.apart_deg,
+                   exercise=request.exercise)
     if request.verified:
-        found, drawn = generate_verified(
-            request.constraints,
-            request.n,
-            request.seed,
-            person=person and person.mechanics,
-            mode=request.verified,
-            progress=progress,
-            **options,
-        )
+        found, drawn = generate_verified(request.constraints, request.n, request.seed,
+                                         person=person and person.mechanics, mode=request.verified,
+                                         progress=progress, **options)
     else:
         found, drawn = (
-            generate(
-                request.constraints,
-                request.n,
-                request.seed,
-                skeleton=person and person.skeleton,
-                like=like,
-                progress=progress,
-                **options,
-            ),
+            generate(request.constraints, request.n, request.seed, skeleton=person and person.skeleton,
+                     like=like, progress=progress, **options),
             None,
         )
     content = _content(request.like, "a repetition (.mot)") if like else None
-    return Answer(
-        request,
-        found.motions,
-        found.satisfaction,
-        found.shortfalls,
-        _digests(models, person, content),
-        drawn,
-        like and _advice(like, found),
-        found,
-        person,
-        content,
-        models,
-    )
+    return Answer(request, found.motions, found.satisfaction, found.shortfalls,
+                  _digests(models, person, content), drawn, like and _advice(like, found), found, person,
+                  content, models)
 
 # %% ../nbs/29_answers.ipynb #29-answers-018
 def _digests(models: Models, person: Person | None, like: bytes | None) -> dict[str, str | None]:
@@ -372,24 +340,17 @@ def _read_record(folder: Path) -> dict:
         record.get("model")
         return record
     except (OSError, ValueError, AttributeError):
-        raise InputError(
-            path,
-            "no record of a generation",
-            "the metrics.json that bige generate wrote beside its samples",
-            "give a folder that bige generate wrote",
-        ) from None
+        raise InputError(path, "no record of a generation",
+                         "the metrics.json that bige generate wrote beside its samples",
+                         "give a folder that bige generate wrote") from None
 
 
 def _beside(folder: Path, name: str | None) -> Path | None:
     "The model that metrics.json names, in the folder."
     model = folder / Path(str(name)).name if name else None
     if model and not model.is_file():
-        raise InputError(
-            model,
-            "no file",
-            "the model for which the samples were made",
-            "copy it there, or run bige generate again",
-        )
+        raise InputError(model, "no file", "the model for which the samples were made",
+                         "copy it there, or run bige generate again")
     return model
 
 # %% ../nbs/29_answers.ipynb #29-answers-034
@@ -398,12 +359,8 @@ def _read_samples(folder: Path) -> tuple[Motion, ...]:
         raise InputError(folder, "no such folder", "a folder that bige generate wrote", "check the path")
     files = samples_of(folder)
     if not files:
-        raise InputError(
-            folder,
-            "no sample_00.mot",
-            "a folder that bige generate wrote",
-            "for recorded trials use bige simulate",
-        )
+        raise InputError(folder, "no sample_00.mot", "a folder that bige generate wrote",
+                         "for recorded trials use bige simulate")
     samples = tuple(read_motion(f) for f in files)
     for sample in samples:
         sample.coordinates()
@@ -415,17 +372,11 @@ def _asked(record: dict, folder: Path, n: int) -> Request:
     "The request that a folder answers; of a former run, as far as its record says."
     starts = sorted((folder / "start").glob("*.mot"))
     verified = record.get("verified") or {}
-    return Request(
-        read_constraints(folder / "constraints.yaml", record.get("exercise")),
-        verified.get("requested", n),
-        record.get("seed", 0),
-        record.get("method", "guided"),
-        record.get("exercise", "squat"),
-        _beside(folder, record.get("model")),
-        starts[0] if record.get("changes") and starts else None,
-        record.get("apart_deg", APART_DEG),
-        verified.get("mode"),
-    )
+    return Request(read_constraints(folder / "constraints.yaml", record.get("exercise")),
+                   verified.get("requested", n), record.get("seed", 0), record.get("method", "guided"),
+                   record.get("exercise", "squat"), _beside(folder, record.get("model")),
+                   starts[0] if record.get("changes") and starts else None,
+                   record.get("apart_deg", APART_DEG), verified.get("mode"))
 
 
 @patch(cls_method=True)
@@ -436,18 +387,9 @@ def load(cls: Answer, folder: Path | str) -> Answer:
     record = _read_record(folder)
     request = _asked(record, folder, len(motions))
     satisfaction = tuple(s["constraints"] for s in record.get("samples", ()) if "constraints" in s)
-    return cls(
-        request,
-        motions,
-        satisfaction,
-        tuple(record.get("shortfalls", ())),
-        record.get("inputs", {}),
-        record.get("verified"),
-        record.get("changes"),
-        person=read_person(request.model),
-        record=record,
-        folder=folder,
-    )
+    return cls(request, motions, satisfaction, tuple(record.get("shortfalls", ())), record.get("inputs", {}),
+               record.get("verified"), record.get("changes"), person=read_person(request.model),
+               record=record, folder=folder)
 
 # %% ../nbs/29_answers.ipynb #29-answers-037
 def model_beside(folder: Path | str) -> Path | None:
@@ -467,9 +409,8 @@ def _simulated(out: Path, name: str, record: dict) -> Simulated:
     if record["status"] != "Solve_Succeeded":
         return Simulated(record)
     place = motion_file(out, name)
-    return Simulated(
-        record, read_motion(place), read_motion(place.with_name(f"kinetics_{name}_muscle_driven.mot"))
-    )
+    return Simulated(record, read_motion(place),
+                     read_motion(place.with_name(f"kinetics_{name}_muscle_driven.mot")))
 
 
 def _verify_mode(found: Answer, mode: str, jobs: int | None, progress: Callable | None) -> dict:
@@ -487,13 +428,8 @@ def _verify_mode(found: Answer, mode: str, jobs: int | None, progress: Callable 
     return mode_record(found.motions, simulated, rows)
 
 # %% ../nbs/29_answers.ipynb #29-answers-041
-def verify(
-    found: Answer | Path | str,
-    mode: str = "both",
-    jobs: int | None = None,
-    progress: Callable | None = None,
-    exercise: Exercise | str | None = None,
-) -> dict:
+def verify(found: Answer | Path | str, mode: str = "both", jobs: int | None = None,
+           progress: Callable | None = None, exercise: Exercise | str | None = None) -> dict:
     """Simulate the samples of an answer in its folder and compare; writes verification.json there, returns
     its content.
 
@@ -555,12 +491,9 @@ def models_in(folder: Path | str) -> dict[str, Path]:
     folder = Path(folder)
     found = sorted(folder.rglob("*.osim"))
     if not found:
-        raise InputError(
-            folder,
-            "no .osim file" if folder.is_dir() else "no such folder",
-            "a folder that holds the models of participants (.osim)",
-            "check the path, or give one model with --model",
-        )
+        raise InputError(folder, "no .osim file" if folder.is_dir() else "no such folder",
+                         "a folder that holds the models of participants (.osim)",
+                         "check the path, or give one model with --model")
     return {"_".join(f.relative_to(folder).with_suffix("").parts): f for f in found}
 
 # %% ../nbs/29_answers.ipynb #29-answers-047
@@ -576,13 +509,8 @@ class Sessions:
         return self.scores | {"all participants": list(self.scores.values()), REFERENCE_ROW: shipped_scores()}
 
 
-def sessions(
-    request: Request,
-    folder: Path | str,
-    out: Path | str,
-    progress: Callable | None = None,
-    extras: Sequence[Callable] = (),
-) -> Sessions:
+def sessions(request: Request, folder: Path | str, out: Path | str, progress: Callable | None = None,
+             extras: Sequence[Callable] = ()) -> Sessions:
     """The request for every model in `folder`, each saved in `out`/NAME with `extras`; table in
     `out`/sessions.md. `progress(finished, total)` before each. InputError when no model can be used."""
     if request.model:
@@ -596,17 +524,12 @@ def sessions(
             own = Request(**vars(request) | {"model": path})
             try:
                 scores[name] = recorded(own, Path(out) / name, models) or _made(
-                    own, Path(out) / name, models, extras
-                )
+                    own, Path(out) / name, models, extras)
             except InputError as error:
                 failed[name] = str(error)
         if not scores:
-            raise InputError(
-                folder,
-                "no model that can be used",
-                "at least one",
-                "; ".join(f"{name}: {why}" for name, why in failed.items()),
-            )
+            raise InputError(folder, "no model that can be used", "at least one",
+                             "; ".join(f"{name}: {why}" for name, why in failed.items()))
         done = Sessions(scores, failed)
         with atomic_write(Path(out) / "sessions.md") as file:
             file.write(tables(done.rows()))

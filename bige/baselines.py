@@ -35,37 +35,12 @@ __all__ = ['SMPL_JOINTS', 'SMPL_CHAINS', 'HUMANML_RATE_HZ', 'TEMPLATE_LEG', 'SMP
            'with_activations', 'read_baseline']
 
 # %% ../nbs/30_baselines.ipynb #30-baselines-006
-SMPL_JOINTS = (
-    "pelvis",
-    "left_hip",
-    "right_hip",
-    "spine1",
-    "left_knee",
-    "right_knee",
-    "spine2",
-    "left_ankle",
-    "right_ankle",
-    "spine3",
-    "left_foot",
-    "right_foot",
-    "neck",
-    "left_collar",
-    "right_collar",
-    "head",
-    "left_shoulder",
-    "right_shoulder",
-    "left_elbow",
-    "right_elbow",
-    "left_wrist",
-    "right_wrist",
-)
-SMPL_CHAINS = (
-    (0, 2, 5, 8, 11),
-    (0, 1, 4, 7, 10),
-    (0, 3, 6, 9, 12, 15),
-    (9, 14, 17, 19, 21),
-    (9, 13, 16, 18, 20),
-)
+SMPL_JOINTS = ("pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2", "left_ankle",
+               "right_ankle", "spine3", "left_foot", "right_foot", "neck", "left_collar", "right_collar",
+               "head", "left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist",
+               "right_wrist")
+SMPL_CHAINS = ((0, 2, 5, 8, 11), (0, 1, 4, 7, 10), (0, 3, 6, 9, 12, 15), (9, 14, 17, 19, 21),
+               (9, 13, 16, 18, 20))
 HUMANML_RATE_HZ = 20.        # of HumanML3D, the data set that both networks learned from
 
 # %% ../nbs/30_baselines.ipynb #30-baselines-008
@@ -116,9 +91,8 @@ def smpl_landmarks(skeleton: Skeleton) -> tuple[list[str], np.ndarray, np.ndarra
     return bodies, np.array(locations), np.array(weights)
 
 # %% ../nbs/30_baselines.ipynb #30-baselines-012
-def smpl_joints(
-    motion: Motion, skeleton: Skeleton | None = None, rate_hz: float = HUMANML_RATE_HZ
-) -> Markers:
+def smpl_joints(motion: Motion, skeleton: Skeleton | None = None,
+                rate_hz: float = HUMANML_RATE_HZ) -> Markers:
     "The 22 joints (T, 22, 3) m of a motion, y up, at `rate_hz`."
     skeleton, motion = skeleton or Skeleton.default(), motion.resample(rate_hz)
     bodies, locations, _ = smpl_landmarks(skeleton)
@@ -240,8 +214,7 @@ class _PlainUnpickler(pickle.Unpickler):
         if (module, name) not in _ALLOWED:
             raise pickle.UnpicklingError(f"an object of type {module}.{name}")
         return super().find_class(
-            module.replace("numpy._core", "numpy.core") if np.__version__ < "2" else module, name
-        )
+            module.replace("numpy._core", "numpy.core") if np.__version__ < "2" else module, name)
 
 def load_npy(path: str | Path) -> Any:
     "What a `.npy` file holds: an array, or the dictionary that MDM writes. Never runs code from the file."
@@ -257,9 +230,8 @@ def load_npy(path: str | Path) -> Any:
         raise InputError(path, "no such file", "a .npy file", "check the path") from None
     except Exception as e:                            # a broken pickle can raise anything
         expected = "a .npy file with arrays, dictionaries, lists, texts and numbers only"
-        raise InputError(
-            path, str(e) or type(e).__name__, expected, "save it again as a plain array with np.save"
-        ) from None
+        raise InputError(path, str(e) or type(e).__name__, expected,
+                         "save it again as a plain array with np.save") from None
     return box.item() if isinstance(box, np.ndarray) and box.shape == () else box
 
 # %% ../nbs/30_baselines.ipynb #30-baselines-036
@@ -305,12 +277,8 @@ def _from_results(path: Path, content: Mapping) -> list[np.ndarray]:
     lengths = np.full(len(motion), longest) if lengths is None else lengths
     whole = lengths.shape == (len(motion),) and lengths.dtype.kind in "iu"
     if not whole or lengths.min(initial=2) < 2 or lengths.max(initial=2) > longest:
-        raise InputError(
-            path,
-            f"lengths {lengths.tolist()}"[:80],
-            f"{len(motion)} whole numbers from 2 to {longest}",
-            "write the file again",
-        )
+        raise InputError(path, f"lengths {lengths.tolist()}"[:80],
+                         f"{len(motion)} whole numbers from 2 to {longest}", "write the file again")
     return [m[..., :n].transpose(2, 0, 1) for m, n in zip(motion, lengths)]
 
 # %% ../nbs/30_baselines.ipynb #30-baselines-039
@@ -326,33 +294,20 @@ def _check_person(path: Path, name: str, x: np.ndarray) -> np.ndarray:
         raise InputError(path, f"{len(x)} frames in {name}", "8 frames or more", "generate a longer motion")
     if not np.isfinite(x).all():
         t, j, _ = np.argwhere(~np.isfinite(x))[0]
-        raise InputError(
-            path,
-            f"no number at frame {t}, joint {SMPL_JOINTS[j]} of {name}",
-            "finite positions",
-            "leave this motion out",
-        )
+        raise InputError(path, f"no number at frame {t}, joint {SMPL_JOINTS[j]} of {name}",
+                         "finite positions", "leave this motion out")
     leg = median_leg_length(x)
     if not .3 < leg < 1.5:
-        raise InputError(
-            path,
-            f"legs of {leg:.3g} m in {name}",
-            expected,
-            "give metres, and the joints in the order of HumanML3D",
-        )
+        raise InputError(path, f"legs of {leg:.3g} m in {name}", expected,
+                         "give metres, and the joints in the order of HumanML3D")
     rise = np.median(x[:, SMPL_JOINTS.index("neck"), 1] - x[:, [10, 11], 1].mean(1))
     if rise < .3 * leg:
-        raise InputError(
-            path, f"a neck {rise:.2f} m above the feet in {name}", expected, "turn the axes: y must point up"
-        )
+        raise InputError(path, f"a neck {rise:.2f} m above the feet in {name}", expected,
+                         "turn the axes: y must point up")
     ahead = np.cross([0.0, 1.0, 0.0], x[:, 2] - x[:, 1])  # left hip to right hip, turned a quarter
     if np.median((ahead * (x[:, 10] + x[:, 11] - x[:, 7] - x[:, 8])).sum(-1)) < 0:
-        raise InputError(
-            path,
-            f"toes behind the heels in {name}",
-            expected,
-            "an axis is mirrored, or left is right: swap it",
-        )
+        raise InputError(path, f"toes behind the heels in {name}", expected,
+                         "an axis is mirrored, or left is right: swap it")
     return x
 
 # %% ../nbs/30_baselines.ipynb #30-baselines-040

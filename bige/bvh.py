@@ -154,9 +154,8 @@ def _axis_turn(axis: str, degrees: np.ndarray) -> np.ndarray:
     return R
 
 
-def _pose(
-    offset: np.ndarray, channels: dict[str, np.ndarray], parent: tuple
-) -> tuple[np.ndarray, np.ndarray]:
+def _pose(offset: np.ndarray, channels: dict[str, np.ndarray],
+          parent: tuple) -> tuple[np.ndarray, np.ndarray]:
     "Positions (T, 3) and rotations (T, 3, 3) of a joint from those of its parent."
     p, R = parent
     t = np.stack([channels.get(f"{x}position", np.full(len(p), offset[i])) for i, x in enumerate("XYZ")], -1)

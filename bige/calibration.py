@@ -14,22 +14,9 @@ import torch
 from torch import Tensor
 
 from .motion import COORDINATES
-from bige.pose import (
-    ARM,
-    DEEP_LIMITS,
-    FLEXED_START,
-    Observed,
-    Points,
-    PoseProblem,
-    coordinate_indices,
-    multi_start,
-    pose_problem,
-    solve_poses,
-    solve_robust_from,
-    start_from,
-    stretched_joint,
-    to_tensor,
-)
+from .pose import (ARM, DEEP_LIMITS, FLEXED_START, Observed, Points, PoseProblem, coordinate_indices,
+                       multi_start, pose_problem, solve_poses, solve_robust_from, start_from, stretched_joint,
+                       to_tensor)
 from .skeleton import Body, Marker, Skeleton, standard_spheres
 
 # %% auto #0
@@ -59,14 +46,9 @@ MARKER_KINDS = (
     MarkerKind("virtual", r"hjc|kjc|ajc", 0.3, 0.02, in_errors=False, measured=False),
     MarkerKind("head", r"^[lr][fb]hd$", 0.1, 0.10, for_hands=0.02, in_errors=False),
     MarkerKind("hand", r"^[lr]fin$", 0.2, 0.02),
-    MarkerKind(
-        "technical",
-        r"^[lr](tib|thi|upa|frm|bak)\d?$|^[lr](ua|la)\d$|_(thigh|sh)\d$|_shank|_humerus$|_forearm$",
-        0.5,
-        0.10,
-        at_start=0.1,
-        for_hands=0.02,
-    ),
+    MarkerKind("technical",
+               r"^[lr](tib|thi|upa|frm|bak)\d?$|^[lr](ua|la)\d$|_(thigh|sh)\d$|_shank|_humerus$|_forearm$",
+               0.5, 0.10, at_start=0.1, for_hands=0.02),
     MarkerKind("anatomical", "", 1.0, 0.02, on_bone=True),
 )
 
@@ -141,8 +123,7 @@ class ScalableModel:
         local = points.local * (self.groups @ scales)[points.body] + offsets
         return replace(
             self.problem,
-            points=Points([stretched_joint(j, sizes) for j in points.joints], points.bodies, local),
-        )
+            points=Points([stretched_joint(j, sizes) for j in points.joints], points.bodies, local))
 
 
 def scalable_model(skeleton: Skeleton, bodies: Sequence[str], local: Tensor) -> ScalableModel:
@@ -218,9 +199,8 @@ def _body_scale(pairs: list[tuple]) -> float:
 OFFSET_LIMIT = 0.04  # m: an anatomical marker further from its usual place is not on its landmark
 
 
-def body_scale_and_doubts(
-    model: ScalableModel, kinds: Sequence[MarkerKind], seen: Observed
-) -> tuple[float, set[int]]:
+def body_scale_and_doubts(model: ScalableModel, kinds: Sequence[MarkerKind],
+                          seen: Observed) -> tuple[float, set[int]]:
     """Size of the person over the model's, and the markers whose distances contradict it, the worst taken out
     one by one."""
     pairs, doubts = [], set()
@@ -248,9 +228,8 @@ def _stretched_inertia(inertia: np.ndarray, s: np.ndarray) -> np.ndarray:
 
 
 def _stretched_body(body: Body, s: np.ndarray, mass_factor: float) -> Body:
-    return Body(
-        body.mass * mass_factor, body.mass_center * s, _stretched_inertia(body.inertia, s) * mass_factor
-    )
+    return Body(body.mass * mass_factor, body.mass_center * s,
+                _stretched_inertia(body.inertia, s) * mass_factor)
 
 
 def wide_ranges(skeleton: Skeleton) -> np.ndarray:
@@ -263,9 +242,8 @@ def wide_ranges(skeleton: Skeleton) -> np.ndarray:
     return ranges
 
 # %% ../nbs/06_calibration.ipynb #06-calibration-022
-def scale_skeleton(
-    skeleton: Skeleton, sizes: dict[str, np.ndarray], mass: float, markers: Sequence[Marker], name: str
-) -> Skeleton:
+def scale_skeleton(skeleton: Skeleton, sizes: dict[str, np.ndarray], mass: float, markers: Sequence[Marker],
+                   name: str) -> Skeleton:
     "The skeleton with bodies stretched by `sizes` (body -> (3,)), `mass` kg in all, and these markers."
 
     def size(body):
@@ -281,16 +259,8 @@ def scale_skeleton(
         contacts = standard_spheres(tree)
     else:
         contacts = tuple(replace(c, location=c.location * size(c.body)) for c in skeleton.contacts)
-    return replace(
-        skeleton,
-        name=name,
-        tree=tree,
-        coupled=coupled,
-        bodies=bodies,
-        contacts=contacts,
-        markers=tuple(markers),
-        ranges=wide_ranges(skeleton),
-    )
+    return replace(skeleton, name=name, tree=tree, coupled=coupled, bodies=bodies, contacts=contacts,
+                   markers=tuple(markers), ranges=wide_ranges(skeleton))
 
 # %% ../nbs/06_calibration.ipynb #06-calibration-025
 @dataclass(frozen=True, eq=False)
@@ -357,14 +327,8 @@ def _shared_system(J_scale: Tensor, R: Tensor, seen: Observed, r: Tensor) -> tup
     )
 
 
-def register(
-    model: ScalableModel,
-    now: Calibration,
-    seen: Observed,
-    prior: Prior,
-    frames: float = 2.0,
-    noise_m: float = 0.01,
-) -> Calibration:
+def register(model: ScalableModel, now: Calibration, seen: Observed, prior: Prior, frames: float = 2.0,
+             noise_m: float = 0.01) -> Calibration:
     """One Gauss–Newton step on scales, offsets and poses together. `frames`: how many independent frames the
     data counts for; `noise_m`: standard deviation of one marker, m."""
     problem, N, G = model.at(now.scales, now.offsets), len(now.q), len(now.scales)
@@ -372,11 +336,9 @@ def register(
     H, g, free = problem.hold_limits(now.q, *problem.normal_equations(now.q, x, J, seen))
     H.diagonal(dim1=1, dim2=2).add_(1e-7)
     R = torch.cat(problem.points.chain(now.q.T.contiguous())[0], -2)[:, :, problem.points.body].permute(
-        3, 2, 0, 1
-    )
-    J_scale = torch.einsum(
-        "ncmi,cg->ngmi", size_jacobian(model, problem.points, now.q), model.groups.reshape(-1, G)
-    )
+        3, 2, 0, 1)
+    J_scale = torch.einsum("ncmi,cg->ngmi", size_jacobian(model, problem.points, now.q),
+                           model.groups.reshape(-1, G))
     Jw = J * seen.weight[:, None, :, None] * free[:, :, None, None]
     cross = torch.cat(
         [
@@ -422,9 +384,8 @@ UPRIGHT = ("hip_flexion", "hip_adduction", "hip_rotation", "knee_angle", "ankle_
 OFTEN = 0.3  # of the frames: a marker misplaced in more of them is misplaced throughout
 
 
-def first_poses(
-    problem: PoseProblem, loose: Observed, seen: Observed, on_bone: Tensor
-) -> tuple[Tensor, Observed]:
+def first_poses(problem: PoseProblem, loose: Observed, seen: Observed,
+                on_bone: Tensor) -> tuple[Tensor, Observed]:
     """Poses (N, 33) of a person of about known size, and `seen` without misplaced markers; `loose`: weights
     for the start."""
     few = spread(len(seen), 8)
@@ -446,18 +407,14 @@ def first_poses(
 DOUBTED_SIGMA = 0.10  # m, of the offset of a marker in doubt
 
 
-def calibrate_model(
-    model: ScalableModel, kinds: Sequence[MarkerKind], seen: Observed, rounds: int = 16
-) -> Calibration:
+def calibrate_model(model: ScalableModel, kinds: Sequence[MarkerKind], seen: Observed,
+                    rounds: int = 16) -> Calibration:
     "Sizes, marker offsets and poses from some frames of a person."
     scale, doubts = body_scale_and_doubts(model, kinds, seen)
-    scales, offsets = (
-        torch.full((model.groups.shape[-1],), scale, dtype=torch.float64),
-        torch.zeros_like(model.base),
-    )
+    scales, offsets = (torch.full((model.groups.shape[-1],), scale, dtype=torch.float64),
+                       torch.zeros_like(model.base))
     sigma = to_tensor([DOUBTED_SIGMA if i in doubts else k.sigma_m for i, k in enumerate(kinds)])[
-        :, None
-    ].repeat(1, 3)
+        :, None].repeat(1, 3)
     prior = with_flat_feet(Prior(scale, offsets, sigma), model, seen)
     on_bone = torch.tensor([k.on_bone and i not in doubts for i, k in enumerate(kinds)])
     loose = seen.weighted(to_tensor([0.1 if i in doubts else k.at_start for i, k in enumerate(kinds)]))

@@ -15,22 +15,8 @@ from pathlib import Path
 
 import yaml
 
-from bige.constraints import (
-    ABOUT,
-    ACTIVE,
-    AXES,
-    GOAL_SIGN,
-    KINDS,
-    NATURAL,
-    PHASES,
-    REQUIRED,
-    SIDED_MUSCLES,
-    UNITS,
-    Constraint,
-    Kind,
-    both_sides,
-    in_words,
-)
+from .constraints import (ABOUT, ACTIVE, AXES, GOAL_SIGN, KINDS, NATURAL, PHASES, REQUIRED, SIDED_MUSCLES,
+                              UNITS, Constraint, Kind, both_sides, in_words)
 from .exercises import Exercise, load_exercise
 from .files import InputError, atomic_write, similar
 from .motion import COORDINATES, TRANSLATIONS
@@ -93,35 +79,24 @@ def _number(value, where: str, key: str, low: float = -math.inf, high: float = m
         if math.isfinite(low)
         else ""
     )
-    raise InputError(
-        f"{where}, `{key}`",
-        repr(value),
-        f"a number{bounds}",
-        f"write for instance {key}: {max(low, 0) if math.isinf(high) else (low + high) / 2:g}",
-    )
+    raise InputError(f"{where}, `{key}`", repr(value), f"a number{bounds}",
+                     f"write for instance {key}: {max(low, 0) if math.isinf(high) else (low + high) / 2:g}")
 
 
 def _word(value, where: str, key: str, known: Sequence[str]) -> str:
     if isinstance(value, str) and value in known:
         return value
-    raise InputError(
-        f"{where}, `{key}`",
-        repr(value),
-        "one of " + ", ".join(list(known)[:8]) + ("" if len(known) <= 8 else ", …"),
-        suggest(value, known),
-    )
+    raise InputError(f"{where}, `{key}`", repr(value),
+                     "one of " + ", ".join(list(known)[:8]) + ("" if len(known) <= 8 else ", …"),
+                     suggest(value, known))
 
 # %% ../nbs/25_constraint_files.ipynb #25-constraint-files-009
 def _muscles(value, where: str) -> tuple[str, ...]:
     "Muscle names; a name without a side stands for both sides."
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, (list, tuple)) or not names:
-        raise InputError(
-            f"{where}, `muscles`",
-            repr(value),
-            "a list of muscle names",
-            "write for instance muscles: [vasmed_l, vasmed_r]",
-        )
+        raise InputError(f"{where}, `muscles`", repr(value), "a list of muscle names",
+                         "write for instance muscles: [vasmed_l, vasmed_r]")
     out = []
     for name in names:
         short = str(name).partition("/")[0]
@@ -143,11 +118,9 @@ def _one_of(value, where: str, key: str, known: Sequence[str]) -> str:
         return value
     pairs = [n[:-2] for n in known if n.endswith("_l")]
     raise InputError(
-        f"{where}, `{key}`",
-        repr(value),
+        f"{where}, `{key}`", repr(value),
         "one of the " + {"muscle": "80 muscles or a group of them", "coordinate": "33 coordinates"}[key],
-        suggest(value, [*known, *pairs]),
-    )
+        suggest(value, [*known, *pairs]))
 
 # %% ../nbs/25_constraint_files.ipynb #25-constraint-files-010
 MOMENTS = ("peak", "bottom", "all")
@@ -171,12 +144,9 @@ def _place(value, where: str, key: str) -> str:
     "The name of a joint or body; which ones there are depends on the model, see `check_model`."
     if isinstance(value, str) and re.fullmatch(r"[A-Za-z]\w*", value):
         return value
-    raise InputError(
-        f"{where}, `{key}`",
-        repr(value),
-        f"the name of a {'body' if key == 'body' else 'joint'}",
-        f"write for instance {key}: {'torso' if key == 'body' else 'knee_r'}",
-    )
+    raise InputError(f"{where}, `{key}`", repr(value),
+                     f"the name of a {'body' if key == 'body' else 'joint'}",
+                     f"write for instance {key}: {'torso' if key == 'body' else 'knee_r'}")
 
 
 def _names(fields: dict, where: str, phases: Sequence[str]) -> None:
@@ -211,12 +181,8 @@ def _unit(unit, where: str, key: str, usual: str) -> str:
     found = (
         f"{unit!r}" + (f", {UNITS[unit][0]}," if isinstance(unit, str) and unit in UNITS else "") + " as unit"
     )
-    raise InputError(
-        f"{where}, `{key}`",
-        found,
-        f"{sort}, only in {shown}",
-        f"convert to {usual or 'a share between 0 and 1'}",
-    )
+    raise InputError(f"{where}, `{key}`", found, f"{sort}, only in {shown}",
+                     f"convert to {usual or 'a share between 0 and 1'}")
 
 
 def _amounts(fields: dict, where: str, k: Kind) -> None:
@@ -232,11 +198,8 @@ def _amounts(fields: dict, where: str, k: Kind) -> None:
     if k.unit is None:
         if given and not units:
             raise InputError(
-                f"{where}, {k.name}",
-                "no `unit`",
-                f"a unit beside the numbers, {usual} for instance",
-                f"add unit: {usual}, or write {next(iter(given))}: {fields[next(iter(given))]} {usual}",
-            )
+                f"{where}, {k.name}", "no `unit`", f"a unit beside the numbers, {usual} for instance",
+                f"add unit: {usual}, or write {next(iter(given))}: {fields[next(iter(given))]} {usual}")
         usual = fields["unit"] = units.get("unit") or next(iter(units.values()), usual)
     for key, (number, _) in given.items():
         sort, per_unit = UNITS[usual]
@@ -248,31 +211,21 @@ def _amounts(fields: dict, where: str, k: Kind) -> None:
             else (0 if key == "within" or not k.signed else -math.inf, math.inf)
         )
         fields[key] = _number(
-            convert(_number(number, where, key), units.get(key, units.get("unit", usual)), usual),
-            where,
-            key,
-            low,
-            high,
-        )
+            convert(_number(number, where, key), units.get(key, units.get("unit", usual)), usual), where, key,
+            low, high)
 
 # %% ../nbs/25_constraint_files.ipynb #25-constraint-files-013
 def _requested(fields: dict, where: str, k: Kind) -> None:
     "One request, the right way up: limits, or a target, or a goal."
     low, high = fields.get("low"), fields.get("high")
     if low is not None and high is not None and low > high:
-        raise InputError(
-            f"{where}, `low` and `high`",
-            f"low {low:g} above high {high:g}",
-            "low at most high",
-            "exchange the two numbers",
-        )
+        raise InputError(f"{where}, `low` and `high`", f"low {low:g} above high {high:g}", "low at most high",
+                         "exchange the two numbers")
     given = [
         n
-        for n, there in (
-            ("low or high", low is not None or high is not None),
-            ("target", fields.get("target") is not None),
-            ("goal", fields.get("goal") is not None),
-        )
+        for n, there in (("low or high", low is not None or high is not None),
+                         ("target", fields.get("target") is not None),
+                         ("goal", fields.get("goal") is not None))
         if there
     ]
     if not given and k.usual:
@@ -281,70 +234,44 @@ def _requested(fields: dict, where: str, k: Kind) -> None:
         return
     if len(given) != 1:
         raise InputError(
-            f"{where}, {k.name}",
-            " and ".join(given) or "no request",
+            f"{where}, {k.name}", " and ".join(given) or "no request",
             "one request: low and high, or target, or goal",
-            "remove one of them" if given else "add for instance high: …, target: … or goal: minimise",
-        )
+            "remove one of them" if given else "add for instance high: …, target: … or goal: minimise")
     if fields.get("within") is not None and not (given == ["target"] or fields.get("goal") == "equal"):
-        raise InputError(
-            f"{where}, {k.name}",
-            f"`within` beside {given[0]}",
-            "`within` beside target or goal: equal",
-            "remove it",
-        )
+        raise InputError(f"{where}, {k.name}", f"`within` beside {given[0]}",
+                         "`within` beside target or goal: equal", "remove it")
     if fields.get("goal") == "equal" and len(k.parts(Constraint(k, fields, 1))) != 2:
-        raise InputError(
-            f"{where}, {k.name}",
-            "goal: equal for one side or something without sides",
-            "something with a left and a right",
-            "name it without its side, for instance knee_angle",
-        )
+        raise InputError(f"{where}, {k.name}", "goal: equal for one side or something without sides",
+                         "something with a left and a right",
+                         "name it without its side, for instance knee_angle")
 
 # %% ../nbs/25_constraint_files.ipynb #25-constraint-files-014
 def _fields(entry, where: str) -> tuple[Kind, dict]:
     "Kind and fields of an entry; unknown and missing fields are errors, null counts as missing."
     if not isinstance(entry, Mapping):
-        raise InputError(
-            where,
-            repr(entry),
-            "a mapping such as {kind: asymmetry, weight: 1}",
-            "write each constraint in braces or as an indented block",
-        )
+        raise InputError(where, repr(entry), "a mapping such as {kind: asymmetry, weight: 1}",
+                         "write each constraint in braces or as an indented block")
     fields = {str(key): value for key, value in entry.items()}
     if "kind" not in fields:
-        raise InputError(
-            where,
-            "no `kind`" + (f" among {', '.join(fields)}" if fields else ""),
-            "kind: followed by a word of the vocabulary",
-            suggest("", list(KINDS)),
-        )
+        raise InputError(where, "no `kind`" + (f" among {', '.join(fields)}" if fields else ""),
+                         "kind: followed by a word of the vocabulary", suggest("", list(KINDS)))
     k = KINDS[_word(fields.pop("kind"), where, "kind", list(KINDS))]
     allowed = ["kind", "weight", *k.fields] + (
         ["unit"] if "unit" not in k.fields and set(AMOUNTS) & set(k.fields) else []
     )
     for key in fields:
         if key not in allowed:
-            raise InputError(
-                f"{where}, {k.name}",
-                f"unknown field {key!r}",
-                "only " + ", ".join(allowed),
-                suggest(key, allowed),
-            )
+            raise InputError(f"{where}, {k.name}", f"unknown field {key!r}", "only " + ", ".join(allowed),
+                             suggest(key, allowed))
     for key, default in k.fields.items():
         if default is REQUIRED and fields.get(key) is None:
-            raise InputError(
-                f"{where}, {k.name}",
-                f"no `{key}`",
-                f"{k.name} needs " + ", ".join(f for f, d in k.fields.items() if d is REQUIRED),
-                f"add {key}: …",
-            )
+            raise InputError(f"{where}, {k.name}", f"no `{key}`",
+                             f"{k.name} needs " + ", ".join(f for f, d in k.fields.items() if d is REQUIRED),
+                             f"add {key}: …")
     return k, {key: value for key, value in fields.items() if value is not None or key == "weight"}
 
 
-def read_constraint(
-    entry: Mapping, where: str = "constraint", phases: Sequence[str] = PHASES
-) -> Constraint:
+def read_constraint(entry: Mapping, where: str = "constraint", phases: Sequence[str] = PHASES) -> Constraint:
     """A checked `Constraint` from one mapping of a file; InputError names the field. `phases`: those that an
     exercise has."""
     k, fields = _fields(entry, where)
@@ -399,16 +326,12 @@ def _check_time(constraints: Sequence[Constraint]) -> None:
     "Phases that take longer together than the repetition may last contradict it."
     least, most = (
         sum(c.limits[0] or 0 for c in constraints if c.kind.span == "phase" and c.weight),
-        [c for c in constraints if c.kind.span == "whole" and c.weight and c.limits[1] is not None],
-    )
+        [c for c in constraints if c.kind.span == "whole" and c.weight and c.limits[1] is not None])
     for c in most:
         if least > c.limits[1] + 1e-9:
-            raise InputError(
-                c.where,
-                f"duration {in_words(c)} and phases of at least {least:.4g} s together",
-                "phases that fit into the duration",
-                f"the nearest duration that can be reached is {least:.4g} s",
-            )
+            raise InputError(c.where, f"duration {in_words(c)} and phases of at least {least:.4g} s together",
+                             "phases that fit into the duration",
+                             f"the nearest duration that can be reached is {least:.4g} s")
 
 
 def _tightest(constraints: Sequence[Constraint], part: str, moment: str | None, end: int, best) -> tuple:
@@ -433,8 +356,7 @@ def _check_sides(constraints: Sequence[Constraint]) -> None:
                     e.where,
                     f"{e.name} {in_words(e)}, with {a.name} {in_words(a)} and {b.name} {in_words(b)}",
                     "constraints that one motion can satisfy",
-                    f"the nearest that can be reached is left and right within {near}",
-                )
+                    f"the nearest that can be reached is left and right within {near}")
 
 # %% ../nbs/25_constraint_files.ipynb #25-constraint-files-021
 @dataclass(frozen=True)
@@ -465,24 +387,15 @@ class ConstraintSet:
         ]
 
     @classmethod
-    def from_entries(
-        cls,
-        entries: Sequence,
-        source: str = "constraints",
-        places: Sequence[str] | None = None,
-        phases: tuple[str, ...] = PHASES,
-    ) -> ConstraintSet:
+    def from_entries(cls, entries: Sequence, source: str = "constraints", places: Sequence[str] | None = None,
+                     phases: tuple[str, ...] = PHASES) -> ConstraintSet:
         """From a list of mappings; `places` say where each was found. Natural kinds that are not mentioned
         are added."""
         places = places or [f"{source}, constraint {i + 1}" for i in range(len(entries))]
         read = tuple(read_constraint(e, p, phases) for e, p in zip(entries, places))
         if all(c.kind.natural for c in read):
-            raise InputError(
-                source,
-                "no constraint",
-                "at least one constraint",
-                "add a line such as - {kind: asymmetry, weight: 1}",
-            )
+            raise InputError(source, "no constraint", "at least one constraint",
+                             "add a line such as - {kind: asymmetry, weight: 1}")
         for a, b in combinations(read, 2):
             _check_pair(a, b)
         _check_time(read)
@@ -500,25 +413,18 @@ def phases_for(exercise: Exercise | str | None) -> tuple[str, ...]:
 def _check_pair(a: Constraint, b: Constraint) -> None:
     "Two lines about the same thing, or two that exclude each other, are no request."
     if a.name == b.name:
-        raise InputError(
-            b.where,
-            f"{b.name} twice",
-            f"{b.name} once, it is in {a.where} too",
-            "remove one of them, or join the two in one line",
-        )
+        raise InputError(b.where, f"{b.name} twice", f"{b.name} once, it is in {a.where} too",
+                         "remove one of them, or join the two in one line")
     if found := clash(a, b):
-        raise InputError(
-            f"{a.where}, against {b.where}", found[0], "constraints that one motion can satisfy", found[1]
-        )
+        raise InputError(f"{a.where}, against {b.where}", found[0], "constraints that one motion can satisfy",
+                         found[1])
 
 
 def default_constraints(exercise: Exercise | str = "squat") -> ConstraintSet:
     """The exercise's own request; of the squat the published one: vastus medialis peaks at 0.35 to 0.45, and
     six motion terms."""
     exercise = load_exercise(exercise)
-    return ConstraintSet.from_entries(
-        exercise.request, "default constraints", phases=phases_for(exercise)
-    )
+    return ConstraintSet.from_entries(exercise.request, "default constraints", phases=phases_for(exercise))
 
 # %% ../nbs/25_constraint_files.ipynb #25-constraint-files-026
 MAX_BYTES = 1_000_000  # no request typed by hand is longer
@@ -530,19 +436,13 @@ def _compose(text: str, path) -> yaml.Node:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as e:
         mark = getattr(e, "problem_mark", None)
-        raise InputError(
-            f"{path}" + (f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""),
-            getattr(e, "problem", None) or "text that is not YAML",
-            "a YAML file with a list `constraints:`",
-            "check quotes, brackets and indentation there",
-        ) from None
+        raise InputError(f"{path}" + (f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""),
+                         getattr(e, "problem", None) or "text that is not YAML",
+                         "a YAML file with a list `constraints:`",
+                         "check quotes, brackets and indentation there") from None
     if node is None:
-        raise InputError(
-            path,
-            "an empty file",
-            "a YAML file with a list `constraints:`",
-            "write at least one constraint, or leave --constraints out for the published ones",
-        )
+        raise InputError(path, "an empty file", "a YAML file with a list `constraints:`",
+                         "write at least one constraint, or leave --constraints out for the published ones")
     return node
 
 
@@ -551,38 +451,26 @@ def _mapping(node: yaml.Node, where: str) -> dict:
     out = {}
     for key, value in node.value:
         if key.value in out:
-            raise InputError(
-                f"{where}, line {key.start_mark.line + 1}",
-                f"{key.value} twice",
-                "each field once",
-                "remove one of the two",
-            )
+            raise InputError(f"{where}, line {key.start_mark.line + 1}", f"{key.value} twice",
+                             "each field once", "remove one of the two")
         out[key.value] = value
     return out
 
 # %% ../nbs/25_constraint_files.ipynb #25-constraint-files-027
-def parse_constraints(
-    text: str, path: Path | str = "constraints", exercise: Exercise | str | None = None
-) -> ConstraintSet:
+def parse_constraints(text: str, path: Path | str = "constraints",
+                      exercise: Exercise | str | None = None) -> ConstraintSet:
     "A `ConstraintSet` from YAML text, which `path` names in messages, for an exercise."
     expected = "a YAML file with a list `constraints:`"
     root = _compose(text, path)
     top = _mapping(root, f"{path}") if isinstance(root, yaml.MappingNode) else {}
     for key in top:
         if key != "constraints":
-            raise InputError(
-                f"{path}, line {top[key].start_mark.line + 1}",
-                f"unknown key {key!r}",
-                expected,
-                suggest(key, ["constraints"]),
-            )
+            raise InputError(f"{path}, line {top[key].start_mark.line + 1}", f"unknown key {key!r}", expected,
+                             suggest(key, ["constraints"]))
     if not isinstance(top.get("constraints"), yaml.SequenceNode):
         raise InputError(
-            path,
-            "no list `constraints:`",
-            expected,
-            "start the file with `constraints:` and put each constraint on a line that starts with `- `",
-        )
+            path, "no list `constraints:`", expected,
+            "start the file with `constraints:` and put each constraint on a line that starts with `- `")
     nodes = top["constraints"].value
     places = [f"{path}, line {n.start_mark.line + 1}" for n in nodes]
     for n, place in zip(nodes, places):
@@ -591,12 +479,8 @@ def parse_constraints(
     try:
         data = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as e:
-        raise InputError(
-            path,
-            f"a value that cannot be read ({str(e).splitlines()[0]})",
-            expected,
-            "write plain words and numbers",
-        ) from None
+        raise InputError(path, f"a value that cannot be read ({str(e).splitlines()[0]})", expected,
+                         "write plain words and numbers") from None
     return ConstraintSet.from_entries(data["constraints"], str(path), places, phases_for(exercise))
 
 # %% ../nbs/25_constraint_files.ipynb #25-constraint-files-028
@@ -612,12 +496,8 @@ def read_constraints(path: Path | str, exercise: Exercise | str | None = None) -
     except UnicodeDecodeError:
         text = "\0"
     if len(raw) > MAX_BYTES or "\0" in text:
-        raise InputError(
-            path,
-            "binary data or more than a megabyte",
-            "a YAML text file in UTF-8",
-            "give the constraint file",
-        )
+        raise InputError(path, "binary data or more than a megabyte", "a YAML text file in UTF-8",
+                         "give the constraint file")
     return parse_constraints(text, path, exercise)
 
 # %% ../nbs/25_constraint_files.ipynb #25-constraint-files-029
@@ -666,12 +546,9 @@ def _selected(entries: list[dict], who: str, setting: str) -> list[dict]:
     if found:
         return found
     if who not in KINDS:
-        raise InputError(
-            f"--set {setting}",
-            f"{who!r}",
-            "a kind, or a muscle, coordinate, joint or body that the constraints name",
-            suggest(who, [*KINDS, *(n for e in entries for n in _subjects(e))]),
-        )
+        raise InputError(f"--set {setting}", f"{who!r}",
+                         "a kind, or a muscle, coordinate, joint or body that the constraints name",
+                         suggest(who, [*KINDS, *(n for e in entries for n in _subjects(e))]))
     entries.append({"kind": who})
     return entries[-1:]
 
@@ -683,18 +560,13 @@ def override(constraints: ConstraintSet, *settings: str) -> ConstraintSet:
         key, equals, value = setting.partition("=")
         who, dot, name = key.strip().partition(".")
         if not (equals and dot and who and name and value.strip()):
-            raise InputError(
-                f"--set {setting}",
-                repr(setting),
-                "WHO.FIELD=VALUE",
-                "write for instance --set muscle_range.high=0.4 or --set asymmetry.weight=2",
-            )
+            raise InputError(f"--set {setting}", repr(setting), "WHO.FIELD=VALUE",
+                             "write for instance --set muscle_range.high=0.4 or --set asymmetry.weight=2")
         try:
             value = yaml.safe_load(value)
         except yaml.YAMLError:
-            raise InputError(
-                f"--set {setting}", repr(value), "a number, a word or a [list]", "quote it for the shell"
-            ) from None
+            raise InputError(f"--set {setting}", repr(value), "a number, a word or a [list]",
+                             "quote it for the shell") from None
         for e in _selected(entries, who, setting):
             e[name] = value
     changed = f" with --set {' --set '.join(settings)}" if settings else ""

@@ -12,13 +12,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from .exercises import STANDING, Exercise, load_exercise, read_exercise, shipped_exercises
-from bige.metrics import (
-    distance_from_range,
-    joint_rates,
-    leg_differences,
-    pelvis_acceleration,
-    pelvis_velocity,
-)
+from .metrics import (distance_from_range, joint_rates, leg_differences, pelvis_acceleration,
+                          pelvis_velocity)
 from .motion import ACTIVATIONS, COORDINATES, GRAVITY, TRANSLATIONS
 from .ground_contact import sliding_speed
 
@@ -175,40 +170,21 @@ def _coordinate_parts(c) -> tuple[str, ...]:
     return both_sides(c["coordinate"], COORDINATES)
 
 
-@kind(
-    "muscle_range",
-    "peak activation of named muscles stays within a range",
-    "",
-    signed=True,
-    peaks=True,
-    distance=True,
-    parts=lambda c: c.muscles,
-    fields={"muscles": REQUIRED, "low": REQUIRED, "high": REQUIRED, "at": "peak"},
-)
+@kind("muscle_range", "peak activation of named muscles stays within a range", "", signed=True, peaks=True,
+      distance=True, parts=lambda c: c.muscles,
+      fields={"muscles": REQUIRED, "low": REQUIRED, "high": REQUIRED, "at": "peak"})
 def _muscle_range(batch: Batch, c):
     return batch.muscle(*c.muscles)
 
 
-@kind(
-    "coordinate_range",
-    "a coordinate stays within a range",
-    None,
-    signed=True,
-    parts=_coordinate_parts,
-    fields={"coordinate": REQUIRED, "low": REQUIRED, "high": REQUIRED, "unit": None, "at": "peak"},
-)
+@kind("coordinate_range", "a coordinate stays within a range", None, signed=True, parts=_coordinate_parts,
+      fields={"coordinate": REQUIRED, "low": REQUIRED, "high": REQUIRED, "unit": None, "at": "peak"})
 def _coordinate_range(batch: Batch, c):
     return batch.coordinate(*c.parts)
 
 
-@kind(
-    "pelvis_tilt",
-    "the pelvis stays upright at the peak",
-    "deg",
-    fields={**LIMITS, "at": "peak"},
-    signed=True,
-    weight=0.5,
-)
+@kind("pelvis_tilt", "the pelvis stays upright at the peak", "deg", fields={**LIMITS, "at": "peak"},
+      signed=True, weight=0.5)
 def _pelvis_tilt(batch: Batch, c):
     return batch.coordinate("pelvis_tilt")
 
@@ -221,14 +197,8 @@ def _asymmetry(batch: Batch, c):
     return leg_differences(batch.q)
 
 
-@kind(
-    "angular_velocity",
-    "the leg joints and the pelvis turn slowly",
-    "deg/s",
-    scale=60.0,
-    fields=_LESS,
-    weight=0.5,
-)
+@kind("angular_velocity", "the leg joints and the pelvis turn slowly", "deg/s", scale=60.0, fields=_LESS,
+      weight=0.5)
 def _angular_velocity(batch: Batch, c):
     return joint_rates(batch.q, batch.rate_hz)
 
@@ -251,20 +221,14 @@ def _foot_sliding(batch: Batch, c):
 _ANGLES = [i for i, n in enumerate(COORDINATES) if n not in TRANSLATIONS]
 
 
-@kind(
-    "proximity", "the latent stays near those of real motions", "", weight=0.01, natural=True, of_latent=True
-)
+@kind("proximity", "the latent stays near those of real motions", "", weight=0.01, natural=True,
+      of_latent=True)
 def _proximity(batch: Batch, c):
     return (batch.drift + 1e-12)[:, None, None] ** 0.5
 
 
-@kind(
-    "smoothness",
-    "joints accelerate no more than in the real motion it started from",
-    "deg/s2",
-    scale=3600.0,
-    natural=True,
-)
+@kind("smoothness", "joints accelerate no more than in the real motion it started from", "deg/s2",
+      scale=3600.0, natural=True)
 def _smoothness(batch: Batch, c):
     change = batch.q if batch.start is None else batch.q - batch.start
     return rate_of_change(rate_of_change(change[..., _ANGLES], batch.rate_hz), batch.rate_hz)
@@ -301,27 +265,15 @@ def members(name: str) -> tuple[str, ...]:
     return tuple(f"{m}{name[-2:]}" for m in MUSCLE_GROUPS.get(name[:-2], (name[:-2],)))
 
 # %% ../nbs/24_constraints.ipynb #24-constraints-027
-@kind(
-    "coordinate",
-    "a coordinate of the model",
-    None,
-    signed=True,
-    parts=_coordinate_parts,
-    fields={"coordinate": REQUIRED, **REQUEST_FIELDS, "unit": None, "at": "bottom"},
-)
+@kind("coordinate", "a coordinate of the model", None, signed=True, parts=_coordinate_parts,
+      fields={"coordinate": REQUIRED, **REQUEST_FIELDS, "unit": None, "at": "bottom"})
 def _coordinate(batch: Batch, c):
     return batch.coordinate(*c.parts)
 
 
-@kind(
-    "muscle",
-    "activation of a muscle, or mean activation of a muscle group",
-    "",
-    signed=True,
-    peaks=True,
-    fields={"muscle": REQUIRED, **REQUEST_FIELDS, "at": "peak"},
-    parts=lambda c: both_sides(c["muscle"], ACTIVE),
-)
+@kind("muscle", "activation of a muscle, or mean activation of a muscle group", "", signed=True, peaks=True,
+      fields={"muscle": REQUIRED, **REQUEST_FIELDS, "at": "peak"},
+      parts=lambda c: both_sides(c["muscle"], ACTIVE))
 def _muscle(batch: Batch, c):
     return batch.muscle(*[m for p in c.parts for m in members(p)]).unflatten(-1, (len(c.parts), -1)).mean(-1)
 
@@ -364,14 +316,10 @@ def _joint_centre(batch: Batch, c):
     return outward_values(x[..., AXES[c["axis"]]], c)
 
 # %% ../nbs/24_constraints.ipynb #24-constraints-031
-@kind(
-    "centre_of_mass",
-    "where the centre of mass of the whole body is, from the middle of the feet and the ground",
-    "m",
-    **LENGTH,
-    fields={"axis": "up", **REQUEST_FIELDS, "at": "bottom"},
-    parts=lambda c: (f"centre of mass {c['axis']}",),
-)
+@kind("centre_of_mass",
+      "where the centre of mass of the whole body is, from the middle of the feet and the ground", "m",
+      **LENGTH, fields={"axis": "up", **REQUEST_FIELDS, "at": "bottom"},
+      parts=lambda c: (f"centre of mass {c['axis']}",))
 def _centre_of_mass(batch: Batch, c):
     return from_feet(batch, batch.skeleton.centre_of_mass(batch.q)[..., None, :])[..., AXES[c["axis"]]]
 
@@ -383,14 +331,9 @@ def body_lean(batch: Batch, bodies: Sequence[str], plane: str) -> Tensor:
     return axis[..., 0 if plane == "sagittal" else 2].atan2(axis[..., 1])
 
 
-@kind(
-    "body",
-    "how far a body leans from the vertical",
-    "deg",
-    signed=True,
-    fields={"body": REQUIRED, "plane": "sagittal", **REQUEST_FIELDS, "at": "bottom"},
-    parts=lambda c: tuple(f"{p} {c['plane']}" for p in joint_parts(c["body"])),
-)
+@kind("body", "how far a body leans from the vertical", "deg", signed=True,
+      fields={"body": REQUIRED, "plane": "sagittal", **REQUEST_FIELDS, "at": "bottom"},
+      parts=lambda c: tuple(f"{p} {c['plane']}" for p in joint_parts(c["body"])))
 def _body(batch: Batch, c):
     return outward_values(body_lean(batch, both_sides(c["body"], batch.skeleton.body_names), c["plane"]), c)
 
@@ -403,9 +346,8 @@ def _sides(c, name: str) -> tuple[str, ...]:
     return tuple(f"{name}_{s[0]}" for s in ("left", "right") if c["side"] in (s, "both"))
 
 
-LEG_KIND = dict(
-    signed=True, fields=SIDE_FIELDS, needs={"joint": LEG_JOINTS}, parts=lambda c: _sides(c, c.kind.name)
-)
+LEG_KIND = dict(signed=True, fields=SIDE_FIELDS, needs={"joint": LEG_JOINTS},
+                parts=lambda c: _sides(c, c.kind.name))
 _OF_COORDINATES = dict(signed=True, fields=SIDE_FIELDS, parts=lambda c: _sides(c, "knee_angle"))
 
 
@@ -415,12 +357,8 @@ def leg_centres(batch: Batch) -> tuple:
     return tuple(centres[..., [known.index(f"{j}_{side}") for side in "lr"], :] for j in LEG_JOINTS)
 
 # %% ../nbs/24_constraints.ipynb #24-constraints-034
-@kind(
-    "thigh_angle",
-    "how far the thigh has turned from hanging; 90 deg is parallel to the ground",
-    "deg",
-    **LEG_KIND,
-)
+@kind("thigh_angle", "how far the thigh has turned from hanging; 90 deg is parallel to the ground", "deg",
+      **LEG_KIND)
 def _thigh_angle(batch: Batch, c):
     hip, knee, _ = leg_centres(batch)
     return vector_length((knee - hip)[..., [0, 2]])[..., 0].atan2((hip - knee)[..., 1])
@@ -446,38 +384,24 @@ def _knee_over_toe(batch: Batch, c):
     return leg_centres(batch)[1][..., 0] - foot_points(batch)[..., 0].amax(-1)
 
 
-@kind(
-    "knee_valgus",
-    "how far the knee is inside the line from hip to ankle, seen from the front",
-    "cm",
-    **LENGTH | LEG_KIND | dict(usual={"high": 0.0}),
-)
+@kind("knee_valgus", "how far the knee is inside the line from hip to ankle, seen from the front", "cm",
+      **LENGTH | LEG_KIND | dict(usual={"high": 0.0}))
 def _knee_valgus(batch: Batch, c):
     hip, knee, ankle = (p[..., [1, 2]] for p in leg_centres(batch))
     line, to_knee = (hip - ankle) / vector_length(hip - ankle), knee - ankle
     return (line[..., 0] * to_knee[..., 1] - line[..., 1] * to_knee[..., 0]) * line.new_tensor([1.0, -1.0])
 
 
-@kind(
-    "heel_contact",
-    "how far the heel is off the ground",
-    "cm",
-    **LENGTH | LEG_KIND | dict(needs={}, fields=SIDE_FIELDS | {"at": "all"}, usual={"high": 1.0}),
-)
+@kind("heel_contact", "how far the heel is off the ground", "cm",
+      **LENGTH | LEG_KIND | dict(needs={}, fields=SIDE_FIELDS | {"at": "all"}, usual={"high": 1.0}))
 def _heel_contact(batch: Batch, c):
     foot = foot_points(batch)
     return foot[..., 1].gather(-1, foot[..., 0].argmin(-1, keepdim=True))[..., 0]
 
 
-@kind(
-    "trunk_lean",
-    "how far the trunk leans forward",
-    "deg",
-    signed=True,
-    fields=REQUEST_FIELDS | {"at": "bottom"},
-    needs={"body": ("torso",)},
-    parts=lambda c: ("torso sagittal",),
-)
+@kind("trunk_lean", "how far the trunk leans forward", "deg", signed=True,
+      fields=REQUEST_FIELDS | {"at": "bottom"}, needs={"body": ("torso",)},
+      parts=lambda c: ("torso sagittal",))
 def _trunk_lean(batch: Batch, c):
     return body_lean(batch, ("torso",), "sagittal")
 
@@ -499,15 +423,8 @@ def needed_push(batch: Batch) -> tuple:
     return (com - height * push / push[..., 1:2].clamp(min=0.1))[..., [0, 2]], points
 
 
-@kind(
-    "balance",
-    "the body does not tip over its feet",
-    "cm",
-    scale=LENGTH["scale"],
-    fields=_LESS,
-    usual={"high": 2.0},
-    natural=True,
-)
+@kind("balance", "the body does not tip over its feet", "cm", scale=LENGTH["scale"], fields=_LESS,
+      usual={"high": 2.0}, natural=True)
 def _balance(batch: Batch, c):
     at, points = needed_push(batch)
     feet = points[..., [0, 2]]
@@ -531,34 +448,18 @@ def phases(batch: Batch) -> tuple:
     bent, deep = ramp(depth, STANDING, 0.1), ramp(depth, 0.95, 0.05)
     after = depth.cumsum(1).new_tensor(range(depth.shape[1])) > depth.argmax(1, keepdim=True)
     moving = bent * (1 - deep)
-    return (
-        seconds * (moving * ~after).sum(1),
-        seconds * (bent * deep).sum(1),
-        seconds * (moving * after).sum(1),
-    )
+    return (seconds * (moving * ~after).sum(1), seconds * (bent * deep).sum(1),
+            seconds * (moving * after).sum(1))
 
 
-@kind(
-    "duration",
-    "time from leaving the standing posture to regaining it",
-    "s",
-    signed=True,
-    fields=REQUEST_FIELDS,
-    span="whole",
-)
+@kind("duration", "time from leaving the standing posture to regaining it", "s", signed=True,
+      fields=REQUEST_FIELDS, span="whole")
 def _duration(batch: Batch, c):
     return sum(phases(batch))[:, None, None]
 
 
-@kind(
-    "tempo",
-    "time of one phase of the repetition",
-    "s",
-    signed=True,
-    fields={"phase": REQUIRED, **REQUEST_FIELDS},
-    parts=lambda c: (f"{c['phase']} time",),
-    span="phase",
-)
+@kind("tempo", "time of one phase of the repetition", "s", signed=True,
+      fields={"phase": REQUIRED, **REQUEST_FIELDS}, parts=lambda c: (f"{c['phase']} time",), span="phase")
 def _tempo(batch: Batch, c):
     return phases(batch)[batch.exercise.phases.index(c["phase"])][:, None, None]
 

@@ -166,12 +166,9 @@ def split_participants(subjects: Sequence[str], validation: Iterable[str] | None
         held = everyone[-max(1, len(everyone) // 5):]
     if not held or len(held) == len(everyone):
         found = f"{len(everyone)} participants ({', '.join(everyone[:5])}), {len(held)} of them held out"
-        raise InputError(
-            "split by participant",
-            found,
-            "participants to train on and other participants to validate on",
-            "add repetitions of another participant, or name other validation participants",
-        )
+        raise InputError("split by participant", found,
+                         "participants to train on and other participants to validate on",
+                         "add repetitions of another participant, or name other validation participants")
     return np.where(np.isin(subjects, held), "val", "train")
 
 # %% ../nbs/17_dataset.ipynb #17-dataset-052
@@ -199,12 +196,8 @@ class Dataset:
             try:
                 object.__setattr__(self, key, np.asarray(getattr(self, key)).astype(kind))
             except (TypeError, ValueError):
-                raise InputError(
-                    self.source,
-                    f"{key} that cannot be read as {kind.__name__}",
-                    "numbers and names",
-                    "build the data set again",
-                ) from None
+                raise InputError(self.source, f"{key} that cannot be read as {kind.__name__}",
+                                 "numbers and names", "build the data set again") from None
         _check(self)
 
     def __len__(self) -> int:
@@ -252,9 +245,8 @@ def _check_numbers(data: Dataset, n: int) -> None:
             found = f"NaN or infinity in {key} of {bad.sum()} repetitions, first {data.trials[bad.argmax()]}"
             _refuse(data, found, "finite numbers")
     if data.activations.min() < -1e-3 or data.activations.max() > 1 + 1e-3:
-        _refuse(
-            data, f"activations from {data.activations.min():.3g} to {data.activations.max():.3g}", "0 to 1"
-        )
+        _refuse(data, f"activations from {data.activations.min():.3g} to {data.activations.max():.3g}",
+                "0 to 1")
     if np.abs(data.kinematics[..., :3]).max() > 10 or np.abs(data.kinematics).max() > 50:
         _refuse(data, f"coordinates up to {np.abs(data.kinematics).max():.3g}", "radians and metres")
     if data.mass.min() < 10 or data.mass.max() > 400:
@@ -268,12 +260,9 @@ def select(data: Dataset, chosen: np.ndarray | Sequence[int]) -> Dataset:
 def part(data: Dataset, split: str) -> Dataset:
     "The repetitions of one `split`, 'train' or 'val'; InputError when there are none."
     if not (data.split == split).any():
-        raise InputError(
-            data.source,
-            f"no repetition in the split {split!r}",
-            "participants for training and for validation",
-            "build the data set with two participants or more",
-        )
+        raise InputError(data.source, f"no repetition in the split {split!r}",
+                         "participants for training and for validation",
+                         "build the data set with two participants or more")
     return select(data, data.split == split)
 
 def with_mirrored(data: Dataset) -> Dataset:
@@ -304,17 +293,13 @@ def concatenate(parts: Iterable[Dataset], source: str = "dataset") -> Dataset:
     if not parts:
         raise InputError(source, "no data set", "one or more", "name the data sets to join")
     if len(exercises := sorted({d.exercise for d in parts})) > 1:
-        raise InputError(
-            source, f"the exercises {', '.join(exercises)}", "one exercise", "join data sets of one exercise"
-        )
+        raise InputError(source, f"the exercises {', '.join(exercises)}", "one exercise",
+                         "join data sets of one exercise")
     names = [name for d in parts for name in zip(d.subjects.tolist(), d.trials.tolist())]
     if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
-        raise InputError(
-            source,
-            f"{len(twice)} repetitions that come twice, first {twice[0][1]} of {twice[0][0]}",
-            "each repetition once",
-            "give each data set once",
-        )
+        raise InputError(source,
+                         f"{len(twice)} repetitions that come twice, first {twice[0][1]} of {twice[0][0]}",
+                         "each repetition once", "give each data set once")
     joined = {k: np.concatenate([getattr(d, k) for d in parts]) for k in _ARRAYS}
     return Dataset(**joined, source=source, exercise=exercises[0])
 
@@ -358,12 +343,8 @@ def reference(exercise: Exercise | str = "squat") -> Dataset:
     with resources.as_file(resources.files("bige") / "assets" / "reference.npz") as path:
         data = load_dataset(path)
     if data.exercise != wanted:
-        raise InputError(
-            "reference",
-            f"shipped repetitions of the {data.exercise} only",
-            f"those of the {wanted}",
-            "give a data set of your own (bige dataset)",
-        )
+        raise InputError("reference", f"shipped repetitions of the {data.exercise} only",
+                         f"those of the {wanted}", "give a data set of your own (bige dataset)")
     return data
 
 # %% ../nbs/17_dataset.ipynb #17-dataset-067
@@ -392,12 +373,9 @@ def find_simulations(sources: Iterable[str | Path]) -> list[Path]:
         else:
             raise InputError(source, "nothing there", "a .mot file or a folder of them", "check the path")
     if not files:
-        raise InputError(
-            ", ".join(map(str, sources)) or "sources",
-            "no .mot file",
-            "simulated repetitions (33 coordinates and 80 activations)",
-            "run bige simulate first",
-        )
+        raise InputError(", ".join(map(str, sources)) or "sources", "no .mot file",
+                         "simulated repetitions (33 coordinates and 80 activations)",
+                         "run bige simulate first")
     return list(dict.fromkeys(files))
 
 # %% ../nbs/17_dataset.ipynb #17-dataset-069
@@ -435,9 +413,8 @@ def mass_of(path: str | Path, record: Mapping) -> float | None:
     return session and read_session(session).mass_kg
 
 # %% ../nbs/17_dataset.ipynb #17-dataset-074
-def _row(
-    motion: Motion, fit: str, skeleton: Skeleton | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+def _row(motion: Motion, fit: str,
+         skeleton: Skeleton | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     "Kinematics (196, 33), activations (196, 80), mask (196,) and stretch of one repetition."
     motion = Motion.from_arrays(motion.time, motion.coordinates(), motion.activations(), motion.source)
     if not np.isfinite(motion.values).all():
@@ -450,25 +427,18 @@ def _row(
     return values[:, :33], values[:, 33:].clip(0, 1), mask, stretch
 
 # %% ../nbs/17_dataset.ipynb #17-dataset-076
-def from_motions(
-    motions: Mapping[tuple[str, str], Motion],
-    fit: str = "pad",
-    validation: Iterable[str] | None = None,
-    *,
-    skeleton: Skeleton | None = None,
-    source: str = "dataset",
-    mass: Mapping | None = None,
-    exercise: Exercise | str = "squat",
-) -> Dataset:
+def from_motions(motions: Mapping[tuple[str, str], Motion], fit: str = "pad",
+                 validation: Iterable[str] | None = None, *, skeleton: Skeleton | None = None,
+                 source: str = "dataset", mass: Mapping | None = None,
+                 exercise: Exercise | str = "squat") -> Dataset:
     """A data set of repetitions with activations, keyed by (subject, trial), as may be body `mass` (kg).
     Ones under 64 frames are left out."""
     if fit not in ("pad", "tile"):
         raise InputError("fit", repr(fit), "'pad' or 'tile'", "choose one of the two")
     kept = {key: m for key, m in motions.items() if m.duration * RATE_HZ + 1 >= SHORTEST}
     if not kept:
-        raise InputError(
-            source, f"no repetition of {SHORTEST} frames or more", "at least one", "give longer recordings"
-        )
+        raise InputError(source, f"no repetition of {SHORTEST} frames or more", "at least one",
+                         "give longer recordings")
     exercise, usual = load_exercise(exercise), (skeleton or Skeleton.default()).mass
     K, A, mask, stretch = map(list, zip(*(_row(m, fit, skeleton) for m in kept.values())))
     subjects, trials = map(list, zip(*kept))
@@ -519,9 +489,8 @@ def _toy_squat(style: np.ndarray, strength: np.ndarray, rng: np.random.Generator
     squat = analytic_squat(reps=1, period=period, depth_deg=depth_deg, pause=0.2)
     flexion = (squat["knee_angle_l"] + squat["knee_angle_r"]) / 2
     push = flexion / 2.5 + 0.02 * np.gradient(np.gradient(flexion, squat.time), squat.time)
-    return Motion.from_arrays(
-        squat.time, squat.coordinates(), (0.02 + strength * push[:, None]).clip(0.01, 1), "toy"
-    )
+    return Motion.from_arrays(squat.time, squat.coordinates(),
+                              (0.02 + strength * push[:, None]).clip(0.01, 1), "toy")
 
 # %% ../nbs/17_dataset.ipynb #17-dataset-081
 def toy_dataset(participants: int = 4, repetitions: int = 3, seed: int = 0) -> Dataset:

@@ -133,9 +133,8 @@ def _across(joint, parent: Pose, q, qd, qdd) -> tuple[Pose, list]:
             lines.append((term[0], line * _column(slope), zero))
     R = R @ _tidy(joint.R_BM.T)
     back = -_turn(R, joint.p_BM)
-    pose = Pose(
-        R, point + back, v + _cross(w, back), w, al, a + _cross(al, back) + _cross(w, _cross(w, back))
-    )
+    pose = Pose(R, point + back, v + _cross(w, back), w, al,
+                a + _cross(al, back) + _cross(w, _cross(w, back)))
     return pose, [
         Axis(COORDINATES.index(name), joint.child, angular, linear, point) for name, angular, linear in lines
     ]
@@ -145,9 +144,8 @@ def body_motions(skeleton: Skeleton, q: np.ndarray, qd: np.ndarray, qdd: np.ndar
     """First pass: q, qd, qdd (T, 33), numbers or symbols -> body name -> Pose, and all Axis records."""
     zero, axes = np.zeros((len(q), 3)), []
     poses = {
-        "ground": Pose(
-            np.broadcast_to(np.eye(3), (len(q), 3, 3)), zero, zero, zero, zero, zero + [0, GRAVITY, 0]
-        )
+        "ground": Pose(np.broadcast_to(np.eye(3), (len(q), 3, 3)), zero, zero, zero, zero,
+                       zero + [0, GRAVITY, 0])
     }
     for joint in skeleton.tree + skeleton.coupled:
         poses[joint.child], found = _across(joint, poses[joint.parent], q, qd, qdd)
@@ -207,8 +205,7 @@ def contact_jacobian(skeleton: Skeleton, poses: dict, axes: list) -> tuple[np.nd
         for axis in axes:
             if axis.child in chain:
                 jacobian[:, axis.coordinate, 3 * s : 3 * s + 3] += axis.linear + _cross(
-                    axis.angular, points[:, s] - axis.point
-                )
+                    axis.angular, points[:, s] - axis.point)
     return points, jacobian
 
 # %% ../nbs/11_dynamics.ipynb #11-dynamics-027
@@ -228,9 +225,8 @@ class Ground:
     least_force: float = 1e-5  # N
 
 # %% ../nbs/11_dynamics.ipynb #11-dynamics-028
-def contact_force(
-    centre: np.ndarray, velocity: np.ndarray, spin: np.ndarray, radius: float, ground: Ground = Ground()
-) -> tuple[np.ndarray, np.ndarray]:
+def contact_force(centre: np.ndarray, velocity: np.ndarray, spin: np.ndarray, radius: float,
+                  ground: Ground = Ground()) -> tuple[np.ndarray, np.ndarray]:
     """Force of the ground y = 0 on a sphere, (T, 3) N, and where it acts, (T, 3) m: at half the indentation.
 
     centre (T, 3) m and velocity (T, 3) m/s of the sphere's centre, spin (T, 3) rad/s of its body; numbers
@@ -265,9 +261,8 @@ def sphere_forces(skeleton: Skeleton, poses: dict, ground: Ground) -> tuple[np.n
     for sphere in skeleton.contacts:
         pose = poses[sphere.body]
         arm = _turn(pose.R, sphere.location)
-        force, point = contact_force(
-            pose.p + arm, pose.v + _cross(pose.w, arm), pose.w, sphere.radius, ground
-        )
+        force, point = contact_force(pose.p + arm, pose.v + _cross(pose.w, arm), pose.w, sphere.radius,
+                                     ground)
         forces.append(force)
         points.append(point)
         outside.setdefault(sphere.body, []).append((force, point))
@@ -307,12 +302,10 @@ def beyond_range(q: np.ndarray, source: str, first: int = 0) -> dict[str, float]
         beyond = np.rad2deg(np.maximum(low - q[:, i], q[:, i] - high))
         frame = int(beyond.argmax())
         if beyond[frame] > FAR_DEG:
-            raise InputError(
-                f"{source}, frame {first + frame + 1}",
-                f"{name} of {np.rad2deg(q[frame, i]):.0f} degrees",
-                "%d to %d degrees" % FITTED_RANGE_DEG[name[:-2]],
-                "check the units and the sign of this coordinate",
-            )
+            raise InputError(f"{source}, frame {first + frame + 1}",
+                             f"{name} of {np.rad2deg(q[frame, i]):.0f} degrees",
+                             "%d to %d degrees" % FITTED_RANGE_DEG[name[:-2]],
+                             "check the units and the sign of this coordinate")
         if beyond[frame] > 0.01:
             excess[name] = round(float(beyond[frame]), 2)
     return excess
@@ -322,19 +315,12 @@ def filtered_kinematics(motion: Motion, cutoff_hz: float = 4.0) -> tuple[np.ndar
     """Filtered coordinates, speeds and accelerations, (T, 33) each."""
     raw = motion.coordinates()
     if not np.isfinite(raw).all():
-        raise InputError(
-            motion.source,
-            "coordinates that are not numbers",
-            "finite coordinates in every frame",
-            "fill or cut the gaps",
-        )
+        raise InputError(motion.source, "coordinates that are not numbers",
+                         "finite coordinates in every frame", "fill or cut the gaps")
     if motion.duration < 2 / cutoff_hz:
-        raise InputError(
-            motion.source,
-            f"{motion.duration:.2f} s of motion",
-            f"at least {2 / cutoff_hz:.2f} s for the {cutoff_hz:g} Hz filter",
-            "use a longer trial",
-        )
+        raise InputError(motion.source, f"{motion.duration:.2f} s of motion",
+                         f"at least {2 / cutoff_hz:.2f} s for the {cutoff_hz:g} Hz filter",
+                         "use a longer trial")
     q = lowpass(raw, motion.rate_hz, cutoff_hz)
     qd = lowpass(_slope(motion.time, q), motion.rate_hz, cutoff_hz)
     return q, qd, lowpass(_slope(motion.time, qd), motion.rate_hz, cutoff_hz)
@@ -409,12 +395,8 @@ def lifted_spheres(skeleton: Skeleton, q: np.ndarray, source: str) -> tuple[np.n
     ground = float(resting.min())
     below = height.min(1) - skeleton.joint_centres(q)[..., 1].min(1)
     if (below > LOWER_M).mean() > 0.1:
-        raise InputError(
-            source,
-            f"other body parts {100 * below.max():.0f} cm lower than the feet",
-            "a motion carried by the feet",
-            "check which axis is up: it should be y",
-        )
+        raise InputError(source, f"other body parts {100 * below.max():.0f} cm lower than the feet",
+                         "a motion carried by the feet", "check which axis is up: it should be y")
     risen = height - np.where(resting < ground + AIRBORNE_M, resting, ground)
     airborne = risen.min(1) > AIRBORNE_M
     if airborne.mean() > 0.5:

@@ -41,9 +41,8 @@ def ground_height(points: Array) -> Array:
     return (ordered[..., (n - 1) // 2] + ordered[..., n // 2]) / 2
 
 # %% ../nbs/04_ground_contact.ipynb #04-ground-contact-016
-def contact_weights(
-    points: Array, ground: Array | float | None = None, height: float = 0.02, softness: float = 0.004
-) -> Array:
+def contact_weights(points: Array, ground: Array | float | None = None, height: float = 0.02,
+                    softness: float = 0.004) -> Array:
     """How much each point (…, T, P, 3) bears on the ground at height `ground` (…) m (None: estimated):
     1 on it, 1/2 at `height` m above, 0 far above -> (…, T, P)."""
     if ground is None:
@@ -112,9 +111,8 @@ _PELVIS = [COORDINATES.index(name) for name in TRANSLATIONS]
 
 PathFilter = Array | Callable[[Array], Array] | None
 
-def plant_with_contacts(
-    q: Array, skeleton: Skeleton | None = None, rate_hz: float = 60.0, smooth: PathFilter = None
-) -> tuple[Array, Array]:
+def plant_with_contacts(q: Array, skeleton: Skeleton | None = None, rate_hz: float = 60.0,
+                        smooth: PathFilter = None) -> tuple[Array, Array]:
     "What `plant_feet` returns (…, T, 33), and where its contact points (…, T, 12, 3) m are."
     skeleton = skeleton or Skeleton.default()
     q = q.clone() if hasattr(q, "clone") else np.array(q, float)
@@ -130,9 +128,8 @@ def plant_with_contacts(
     return q, points + path[..., None, :]
 
 
-def plant_feet(
-    q: Array, skeleton: Skeleton | None = None, rate_hz: float = 60.0, smooth: PathFilter = None
-) -> Array:
+def plant_feet(q: Array, skeleton: Skeleton | None = None, rate_hz: float = 60.0,
+               smooth: PathFilter = None) -> Array:
     """Motions (…, T, 33) with the same joint angles and the pelvis moved (m) so that the feet stand on y = 0
     and the points that bear on the ground stay still; x = z = 0 in the first frame. numpy (float64) or torch
     (differentiable). `skeleton`: None for the embedded one. `smooth`: filter of the pelvis' path, a matrix

@@ -21,18 +21,8 @@ from torch import Tensor
 
 from .constraint_files import ConstraintSet, default_constraints
 from .constraints import Batch, Constraint, limited_values, loss, metric, violation
-from bige.dataset import (
-    FRAMES,
-    RATE_HZ,
-    Dataset,
-    canonical,
-    fit_length,
-    load_dataset,
-    part,
-    repetition,
-    select,
-    with_mirrored,
-)
+from .dataset import (FRAMES, RATE_HZ, Dataset, canonical, fit_length, load_dataset, part, repetition,
+                          select, with_mirrored)
 from .exercises import Exercise, load_exercise
 from .files import InputError
 from .ground_contact import plant_feet, plant_with_contacts
@@ -110,22 +100,14 @@ class Models:
 _ASSETS = Path(str(resources.files("bige"))) / "assets"
 _SHIPPED = {
     name: _ASSETS / file
-    for name, file in (
-        ("vqvae", "vqvae.safetensors"),
-        ("surrogate", "surrogate.safetensors"),
-        ("data", "reference.npz"),
-    )
+    for name, file in (("vqvae", "vqvae.safetensors"), ("surrogate", "surrogate.safetensors"),
+                       ("data", "reference.npz"))
 }
 
 
 @patch(cls_method=True)
-def load(
-    cls: Models,
-    vqvae: Path | str | None = None,
-    surrogate: Path | str | None = None,
-    reference: Path | str | None = None,
-    exercise: Exercise | str = "squat",
-) -> Models:
+def load(cls: Models, vqvae: Path | str | None = None, surrogate: Path | str | None = None,
+         reference: Path | str | None = None, exercise: Exercise | str = "squat") -> Models:
     "The shipped models and training repetitions, or those at other paths; each file is read once."
     given = {"vqvae": vqvae, "surrogate": surrogate, "data": reference}
     files = {name: Path(path) if path else _SHIPPED[name] for name, path in given.items()}
@@ -136,18 +118,8 @@ def load(
         torch.tensor(x, dtype=torch.float32) for x in (data.kinematics, data.activations, data.mass)
     )
     people = tuple(data.subjects.tolist())
-    return cls(
-        load_vqvae(vqvae),
-        load_surrogate(surrogate),
-        K,
-        A,
-        people,
-        mass,
-        rate_hz,
-        files,
-        load_exercise(exercise),
-        None if reference else whole,
-    )
+    return cls(load_vqvae(vqvae), load_surrogate(surrogate), K, A, people, mass, rate_hz, files,
+               load_exercise(exercise), None if reference else whole)
 
 # %% ../nbs/27_guidance.ipynb #27-guidance-015
 @patch
@@ -163,9 +135,8 @@ def bank(self: Models, rate_hz: float | None = None) -> Batch:
 
 def _resampled(x: Tensor, frames: int) -> Tensor:
     "x (B, T, C) at `frames` equally spaced instants."
-    return torch.nn.functional.interpolate(
-        x.transpose(1, 2), frames, mode="linear", align_corners=True
-    ).transpose(1, 2)
+    return torch.nn.functional.interpolate(x.transpose(1, 2), frames, mode="linear",
+                                           align_corners=True).transpose(1, 2)
 
 
 @patch
@@ -191,17 +162,9 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def realise(
-    models: Models,
-    z: Tensor,
-    skeleton: Skeleton,
-    detail: Tensor | float = 0.0,
-    offset: Tensor | float = 0.0,
-    *,
-    rate_hz: float = RATE_HZ,
-    start: Tensor | None = None,
-    drift: Tensor | None = None,
-) -> Batch:
+def realise(models: Models, z: Tensor, skeleton: Skeleton, detail: Tensor | float = 0.0,
+            offset: Tensor | float = 0.0, *, rate_hz: float = RATE_HZ, start: Tensor | None = None,
+            drift: Tensor | None = None) -> Batch:
     """Latents (B, C, 49), plus what the decoder loses (`detail`, (B, T, 33)) -> smoothed motions with their
     feet on the ground, and their activations, plus what the surrogate is known to miss (`offset`, (B, T,
     80))."""
@@ -232,9 +195,7 @@ def slack(c: Constraint) -> float:
     return c.weight * (max((high - low) / c.kind.scale, 0.04) if None not in (low, high) else 0.1)
 
 
-def near_request(
-    models: Models, constraints: Sequence[Constraint], n: int, g: torch.Generator
-) -> Tensor:
+def near_request(models: Models, constraints: Sequence[Constraint], n: int, g: torch.Generator) -> Tensor:
     """Rows of real repetitions from the nearest to the request on: those as near as the request is wide, but
     three quarters of all at most and max(n, 20) at least. One that turns outside the exercise's usual range
     comes last, unless requested."""
@@ -268,13 +229,8 @@ def different_first(rows: Tensor, kinematics: Tensor, apart_deg: float) -> Tenso
     return rows[first + last]
 
 # %% ../nbs/27_guidance.ipynb #27-guidance-022
-def choose_starts(
-    models: Models,
-    constraints: Sequence[Constraint],
-    n: int,
-    g: torch.Generator,
-    apart_deg: float = APART_DEG,
-) -> Tensor:
+def choose_starts(models: Models, constraints: Sequence[Constraint], n: int, g: torch.Generator,
+                  apart_deg: float = APART_DEG) -> Tensor:
     """Rows (n,) of real repetitions near the request: participants alternate, different ones first, none
     twice before all."""
     rows = near_request(models, constraints, n, g)
@@ -433,14 +389,8 @@ class _Best:
         self.q[won], self.a[won] = batch.q.detach()[better], batch.a.detach()[better]
 
 # %% ../nbs/27_guidance.ipynb #27-guidance-039
-def guide(
-    models: Models,
-    constraints: Sequence[Constraint],
-    start: Start,
-    steps: int = 40,
-    cutoff_hz: float = RESIDUAL_CUTOFF_HZ,
-    progress: Progress | None = None,
-) -> Search:
+def guide(models: Models, constraints: Sequence[Constraint], start: Start, steps: int = 40,
+          cutoff_hz: float = RESIDUAL_CUTOFF_HZ, progress: Progress | None = None) -> Search:
     """Change the latents of `start` by a residual slower than `cutoff_hz` until every limit is satisfied.
 
     Keeps the best iterate of each motion: limits satisfied before violated, then the least loss."""
@@ -471,24 +421,15 @@ def guide(
         slope[active] = deflected(grad[~held], slope[active], slow)
         step_now = newton_step(pull.detach()[~held], slope[active], slow) * min(1, FULL_STEPS / (step + 1))
         x[active] = r.detach()[~held] + step_now
-    return Search(
-        start.latents + start.unit * best.residual, best.q, best.a, torch.stack(losses), taken, best.residual
-    )
+    return Search(start.latents + start.unit * best.residual, best.q, best.a, torch.stack(losses), taken,
+                  best.residual)
 
 
 def _moved(models: Models, start: Start, rows: Tensor, residual: Tensor) -> Batch:
     "The motions `rows` of a start with their latents changed by a residual (B, C, 49)."
     real, z = start.real, start.latents[rows] + start.unit[rows] * residual
-    return realise(
-        models,
-        z,
-        real.skeleton,
-        start.detail[rows],
-        start.offset[rows],
-        rate_hz=real.rate_hz,
-        start=real.q[rows],
-        drift=(residual**2).mean((1, 2)),
-    )
+    return realise(models, z, real.skeleton, start.detail[rows], start.offset[rows], rate_hz=real.rate_hz,
+                   start=real.q[rows], drift=(residual**2).mean((1, 2)))
 
 # %% ../nbs/27_guidance.ipynb #27-guidance-040
 def select_motions(x: Search | Start | Batch, rows: Tensor) -> Search | Start | Batch:
@@ -496,9 +437,8 @@ def select_motions(x: Search | Start | Batch, rows: Tensor) -> Search | Start | 
     if isinstance(x, Batch):
         return Batch(x.q[rows], x.a[rows], x.skeleton, x.rate_hz, exercise=x.exercise)
     if isinstance(x, Start):
-        return Start(
-            x.latents[rows], x.unit[rows], x.detail[rows], x.offset[rows], select_motions(x.real, rows)
-        )
+        return Start(x.latents[rows], x.unit[rows], x.detail[rows], x.offset[rows],
+                     select_motions(x.real, rows))
     residual = None if x.residual is None else x.residual[rows]
     return Search(x.latents[rows], x.q[rows], x.a[rows], x.losses[..., rows], x.steps[rows], residual)
 
@@ -518,9 +458,7 @@ def decoded(models: Models, z: Tensor, skeleton: Skeleton, drift: Tensor | None 
     return Batch(q, a, skeleton, models.rate_hz, drift, exercise=models.exercise)
 
 
-def decoded_search(
-    models: Models, z: Tensor, skeleton: Skeleton, losses: Tensor, steps: Tensor
-) -> Search:
+def decoded_search(models: Models, z: Tensor, skeleton: Skeleton, losses: Tensor, steps: Tensor) -> Search:
     "The motions of latents (B, C, 49) by `decoded`, as the end of a search."
     with torch.no_grad():
         parts = [decoded(models, part, skeleton) for part in z.split(AT_ONCE)]
@@ -549,16 +487,8 @@ def published_weight(step: int, iterations: int) -> float:
     return 0.0 if step >= iterations - sixth else float(np.clip(step / sixth - 1, 0, 1))
 
 # %% ../nbs/27_guidance.ipynb #27-guidance-047
-def guide_published(
-    models: Models,
-    constraints: Sequence[Constraint],
-    n: int,
-    g: torch.Generator,
-    skeleton: Skeleton,
-    *,
-    iterations: int = 3000,
-    lr: float = 0.5,
-) -> Search:
+def guide_published(models: Models, constraints: Sequence[Constraint], n: int, g: torch.Generator,
+                    skeleton: Skeleton, *, iterations: int = 3000, lr: float = 0.5) -> Search:
     """The published procedure: latents from the training mean plus noise, Adam with a large step through the
     quantiser (straight-through), its schedule, the last iterate. One difference: every loss sees every frame.
     It has none of our other natural terms."""
@@ -587,13 +517,8 @@ def guide_published(
         adam.zero_grad()
         total.backward()
         adam.step()
-    return decoded_search(
-        models,
-        models.vqvae.quantise(z.detach())[0],
-        skeleton,
-        torch.stack(losses),
-        torch.full((n,), iterations),
-    )
+    return decoded_search(models, models.vqvae.quantise(z.detach())[0], skeleton, torch.stack(losses),
+                          torch.full((n,), iterations))
 
 # %% ../nbs/27_guidance.ipynb #27-guidance-049
 def random_codes(models: Models, n: int, g: torch.Generator, skeleton: Skeleton) -> Search:
@@ -663,9 +588,8 @@ METHODS = ("guided", "published", "vqvae")
 # %% ../nbs/27_guidance.ipynb #27-guidance-063
 def _count(value, name: str, low: int) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= 100_000:
-        raise InputError(
-            name, repr(value), f"a whole number from {low} to 100000", f"give for instance {max(low, 20)}"
-        )
+        raise InputError(name, repr(value), f"a whole number from {low} to 100000",
+                         f"give for instance {max(low, 20)}")
     return int(value)
 
 
@@ -674,12 +598,8 @@ def concatenate_searches(parts: Sequence[Search]) -> Search:
     longest = max(len(p.losses) for p in parts)
     losses = [torch.cat([p.losses, p.losses[-1:].expand(longest - len(p.losses), -1, -1)]) for p in parts]
     whole = (torch.cat([getattr(p, k) for p in parts]) for k in ("latents", "q", "a"))
-    return Search(
-        *whole,
-        torch.cat(losses, 2),
-        torch.cat([p.steps for p in parts]),
-        torch.cat([p.residual for p in parts]),
-    )
+    return Search(*whole, torch.cat(losses, 2), torch.cat([p.steps for p in parts]),
+                  torch.cat([p.residual for p in parts]))
 
 
 def batches_of(known: KnownMotions) -> list[KnownMotions]:
@@ -688,9 +608,8 @@ def batches_of(known: KnownMotions) -> list[KnownMotions]:
     return [KnownMotions(*part) for part in zip(*parts)]
 
 
-def starting_motions(
-    models: Models, rows: Tensor, g: torch.Generator, like: Tensor | None = None
-) -> KnownMotions:
+def starting_motions(models: Models, rows: Tensor, g: torch.Generator,
+                     like: Tensor | None = None) -> KnownMotions:
     """The real repetitions `rows` varied; or the repetition `like` (1, T, 33), then with up to 15 % of these
     mixed in."""
     if like is None:
@@ -700,21 +619,10 @@ def starting_motions(
     return KnownMotions((1 - share) * like + share * models.kinematics[rows])
 
 # %% ../nbs/27_guidance.ipynb #27-guidance-064
-def generate(
-    constraints: ConstraintSet | None = None,
-    n: int = 20,
-    seed: int = 0,
-    method: str = "guided",
-    skeleton: Skeleton | None = None,
-    models: Models | None = None,
-    *,
-    steps: int = 40,
-    iterations: int = 3000,
-    like: Motion | None = None,
-    apart_deg: float = APART_DEG,
-    exercise: Exercise | str = "squat",
-    progress: Progress | None = None,
-) -> Guided:
+def generate(constraints: ConstraintSet | None = None, n: int = 20, seed: int = 0, method: str = "guided",
+             skeleton: Skeleton | None = None, models: Models | None = None, *, steps: int = 40,
+             iterations: int = 3000, like: Motion | None = None, apart_deg: float = APART_DEG,
+             exercise: Exercise | str = "squat", progress: Progress | None = None) -> Guided:
     """`n` motions (196 frames, 60 Hz or less for long requests, 33 coordinates + 80 activations) that satisfy
     the constraints, sorted by peak activation of the effort muscles. Same seed, same motions.
 
@@ -763,31 +671,17 @@ def _together(starts: Sequence[Start]) -> Batch:
     return replace(real[0], q=q, a=a, start=None, drift=None, moments={})
 
 
-def _result(
-    models, constraints, found: Search, start: Batch | None, method, seed, skeleton, since
-) -> Guided:
+def _result(models, constraints, found: Search, start: Batch | None, method, seed, skeleton, since) -> Guided:
     "What `found` is worth, in the order in which it was found."
     rate_hz = start.rate_hz if start else models.rate_hz
     batch = Batch(found.q, found.a, skeleton, rate_hz, exercise=models.exercise, known={})
     with torch.no_grad():
         held = satisfaction(tuple(constraints), batch)
         short = shortfalls(tuple(constraints), batch, models.bank(rate_hz), TOLERANCE)
-    return Guided(
-        _motions(batch),
-        constraints,
-        method,
-        seed,
-        found.latents.numpy(),
-        tuple(c.name for c in constraints),
-        found.losses.numpy(),
-        found.steps.numpy(),
-        held,
-        skeleton,
-        perf_counter() - since,
-        _motions(start) if start else (),
-        tuple(short),
-        models.exercise,
-    )
+    return Guided(_motions(batch), constraints, method, seed, found.latents.numpy(),
+                  tuple(c.name for c in constraints), found.losses.numpy(), found.steps.numpy(), held,
+                  skeleton, perf_counter() - since, _motions(start) if start else (), tuple(short),
+                  models.exercise)
 
 # %% ../nbs/27_guidance.ipynb #27-guidance-067
 MAX_REPETITION_S = 9.0
@@ -796,12 +690,9 @@ MAX_REPETITION_S = 9.0
 def one_repetition(motion: Motion) -> tuple[Tensor, float]:
     "A repetition as (1, 196, 33) on the default skeleton, and its frames a second."
     if motion.duration > MAX_REPETITION_S:
-        raise InputError(
-            motion.source or "--like",
-            f"{motion.duration:.1f} s of motion",
-            f"one repetition, {MAX_REPETITION_S:.0f} s at most",
-            "cut the trial with bige segment and give one of its files",
-        )
+        raise InputError(motion.source or "--like", f"{motion.duration:.1f} s of motion",
+                         f"one repetition, {MAX_REPETITION_S:.0f} s at most",
+                         "cut the trial with bige segment and give one of its files")
     values, _, stretch = fit_length(Motion.from_arrays(motion.time, motion.coordinates()))
     return torch.tensor(canonical(values[None]), dtype=torch.float32), RATE_HZ / stretch
 
@@ -828,9 +719,8 @@ def bottom_angles(motion: Motion, exercise: Exercise | str = "squat") -> dict[st
     return {n: float(np.rad2deg(motion[n][at])) for n in COORDINATES if n not in TRANSLATIONS}
 
 
-def changes(
-    before: Motion, after: Motion, least_deg: float = 1.0, exercise: Exercise | str = "squat"
-) -> list[dict]:
+def changes(before: Motion, after: Motion, least_deg: float = 1.0,
+            exercise: Exercise | str = "squat") -> list[dict]:
     """What differs at the turning points, largest first: {words, degrees, coordinates}; one line where sides
     agree within 1°."""
     exercise, out = load_exercise(exercise), []

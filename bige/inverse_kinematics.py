@@ -28,33 +28,10 @@ from .geometry import Curve, xyz_angles
 from .markers import Markers, read_markers, session_mass
 from .motion import COORDINATES, Motion, write_motion
 from .opensim_process import run_opensim
-from bige.pose import (
-    ARM,
-    DEEP_LIMITS,
-    Observed,
-    PoseProblem,
-    continuous_poses,
-    coordinate_indices,
-    multi_start,
-    smooth_poses,
-    solve_poses,
-    solve_robust_from,
-    start_from,
-    to_tensor,
-)
-from bige.calibration import (
-    SCALE_GROUPS,
-    MarkerKind,
-    ScalableModel,
-    body_scale_and_doubts,
-    calibrate_model,
-    keep_sizes,
-    marker_kind,
-    plain_name,
-    scalable_model,
-    scale_skeleton,
-    spread,
-)
+from .pose import (ARM, DEEP_LIMITS, Observed, PoseProblem, continuous_poses, coordinate_indices,
+                       multi_start, smooth_poses, solve_poses, solve_robust_from, start_from, to_tensor)
+from .calibration import (SCALE_GROUPS, MarkerKind, ScalableModel, body_scale_and_doubts, calibrate_model,
+                              keep_sizes, marker_kind, plain_name, scalable_model, scale_skeleton, spread)
 from .skeleton import Marker, Skeleton
 
 # %% auto #0
@@ -82,9 +59,8 @@ def known_markers(skeleton: Skeleton, names: Sequence[str]) -> Sequence[Marker]:
     return max(sets, key=len)
 
 
-def match_markers(
-    skeleton: Skeleton, names: Sequence[str], source: str = "markers", virtual: bool = False
-) -> list[tuple[str, Marker]]:
+def match_markers(skeleton: Skeleton, names: Sequence[str], source: str = "markers",
+                  virtual: bool = False) -> list[tuple[str, Marker]]:
     """(name in the trial, marker of the model) of every usable marker, body by body; `InputError` when too
     few are known."""
     usual = {
@@ -95,12 +71,9 @@ def match_markers(
     found = {plain_name(n): n for n in reversed(names) if plain_name(n) in usual}
     if len(found) < 10 or "pelvis" not in {usual[n].body for n in found}:
         known = ", ".join(sorted(found.values())[:6]) or "none"
-        raise InputError(
-            source,
-            f"{len(found)} of {len(names)} markers known to the model ({known})",
-            "ten or more, some of them on the pelvis",
-            "give a model whose marker names match, or rename the markers",
-        )
+        raise InputError(source, f"{len(found)} of {len(names)} markers known to the model ({known})",
+                         "ten or more, some of them on the pelvis",
+                         "give a model whose marker names match, or rename the markers")
 
     def by_body(pair):
         return (skeleton.body_names.index(pair[1].body), plain_name(pair[0]))
@@ -140,9 +113,8 @@ def arm_markers(problem: PoseProblem, side: str) -> list[int]:
 def _reordered(seen: Observed, order: Tensor) -> Observed:
     "The columns of `seen` in another order (M,) or, frame by frame, (N, M)."
     order = order.expand_as(seen.weight)
-    return Observed(
-        seen.positions.gather(1, order[..., None].expand_as(seen.positions)), seen.weight.gather(1, order)
-    )
+    return Observed(seen.positions.gather(1, order[..., None].expand_as(seen.positions)),
+                    seen.weight.gather(1, order))
 
 
 def _joined(parts: Sequence[Observed]) -> Observed:
@@ -195,9 +167,8 @@ def label_orders(problem: PoseProblem, seen: Observed, spans: Sequence[slice], d
     return index
 
 # %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-014
-def straighten_labels(
-    model: ScalableModel, kinds: Sequence[MarkerKind], seen: Observed, spans: Sequence[slice], scale: bool
-) -> Tensor:
+def straighten_labels(model: ScalableModel, kinds: Sequence[MarkerKind], seen: Observed,
+                      spans: Sequence[slice], scale: bool) -> Tensor:
     """(N, M): which column each label's data is taken from, by the markers' usual places, then by the
     person's own."""
     for_hands = to_tensor([k.for_hands for k in kinds])
@@ -267,9 +238,8 @@ class Solved:
     swapped: list[tuple[int, int, int]]  # (frame, marker, marker)
 
 
-def solve_frames_robustly(
-    problem: PoseProblem, seen: Observed, known_q: Tensor, known: Observed, usual: Tensor
-) -> Solved:
+def solve_frames_robustly(problem: PoseProblem, seen: Observed, known_q: Tensor, known: Observed,
+                          usual: Tensor) -> Solved:
     "Poses of any number of frames, from those of similar known ones; `usual` (M,) m: errors to expect."
     chunks = torch.arange(len(seen)).split(400)
     start = torch.cat([start_from(problem, seen[rows], known_q, known) for rows in chunks])
@@ -377,21 +347,15 @@ def _recording(trials: Mapping[str, Markers], skeleton: Skeleton, person: str, s
     kinds = [marker_kind(label) for label, _ in matched]
     seen = _stacked(trials, [label for label, _ in matched], kinds)
     if (most := (seen.weight > 0).sum(1).max()) < 10:
-        raise InputError(
-            source,
-            f"at most {int(most)} markers in a frame",
-            "ten or more",
-            "fill the gaps, or leave the trial out",
-        )
-    model = scalable_model(
-        skeleton, [m.body for _, m in matched], to_tensor([m.location for _, m in matched])
-    )
+        raise InputError(source, f"at most {int(most)} markers in a frame", "ten or more",
+                         "fill the gaps, or leave the trial out")
+    model = scalable_model(skeleton, [m.body for _, m in matched],
+                           to_tensor([m.location for _, m in matched]))
     used = {label for label, _ in matched} | {n for n in names if not marker_kind(n).measured}
     known = {plain_name(n) for n in names}
     absent = [m.name for m in skeleton.markers if plain_name(m.name) not in known]
-    return _Recording(
-        person, trials, matched, kinds, model, seen, [n for n in names if n not in used], absent
-    )
+    return _Recording(person, trials, matched, kinds, model, seen, [n for n in names if n not in used],
+                      absent)
 
 # %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-027
 FRAME_LIMIT = 0.05  # m, RMS without head
@@ -425,9 +389,8 @@ def _finish_poses(problem: PoseProblem, solved: Solved, rate_hz: float) -> tuple
     return q, (x - solved.trusted.positions).norm(dim=-1)
 
 
-def _trial_fit(
-    recording: _Recording, solved: Solved, error: Tensor, missing: np.ndarray, order: np.ndarray
-) -> TrialFit:
+def _trial_fit(recording: _Recording, solved: Solved, error: Tensor, missing: np.ndarray,
+               order: np.ndarray) -> TrialFit:
     """The report on a trial: errors (T, M) m, markers `missing` (T, M), and the column (T, M) each label's
     data came from."""
     labels, trusted = recording.labels, solved.trusted.weight > 0
@@ -459,9 +422,8 @@ def _trial_fit(
     )
 
 # %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-030
-def _finish_trials(
-    recording: _Recording, problem: PoseProblem, seen: Observed, solved: Solved, order: Tensor
-) -> tuple[dict, dict, Tensor]:
+def _finish_trials(recording: _Recording, problem: PoseProblem, seen: Observed, solved: Solved,
+                   order: Tensor) -> tuple[dict, dict, Tensor]:
     "Motions and TrialFits by trial, and errors (N, M) m of trusted markers, nan elsewhere."
     motions, fits, errors = {}, {}, []
     for (name, markers), rows in zip(recording.trials.items(), _spans(recording.trials)):
@@ -490,19 +452,13 @@ def _offset_entries(recording: _Recording, offsets: Tensor, error: Tensor) -> di
             "total_mm": mm(o.norm()),
             "median_error_mm": mm(e),
         }
-        for (label, marker), kind, o, e in zip(
-            recording.markers, recording.kinds, offsets, error.nanmedian(0).values
-        )
+        for (label, marker), kind, o, e in zip(recording.markers, recording.kinds, offsets,
+                                               error.nanmedian(0).values)
     }
 
 # %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-032
-def fit_markers(
-    trials: Mapping[str, Markers],
-    model: str | Path | Skeleton | None = None,
-    scale: bool = True,
-    person: str = "person",
-    mass_kg: float | None = None,
-) -> IKFit:
+def fit_markers(trials: Mapping[str, Markers], model: str | Path | Skeleton | None = None, scale: bool = True,
+                person: str = "person", mass_kg: float | None = None) -> IKFit:
     """Fit all trials of one person together. `model`: an .osim, a skeleton, or None for the embedded one;
     `scale=False` keeps its sizes and marker places (it is this person's already); `mass_kg`: the person's
     mass (None: assumed)."""
@@ -516,9 +472,8 @@ def fit_markers(
     pick, seen = calibration_frames(recording.seen), _reordered(recording.seen, order)
     found = (calibrate_model if scale else keep_sizes)(model, kinds, seen[pick])
     problem = model.at(found.scales, found.offsets)
-    solved = solve_frames_robustly(
-        problem, seen, found.q, seen[pick], usual_errors(problem, found.q, seen[pick])
-    )
+    solved = solve_frames_robustly(problem, seen, found.q, seen[pick],
+                                   usual_errors(problem, found.q, seen[pick]))
     motions, fits, error = _finish_trials(recording, problem, seen, solved, order)
     mass = mass_kg or skeleton.mass * found.body_scale**2
     markers = [
@@ -526,25 +481,15 @@ def fit_markers(
         for (_, m), place in zip(recording.markers, problem.points.local.numpy())
     ]
     sizes = model.sizes(found.scales)
-    return IKFit(
-        person,
-        scale_skeleton(skeleton, sizes, mass, markers, person),
-        motions,
-        fits,
-        sizes,
-        {g: float(s) for g, s in zip(SCALE_GROUPS, found.scales)},
-        found.body_scale,
-        _offset_entries(recording, found.offsets, error),
-        [recording.labels[i] for i in sorted(found.doubted)],
-        recording.unmatched,
-        recording.absent,
-        1e3 * (time.process_time() - began) / len(seen),
-    )
+    return IKFit(person, scale_skeleton(skeleton, sizes, mass, markers, person), motions, fits, sizes,
+                 {g: float(s) for g, s in zip(SCALE_GROUPS, found.scales)}, found.body_scale,
+                 _offset_entries(recording, found.offsets, error),
+                 [recording.labels[i] for i in sorted(found.doubted)], recording.unmatched, recording.absent,
+                 1e3 * (time.process_time() - began) / len(seen))
 
 # %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-051
-def scale_in_opensim(
-    base: str, out: str, name: str, mass: float, sizes: dict, changes: dict[str, list]
-) -> None:
+def scale_in_opensim(base: str, out: str, name: str, mass: float, sizes: dict,
+                     changes: dict[str, list]) -> None:
     """(runs inside OpenSim) OpenSim's own scaling of the model `base` to body `sizes` and `mass`, with
     `changes` to "ranges" (coordinate, low, high) and "markers" (name, body, place), written to `out`."""
     import opensim as osim
@@ -582,15 +527,8 @@ def write_scaled_model(base: Path, fit: IKFit, out: Path) -> None:
     ranges = [(c, *map(float, fit.skeleton.ranges[COORDINATES.index(c)])) for c in wide]
     sizes = {body: list(map(float, s)) for body, s in fit.sizes.items()}
     markers = [(m.name, m.body, list(map(float, m.location))) for m in fit.skeleton.markers]
-    run_opensim(
-        scale_in_opensim,
-        str(Path(base).resolve()),
-        str(Path(out).resolve()),
-        fit.person,
-        fit.skeleton.mass,
-        sizes,
-        {"ranges": ranges, "markers": markers},
-    )
+    run_opensim(scale_in_opensim, str(Path(base).resolve()), str(Path(out).resolve()), fit.person,
+                fit.skeleton.mass, sizes, {"ranges": ranges, "markers": markers})
 
 # %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-054
 def _element(parent, tag: str, text=None, **attributes):
@@ -612,11 +550,8 @@ def _write_curve(parent, curve: Curve) -> None:
     if len(c) < 2:
         _element(_element(parent, "Constant", name="function"), "value", c.sum())
     else:
-        _element(
-            _element(parent, "LinearFunction" if len(c) == 2 else "PolynomialFunction", name="function"),
-            "coefficients",
-            c[::-1],
-        )
+        _element(_element(parent, "LinearFunction" if len(c) == 2 else "PolynomialFunction", name="function"),
+                 "coefficients", c[::-1])
 
 # %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-056
 def _write_transform(parent, joint) -> None:
@@ -629,9 +564,8 @@ def _write_transform(parent, joint) -> None:
         "translation": (joint.translations, np.eye(3)[len(joint.translations) :]),
     }
     for kind, (terms, fill) in filled.items():
-        for i, (name, axis, curve) in enumerate(
-            [*terms, *((None, a, Curve.polynomial(0.0)) for a in fill)], 1
-        ):
+        for i, (name, axis, curve) in enumerate([*terms, *((None, a, Curve.polynomial(0.0)) for a in fill)],
+                                                1):
             t = _element(transform, "TransformAxis", name=f"{kind}{i}")
             _element(t, "coordinates", name or "")
             _element(t, "axis", axis)
@@ -648,10 +582,8 @@ def _write_joint(joints, joint, ranges: dict) -> None:
         _element(c, "default_value", 0.0)
         _element(c, "range", ranges[name])
     frames = _element(e, "frames")
-    for side, body, R, p in (
-        ("parent", joint.parent, joint.R_PF, joint.p_PF),
-        ("child", joint.child, joint.R_BM, joint.p_BM),
-    ):
+    for side, body, R, p in (("parent", joint.parent, joint.R_PF, joint.p_PF),
+                             ("child", joint.child, joint.R_BM, joint.p_BM)):
         f = _element(frames, "PhysicalOffsetFrame", name=side)
         _element(f, "socket_parent", "/ground" if body == "ground" else f"/bodyset/{body}")
         _element(f, "translation", p)
@@ -723,9 +655,8 @@ def _with_different_names(people: dict[str, dict]) -> dict[str, dict]:
         p: {f"{p}_{t}" if often[t] > 1 else t: m for t, m in trials.items()} for p, trials in people.items()
     }
     if twice := [t for t, n in Counter(t for trials in named.values() for t in trials).items() if n > 1]:
-        raise InputError(
-            "markers", f"{twice[0]} for two trials", "one trial a name", "rename one of the files"
-        )
+        raise InputError("markers", f"{twice[0]} for two trials", "one trial a name",
+                         "rename one of the files")
     return named
 
 
@@ -736,9 +667,8 @@ def collect_trials(paths: Sequence[str | Path]) -> dict[str, dict[str, Markers]]
         for trial, markers in read_markers(path).items():
             trials = people.setdefault(person_of(trial, folder_names[path]), {})
             if trial in trials:
-                raise InputError(
-                    path, f"a second trial {trial}", "one trial a name", "rename one of the files"
-                )
+                raise InputError(path, f"a second trial {trial}", "one trial a name",
+                                 "rename one of the files")
             trials[trial] = markers
     return _with_different_names(people)
 
@@ -752,21 +682,17 @@ def is_own_model(trials: Mapping[str, Markers], model: Path) -> bool:
     return bool(fit.motions) and fit.trials[name].summary()["rms_mm"] < OWN_MODEL_MM
 
 # %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-067
-def person_mass(
-    person: str, trials: Mapping[str, Markers], given_kg: float | None = None
-) -> tuple[float | None, str]:
+def person_mass(person: str, trials: Mapping[str, Markers],
+                given_kg: float | None = None) -> tuple[float | None, str]:
     """(mass in kg, where it comes from): given, or of the session that the marker files lie in; (None, "")
     without either. InputError when the sessions of one person disagree."""
     if given_kg is not None:
         return float(given_kg), "given"
     found = {session_mass(m.source) for m in trials.values()} - {None}
     if len(found) > 1:
-        raise InputError(
-            f"sessions of {person}",
-            "masses of " + " and ".join(f"{m:g} kg" for m in sorted(found)),
-            "one mass",
-            "give the mass, or fit these sessions one at a time",
-        )
+        raise InputError(f"sessions of {person}",
+                         "masses of " + " and ".join(f"{m:g} kg" for m in sorted(found)), "one mass",
+                         "give the mass, or fit these sessions one at a time")
     return (found.pop(), "session metadata") if found else (None, "")
 
 
@@ -856,12 +782,8 @@ def _fit_people(jobs: Sequence[PersonJob], processes: int) -> Iterator[tuple[str
     with workers(min(processes, len(jobs)) if side_by_side else None) as pool:
         for person, result in work_through(todo, lambda p: (todo[p],), pool, fit_person):
             if isinstance(result, WorkerDied):
-                raise InputError(
-                    person,
-                    str(result),
-                    f"memory for {processes} people at a time",
-                    "repeat the command with --jobs 1; people that are done are kept",
-                )
+                raise InputError(person, str(result), f"memory for {processes} people at a time",
+                                 "repeat the command with --jobs 1; people that are done are kept")
             if isinstance(result, Exception):
                 raise result
             yield person, result
@@ -882,12 +804,9 @@ def _other_people(record: dict, people: dict, out: Path) -> dict:
     persons = {p: e for p, e in record["persons"].items() if p not in people}
     trials = {t: e for t, e in record["trials"].items() if e["person"] not in people}
     if both := [t for found in people.values() for t in found if t in trials]:
-        raise InputError(
-            out,
-            f"{both[0]} of {trials[both[0]]['person']} already",
-            "trial names that no other person's trials have",
-            "give these people in one command, or choose another --out",
-        )
+        raise InputError(out, f"{both[0]} of {trials[both[0]]['person']} already",
+                         "trial names that no other person's trials have",
+                         "give these people in one command, or choose another --out")
     return {"persons": persons, "trials": trials}
 
 
@@ -911,9 +830,8 @@ def _folder(out: str | Path) -> Path:
     try:
         Path(out).mkdir(parents=True, exist_ok=True)
     except OSError as e:
-        raise InputError(
-            out, e.strerror.lower(), "a folder that can be written", "choose another folder"
-        ) from None
+        raise InputError(out, e.strerror.lower(), "a folder that can be written",
+                         "choose another folder") from None
     return Path(out)
 
 
@@ -924,16 +842,9 @@ def _sorted_record(*records: dict) -> dict:
     }
 
 
-def ik_files(
-    paths: Sequence[str | Path],
-    out: str | Path,
-    model: str | Path | None = None,
-    jobs: int = 1,
-    progress: Callable[[int, int, str], None] | None = None,
-    scale: bool | None = None,
-    *,
-    mass_kg: float | None = None,
-) -> dict:
+def ik_files(paths: Sequence[str | Path], out: str | Path, model: str | Path | None = None, jobs: int = 1,
+             progress: Callable[[int, int, str], None] | None = None, scale: bool | None = None, *,
+             mass_kg: float | None = None) -> dict:
     """Marker files -> `<person>.osim`, `<trial>.mot` and `ik.json` in folder `out`; returns what ik.json says
     of these people. A trial name that two of them have becomes `<person>_<trial>`. `scale`: whether to scale
     the model to the person; None: unless the model given already fits. `mass_kg`: of the one person whose

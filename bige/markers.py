@@ -378,13 +378,16 @@ def _choose_model(path: Path, models: dict[str, Path]) -> Path:
 def model_of_trial(path: str | Path, root: str | Path | None = None) -> Path | None:
     """The .osim of the person whose trial lies at `path`: that of its OpenCap session, or the one in its
     folder or above it, up to the folder `root` (None: its own folder only); None without one. Several are
-    told apart by ik.json or by name; InputError where that fails."""
+    told apart by ik.json or by name; InputError where that fails. Of generated motions metrics.json says it."""
     path = Path(path)
     session = next((p.parent for p in path.resolve().parents if p.name == "OpenSimData"), None)
     if session:
         return read_session(session).model
     root = path.parent if root is None else Path(root)
     for folder in path.parents:
+        if (generated := folder / "metrics.json").is_file():
+            name = json.loads(generated.read_text(encoding="utf-8")).get("model")
+            return folder / name if name else None
         models = {p.stem: p for p in sorted(folder.glob("*.osim"))}
         if len(models) > 1:
             return _choose_model(path, models)

@@ -122,22 +122,15 @@ def _com_scores(com: np.ndarray, rate_hz: float) -> tuple[float, float]:
 MAC_RANGE = (0.35, 0.45)  # the range of the published guidance
 
 
-def distance_from_range(
-    x: np.ndarray | Tensor, low: float | None, high: float | None
-) -> np.ndarray | Tensor:
+def distance_from_range(x: np.ndarray | Tensor, low: float | None, high: float | None) -> np.ndarray | Tensor:
     "Distance of x (...,) from [low, high]; an end that is None is open."
     below = 0 if low is None else (low - x).clip(min=0)
     above = 0 if high is None else (x - high).clip(min=0)
     return below + above
 
 
-def mac(
-    motion: Motion,
-    muscles: Sequence[str] | None = None,
-    low: float = MAC_RANGE[0],
-    high: float = MAC_RANGE[1],
-    exercise: Exercise | str = "squat",
-) -> float | None:
+def mac(motion: Motion, muscles: Sequence[str] | None = None, low: float = MAC_RANGE[0],
+        high: float = MAC_RANGE[1], exercise: Exercise | str = "squat") -> float | None:
     """Mean over `muscles` (the effort muscles) of the distance of the peak activation from [low, high]; None
     without any."""
     a = activation(motion, muscles or load_exercise(exercise).effort)
@@ -272,9 +265,8 @@ def pairwise_deg(q: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(d2, 0) / x.shape[1])
 
 # %% ../nbs/23_metrics.ipynb #23-metrics-045
-def load_reference(
-    path: Path | str | None = None, split: str | None = None, exercise: Exercise | str = "squat"
-) -> list[Motion]:
+def load_reference(path: Path | str | None = None, split: str | None = None,
+                   exercise: Exercise | str = "squat") -> list[Motion]:
     """Repetitions of a data set file (default: the shipped one): their recorded frames at their true rate;
     `split`: 'train', 'val'."""
     from bige.dataset import load_dataset, reference
@@ -290,19 +282,9 @@ def motions_of(data: Dataset, split: str | None = None) -> list[Motion]:
     return [repetition(data, i) for i in range(len(data))]
 
 # %% ../nbs/23_metrics.ipynb #23-metrics-048
-METRIC_KEYS = (
-    "pelvis_tilt_deg",
-    "asymmetry_deg",
-    "angular_velocity_deg_s",
-    "com_velocity_m_s",
-    "com_acceleration_m_s2",
-    "mac",
-    "penetration_cm",
-    "floating_cm",
-    "sliding_m_s",
-    "fidelity_w2",
-    "diversity_entropy",
-)
+METRIC_KEYS = ("pelvis_tilt_deg", "asymmetry_deg", "angular_velocity_deg_s", "com_velocity_m_s",
+               "com_acceleration_m_s2", "mac", "penetration_cm", "floating_cm", "sliding_m_s", "fidelity_w2",
+               "diversity_entropy")
 
 
 @dataclass(frozen=True)
@@ -337,29 +319,16 @@ def _placed(place: Callable, motions: Sequence[Motion]) -> list[np.ndarray]:
     return np.split(place(np.concatenate(poses)), np.cumsum([len(q) for q in poses])[:-1])
 
 
-def score(
-    motion: Motion,
-    of_body: tuple,
-    exercise: Exercise,
-    band: Band,
-    real: tuple[float, float] | None = None,
-) -> dict:
+def score(motion: Motion, of_body: tuple, exercise: Exercise, band: Band,
+          real: tuple[float, float] | None = None) -> dict:
     """Every metric of one motion, by name; `of_body`: its `body_scores`; `fidelity_w2` is None without
     `real`, the `pooled` reference, `mac` without activations."""
     (contact, joints, body), q = of_body, motion.coordinates()
     fidelity = _w2_of_normals(pooled([motion]), real) if real else None
     knees = np.maximum(motion["knee_angle_l"], motion["knee_angle_r"])
-    values = (
-        pelvis_tilt(motion, exercise),
-        asymmetry(motion),
-        angular_velocity(motion),
-        com_velocity(motion),
-        com_acceleration(motion),
-        mac(motion, band.muscles, band.low, band.high),
-        *contact,
-        fidelity,
-        diversity_entropy(motion),
-    )
+    values = (pelvis_tilt(motion, exercise), asymmetry(motion), angular_velocity(motion),
+              com_velocity(motion), com_acceleration(motion), mac(motion, band.muscles, band.low, band.high),
+              *contact, fidelity, diversity_entropy(motion))
     return dict(zip(METRIC_KEYS, values)) | {
         "penetration_cm_joints": joints[0],
         "floating_cm_joints": joints[1],
@@ -402,22 +371,17 @@ def _spread(samples: list[dict], how) -> dict:
     }
 
 
-def evaluate(
-    motions: Sequence[Motion],
-    reference: Sequence[Motion] | None = None,
-    skeleton: Skeleton | None = None,
-    band: Band | None = None,
-    exercise: Exercise | str = "squat",
-) -> dict:
+def evaluate(motions: Sequence[Motion], reference: Sequence[Motion] | None = None,
+             skeleton: Skeleton | None = None, band: Band | None = None,
+             exercise: Exercise | str = "squat") -> dict:
     """Scores of motions of any length and rate: {"n", "samples": [...], "mean": {...}, "sd": {...}, "set":
     {...}}, plain floats.
 
     `reference`: motions to compare with (fidelity stays None without). `skeleton`: default model unless
     given. `band`: requested range of peak activation; default: the effort muscles in the published range."""
     if not motions:
-        raise InputError(
-            "evaluate", "no motions", "at least one motion", "give a folder that holds .mot files"
-        )
+        raise InputError("evaluate", "no motions", "at least one motion",
+                         "give a folder that holds .mot files")
     exercise, skeleton = load_exercise(exercise), skeleton or Skeleton.default()
     real = pooled(reference) if reference else None
     band = band or Band(exercise.effort)
@@ -441,38 +405,22 @@ def shipped_scores() -> dict:
 
 # %% ../nbs/23_metrics.ipynb #23-metrics-056
 TABLES = {
-    "Table 2, as published": (
-        ("fidelity ↓", "fidelity_w2"),
-        ("diversity →", "diversity_entropy"),
-        ("penetration cm ↓", "penetration_cm_joints"),
-        ("floating cm ↓", "floating_cm_joints"),
-        ("sliding m/s ↓", "sliding_m_s_joints"),
-    ),
-    "Table 2, revised": (
-        ("W2 per coordinate sd ↓", "coordinate_w2"),
-        ("sliced W2 sd ↓", "sliced_w2"),
-        ("coverage ↑", "coverage"),
-        ("pairwise deg →", "pairwise_deg"),
-        ("penetration cm ↓", "penetration_cm"),
-        ("floating cm ↓", "floating_cm"),
-        ("sliding m/s ↓", "sliding_m_s"),
-    ),
-    "Table 3, as published": (
-        ("tilt deg →", "pelvis_tilt_deg"),
-        ("asymmetry deg →", "asymmetry_deg"),
-        ("ω deg/s →", "angular_velocity_deg_s"),
-        ("COM vel m/s →", "com_velocity_m_s"),
-        ("COM acc m/s² →", "com_acceleration_m_s2"),
-        ("MAC ↓", "mac"),
-    ),
-    "Table 3, revised": (
-        ("tilt at deepest deg →", "pelvis_tilt_deepest_deg"),
-        ("asymmetry sum deg →", "asymmetry_sum_deg"),
-        ("ω deg/s →", "angular_velocity_deg_s"),
-        ("body COM vel m/s →", "body_com_velocity_m_s"),
-        ("body COM acc m/s² →", "body_com_acceleration_m_s2"),
-        ("MAC ↓", "mac"),
-    ),
+    "Table 2, as published": (("fidelity ↓", "fidelity_w2"), ("diversity →", "diversity_entropy"),
+                              ("penetration cm ↓", "penetration_cm_joints"),
+                              ("floating cm ↓", "floating_cm_joints"),
+                              ("sliding m/s ↓", "sliding_m_s_joints")),
+    "Table 2, revised": (("W2 per coordinate sd ↓", "coordinate_w2"), ("sliced W2 sd ↓", "sliced_w2"),
+                         ("coverage ↑", "coverage"), ("pairwise deg →", "pairwise_deg"),
+                         ("penetration cm ↓", "penetration_cm"), ("floating cm ↓", "floating_cm"),
+                         ("sliding m/s ↓", "sliding_m_s")),
+    "Table 3, as published": (("tilt deg →", "pelvis_tilt_deg"), ("asymmetry deg →", "asymmetry_deg"),
+                              ("ω deg/s →", "angular_velocity_deg_s"), ("COM vel m/s →", "com_velocity_m_s"),
+                              ("COM acc m/s² →", "com_acceleration_m_s2"), ("MAC ↓", "mac")),
+    "Table 3, revised": (("tilt at deepest deg →", "pelvis_tilt_deepest_deg"),
+                         ("asymmetry sum deg →", "asymmetry_sum_deg"),
+                         ("ω deg/s →", "angular_velocity_deg_s"),
+                         ("body COM vel m/s →", "body_com_velocity_m_s"),
+                         ("body COM acc m/s² →", "body_com_acceleration_m_s2"), ("MAC ↓", "mac")),
 }
 
 

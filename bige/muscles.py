@@ -41,11 +41,9 @@ def activation_rate(excitation: np.ndarray, activation: np.ndarray) -> np.ndarra
 # %% ../nbs/10_muscles.ipynb #10-muscles-012
 # de Groote et al. 2016, supplementary table: rows are b1..b4 of three Gaussian-like bumps; d1..d4; passive
 # strain and shape
-_LENGTH_BUMPS = (
-    (0.814483478343008, 1.05503342897057, 0.162384573599574, 0.0633034484654646),
-    (0.433004984392647, 0.716775413397760, -0.0299471169706956, 0.200356847296188),
-    (0.1, 1.0, 0.353553390593274, 0.0),
-)
+_LENGTH_BUMPS = ((0.814483478343008, 1.05503342897057, 0.162384573599574, 0.0633034484654646),
+                 (0.433004984392647, 0.716775413397760, -0.0299471169706956, 0.200356847296188),
+                 (0.1, 1.0, 0.353553390593274, 0.0))
 _VELOCITY = (-0.318323436899127, -8.14915604347525, -0.374121508647863, 0.885644059915004)
 
 
@@ -83,18 +81,12 @@ def tendon_length(force: np.ndarray) -> np.ndarray:
 WORKING_STRETCH = 1.02  # the curve's value at about a fifth of the maximal force
 
 # %% ../nbs/10_muscles.ipynb #10-muscles-018
-PARAMETERS = (
-    "max_isometric_force",
-    "optimal_fibre_length",
-    "tendon_slack_length",
-    "pennation_angle",
-    "max_velocity",
-)
+PARAMETERS = ("max_isometric_force", "optimal_fibre_length", "tendon_slack_length", "pennation_angle",
+              "max_velocity")
 
 
-def rigid_tendon(
-    length: np.ndarray, velocity: np.ndarray, parameters: np.ndarray, stretch: float = WORKING_STRETCH
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def rigid_tendon(length: np.ndarray, velocity: np.ndarray, parameters: np.ndarray,
+                 stretch: float = WORKING_STRETCH) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Force (N) along each tendon at activation 1, and the fibre's normalised length and velocity.
 
     length, velocity (..., M): muscle-tendon length (m) and its rate (m/s); parameters (M, 5) as in
@@ -111,10 +103,8 @@ def rigid_tendon(
 FIBRE_DAMPING = 0.01
 
 
-def compliant_tendon(
-    length: np.ndarray, velocity: np.ndarray, force: np.ndarray, force_rate: np.ndarray,
-    parameters: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def compliant_tendon(length: np.ndarray, velocity: np.ndarray, force: np.ndarray, force_rate: np.ndarray,
+                     parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Normalised fibre length and velocity, and cosine of the pennation angle, given what the tendon
     carries.
 
@@ -129,10 +119,9 @@ def compliant_tendon(
     return fibre / optimal, (velocity - tendon_velocity) * cos / (speed * optimal), cos
 
 # %% ../nbs/10_muscles.ipynb #10-muscles-023
-def equilibrium_residual(
-    activation: np.ndarray, force: np.ndarray, force_rate: np.ndarray, length: np.ndarray,
-    velocity: np.ndarray, parameters: np.ndarray, *, passive: bool = False
-) -> np.ndarray:
+def equilibrium_residual(activation: np.ndarray, force: np.ndarray, force_rate: np.ndarray,
+                         length: np.ndarray, velocity: np.ndarray, parameters: np.ndarray, *,
+                         passive: bool = False) -> np.ndarray:
     """Fibre's force along the tendon minus the tendon's (..., M), in maximal isometric forces; zero where
     they agree.
 
@@ -252,16 +241,11 @@ def _targets(length: np.ndarray, arms: np.ndarray, span: list) -> np.ndarray:
     return np.stack([length] + [arms[:, d] for d in span])
 
 
-def usual_poses(
-    x: np.ndarray, length: np.ndarray, arms: np.ndarray, span: list[int], *,
-    limit: float = 0.010, degree: int = 5, rounds: int = 6
-) -> np.ndarray:
+def usual_poses(x: np.ndarray, length: np.ndarray, arms: np.ndarray, span: list[int], *, limit: float = 0.010,
+                degree: int = 5, rounds: int = 6) -> np.ndarray:
     """Mask (T,) of poses that a robust fit of length and moment arms explains within `limit` (m)."""
-    rows, targets, weight = (
-        _equations(x, all_exponents(len(span), degree), span),
-        _targets(length, arms, span),
-        np.ones(len(x)),
-    )
+    rows, targets, weight = (_equations(x, all_exponents(len(span), degree), span),
+                             _targets(length, arms, span), np.ones(len(x)))
     for _ in range(rounds):
         weighted = rows * weight[:, None]
         gram = np.tensordot(weighted, rows, ((0, 1), (0, 1))) + 1e-9 * np.eye(rows.shape[-1])
@@ -273,10 +257,8 @@ def usual_poses(
     return worst < max(limit, 10 * scale)
 
 # %% ../nbs/10_muscles.ipynb #10-muscles-040
-def fit_muscle(
-    x: np.ndarray, length: np.ndarray, arms: np.ndarray, tolerance: float = 1.5e-3,
-    degrees: range = range(2, 10)
-) -> tuple[np.ndarray, np.ndarray, dict]:
+def fit_muscle(x: np.ndarray, length: np.ndarray, arms: np.ndarray, tolerance: float = 1.5e-3,
+               degrees: range = range(2, 10)) -> tuple[np.ndarray, np.ndarray, dict]:
     """(exponents (P, 7), coefficients (P,), record) for one muscle; x (T, 7) scaled angles, arms (T, 7) m."""
     span = [d for d in range(7) if np.quantile(np.abs(arms[:, d]), 0.9) > 1e-3]
     keep = usual_poses(x, length, arms, span)
@@ -285,9 +267,8 @@ def fit_muscle(
     train, targets = keep & ~held_out, _targets(length, arms, span)
     for exponents in (e for e in (all_exponents(len(span), d) for d in degrees) if len(e) < train.sum()):
         rows = _equations(x, exponents, span)
-        solution = np.linalg.lstsq(
-            rows[:, train].reshape(-1, len(exponents)), targets[:, train].ravel(), rcond=None
-        )[0]
+        solution = np.linalg.lstsq(rows[:, train].reshape(-1, len(exponents)), targets[:, train].ravel(),
+                                   rcond=None)[0]
         error = rows @ solution - targets
         if np.sqrt((error[:, train] ** 2).mean(1)).max() < tolerance:
             break
@@ -297,18 +278,13 @@ def fit_muscle(
     return (
         full,
         solution,
-        dict(
-            degree=int(full.sum(1).max()),
-            left_out=1 - keep.mean(),
-            length_rms=unseen[0],
-            arm_rms=unseen[1:].max(),
-        ),
+        dict(degree=int(full.sum(1).max()), left_out=1 - keep.mean(), length_rms=unseen[0],
+             arm_rms=unseen[1:].max()),
     )
 
 # %% ../nbs/10_muscles.ipynb #10-muscles-042
-def _leg_table(
-    exponents: np.ndarray, muscle: np.ndarray, coefficients: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _leg_table(exponents: np.ndarray, muscle: np.ndarray,
+               coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Terms (P, 7) shared by a leg's muscles, and the matrix (P, 40, 8) from them to each length and its
     seven moment arms."""
     terms = np.unique(exponents, axis=0)
@@ -338,10 +314,8 @@ def _products(x: np.ndarray, ladder: list) -> list[np.ndarray]:
 # %% ../nbs/10_muscles.ipynb #10-muscles-044
 def _horner(x: np.ndarray, ladder: list, products: list, coefficients: np.ndarray) -> np.ndarray:
     """Length and moment arms (T, 8) of one muscle from symbols x (T, 7) and its coefficients (P,)."""
-    weight, out = (
-        dict(zip(np.flatnonzero(coefficients), coefficients[coefficients != 0])),
-        np.zeros((len(x), 8), object),
-    )
+    weight, out = (dict(zip(np.flatnonzero(coefficients), coefficients[coefficients != 0])),
+                   np.zeros((len(x), 8), object))
     for row in range(len(ladder), 0, -1):
         if row in weight:
             below, d = ladder[row - 1]
@@ -382,9 +356,7 @@ class MuscleGeometry:
             else:
                 values = np.tensordot(np.stack(products, axis=1), matrix, 1)
             lengths[:, 40 * s : 40 * s + 40], arms[:, 40 * s : 40 * s + 40, LEG_COLUMNS[side]] = (
-                values[:, :, 0],
-                values[:, :, 1:],
-            )
+                values[:, :, 0], values[:, :, 1:])
         return lengths, arms
 
     @cached_property
@@ -429,9 +401,8 @@ def check_muscles(model_path: str | Path) -> None:
     try:
         text = Path(model_path).read_text(encoding="utf-8", errors="replace")
     except OSError as error:
-        raise InputError(
-            model_path, f"no readable file ({error.strerror})", "an OpenSim model", "check the path"
-        ) from None
+        raise InputError(model_path, f"no readable file ({error.strerror})", "an OpenSim model",
+                         "check the path") from None
     missing = [name for name in MUSCLE_NAMES if f'Muscle name="{name}"' not in text]
     if missing:
         raise InputError(
@@ -464,14 +435,11 @@ def fit_geometry(model_path: str | Path, poses: int = 1500, refit: bool = False)
     angles = np.vstack([_random_poses(poses, 0), _knee_sweep(24), _random_poses(24, 1)])
     with (
         tempfile.TemporaryDirectory() as folder,
-        tqdm(total=len(angles), desc=f"measuring {Path(model_path).name}", unit="pose", disable=None) as bar,
-    ):
+        tqdm(total=len(angles), desc=f"measuring {Path(model_path).name}", unit="pose", disable=None) as bar):
         out = str(Path(folder) / "samples.npz")
-        run_opensim(
-            sample_muscles, str(Path(model_path).resolve()), out,
-            list(FITTED_RANGE_DEG), list(MUSCLES), list(SIDES), angles.tolist(),
-            progress=lambda done: bar.update(done - bar.n),
-        )
+        run_opensim(sample_muscles, str(Path(model_path).resolve()), out, list(FITTED_RANGE_DEG),
+                    list(MUSCLES), list(SIDES), angles.tolist(),
+                    progress=lambda done: bar.update(done - bar.n))
         with np.load(out) as sampled:
             lengths, arms, parameters = sampled["L"], sampled["R"], sampled["parameters"]
     geometry = _fit_samples(digest, angles, lengths, arms, parameters, poses, model_path)
@@ -495,14 +463,7 @@ def _fit_samples(digest, angles, lengths, arms, parameters, poses, model_path) -
             "check the path points and wrapping surfaces of that muscle",
         )
     check = slice(poses, None)
-    return MuscleGeometry(
-        digest,
-        np.repeat(np.arange(80), [len(f[1]) for f in fits]),
-        np.vstack([f[0] for f in fits]),
-        np.concatenate([f[1] for f in fits]),
-        parameters.reshape(80, 5),
-        record,
-        angles[check],
-        lengths[check].reshape(-1, 80),
-        arms[check].reshape(-1, 80, 7).astype(np.float32),
-    )
+    return MuscleGeometry(digest, np.repeat(np.arange(80), [len(f[1]) for f in fits]),
+                          np.vstack([f[0] for f in fits]), np.concatenate([f[1] for f in fits]),
+                          parameters.reshape(80, 5), record, angles[check], lengths[check].reshape(-1, 80),
+                          arms[check].reshape(-1, 80, 7).astype(np.float32))

@@ -62,9 +62,5 @@ def run_opensim(function: Callable, *arguments: object, progress: Callable[[int]
             "or leave out the model",
         )
     last = (errors.strip().splitlines() or ["no message"])[-1]
-    raise InputError(
-        arguments[0] if arguments else python,
-        f"OpenSim stopped: {last}",
-        "a model that OpenSim 4.6 opens",
-        "open it in OpenSim and repair what it reports",
-    )
+    raise InputError(arguments[0] if arguments else python, f"OpenSim stopped: {last}",
+                     "a model that OpenSim 4.6 opens", "open it in OpenSim and repair what it reports")

@@ -143,9 +143,8 @@ class PoseProblem:
 
 # %% ../nbs/05_pose.ipynb #05-pose-021
 @patch
-def normal_equations(
-    self: PoseProblem, q: Tensor, x: Tensor, J: Tensor, seen: Observed
-) -> tuple[Tensor, Tensor]:
+def normal_equations(self: PoseProblem, q: Tensor, x: Tensor, J: Tensor,
+                     seen: Observed) -> tuple[Tensor, Tensor]:
     "Gauss–Newton matrix (N, 33, 33) and gradient (N, 33) of the cost, halves of the true ones."
     N, D = q.shape
     Jw = (J * seen.weight[:, None, :, None]).reshape(N, D, -1)
@@ -196,10 +195,8 @@ def solver_limits(skeleton: Skeleton) -> tuple[Tensor, Tensor]:
 
 def pose_problem(skeleton: Skeleton, bodies: Sequence[str], local: Tensor) -> PoseProblem:
     "The problem of finding a skeleton's pose from points at `local` (M, 3) m in `bodies` (M,)."
-    regularisation, reference = (
-        torch.full((33,), 1e-5, dtype=torch.float64),
-        torch.zeros(33, dtype=torch.float64),
-    )
+    regularisation, reference = (torch.full((33,), 1e-5, dtype=torch.float64),
+                                 torch.zeros(33, dtype=torch.float64))
     for stem, value in REGULARISATION.items():
         regularisation[coordinate_indices(stem)] = value
     regularisation[:6] = 0
@@ -208,9 +205,8 @@ def pose_problem(skeleton: Skeleton, bodies: Sequence[str], local: Tensor) -> Po
     return PoseProblem(points, *solver_limits(skeleton), regularisation, reference)
 
 # %% ../nbs/05_pose.ipynb #05-pose-025
-def solve_poses(
-    problem: PoseProblem, seen: Observed, q: Tensor, iterations: int = 15
-) -> tuple[Tensor, Tensor]:
+def solve_poses(problem: PoseProblem, seen: Observed, q: Tensor,
+                iterations: int = 15) -> tuple[Tensor, Tensor]:
     """Poses (N, 33) and costs (N,) m² of frames, by Levenberg–Marquardt (Marquardt 1963) from the start `q`
     (N, 33)."""
     q = problem.within(q)
@@ -239,9 +235,8 @@ def solve_poses(
     return best_q, best_c
 
 # %% ../nbs/05_pose.ipynb #05-pose-031
-def solve_robust(
-    problem: PoseProblem, seen: Observed, q: Tensor, widths: Sequence[float] = (0.2, 0.1, 0.05)
-) -> Tensor:
+def solve_robust(problem: PoseProblem, seen: Observed, q: Tensor,
+                 widths: Sequence[float] = (0.2, 0.1, 0.05)) -> Tensor:
     """Poses (N, 33) with markers further than about `widths` m (one width after another) from their place
     losing weight."""
     for width in widths:
@@ -250,9 +245,8 @@ def solve_robust(
     return q
 
 
-def solve_robust_from(
-    problem: PoseProblem, seen: Observed, starts: Sequence[Tensor], widths: Sequence[float] = (0.2, 0.1, 0.05)
-) -> tuple[Tensor, Tensor]:
+def solve_robust_from(problem: PoseProblem, seen: Observed, starts: Sequence[Tensor],
+                      widths: Sequence[float] = (0.2, 0.1, 0.05)) -> tuple[Tensor, Tensor]:
     """The robust solution from any of `starts`, each (N, 33), with the least robust cost in each frame; and
     its points (N, M, 3)."""
     tried = torch.stack([solve_robust(problem, seen, q, widths) for q in starts])
@@ -413,9 +407,8 @@ def _banded_step(H: Tensor, g: Tensor, coupling: Tensor) -> Tensor:
     return to_tensor(solveh_banded(band.reshape(D + 1, -1), g.numpy().ravel(), lower=True).reshape(T, D))
 
 # %% ../nbs/05_pose.ipynb #05-pose-050
-def smooth_poses(
-    problem: PoseProblem, seen: Observed, q: Tensor, rate_hz: float, iterations: int = 3
-) -> Tensor:
+def smooth_poses(problem: PoseProblem, seen: Observed, q: Tensor, rate_hz: float,
+                 iterations: int = 3) -> Tensor:
     """Poses (T, 33) of one trial that minimise the costs of all frames + stiffness × squared changes between
     frames."""
     stiff = _stiffness(rate_hz)

@@ -40,18 +40,13 @@ def _check_names(c: Constraint, skeleton) -> None:
         if not found:
             near = suggest(name, [*known, *(n[:-2] for n in known if n.endswith("_l"))])
             raise InputError(
-                where,
-                f"no {what} {name!r} in the model {skeleton.name}",
+                where, f"no {what} {name!r} in the model {skeleton.name}",
                 f"one of its {len(known)} {'joints' if what == 'joint' else 'bodies'}",
-                near if c[what] else f"give the {what} that name in the model, or leave {c.kind.name} out",
-            )
+                near if c[what] else f"give the {what} that name in the model, or leave {c.kind.name} out")
         if c["goal"] == "equal" and len(found) != 2 and name == c[what]:
-            raise InputError(
-                where,
-                f"goal: equal for {name}, which has no other side",
-                "a joint or body with a left and a right",
-                "take a side-less goal such as low and high",
-            )
+            raise InputError(where, f"goal: equal for {name}, which has no other side",
+                             "a joint or body with a left and a right",
+                             "take a side-less goal such as low and high")
 
 
 def _check_range(c: Constraint, name: str, ends) -> None:
@@ -61,12 +56,9 @@ def _check_range(c: Constraint, name: str, ends) -> None:
     beyond = ends[0] if high is not None and high < ends[0] - 1e-9 else beyond
     if c.weight and beyond is not None:
         reach = f"{ends[0] / c.per_unit:.4g} to {ends[1] / c.per_unit:.4g} {c.unit}"
-        raise InputError(
-            f"{c.where}, {c.kind.name}",
-            f"{name} {in_words(c)}",
-            f"a value in the model's range, {reach}",
-            f"the nearest value that can be reached is {beyond / c.per_unit:.4g} {c.unit}",
-        )
+        raise InputError(f"{c.where}, {c.kind.name}", f"{name} {in_words(c)}",
+                         f"a value in the model's range, {reach}",
+                         f"the nearest value that can be reached is {beyond / c.per_unit:.4g} {c.unit}")
 
 
 def check_model(constraints: Sequence[Constraint], skeleton: Skeleton) -> None:
@@ -87,20 +79,16 @@ def reach(c: Constraint, real: Batch) -> tuple[Reach, Reach]:
     x = limited_values(c, real).flatten(1) / c.per_unit
     least, most = x.amin(1), x.amax(1)
     return (least.max().item(), (least.max() - least.min()).item()), (
-        most.min().item(),
-        (most.max() - most.min()).item(),
-    )
+        most.min().item(), (most.max() - most.min()).item())
 
 
 def _check_limits(c: Constraint, real: Batch) -> None:
     for limit, (best, spread), sign in zip(c.limits, reach(c, real), (1, -1)):
         if limit is not None and sign * (limit / c.per_unit - best) > spread:
             raise InputError(
-                f"{c.where}, {c.kind.name}",
-                f"{c.name} {in_words(c)}",
+                f"{c.where}, {c.kind.name}", f"{c.name} {in_words(c)}",
                 f"something near what {len(real.q)} recorded repetitions do",
-                f"the nearest value that one of them reaches is {best:.3g}{c.unit and ' ' + c.unit}",
-            )
+                f"the nearest value that one of them reaches is {best:.3g}{c.unit and ' ' + c.unit}")
 
 
 def check_reach(constraints: Sequence[Constraint], real: Batch) -> None:
@@ -130,9 +118,8 @@ def _because(c: Constraint, others: Sequence[Constraint], real: Batch, tolerance
     )
 
 
-def _shortfall(
-    c: Constraint, others: Sequence[Constraint], batch: Batch, real: Batch, tolerance: float
-) -> dict | None:
+def _shortfall(c: Constraint, others: Sequence[Constraint], batch: Batch, real: Batch,
+               tolerance: float) -> dict | None:
     "What `shortfalls` says of one constraint; None when all motions satisfy it."
     value, away = reached(c, batch), violation(c, batch)
     violated = away > tolerance
@@ -170,9 +157,8 @@ def _sentence(row: dict, n: int) -> str:
     )
 
 
-def shortfalls(
-    constraints: Sequence[Constraint], batch: Batch, real: Batch, tolerance: float = 1e-4
-) -> list[dict]:
+def shortfalls(constraints: Sequence[Constraint], batch: Batch, real: Batch,
+               tolerance: float = 1e-4) -> list[dict]:
     """For each limit that a motion of `batch` violates: requested, reached, nearest reachable value, reason
     and a sentence."""
     limited = [c for c in constraints if c.weight and c.limits != (None, None)]
@@ -180,9 +166,8 @@ def shortfalls(
     return [row | {"sentence": _sentence(row, len(batch.q))} for row in rows if row]
 
 # %% ../nbs/26_reachability.ipynb #26-reachability-016
-def frame_rate(
-    constraints: Sequence[Constraint], frames: int = 196, rate_hz: float = 60.0, rest_s: float = 0.4
-) -> float:
+def frame_rate(constraints: Sequence[Constraint], frames: int = 196, rate_hz: float = 60.0,
+               rest_s: float = 0.4) -> float:
     """Frames a second, at most `rate_hz`, with which the shortest repetition that is requested fits into
     `frames`."""
     least = {

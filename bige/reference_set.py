@@ -68,16 +68,13 @@ def _columns(folder: Path, trial: str) -> tuple[tuple, np.ndarray]:
         read_motion(file.with_name(name))
         for name in (file.name, f"ground_forces_{trial}.mot", f"kinetics_{trial}_muscle_driven.mot")
     ]
-    names, values = (
-        ("time", *(n for t in tables for n in t.names)),
-        np.hstack([tables[0].time[:, None], *(t.values for t in tables)]),
-    )
+    names, values = (("time", *(n for t in tables for n in t.names)),
+                     np.hstack([tables[0].time[:, None], *(t.values for t in tables)]))
     if not (
         np.abs(values) < 2**28 * np.array([rounding(n) for n in names])
     ).all():  # beyond, second differences may not fit into 32 bits
-        raise InputError(
-            file, "values that are huge or not numbers", "the numbers of a squat", "simulate this trial again"
-        )
+        raise InputError(file, "values that are huge or not numbers", "the numbers of a squat",
+                         "simulate this trial again")
     return names, values
 
 # %% ../nbs/16_reference_set.ipynb #16-reference-set-015
@@ -86,12 +83,8 @@ def pack_simulations(folder: str | Path) -> dict[str, np.ndarray]:
     tables of all trials below one another (frames, columns), one entry a trial for the rest (trials,)."""
     records = read_records(folder)
     if not records:
-        raise InputError(
-            folder,
-            "no simulation.json",
-            "a folder that bige simulate wrote",
-            "run bige simulate with --out into it",
-        )
+        raise InputError(folder, "no simulation.json", "a folder that bige simulate wrote",
+                         "run bige simulate with --out into it")
     trials = sorted(records)
     people, correct = zip(*(parse_trial_name(t) for t in trials))
     status = [records[t]["status"] for t in trials]
@@ -99,12 +92,9 @@ def pack_simulations(folder: str | Path) -> dict[str, np.ndarray]:
     names = next((n for n, _ in tables.values()), ())
     for trial, (own, _) in tables.items():
         if own != names:
-            raise InputError(
-                f"{folder}, {trial}",
-                f"{len(own)} columns",
-                f"the {len(names)} columns of the other trials",
-                "simulate all trials with the same version",
-            )
+            raise InputError(f"{folder}, {trial}", f"{len(own)} columns",
+                             f"the {len(names)} columns of the other trials",
+                             "simulate all trials with the same version")
     steps = np.array([rounding(n) for n in names])
     return {
         "trials": np.array(trials),
@@ -119,11 +109,8 @@ def pack_simulations(folder: str | Path) -> dict[str, np.ndarray]:
 # %% ../nbs/16_reference_set.ipynb #16-reference-set-017
 def _opened(path, *more: str):
     return open_npz(
-        path,
-        ARCHIVE_KEYS + more,
-        "a set of simulated squats",
-        "build it with data_scripts/reference_set.sh, or pack one with data_scripts/pack_simulations.py",
-    )
+        path, ARCHIVE_KEYS + more, "a set of simulated squats",
+        "build it with data_scripts/reference_set.sh, or pack one with data_scripts/pack_simulations.py")
 
 # %% ../nbs/16_reference_set.ipynb #16-reference-set-018
 @dataclass(frozen=True, eq=False)
@@ -145,12 +132,9 @@ class SimulatedSquat:
     def table(self) -> Motion:
         """All columns; InputError when the trial was not simulated."""
         if self.status != "Solve_Succeeded":
-            raise InputError(
-                f"{self.path}, {self.trial}",
-                f"{self.status}: {self.record.get('reason', 'no reason given')}",
-                "a trial that was simulated",
-                "choose one whose .status is Solve_Succeeded",
-            )
+            raise InputError(f"{self.path}, {self.trial}",
+                             f"{self.status}: {self.record.get('reason', 'no reason given')}",
+                             "a trial that was simulated", "choose one whose .status is Solve_Succeeded")
         with _opened(self.path, self.trial) as archive:
             values = from_differences(archive[self.trial], archive["steps"])
             return Motion(values[:, 0], values[:, 1:], archive["names"].tolist()[1:], source=self.trial)
@@ -193,12 +177,9 @@ class SimulatedSquats(Mapping):
 
     def __getitem__(self, trial: str) -> SimulatedSquat:
         if trial not in self._squats:
-            raise InputError(
-                self.path,
-                f"no trial {trial!r}",
-                f"one of {len(self)}, as in {next(iter(self), 'none')}",
-                "list() of the set gives all names",
-            )
+            raise InputError(self.path, f"no trial {trial!r}",
+                             f"one of {len(self)}, as in {next(iter(self), 'none')}",
+                             "list() of the set gives all names")
         return self._squats[trial]
 
     def __contains__(self, trial) -> bool:

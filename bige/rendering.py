@@ -116,17 +116,15 @@ def _motion_drawable(motion: Motion, skeleton: Skeleton | None, label: str) -> D
     frames[..., 3] += shift
     hips = frames[:, [person.bodies.index(f"femur_{side}") for side in "lr"]][..., 3].mean(1)
     activations = motion.activations() if motion.has(ACTIVATIONS) else None
-    return Drawable(
-        label, motion, person, frames, activations, _ground_forces(motion, rotation, shift), hips=hips
-    )
+    return Drawable(label, motion, person, frames, activations, _ground_forces(motion, rotation, shift),
+                    hips=hips)
 
 # %% ../nbs/32_rendering.ipynb #32-rendering-014
 def _marker_drawable(markers: Markers, label: str) -> Drawable:
     seen = markers.positions[np.isfinite(markers.positions).all(-1)]
     if not len(seen):
-        raise InputError(
-            markers.source, "markers that are missing in every frame", "positions", "export the trial again"
-        )
+        raise InputError(markers.source, "markers that are missing in every frame", "positions",
+                         "export the trial again")
     first = np.nanmedian(markers.positions[:1].reshape(-1, 3), axis=0)
     origin = np.where(np.isfinite(first), first, np.median(seen, axis=0)) * [1, 0, 1]
     origin[1] = np.percentile(seen[:, 1], 0.5)
@@ -134,9 +132,8 @@ def _marker_drawable(markers: Markers, label: str) -> Drawable:
     return Drawable(label, markers, markers=markers.positions @ rotation.T + shift)
 
 # %% ../nbs/32_rendering.ipynb #32-rendering-015
-def drawable(
-    recording: Motion | Markers | Drawable, skeleton: Skeleton | None = None, label: str = ""
-) -> Drawable:
+def drawable(recording: Motion | Markers | Drawable, skeleton: Skeleton | None = None,
+             label: str = "") -> Drawable:
     "Prepare a motion (33 coordinates; activations and ground forces if it has them) or markers for drawing."
     if isinstance(recording, Drawable):
         return recording
@@ -170,22 +167,14 @@ def read_recording(path: str | Path) -> Motion | Markers:
     if path.is_dir():
         found = sorted(path.glob(f"{_SIMULATED[0]}*.mot"))
         if len(found) != 1:
-            raise InputError(
-                path,
-                f"{len(found)} simulated trials",
-                f"one {_SIMULATED[0]}….mot in the folder",
-                "give the file itself",
-            )
+            raise InputError(path, f"{len(found)} simulated trials",
+                             f"one {_SIMULATED[0]}….mot in the folder", "give the file itself")
         path = found[0]
     if path.suffix.lower() == ".trc":
         return read_trc(path)
     if path.suffix.lower() not in (".mot", ".sto"):
-        raise InputError(
-            path,
-            f"a name ending in '{path.suffix}'",
-            ".mot, .sto or .trc, or a folder of bige simulate",
-            "choose a motion or marker file",
-        )
+        raise InputError(path, f"a name ending in '{path.suffix}'",
+                         ".mot, .sto or .trc, or a folder of bige simulate", "choose a motion or marker file")
     return _with_forces(read_motion(path), path)
 
 # %% ../nbs/32_rendering.ipynb #32-rendering-021
@@ -269,17 +258,8 @@ def contrast(a: str, b: str) -> float:
     return float((high + 0.05) / (low + 0.05))
 
 # %% ../nbs/32_rendering.ipynb #32-rendering-030
-ACTIVATION_SCALE = (
-    "#ffffcc",
-    "#ffeda0",
-    "#fed976",
-    "#feb24c",
-    "#fd8d3c",
-    "#fc4e2a",
-    "#e31a1c",
-    "#bd0026",
-    "#800026",
-)
+ACTIVATION_SCALE = ("#ffffcc", "#ffeda0", "#fed976", "#feb24c", "#fd8d3c", "#fc4e2a", "#e31a1c", "#bd0026",
+                    "#800026")
 
 
 def activation_colours(values: np.ndarray) -> np.ndarray:
@@ -388,16 +368,14 @@ class Mesh:
         from vtkmodules.util.numpy_support import numpy_to_vtkIdTypeArray
 
         self.data, self.points, cells = _vtk("vtkPolyData")(), _vtk("vtkPoints")(), _vtk("vtkCellArray")()
-        cells.SetData(
-            faces.shape[1], numpy_to_vtkIdTypeArray(np.ascontiguousarray(faces, np.int64).ravel(), deep=True)
-        )
+        cells.SetData(faces.shape[1],
+                      numpy_to_vtkIdTypeArray(np.ascontiguousarray(faces, np.int64).ravel(), deep=True))
         self.data.SetPoints(self.points)
         (self.data.SetPolys if faces.shape[1] == 3 else self.data.SetLines)(cells)
         self.move(vertices, normals)
 
-    def move(
-        self, vertices: np.ndarray, normals: np.ndarray | None = None, colours: np.ndarray | None = None
-    ) -> None:
+    def move(self, vertices: np.ndarray, normals: np.ndarray | None = None,
+             colours: np.ndarray | None = None) -> None:
         "Vertices (V, 3) m, normals (V, 3) and colours (V, 3) in 0–1; what is not given stays."
         from vtkmodules.util.numpy_support import numpy_to_vtk
 
@@ -448,21 +426,16 @@ class Canvas:
 def check_graphics() -> None:
     "InputError when there is no graphics library."
     if not has_graphics():
-        raise InputError(
-            "bige render",
-            "no graphics library on this machine",
-            "EGL or OSMesa",
-            "apt-get install libosmesa6, or ask for a page (.html) or a strip",
-        )
+        raise InputError("bige render", "no graphics library on this machine", "EGL or OSMesa",
+                         "apt-get install libosmesa6, or ask for a page (.html) or a strip")
 
 # %% ../nbs/32_rendering.ipynb #32-rendering-046
 from fastcore.basics import patch
 
 
 @patch
-def add(
-    self: Canvas, mesh: Mesh, colour: np.ndarray, panel: int = 0, lit: bool = True, width: float = 1.0
-) -> None:
+def add(self: Canvas, mesh: Mesh, colour: np.ndarray, panel: int = 0, lit: bool = True,
+        width: float = 1.0) -> None:
     "Show a mesh in one colour (3,) in 0–1, or in its own colours where it has some."
     mapper, actor = _vtk("vtkPolyDataMapper")(), _vtk("vtkActor")()
     mapper.SetInputData(mesh.data)
@@ -579,9 +552,8 @@ def _ground(canvas: Canvas, panel: int, shown: Drawable, finer: float) -> None:
         *(((x0, y, z0), (x0 + 0.06, y, z0)) for y in np.arange(0, 1.6, 0.5)),
     ]
     lines = np.arange(2 * len(ends)).reshape(-1, 2)
-    canvas.add(
-        Mesh(np.array(ends).reshape(-1, 3), lines), rgb(COLOURS["lines"]), panel, lit=False, width=finer
-    )
+    canvas.add(Mesh(np.array(ends).reshape(-1, 3), lines), rgb(COLOURS["lines"]), panel, lit=False,
+               width=finer)
     for y in np.arange(0, 1.6, 0.5):
         canvas.write(f"{y:g} m" if y else "0", (x0 - 0.04, y, z0), round(14 * finer), panel)
 
@@ -683,9 +655,8 @@ def repetition_frames(recording: Motion | Markers, exercise: Exercise | str = "s
     return (first, end) if first < end else (0, last)
 
 
-def percent_frames(
-    recording: Motion | Markers, percent: np.ndarray | float, exercise: Exercise | str = "squat"
-) -> np.ndarray:
+def percent_frames(recording: Motion | Markers, percent: np.ndarray | float,
+                   exercise: Exercise | str = "squat") -> np.ndarray:
     "Frames (n,), as fractions, at percentages (n,) of the repetition, linear in time."
     first, last = repetition_frames(recording, exercise)
     return first + np.asarray(percent) / 100 * (last - first)
@@ -708,9 +679,8 @@ def _joined_mesh(poses: Sequence[PlacedPose]) -> tuple[np.ndarray, ...]:
     return tuple(np.concatenate(arrays) for arrays in zip(*meshes))
 
 # %% ../nbs/32_rendering.ipynb #32-rendering-071
-def _facing_triangles(
-    vertices: np.ndarray, normals: np.ndarray, faces: np.ndarray, colours: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _facing_triangles(vertices: np.ndarray, normals: np.ndarray, faces: np.ndarray,
+                      colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     "Corners on the level page (F, 3, 3) m and shaded colours (F, 3, 3) of the triangles that are seen."
     light = 0.3
     for way, power in (((4, 6, 5), 0.62), ((-4, 3, 2), 0.25)):
@@ -778,17 +748,9 @@ def png(fig: Figure, dpi: int = 100) -> bytes:
     return buffer.getvalue()
 
 # %% ../nbs/32_rendering.ipynb #32-rendering-075
-def figure_of_panels(
-    size: Sequence[float],
-    rows: int = 1,
-    columns: int = 1,
-    *,
-    left: float = 0.6,
-    right: float = 0.1,
-    top: float = 0.1,
-    bottom: float = 0.5,
-    gaps: tuple[float, float] = (0.5, 0.5),
-) -> tuple:
+def figure_of_panels(size: Sequence[float], rows: int = 1, columns: int = 1, *, left: float = 0.6,
+                     right: float = 0.1, top: float = 0.1, bottom: float = 0.5,
+                     gaps: tuple[float, float] = (0.5, 0.5)) -> tuple:
     """A matplotlib figure without a window or global state, and its axes, each of `size` (width, height).
 
     All in inches: to have matplotlib look for the room that labels need takes longer than the drawing."""
@@ -832,9 +794,8 @@ Recordings = Motion | Markers | Drawable | Sequence[Motion | Markers | Drawable]
 POSES, SPACING = 7, 1.2  # of a strip: how many, and how far apart (m)
 
 
-def drawables(
-    recordings: Recordings, skeleton: Skeleton | None = None, labels: Sequence[str] | None = None
-) -> list[Drawable]:
+def drawables(recordings: Recordings, skeleton: Skeleton | None = None,
+              labels: Sequence[str] | None = None) -> list[Drawable]:
     "One recording, or several, prepared for drawing; what is prepared already stays."
     if isinstance(recordings, (Motion, Markers, Drawable)):
         recordings = [recordings]
@@ -842,21 +803,16 @@ def drawables(
     return [drawable(recording, skeleton, label) for recording, label in zip(recordings, labels)]
 
 # %% ../nbs/32_rendering.ipynb #32-rendering-078
-def strip(
-    recordings: Recordings,
-    skeleton: Skeleton | None = None,
-    labels: Sequence[str] | None = None,
-    exercise: Exercise | str = "squat",
-) -> Figure:
+def strip(recordings: Recordings, skeleton: Skeleton | None = None, labels: Sequence[str] | None = None,
+          exercise: Exercise | str = "squat") -> Figure:
     "One row a recording: poses at 0–100 % of the repetition, and the hip trajectory. Returns a figure."
     shown, exercise = drawables(recordings, skeleton, labels), load_exercise(exercise)
     top = max(2.0, *(0.05 + extent(each, tilt_deg=0)[3] for each in shown))
     window = (-0.75, (POSES - 1) * SPACING + 0.75, -0.12, top)
     coloured = any(each.activations is not None for each in shown)
     size = 0.9 * np.array([window[1] - window[0], window[3] - window[2]])
-    fig, axes = figure_of_panels(
-        size, len(shown), top=0.1 + 0.2 * bool(shown[0].label), right=0.1 + 0.75 * coloured
-    )
+    fig, axes = figure_of_panels(size, len(shown), top=0.1 + 0.2 * bool(shown[0].label),
+                                 right=0.1 + 0.75 * coloured)
     for ax, each in zip(axes, shown):
         _strip_row(ax, each, window, exercise)
     axes[-1].set_xlabel("share of the repetition (line: midpoint of the hips)", fontsize=8)
@@ -949,9 +905,8 @@ def preview(motions: Sequence[Motion], skeleton: Skeleton | None = None, labels:
 def _preview_row(ax, shown: Sequence[Drawable], words: Sequence[str], window: Sequence[float]) -> None:
     places = np.arange(len(shown)) * APART
     hips = np.array([project(each.hips[0], tilt_deg=0) for each in shown])
-    _lay(
-        ax, row_of_poses([(each, 0, x - h) for each, x, h in zip(shown, places, hips[:, 0])], window), window
-    )
+    _lay(ax, row_of_poses([(each, 0, x - h) for each, x, h in zip(shown, places, hips[:, 0])], window),
+         window)
     ax.plot(places, hips[:, 1], color=COLOURS["ink"], lw=1.2, marker="o", ms=3)
     ax.set_xticks(places + 0.1, words)
     ax.tick_params(axis="x", labelsize=9)
@@ -975,9 +930,8 @@ def film_rate_hz(shown: Sequence[Drawable], rate_hz: float) -> float:
     return (len(in_step(shown, rate_hz)) - 1) / _seconds(shown)
 
 # %% ../nbs/32_rendering.ipynb #32-rendering-094
-def film_pictures(
-    shown: Sequence[Drawable], size: tuple[int, int], rate_hz: float, progress: Callable | None = None
-) -> Iterator[np.ndarray]:
+def film_pictures(shown: Sequence[Drawable], size: tuple[int, int], rate_hz: float,
+                  progress: Callable | None = None) -> Iterator[np.ndarray]:
     "The pictures (height, width, 3) of a film; `progress(done, total)` comes before each, and may raise."
     steps = in_step(shown, rate_hz)
     stage = Stage(shown, size)
@@ -999,15 +953,8 @@ def write_mp4(shown: Sequence[Drawable], path: str | Path, progress: Callable | 
 
     with tempfile.TemporaryDirectory() as folder:
         part = Path(folder, "film.mp4")
-        film = write_frames(
-            str(part),
-            FILM_SIZE,
-            fps=film_rate_hz(shown, 60),
-            codec="libx264",
-            macro_block_size=2,
-            output_params=_ENCODING,
-            pix_fmt_out="yuv420p",
-        )
+        film = write_frames(str(part), FILM_SIZE, fps=film_rate_hz(shown, 60), codec="libx264",
+                            macro_block_size=2, output_params=_ENCODING, pix_fmt_out="yuv420p")
         film.send(None)
         try:
             for picture in film_pictures(shown, FILM_SIZE, 60, progress):
@@ -1025,15 +972,8 @@ def write_gif(shown: Sequence[Drawable], path: str | Path, progress: Callable | 
     pictures = film_pictures(shown, GIF_SIZE, 20, progress)
     first, *rest = [Image.fromarray(picture).quantize(96, dither=0) for picture in pictures]
     with atomic_write(path, "wb") as file:
-        first.save(
-            file,
-            "gif",
-            save_all=True,
-            append_images=rest,
-            duration=1000 / film_rate_hz(shown, 20),
-            loop=0,
-            disposal=1,
-        )
+        first.save(file, "gif", save_all=True, append_images=rest, duration=1000 / film_rate_hz(shown, 20),
+                   loop=0, disposal=1)
 
 # %% ../nbs/32_rendering.ipynb #32-rendering-103
 def write_png(shown: Sequence[Drawable], path: str | Path, exercise: Exercise | str = "squat") -> None:

@@ -80,28 +80,22 @@ def cycle_curves(motion: Motion, exercise: Exercise | str = "squat") -> dict[str
 INDIVIDUALS = (("ink", "-"), ("right", "--"), ("left", "-."))  # colour and kind of line
 
 # %% ../nbs/34_report.ipynb #34-report-010
-def curves(
-    motions: Sequence[Motion],
-    reference: Sequence[Motion] = (),
-    requested: Mapping[str, tuple] | None = None,
-    labels: Sequence[str] | None = None,
-    exercise: Exercise | str = "squat",
-) -> Figure:
+def curves(motions: Sequence[Motion], reference: Sequence[Motion] = (),
+           requested: Mapping[str, tuple] | None = None, labels: Sequence[str] | None = None,
+           exercise: Exercise | str = "squat") -> Figure:
     "Curves over the repetition, with the band (10–90 %) of `reference` and requested ranges. A figure."
     exercise, requested = load_exercise(exercise), requested or {}
     found = [cycle_curves(motion, exercise) for motion in motions]
     usual = [cycle_curves(motion, exercise) for motion in reference]
     shown = [name for name in exercise.curves if any(name in each for each in found)]
     columns = 5 if len(shown) > 8 else 4
-    fig, axes = figure_of_panels(
-        (2, 1.5), -(-len(shown) // columns), columns, left=0.45, top=0.45, bottom=0.8, gaps=(0.45, 0.6)
-    )
+    fig, axes = figure_of_panels((2, 1.5), -(-len(shown) // columns), columns, left=0.45, top=0.45,
+                                 bottom=0.8, gaps=(0.45, 0.6))
     for k, (ax, name) in enumerate(zip(axes, shown)):
         _band(ax, [each[name] for each in usual if name in each], requested.get(name, ()))
         (_individuals if labels else _crowd)(ax, [each.get(name) for each in found], labels)
-        _label_curve(
-            ax, f"{exercise.curves[name]} ({curve_unit(name) or 'activation, 0–1'})", curve_unit(name)
-        )
+        _label_curve(ax, f"{exercise.curves[name]} ({curve_unit(name) or 'activation, 0–1'})",
+                     curve_unit(name))
         ax.tick_params(labelbottom=k + columns >= len(shown))
     for ax in axes[len(shown) :]:
         ax.remove()
@@ -112,9 +106,8 @@ def curves(
 def _band(ax, usual: Sequence[np.ndarray], levels: Sequence[float]) -> None:
     if usual:
         low, high = np.percentile(usual, [10, 90], axis=0)
-        ax.fill_between(
-            _PERCENT, low, high, color="0.86", lw=0, label="10th to 90th percentile of recorded repetitions"
-        )
+        ax.fill_between(_PERCENT, low, high, color="0.86", lw=0,
+                        label="10th to 90th percentile of recorded repetitions")
     for level in levels:
         ax.axhline(level, color="black", lw=1, ls=":", label="requested range")
 
@@ -128,14 +121,8 @@ def _individuals(ax, found: Sequence[np.ndarray | None], labels: Sequence[str]) 
 def _crowd(ax, found: Sequence[np.ndarray | None], labels: None = None) -> None:
     stack = np.array([curve for curve in found if curve is not None])
     gap = np.full((len(stack), 1), np.nan)  # one line with gaps is drawn faster than twenty
-    ax.plot(
-        np.tile([*_PERCENT, np.nan], len(stack)),
-        np.hstack([stack, gap]).ravel(),
-        color=COLOURS["crowd"],
-        lw=0.5,
-        alpha=0.7,
-        label=f"{len(stack)} samples",
-    )
+    ax.plot(np.tile([*_PERCENT, np.nan], len(stack)), np.hstack([stack, gap]).ravel(), color=COLOURS["crowd"],
+            lw=0.5, alpha=0.7, label=f"{len(stack)} samples")
     ax.plot(_PERCENT, stack.mean(0), color=COLOURS["bad"], lw=1.6, label="their mean")
 
 # %% ../nbs/34_report.ipynb #34-report-013
@@ -289,10 +276,8 @@ def _overview(answer: Answer, picture: bytes) -> dict:
     )
     effort = titles_of(exercise.effort, exercise)
     return _embedded(
-        picture,
-        alt,
-        f"Every sample at its bottom, in order of the peak activation of {effort}; the line joins the hips.",
-    )
+        picture, alt,
+        f"Every sample at its bottom, in order of the peak activation of {effort}; the line joins the hips.")
 
 # %% ../nbs/34_report.ipynb #34-report-033
 def _middle(answer: Answer) -> dict:
@@ -301,10 +286,8 @@ def _middle(answer: Answer) -> dict:
     i = order[len(order) // 2]
     picture = png(strip(answer.motions[i], answer.skeleton, exercise=answer.exercise))
     return _embedded(
-        picture,
-        f"Seven poses of sample {i}, from standing over its bottom to standing.",
-        f"Sample {i}, in the middle of that order, over its repetition; the line is the hip trajectory.",
-    )
+        picture, f"Seven poses of sample {i}, from standing over its bottom to standing.",
+        f"Sample {i}, in the middle of that order, over its repetition; the line is the hip trajectory.")
 
 
 def _curve_picture(answer: Answer) -> dict:
@@ -366,27 +349,17 @@ def report_page(answer: Answer, overview: bytes, verification: Mapping | None = 
         f"{int(answer.satisfied.sum())} of them satisfy every limit. Motions are in OpenSim coordinates; "
         f"activations are predicted by a surrogate network. {state}"
     )
-    return fill_template(
-        "report.html.jinja",
-        title=f"Generated {exercise.plural}",
-        style=CSS_COLOURS + asset_text("report.css"),
-        lead=lead,
-        sections={k: v for k, v in _SECTIONS.items() if k != "advice" or answer.changes},
-        table=table,
-        state=state,
-        requested=requested_rows(answer.constraints),
-        outcome=outcome_rows(answer),
-        advice=advice_rows(answer),
-        shortfalls=[s["sentence"] for s in answer.shortfalls],
-        scores=score_rows(answer),
-        samples=sample_rows(answer),
-        overview=_overview(answer, overview),
-        middle=_middle(answer),
-        curves=_curve_picture(answer),
-        verification=verification_tables(verification),
-        command=shlex.join(request.command(folder=answer.folder)),
-        provenance=[{"what": k, "value": v} for k, v in answer.provenance.items()],
-    )
+    return fill_template("report.html.jinja", title=f"Generated {exercise.plural}",
+                         style=CSS_COLOURS + asset_text("report.css"), lead=lead,
+                         sections={k: v for k, v in _SECTIONS.items() if k != "advice" or answer.changes},
+                         table=table, state=state, requested=requested_rows(answer.constraints),
+                         outcome=outcome_rows(answer), advice=advice_rows(answer),
+                         shortfalls=[s["sentence"] for s in answer.shortfalls], scores=score_rows(answer),
+                         samples=sample_rows(answer), overview=_overview(answer, overview),
+                         middle=_middle(answer), curves=_curve_picture(answer),
+                         verification=verification_tables(verification),
+                         command=shlex.join(request.command(folder=answer.folder)),
+                         provenance=[{"what": k, "value": v} for k, v in answer.provenance.items()])
 
 # %% ../nbs/34_report.ipynb #34-report-040
 def write_pages(answer: Answer, folder: Path | str) -> None:
@@ -411,9 +384,8 @@ def _curve_file(shown: Sequence, out: Path, exercise: Exercise) -> None:
     from bige.metrics import load_reference
 
     labels = [each.label for each in shown]
-    save_picture(
-        curves([each.recording for each in shown], load_reference(), None, labels, exercise), out, dpi=130
-    )
+    save_picture(curves([each.recording for each in shown], load_reference(), None, labels, exercise), out,
+                 dpi=130)
 
 
 def _strip_file(shown: Sequence, out: Path, exercise: Exercise) -> None:
@@ -458,13 +430,8 @@ def _check_count(found: int, writer: Callable) -> None:
                          "leave some out, or add --panel to see many in one picture")
 
 # %% ../nbs/34_report.ipynb #34-report-049
-def render_files(
-    paths: Sequence[Path | str],
-    out: Path | str,
-    style: str = "scene",
-    skeleton: Skeleton | None = None,
-    exercise: Exercise | str = "squat",
-) -> None:
+def render_files(paths: Sequence[Path | str], out: Path | str, style: str = "scene",
+                 skeleton: Skeleton | None = None, exercise: Exercise | str = "squat") -> None:
     """Files into a film (.mp4, .gif), a picture (.png), a 3-D page (.html); one motion into .bvh for Blender.
 
     Style: 'scene', or for .png also 'strip' (one repetition), 'panel' (any number, by effort) or 'curves'."""
@@ -475,8 +442,5 @@ def render_files(
     for file, recording in zip(files, recordings):
         if isinstance(recording, Markers) and writer in (_panel_file, _curve_file, _bvh_file):
             raise InputError(file, "markers", "motions with joint angles", "run bige ik on the markers first")
-    writer(
-        drawables(recordings, skeleton, [trial_name(file) for file in files]),
-        Path(out),
-        load_exercise(exercise),
-    )
+    writer(drawables(recordings, skeleton, [trial_name(file) for file in files]), Path(out),
+           load_exercise(exercise))

@@ -27,7 +27,7 @@ from .dynamics import MusculoskeletalModel, Simulation
 from .exercises import Exercise, load_exercise
 from .files import InputError, atomic_write, plain, versions
 from .jobs import WorkerDied, interruptible, locked, work_through, workers
-from .markers import read_session
+from .markers import model_of_trial, read_session
 from .motion import ACTIVATIONS, COORDINATES, TRANSLATIONS, Motion, read_motion, write_motion
 from .muscles import WORKING_STRETCH, default_geometry, file_digest
 from .static_optimisation import QP_WEIGHTS, solve_qp
@@ -209,9 +209,8 @@ def read_records(folder: str | Path) -> dict[str, dict]:
     except FileNotFoundError:
         return {}
     except (ValueError, TypeError, AttributeError):
-        raise InputError(
-            path, "a file that is not a simulation record", "JSON written by bige", "remove the file"
-        ) from None
+        raise InputError(path, "a file that is not a simulation record", "JSON written by bige",
+                         "remove the file") from None
 
 # %% ../nbs/14_simulation.ipynb #14-simulation-027
 def add_record(folder: str | Path, trial: str, record: dict) -> None:
@@ -249,29 +248,7 @@ class Trial:
     model: Path | None = None
 
 # %% ../nbs/14_simulation.ipynb #14-simulation-032
-def _participant_model(path: Path, root: Path) -> Path | None:
-    """The .osim that belongs to a trial: in its folder or above, up to `root`; told apart by ik.json or
-    by name."""
-    for folder in (path.parent, *path.parent.parents):
-        models = {p.stem: p for p in sorted(folder.glob("*.osim"))}
-        if len(models) > 1:
-            record = folder / "ik.json"
-            trials = json.loads(record.read_text()).get("trials", {}) if record.exists() else {}
-            recorded = [t["person"] for t in trials.values() if t.get("file") == path.name]
-            parts = re.split(r"[^A-Za-z0-9]+", path.stem)
-            mine = [m for m in models if m in recorded] or [
-                m for m in models if m in parts or path.stem.startswith(m + "_")]
-            if len(mine) != 1:
-                raise InputError(
-                    path,
-                    f"{len(models)} models in {folder.name}, {len(mine)} of them named like this trial",
-                    "one <participant>.osim for it",
-                    "name the model as in the trial's name, or choose one with --model",
-                )
-            return models[mine[0]]
-        if models or folder == root:
-            return next(iter(models.values()), None)
-    return None
+#| export
 
 # %% ../nbs/14_simulation.ipynb #14-simulation-033
 _RESULTS = ("kinematics_activations_", "kinetics_", "ground_forces_", "GRF_")
@@ -292,16 +269,11 @@ def _is_motion(path: Path) -> bool:
 def _session_trials(folder: Path, prefix: str, model) -> list[Trial]:
     session = read_session(folder)
     if not session.kinematics:
-        raise InputError(
-            folder,
-            "no OpenSimData/Kinematics/*.mot",
-            "a session with joint angles",
-            "run bige ik on its MarkerData first",
-        )
+        raise InputError(folder, "no OpenSimData/Kinematics/*.mot", "a session with joint angles",
+                         "run bige ik on its MarkerData first")
     if model is None and session.model is None:
-        raise InputError(
-            folder, "no OpenSimData/Model/*.osim", "the session's scaled model", "choose one with --model"
-        )
+        raise InputError(folder, "no OpenSimData/Model/*.osim", "the session's scaled model",
+                         "choose one with --model")
     return [Trial(prefix + name, path, model or session.model) for name, path in session.kinematics.items()]
 
 # %% ../nbs/14_simulation.ipynb #14-simulation-035
@@ -317,7 +289,7 @@ def _folder_trials(folder: Path, prefix: str, model) -> list[Trial]:
         if not any(s in p.parents for s in sessions) and _is_motion(p)
     ]
     return found + [
-        Trial(prefix + str(p.relative_to(folder).with_suffix("")), p, model or _participant_model(p, folder))
+        Trial(prefix + str(p.relative_to(folder).with_suffix("")), p, model or model_of_trial(p, folder))
         for p in files
     ]
 
@@ -331,24 +303,18 @@ def find_trials(paths: Iterable[str | Path], model: str | Path | None = None) ->
             prefix = f"{path.resolve().name}/" if len(paths) > 1 else ""
             found = _folder_trials(path, prefix, model)
             if not found:
-                raise InputError(
-                    path,
-                    "no motion to simulate",
-                    "an OpenCap session, or .mot files with the 33 coordinates",
-                    "give the folder that holds them",
-                )
+                raise InputError(path, "no motion to simulate",
+                                 "an OpenCap session, or .mot files with the 33 coordinates",
+                                 "give the folder that holds them")
             trials += found
         else:
-            trials.append(Trial(path.stem, path, model))
+            trials.append(Trial(path.stem, path, model or model_of_trial(path)))
     names = [t.name for t in trials]
     twice = next((n for n in names if names.count(n) > 1), None)
     if twice:
-        raise InputError(
-            ", ".join(str(t.path) for t in trials if t.name == twice),
-            f"two trials of the same name {twice}",
-            "names that differ",
-            "simulate them into different --out folders",
-        )
+        raise InputError(", ".join(str(t.path) for t in trials if t.name == twice),
+                         f"two trials of the same name {twice}", "names that differ",
+                         "simulate them into different --out folders")
     return trials
 
 # %% ../nbs/14_simulation.ipynb #14-simulation-039

@@ -20,20 +20,8 @@ import numpy as np
 from fastcore.basics import patch
 
 from .files import InputError, atomic_write, plain, similar
-from bige.geometry import (
-    Array,
-    Curve,
-    add_product,
-    compose,
-    euler_xyz,
-    index_select,
-    like,
-    namespace,
-    parts,
-    rodrigues,
-    rotate,
-    rotation,
-)
+from .geometry import (Array, Curve, add_product, compose, euler_xyz, index_select, like, namespace,
+                           parts, rodrigues, rotate, rotation)
 from .motion import COORDINATES
 
 # %% auto #0
@@ -101,12 +89,9 @@ def read_curve(element: ET.Element, where: str) -> Curve:
         if len(inner) and inner.tag == "function":
             inner = inner[0]
         return read_curve(inner, where).scaled(float(element.findtext("scale", "1")))
-    raise InputError(
-        where,
-        f"a function of kind {kind}",
-        "Constant, LinearFunction, PolynomialFunction, SimmSpline or MultiplierFunction",
-        "replace the function in the model",
-    )
+    raise InputError(where, f"a function of kind {kind}",
+                     "Constant, LinearFunction, PolynomialFunction, SimmSpline or MultiplierFunction",
+                     "replace the function in the model")
 
 # %% ../nbs/03_skeleton.ipynb #03-skeleton-012
 _FIXED_AXES = {"PinJoint": "z", "UniversalJoint": "xy", "WeldJoint": ""}
@@ -118,12 +103,8 @@ def read_motion_axes(joint: ET.Element, coordinates: list[str], where: str) -> t
         axes = [np.eye(3)["xyz".index(a)] for a in _FIXED_AXES[joint.tag]]
         return tuple((c, a, Curve.polynomial(0.0, 1.0)) for c, a in zip(coordinates, axes)), ()
     if joint.tag != "CustomJoint":
-        raise InputError(
-            where,
-            f"a {joint.tag}",
-            "a CustomJoint, PinJoint, UniversalJoint or WeldJoint",
-            "describe the joint as a CustomJoint, one axis per coordinate",
-        )
+        raise InputError(where, f"a {joint.tag}", "a CustomJoint, PinJoint, UniversalJoint or WeldJoint",
+                         "describe the joint as a CustomJoint, one axis per coordinate")
     if (joint.findtext("reverse") or "").strip() == "true":
         cure = "swap parent and child in the model"
         raise InputError(where, "a reversed joint", "the parent nearer to the ground", cure)
@@ -161,15 +142,10 @@ class _Frames:
             tail = tail[3:]
         full = next(
             (p for p in (f"/jointset/{joint}/{tail}", f"/{tail}", f"/bodyset/{tail}") if p in self.known),
-            None,
-        )
+            None)
         if full is None:
-            raise InputError(
-                self.where,
-                f"a reference to the frame {path!r}",
-                "a body or an offset frame of the model",
-                "mend the socket in the model",
-            )
+            raise InputError(self.where, f"a reference to the frame {path!r}",
+                             "a body or an offset frame of the model", "mend the socket in the model")
         frame = self.known[full]
         if frame is None:
             return full.split("/")[-1], np.eye(3), np.zeros(3)
@@ -187,9 +163,8 @@ def _joint_elements(model: ET.Element):
         yield from ((joint, body.get("name")) for joint in body.iterfind("Joint/*"))
 
 
-def read_joint(
-    element: ET.Element, child: str | None, frames: _Frames
-) -> tuple[Joint, dict[str, ET.Element]]:
+def read_joint(element: ET.Element, child: str | None,
+               frames: _Frames) -> tuple[Joint, dict[str, ET.Element]]:
     "A joint, and the elements of its coordinates by name."
     name = element.get("name")
     where = f"{frames.where}, joint {name}"
@@ -214,12 +189,10 @@ def _from_the_ground_up(joints: list[Joint], where: str) -> list[Joint]:
     while waiting:
         ready = [j for j in waiting if j.parent in placed]
         if not ready:
-            raise InputError(
-                where,
-                "bodies not connected to the ground: " + ", ".join(j.child for j in waiting),
-                "a tree of joints that starts at the ground",
-                "connect them, or remove them from the model",
-            )
+            raise InputError(where,
+                             "bodies not connected to the ground: " + ", ".join(j.child for j in waiting),
+                             "a tree of joints that starts at the ground",
+                             "connect them, or remove them from the model")
         ordered += ready[:1]
         placed.add(ready[0].child)
         waiting.remove(ready[0])
@@ -243,10 +216,7 @@ def _couplers(model: ET.Element, where: str) -> dict[str, tuple[str, float, floa
         if curve.coefficients.shape != (1, 2) or slope <= 0:
             continue
         found[c.findtext("dependent_coordinate_name").strip()] = (
-            c.findtext("independent_coordinate_names").strip(),
-            slope,
-            offset,
-        )
+            c.findtext("independent_coordinate_names").strip(), slope, offset)
     return found
 
 
@@ -272,9 +242,8 @@ def read_bodies(model: ET.Element) -> dict[str, Body]:
             inertia = " ".join(
                 b.findtext(f"inertia_{ij}", "0") for ij in ("xx", "yy", "zz", "xy", "xz", "yz")
             )
-        bodies[b.get("name")] = Body(
-            float(b.findtext("mass", "0")), _numbers(b.findtext("mass_center"), "0 0 0"), _numbers(inertia)
-        )
+        bodies[b.get("name")] = Body(float(b.findtext("mass", "0")),
+                                     _numbers(b.findtext("mass_center"), "0 0 0"), _numbers(inertia))
     return bodies
 
 
@@ -310,9 +279,8 @@ def standard_spheres(joints: tuple[Joint, ...]) -> tuple[ContactSphere, ...]:
         size = toe.p_PF[0] / GENERIC_FOOT_LENGTH / PUBLISHED_FOOT_SCALE
         body = {"calcn": toe.parent, "toes": toe.child}
         spheres += [
-            ContactSphere(
-                f"s{i}_{side}", body[part], np.array([x * size, -0.01, sign * z * size]), SPHERE_RADIUS
-            )
+            ContactSphere(f"s{i}_{side}", body[part], np.array([x * size, -0.01, sign * z * size]),
+                          SPHERE_RADIUS)
             for i, (part, x, z) in enumerate(SPHERES, 1)
         ]
     return tuple(spheres)
@@ -328,12 +296,8 @@ def read_spheres(model: ET.Element, frames: _Frames, joints: tuple[Joint, ...]) 
     for s in model.iter("ContactSphere"):
         body, R, p = frames(s.findtext("socket_frame") or s.findtext("body_name", ""))
         found.append(
-            ContactSphere(
-                s.get("name"),
-                body,
-                p + R @ _numbers(s.findtext("location"), "0 0 0"),
-                float(s.findtext("radius")),
-            )
+            ContactSphere(s.get("name"), body, p + R @ _numbers(s.findtext("location"), "0 0 0"),
+                          float(s.findtext("radius")))
         )
     own = [[s for s in found if s.body in feet[side]] for side in "rl"]
     return tuple(own[0] + own[1]) if len(own[0]) == len(own[1]) == 6 else standard_spheres(joints)
@@ -386,25 +350,17 @@ def _open_model(path) -> ET.Element:
     except FileNotFoundError:
         raise InputError(str(path), "no such file", "an OpenSim model (.osim)", "check the path") from None
     except (IsADirectoryError, PermissionError) as e:
-        raise InputError(
-            str(path), e.strerror.lower(), "a readable .osim file", "check the path and its permissions"
-        ) from None
+        raise InputError(str(path), e.strerror.lower(), "a readable .osim file",
+                         "check the path and its permissions") from None
     except (ET.ParseError, UnicodeDecodeError, ValueError) as e:
         line, column = getattr(e, "position", (1, 0))
-        raise InputError(
-            f"{path}, line {line}, column {column + 1}",
-            "broken XML",
-            "an OpenSim model (.osim)",
-            "open and save the model in OpenSim, or fetch the file again",
-        ) from None
+        raise InputError(f"{path}, line {line}, column {column + 1}", "broken XML",
+                         "an OpenSim model (.osim)",
+                         "open and save the model in OpenSim, or fetch the file again") from None
     model = root.find("Model") if root.tag == "OpenSimDocument" else None
     if model is None or model.find("BodySet") is None:
-        raise InputError(
-            str(path),
-            f"a <{root.tag}> document without a model",
-            "an OpenSimDocument with a Model and its bodies",
-            "pass the .osim file of a model",
-        )
+        raise InputError(str(path), f"a <{root.tag}> document without a model",
+                         "an OpenSimDocument with a Model and its bodies", "pass the .osim file of a model")
     return model
 
 
@@ -439,12 +395,8 @@ def from_osim(cls: Skeleton, path: str | Path) -> Skeleton:
     except InputError:
         raise
     except (AttributeError, IndexError, KeyError, StopIteration, TypeError, ValueError) as e:
-        raise InputError(
-            where,
-            f"a model that cannot be read ({type(e).__name__}: {e})",
-            "a complete OpenSim model",
-            "open and save it in OpenSim 4",
-        ) from e
+        raise InputError(where, f"a model that cannot be read ({type(e).__name__}: {e})",
+                         "a complete OpenSim model", "open and save it in OpenSim 4") from e
 
 # %% ../nbs/03_skeleton.ipynb #03-skeleton-032
 def _skeleton(model: ET.Element, where: str) -> Skeleton:
@@ -471,17 +423,13 @@ def _skeleton(model: ET.Element, where: str) -> Skeleton:
     ]
     tree = tuple(j for j in joints if j.child not in follows)
     return Skeleton(
-        name=model.get("name") or Path(where).stem,
-        tree=tree,
+        name=model.get("name") or Path(where).stem, tree=tree,
         coupled=tuple(j for j in joints if j.child in follows),
         ranges=np.array([_numbers(coordinates[c].findtext("range")) for c in COORDINATES]),
-        bodies=read_bodies(model),
-        markers=read_model_markers(model, frames),
+        bodies=read_bodies(model), markers=read_model_markers(model, frames),
         contacts=read_spheres(model, frames, tree),
         muscles=tuple(f.get("name") for f in model.iterfind("ForceSet/objects/*") if "Muscle" in f.tag),
-        muscle_digest=_muscle_digest(model),
-        credit=" ".join((model.findtext("credits") or "").split()),
-    )
+        muscle_digest=_muscle_digest(model), credit=" ".join((model.findtext("credits") or "").split()))
 
 # %% ../nbs/03_skeleton.ipynb #03-skeleton-041
 @patch(as_prop=True)
@@ -522,38 +470,25 @@ def load(cls: Skeleton, path: str | Path) -> Skeleton:
         if (found := data.pop("format", None)) != "bige skeleton 1" or tuple(
             data.pop("coordinates")
         ) != COORDINATES:
-            raise InputError(
-                str(path),
-                f"format {found!r}",
-                "a skeleton of this version",
-                "compile it again from its .osim",
-            )
+            raise InputError(str(path), f"format {found!r}", "a skeleton of this version",
+                             "compile it again from its .osim")
 
         def joints(records):
             return tuple(Joint(**_arrays(j, rotations=_axes, translations=_axes)) for j in records)
 
         return Skeleton(
-            **_arrays(
-                data,
-                tree=joints,
-                coupled=joints,
-                muscles=tuple,
-                bodies=lambda records: {n: Body(**_arrays(b)) for n, b in records.items()},
-                markers=lambda records: tuple(Marker(**_arrays(m)) for m in records),
-                contacts=lambda records: tuple(ContactSphere(**_arrays(s)) for s in records),
-            )
+            **_arrays(data, tree=joints, coupled=joints, muscles=tuple,
+                      bodies=lambda records: {n: Body(**_arrays(b)) for n, b in records.items()},
+                      markers=lambda records: tuple(Marker(**_arrays(m)) for m in records),
+                      contacts=lambda records: tuple(ContactSphere(**_arrays(s)) for s in records))
         )
     except FileNotFoundError:
         raise InputError(str(path), "no such file", "a saved skeleton", "check the path") from None
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as e:
         if isinstance(e, InputError):
             raise
-        raise InputError(
-            str(path),
-            "not a saved skeleton",
-            "JSON written by Skeleton.save",
-            "compile it again from its .osim",
-        ) from None
+        raise InputError(str(path), "not a saved skeleton", "JSON written by Skeleton.save",
+                         "compile it again from its .osim") from None
 
 # %% ../nbs/03_skeleton.ipynb #03-skeleton-043
 @functools.lru_cache(maxsize=1)
@@ -606,12 +541,8 @@ def _functions(terms: list[tuple]) -> _Functions:
         table[: f.coefficients.shape[1], k, 0] = f.coefficients[0]
     identity = len(table) == 2 and (table[0] == 0).all() and (table[1] == 1).all()
     splines = tuple((np.array([c]), f) for c, f in terms if len(f.knots))
-    return _Functions(
-        np.array([c for c, _ in flat], int),
-        None if identity else table,
-        splines,
-        _order(np.argsort(places), len(terms)),
-    )
+    return _Functions(np.array([c for c, _ in flat], int), None if identity else table, splines,
+                      _order(np.argsort(places), len(terms)))
 
 # %% ../nbs/03_skeleton.ipynb #03-skeleton-047
 def _rotations(joint: Joint) -> list[tuple]:
@@ -833,9 +764,8 @@ def _frames(self: Skeleton, q, bodies: tuple[str, ...], wanted: str):
     if bodies not in self._chains:
         unknown = [b for b in bodies if b not in self.bodies]
         if unknown:
-            raise InputError(
-                self.name, f"no body {unknown[0]!r}", "one of " + ", ".join(self.bodies), "check the name"
-            )
+            raise InputError(self.name, f"no body {unknown[0]!r}", "one of " + ", ".join(self.bodies),
+                             "check the name")
         chain = Chain(self.tree + self.coupled, bodies)
         self._chains[bodies] = chain, _order([chain.bodies.index(b) for b in bodies], len(chain.bodies))
     chain, order = self._chains[bodies]
@@ -851,12 +781,9 @@ def _poses(q):
     if isinstance(q, np.ndarray) and q.dtype.kind != "f":
         q = q.astype(float)
     if q.ndim == 0 or q.shape[-1] != len(COORDINATES):
-        raise InputError(
-            "poses",
-            f"an array of shape {tuple(q.shape)}",
-            f"(…, {len(COORDINATES)}) in the order of COORDINATES",
-            "select coordinates by name: motion.coordinates()",
-        )
+        raise InputError("poses", f"an array of shape {tuple(q.shape)}",
+                         f"(…, {len(COORDINATES)}) in the order of COORDINATES",
+                         "select coordinates by name: motion.coordinates()")
     return q
 
 

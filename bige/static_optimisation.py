@@ -91,12 +91,9 @@ class FrameSolver:
         self.low[self.vertical] = 0
         diagonal = casadi.Sparsity.diag(_UNKNOWNS)
         self.hessian = casadi.DM(diagonal, 2 * _cost(weights))
-        self.conic = casadi.conic(
-            "frame",
-            "daqp",
-            {"h": diagonal, "a": casadi.Sparsity.dense(*self.columns.shape)},
-            {"error_on_fail": False},
-        )
+        self.conic = casadi.conic("frame", "daqp",
+                                  {"h": diagonal, "a": casadi.Sparsity.dense(*self.columns.shape)},
+                                  {"error_on_fail": False})
 
     def __call__(self, muscles: np.ndarray, jacobian: np.ndarray, need: np.ndarray,
                  lifted: np.ndarray) -> tuple[np.ndarray, bool]:
@@ -106,15 +103,8 @@ class FrameSolver:
         self.columns[:33, _BLOCK["forces"]] = jacobian * (self.weight / 10)
         high = self.high.copy()
         high[self.vertical[lifted]] = 1e-6
-        answer = self.conic(
-            h=self.hessian,
-            g=0,
-            a=self.columns,
-            lba=np.r_[need, np.full(48, -np.inf)],
-            uba=np.r_[need, np.zeros(48)],
-            lbx=self.low,
-            ubx=high,
-        )
+        answer = self.conic(h=self.hessian, g=0, a=self.columns, lba=np.r_[need, np.full(48, -np.inf)],
+                            uba=np.r_[need, np.zeros(48)], lbx=self.low, ubx=high)
         return np.asarray(answer["x"]).ravel(), bool(self.conic.stats()["success"])
 
 # %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-018
@@ -189,14 +179,8 @@ def solve_frames(ready: QPModel, motion: Motion, kinematics: tuple, lifted: np.n
                       record)
 
 # %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-027
-def solve_qp(
-    model: MusculoskeletalModel,
-    motion: Motion,
-    start: float | None = None,
-    end: float | None = None,
-    cutoff_hz: float = 4.0,
-    weights: dict = QP_WEIGHTS,
-) -> Simulation:
+def solve_qp(model: MusculoskeletalModel, motion: Motion, start: float | None = None,
+             end: float | None = None, cutoff_hz: float = 4.0, weights: dict = QP_WEIGHTS) -> Simulation:
     """Static optimisation of every frame of a motion from `start` to `end` (s), filtered at `cutoff_hz`."""
     part = motion.frames(start, end)
     q, qd, qdd = filtered_kinematics(motion, cutoff_hz)

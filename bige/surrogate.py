@@ -140,9 +140,8 @@ class Block(nn.Module):
     def __init__(self, c: SurrogateConfig, dilation: int):
         super().__init__()
         n = c.width * c.members
-        wide = nn.Conv1d(
-            n, n, 3, padding=dilation, dilation=dilation, groups=c.members, padding_mode="replicate"
-        )
+        wide = nn.Conv1d(n, n, 3, padding=dilation, dilation=dilation, groups=c.members,
+                         padding_mode="replicate")
         self.body = nn.Sequential(wide, nn.GELU(), nn.Conv1d(n, n, 1, groups=c.members))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -156,32 +155,23 @@ class Surrogate(nn.Module):
     """Motions (B, T, 33) rad and m, body mass (kg) and frames a second -> activations (B, T, 80). `mean` and
     `std` (52,) normalise the features; `usual` (80,) are mean activations to start from; `spread` (3, 80)
     makes an uncertainty of a constant, the activation and the members' disagreement."""
-    def __init__(
-        self,
-        config: SurrogateConfig = SurrogateConfig(),
-        mean: Tensor | float = 0.0,
-        std: Tensor | float = 1.0,
-        usual: Tensor | float = 0.1,
-    ):
+    def __init__(self, config: SurrogateConfig = SurrogateConfig(), mean: Tensor | float = 0.0,
+                 std: Tensor | float = 1.0, usual: Tensor | float = 0.1):
         "`mean`, `std` (52,), `usual` (80,), or one number for all."
         super().__init__()
         self.config, n = config, config.width * config.members
         self.stem = nn.Conv1d(INPUTS, n, 3, padding=1, padding_mode="replicate")
         self.blocks = nn.Sequential(*(Block(config, d) for d in config.dilations))
         self.head = nn.Conv1d(n, OUTPUTS * config.members, 1, groups=config.members)
-        for name, value, size in (
-            ("mean", mean, (INPUTS,)),
-            ("std", std, (INPUTS,)),
-            ("spread", 1.0, (3, OUTPUTS)),
-        ):
+        for name, value, size in (("mean", mean, (INPUTS,)), ("std", std, (INPUTS,)),
+                                  ("spread", 1.0, (3, OUTPUTS))):
             self.register_buffer(name, torch.as_tensor(value, dtype=torch.float32).expand(size).clone())
         with torch.no_grad():
             start = torch.logit(torch.as_tensor(usual, dtype=torch.float32))
             self.head.bias.copy_(start.expand(OUTPUTS).repeat(config.members))
 
-    def normalised(
-        self, K: Tensor, mass: float | Tensor | None = None, rate_hz: float | Tensor = RATE_HZ
-    ) -> Tensor:
+    def normalised(self, K: Tensor, mass: float | Tensor | None = None,
+                   rate_hz: float | Tensor = RATE_HZ) -> Tensor:
         "Normalised `features` (B, S, 52) of motions (B, T, 33)."
         if K.ndim != 3 or K.shape[2] != len(COORDINATES) or K.shape[1] < 1:
             raise InputError("motions", f"an array of shape {tuple(K.shape)}", f"(B, T, {len(COORDINATES)})",
@@ -193,9 +183,8 @@ class Surrogate(nn.Module):
         y = self.head(F.gelu(self.blocks(self.stem(x.transpose(1, 2)))))
         return torch.sigmoid(y).unflatten(1, (self.config.members, OUTPUTS)).transpose(2, 3)
 
-    def forward(
-        self, K: Tensor, mass: float | Tensor | None = None, rate_hz: float | Tensor = RATE_HZ
-    ) -> Tensor:
+    def forward(self, K: Tensor, mass: float | Tensor | None = None,
+                rate_hz: float | Tensor = RATE_HZ) -> Tensor:
         "Motions (B, T, 33) -> activations (B, T, 80), the members' mean."
         return to_frames(self.members_from(self.normalised(K, mass, rate_hz)).mean(1), K.shape[1])
 
@@ -283,9 +272,7 @@ TABLE_MUSCLES = tuple(f"{m}_{s}" for m in ("soleus", "vasint", "vaslat", "vasmed
 PUBLISHED_R2 = dict(zip(TABLE_MUSCLES, (0.639, 0.614, 0.665, 0.676, 0.873, 0.799, 0.727, 0.679)))
 PUBLISHED_RMSE = dict(zip(TABLE_MUSCLES, (0.117, 0.119, 0.068, 0.063, 0.112, 0.134, 0.089, 0.092)))
 
-def activation_scores(
-    predicted: ArrayLike, truth: ArrayLike, mask: ArrayLike
-) -> dict[str, dict[str, float]]:
+def activation_scores(predicted: ArrayLike, truth: ArrayLike, mask: ArrayLike) -> dict[str, dict[str, float]]:
     "R2 and RMSE, muscle -> number, over valid frames; activations (N, T, 80) each, mask (N, T)."
     valid = np.asarray(mask, bool)
     p, t = (np.asarray(x, float)[valid] for x in (predicted, truth))
@@ -339,20 +326,15 @@ class Prediction(NamedTuple):
     uncertainty: np.ndarray | None
 
 @torch.no_grad()
-def predict_activations(
-    motion: Motion, model: Surrogate | PublishedSurrogate | None = None, mass: float | None = None
-) -> Prediction:
+def predict_activations(motion: Motion, model: Surrogate | PublishedSurrogate | None = None,
+                        mass: float | None = None) -> Prediction:
     """Activations of a motion of any length and frame rate by `model` (default: the shipped surrogate); body
     `mass` (kg) defaults to the default skeleton's. The coordinates of the answer are those of `motion`."""
     model = load_surrogate() if model is None else model
     own = motion.coordinates()
     if not np.isfinite(own).all():
-        raise InputError(
-            motion.source,
-            "coordinates that are not numbers",
-            "finite coordinates in every frame",
-            "fill or cut the gaps",
-        )
+        raise InputError(motion.source, "coordinates that are not numbers",
+                         "finite coordinates in every frame", "fill or cut the gaps")
     even = Motion.from_arrays(motion.time, own).resample(RATE_HZ)
 
     def back(x: Tensor) -> np.ndarray:
@@ -363,6 +345,5 @@ def predict_activations(
     else:
         K = torch.tensor(canonical(even.values), dtype=torch.float32)
         mean, std = (x[0] for x in model.with_uncertainty(K[None], mass))
-    return Prediction(
-        Motion.from_arrays(motion.time, own, back(mean), motion.source), None if std is None else back(std)
-    )
+    return Prediction(Motion.from_arrays(motion.time, own, back(mean), motion.source),
+                      None if std is None else back(std))

@@ -120,9 +120,8 @@ def equations(model: MusculoskeletalModel, v: dict, settings: Settings) -> tuple
     residual[:, MTP] = tau[:, MTP] + toe_spring(v["q"], v["qd"])
     residual[:, _ACTUATORS] = residual[:, _ACTUATORS] - _TORQUE * v["actuator"]
     residual[:, _HIP_ROTATION] = residual[:, _HIP_ROTATION] - v["reserve"]
-    heels = forces[
-        :, [s for s, sphere in enumerate(model.skeleton.contacts) if sphere.name.startswith("s1")], 1
-    ]
+    heels = forces[:, [s for s, sphere in enumerate(model.skeleton.contacts) if sphere.name.startswith("s1")],
+                   1]
     return residual, muscle, heels
 
 # %% ../nbs/13_tracking.ipynb #13-tracking-022
@@ -193,9 +192,8 @@ class Layout:
         }
         self.inner = (
             {
-                name: np.stack(
-                    [columns(name, self.blocks + _NODE - first + r * _STATES) for r in range(3)], 1
-                )
+                name: np.stack([columns(name, self.blocks + _NODE - first + r * _STATES) for r in range(3)],
+                               1)
                 for name in STATES
             }
             if inner
@@ -262,8 +260,7 @@ class Quadratic:
         n = len(self.linear)
         self.matrix = csc_matrix(
             (np.concatenate(self.value), (np.concatenate(self.row), np.concatenate(self.column))),
-            shape=(n, n),
-        )
+            shape=(n, n))
         return self
 
 # %% ../nbs/13_tracking.ipynb #13-tracking-036
@@ -328,9 +325,8 @@ def _limits(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return low - width, high + width
 
 # %% ../nbs/13_tracking.ipynb #13-tracking-044
-def limits(
-    q: np.ndarray, qd: np.ndarray, qdd: np.ndarray, least_activation: float = MIN_ACTIVATION
-) -> tuple[dict, dict]:
+def limits(q: np.ndarray, qd: np.ndarray, qdd: np.ndarray,
+           least_activation: float = MIN_ACTIVATION) -> tuple[dict, dict]:
     """Lower and upper limits of every unknown by name, in SI units; recorded q, qd, qdd (T, 33)."""
     low, high = ({name: np.full(n, np.nan) for name, n in _SIZE.items()} for _ in range(2))
     for name, values in (("q", q), ("qd", qd), ("qdd", qdd)):
@@ -430,14 +426,9 @@ def cost(layout: Layout, h: float, scale: dict, reference: dict, settings: Setti
         j.square(before, effort / 3)
         j.square(after, effort / 3)
         j.product(before, after, effort / 3)
-    for name, columns in (
-        ("qdd", at["qdd"]),
-        ("da", at["da"]),
-        ("dF", at["dF"]),
-        ("lumbar", at["command"][:, :3]),
-        ("arms", at["command"][:, 3:]),
-        ("reserve", at["reserve"]),
-    ):
+    for name, columns in (("qdd", at["qdd"]), ("da", at["da"]), ("dF", at["dF"]),
+                          ("lumbar", at["command"][:, :3]), ("arms", at["command"][:, 3:]),
+                          ("reserve", at["reserve"])):
         j.square(columns, settings.regularisation / columns.shape[1] * h)
     return j.finish()
 
@@ -479,16 +470,11 @@ class TrackingProblem:
         A, H = (casadi.DM(_sparsity(m), m.data) for m in (rows.matrix, cost.matrix))
         below, sizes = len(rows.low), casadi.DM(np.tile(scale[:, None], n))
         g = casadi.vertcat(A @ x, casadi.vec(nodes.value.map(n)(z, sizes)))
-        f, slope = (
-            0.5 * casadi.dot(x, H @ x) + casadi.dot(casadi.DM(cost.linear), x) + cost.constant,
-            H @ x + casadi.DM(cost.linear),
-        )
+        f, slope = (0.5 * casadi.dot(x, H @ x) + casadi.dot(casadi.DM(cost.linear), x) + cost.constant,
+                    H @ x + casadi.DM(cost.linear))
         (r, c), shape = nodes.jacobian_at, (below + _ROWS * n, layout.size)
-        pattern, place = _collect(
-            [constant.row, *(below + _ROWS * k + r for k in range(n))],
-            [constant.col, *(b + c for b in blocks)],
-            shape,
-        )
+        pattern, place = _collect([constant.row, *(below + _ROWS * k + r for k in range(n))],
+                                  [constant.col, *(b + c for b in blocks)], shape)
         entries = casadi.vertcat(casadi.DM(constant.data), casadi.vec(nodes.jacobian.map(n)(z, sizes)))
         jacobian = casadi.MX(pattern, entries[np.argsort(place).tolist()])
         self.symbols, self.rows = {"x": x, "f": f, "g": g}, rows
@@ -503,37 +489,21 @@ class TrackingProblem:
         from scipy.sparse import csc_matrix
         blocks, upper = self.blocks, quadratic.row <= quadratic.col
         n, (r, c) = len(blocks), nodes.hessian_at
-        pattern, place = _collect(
-            [quadratic.row[upper], *(b + r for b in blocks)],
-            [quadratic.col[upper], *(b + c for b in blocks)],
-            (x.numel(),) * 2,
-        )
+        pattern, place = _collect([quadratic.row[upper], *(b + r for b in blocks)],
+                                  [quadratic.col[upper], *(b + c for b in blocks)], (x.numel(),) * 2)
         fixed, count = int(upper.sum()), pattern.nnz()
         constant = np.bincount(place[:fixed], quadratic.data[upper], count)
-        spread = csc_matrix(
-            (np.ones(len(place) - fixed), (place[fixed:], np.arange(len(place) - fixed))),
-            shape=(count, len(place) - fixed),
-        )
+        spread = csc_matrix((np.ones(len(place) - fixed), (place[fixed:], np.arange(len(place) - fixed))),
+                            shape=(count, len(place) - fixed))
         weight, multipliers = casadi.MX.sym("lam_f"), casadi.MX.sym("lam_g", below + _ROWS * n)
         entries = casadi.vec(nodes.hessian.map(n)(*at, casadi.reshape(multipliers[below:], _ROWS, n)))
         values = weight * casadi.DM(constant) + casadi.DM(_sparsity(spread), spread.data) @ entries
-        return casadi.Function(
-            "nlp_hess_l",
-            [x, p, weight, multipliers],
-            [casadi.MX(pattern, values)],
-            ["x", "p", "lam_f", "lam_g"],
-            ["triu_hess_gamma_x_x"],
-        )
+        return casadi.Function("nlp_hess_l", [x, p, weight, multipliers], [casadi.MX(pattern, values)],
+                               ["x", "p", "lam_f", "lam_g"], ["triu_hess_gamma_x_x"])
 
 # %% ../nbs/13_tracking.ipynb #13-tracking-054
-def solve_nlp(
-    problem: TrackingProblem,
-    layout: Layout,
-    bounds: tuple[np.ndarray, np.ndarray],
-    guess: np.ndarray,
-    settings: Settings,
-    verbose: bool = False,
-) -> tuple[np.ndarray, dict]:
+def solve_nlp(problem: TrackingProblem, layout: Layout, bounds: tuple[np.ndarray, np.ndarray],
+              guess: np.ndarray, settings: Settings, verbose: bool = False) -> tuple[np.ndarray, dict]:
     """The solution x (size,) and IPOPT's statistics; `bounds`: lower and upper limits (size,) of x."""
     low, high = bounds
     import casadi
@@ -557,13 +527,9 @@ def solve_nlp(
     }
     solver = casadi.nlpsol("track", "ipopt", problem.symbols, options)
     zero = np.zeros(_ROWS - 2)
-    answer = solver(
-        x0=guess,
-        lbx=low,
-        ubx=high,
-        lbg=np.r_[rows.low, np.tile(np.r_[zero, [settings.heel_force_n] * 2], n)],
-        ubg=np.r_[rows.high, np.tile(np.r_[zero, np.inf, np.inf], n)],
-    )
+    answer = solver(x0=guess, lbx=low, ubx=high,
+                    lbg=np.r_[rows.low, np.tile(np.r_[zero, [settings.heel_force_n] * 2], n)],
+                    ubg=np.r_[rows.high, np.tile(np.r_[zero, np.inf, np.inf], n)])
     return np.asarray(answer["x"]).ravel(), solver.stats() | {"objective": float(answer["f"])}
 
 # %% ../nbs/13_tracking.ipynb #13-tracking-056
@@ -582,9 +548,8 @@ def ground_offset(model: MusculoskeletalModel, q: np.ndarray, ground: Ground = G
     return lift - lowest
 
 # %% ../nbs/13_tracking.ipynb #13-tracking-057
-def first_guess(
-    layout: Layout, reference: dict, offset: float, scale: dict, bounds: tuple[dict, dict], known: dict
-) -> np.ndarray:
+def first_guess(layout: Layout, reference: dict, offset: float, scale: dict, bounds: tuple[dict, dict],
+                known: dict) -> np.ndarray:
     """Start at the recorded motion; `known` may hold better values of other unknowns, (N + 1, n) by name,
     than a tenth of everything."""
     low, high = bounds
@@ -643,22 +608,14 @@ def _known(result: Simulation, mesh: np.ndarray, parameters: np.ndarray) -> dict
         "F": (result.tendon_forces / parameters[:, 0], 0.005, 4.9),
     }
     return {
-        name: np.clip(
-            np.stack([np.interp(mesh, result.motion.time, column) for column in table.T], 1), low, high
-        )
+        name: np.clip(np.stack([np.interp(mesh, result.motion.time, column) for column in table.T], 1), low,
+                      high)
         for name, (table, low, high) in values.items()
     }
 
 # %% ../nbs/13_tracking.ipynb #13-tracking-064
-def _simulation(
-    model: MusculoskeletalModel,
-    motion: Motion,
-    mesh: np.ndarray,
-    u: dict,
-    settings: Settings,
-    status: str,
-    record: dict,
-) -> Simulation:
+def _simulation(model: MusculoskeletalModel, motion: Motion, mesh: np.ndarray, u: dict, settings: Settings,
+                status: str, record: dict) -> Simulation:
     """The solution at the times of `motion`; forces and moments are interpolated from the mesh points,
     where the equations hold."""
     v, at_mesh = between(mesh, u, motion.time), between(mesh, u, mesh)
@@ -671,9 +628,8 @@ def _simulation(
         return PchipInterpolator(mesh[1:], values[1:])(np.maximum(motion.time, mesh[1]))
 
     reserves = {COORDINATES[i]: v["reserve"][:, k] for k, i in enumerate(_HIP_ROTATION)}
-    kinematics = Motion.from_arrays(
-        motion.time, v["q"], np.clip(v["a"], MIN_ACTIVATION, 1), source=motion.source
-    )
+    kinematics = Motion.from_arrays(motion.time, v["q"], np.clip(v["a"], MIN_ACTIVATION, 1),
+                                    source=motion.source)
     torques, tendons = dense(at_mesh["actuator"]) * _TORQUE, v["F"] * model.geometry.parameters[:, 0]
     return Simulation(kinematics, dense(forces), dense(points), dense(tau), reserves, torques, tendons,
                       status, record)
@@ -686,12 +642,9 @@ def _prepare(model, motion: Motion, start, end, settings: Settings, intervals) -
     tracked = filtered_kinematics(motion, settings.cutoff_hz)
     time, tracked = motion.time[part], tuple(values[part] for values in tracked)
     if time[-1] - time[0] > LONGEST_S:
-        raise InputError(
-            motion.source,
-            f"{time[-1] - time[0]:.0f} s to track at once",
-            f"at most {LONGEST_S:g} s",
-            "cut it into repetitions (bige segment), or choose a part (--start, --end)",
-        )
+        raise InputError(motion.source, f"{time[-1] - time[0]:.0f} s to track at once",
+                         f"at most {LONGEST_S:g} s",
+                         "cut it into repetitions (bige segment), or choose a part (--start, --end)")
     clipped = beyond_range(tracked[0], motion.source, part.start)
     lifted_spheres(model.skeleton, tracked[0], motion.source)
     intervals = intervals or max(8, round(settings.intervals_per_s * (time[-1] - time[0])))

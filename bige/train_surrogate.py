@@ -36,9 +36,8 @@ def participant_weights(subjects: Sequence[str], members: int, seed: int) -> Ten
     return torch.tensor((weights / weights.mean(0))[which], dtype=torch.float32)
 
 # %% ../nbs/22_train_surrogate.ipynb #22-train-surrogate-008
-def surrogate_loss(
-    model: Surrogate, batch: Sequence[Tensor], draw: Draw, noise: float = 0.1
-) -> tuple[Tensor, dict[str, Tensor]]:
+def surrogate_loss(model: Surrogate, batch: Sequence[Tensor], draw: Draw,
+                   noise: float = 0.1) -> tuple[Tensor, dict[str, Tensor]]:
     """Loss of a `batch`: normalised features (B, S, 52), activations (B, S, 80), mask (B, S), member weights
     (B, members)."""
     x, A, mask, weights = batch
@@ -170,11 +169,8 @@ def surrogate_main(arguments: Sequence[str] | None = None) -> int:
     "Command line of `python -m bige.train_surrogate`; 0, 2 for bad input, 130 when interrupted."
     parser = training_parser("surrogate", "Train the surrogate.", SURROGATE_PLAN)
     parser.add_argument(
-        "--folds",
-        type=int,
-        default=0,
-        help="first train this many models with participants left out, to score and calibrate",
-    )
+        "--folds", type=int, default=0,
+        help="first train this many models with participants left out, to score and calibrate")
     a = parser.parse_args(arguments)
 
     def work() -> str:

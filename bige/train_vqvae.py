@@ -50,9 +50,8 @@ def _partners(data: Dataset, count: int, rng: np.random.Generator) -> tuple[np.n
     others = (np.flatnonzero(data.subjects != data.subjects[i]) if several else len(data) for i in first)
     return first, np.array([rng.choice(o) for o in others])
 
-def mix_participants(
-    data: Dataset, count: int, rng: np.random.Generator, beyond: float = 0.3
-) -> tuple[np.ndarray, np.ndarray]:
+def mix_participants(data: Dataset, count: int, rng: np.random.Generator,
+                     beyond: float = 0.3) -> tuple[np.ndarray, np.ndarray]:
     """`count` mixtures (count, 196, 33) of two repetitions by different participants, one in two of them
     with one partner mirrored, and their masks. Shares run from -`beyond` to 1 + `beyond`; feet are not
     planted yet."""

@@ -229,9 +229,8 @@ class PlainStep:
         return state
 
 # %% ../nbs/18_training.ipynb #18-training-034
-def whole_step(
-    model: nn.Module, step_with: PlainStep | ZeroStep, indices: Tensor, plan: Plan, step: int
-) -> dict[str, Tensor]:
+def whole_step(model: nn.Module, step_with: PlainStep | ZeroStep, indices: Tensor, plan: Plan,
+               step: int) -> dict[str, Tensor]:
     """All micro-batches of a step, rows `indices` (batch,), and the mean of their numbers; InputError when
     the loss is not finite."""
     model.train()
@@ -482,9 +481,8 @@ class ZeroStep:
         self.plan, self.optimiser = plan, _adamw(model, plan)
         config = {"train_batch_size": size, "gradient_accumulation_steps": plan.accumulate,
                   "gradient_clipping": plan.clip, "zero_optimization": {"stage": plan.zero}}
-        self.net = deepspeed.initialize(
-            model=_Objective(model, loss), optimizer=self.optimiser, config=config
-        )[0]
+        self.net = deepspeed.initialize(model=_Objective(model, loss), optimizer=self.optimiser,
+                                        config=config)[0]
 
     def __call__(self, indices: Tensor, draw: Draw, last: bool) -> dict[str, Tensor]:
         """Forward and backward of a micro-batch; DeepSpeed counts them and changes the weights after the
@@ -527,9 +525,8 @@ def training_parser(network: str, says: str, default: Plan) -> argparse.Argument
         parser.add_argument(f"--{name}", type=int, default=value, help=f"{text} (default: {value})")
     parser.add_argument("--deepspeed", type=int, choices=(0, 1, 2), metavar="STAGE",
                         help="train under DeepSpeed with this stage of ZeRO: 0, 1 or 2")
-    parser.add_argument(
-        "--smoke", action="store_true", help="sixty steps on one batch, whose loss must fall by a quarter"
-    )
+    parser.add_argument("--smoke", action="store_true",
+                        help="sixty steps on one batch, whose loss must fall by a quarter")
     parser.add_argument("--local_rank", help=argparse.SUPPRESS)  # the launcher of deepspeed adds it
     return parser
 

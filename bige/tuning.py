@@ -28,18 +28,8 @@ __all__ = ['ONE_CHANGE_S', 'REMEMBERED', 'DOWNLOADS', 'Slider', 'sliders_of', 'S
 
 # %% ../nbs/35_tuning.ipynb #35-tuning-003
 from .constraint_files import AMOUNTS, ConstraintSet, quantities, read_constraint
-from bige.constraints import (
-    PHASES,
-    REQUEST_FIELDS,
-    REQUIRED,
-    Batch,
-    Constraint,
-    Kind,
-    in_words,
-    limited_values,
-    metric,
-    moment_frame,
-)
+from .constraints import (PHASES, REQUEST_FIELDS, REQUIRED, Batch, Constraint, Kind, in_words,
+                              limited_values, metric, moment_frame)
 from .exercises import Exercise, load_exercise
 from .files import InputError, atomic_write
 from .guidance import Models
@@ -133,9 +123,8 @@ def slider_scale(slider: Slider, real: Batch) -> SliderScale:
         return float(np.round(rounding(round(value / slider.step, 6)) * slider.step, 6)) + 0.0
 
     usual = tuple(to_step(v, np.round) for v in np.quantile(x, [0.1, 0.9]))
-    return SliderScale(
-        to_step(max(least - quarter, first), np.floor), to_step(min(most + quarter, last), np.ceil), usual
-    )
+    return SliderScale(to_step(max(least - quarter, first), np.floor),
+                       to_step(min(most + quarter, last), np.ceil), usual)
 
 # %% ../nbs/35_tuning.ipynb #35-tuning-018
 @dataclass(frozen=True)
@@ -423,9 +412,8 @@ def recorded_band(c: Constraint, real: Batch, n: int = 51) -> np.ndarray:
     "10th and 90th percentile (2, n) of the mean of both sides of recorded motions, over the repetition."
     x, (first, last) = curve_values(c, real).mean(-1), real.exercise.cycle(real.q)
     frames = [np.linspace(a, b, n) for a, b in zip(first.tolist(), last.tolist())]
-    return np.quantile(
-        [np.interp(t, np.arange(x.shape[1]), y) for t, y in zip(frames, x)], [0.1, 0.9], axis=0
-    )
+    return np.quantile([np.interp(t, np.arange(x.shape[1]), y) for t, y in zip(frames, x)], [0.1, 0.9],
+                       axis=0)
 
 
 def side_of(part: str) -> str:

@@ -31,23 +31,8 @@ from .rendering import CSS_COLOURS
 from .tables import table
 
 # %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-005
-from bige.tuning import (
-    DOWNLOADS,
-    Cancelled,
-    Download,
-    History,
-    Latest,
-    Setting,
-    Slider,
-    SliderScale,
-    Tuner,
-    command_line,
-    error_message,
-    setting_of,
-    with_setting,
-    with_unit,
-    without_slider,
-)
+from .tuning import (DOWNLOADS, Cancelled, Download, History, Latest, Setting, Slider, SliderScale, Tuner,
+                         command_line, error_message, setting_of, with_setting, with_unit, without_slider)
 
 # %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-006
 from .viewer import asset_text, scene
@@ -331,9 +316,8 @@ def _answer(self: Page, request: Request, stopped) -> tuple[Answer, float]:
         if time.perf_counter() - last[0] > EACH_S:
             last[0] = time.perf_counter()
             words = f"{satisfied} of {n} satisfy every limit …"
-            self.status.say(
-                f"Looking for {self.tuner.exercise.plural}: {words}", "busy", (satisfied + 0.5) / (n + 1)
-            )
+            self.status.say(f"Looking for {self.tuner.exercise.plural}: {words}", "busy",
+                            (satisfied + 0.5) / (n + 1))
 
     if not self.sliders.sliders:
         self.status.say("Loading the networks and the recorded participants …", "busy", 0.0)
@@ -407,13 +391,8 @@ def _made(self: Page, wanted: Download, result: tuple[str, bytes]) -> None:
     self.status.say(f"{name} is in your downloads. The same by command: {command}", "good")
 
 # %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-043
-def page(
-    constraints: str | None = None,
-    model: str | None = None,
-    n: int = 5,
-    seed: int = 0,
-    exercise: str = "squat",
-) -> w.Widget:
+def page(constraints: str | None = None, model: str | None = None, n: int = 5, seed: int = 0,
+         exercise: str = "squat") -> w.Widget:
     "The tuning page as a widget. `constraints`: a YAML file; `model`: a participant's .osim file."
     given = {"constraints": read_constraints(constraints, exercise)} if constraints else {}
     return Page(
@@ -459,35 +438,20 @@ def check_port(port: int) -> None:
             s.bind(("127.0.0.1", port))
         except OSError as error:
             raise InputError(
-                f"--port {port}",
-                error.strerror or str(error),
-                "a free port",
-                f"close the other page, or take another, for instance --port {port + 1}",
-            ) from None
+                f"--port {port}", error.strerror or str(error), "a free port",
+                f"close the other page, or take another, for instance --port {port + 1}") from None
 
 # %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-049
-EXTENSIONS = (
-    "@jupyter-widgets/jupyterlab-manager",
-    "@voila-dashboards/widgets-manager8",
-    "@voila-dashboards/widgets-manager7",
-    "anywidget",
-)
+EXTENSIONS = ("@jupyter-widgets/jupyterlab-manager", "@voila-dashboards/widgets-manager8",
+              "@voila-dashboards/widgets-manager7", "anywidget")
 
 
 def _whole(path: str | None) -> str | None:
     return path and str(Path(path).resolve())
 
 # %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-050
-def launch(
-    constraints: str | None = None,
-    model: str | None = None,
-    n: int = 5,
-    seed: int = 0,
-    port: int = 8866,
-    browser: bool = True,
-    *,
-    exercise: str = "squat",
-) -> None:
+def launch(constraints: str | None = None, model: str | None = None, n: int = 5, seed: int = 0,
+           port: int = 8866, browser: bool = True, *, exercise: str = "squat") -> None:
     "Serve the page on this machine until interrupted. Files are checked before anything starts."
     from bige.skeleton import Skeleton
     from voila.app import Voila
@@ -498,14 +462,8 @@ def launch(
     if model:
         Skeleton.from_osim(model)
     with tempfile.TemporaryDirectory(prefix="bige-tune-") as folder:
-        app = write_app(
-            Path(folder),
-            constraints=_whole(constraints),
-            model=_whole(model),
-            n=n,
-            seed=seed,
-            exercise=exercise,
-        )
+        app = write_app(Path(folder), constraints=_whole(constraints), model=_whole(model), n=n, seed=seed,
+                        exercise=exercise)
         print(f"The tuning page: http://127.0.0.1:{port}/ (Ctrl-C closes it)", flush=True)
         os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [folder, os.environ.get("JUPYTER_PATH")]))
         options = [

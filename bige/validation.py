@@ -81,8 +81,7 @@ def random_spheres(radius: float, count: int = 2000, seed: int = 0) -> np.ndarra
     sinking, lifting and rolling."""
     rng = np.random.default_rng(seed)
     centre = np.stack(
-        [rng.uniform(-1, 1, count), radius - rng.uniform(-0.005, 0.04, count), rng.uniform(-1, 1, count)], 1
-    )
+        [rng.uniform(-1, 1, count), radius - rng.uniform(-0.005, 0.04, count), rng.uniform(-1, 1, count)], 1)
     velocity = rng.uniform(-1, 1, (count, 3)) * rng.choice([0.0, 0.02, 0.3, 2.0], (count, 1))
     return np.hstack([centre, velocity, rng.uniform(-6, 6, (count, 3)) * rng.choice([0.0, 1.0], (count, 1))])
 
@@ -96,25 +95,17 @@ def force_plates(
     file = read_motion(path)
     missing = [p + c for p in plates for c in ("vx", "vy", "vz", "px", "py", "pz") if p + c not in file.names]
     if missing:
-        raise InputError(
-            file.source,
-            f"no column {missing[0]}",
-            "force and centre of pressure of a plate under each foot",
-            "name the plates' column prefixes, right foot first",
-        )
+        raise InputError(file.source, f"no column {missing[0]}",
+                         "force and centre of pressure of a plate under each foot",
+                         "name the plates' column prefixes, right foot first")
     if time[0] < file.time[0] - 0.02 or time[-1] > file.time[-1] + 0.02:
-        raise InputError(
-            file.source,
-            f"forces from {file.time[0]:g} to {file.time[-1]:g} s",
-            f"{time[0]:g} to {time[-1]:g} s",
-            "use the forces of the same trial",
-        )
+        raise InputError(file.source, f"forces from {file.time[0]:g} to {file.time[-1]:g} s",
+                         f"{time[0]:g} to {time[-1]:g} s", "use the forces of the same trial")
 
     def at(name, filtered=True):
         values = file[name][:, None]
-        return np.interp(
-            time, file.time, (lowpass(values, file.rate_hz, cutoff_hz) if filtered else values)[:, 0]
-        )
+        return np.interp(time, file.time,
+                         (lowpass(values, file.rate_hz, cutoff_hz) if filtered else values)[:, 0])
 
     forces, points = (
         np.stack([np.stack([at(p + kind + c, kind == "v") for c in "xyz"], 1) for p in plates], 1)

@@ -112,13 +112,8 @@ ALLOWED = {
 }  # by unit
 
 
-def evaluate_request(
-    constraints: ConstraintSet,
-    motion: Motion,
-    skeleton: Skeleton,
-    allowed: dict | None = None,
-    exercise: Exercise | str = "squat",
-) -> dict:
+def evaluate_request(constraints: ConstraintSet, motion: Motion, skeleton: Skeleton,
+                     allowed: dict | None = None, exercise: Exercise | str = "squat") -> dict:
     """For each constraint metric, unit, violation and whether its limits are satisfied (None without limits);
     `allowed`: by unit."""
     import torch
@@ -198,19 +193,11 @@ def simulated_by(result: Simulation) -> Simulated:
     return Simulated(record, result.motion, Motion(result.motion.time, moments, names))
 
 
-def compare(
-    sample: Motion,
-    simulated: Simulated,
-    constraints: ConstraintSet,
-    skeleton: Skeleton,
-    mode: str,
-    exercise: Exercise | str = "squat",
-) -> dict:
+def compare(sample: Motion, simulated: Simulated, constraints: ConstraintSet, skeleton: Skeleton, mode: str,
+            exercise: Exercise | str = "squat") -> dict:
     "Findings about one sample and its simulation by `mode`."
-    by_surrogate, record = (
-        evaluate_request(constraints, sample, skeleton, exercise=exercise),
-        simulated.record,
-    )
+    by_surrogate, record = (evaluate_request(constraints, sample, skeleton, exercise=exercise),
+                            simulated.record)
     row = {
         "status": record["status"],
         "reason": record.get("reason"),
@@ -293,10 +280,8 @@ def round_seed(seed: int, k: int) -> int:
 def concatenate_draws(draws: Sequence[Guided], chosen: Sequence) -> Guided:
     "The chosen rows of several draws as one result, sorted by peak activation of the effort muscles."
     effort = [f"{m}/activation" for m in draws[0].exercise.effort]
-    parts = sorted(
-        ((d, int(i)) for d, rows in zip(draws, chosen) for i in rows),
-        key=lambda part: part[0].motions[part[1]].columns(effort).max(),
-    )
+    parts = sorted(((d, int(i)) for d, rows in zip(draws, chosen) for i in rows),
+                   key=lambda part: part[0].motions[part[1]].columns(effort).max())
     longest = max(len(d.losses) for d in draws)
 
     def history(d: Guided, i: int) -> np.ndarray:  # a search that ended sooner stays at its last loss
@@ -309,19 +294,12 @@ def concatenate_draws(draws: Sequence[Guided], chosen: Sequence) -> Guided:
         losses=np.stack([history(d, i) for d, i in parts], -1),
         steps=np.array([d.steps[i] for d, i in parts]),
         satisfaction=tuple(d.satisfaction[i] for d, i in parts),
-        starts=tuple(d.starts[i] for d, i in parts if d.starts),
-        shortfalls=(),
-        seconds=sum(d.seconds for d in draws),
-    )
+        starts=tuple(d.starts[i] for d, i in parts if d.starts), shortfalls=(),
+        seconds=sum(d.seconds for d in draws))
 
 # %% ../nbs/28_verification.ipynb #28-verification-043
-def satisfied_in_simulation(
-    motion: Motion,
-    constraints: ConstraintSet,
-    model: MusculoskeletalModel,
-    mode: str = "qp",
-    exercise: Exercise | str = "squat",
-) -> bool:
+def satisfied_in_simulation(motion: Motion, constraints: ConstraintSet, model: MusculoskeletalModel,
+                            mode: str = "qp", exercise: Exercise | str = "squat") -> bool:
     """Whether the simulated motion is dynamically consistent and satisfies every limit; `model`: a
     `MusculoskeletalModel`."""
     from bige.simulation import simulate
@@ -347,16 +325,9 @@ def _evenly(rows: Sequence[int], n: int) -> list[int]:
     )
 
 
-def generate_verified(
-    constraints: ConstraintSet,
-    n: int = 20,
-    seed: int = 0,
-    *,
-    person: MusculoskeletalModel | None = None,
-    mode: str = "qp",
-    progress: Progress | None = None,
-    **options: object,
-) -> tuple[Guided, dict]:
+def generate_verified(constraints: ConstraintSet, n: int = 20, seed: int = 0, *,
+                      person: MusculoskeletalModel | None = None, mode: str = "qp",
+                      progress: Progress | None = None, **options: object) -> tuple[Guided, dict]:
     """Up to `n` motions that satisfy the constraints in simulation by `mode` too, and how many were drawn;
     InputError for none.
 
@@ -379,10 +350,8 @@ def generate_verified(
         passed += len(chosen[-1])
     if not passed:
         raise InputError(
-            "--verified",
-            f"none of {drawn} motions that satisfies the request in simulation too",
+            "--verified", f"none of {drawn} motions that satisfies the request in simulation too",
             "at least one",
-            "generate without --verified, let bige verify say how far limits are violated, and widen them",
-        )
+            "generate without --verified, let bige verify say how far limits are violated, and widen them")
     note = {"mode": mode, "requested": n, "passed": passed, "drawn": drawn, "rounds": len(draws)}
     return concatenate_draws(draws, chosen), note

@@ -26,21 +26,8 @@ __all__ = ['SEND_HZ', 'describe_recording', 'packed', 'scene_constants', 'asset_
            'write_viewer_page', 'scene']
 
 # %% ../nbs/33_viewer.ipynb #33-viewer-003
-from bige.rendering import (
-    COLOURS,
-    CSS_COLOURS,
-    NEWTON_PER_METRE,
-    Drawable,
-    Recordings,
-    activation_colours,
-    drawable,
-    drawables,
-    extent,
-    ground_box,
-    peak_progress_deg,
-    titles_of,
-    view_axes,
-)
+from .rendering import (COLOURS, CSS_COLOURS, NEWTON_PER_METRE, Drawable, Recordings, activation_colours,
+                            drawable, drawables, extent, ground_box, peak_progress_deg, titles_of, view_axes)
 from .skeleton import Skeleton
 
 # %% ../nbs/33_viewer.ipynb #33-viewer-006
@@ -164,29 +151,22 @@ def fill_template(name: str, **values: object) -> str:
     "A jinja2 template of the package, filled; values are escaped unless the template says `safe`."
     from jinja2 import Environment, StrictUndefined
 
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
-    )
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+                              keep_trailing_newline=True)
     return environment.from_string(asset_text(name)).render(**values)
 
 # %% ../nbs/33_viewer.ipynb #33-viewer-017
-def viewer_page(
-    recordings: Recordings,
-    skeleton: Skeleton | None = None,
-    labels: Sequence[str] | None = None,
-    exercise: Exercise | str = "squat",
-) -> str:
+def viewer_page(recordings: Recordings, skeleton: Skeleton | None = None, labels: Sequence[str] | None = None,
+                exercise: Exercise | str = "squat") -> str:
     "One self-contained HTML page with one to three recordings, played in step."
     shown = drawables(recordings, skeleton, labels)
     scene = scene_constants() | {"recordings": [packed(each, exercise) for each in shown]}
-    return fill_template(
-        "viewer.html.jinja",
-        title=", ".join(each.label for each in shown if each.label) or "Motion",
-        style=CSS_COLOURS + asset_text("viewer.css"),
-        words=[describe_recording(each, exercise) for each in shown],
-        scene=json.dumps(_as_text(scene), separators=(",", ":")).replace("<", "\\u003c"),
-        script=asset_text("viewer.js").replace("</script", "<\\/script"),
-    )
+    return fill_template("viewer.html.jinja",
+                         title=", ".join(each.label for each in shown if each.label) or "Motion",
+                         style=CSS_COLOURS + asset_text("viewer.css"),
+                         words=[describe_recording(each, exercise) for each in shown],
+                         scene=json.dumps(_as_text(scene), separators=(",", ":")).replace("<", "\\u003c"),
+                         script=asset_text("viewer.js").replace("</script", "<\\/script"))
 
 # %% ../nbs/33_viewer.ipynb #33-viewer-018
 def write_viewer_page(recordings: Recordings, path: str | Path, exercise: Exercise | str = "squat") -> None:
@@ -196,20 +176,14 @@ def write_viewer_page(recordings: Recordings, path: str | Path, exercise: Exerci
         file.write(text)
 
 # %% ../nbs/33_viewer.ipynb #33-viewer-021
-def scene(
-    recordings: Recordings,
-    labels: Sequence[str] | None = None,
-    skeleton: Skeleton | None = None,
-    height: int = 480,
-    exercise: Exercise | str = "squat",
-) -> AnyWidget:
+def scene(recordings: Recordings, labels: Sequence[str] | None = None, skeleton: Skeleton | None = None,
+          height: int = 480, exercise: Exercise | str = "squat") -> AnyWidget:
     """A live 3-D scene (a widget) of one to three motions or markers, played in step.
 
     `frame` (of the longest one) and `playing` can be read, set and observed; see `replace` and `show`."""
     shown = [packed(each, exercise) for each in drawables(recordings, skeleton, labels)]
-    return _widget()(
-        recordings=shown, scene=scene_constants(), height=height, skeleton=skeleton, exercise=exercise
-    )
+    return _widget()(recordings=shown, scene=scene_constants(), height=height, skeleton=skeleton,
+                     exercise=exercise)
 
 # %% ../nbs/33_viewer.ipynb #33-viewer-022
 @lru_cache

@@ -164,15 +164,9 @@ def encoder(c: VQConfig, inputs: int) -> nn.Sequential:
 
 def decoder(c: VQConfig, outputs: int) -> nn.Sequential:
     "(B, code_dim, T / 4) -> (B, outputs, T) normalised."
-    return nn.Sequential(
-        nn.Conv1d(c.code_dim, c.width, 3, padding=1),
-        nn.ReLU(),
-        *_double(c),
-        *_double(c),
-        nn.Conv1d(c.width, c.width, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv1d(c.width, outputs, 3, padding=1),
-    )
+    return nn.Sequential(nn.Conv1d(c.code_dim, c.width, 3, padding=1), nn.ReLU(), *_double(c), *_double(c),
+                         nn.Conv1d(c.width, c.width, 3, padding=1), nn.ReLU(),
+                         nn.Conv1d(c.width, outputs, 3, padding=1))
 
 # %% ../nbs/19_vqvae.ipynb #19-vqvae-031
 def quantiser(c: VQConfig) -> nn.Module:
@@ -243,13 +237,8 @@ class VQVAE(nn.Module):
     """Motions (B, T, 33) in rad and m <-> latents (B, code_dim, T / 4) <-> codes (B, T / 4, levels). T is a
     multiple of 4, 196 in training. `learns`: with the library's quantiser, whose codebooks can be
     trained."""
-    def __init__(
-        self,
-        config: VQConfig = VQConfig(),
-        mean: Tensor | float = 0.0,
-        std: Tensor | float = 1.0,
-        learns: bool = True,
-    ):
+    def __init__(self, config: VQConfig = VQConfig(), mean: Tensor | float = 0.0, std: Tensor | float = 1.0,
+                 learns: bool = True):
         "`mean`, `std` (channels,) of the channels, or one number for all."
         super().__init__()
         self.config, n = config, len(channel_tolerances(config))
@@ -257,21 +246,17 @@ class VQVAE(nn.Module):
         self.quantiser = quantiser(config) if learns else Codebooks(config)
         if config.linear:
             self.linear_in = nn.Conv1d(n, config.code_dim, 4, stride=4, bias=False)
-            self.linear_out = nn.Conv1d(
-                config.code_dim, 4 * n, 9, padding=4, padding_mode="replicate", bias=False
-            )
+            self.linear_out = nn.Conv1d(config.code_dim, 4 * n, 9, padding=4, padding_mode="replicate",
+                                        bias=False)
         for name, value in (("mean", mean), ("std", std)):
             self.register_buffer(name, torch.as_tensor(value, dtype=torch.float32).expand(n).clone())
 
     def encode(self, K: Tensor) -> Tensor:
         "(B, T, 33) rad, m -> continuous latents (B, code_dim, T / 4)."
         if K.ndim != 3 or K.shape[2] != len(COORDINATES) or K.shape[1] % 4 or not K.shape[1]:
-            raise InputError(
-                "motions",
-                f"an array of shape {tuple(K.shape)}",
-                f"(B, T, {len(COORDINATES)}) with T a multiple of 4",
-                "pad the motions to 196 frames",
-            )
+            raise InputError("motions", f"an array of shape {tuple(K.shape)}",
+                             f"(B, T, {len(COORDINATES)}) with T a multiple of 4",
+                             "pad the motions to 196 frames")
         x = ((to_channels(K, self.config) - self.mean) / self.std).transpose(1, 2)
         return self.encoder(x) + self.linear_in(x) if self.config.linear else self.encoder(x)
 
@@ -299,12 +284,8 @@ def angles(self: VQVAE, z: Tensor) -> Tensor:
     """Latents (B, code_dim, S), quantised or not -> motions (B, 4 S, 33) rad whose pelvis stays at the
     origin if the feet are to place it."""
     if z.ndim != 3 or z.shape[1] != self.config.code_dim:
-        raise InputError(
-            "latents",
-            f"an array of shape {tuple(z.shape)}",
-            f"(B, {self.config.code_dim}, steps)",
-            "use latents of this model's encode",
-        )
+        raise InputError("latents", f"an array of shape {tuple(z.shape)}",
+                         f"(B, {self.config.code_dim}, steps)", "use latents of this model's encode")
     x = self.decoder(z).float().transpose(1, 2)
     with torch.autocast(z.device.type, enabled=False):       # 16 bits are too few for what follows
         if self.config.linear:
@@ -457,12 +438,8 @@ def _config_in(header: dict, path: str | Path, kind: str, config_type: type, cur
         raise InputError(path, f"weights of a {header['kind']}", f"weights of a {kind}", cure)
     if older := {f.name for f in dataclasses.fields(config_type)} - set(header["config"]):
         found = f"weights of an older version of this network, which does not know {', '.join(sorted(older))}"
-        raise InputError(
-            path,
-            found,
-            "weights of this version",
-            f"train again with bige train {kind}, or use the shipped weights",
-        )
+        raise InputError(path, found, "weights of this version",
+                         f"train again with bige train {kind}, or use the shipped weights")
     return config_type(**{k: tuple(v) if isinstance(v, list) else v for k, v in header["config"].items()})
 
 # %% ../nbs/19_vqvae.ipynb #19-vqvae-062
@@ -477,12 +454,8 @@ def fill_model(model: nn.Module, tensors: dict[str, Tensor], path: str | Path) -
     wrong += [f"{k} unknown" for k in tensors if k not in state]
     wrong += [f"NaN in {k}" for k, v in tensors.items() if v.is_floating_point() and not v.isfinite().all()]
     if wrong:
-        raise InputError(
-            path,
-            f"tensors that do not fit: {', '.join(wrong[:3])}",
-            "the tensors of its own configuration",
-            "train again; the file was changed",
-        )
+        raise InputError(path, f"tensors that do not fit: {', '.join(wrong[:3])}",
+                         "the tensors of its own configuration", "train again; the file was changed")
     model.load_state_dict(tensors)
     return model.requires_grad_(False).eval()
 
@@ -494,12 +467,8 @@ def load_model(path: str | Path | None, kind: str, config_type: type, network: C
         try:
             model = network(config)
         except (TypeError, ValueError, RuntimeError, AssertionError, ZeroDivisionError) as error:
-            raise InputError(
-                path or default,
-                f"a configuration that builds no network ({error})",
-                "sizes above zero",
-                "train again; the file was changed",
-            ) from None
+            raise InputError(path or default, f"a configuration that builds no network ({error})",
+                             "sizes above zero", "train again; the file was changed") from None
         return fill_model(model, tensors, path or default)
 
 # %% ../nbs/19_vqvae.ipynb #19-vqvae-063
@@ -583,9 +552,8 @@ def motion_errors(K_hat: Tensor, K: Tensor, mask: Tensor, skeleton: Skeleton) ->
 
 # %% ../nbs/19_vqvae.ipynb #19-vqvae-071
 @torch.no_grad()
-def reconstruction_scores(
-    model: VQVAE, K: ArrayLike, mask: ArrayLike, skeleton: Skeleton | None = None, quantised: bool = True
-) -> dict:
+def reconstruction_scores(model: VQVAE, K: ArrayLike, mask: ArrayLike, skeleton: Skeleton | None = None,
+                          quantised: bool = True) -> dict:
     """`motion_errors` of reconstructions of `K` (N, 196, 33) on valid frames, mask (N, 196), and the
     perplexity of each level."""
     K, m = torch.as_tensor(K, dtype=torch.float32), torch.as_tensor(mask)

@@ -18,12 +18,8 @@ from pathlib import Path
 import numpy as np
 from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkCommonDataModel import vtkPolyData
-from vtkmodules.vtkFiltersCore import (
-    vtkCleanPolyData,
-    vtkPolyDataNormals,
-    vtkQuadricDecimation,
-    vtkTriangleFilter,
-)
+from vtkmodules.vtkFiltersCore import (vtkCleanPolyData, vtkPolyDataNormals, vtkQuadricDecimation,
+                                       vtkTriangleFilter)
 from vtkmodules.vtkIOPLY import vtkPLYReader
 
 from bige.cli import explain

@@ -27,9 +27,8 @@ def reference_scores() -> dict:
 
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    ).parse_args()
+    argparse.ArgumentParser(description=__doc__,
+                            formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     path = ASSETS / "reference_scores.json"
     with atomic_write(path) as file:
         file.write(to_json(reference_scores()) + "\n")

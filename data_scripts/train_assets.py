@@ -31,12 +31,8 @@ def compact(data):
     coordinates would show in the derivatives: 1/4096 doubles the sliding speed of feet that stand still."""
     def grid(x, steps):
         return (np.round(x.astype(np.float64) * steps) / steps).astype(np.float32)
-    return replace(
-        data,
-        kinematics=grid(data.kinematics, 2**17),
-        activations=grid(data.activations, 2**12),
-        source="reference",
-    )
+    return replace(data, kinematics=grid(data.kinematics, 2**17), activations=grid(data.activations, 2**12),
+                   source="reference")
 
 
 def public_domain(data):
@@ -51,18 +47,15 @@ def install(source: Path, target: Path):
 
 
 def main(arguments=None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data")
     parser.add_argument("out")
-    parser.add_argument(
-        "--runs", default="runs/assets", help="folder for logs and checkpoints (default: runs/assets)"
-    )
+    parser.add_argument("--runs", default="runs/assets",
+                        help="folder for logs and checkpoints (default: runs/assets)")
     parser.add_argument("--resume", action="store_true", help="keep what an interrupted run has finished")
-    parser.add_argument(
-        "--share", type=float, default=1.0, help="share of the usual number of steps, for a rehearsal"
-    )
+    parser.add_argument("--share", type=float, default=1.0,
+                        help="share of the usual number of steps, for a rehearsal")
     a = parser.parse_args(arguments)
     torch.set_num_threads(1)
     out, runs, began = Path(a.out), Path(a.runs), time.perf_counter()
@@ -83,12 +76,8 @@ def main(arguments=None) -> int:
                 return json.loads((runs / name / "run.json").read_text())
             with progress_lines():
                 return train(
-                    data,
-                    runs / name,
-                    shorter(plan),
-                    resume=a.resume and (name == "surrogate" or (runs / name / "plan.json").exists()),
-                    **more,
-                )
+                    data, runs / name, shorter(plan),
+                    resume=a.resume and (name == "surrogate" or (runs / name / "plan.json").exists()), **more)
         print("surrogate: cross-validation in four folds, then the training participants", flush=True)
         surrogate = run("surrogate", train_surrogate, SURROGATE_PLAN, folds=4)
         print(f"vqvae ({time.perf_counter() - began:.0f} s so far)", flush=True)
@@ -134,22 +123,12 @@ def main(arguments=None) -> int:
         "R2, cross-validated:",
         " ".join(
             f"{m} {scores[m]:.2f}"
-            for m in (
-                "soleus_l",
-                "soleus_r",
-                "vasint_l",
-                "vasint_r",
-                "vaslat_l",
-                "vaslat_r",
-                "vasmed_l",
-                "vasmed_r",
-            )
+            for m in ("soleus_l", "soleus_r", "vasint_l", "vasint_r", "vaslat_l", "vaslat_r", "vasmed_l",
+                      "vasmed_r")
         ),
     )
-    print(
-        "VQ-VAE, validation participants:",
-        " ".join(f"{k} {v:.2f}" for k, v in vqvae["scores"].items() if isinstance(v, float)),
-    )
+    print("VQ-VAE, validation participants:",
+          " ".join(f"{k} {v:.2f}" for k, v in vqvae["scores"].items() if isinstance(v, float)))
     print(f"{time.perf_counter() - began:.0f} s in all")
     return 0
 

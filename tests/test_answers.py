@@ -55,16 +55,8 @@ def test_keys_are_equal_where_motions_are():
 
 
 def test_the_command_makes_the_same_request(tmp_path):
-    own = Request(
-        default_constraints(),
-        3,
-        7,
-        model=Path("/far/anna.osim"),
-        like=Path("/far/rep.mot"),
-        apart_deg=6.0,
-        verified="qp",
-        data=tmp_path / "data.npz",
-    )
+    own = Request(default_constraints(), 3, 7, model=Path("/far/anna.osim"), like=Path("/far/rep.mot"),
+                  apart_deg=6.0, verified="qp", data=tmp_path / "data.npz")
     assert own.command("out") == [
         "bige",
         "generate",
@@ -140,9 +132,7 @@ def test_a_folder_is_whole_repeatable_and_readable(models, tmp_path):
     assert np.allclose(m.coordinates(), found.motions[3].coordinates(), atol=1e-5) and m.has(ACTIVATIONS)
     answer(request, models).save(tmp_path / "again")
     assert filecmp.cmpfiles(out, tmp_path / "again", [p.name for p in out.iterdir()], shallow=False)[1:] == (
-        [],
-        [],
-    )
+        [], [])
 
 
 def test_an_answer_reads_back(models, person, tmp_path):
@@ -167,9 +157,8 @@ def test_what_was_saved_can_be_saved_again(models, person, tmp_path):
     again = Answer.load(tmp_path / "a")
     again.save(tmp_path / "b")
     names = [p.name for p in (tmp_path / "a").iterdir()]
-    assert filecmp.cmpfiles(
-        tmp_path / "a", tmp_path / "b", [n for n in names if not n.startswith("sample")], shallow=False
-    )[1:] == ([], [])
+    assert filecmp.cmpfiles(tmp_path / "a", tmp_path / "b", [n for n in names if not n.startswith("sample")],
+                            shallow=False)[1:] == ([], [])
 
 
 def test_folders_of_version_0_1_are_read(random, tmp_path):
@@ -269,9 +258,8 @@ def test_no_file_is_read_or_hashed_twice(person, tmp_path, monkeypatch):
 
 def test_a_model_is_parsed_once_even_when_verified(models, person, tmp_path, monkeypatch):
     parsed, own = [], Skeleton.from_osim.__func__
-    monkeypatch.setattr(
-        Skeleton, "from_osim", classmethod(lambda cls, path: parsed.append(path) or own(cls, path))
-    )
+    monkeypatch.setattr(Skeleton, "from_osim",
+                        classmethod(lambda cls, path: parsed.append(path) or own(cls, path)))
     monkeypatch.setattr(verification, "satisfied_in_simulation", lambda *a: True)
     answers._remembered.cache_clear()  # not one that is remembered
     found = answer(Request(n=1, model=person, verified="qp"), models)
@@ -285,12 +273,8 @@ def test_cold_generation_is_fast_and_small(tmp_path):
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)" % (tmp_path / "out")
     )
     began = os.times().children_user + os.times().children_system
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                          env=os.environ | {"OMP_NUM_THREADS": "1"})
     cpu = os.times().children_user + os.times().children_system - began
     assert done.returncode == 0, done.stderr
     assert (
@@ -376,8 +360,8 @@ def test_sessions_resume_and_tell(shared, person, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", [dict(seed=1), dict(n=3), dict(apart_deg=4.0), dict(verified="qp"), dict(exercise="other.yaml")]
-)
+    "change",
+    [dict(seed=1), dict(n=3), dict(apart_deg=4.0), dict(verified="qp"), dict(exercise="other.yaml")])
 def test_only_the_very_same_request_is_recorded(random, models, tmp_path, change):
     random.save(tmp_path / "a")
     assert recorded(random.request, tmp_path / "a", models) is not None

@@ -11,21 +11,9 @@ from bige.files import InputError
 from bige.markers import Markers
 from bige.motion import COORDINATES, analytic_squat, example_squat
 
-MAIN = (
-    "pelvis_tilt",
-    "pelvis_list",
-    "hip_flexion_l",
-    "hip_flexion_r",
-    "hip_adduction_l",
-    "hip_adduction_r",
-    "knee_angle_l",
-    "knee_angle_r",
-    "ankle_angle_l",
-    "ankle_angle_r",
-    "lumbar_extension",
-    "lumbar_bending",
-    "lumbar_rotation",
-)
+MAIN = ("pelvis_tilt", "pelvis_list", "hip_flexion_l", "hip_flexion_r", "hip_adduction_l", "hip_adduction_r",
+        "knee_angle_l", "knee_angle_r", "ankle_angle_l", "ankle_angle_r", "lumbar_extension",
+        "lumbar_bending", "lumbar_rotation")
 
 
 @pytest.fixture(scope="module")
@@ -77,9 +65,8 @@ def test_a_turn_is_stored_as_half_its_angle(stick):
     assert np.allclose(f[80:120, 0], -0.02, atol=1e-9)
 
 
-@pytest.mark.parametrize(
-    "move", [lambda x: x, walk, lambda x: x @ B.about_vertical(np.array(2.0)).T + [3, 0.5, -2]]
-)
+@pytest.mark.parametrize("move",
+                         [lambda x: x, walk, lambda x: x @ B.about_vertical(np.array(2.0)).T + [3, 0.5, -2]])
 def test_features_there_and_back(stick, move):
     x = move(stick.positions)
     assert np.abs(B.joints_from_features(B.humanml_features(x)) - B.to_origin(x)[:-1]).max() < 1e-12
@@ -156,9 +143,8 @@ class Bomb:
         return open, (str(self.path), "w")
 
 
-@pytest.mark.parametrize(
-    "wrap", [lambda b: {"motion": b}, lambda b: np.array([b, b], dtype=object), lambda b: b]
-)
+@pytest.mark.parametrize("wrap",
+                         [lambda b: {"motion": b}, lambda b: np.array([b, b], dtype=object), lambda b: b])
 def test_no_code_runs(tmp_path, wrap):
     np.save(tmp_path / "bad.npy", wrap(Bomb(tmp_path / "ran")), allow_pickle=True)
     with pytest.raises(InputError, match="io.open"):
@@ -167,8 +153,7 @@ def test_no_code_runs(tmp_path, wrap):
 
 
 @pytest.mark.parametrize(
-    "what", [eval, np.load, np.fromfile, __import__("os").system, __import__("operator").attrgetter("x")]
-)
+    "what", [eval, np.load, np.fromfile, __import__("os").system, __import__("operator").attrgetter("x")])
 def test_only_plain_things(tmp_path, what):
     np.save(tmp_path / "bad.npy", {"motion": what}, allow_pickle=True)
     with pytest.raises(InputError, match="an object of type"):
@@ -286,13 +271,9 @@ def test_proportions_do_not_matter(squat):
         "torso": (1, 1.05, 0.95),
         "humerus": (0.94, 0.94, 0.94),
     }
-    other = scale_skeleton(
-        s,
-        {b: 1.1 * np.array(factors.get(b.split("_")[0], (1, 1, 1))) for b in s.body_names},
-        80.0,
-        s.markers,
-        "other",
-    )
+    other = scale_skeleton(s,
+                           {b: 1.1 * np.array(factors.get(b.split("_")[0], (1, 1, 1))) for b in s.body_names},
+                           80.0, s.markers, "other")
     d, fit = back(squat, B.smpl_joints(squat, other).positions)
     assert of(d, MAIN).max() < 2
     assert fit.scales["femur_y"] / fit.scales["tibia_y"] == pytest.approx(1.08, abs=0.02)

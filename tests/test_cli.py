@@ -26,9 +26,8 @@ HEAVY = ("torch", "nimblephysics", "opensim", "casadi", "pandas", "matplotlib")
 
 def run(*arguments, **options) -> subprocess.CompletedProcess:
     "The command in a process of its own."
-    return subprocess.run(
-        [*BIGE, *map(str, arguments)], capture_output=True, text=True, timeout=600, **options
-    )
+    return subprocess.run([*BIGE, *map(str, arguments)], capture_output=True, text=True, timeout=600,
+                          **options)
 
 
 def everything(folder: Path) -> dict[str, bytes]:
@@ -124,12 +123,8 @@ def test_verbs_that_depend_on_the_exercise_take_one(verb, capsys):
 @pytest.mark.parametrize("verb", ["segment", "generate"])
 def test_bad_exercise(verb, name, squat, tmp_path, capsys):
     first = {"segment": ["segment", squat], "generate": ["generate", "-n", "1"]}[verb]
-    refused(
-        [*first, "--exercise", tmp_path / name if "." in name else name, "--out", tmp_path / "out"],
-        capsys,
-        tmp_path / "out",
-        name,
-    )
+    refused([*first, "--exercise", tmp_path / name if "." in name else name, "--out", tmp_path / "out"],
+            capsys, tmp_path / "out", name)
 
 
 @pytest.mark.parametrize(
@@ -295,12 +290,8 @@ def test_predict_with_the_published_weights(shared, squat, tmp_path, capsys):
     assert main(["predict", str(squat), "--surrogate", str(weights), "--out", str(tmp_path)]) == 0
     assert any(read_motion(f).has(ACTIVATIONS) for f in tmp_path.glob("*.mot"))
     assert " kg" not in capsys.readouterr().out  # it asks for no mass, and is told none
-    refused(
-        ["predict", squat, "--surrogate", weights, "--mass", "60", "--out", tmp_path / "out"],
-        capsys,
-        tmp_path / "out",
-        "--mass",
-    )
+    refused(["predict", squat, "--surrogate", weights, "--mass", "60", "--out", tmp_path / "out"], capsys,
+            tmp_path / "out", "--mass")
 
 
 def test_predict_for_a_person_of_another_mass(squat, tmp_path, capsys):
@@ -314,12 +305,8 @@ def test_predict_for_a_person_of_another_mass(squat, tmp_path, capsys):
     assert len({json.dumps(r["peaks"]) for r in (default, light, heavy)}) == 3
     assert answer("--mass", repr(default["mass_kg"]))["peaks"] == default["peaks"]
     for wrong in ("0", "-60", "6260", "nan", "heavy"):
-        refused(
-            ["predict", squat, "--mass", wrong, "--out", tmp_path / "x"],
-            capsys,
-            tmp_path / "x",
-            "20 to 300 kg",
-        )
+        refused(["predict", squat, "--mass", wrong, "--out", tmp_path / "x"], capsys, tmp_path / "x",
+                "20 to 300 kg")
     assert main(["predict", str(squat), "--mass", "55", "--out", str(tmp_path)]) == 0
     assert "a body of 55.0 kg (as given)" in capsys.readouterr().out
 
@@ -386,14 +373,8 @@ def test_generate_twice_gives_the_same_bytes(generated, tmp_path):
 
 def test_the_number_of_threads_changes_no_byte(tmp_path):
     for threads in "12":
-        made = run(
-            "generate",
-            "-n",
-            "20",
-            "--out",
-            tmp_path / threads,
-            env=os.environ | {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads},
-        )
+        made = run("generate", "-n", "20", "--out", tmp_path / threads,
+                   env=os.environ | {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads})
         assert made.returncode == 0, made.stderr
     assert everything(tmp_path / "1") == everything(tmp_path / "2")
 
@@ -528,8 +509,8 @@ def test_report_names_no_path_of_this_machine(generated):
 
 
 @pytest.mark.parametrize(
-    "form, start", [("md", "**Table 2"), ("csv", "table,model,metric"), ("latex", "% Table 2"), ("json", "{")]
-)
+    "form, start",
+    [("md", "**Table 2"), ("csv", "table,model,metric"), ("latex", "% Table 2"), ("json", "{")])
 def test_evaluate_in_every_format(form, start, generated, capsys):
     assert main(["evaluate", str(generated), "--reference", str(generated), "--format", form]) == 0
     text = capsys.readouterr().out
@@ -676,11 +657,8 @@ BAD_MODELS = {
 def test_bad_model(verb, name, squat, tmp_path, capsys):
     if BAD_MODELS[name] is not None:
         (tmp_path / name).write_text(BAD_MODELS[name])
-    np.savez(
-        tmp_path / "m.npz",
-        m01_s01_e01_cor=np.random.default_rng(0).normal(1000, 300, (10, 39, 3)),
-        marker_names=[f"M{i}" for i in range(39)],
-    )
+    np.savez(tmp_path / "m.npz", m01_s01_e01_cor=np.random.default_rng(0).normal(1000, 300, (10, 39, 3)),
+             marker_names=[f"M{i}" for i in range(39)])
     first = {
         "simulate": ["simulate", squat],
         "generate": ["generate", "-n", "1"],
@@ -698,20 +676,14 @@ def test_bad_model(verb, name, squat, tmp_path, capsys):
         ("\x00\x01", "c.yaml"),
         ("constraints:\n- {kind: muscel_range}", "muscle_range"),
         ("constraints:\n- {kind: muscle_range, muscles: [vasmed_l], low: .nan, high: 1}", "low"),
-        (
-            "constraints:\n- {kind: coordinate_range, coordinate: knee_angle_r, low: 1, high: 2, unit: kg}",
-            "unit",
-        ),
+        ("constraints:\n- {kind: coordinate_range, coordinate: knee_angle_r, low: 1, high: 2, unit: kg}",
+         "unit"),
     ],
 )
 def test_bad_constraints(content, word, tmp_path, capsys):
     (tmp_path / "c.yaml").write_text(content)
-    refused(
-        ["generate", "--constraints", tmp_path / "c.yaml", "--out", tmp_path / "out"],
-        capsys,
-        tmp_path / "out",
-        word,
-    )
+    refused(["generate", "--constraints", tmp_path / "c.yaml", "--out", tmp_path / "out"], capsys,
+            tmp_path / "out", word)
 
 
 @pytest.mark.parametrize(
@@ -738,12 +710,8 @@ def test_bad_checkpoint(squat, tmp_path, capsys):
     (tmp_path / "junk.pth").write_bytes(b"junk" * 50)
     (tmp_path / "empty.pth").write_bytes(b"")
     for name in ("other.safetensors", "other.pth", "junk.pth", "empty.pth", "missing.pth"):
-        refused(
-            ["predict", squat, "--surrogate", tmp_path / name, "--out", tmp_path / "out"],
-            capsys,
-            tmp_path / "out",
-            name,
-        )
+        refused(["predict", squat, "--surrogate", tmp_path / name, "--out", tmp_path / "out"], capsys,
+                tmp_path / "out", name)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04", "arrays"])
@@ -753,12 +721,8 @@ def test_bad_training_data(network, content, tmp_path, capsys):
         np.savez(tmp_path / "d.npz", kinematics=np.zeros((2, 10, 5)))
     elif content is not None:
         (tmp_path / "d.npz").write_bytes(content)
-    refused(
-        ["train", network, "--data", tmp_path / "d.npz", "--out", tmp_path / "out"],
-        capsys,
-        tmp_path / "out",
-        "d.npz",
-    )
+    refused(["train", network, "--data", tmp_path / "d.npz", "--out", tmp_path / "out"], capsys,
+            tmp_path / "out", "d.npz")
 
 
 OUTPUTS = {
@@ -819,12 +783,8 @@ def test_simulate_offers_its_choices(capsys):
 def test_no_repetition_in_the_trial(tmp_path, capsys):
     standing = analytic_squat(reps=1).slice(0, 0.4)
     write_motion(standing, tmp_path / "standing.mot")
-    refused(
-        ["segment", tmp_path / "standing.mot", "--out", tmp_path / "out"],
-        capsys,
-        tmp_path / "out",
-        "repetition",
-    )
+    refused(["segment", tmp_path / "standing.mot", "--out", tmp_path / "out"], capsys, tmp_path / "out",
+            "repetition")
 
 
 # errors and files
@@ -962,12 +922,8 @@ LIGHT = {
 def test_light_verbs_import_nothing_heavy(what, squat, tmp_path):
     found = f"[m for m in {HEAVY} if m in sys.modules], 'numpy' in sys.modules"
     code = f"import sys\n{LIGHT[what]}\nprint('HEAVY', {found})"
-    done = subprocess.run(
-        [sys.executable, "-c", code, squat, tmp_path, squat.parent],
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    done = subprocess.run([sys.executable, "-c", code, squat, tmp_path, squat.parent], capture_output=True,
+                          text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert done.stdout.rstrip().endswith(f"HEAVY [] {what not in ('import bige', 'help')}"), done.stdout[
         -300:
@@ -1014,10 +970,8 @@ def test_every_verb_explains_itself(verb, capsys):
 
 
 def test_the_process_gives_the_same_status_and_streams(squat, tmp_path):
-    good, bad = (
-        run("segment", squat, "--json", "--out", tmp_path / "a"),
-        run("segment", tmp_path / "no.mot", "--out", tmp_path / "b"),
-    )
+    good, bad = (run("segment", squat, "--json", "--out", tmp_path / "a"),
+                 run("segment", tmp_path / "no.mot", "--out", tmp_path / "b"))
     assert good.returncode == 0 and json.loads(good.stdout)["segments"] and good.stderr == ""
     assert bad.returncode == 2 and bad.stdout == "" and bad.stderr.count("\n") == 1 and "no.mot" in bad.stderr
 
@@ -1046,9 +1000,8 @@ def test_a_line_of_progress_is_ended_whatever_happens(capsys, monkeypatch):
     assert said.startswith("\r1 of 2") and said.endswith("\n")
 
 
-def test_data_sets_and_joint_angles_end_their_line_of_progress(
-    simulated, shared, tmp_path, capsys, monkeypatch
-):
+def test_data_sets_and_joint_angles_end_their_line_of_progress(simulated, shared, tmp_path, capsys,
+                                                               monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     for name in ("anna", "bea"):
         shutil.copytree(simulated, tmp_path / name)
@@ -1084,6 +1037,5 @@ def test_an_interrupt_that_a_library_swallows_is_not_forgotten():
 
 
 def test_render_takes_at_most_three(tmp_path, capsys):
-    refused(
-        ["render", *["a.mot"] * 4, "-o", tmp_path / "four.png"], capsys, tmp_path / "four.png", "one to three"
-    )
+    refused(["render", *["a.mot"] * 4, "-o", tmp_path / "four.png"], capsys, tmp_path / "four.png",
+            "one to three")

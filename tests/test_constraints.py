@@ -10,33 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bige import metrics
-from bige.constraint_files import (
-    ConstraintSet,
-    default_constraints,
-    override,
-    parse_constraints,
-    read_constraint,
-    read_constraints,
-    to_yaml,
-    write_constraints,
-)
-from bige.constraints import (
-    KINDS,
-    MUSCLE_GROUPS,
-    NATURAL,
-    SIDED_MUSCLES,
-    UNITS,
-    Batch,
-    at_moment,
-    in_words,
-    limited_values,
-    loss,
-    members,
-    metric,
-    needed_push,
-    phases,
-    violation,
-)
+from bige.constraint_files import (ConstraintSet, default_constraints, override, parse_constraints,
+                                   read_constraint, read_constraints, to_yaml, write_constraints)
+from bige.constraints import (KINDS, MUSCLE_GROUPS, NATURAL, SIDED_MUSCLES, UNITS, Batch, at_moment, in_words,
+                              limited_values, loss, members, metric, needed_push, phases, violation)
 from bige.reachability import check_model, check_reach, frame_rate, shortfalls
 from bige.exercises import load_exercise, shipped_exercises
 from bige.files import InputError
@@ -61,13 +38,8 @@ def batch():
     rng = np.random.default_rng(0)
     squats = [analytic_squat(reps=1, depth_deg=d, pause=0.2) for d in (80, 110)]
     q = np.stack([m.coordinates() for m in squats]) + 0.01 * rng.standard_normal((2, len(squats[0].time), 33))
-    return Batch(
-        torch.tensor(q),
-        torch.tensor(rng.uniform(0, 1, (*q.shape[:2], 80))),
-        SKELETON,
-        60.0,
-        drift=torch.tensor([1.0, 4.0], dtype=torch.float64),
-    )
+    return Batch(torch.tensor(q), torch.tensor(rng.uniform(0, 1, (*q.shape[:2], 80))), SKELETON, 60.0,
+                 drift=torch.tensor([1.0, 4.0], dtype=torch.float64))
 
 
 def test_the_documented_file_reads_and_round_trips(tmp_path):
@@ -100,14 +72,10 @@ def test_losses_are_differentiable_and_metrics_agree_with_numpy(batch):
     assert all(torch.isfinite(g).all() and g.abs().max() > 0 for g in grads)
     for i in range(2):
         m = Motion.from_arrays(np.arange(q.shape[1]) / 60, batch.q[i].numpy(), batch.a[i].numpy())
-        numpy_values = dict(
-            muscle_range=metrics.mac(m),
-            pelvis_tilt=metrics.pelvis_tilt(m),
-            asymmetry=metrics.asymmetry(m),
-            angular_velocity=metrics.angular_velocity(m),
-            com_velocity=metrics.com_velocity(m),
-            com_acceleration=metrics.com_acceleration(m),
-        )
+        numpy_values = dict(muscle_range=metrics.mac(m), pelvis_tilt=metrics.pelvis_tilt(m),
+                            asymmetry=metrics.asymmetry(m), angular_velocity=metrics.angular_velocity(m),
+                            com_velocity=metrics.com_velocity(m),
+                            com_acceleration=metrics.com_acceleration(m))
         for name, value in numpy_values.items():
             assert metric(constraints.of(name)[0], batch)[i].item() == pytest.approx(value, rel=1e-4), name
 
@@ -122,32 +90,22 @@ def test_violation_is_in_the_files_unit(low, high, expected):
     assert violation(c, b).item() == pytest.approx(expected, abs=0.05)
     assert loss(c, b).item() == pytest.approx(np.deg2rad(expected), abs=1e-3)
     in_rad = read_constraint(
-        dict(
-            kind="coordinate_range",
-            coordinate="knee_angle_r",
-            low=np.deg2rad(low),
-            high=np.deg2rad(high),
-            unit="rad",
-            at="bottom",
-        )
+        dict(kind="coordinate_range", coordinate="knee_angle_r", low=np.deg2rad(low), high=np.deg2rad(high),
+             unit="rad", at="bottom")
     )
     assert violation(in_rad, b).item() == pytest.approx(np.deg2rad(expected), abs=1e-3)
 
 
 def test_limits_turn_no_limits_into_a_range(batch):
-    free, bound = (
-        read_constraint({"kind": "com_velocity"}),
-        read_constraint({"kind": "com_velocity", "high": 100}),
-    )
+    free, bound = (read_constraint({"kind": "com_velocity"}),
+                   read_constraint({"kind": "com_velocity", "high": 100}))
     assert violation(free, batch) is None and loss(free, batch).min() > 0
     assert violation(bound, batch).max() == 0 and loss(bound, batch).max() == 0
 
 
 def test_a_muscle_without_a_side_is_both():
     assert read_constraint({"kind": "muscle_range", "muscles": "vasmed", "low": 0, "high": 1}).muscles == (
-        "vasmed_l",
-        "vasmed_r",
-    )
+        "vasmed_l", "vasmed_r")
 
 
 @pytest.mark.parametrize(
@@ -160,41 +118,23 @@ def test_a_muscle_without_a_side_is_both():
         ({"kind": "muscle_range", "muscles": ["vasmad_l"], "low": 0, "high": 1}, "vasmad_l", "vasmed_l"),
         ({"kind": "muscle_range", "muscles": [], "low": 0, "high": 1}, "[]", "vasmed"),
         ({"kind": "muscle_range", "muscles": 3, "low": 0, "high": 1}, "3", "vasmed"),
-        (
-            {"kind": "muscle_range", "muscles": "vasmed", "low": 0.5, "high": 0.4},
-            "low 0.5 above high 0.4",
-            "exchange",
-        ),
+        ({"kind": "muscle_range", "muscles": "vasmed", "low": 0.5, "high": 0.4}, "low 0.5 above high 0.4",
+         "exchange"),
         ({"kind": "muscle_range", "muscles": "vasmed", "low": 35, "high": 45}, "35", "0.5"),
         ({"kind": "muscle_range", "muscles": "vasmed", "low": "lots", "high": 1}, "lots", "low"),
         ({"kind": "muscle_range", "muscles": "vasmed", "high": 1}, "no `low`", "add low"),
         ({"kind": "muscle_range", "muscles": "vasmed", "low": 0, "high": 1, "at": "pek"}, "pek", "peak"),
         ({"kind": "muscle_range", "muscles": "vasmed", "low": 0, "high": 1, "unit": "deg"}, "unit", "only"),
-        (
-            {"kind": "coordinate_range", "coordinate": "knee_angel_r", "low": 0, "high": 1, "unit": "deg"},
-            "knee_angel_r",
-            "knee_angle_r",
-        ),
-        (
-            {"kind": "coordinate_range", "coordinate": "knee_angle_r", "low": 0, "high": 1, "unit": "m"},
-            "'m'",
-            "deg",
-        ),
-        (
-            {"kind": "coordinate_range", "coordinate": "pelvis_ty", "low": 0, "high": 1, "unit": "deg"},
-            "deg",
-            "m",
-        ),
-        (
-            {"kind": "coordinate_range", "coordinate": "knee_angle_r", "low": 0, "high": 1},
-            "no `unit`",
-            "unit",
-        ),
-        (
-            {"kind": "coordinate_range", "coordinate": None, "low": 0, "high": 1, "unit": "deg"},
-            "no `coordinate`",
-            "add",
-        ),
+        ({"kind": "coordinate_range", "coordinate": "knee_angel_r", "low": 0, "high": 1, "unit": "deg"},
+         "knee_angel_r", "knee_angle_r"),
+        ({"kind": "coordinate_range", "coordinate": "knee_angle_r", "low": 0, "high": 1, "unit": "m"}, "'m'",
+         "deg"),
+        ({"kind": "coordinate_range", "coordinate": "pelvis_ty", "low": 0, "high": 1, "unit": "deg"}, "deg",
+         "m"),
+        ({"kind": "coordinate_range", "coordinate": "knee_angle_r", "low": 0, "high": 1}, "no `unit`",
+         "unit"),
+        ({"kind": "coordinate_range", "coordinate": None, "low": 0, "high": 1, "unit": "deg"},
+         "no `coordinate`", "add"),
         ({"kind": "asymmetry", "weight": -1}, "-1", "weight"),
         ({"kind": "asymmetry", "weight": float("nan")}, "nan", "weight"),
         ({"kind": "asymmetry", "weight": True}, "True", "weight"),
@@ -368,9 +308,8 @@ def test_every_kind_has_a_finite_gradient_at_rest_and_in_motion(name, batch):
 @pytest.fixture(scope="module")
 def person():
     m = example_squat()
-    return Batch(
-        torch.tensor(m.coordinates())[None], torch.tensor(m.activations())[None], SKELETON, m.rate_hz
-    )
+    return Batch(torch.tensor(m.coordinates())[None], torch.tensor(m.activations())[None], SKELETON,
+                 m.rate_hz)
 
 
 def test_clinical_words_are_what_geometry_says(person):
@@ -387,36 +326,29 @@ def test_clinical_words_are_what_geometry_says(person):
         hip, knee, ankle = (centres[f"{j}_{s}"] for j in ("hip", "walker_knee", "ankle"))
         down = np.array([0, -1, 0])
         assert value("thigh_angle", side=side) == pytest.approx(
-            np.degrees(np.arccos((knee - hip) @ down / np.linalg.norm(knee - hip))), abs=1e-3
-        )
+            np.degrees(np.arccos((knee - hip) @ down / np.linalg.norm(knee - hip))), abs=1e-3)
         assert value("knee_depth", side=side) == pytest.approx(
-            np.degrees(low[COORDINATES.index(f"knee_angle_{s}")]), abs=1e-6
-        )
+            np.degrees(low[COORDINATES.index(f"knee_angle_{s}")]), abs=1e-6)
         assert value("hip_height", side=side) == pytest.approx(hip[1], abs=1e-6)
         assert value("knee_over_toe", side=side) == pytest.approx(
-            100 * (knee[0] - foot[:, 0].max()), abs=1e-4
-        )
+            100 * (knee[0] - foot[:, 0].max()), abs=1e-4)
         assert value("heel_contact", side=side, at="bottom") == pytest.approx(
-            100 * foot[foot[:, 0].argmin(), 1], abs=1e-4
-        )
+            100 * foot[foot[:, 0].argmin(), 1], abs=1e-4)
         line = (hip - ankle)[[1, 2]] / np.linalg.norm((hip - ankle)[[1, 2]])
         off = (knee - ankle)[[1, 2]] - (knee - ankle)[[1, 2]] @ line * line
         assert value("knee_valgus", side=side) == pytest.approx(
-            100 * np.linalg.norm(off) * np.sign(off[1]) * (1 if s == "l" else -1), abs=1e-3
-        )
+            100 * np.linalg.norm(off) * np.sign(off[1]) * (1 if s == "l" else -1), abs=1e-3)
     up = SKELETON.body_transforms(low, ("torso",))[0, :3, 1]
     assert (
         value("trunk_lean") == pytest.approx(np.degrees(np.arctan2(up[0], up[1])), abs=1e-4) == value("body")
     )
     assert metric(example("centre_of_mass", low=0), person).item() == pytest.approx(
-        SKELETON.centre_of_mass(low)[1], abs=1e-6
-    )
+        SKELETON.centre_of_mass(low)[1], abs=1e-6)
     travel = read_constraint(
         {"kind": "joint_centre", "joint": "knee_r", "from": "ankle_r", "axis": "forward", "low": 0}
     )
-    assert metric(travel, person).item() == pytest.approx(
-        centres["walker_knee_r"][0] - centres["ankle_r"][0], abs=1e-6
-    )
+    assert metric(travel, person).item() == pytest.approx(centres["walker_knee_r"][0] - centres["ankle_r"][0],
+                                                          abs=1e-6)
 
 
 def test_knees_falling_in_are_positive_valgus():
@@ -426,21 +358,18 @@ def test_knees_falling_in_are_positive_valgus():
         turned = q.clone()
         for s in "lr":
             turned[..., COORDINATES.index(f"hip_adduction_{s}")] += np.deg2rad(degrees)
-        value[degrees] = metric(
-            read_constraint({"kind": "knee_valgus"}), Batch(turned, torch.zeros(1, q.shape[1], 80), SKELETON)
-        ).item()
+        value[degrees] = metric(read_constraint({"kind": "knee_valgus"}),
+                                Batch(turned, torch.zeros(1, q.shape[1], 80), SKELETON)).item()
     assert value[10] > 1 and value[-10] < -1
 
 
 def test_a_group_is_the_mean_of_its_muscles_and_every_group_exists(person):
     assert all(m in SIDED_MUSCLES for g in MUSCLE_GROUPS for side in "lr" for m in members(f"{g}_{side}"))
     vasti = person.a[..., [SIDED_MUSCLES.index(m) for m in ("vasint_r", "vaslat_r", "vasmed_r")]].mean(-1)
-    assert metric(
-        read_constraint({"kind": "muscle", "muscle": "vasti_r", "low": 0}), person
-    ).item() == pytest.approx(vasti.max().item())
-    assert metric(
-        read_constraint({"kind": "muscle", "muscle": "vasti_r", "low": 0, "at": "all"}), person
-    ).item() == pytest.approx(vasti.mean().item())
+    assert metric(read_constraint({"kind": "muscle", "muscle": "vasti_r", "low": 0}),
+                  person).item() == pytest.approx(vasti.max().item())
+    assert metric(read_constraint({"kind": "muscle", "muscle": "vasti_r", "low": 0, "at": "all"}),
+                  person).item() == pytest.approx(vasti.mean().item())
 
 
 def test_moments_do_not_depend_on_standing_before_and_after(person):
@@ -473,11 +402,9 @@ def test_phases_of_a_squat_drawn_with_known_times():
     )  # standing is the first tenth, the pause includes the last twentieth
     assert [p.item() for p in phases(b)] == pytest.approx(expected, abs=0.02)
     assert metric(read_constraint({"kind": "duration", "target": 5.5}), b).item() == pytest.approx(
-        sum(expected), abs=0.02
-    )
-    assert metric(
-        read_constraint({"kind": "tempo", "phase": "descent", "low": 0}), replace(b, rate_hz=30.0)
-    ).item() == pytest.approx(2 * expected[0], abs=0.1)
+        sum(expected), abs=0.02)
+    assert metric(read_constraint({"kind": "tempo", "phase": "descent", "low": 0}),
+                  replace(b, rate_hz=30.0)).item() == pytest.approx(2 * expected[0], abs=0.1)
 
 
 @pytest.mark.parametrize("k", WITH_GOAL, ids=lambda k: k.name)
@@ -492,9 +419,8 @@ def test_limits_of_a_request_are_where_its_metric_is(k, person):
         else example(k.name, low=value - spread, high=min(1, value + spread))
     )
     x = limited_values(around, person) / around.per_unit
-    assert violation(around, person).item() == pytest.approx(
-        max(0, (abs(x - value).max() - spread).item()), abs=1e-6
-    )
+    assert violation(around, person).item() == pytest.approx(max(0, (abs(x - value).max() - spread).item()),
+                                                             abs=1e-6)
     assert loss(example(k.name, goal="minimise"), person).item() == pytest.approx(
         -loss(example(k.name, goal="maximise"), person).item()
     )
@@ -528,10 +454,8 @@ def test_equal_compares_the_sides():
     ],
 )
 def test_units_of_a_value(fields, limits):
-    for c in (
-        read_constraint({"kind": "knee_depth", **fields}),
-        read_constraint({"kind": "coordinate", "coordinate": "knee_angle", "unit": "deg"} | fields),
-    ):
+    for c in (read_constraint({"kind": "knee_depth", **fields}),
+              read_constraint({"kind": "coordinate", "coordinate": "knee_angle", "unit": "deg"} | fields)):
         assert [x for x in c.limits if x is not None] == pytest.approx(
             [x for x in limits if x is not None]
         ) and [x is None for x in c.limits] == [x is None for x in limits]
@@ -559,11 +483,8 @@ def test_units_of_a_value(fields, limits):
         ({"kind": "duration", "goal": "equal"}, "equal", "side"),
         ({"kind": "muscle", "muscle": "quadricep", "high": 1}, "quadricep", "did you mean 'quadriceps'"),
         ({"kind": "muscle_range", "muscles": "vasti", "low": 0, "high": 1}, "vasti", "kind: muscle"),
-        (
-            {"kind": "coordinate", "coordinate": "knee_angel", "goal": "minimise"},
-            "knee_angel",
-            "did you mean 'knee_angle'",
-        ),
+        ({"kind": "coordinate", "coordinate": "knee_angel", "goal": "minimise"}, "knee_angel",
+         "did you mean 'knee_angle'"),
         ({"kind": "knee_depth", "low": 1, "at": "130 %"}, "130", "50"),
         ({"kind": "knee_depth", "low": 1, "at": "30"}, "'30'", "30 %"),
         ({"kind": "knee_depth", "low": 100, "high": "1 rad"}, "low 100 above high 57", "exchange"),
@@ -586,11 +507,8 @@ def requests(draw):
     k = draw(st.sampled_from(WITH_GOAL))
     entry = {"kind": k.name, **ABOUT.get(k.name, {})} | {
         f: draw(st.sampled_from(c))
-        for f, c in (
-            ("side", ("left", "both")),
-            ("axis", ("up", "forward")),
-            ("plane", ("frontal", "sagittal")),
-        )
+        for f, c in (("side", ("left", "both")), ("axis", ("up", "forward")),
+                     ("plane", ("frontal", "sagittal")))
         if f in k.fields and draw(st.booleans())
     }
     if "at" in k.fields and draw(st.booleans()):
@@ -598,10 +516,8 @@ def requests(draw):
             st.sampled_from(["peak", "bottom", "all"]) | st.integers(0, 1000).map(lambda x: f"{x / 10:g} %")
         )
     sort = UNITS[unit_of(k)][0]
-    unit, top = (
-        draw(st.sampled_from([u for u in UNITS if UNITS[u][0] == sort])),
-        {"a share": 0.5, "a time": 9}.get(sort, 2),
-    )
+    unit, top = (draw(st.sampled_from([u for u in UNITS if UNITS[u][0] == sort])),
+                 {"a share": 0.5, "a time": 9}.get(sort, 2))
 
     def value(low, high):
         return f"{draw(st.floats(low, high)) / UNITS[unit][1]!r} {unit}".strip()
@@ -634,10 +550,8 @@ KNEES = {"kind": "knee_depth", "low": 100, "high": 110}
 @pytest.mark.parametrize(
     "entries, words",
     [
-        (
-            [KNEES, {"kind": "coordinate", "coordinate": "knee_angle_r", "high": "90 deg"}],
-            ("knee_angle_r", "at least 90 deg in knee_depth", "at most 100 deg in coordinate"),
-        ),
+        ([KNEES, {"kind": "coordinate", "coordinate": "knee_angle_r", "high": "90 deg"}],
+         ("knee_angle_r", "at least 90 deg in knee_depth", "at most 100 deg in coordinate")),
         (
             [
                 KNEES,
@@ -666,17 +580,10 @@ KNEES = {"kind": "knee_depth", "low": 100, "high": 110}
             ],
             ("soleus", "0.2", "0.3"),
         ),
-        (
-            [{"kind": "trunk_lean", "high": 10}, {"kind": "body", "body": "torso", "low": 30}],
-            ("torso", "10 deg", "30 deg"),
-        ),
-        (
-            [
-                {"kind": "trunk_lean", "goal": "minimise"},
-                {"kind": "body", "body": "torso", "goal": "maximise"},
-            ],
-            ("minimised and maximised", "remove"),
-        ),
+        ([{"kind": "trunk_lean", "high": 10}, {"kind": "body", "body": "torso", "low": 30}],
+         ("torso", "10 deg", "30 deg")),
+        ([{"kind": "trunk_lean", "goal": "minimise"}, {"kind": "body", "body": "torso", "goal": "maximise"}],
+         ("minimised and maximised", "remove")),
         (
             [
                 {"kind": "duration", "high": 3},
@@ -697,9 +604,8 @@ KNEES = {"kind": "knee_depth", "low": 100, "high": 110}
 )
 def test_contradictions_are_found_with_the_nearest_values(entries, words):
     with pytest.raises(InputError) as e:
-        ConstraintSet.from_entries(
-            entries, "request.yaml", [f"request.yaml, line {i}" for i in range(2, 2 + len(entries))]
-        )
+        ConstraintSet.from_entries(entries, "request.yaml",
+                                   [f"request.yaml, line {i}" for i in range(2, 2 + len(entries))])
     assert all(w in str(e.value) for w in (*words, "request.yaml, line"))
     off = [x | {"weight": 0} for x in entries[:1]] + entries[1:]
     if entries[0]["kind"] != "asymmetry":
@@ -757,18 +663,15 @@ def test_a_body_that_speeds_up_needs_the_push_behind_it():
     push, _ = needed_push(Batch(torch.tensor(q), None, SKELETON, 60.0))
     com = SKELETON.centre_of_mass(q[:, ::4])[:, 1:-1]
     height = com[..., 1] - SKELETON.contact_points(q[0, 0])[:, 1].min()
-    assert np.allclose(
-        push[..., 0].numpy(), com[..., 0] - height * np.array([[1.0], [-1.0]]) / GRAVITY, atol=1e-9
-    )
+    assert np.allclose(push[..., 0].numpy(), com[..., 0] - height * np.array([[1.0], [-1.0]]) / GRAVITY,
+                       atol=1e-9)
 
 
 def test_balance_joins_with_its_usual_limit_and_can_be_changed_or_switched_off():
     asked = {c.kind.name: c for c in default_constraints()}["balance"]
     assert asked.limits == (None, pytest.approx(0.02)) and asked.weight == 1
     assert override(default_constraints(), "balance.high=1").of("balance")[0].limits == (
-        None,
-        pytest.approx(0.01),
-    )
+        None, pytest.approx(0.01))
     assert override(default_constraints(), "balance.weight=0").of("balance")[0].weight == 0
 
 
@@ -787,43 +690,22 @@ def without(body):
 @pytest.mark.parametrize(
     "entry, skeleton, words",
     [
-        (
-            {"kind": "knee_depth", "low": 170},
-            SKELETON,
-            ("0 to 140 deg", "nearest value that can be reached is 140 deg"),
-        ),
-        (
-            {"kind": "coordinate", "coordinate": "elbow_flex_r", "high": "-0.1 rad"},
-            SKELETON,
-            ("range", "is 0 rad"),
-        ),
+        ({"kind": "knee_depth", "low": 170}, SKELETON,
+         ("0 to 140 deg", "nearest value that can be reached is 140 deg")),
+        ({"kind": "coordinate", "coordinate": "elbow_flex_r", "high": "-0.1 rad"}, SKELETON,
+         ("range", "is 0 rad")),
         ({"kind": "body", "body": "torsoo", "high": 1}, SKELETON, ("torsoo", "did you mean 'torso'")),
-        (
-            {"kind": "joint_centre", "joint": "knie_l", "high": 1},
-            SKELETON,
-            ("knie_l", "did you mean 'knee_l'"),
-        ),
-        (
-            {"kind": "joint_centre", "joint": "knee", "from": "hipp", "high": 1},
-            SKELETON,
-            ("hipp", "did you mean 'hip'"),
-        ),
-        (
-            {"kind": "body", "body": "torso", "goal": "minimise"},
-            without("torso"),
-            ("no body 'torso'", "other"),
-        ),
+        ({"kind": "joint_centre", "joint": "knie_l", "high": 1}, SKELETON,
+         ("knie_l", "did you mean 'knee_l'")),
+        ({"kind": "joint_centre", "joint": "knee", "from": "hipp", "high": 1}, SKELETON,
+         ("hipp", "did you mean 'hip'")),
+        ({"kind": "body", "body": "torso", "goal": "minimise"}, without("torso"),
+         ("no body 'torso'", "other")),
         ({"kind": "trunk_lean", "high": 30}, without("torso"), ("no body 'torso'", "leave trunk_lean out")),
-        (
-            {"kind": "hip_height", "low": 0.3},
-            replace(SKELETON, tree=SKELETON.tree[:1]),
-            ("no joint 'hip'", "give the joint that name"),
-        ),
-        (
-            {"kind": "joint_centre", "joint": "back", "goal": "minimise"},
-            replace(SKELETON, tree=SKELETON.tree[:1]),
-            ("no joint 'back'", "one of its 1"),
-        ),
+        ({"kind": "hip_height", "low": 0.3}, replace(SKELETON, tree=SKELETON.tree[:1]),
+         ("no joint 'hip'", "give the joint that name")),
+        ({"kind": "joint_centre", "joint": "back", "goal": "minimise"},
+         replace(SKELETON, tree=SKELETON.tree[:1]), ("no joint 'back'", "one of its 1")),
     ],
 )
 def test_models_that_cannot_do_it(entry, skeleton, words):

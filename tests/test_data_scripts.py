@@ -90,13 +90,9 @@ def test_the_form_of_a_lesson_is_counted(tmp_path):
 
 @pytest.mark.parametrize("name", ["from_trial_to_squats.sh", "build_assets.sh", "reference_set.sh"])
 def test_scripts_look_for_the_data_where_the_environment_says(name, tmp_path):
-    done = subprocess.run(
-        ["bash", ROOT / "data_scripts" / name],
-        cwd=tmp_path,
-        env=os.environ | {"BIGE_SHARED_DATA": str(tmp_path / "elsewhere")},
-        capture_output=True,
-        text=True,
-    )
+    done = subprocess.run(["bash", ROOT / "data_scripts" / name], cwd=tmp_path,
+                          env=os.environ | {"BIGE_SHARED_DATA": str(tmp_path / "elsewhere")},
+                          capture_output=True, text=True)
     assert (
         done.returncode == 2
         and done.stderr.count("\n") == 1
@@ -106,9 +102,8 @@ def test_scripts_look_for_the_data_where_the_environment_says(name, tmp_path):
 
 
 def recipe() -> list[str]:
-    return re.findall(
-        r"```sh\n(.*?)```", (ROOT / "nbs/book/howto/exercise.md").read_text(encoding="utf-8"), re.S
-    )
+    return re.findall(r"```sh\n(.*?)```", (ROOT / "nbs/book/howto/exercise.md").read_text(encoding="utf-8"),
+                      re.S)
 
 
 @pytest.mark.slow

@@ -8,33 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bige.dataset import (
-    FRAMES,
-    RATE_HZ,
-    Dataset,
-    all_repetitions,
-    build_dataset,
-    canonical,
-    change_tempo_and_depth,
-    concatenate,
-    digest_of,
-    find_simulations,
-    fit_length,
-    from_motions,
-    load_dataset,
-    mass_of,
-    mirror_arrays,
-    part,
-    reference,
-    repetition,
-    save_dataset,
-    select,
-    split_participants,
-    subject_of,
-    toy_dataset,
-    unify_arm_angles,
-    with_mirrored,
-)
+from bige.dataset import (FRAMES, RATE_HZ, Dataset, all_repetitions, build_dataset, canonical,
+                          change_tempo_and_depth, concatenate, digest_of, find_simulations, fit_length,
+                          from_motions, load_dataset, mass_of, mirror_arrays, part, reference, repetition,
+                          save_dataset, select, split_participants, subject_of, toy_dataset, unify_arm_angles,
+                          with_mirrored)
 from bige import simulation
 from bige.exercises import load_exercise
 from bige.files import InputError
@@ -59,10 +37,8 @@ def simulated(reps=1, depth_deg=100.0, **how):
 def write_participants(folder, participants=("s01", "s02", "s07"), **how):
     for k, p in enumerate(participants):
         for e in (1, 2):
-            write_motion(
-                simulated(depth_deg=90 + 5 * k + e, **how),
-                folder / f"kinematics_activations_m01_{p}_e{e:02d}_cor_muscle_driven.mot",
-            )
+            write_motion(simulated(depth_deg=90 + 5 * k + e, **how),
+                         folder / f"kinematics_activations_m01_{p}_e{e:02d}_cor_muscle_driven.mot")
     return folder
 
 
@@ -116,8 +92,7 @@ def test_data_sets_are_joined_in_order_and_nothing_twice(toy):
     first, second = select(toy, toy.subjects == "p00"), select(toy, toy.subjects != "p00")
     joined = concatenate([second, first])
     assert joined.trials.tolist() == second.trials.tolist() + first.trials.tolist() and np.array_equal(
-        joined.kinematics[-len(first) :], first.kinematics
-    )
+        joined.kinematics[-len(first) :], first.kinematics)
     with pytest.raises(InputError, match="twice"):
         concatenate([toy, first])
     with pytest.raises(InputError, match="no data set"):
@@ -137,10 +112,8 @@ def test_body_mass_comes_from_the_record_or_the_session(tmp_path):
     assert data.mass[0] == pytest.approx(80.0) and np.allclose(data.mass[1:], Skeleton.default().mass)
     inside = tmp_path / "OpenCapData_x" / "OpenSimData" / "Dynamics" / "squat"
     (inside.parents[1] / "Kinematics").mkdir(parents=True), inside.mkdir(parents=True)
-    for file in (
-        inside / "kinematics_activations_squat_muscle_driven.mot",
-        inside.parents[1] / "Kinematics" / "squat.mot",
-    ):
+    for file in (inside / "kinematics_activations_squat_muscle_driven.mot",
+                 inside.parents[1] / "Kinematics" / "squat.mot"):
         write_motion(simulated(), file)
     assert find_simulations([tmp_path / "OpenCapData_x"]) == [
         inside / "kinematics_activations_squat_muscle_driven.mot"
@@ -247,10 +220,8 @@ def test_a_repetition_is_its_recorded_frames(toy):
 
 
 def test_the_exercise_travels_with_the_data(toy, tmp_path):
-    lunges = from_motions(
-        {(p, "1"): simulated() for p in ("a", "b", "c")},
-        exercise=replace(load_exercise(), name="lunge", validation=("a",)),
-    )
+    lunges = from_motions({(p, "1"): simulated() for p in ("a", "b", "c")},
+                          exercise=replace(load_exercise(), name="lunge", validation=("a",)))
     assert lunges.exercise == "lunge" and lunges.split.tolist() == ["val", "train", "train"]
     save_dataset(lunges, tmp_path / "lunges.npz")
     assert (
@@ -313,11 +284,9 @@ def test_mirroring_agrees_with_motion_and_undoes_itself(toy):
     motion = repetition(toy, 0).mirror()
     n = motion.time.size
     assert np.allclose(K[0, :n], motion.coordinates(), atol=1e-6) and np.allclose(
-        A[0, :n], motion.activations(), atol=1e-6
-    )
+        A[0, :n], motion.activations(), atol=1e-6)
     assert np.array_equal(mirror_arrays(K, A)[0], toy.kinematics) and np.array_equal(
-        mirror_arrays(K, A)[1], toy.activations
-    )
+        mirror_arrays(K, A)[1], toy.activations)
     assert len(with_mirrored(toy)) == 2 * len(toy)
 
 

@@ -55,9 +55,8 @@ def test_every_chapter_page_and_module_is_there(site):
 
 def test_links_lead_somewhere_nothing_comes_from_elsewhere_and_pictures_have_words(site):
     assert checks.problems(site) == []
-    words = re.findall(
-        r'<img[^>]* alt="([^"]*)"', "".join((site / f"{s}.html").read_text() for s in CHAPTERS)
-    )
+    words = re.findall(r'<img[^>]* alt="([^"]*)"',
+                       "".join((site / f"{s}.html").read_text() for s in CHAPTERS))
     assert len(words) > 20 and min(map(len, words)) > 15
 
 
@@ -189,9 +188,8 @@ def test_the_tutorial_shows_what_its_commands_printed():
 @pytest.mark.parametrize("path", [p for p in OWN_PAGES if "```python" in p.read_text()], ids=lambda p: p.stem)
 def test_python_on_the_pages_runs(path, tmp_path):
     code = "\n".join(re.findall(r"^```python\n(.*?)^```", path.read_text(), re.S | re.M))
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=900
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True,
+                          timeout=900)
     assert done.returncode == 0, done.stderr[-2000:]
 
 
@@ -243,8 +241,7 @@ def test_docstrings_become_restructured_text(monkeypatch):
 def test_names_become_links_only_in_running_text():
     names = {"read_motion": "bige.motion.read_motion"}
     linked = pages.linked(
-        "## `read_motion`\nUse `read_motion` or [`read_motion`](x.md)\n```\n`read_motion`\n```\n", names
-    )
+        "## `read_motion`\nUse `read_motion` or [`read_motion`](x.md)\n```\n`read_motion`\n```\n", names)
     assert linked == (
         "## `read_motion`\nUse {py:obj}`read_motion <bige.motion.read_motion>` or [`read_motion`](x.md)\n"
         "```\n`read_motion`\n```\n"
@@ -315,8 +312,7 @@ def tab(browser):
     opened.on("pageerror", lambda e: opened.complaints.append(str(e)))
     opened.on(
         "request",
-        lambda r: None if r.url.startswith(("file:", "data:", "blob:")) else opened.complaints.append(r.url),
-    )
+        lambda r: None if r.url.startswith(("file:", "data:", "blob:")) else opened.complaints.append(r.url))
     opened.on("requestfailed", lambda r: opened.complaints.append(f"failed: {r.url}"))
     yield opened
     context.close()

@@ -13,10 +13,8 @@ from bige.motion import COORDINATES, analytic_squat
 from bige.opensim_process import run_opensim
 from bige.skeleton import Skeleton
 
-needs_opensim = pytest.mark.skipif(
-    importlib.util.find_spec("opensim") is None,
-    reason="OpenSim is not installed (pip install --no-deps opensim==4.6)",
-)
+needs_opensim = pytest.mark.skipif(importlib.util.find_spec("opensim") is None,
+                                   reason="OpenSim is not installed (pip install --no-deps opensim==4.6)")
 
 
 def opensim_inverse_dynamics(model_path, out, coordinates, q, qd, qdd):
@@ -59,15 +57,8 @@ def test_inverse_dynamics_agrees_with_opensim(shared, tmp_path):
         k = COORDINATES.index(f"knee_angle_{side}")
         q[:, k], qd[:, k] = rng.uniform(0.1, 2.0, 20), 0
     out = tmp_path / "tau.npy"
-    run_opensim(
-        opensim_inverse_dynamics,
-        str(path),
-        str(out),
-        list(COORDINATES),
-        q.tolist(),
-        qd.tolist(),
-        qdd.tolist(),
-    )
+    run_opensim(opensim_inverse_dynamics, str(path), str(out), list(COORDINATES), q.tolist(), qd.tolist(),
+                qdd.tolist())
     expected = np.load(out)
     skeleton = Skeleton.from_osim(path)
     found = inverse_dynamics(skeleton, *body_motions(skeleton, q, qd, qdd))
@@ -93,9 +84,8 @@ def test_generalised_forces_are_the_gradient_of_potential_energy():
 
     steps = 1e-5 * np.eye(33)
     gradient = (potential(q + steps) - potential(q - steps)) / 2e-5
-    assert np.allclose(
-        inverse_dynamics(skeleton, *body_motions(skeleton, q, 0 * q, 0 * q))[0], gradient, atol=1e-5
-    )
+    assert np.allclose(inverse_dynamics(skeleton, *body_motions(skeleton, q, 0 * q, 0 * q))[0], gradient,
+                       atol=1e-5)
 
 
 def test_contact_points_are_the_skeletons():
@@ -104,8 +94,7 @@ def test_contact_points_are_the_skeletons():
     assert np.allclose(points, skeleton.contact_points(q), atol=1e-10)
     lifted = q + 1e-6 * np.eye(33)[4]
     assert np.allclose(jacobian[:, 4].reshape(5, 12, 3), [0, 1, 0]) and np.allclose(
-        skeleton.contact_points(lifted)[..., 1] - points[..., 1], 1e-6, atol=1e-12
-    )
+        skeleton.contact_points(lifted)[..., 1] - points[..., 1], 1e-6, atol=1e-12)
 
 
 def test_filter_passes_slow_and_stops_fast():

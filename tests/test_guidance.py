@@ -83,11 +83,8 @@ def test_threads_outside_are_left_as_they_were(models):
 def test_activation_dial_deepens_the_squat(models):
     depth, peak = [], []
     for low in (0.15, 0.35, 0.55):
-        g = generate(
-            override(default_constraints(), f"vasmed.low={low}", f"vasmed.high={low + 0.1}"),
-            n=6,
-            models=models,
-        )
+        g = generate(override(default_constraints(), f"vasmed.low={low}", f"vasmed.high={low + 0.1}"), n=6,
+                     models=models)
         peak.append(g.activations[..., VASTI].max(1).mean())
         depth.append(np.mean([m["knee_angle_r"].max() for m in g.motions]))
     assert np.all(np.diff(peak) > 0.05) and np.all(np.diff(depth) > 0)
@@ -132,18 +129,16 @@ def test_published_schedule():
 
 
 def test_more_motions_than_repetitions(models):
-    rows = guidance.choose_starts(
-        models, default_constraints(), 3 * len(models.kinematics), torch.Generator().manual_seed(0)
-    )
+    rows = guidance.choose_starts(models, default_constraints(), 3 * len(models.kinematics),
+                                  torch.Generator().manual_seed(0))
     assert len(rows) == 3 * len(models.kinematics)
 
 
 def test_plant_feet_undoes_a_shaking_pelvis_and_is_differentiable():
     squat = torch.tensor(analytic_squat(reps=1, pause=0.3).coordinates(), dtype=torch.float64)[None]
     shaken = squat.clone()
-    shaken[..., 3:6] += torch.randn(
-        1, squat.shape[1], 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64
-    )
+    shaken[..., 3:6] += torch.randn(1, squat.shape[1], 3, generator=torch.Generator().manual_seed(0),
+                                    dtype=torch.float64)
     sk = Skeleton.default()
     still = planted(shaken, sk)
     assert torch.equal(still, planted(squat, sk))
@@ -160,15 +155,13 @@ def test_another_skeleton_keeps_its_own_feet_on_the_ground(models, shared):
     g = generate(n=2, models=models, skeleton=person)
     for m in g.motions:
         assert np.abs(person.contact_points(m.coordinates())[..., 1].min(-1)).max() < 0.02
-    assert not np.allclose(
-        g.motions[0]["pelvis_ty"], generate(n=2, models=models).motions[0]["pelvis_ty"], atol=1e-3
-    )
+    assert not np.allclose(g.motions[0]["pelvis_ty"], generate(n=2, models=models).motions[0]["pelvis_ty"],
+                           atol=1e-3)
 
 
 @pytest.mark.parametrize(
     "bad",
-    [dict(n=0), dict(n=-1), dict(n=2.5), dict(n=True), dict(seed=-1), dict(seed="x"), dict(method="magic")],
-)
+    [dict(n=0), dict(n=-1), dict(n=2.5), dict(n=True), dict(seed=-1), dict(seed="x"), dict(method="magic")])
 def test_bad_arguments(models, bad):
     with pytest.raises(InputError):
         generate(models=models, **bad)
@@ -179,14 +172,8 @@ def test_natural_numbers_stay_where_real_motion_had_them(twenty):
         return metrics.evaluate(motions, skeleton=Skeleton.default())["mean"]
 
     before, after = of(twenty.starts), of(twenty.motions)
-    for key in (
-        "asymmetry_deg",
-        "angular_velocity_deg_s",
-        "com_velocity_m_s",
-        "com_acceleration_m_s2",
-        "body_com_acceleration_m_s2",
-        "sliding_m_s",
-    ):
+    for key in ("asymmetry_deg", "angular_velocity_deg_s", "com_velocity_m_s", "com_acceleration_m_s2",
+                "body_com_acceleration_m_s2", "sliding_m_s"):
         assert after[key] == pytest.approx(before[key], rel=0.1), key
     assert before["mac"] > 5 * after["mac"]
 
@@ -204,17 +191,15 @@ def test_what_simulation_says_of_a_start_is_kept(models):
 def test_starts_take_turns_and_differ(models):
     people = [
         models.people[i]
-        for i in guidance.choose_starts(
-            models, default_constraints(), 6, torch.Generator().manual_seed(0), apart_deg=0.0
-        )
+        for i in guidance.choose_starts(models, default_constraints(), 6, torch.Generator().manual_seed(0),
+                                        apart_deg=0.0)
     ]
     some = guidance.choose_starts(models, default_constraints(), 12, torch.Generator().manual_seed(0))
     assert len(set(people)) >= 4 and len(set(people[: len(set(people))])) == len(set(people))
     near = metrics.pairwise_deg(models.kinematics[some].numpy())[np.triu_indices(12, 1)]
     assert near.min() >= guidance.APART_DEG
-    wide = guidance.choose_starts(
-        models, default_constraints(), 12, torch.Generator().manual_seed(0), apart_deg=9.0
-    )
+    wide = guidance.choose_starts(models, default_constraints(), 12, torch.Generator().manual_seed(0),
+                                  apart_deg=9.0)
     assert metrics.pairwise_deg(models.kinematics[wide].numpy())[np.triu_indices(12, 1)].mean() > near.mean()
 
 
@@ -247,9 +232,8 @@ def test_goals_go_as_far_as_real_people(models, goal, better):
 
 
 def test_a_long_request_gets_more_time_for_each_frame(models):
-    g = generate(
-        parse_constraints("constraints:\n  - {kind: duration, low: 4.5 s, high: 6 s}\n"), n=2, models=models
-    )
+    g = generate(parse_constraints("constraints:\n  - {kind: duration, low: 4.5 s, high: 6 s}\n"), n=2,
+                 models=models)
     assert g.satisfied.all() and all(m.duration > 4.5 and m.rate_hz < 60 for m in g.motions)
 
 
@@ -264,9 +248,8 @@ def test_like_stays_near_and_says_what_changes(models):
     rows = guidance.changes(g.starts[0], g.motions[0])
     assert rows and all("°" in r["words"] and abs(r["degrees"]) >= 1 for r in rows)
     assert np.all(np.diff([abs(r["degrees"]) for r in rows]) <= 0)
-    unmoved = generate(
-        parse_constraints("constraints:\n  - {kind: asymmetry, high: 40}\n"), n=1, models=models, like=athlete
-    )
+    unmoved = generate(parse_constraints("constraints:\n  - {kind: asymmetry, high: 40}\n"), n=1,
+                       models=models, like=athlete)
     assert not guidance.changes(athlete, unmoved.motions[0])
 
 

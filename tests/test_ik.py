@@ -26,14 +26,12 @@ from bige.skeleton import Skeleton
 torch.set_num_threads(1)
 UI_PRMD = "ui_prmd/squat_m01_vicon_markers_mm_100Hz.npz"
 HAS_OPENSIM = (
-    subprocess.run(
-        [os.environ.get("BIGE_OPENSIM_PYTHON", sys.executable), "-c", "import opensim"], capture_output=True
-    ).returncode
+    subprocess.run([os.environ.get("BIGE_OPENSIM_PYTHON", sys.executable), "-c", "import opensim"],
+                   capture_output=True).returncode
     == 0
 )
 needs_opensim = pytest.mark.skipif(
-    not HAS_OPENSIM, reason="no opensim package: pip install opensim, or set BIGE_OPENSIM_PYTHON"
-)
+    not HAS_OPENSIM, reason="no opensim package: pip install opensim, or set BIGE_OPENSIM_PYTHON")
 
 
 def someone(noise=0.002, moved=0.005, rate_hz=25.0, seed=0):
@@ -68,9 +66,8 @@ def rms_deg(motion, truth, *names):
 
 def on_skeleton(skeleton):
     """The skeleton's markers on bodies that can be stretched."""
-    return ik.scalable_model(
-        skeleton, [m.body for m in skeleton.markers], ik.to_tensor([m.location for m in skeleton.markers])
-    )
+    return ik.scalable_model(skeleton, [m.body for m in skeleton.markers],
+                             ik.to_tensor([m.location for m in skeleton.markers]))
 
 
 def stretched(model, sizes):
@@ -112,9 +109,8 @@ def test_a_coordinate_that_moves_two_joints():
         for j in skeleton.tree
     ]
     assert sum("lumbar_extension" in j.coordinates for j in tree) == 2
-    points = Points(
-        tree, [m.body for m in skeleton.markers], ik.to_tensor([m.location for m in skeleton.markers])
-    )
+    points = Points(tree, [m.body for m in skeleton.markers],
+                    ik.to_tensor([m.location for m in skeleton.markers]))
     q = 0.4 * torch.randn(2, 33, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
     x, J = points.jacobian(q)
     h = 1e-6
@@ -131,9 +127,8 @@ def test_a_coordinate_that_moves_two_joints():
 def test_scaled_skeleton_moves_like_the_stretched_points():
     skeleton = Skeleton.default()
     model = on_skeleton(skeleton)
-    size = 0.8 + 0.4 * torch.rand(
-        len(model.bodies), 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2)
-    )
+    size = 0.8 + 0.4 * torch.rand(len(model.bodies), 3, dtype=torch.float64,
+                                  generator=torch.Generator().manual_seed(2))
     points, sizes = stretched(model, size), {b: s.numpy() for b, s in zip(model.bodies, size)}
     placed = [ik.Marker(m.name, m.body, x) for m, x in zip(skeleton.markers, points.local.numpy())]
     scaled = ik.scale_skeleton(skeleton, sizes, 70.0, placed, "scaled")
@@ -172,16 +167,8 @@ def test_a_smooth_arm_through_the_gimbal_stays_smooth():
 def test_a_known_person_is_recovered(made_up):
     person, squat, markers, fit = made_up
     motion, trial = fit.motions["squat"], fit.trials["squat"]
-    errors = rms_deg(
-        motion,
-        squat,
-        "hip_flexion_r",
-        "hip_flexion_l",
-        "knee_angle_r",
-        "knee_angle_l",
-        "ankle_angle_r",
-        "ankle_angle_l",
-    )
+    errors = rms_deg(motion, squat, "hip_flexion_r", "hip_flexion_l", "knee_angle_r", "knee_angle_l",
+                     "ankle_angle_r", "ankle_angle_l")
     assert max(errors.values()) < 4
     assert (
         trial.rms_mm.mean() < 5
@@ -191,8 +178,7 @@ def test_a_known_person_is_recovered(made_up):
         and not trial.relabelled
     )
     assert fit.scales["femur_y"] == pytest.approx(1.08, abs=0.04) and fit.scales["tibia_y"] == pytest.approx(
-        1.01, abs=0.04
-    )
+        1.01, abs=0.04)
     moved = [p["total_mm"] for p in fit.marker_offsets.values() if p["kind"] == "anatomical"]
     assert max(moved) <= 40 and np.median(moved) <= 25
     lower, upper = fit.skeleton.ranges.T
@@ -237,8 +223,7 @@ def test_lost_markers_are_reported_and_not_needed(made_up):
 
 
 @pytest.mark.parametrize(
-    "pair", [("LKNE", "RKNE"), ("LASI", "RASI"), pytest.param(("LANK", "LELB"), marks=pytest.mark.slow)]
-)
+    "pair", [("LKNE", "RKNE"), ("LASI", "RASI"), pytest.param(("LANK", "LELB"), marks=pytest.mark.slow)])
 def test_exchanged_labels_are_found_and_left_out(made_up, pair):
     _, squat, markers, _ = made_up
     mixed, rows = markers.positions.copy(), [markers.names.index(n) for n in pair]
@@ -307,9 +292,8 @@ def test_marker_names(spelling, plain, kind):
 
 
 def test_unknown_markers_are_one_clear_error():
-    strange = Markers(
-        np.arange(5) / 100, np.random.default_rng(0).normal(size=(5, 12, 3)), [f"m{i}" for i in range(12)]
-    )
+    strange = Markers(np.arange(5) / 100, np.random.default_rng(0).normal(size=(5, 12, 3)),
+                      [f"m{i}" for i in range(12)])
     with pytest.raises(InputError, match="0 of 12 markers known"):
         ik.fit_markers({"t": strange})
 
@@ -350,9 +334,8 @@ def in_opensim(path, poses, markers):
 def test_own_osim_opens_in_opensim_and_moves_alike(made_up, tmp_path):
     person = made_up[3].skeleton
     ik.write_osim(person, tmp_path / "p.osim")
-    poses = np.random.default_rng(0).uniform(
-        np.maximum(person.ranges[:, 0], -1.5), np.minimum(person.ranges[:, 1], 1.5), (20, 33)
-    )
+    poses = np.random.default_rng(0).uniform(np.maximum(person.ranges[:, 0], -1.5),
+                                             np.minimum(person.ranges[:, 1], 1.5), (20, 33))
     found = in_opensim(tmp_path / "p.osim", poses, person.marker_names)
     assert np.abs(np.array(found["points"]) - person.marker_positions(poses)).max() < 1e-9
     again = Skeleton.from_osim(tmp_path / "p.osim")
@@ -388,9 +371,8 @@ def test_files_resume_and_names(made_up, tmp_path):
 def two_people(markers, folder):
     for person in ("anna", "ben"):
         (folder / person).mkdir()
-        write_trc(
-            Markers(markers.time[::4], markers.positions[::4], markers.names), folder / person / "squat.trc"
-        )
+        write_trc(Markers(markers.time[::4], markers.positions[::4], markers.names),
+                  folder / person / "squat.trc")
     return [folder / "anna", folder / "ben"]
 
 
@@ -488,9 +470,8 @@ def a_session(markers, folder, metadata):
     """The marker file of an OpenCap session, where such a session has it."""
     (folder / "MarkerData").mkdir(parents=True)
     (folder / "sessionMetadata.yaml").write_text(metadata)
-    write_trc(
-        Markers(markers.time[::4], markers.positions[::4], markers.names), folder / "MarkerData/squat.trc"
-    )
+    write_trc(Markers(markers.time[::4], markers.positions[::4], markers.names),
+              folder / "MarkerData/squat.trc")
     return folder / "MarkerData/squat.trc"
 
 
@@ -520,9 +501,8 @@ def test_a_model_that_fits_gets_the_mass_that_is_given(made_up, tmp_path):
     (tmp_path / "anna").mkdir()
     trc = tmp_path / "anna/squat.trc"
     write_trc(Markers(markers.time[::4], markers.positions[::4], markers.names), trc)
-    kg, where, written = mass_of(
-        ik.ik_files([trc], tmp_path / "a", tmp_path / "own.osim", scale=False), tmp_path / "a"
-    )
+    kg, where, written = mass_of(ik.ik_files([trc], tmp_path / "a", tmp_path / "own.osim", scale=False),
+                                 tmp_path / "a")
     assert where == "the model's" and written == pytest.approx(kg, abs=0.01) and kg == pytest.approx(75, 3e-3)
     report = ik.ik_files([trc], tmp_path / "b", tmp_path / "own.osim", scale=False, mass_kg=59)
     assert mass_of(report, tmp_path / "b") == (59, "given", pytest.approx(59, abs=1e-3))
@@ -566,9 +546,8 @@ def agreement(shared, trc, mot, model, scale):
     truth = read_motion(shared / mot)
     fit = ik.fit_markers(read_markers(shared / trc), shared / model if model else None, scale=scale)
     motion = next(iter(fit.motions.values()))
-    return rms_deg(
-        motion, truth, *(f"{n}_{s}" for n in ("hip_flexion", "knee_angle", "ankle_angle") for s in "rl")
-    ), fit
+    return rms_deg(motion, truth,
+                   *(f"{n}_{s}" for n in ("hip_flexion", "knee_angle", "ankle_angle") for s in "rl")), fit
 
 
 LAB = "labval_s4_62.6kg"
@@ -578,16 +557,10 @@ FIELD = "fieldstudy_s0_72kg/squat"
 @pytest.mark.parametrize(
     "trc, mot, model",
     [
-        (
-            f"{LAB}/squat/squats1.trc",
-            f"{LAB}/squat/squats1_manual_scaling_ik.mot",
-            f"{LAB}/squat/manually_scaled.osim",
-        ),
-        (
-            f"{FIELD}/Squats_0.trc",
-            f"{FIELD}/Squats_0.mot",
-            f"{FIELD}/LaiArnoldModified2017_poly_withArms_weldHand_scaled.osim",
-        ),
+        (f"{LAB}/squat/squats1.trc", f"{LAB}/squat/squats1_manual_scaling_ik.mot",
+         f"{LAB}/squat/manually_scaled.osim"),
+        (f"{FIELD}/Squats_0.trc", f"{FIELD}/Squats_0.mot",
+         f"{FIELD}/LaiArnoldModified2017_poly_withArms_weldHand_scaled.osim"),
     ],
 )
 def test_supplied_angles_are_met_with_the_supplied_model(shared, trc, mot, model):
@@ -598,13 +571,8 @@ def test_supplied_angles_are_met_with_the_supplied_model(shared, trc, mot, model
 @pytest.mark.slow
 @pytest.mark.parametrize("trial", ["squat_asym/squatsAsym1", "sts/STS1"])
 def test_supplied_angles_of_other_exercises(shared, trial):
-    errors, _ = agreement(
-        shared,
-        f"{LAB}/{trial}.trc",
-        f"{LAB}/{trial}_manual_scaling_ik.mot",
-        f"{LAB}/squat/manually_scaled.osim",
-        scale=False,
-    )
+    errors, _ = agreement(shared, f"{LAB}/{trial}.trc", f"{LAB}/{trial}_manual_scaling_ik.mot",
+                          f"{LAB}/squat/manually_scaled.osim", scale=False)
     assert max(errors.values()) < 2, errors
 
 
@@ -612,16 +580,10 @@ def test_supplied_angles_of_other_exercises(shared, trial):
 @pytest.mark.parametrize(
     "trc, mot, model",
     [
-        (
-            f"{LAB}/squat/squats1.trc",
-            f"{LAB}/squat/squats1_manual_scaling_ik.mot",
-            f"{LAB}/squat/unscaled_generic.osim",
-        ),
-        (
-            f"{FIELD}/Squats_0.trc",
-            f"{FIELD}/Squats_0.mot",
-            "models/LaiArnoldModified2017_poly_withArms_weldHand_generic.osim",
-        ),
+        (f"{LAB}/squat/squats1.trc", f"{LAB}/squat/squats1_manual_scaling_ik.mot",
+         f"{LAB}/squat/unscaled_generic.osim"),
+        (f"{FIELD}/Squats_0.trc", f"{FIELD}/Squats_0.mot",
+         "models/LaiArnoldModified2017_poly_withArms_weldHand_generic.osim"),
         (f"{FIELD}/Squats_0.trc", f"{FIELD}/Squats_0.mot", None),
     ],
 )

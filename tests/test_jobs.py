@@ -23,12 +23,8 @@ from bige.jobs import Here, Processes, WorkerDied, interruptible, locked, work_t
 from bige.simulation import find_trials, motion_file, read_records, simulate_files
 from conftest import living, until
 
-FILES = (
-    "ground_forces_spheres_{}.mot",
-    "ground_forces_{}.mot",
-    "kinetics_{}_muscle_driven.mot",
-    "kinematics_activations_{}_muscle_driven.mot",
-)
+FILES = ("ground_forces_spheres_{}.mot", "ground_forces_{}.mot", "kinetics_{}_muscle_driven.mot",
+         "kinematics_activations_{}_muscle_driven.mot")
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +73,7 @@ def found(paths, model=None):
 
 def test_files_stand_for_themselves(tmp_path):
     touch(tmp_path, "a.mot", "b.sto", "model.osim")
-    assert found([tmp_path / "a.mot", tmp_path / "b.sto"]) == {"a": None, "b": None}
+    assert found([tmp_path / "a.mot", tmp_path / "b.sto"]) == {"a": "model.osim", "b": "model.osim"}
     assert found([tmp_path / "a.mot"], tmp_path / "model.osim") == {"a": "model.osim"}
 
 
@@ -94,16 +90,16 @@ def test_the_output_of_ik_gives_each_trial_its_own_person(tmp_path):
     assert set(found([tmp_path], tmp_path / "s01.osim").values()) == {"s01.osim"}
 
 
+def test_a_file_given_alone_has_the_model_beside_it(tmp_path):
+    touch(tmp_path, "three_rep1.mot", "anna.osim", "generated/sample_00.mot", "generated/old.osim")
+    assert found([tmp_path / "three_rep1.mot"]) == {"three_rep1": "anna.osim"}
+    (tmp_path / "generated/metrics.json").write_text('{"model": null}')
+    assert found([tmp_path / "generated/sample_00.mot"]) == {"sample_00": None}
+
+
 def test_one_folder_a_person(tmp_path):
-    touch(
-        tmp_path,
-        "anna/squat1.mot",
-        "anna/anna.osim",
-        "bea/squat1.mot",
-        "bea/deep/squat2.mot",
-        "bea/bea.osim",
-        "nobody/squat1.mot",
-    )
+    touch(tmp_path, "anna/squat1.mot", "anna/anna.osim", "bea/squat1.mot", "bea/deep/squat2.mot",
+          "bea/bea.osim", "nobody/squat1.mot")
     assert found([tmp_path]) == {
         "anna/squat1": "anna.osim",
         "bea/squat1": "bea.osim",
@@ -119,14 +115,10 @@ def test_one_folder_a_person(tmp_path):
 
 def test_sessions(tmp_path):
     session = "OpenCapData_1/OpenSimData"
-    touch(
-        tmp_path,
-        f"{session}/Kinematics/squats.mot",
-        f"{session}/Kinematics/walk.mot",
-        f"{session}/Model/LaiUhlrich2022_scaled.osim",
-        f"{session}/Dynamics/squats/kinematics_activations_squats_muscle_driven.mot",
-        "OpenCapData_1/MarkerData/squats.trc",
-    )
+    touch(tmp_path, f"{session}/Kinematics/squats.mot", f"{session}/Kinematics/walk.mot",
+          f"{session}/Model/LaiUhlrich2022_scaled.osim",
+          f"{session}/Dynamics/squats/kinematics_activations_squats_muscle_driven.mot",
+          "OpenCapData_1/MarkerData/squats.trc")
     assert found([tmp_path / "OpenCapData_1"]) == {
         "squats": "LaiUhlrich2022_scaled.osim",
         "walk": "LaiUhlrich2022_scaled.osim",
@@ -175,13 +167,8 @@ def test_trials_are_kept_and_resumed(squat, tmp_path):
 
     def run(**options):
         calls.clear()
-        return simulate_files(
-            paths[:2],
-            out,
-            mode="qp",
-            done=lambda trial, record, finished, total: calls.append((trial, finished, total)),
-            **options,
-        )
+        return simulate_files(paths[:2], out, mode="qp", done=lambda trial, record, finished,
+                              total: calls.append((trial, finished, total)), **options)
 
     assert run()["b"] == read_records(out)["b"] and not calls
     motion_file(out, "b").unlink()
@@ -214,12 +201,8 @@ def test_a_single_bad_trial_is_an_error_and_a_bad_model_is_one_for_all(squat, tm
     (tmp_path / "bad.osim").write_text("no model")
     write_motion(squat, tmp_path / "a.mot")
     with pytest.raises(InputError, match="bad.osim"):
-        simulate_files(
-            [tmp_path / "a.mot", tmp_path / "short.mot"],
-            tmp_path / "out",
-            model=tmp_path / "bad.osim",
-            mode="qp",
-        )
+        simulate_files([tmp_path / "a.mot", tmp_path / "short.mot"], tmp_path / "out",
+                       model=tmp_path / "bad.osim", mode="qp")
 
 
 def test_a_bad_person_costs_only_their_own_trials(squat, tmp_path):
@@ -406,14 +389,8 @@ def start(tmp_path):
         ]
         paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
         started.append(
-            subprocess.Popen(
-                line,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                start_new_session=True,
-                env=os.environ | {"PYTHONPATH": paths},
-            )
+            subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                             start_new_session=True, env=os.environ | {"PYTHONPATH": paths})
         )
         return started[0]
 
@@ -487,9 +464,8 @@ def test_options_that_exclude_each_other(capsys):
 
 def test_no_scheduler_at_the_address(squat, tmp_path, capsys, monkeypatch):
     distributed = pytest.importorskip("distributed")
-    monkeypatch.setattr(
-        distributed, "Client", lambda *_, **__: (_ for _ in ()).throw(OSError("Timed out trying to connect"))
-    )
+    monkeypatch.setattr(distributed, "Client", lambda *_,
+                        **__: (_ for _ in ()).throw(OSError("Timed out trying to connect")))
     write_motion(squat, tmp_path / "a.mot")
     assert (
         main(
@@ -524,13 +500,11 @@ def test_a_cluster_whose_worker_is_shot_in_the_middle_of_a_trial(squat, begun, t
         os.kill(begun("endless"), signal.SIGKILL)
 
     gunman = threading.Thread(target=shoot)
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
-    ) as cluster:
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None,
+                                  silence_logs=50) as cluster:
         gunman.start()
-        records = simulate_files(
-            [tmp_path / "in"], tmp_path / "out", mode="qp", cluster=cluster.scheduler_address
-        )
+        records = simulate_files([tmp_path / "in"], tmp_path / "out", mode="qp",
+                                 cluster=cluster.scheduler_address)
         gunman.join()
     assert begun("endless") and not motion_file(tmp_path / "out", "short").exists()
     assert {t: r["status"] for t, r in records.items()} == {
@@ -542,7 +516,5 @@ def test_a_cluster_whose_worker_is_shot_in_the_middle_of_a_trial(squat, begun, t
     assert {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*")} == {
         f.format(t) for t in ("a", "c", "endless") for f in FILES
     } | {"simulation.json"}
-    assert np.array_equal(
-        read_motion(motion_file(tmp_path / "out", "endless")).values,
-        read_motion(motion_file(tmp_path / "out", "c")).values,
-    )
+    assert np.array_equal(read_motion(motion_file(tmp_path / "out", "endless")).values,
+                          read_motion(motion_file(tmp_path / "out", "c")).values)

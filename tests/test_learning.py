@@ -12,16 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from bige.dataset import (
-    from_motions,
-    load_dataset,
-    part,
-    reference,
-    repetition,
-    save_dataset,
-    select,
-    toy_dataset,
-)
+from bige.dataset import (from_motions, load_dataset, part, reference, repetition, save_dataset, select,
+                          toy_dataset)
 from bige.files import InputError
 from bige.motion import ACTIVATIONS, COORDINATES, Motion, analytic_squat, example_squat, read_motion
 from bige.skeleton import Skeleton
@@ -174,11 +166,8 @@ def test_gradients_reach_a_latent_through_rotations_and_feet():
 def test_linear_algebra_alone_rebuilds_a_squat(toy):
     seen, unseen = part(toy, "train"), part(toy, "val")
     torch.manual_seed(0)
-    model = initial_vqvae(
-        VQConfig(width=16, code_dim=16, codes=64, levels=3),
-        torch.tensor(seen.kinematics),
-        torch.tensor(seen.mask),
-    )
+    model = initial_vqvae(VQConfig(width=16, code_dim=16, codes=64, levels=3), torch.tensor(seen.kinematics),
+                          torch.tensor(seen.mask))
     scores = reconstruction_scores(model.eval(), unseen.kinematics, unseen.mask)
     assert (
         scores["legs_and_trunk_deg"] < 4
@@ -206,8 +195,7 @@ def test_errors_by_hand(squats):
     wrong[..., COORDINATES.index("arm_rot_r")] += 0.2
     scores = motion_errors(wrong, squats, mask, Skeleton.default())
     assert scores["legs_and_trunk_deg"] == 0 and scores["upper_arm_turn_deg"] == pytest.approx(
-        np.rad2deg(0.1), rel=1e-2
-    )
+        np.rad2deg(0.1), rel=1e-2)
     assert scores["arms_deg"] == pytest.approx(np.rad2deg(0.3 / 10), rel=1e-3) and 5 < scores["hands_mm"] < 60
 
 
@@ -262,14 +250,12 @@ def test_steps_derivatives_and_frames():
     t = torch.arange(20, dtype=torch.double)[None, :, None] / 15
     velocity, acceleration = derivatives(3 * t**2, 15.0)
     assert torch.allclose(velocity[:, 1:-1], 6 * t[:, 1:-1]) and torch.allclose(
-        acceleration[:, 1:-1], torch.tensor(6.0).double()
-    )
+        acceleration[:, 1:-1], torch.tensor(6.0).double())
     assert (acceleration[:, [0, -1]] == 0).all(), "beyond the ends the motion goes on as it was"
     x = torch.arange(10, dtype=torch.double)[None, :, None]
     assert to_steps(x).flatten().tolist() == [1.5, 5.5, 8.75]
-    assert torch.allclose(
-        to_frames(to_steps(torch.arange(40.0)[None, :, None]), 38)[0, 2:37, 0], torch.arange(40.0)[2:37]
-    )
+    assert torch.allclose(to_frames(to_steps(torch.arange(40.0)[None, :, None]), 38)[0, 2:37, 0],
+                          torch.arange(40.0)[2:37])
 
 
 def test_moments_are_those_of_weight_and_inertia():
@@ -303,8 +289,7 @@ def test_a_long_repetition_keeps_its_speed():
     stored, true = dataset_features(data)[0], features(torch.tensor(slow.coordinates())[None])[0]
     for column, name in ((17 + 3 + 1, "velocity"), (17 + 6 + 1, "acceleration")):
         assert float(stored[2:-2, column].abs().max()) == pytest.approx(
-            float(true[2:-2, column].abs().max()), rel=0.06
-        ), name
+            float(true[2:-2, column].abs().max()), rel=0.06), name
 
 
 def test_uncertainty_is_fitted_to_errors():
@@ -370,9 +355,7 @@ def test_predictions_at_any_rate_agree(rate):
     squat, model = example_squat(), load_surrogate()
     guess, again = predict_activations(squat, model), predict_activations(squat.resample(rate), model)
     assert again.motion.time.size == squat.resample(rate).time.size and again.uncertainty.shape == (
-        again.motion.time.size,
-        80,
-    )
+        again.motion.time.size, 80)
     k = "vasmed_r/activation"
     assert np.abs(np.interp(squat.time, again.motion.time, again.motion[k]) - guess.motion[k]).max() < 0.1
 
@@ -391,9 +374,8 @@ def test_predictions_get_the_planting_of_training_data():
     found = predict_activations(with_labels, model)
     assert np.abs(found.motion.activations() - as_trained)[:-8].max() < 0.005
     assert np.array_equal(found.motion.coordinates(), recorded), "the answer holds the motion as it was given"
-    assert np.allclose(
-        predict_activations(squat, model).motion.activations(), found.motion.activations(), atol=1e-4
-    )
+    assert np.allclose(predict_activations(squat, model).motion.activations(), found.motion.activations(),
+                       atol=1e-4)
 
 
 def test_scores_by_hand():
@@ -417,8 +399,7 @@ def test_published_weights_and_their_two_readings(shared):
     frame, batch = load_surrogate(path), load_surrogate(path, axis="batch")
     K = torch.tensor(
         np.stack([analytic_squat(reps=1, depth_deg=d).coordinates()[:150] for d in (80, 100, 120)]),
-        dtype=torch.float32,
-    )
+        dtype=torch.float32)
     with torch.no_grad():
         assert torch.allclose(frame(K)[:1], batch(K[:1]), atol=1e-6)
         assert (batch(K)[0] - batch(K[:1])[0]).abs().max() > 0.01
@@ -443,9 +424,8 @@ def test_published_weights_on_a_new_person_score_as_recorded(shared):
     with torch.no_grad():
         guess = model(torch.tensor(np.stack(K), dtype=torch.float32)).numpy()
     r2 = activation_scores(guess, np.stack(A), np.ones((len(K), 196), bool))["r2"]
-    assert np.allclose(
-        [r2[m] for m in TABLE_MUSCLES], [0.73, 0.12, 0.65, 0.24, -0.05, -0.06, -0.33, -0.11], atol=0.1
-    ), "resampling moves them by some hundredths"
+    assert np.allclose([r2[m] for m in TABLE_MUSCLES], [0.73, 0.12, 0.65, 0.24, -0.05, -0.06, -0.33, -0.11],
+                       atol=0.1), "resampling moves them by some hundredths"
 
 
 # files
@@ -578,8 +558,7 @@ def test_bad_checkpoints_and_other_plans_are_refused(toy, tmp_path):
     train_surrogate(toy, tmp_path, plan, SMALL_NET)
     with pytest.raises(
         InputError,
-        match="another run, with steps 4, checkpoint_every 2; expected steps 6, checkpoint_every 200",
-    ):
+        match="another run, with steps 4, checkpoint_every 2; expected steps 6, checkpoint_every 200"):
         train_surrogate(toy, tmp_path, Plan(steps=6, batch=4), SMALL_NET, resume=True)
     (tmp_path / "checkpoint.pt").write_bytes(b"x" * 1000)
     with pytest.raises(InputError, match="cannot be read"):
@@ -598,18 +577,15 @@ def test_a_run_is_resumed_with_its_own_data_and_network_only(run, config, wider,
     for changed in ("train", "val"):
         other = replace(
             few,
-            activations=np.where(
-                (few.split == changed)[:, None, None], 0.9 * few.activations, few.activations
-            ),
+            activations=np.where((few.split == changed)[:, None, None], 0.9 * few.activations,
+                                 few.activations),
         )
         with pytest.raises(
             InputError,
-            match="plan.json: .*another run, with data digest [0-9a-f]{64}; expected data digest .*--resume",
-        ):
+            match="plan.json: .*another run, with data digest [0-9a-f]{64}; expected data digest .*--resume"):
             run(other, tmp_path, plan, config, resume=True)
-    with pytest.raises(
-        InputError, match=f"network width {config.width}; expected network width {wider.width}"
-    ):
+    with pytest.raises(InputError,
+                       match=f"network width {config.width}; expected network width {wider.width}"):
         run(few, tmp_path, plan, wider, resume=True)
     run(few, tmp_path, plan, config, resume=True)
 
@@ -647,13 +623,8 @@ def test_a_failed_write_leaves_the_last_checkpoint(tmp_path, monkeypatch):
 def test_a_loss_that_is_no_number_ends_the_run(tmp_path):
     model = torch.nn.Linear(2, 1)
     with pytest.raises(InputError, match="not a number"):
-        train_network(
-            model,
-            lambda i, draw: (model(torch.ones(1, 2)).sum() * float("nan"), {}),
-            4,
-            Plan(steps=2),
-            tmp_path,
-        )
+        train_network(model, lambda i, draw: (model(torch.ones(1, 2)).sum() * float("nan"), {}), 4,
+                      Plan(steps=2), tmp_path)
 
 
 def test_augmented_motions_are_squats(toy):
@@ -774,11 +745,8 @@ def test_the_assets_script_writes_everything(toy, tmp_path):
         "surrogate.safetensors",
         "vqvae.safetensors",
     ]
-    (
-        load_vqvae(tmp_path / "out/vqvae.safetensors"),
-        load_surrogate(tmp_path / "out/surrogate.safetensors"),
-        load_dataset(tmp_path / "out/reference.npz"),
-    )
+    (load_vqvae(tmp_path / "out/vqvae.safetensors"), load_surrogate(tmp_path / "out/surrogate.safetensors"),
+     load_dataset(tmp_path / "out/reference.npz"))
 
 
 # what is shipped

@@ -42,9 +42,8 @@ def test_importing_metrics_stays_light():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize(
-    "metric, expected", [(metrics.asymmetry, 12 / np.sqrt(3)), (metrics.asymmetry_sum, 12.0)]
-)
+@pytest.mark.parametrize("metric, expected",
+                         [(metrics.asymmetry, 12 / np.sqrt(3)), (metrics.asymmetry_sum, 12.0)])
 def test_asymmetry_of_one_knee(squat, metric, expected):
     assert metric(plus(squat, knee_angle_l=np.deg2rad(12))) == pytest.approx(expected)
 
@@ -62,13 +61,8 @@ def test_speed_and_acceleration_of_a_known_oscillation():
 def test_smooth_motion_scores_alike_at_every_rate(squat, rate):
     other = analytic_squat(reps=1, rate_hz=rate, pause=0.3)
     a, b = (evaluate([m], skeleton=SKELETON)["mean"] for m in (squat, other))
-    for key in (
-        "pelvis_tilt_deg",
-        "angular_velocity_deg_s",
-        "com_velocity_m_s",
-        "com_acceleration_m_s2",
-        "diversity_entropy",
-    ):
+    for key in ("pelvis_tilt_deg", "angular_velocity_deg_s", "com_velocity_m_s", "com_acceleration_m_s2",
+                "diversity_entropy"):
         assert a[key] == pytest.approx(b[key], rel=0.05), key
     assert b["mac"] is None and a["fidelity_w2"] is None
 
@@ -98,9 +92,8 @@ def test_floor_notices_drift_lift_and_sinking(squat):
 def test_sound_fidelity_sees_what_the_published_one_cannot(squat):
     crowd = [analytic_squat(reps=1, depth_deg=d, pause=0.3) for d in (80, 90, 100)]
     swapped = [
-        m.with_columns(
-            ("hip_flexion_r", "elbow_flex_r"), np.column_stack([m["elbow_flex_r"], m["hip_flexion_r"]])
-        )
+        m.with_columns(("hip_flexion_r", "elbow_flex_r"),
+                       np.column_stack([m["elbow_flex_r"], m["hip_flexion_r"]]))
         for m in crowd
     ]
     sets = metrics.score_set(swapped, crowd)
@@ -115,8 +108,8 @@ def test_sound_fidelity_sees_what_the_published_one_cannot(squat):
 
 def test_pairwise_distance_is_in_degrees_and_zero_for_copies(squat):
     shifted = plus(
-        squat, **{n: np.deg2rad(3) for n in COORDINATES if not n.startswith("pelvis_t") or n == "pelvis_tilt"}
-    )
+        squat,
+        **{n: np.deg2rad(3) for n in COORDINATES if not n.startswith("pelvis_t") or n == "pelvis_tilt"})
     d = metrics.pairwise_deg(metrics.normalised([squat, squat, shifted]))
     assert d[0, 1] == pytest.approx(0, abs=1e-4) and d[0, 2] == pytest.approx(
         3 * np.sqrt(29 / 30), rel=1e-6
@@ -124,11 +117,8 @@ def test_pairwise_distance_is_in_degrees_and_zero_for_copies(squat):
 
 
 def test_evaluate_is_plain_json_with_the_stable_keys(squat):
-    result = evaluate(
-        [with_activation(squat, 0.4), with_activation(example_squat(), 0.5)],
-        reference=[squat],
-        skeleton=SKELETON,
-    )
+    result = evaluate([with_activation(squat, 0.4), with_activation(example_squat(), 0.5)], reference=[squat],
+                      skeleton=SKELETON)
     assert json.loads(json.dumps(result, allow_nan=True))["n"] == 2
     for part in ("mean", "sd"):
         assert list(result[part])[: len(METRIC_KEYS)] == list(METRIC_KEYS)
@@ -228,9 +218,7 @@ def test_distance_from_a_range_in_numpy_and_torch(low, high):
     torch = pytest.importorskip("torch")
     x = np.linspace(-1, 1, 21)
     expected = np.maximum(
-        np.maximum((-np.inf if low is None else low) - x, x - (np.inf if high is None else high)), 0
-    )
+        np.maximum((-np.inf if low is None else low) - x, x - (np.inf if high is None else high)), 0)
     for values in (x, torch.tensor(x)):
-        assert np.allclose(
-            metrics.distance_from_range(values, low, high), 0 if low is high is None else expected
-        )
+        assert np.allclose(metrics.distance_from_range(values, low, high),
+                           0 if low is high is None else expected)

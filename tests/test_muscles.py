@@ -19,10 +19,8 @@ from bige.muscles import (LEG_COLUMNS, MUSCLE_NAMES, SIDES, TENDON_STIFFNESS, WO
 from bige.opensim_process import run_opensim
 from conftest import living, until
 
-needs_opensim = pytest.mark.skipif(
-    importlib.util.find_spec("opensim") is None,
-    reason="OpenSim is not installed (pip install --no-deps opensim==4.6)",
-)
+needs_opensim = pytest.mark.skipif(importlib.util.find_spec("opensim") is None,
+                                   reason="OpenSim is not installed (pip install --no-deps opensim==4.6)")
 
 
 @given(st.floats(0, 1), st.floats(0, 1))
@@ -58,17 +56,10 @@ def some_muscles(seed=0, frames=3):
     """Lengths, speeds, forces, force rates and activations (frames, 80) of the default model's muscles in
     working states."""
     rng, (_, optimal, slack, pennation, _) = np.random.default_rng(seed), default_geometry().parameters.T
-    force, fibre = (
-        rng.uniform(0, 1.5, (frames, 80)),
-        rng.uniform(0.6, 1.4, (frames, 80)) * optimal * np.cos(pennation),
-    )
-    return (
-        slack * tendon_length(force) + fibre,
-        rng.uniform(-0.5, 0.5, (frames, 80)),
-        force,
-        rng.uniform(-5, 5, (frames, 80)),
-        rng.uniform(0.01, 1, (frames, 80)),
-    )
+    force, fibre = (rng.uniform(0, 1.5, (frames, 80)),
+                    rng.uniform(0.6, 1.4, (frames, 80)) * optimal * np.cos(pennation))
+    return (slack * tendon_length(force) + fibre, rng.uniform(-0.5, 0.5, (frames, 80)), force,
+            rng.uniform(-5, 5, (frames, 80)), rng.uniform(0.01, 1, (frames, 80)))
 
 
 def test_compliant_tendon_closes_the_triangle_and_its_speed_is_the_derivative():
@@ -95,16 +86,14 @@ def test_tendon_slope_is_that_of_the_published_formula():
 
 def test_a_stiffly_held_muscle_agrees_with_the_rigid_tendon():
     parameters = default_geometry().parameters
-    strength, fibre, _ = rigid_tendon(
-        length := some_muscles()[0], 0 * length, parameters, stretch=tendon_length(0.3)
-    )
+    strength, fibre, _ = rigid_tendon(length := some_muscles()[0], 0 * length, parameters,
+                                      stretch=tendon_length(0.3))
     force, still = np.full_like(length, 0.3), 0 * length
     a = 0.3 / (strength / parameters[:, 0])  # the activation that carries 0.3
     assert np.allclose(compliant_tendon(length, still, force, still, parameters)[0], fibre, atol=1e-12)
     working = strength > 2e-3
     assert working.mean() > 0.5 and np.allclose(
-        equilibrium_residual(a, force, still, length, still, parameters)[working], 0, atol=1e-12
-    )
+        equilibrium_residual(a, force, still, length, still, parameters)[working], 0, atol=1e-12)
     with_passive = equilibrium_residual(a, force, still, length, still, parameters, passive=True)
     assert (with_passive > equilibrium_residual(a, force, still, length, still, parameters))[
         working & (fibre > 0.5)
@@ -126,9 +115,8 @@ def test_symbols_give_the_numbers():
     lengths, arms = geometry(rows(q))
     assert lengths.shape == (2, 80) and arms.shape == (2, 80, 33) and lengths.dtype == arms.dtype == object
     pose = rng.uniform(-0.4, 0.9, (2, 33))
-    for symbolic, numbers in zip(
-        ca.Function("g", [q], [columns(lengths), columns(arms)])(pose), geometry(pose)
-    ):
+    for symbolic, numbers in zip(ca.Function("g", [q], [columns(lengths), columns(arms)])(pose),
+                                 geometry(pose)):
         assert np.abs(np.array(symbolic).ravel() - numbers.ravel()).max() < 1e-12
     states = some_muscles(frames=1)
     symbols = [ca.SX.sym(name, 1, 80) for name in ("length", "velocity", "force", "rate", "activation")]
@@ -136,8 +124,7 @@ def test_symbols_give_the_numbers():
     for passive in (False, True):
         residual = ca.Function(
             "h", symbols,
-            [columns(equilibrium_residual(a, F, dF, L, V, geometry.parameters, passive=passive))],
-        )(*states)
+            [columns(equilibrium_residual(a, F, dF, L, V, geometry.parameters, passive=passive))])(*states)
         rest = (*states[2:4], *states[:2], geometry.parameters)
         numbers = equilibrium_residual(states[4], *rest, passive=passive)
         assert np.abs(np.array(residual).ravel() - numbers.ravel()).max() < 1e-12
@@ -155,10 +142,8 @@ def test_symbolic_graph_stays_small():
 @settings(deadline=None)
 @given(st.integers(1, 4), st.integers(2, 5), st.integers(0, 10_000))
 def test_slopes_are_derivatives(variables, degree, seed):
-    exponents, x = (
-        all_exponents(variables, degree),
-        np.random.default_rng(seed).uniform(-1, 1, (3, variables)),
-    )
+    exponents, x = (all_exponents(variables, degree),
+                    np.random.default_rng(seed).uniform(-1, 1, (3, variables)))
     for d in range(variables):
         step = np.zeros(variables)
         step[d] = 1e-6
@@ -255,15 +240,10 @@ def measured_by_polynomials(tmp_path, monkeypatch):
             lengths, arms = shipped(q)
             arms = np.stack(
                 [arms[:, 40 * s : 40 * s + 40][:, :, LEG_COLUMNS[side]] for s, side in enumerate(SIDES)],
-                axis=1,
-            )
+                axis=1)
             progress(len(poses))
-            np.savez(
-                out,
-                L=spoil(lengths).reshape(-1, 2, 40),
-                R=arms,
-                parameters=shipped.parameters.reshape(2, 40, 5),
-            )
+            np.savez(out, L=spoil(lengths).reshape(-1, 2, 40), R=arms,
+                     parameters=shipped.parameters.reshape(2, 40, 5))
 
         monkeypatch.setattr(muscles, "run_opensim", measure)
         return model, calls

@@ -12,10 +12,8 @@ from bige.filters import lowpass
 from bige.motion import COORDINATES, analytic_squat, example_squat, read_motion
 from bige.static_optimisation import LEG_RESERVES, QPModel, solve_qp
 
-needs_opensim = pytest.mark.skipif(
-    importlib.util.find_spec("opensim") is None,
-    reason="OpenSim is not installed (pip install --no-deps opensim==4.6)",
-)
+needs_opensim = pytest.mark.skipif(importlib.util.find_spec("opensim") is None,
+                                   reason="OpenSim is not installed (pip install --no-deps opensim==4.6)")
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +62,7 @@ def test_mirror_symmetry(model):
 def test_height_and_place_do_not_matter(model, squat, result):
     moved = squat.with_columns(
         ("pelvis_tx", "pelvis_ty", "pelvis_tz"),
-        np.stack([squat["pelvis_tx"] + 3, squat["pelvis_ty"] + 0.2, squat["pelvis_tz"] - 1], 1),
-    )
+        np.stack([squat["pelvis_tx"] + 3, squat["pelvis_ty"] + 0.2, squat["pelvis_tz"] - 1], 1))
     other = solve_qp(model, moved)
     assert np.abs(other.motion.activations() - result.motion.activations()).max() < 1e-3
     assert other.record["ground_height_m"] == pytest.approx(result.record["ground_height_m"] + 0.2, abs=1e-3)
@@ -115,12 +112,8 @@ def test_a_tilted_shoe_still_stands_flat(model, squat, result):
 @needs_opensim
 def test_vertical_force_against_plates(shared):
     folder = next(shared.glob("labval_s4*/squat"))
-    result = solve_qp(
-        MusculoskeletalModel(folder / "manually_scaled.osim"),
-        read_motion(folder / "squats1_manual_scaling_ik.mot"),
-        start=2,
-        end=12,
-    )
+    result = solve_qp(MusculoskeletalModel(folder / "manually_scaled.osim"),
+                      read_motion(folder / "squats1_manual_scaling_ik.mot"), start=2, end=12)
     plates = read_motion(folder / "squats1_grf.mot")
     total = lowpass(sum(plates[f"ground_force_{k}_vy"] for k in (1, 2)), plates.rate_hz, 6)
     measured = np.interp(result.motion.time, plates.time, total) / result.record["body_weight_n"]
@@ -131,17 +124,13 @@ def test_vertical_force_against_plates(shared):
 @needs_opensim
 def test_asymmetric_squat_loads_the_right_side_more_or_less_as_measured(shared):
     folder = next(shared.glob("labval_s4*/squat_asym"))
-    motion, plates = (
-        read_motion(folder / "squatsAsym1_manual_scaling_ik.mot"),
-        read_motion(folder / "squatsAsym1_grf.mot"),
-    )
-    result = solve_qp(
-        MusculoskeletalModel(folder.parent / "squat" / "manually_scaled.osim"), motion, start=2, end=10
-    )
+    motion, plates = (read_motion(folder / "squatsAsym1_manual_scaling_ik.mot"),
+                      read_motion(folder / "squatsAsym1_grf.mot"))
+    result = solve_qp(MusculoskeletalModel(folder.parent / "squat" / "manually_scaled.osim"), motion, start=2,
+                      end=10)
     feet = result.foot_forces[..., 1]
     measured = np.stack(
-        [np.interp(result.motion.time, plates.time, plates[f"ground_force_{k}_vy"]) for k in (1, 2)], 1
-    )
+        [np.interp(result.motion.time, plates.time, plates[f"ground_force_{k}_vy"]) for k in (1, 2)], 1)
     assert np.sign((feet[:, 0] - feet[:, 1]).mean()) == np.sign((measured[:, 0] - measured[:, 1]).mean())
 
 
@@ -153,9 +142,8 @@ def test_agreement_with_opencaps_own_simulation(shared):
         folder / "LaiArnoldModified2017_poly_withArms_weldHand_scaled_adjustedMA_contacts.osim"
     )
     theirs = read_motion(folder / "Squats_0_2_kinematics_activations.mot")
-    ours = solve_qp(
-        model, read_motion(folder / "Squats_0.mot"), start=theirs.time[0], end=theirs.time[-1]
-    ).motion
+    ours = solve_qp(model, read_motion(folder / "Squats_0.mot"), start=theirs.time[0],
+                    end=theirs.time[-1]).motion
     for muscle in ("vaslat", "vasmed", "vasint", "soleus"):
         a, b = (
             np.concatenate([np.interp(theirs.time, m.time, m[f"{muscle}_{s}/activation"]) for s in "lr"])
@@ -181,9 +169,8 @@ def test_frames_without_a_solution_are_counted_not_hidden(model, squat, monkeypa
 
     solve = qp.FrameSolver.__call__
     calls = iter(range(10**6))
-    monkeypatch.setattr(
-        qp.FrameSolver, "__call__", lambda self, *frame: (solve(self, *frame)[0], next(calls) % 50 != 7)
-    )
+    monkeypatch.setattr(qp.FrameSolver, "__call__", lambda self,
+                        *frame: (solve(self, *frame)[0], next(calls) % 50 != 7))
     result = solve_qp(model, squat)
     failed = len(range(7, len(squat.time), 50))
     assert (

@@ -30,9 +30,8 @@ def made_up(seed: int) -> Simulation:
     g = np.random.default_rng(seed)
     squat = analytic_squat(reps=1, rate_hz=20.0)
     n = len(squat.time)
-    motion = Motion.from_arrays(
-        squat.time, squat.coordinates() + g.normal(0, 0.01, (n, 33)), g.uniform(0.01, 1, (n, 80))
-    )
+    motion = Motion.from_arrays(squat.time, squat.coordinates() + g.normal(0, 0.01, (n, 33)),
+                                g.uniform(0.01, 1, (n, 80)))
     record = {
         "status": "Solve_Succeeded",
         "mode": "tracking",
@@ -42,17 +41,9 @@ def made_up(seed: int) -> Simulation:
         "versions": {"bige": "0"},
         "seed": seed,
     }
-    return Simulation(
-        motion,
-        g.uniform(1, 100, (n, 12, 3)),
-        g.normal(0, 0.3, (n, 12, 3)),
-        g.normal(0, 80, (n, 33)),
-        {},
-        g.normal(0, 5, (n, 13)),
-        g.normal(0, 9, (n, 80)),
-        "Solve_Succeeded",
-        record,
-    )
+    return Simulation(motion, g.uniform(1, 100, (n, 12, 3)), g.normal(0, 0.3, (n, 12, 3)),
+                      g.normal(0, 80, (n, 33)), {}, g.normal(0, 5, (n, 13)), g.normal(0, 9, (n, 80)),
+                      "Solve_Succeeded", record)
 
 
 @pytest.fixture
@@ -87,13 +78,8 @@ def test_differences_are_exact(rows):
 
 def test_every_column_has_a_rounding():
     simulation = made_up(0)
-    names = (
-        "time",
-        *COORDINATES,
-        *ACTIVATIONS,
-        *foot_force_columns(simulation)[0],
-        *moment_columns(simulation)[0],
-    )
+    names = ("time", *COORDINATES, *ACTIVATIONS, *foot_force_columns(simulation)[0],
+             *moment_columns(simulation)[0])
     kinds = {name: rounding(name) for name in names}
     assert (
         kinds["pelvis_ty"] == kinds["knee_angle_l"] == 1e-5
@@ -122,14 +108,11 @@ def test_round_trip_by_name(packed):
         simulation, squat = made_up(seed), squats[trial]
         assert squat.record["seed"] == seed and squat.record["trial"] == trial
         assert squat.motion.names == COORDINATES + ACTIVATIONS and np.allclose(
-            squat.motion.time, simulation.motion.time, atol=0.6e-5
-        )
+            squat.motion.time, simulation.motion.time, atol=0.6e-5)
         assert np.abs(squat.motion.coordinates() - simulation.motion.coordinates()).max() < 0.51e-5
         assert np.abs(squat.motion.activations() - simulation.motion.activations()).max() < 0.51e-4
-        for motion, (names, values) in (
-            (squat.forces, foot_force_columns(simulation)),
-            (squat.moments, moment_columns(simulation)),
-        ):
+        for motion, (names, values) in ((squat.forces, foot_force_columns(simulation)),
+                                        (squat.moments, moment_columns(simulation))):
             assert motion.names == names
             assert (np.abs(motion.values - values) <= 0.501 * np.array([rounding(n) for n in names])).all()
 
@@ -177,20 +160,16 @@ def test_numpy_alone_reads_it(packed):
         values = dict(
             zip(archive["names"].tolist(), (archive[SOLVED].cumsum(1).cumsum(1) * archive["steps"][:, None]))
         )
-    assert np.allclose(
-        values["knee_angle_r"], load_simulations(packed)[SOLVED].motion["knee_angle_r"], atol=1e-12
-    )
+    assert np.allclose(values["knee_angle_r"], load_simulations(packed)[SOLVED].motion["knee_angle_r"],
+                       atol=1e-12)
 
 
 def test_clear_errors(packed, folder, tmp_path):
     squats = load_simulations(packed)
     with pytest.raises(InputError, match="no trial 'm01_s00_e09_cor'.*one of 3"):
         squats["m01_s00_e09_cor"]
-    for bad, words in (
-        (tmp_path / "nowhere.npz", "no file"),
-        (tmp_path, "a folder"),
-        (folder / "simulation.json", "no readable .npz file"),
-    ):
+    for bad, words in ((tmp_path / "nowhere.npz", "no file"), (tmp_path, "a folder"),
+                       (folder / "simulation.json", "no readable .npz file")):
         with pytest.raises(InputError, match=f"{words}.*reference_set.sh"):
             load_simulations(bad)
     np.savez(tmp_path / "other.npz", trials=np.arange(3))
@@ -248,11 +227,8 @@ def test_the_script_packs_and_says_where_it_comes_from(folder, packed, tmp_path)
     assert note["status"] == {"Solve_Succeeded": 2, "Maximum_Iterations_Exceeded": 1} and note[
         "simulated_by"
     ]["settings"] == {"cutoff_hz": 4.0}
-    for arguments in (
-        (tmp_path, tmp_path / "no.npz"),
-        (folder, tmp_path / "made.zip"),
-        (folder, tmp_path / "nowhere" / "set.npz"),
-    ):
+    for arguments in ((tmp_path, tmp_path / "no.npz"), (folder, tmp_path / "made.zip"),
+                      (folder, tmp_path / "nowhere" / "set.npz")):
         refused = script(*arguments)
         assert refused.returncode == 2 and "Cure" in refused.stderr and "Traceback" not in refused.stderr
 
@@ -272,9 +248,8 @@ def test_bige_info_lists_it_with_its_provenance(packed, tmp_path, monkeypatch):
 def test_the_scripts_share_their_list_of_squats_and_are_valid_shell():
     for name in ("reference_set.sh", "build_assets.sh", "squats.sh"):
         subprocess.run(["bash", "-n", ROOT / "data_scripts" / name], check=True)
-    done = subprocess.run(
-        ["bash", ROOT / "data_scripts" / "reference_set.sh", "/nowhere"], capture_output=True, text=True
-    )
+    done = subprocess.run(["bash", ROOT / "data_scripts" / "reference_set.sh", "/nowhere"],
+                          capture_output=True, text=True)
     assert done.returncode == 2 and "/nowhere" in done.stderr and "Cure" in done.stderr
 
 

@@ -13,27 +13,9 @@ from bige.exercises import load_exercise
 from bige.files import InputError
 from bige.markers import Markers, write_trc
 from bige.motion import ACTIVATIONS, COORDINATES, Motion, analytic_squat, example_squat, write_motion
-from bige.rendering import (
-    FORCE_COLUMNS,
-    PARTS,
-    Stage,
-    drawable,
-    effort_order,
-    extent,
-    in_step,
-    peak_activation,
-    percent_frames,
-    png,
-    preview,
-    project,
-    read_recording,
-    repetition_frames,
-    save_picture,
-    strip,
-    view_axes,
-    write_gif,
-    write_mp4,
-)
+from bige.rendering import (FORCE_COLUMNS, PARTS, Stage, drawable, effort_order, extent, in_step,
+                            peak_activation, percent_frames, png, preview, project, read_recording,
+                            repetition_frames, save_picture, strip, view_axes, write_gif, write_mp4)
 from bige.report import curves, cycle_curves, recordings_of, render_files
 from bige.skeleton import Skeleton
 
@@ -51,9 +33,8 @@ def with_forces(motion: Motion) -> Motion:
     def foot(z: float) -> list[float]:
         return [0.1, 0, z, 50, 400, 0]
 
-    return motion.with_columns(
-        np.ravel(FORCE_COLUMNS).tolist(), np.tile(foot(-0.1) + foot(0.1), (len(motion.time), 1))
-    )
+    return motion.with_columns(np.ravel(FORCE_COLUMNS).tolist(),
+                               np.tile(foot(-0.1) + foot(0.1), (len(motion.time), 1)))
 
 
 def walking_markers(frames: int = 40) -> Markers:
@@ -119,9 +100,8 @@ def test_patella_stays_in_front_of_the_bent_knee():
     q[1, COORDINATES.index("knee_angle_r")] = np.radians(90)
     frames = body_frames(person, q)
     femur, patella = person.bodies.index("femur_r"), person.bodies.index("patella_r")
-    local = np.einsum(
-        "tji,tj->ti", frames[:, femur, :, :3], frames[:, patella, :, 3] - frames[:, femur, :, 3]
-    )
+    local = np.einsum("tji,tj->ti", frames[:, femur, :, :3],
+                      frames[:, patella, :, 3] - frames[:, femur, :, 3])
     assert local[0, 0] > 0.035 and -0.47 < local[1, 1] < local[0, 1] < -0.38
 
 
@@ -213,10 +193,8 @@ def test_simulated_motion_finds_its_ground_forces(tmp_path):
     file = tmp_path / "kinematics_activations_squat1_muscle_driven.mot"
     write_motion(Motion.from_arrays(motion.time, motion.coordinates()), file)
     assert not read_recording(file).has(names)
-    write_motion(
-        Motion(motion.time, np.stack([motion[n] for n in names], -1), names),
-        tmp_path / "ground_forces_squat1.mot",
-    )
+    write_motion(Motion(motion.time, np.stack([motion[n] for n in names], -1), names),
+                 tmp_path / "ground_forces_squat1.mot")
     for path in (file, tmp_path):
         assert np.allclose(read_recording(path)["ground_force_l_vy"], 400)
 
@@ -228,10 +206,8 @@ def test_folder_of_samples_is_its_samples(tmp_path, squats):
     assert [p.name for p in recordings_of([tmp_path, "x.mot"])] == ["sample_00.mot", "sample_01.mot", "x.mot"]
 
 
-@pytest.mark.parametrize(
-    "name, content, found",
-    [("a.c3d", "", r"'\.c3d'"), ("a", "", "''"), ("empty", None, "0 simulated trials")],
-)
+@pytest.mark.parametrize("name, content, found",
+                         [("a.c3d", "", r"'\.c3d'"), ("a", "", "''"), ("empty", None, "0 simulated trials")])
 def test_what_cannot_be_drawn_is_named(name, content, found, tmp_path):
     if content is None:
         (tmp_path / name).mkdir()
@@ -341,8 +317,7 @@ def test_strip_says_where_the_hips_are(squats):
 
 def test_strip_of_markers_is_the_whole_recording():
     assert png(strip(walking_markers())).startswith(b"\x89PNG") and np.allclose(
-        percent_frames(walking_markers(), [0, 100]), [0, 39]
-    )
+        percent_frames(walking_markers(), [0, 100]), [0, 39])
 
 
 def test_samples_stand_in_the_order_of_their_activation(squats):
@@ -375,9 +350,8 @@ def test_cycle_is_the_deepest_repetition_without_the_standing():
     five = analytic_squat(reps=5)
     deeper = five.with_columns(
         ["knee_angle_l", "knee_angle_r"],
-        np.repeat(
-            (five["knee_angle_l"] * np.where((five.time > 6.9) & (five.time < 9.6), 1.1, 1))[:, None], 2, 1
-        ),
+        np.repeat((five["knee_angle_l"] * np.where((five.time > 6.9) & (five.time < 9.6), 1.1, 1))[:, None],
+                  2, 1),
     )
     first, last = (deeper.time[f] for f in repetition_frames(deeper))
     bottom = deeper.time[load_exercise().bottom(deeper.coordinates())]
@@ -429,10 +403,8 @@ def test_the_repetition_is_that_of_the_exercise_in_every_recorded_squat():
 
 
 def test_takes_begin_and_end_together():
-    slow, fast = (
-        drawable(analytic_squat(reps=1, rate_hz=20)),
-        drawable(analytic_squat(reps=1, rate_hz=20).slice(0, 1)),
-    )
+    slow, fast = (drawable(analytic_squat(reps=1, rate_hz=20)),
+                  drawable(analytic_squat(reps=1, rate_hz=20).slice(0, 1)))
     steps = in_step([slow, fast], 60)
     assert steps[0] == [0, 0] and steps[-1] == [len(slow) - 1, len(fast) - 1] and len(steps) == len(slow)
     assert len(in_step([slow], 10)) == pytest.approx(len(slow) / 2, abs=1)
@@ -487,9 +459,7 @@ def test_drawing_is_light_and_quiet(tmp_path):
     )
     done = subprocess.run(
         [sys.executable, "-c", code, tmp_path / "a.mot", tmp_path / "a.png", tmp_path / "b.png"],
-        capture_output=True,
-        text=True,
-    )
+        capture_output=True, text=True)
     assert done.stdout.strip() == "[] []" and done.stderr == "", done.stdout + done.stderr
 
 

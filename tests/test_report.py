@@ -14,17 +14,8 @@ from bige.constraint_files import parse_constraints
 from bige.exercises import load_exercise
 from bige.motion import ACTIVATIONS, Motion, analytic_squat
 from bige.rendering import COLOURS, CSS_COLOURS, FORCE_COLUMNS, contrast
-from bige.report import (
-    advice_rows,
-    curve_unit,
-    curves,
-    cycle_curves,
-    describe_curves,
-    requested_ranges,
-    state_of,
-    verification_tables,
-    write_pages,
-)
+from bige.report import (advice_rows, curve_unit, curves, cycle_curves, describe_curves, requested_ranges,
+                         state_of, verification_tables, write_pages)
 from bige.viewer import asset_text
 
 
@@ -61,9 +52,8 @@ def test_curves_are_in_degrees_and_percent(squats):
 
 
 def test_curves_are_those_of_the_exercise(squats):
-    hips = replace(
-        load_exercise(), curves={"hip_adduction": "hip adduction", "pelvis_ty": "height of the pelvis"}
-    )
+    hips = replace(load_exercise(),
+                   curves={"hip_adduction": "hip adduction", "pelvis_ty": "height of the pelvis"})
     assert list(cycle_curves(squats[0], hips)) == ["hip_adduction", "pelvis_ty"]
     assert [ax.get_title() for ax in curves(squats, exercise=hips).axes] == [
         "hip adduction (°)",
@@ -246,10 +236,8 @@ def test_a_new_answer_in_the_same_folder_is_not_verified(found, tmp_path):
 def _luminance(colour: str) -> float:
     parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     return float(
-        np.dot(
-            [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in parts],
-            [0.2126, 0.7152, 0.0722],
-        )
+        np.dot([c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in parts],
+               [0.2126, 0.7152, 0.0722])
     )
 
 
@@ -264,8 +252,7 @@ def test_text_of_the_pages_has_contrast_aa(name):
     for colour in used - {"paper"}:
         assert contrast(COLOURS[colour], "#ffffff") >= 4.5, colour
         assert contrast(COLOURS[colour], "#ffffff") == pytest.approx(
-            1.05 / (_luminance(COLOURS[colour]) + 0.05), rel=1e-3
-        )
+            1.05 / (_luminance(COLOURS[colour]) + 0.05), rel=1e-3)
     assert contrast(COLOURS["ink"], COLOURS["wash"]) >= 4.5  # code on its grey
 
 

@@ -173,9 +173,8 @@ def test_bfloat16_changes_the_curve_little(toy, tmp_path, monkeypatch):
     for kind, (fit, config) in TRAIN.items():
         plan = Plan(steps=8, batch=8, lr=3e-4, log_every=1)
         fit(toy, tmp_path / kind, plan, config)
-        monkeypatch.setattr(
-            sys.modules[fit.__module__], "autocast", lambda x: torch.autocast("cpu", torch.bfloat16)
-        )
+        monkeypatch.setattr(sys.modules[fit.__module__], "autocast",
+                            lambda x: torch.autocast("cpu", torch.bfloat16))
         fit(toy, tmp_path / f"{kind}16", plan, config)
         single, half = curve(tmp_path / kind)["loss"], curve(tmp_path / f"{kind}16")["loss"]
         assert 0 < np.abs(single - half).max() < 0.15 * single.max()
@@ -211,8 +210,7 @@ def test_numbers_out_of_range_are_refused(option, value):
     with pytest.raises(InputError):
         plan_from_options(
             training_parser("x", "", default).parse_args(["--data", "a", "--out", "b", option, value]),
-            default,
-        )
+            default)
 
 
 # processes
@@ -247,14 +245,8 @@ def run(*words, processes: int = 0) -> None:
         else []
     )  # finds a free port itself
     env = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, *start, *map(str, words)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=1800,
-        env=env,
-    )
+    done = subprocess.run([sys.executable, *start, *map(str, words)], cwd=ROOT, capture_output=True,
+                          text=True, timeout=1800, env=env)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
@@ -304,9 +296,8 @@ def test_two_processes_resume(kind, toy_file, worker, alone, tmp_path):
     same(tmp_path, alone(kind))
 
 
-deepspeed = pytest.mark.skipif(
-    find_spec("deepspeed") is None, reason="deepspeed is not installed: pip install bige[train]"
-)
+deepspeed = pytest.mark.skipif(find_spec("deepspeed") is None,
+                               reason="deepspeed is not installed: pip install bige[train]")
 
 
 @pytest.mark.slow
@@ -341,24 +332,9 @@ def test_the_launcher_of_deepspeed(kind, toy_file, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    run(
-        "-m",
-        "deepspeed.launcher.runner",
-        "--num_gpus=0",
-        f"--master_port={port}",
-        "--module",
-        f"bige.train_{kind}",
-        "--data",
-        toy_file,
-        "--out",
-        tmp_path,
-        "--batch",
-        8,
-        "--steps",
-        4,
-        "--deepspeed",
-        1,
-    )
+    run("-m", "deepspeed.launcher.runner", "--num_gpus=0", f"--master_port={port}", "--module",
+        f"bige.train_{kind}", "--data", toy_file, "--out", tmp_path, "--batch", 8, "--steps", 4,
+        "--deepspeed", 1)
     assert list(curve(tmp_path).index) == [4]
 
 
@@ -379,12 +355,8 @@ def test_killed_at_any_moment_and_resumed(kind, toy_file, tmp_path):
     ]
     run(*command, "--out", tmp_path / "straight")
     for waiting_for, resume in (("plan.json", []), ("checkpoint.pt", ["--resume"])):
-        running = subprocess.Popen(
-            [sys.executable, *command, "--out", str(tmp_path / "killed"), *resume],
-            cwd=ROOT,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        running = subprocess.Popen([sys.executable, *command, "--out", str(tmp_path / "killed"), *resume],
+                                   cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while not (tmp_path / "killed" / waiting_for).exists() and running.poll() is None:
             time.sleep(0.02)
         running.kill()

@@ -16,15 +16,8 @@ import pytest
 from bige.cli import main
 from bige.files import InputError
 from bige.motion import ACTIVATIONS, COORDINATES, Motion, analytic_squat, read_motion, write_motion
-from bige.simulation import (
-    CUTOFF_HZ,
-    add_record,
-    foot_force_columns,
-    motion_file,
-    read_records,
-    simulate,
-    sphere_columns,
-)
+from bige.simulation import (CUTOFF_HZ, add_record, foot_force_columns, motion_file, read_records, simulate,
+                             sphere_columns)
 from conftest import until
 
 
@@ -116,11 +109,8 @@ def test_an_unfinished_solve_has_a_reason_and_no_files(squat, model, result, mon
     monkeypatch.setattr(
         bige.tracking,
         "track",
-        lambda *_: replace(
-            result,
-            status="Maximum_Iterations_Exceeded",
-            record={"iterations": 500, "body_weight_n": model.weight},
-        ),
+        lambda *_: replace(result, status="Maximum_Iterations_Exceeded",
+                           record={"iterations": 500, "body_weight_n": model.weight}),
     )
     stopped = simulate(squat, model)
     assert "Maximum_Iterations_Exceeded" in stopped.record["reason"]
@@ -137,9 +127,8 @@ def test_peak_memory_counts_what_this_process_held():
     )
     before, after = map(
         float,
-        subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        ).stdout.split(),
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                       check=True).stdout.split(),
     )
     assert before < 0.25 and 0.3 < after - before < 0.35
 
@@ -151,8 +140,7 @@ def test_files(result, tmp_path):
     result.save(tmp_path, "one")
     motion = read_motion(motion_file(tmp_path, "one"))
     assert motion.names == COORDINATES + ACTIVATIONS and np.allclose(
-        motion.values, result.motion.values, atol=1e-5
-    )
+        motion.values, result.motion.values, atol=1e-5)
     forces = read_motion(tmp_path / "ground_forces_one.mot")
     total = forces["ground_force_r_vy"] + forces["ground_force_l_vy"]
     assert np.allclose(total / result.record["body_weight_n"], result.vertical_force, atol=1e-5)
@@ -170,16 +158,13 @@ def test_files(result, tmp_path):
 @pytest.mark.filterwarnings("error")
 def test_moments_and_sphere_forces_are_written_as_numbers_not_angles(result, tmp_path):
     result.save(tmp_path, "one")
-    kinetics, spheres = (
-        read_motion(tmp_path / "kinetics_one_muscle_driven.mot"),
-        read_motion(tmp_path / "ground_forces_spheres_one.mot"),
-    )
+    kinetics, spheres = (read_motion(tmp_path / "kinetics_one_muscle_driven.mot"),
+                         read_motion(tmp_path / "ground_forces_spheres_one.mot"))
     for k, name in enumerate(COORDINATES):
         column = f"{name}_force" if name in ("pelvis_tx", "pelvis_ty", "pelvis_tz") else f"{name}_moment"
         assert np.allclose(kinetics[column], result.moments[:, k], atol=1e-6), column
-    assert np.allclose(
-        sum(spheres[f"ground_force_s{s}_r_vy"] for s in range(1, 7)), result.foot_forces[:, 0, 1], atol=1e-6
-    )
+    assert np.allclose(sum(spheres[f"ground_force_s{s}_r_vy"] for s in range(1, 7)),
+                       result.foot_forces[:, 0, 1], atol=1e-6)
     assert np.allclose(spheres["ground_force_s3_l_px"], result.contact_points[:, 8, 0], atol=1e-6)
 
 
@@ -233,11 +218,8 @@ def test_a_failed_attempt_keeps_the_finished_result(result, tmp_path):
 
 
 def test_not_a_number_is_null_in_the_record(tmp_path):
-    add_record(
-        tmp_path,
-        "one",
-        {"status": "Failed", "reason": "x", "value": float("nan"), "values": np.array([1.0, np.inf])},
-    )
+    add_record(tmp_path, "one",
+               {"status": "Failed", "reason": "x", "value": float("nan"), "values": np.array([1.0, np.inf])})
     assert json.loads((tmp_path / "simulation.json").read_text(), parse_constant=lambda c: pytest.fail(c))[
         "values"
     ] == [1.0, None]
@@ -294,12 +276,8 @@ def test_an_interrupt_is_not_swallowed_by_the_solver(model, mode):
     other.start()
     try:
         with pytest.raises(KeyboardInterrupt):
-            simulate(
-                analytic_squat(reps=1 if mode == "tracking" else 10, depth_deg=80),
-                model,
-                mode=mode,
-                intervals=12 if mode == "tracking" else None,
-            )
+            simulate(analytic_squat(reps=1 if mode == "tracking" else 10, depth_deg=80), model, mode=mode,
+                     intervals=12 if mode == "tracking" else None)
     finally:
         over.set()
         other.join()
@@ -314,10 +292,8 @@ def changed(motion, name, value):
 
 
 BAD = {
-    "far out of range": (
-        lambda m: changed(m, "knee_angle_r", np.deg2rad(200)),
-        "knee_angle_r of 200 degrees",
-    ),
+    "far out of range": (lambda m: changed(m, "knee_angle_r", np.deg2rad(200)),
+                         "knee_angle_r of 200 degrees"),
     "flying": (lambda m: changed(m, "pelvis_ty", 5 * m.time), "feet more than 10 cm above the ground"),
     "upside down": (lambda m: changed(m, "pelvis_tilt", np.pi), "lower than the feet"),
     "short": (lambda m: m.slice(0, 0.3), "at least 0.50 s"),
@@ -368,9 +344,8 @@ def test_a_model_that_is_not_there(squat, tmp_path):
         simulate(squat, tmp_path / "nowhere.osim", mode="qp")
 
 
-@pytest.mark.parametrize(
-    "fault, mode", [("far out of range", "tracking"), ("flying", "tracking"), ("short", "qp")]
-)
+@pytest.mark.parametrize("fault, mode",
+                         [("far out of range", "tracking"), ("flying", "tracking"), ("short", "qp")])
 def test_the_command_refuses_in_one_line(fault, mode, squat, tmp_path, capsys):
     change, message = BAD[fault]
     write_motion(change(squat), tmp_path / "bad.mot")

@@ -14,14 +14,8 @@ from bige.files import InputError
 from bige.motion import COORDINATES, analytic_squat, example_squat
 from bige.opensim_process import run_opensim
 from bige.geometry import Curve
-from bige.ground_contact import (
-    contact_weights,
-    ground_height,
-    plant_feet,
-    plant_with_contacts,
-    sliding_speed,
-    soft_lowest,
-)
+from bige.ground_contact import (contact_weights, ground_height, plant_feet, plant_with_contacts,
+                                 sliding_speed, soft_lowest)
 from bige.skeleton import Chain, Skeleton, standard_spheres
 
 torch = pytest.importorskip("torch")
@@ -91,15 +85,8 @@ def random_poses(skeleton, n=200, beyond=0.2):
 def assert_like_opensim(path, folder):
     skeleton = Skeleton.from_osim(path)
     q, bodies = random_poses(skeleton), skeleton.body_names + tuple(j.child for j in skeleton.coupled)
-    truth = opensim(
-        path,
-        folder,
-        names=COORDINATES,
-        q=q,
-        bodies=bodies,
-        joints=skeleton.joint_names,
-        markers=skeleton.marker_names,
-    )
+    truth = opensim(path, folder, names=COORDINATES, q=q, bodies=bodies, joints=skeleton.joint_names,
+                    markers=skeleton.marker_names)
     X = skeleton.body_transforms(q, bodies)
     assert abs(X[..., :3, :3] - truth["R"]).max() < 1e-9
     assert abs(X[..., :3, 3] - truth["p"]).max() < 1e-9
@@ -125,8 +112,7 @@ def assert_like_nimble(path):
         peer.setPositions(full)
         assert abs(peer.getJointWorldPositions(joints) - centres[k].ravel()).max() < 1e-9
     jacobian = torch.autograd.functional.jacobian(skeleton.joint_centres, torch.tensor(q[-1])).reshape(
-        -1, len(COORDINATES)
-    )
+        -1, len(COORDINATES))
     assert (
         abs(peer.getJointWorldPositionsJacobianWrtJointPositions(joints)[:, columns] - jacobian.numpy()).max()
         < 1e-9
@@ -153,16 +139,12 @@ def default():
 
 
 SHARED_MODELS = (
-    "models/LaiUhlrich2022.osim",
-    "models/LaiUhlrich2022_Vicon_39.osim",
-    "models/LaiArnoldModified2017_poly_withArms_weldHand_generic.osim",
-    "kirsten_75.3kg/squat/final.osim",
+    "models/LaiUhlrich2022.osim", "models/LaiUhlrich2022_Vicon_39.osim",
+    "models/LaiArnoldModified2017_poly_withArms_weldHand_generic.osim", "kirsten_75.3kg/squat/final.osim",
     "labval_s2_78.2kg/squat/LaiArnoldModified2017_contacts.osim",
-    "labval_s4_62.6kg/squat/unscaled_generic.osim",
-    "labval_s4_62.6kg/squat/manually_scaled.osim",
+    "labval_s4_62.6kg/squat/unscaled_generic.osim", "labval_s4_62.6kg/squat/manually_scaled.osim",
     "fieldstudy_s0_72kg/squat/LaiArnoldModified2017_poly_withArms_weldHand_scaled.osim",
-    "fieldstudy_s0_72kg/squat/LaiArnoldModified2017_poly_withArms_weldHand_scaled_adjustedMA_contacts.osim",
-)
+    "fieldstudy_s0_72kg/squat/LaiArnoldModified2017_poly_withArms_weldHand_scaled_adjustedMA_contacts.osim")
 
 
 def test_every_shared_model_is_tested(shared):
@@ -198,15 +180,8 @@ def test_old_layout_agrees_with_opensim_after_upgrade(wheel, tmp_path):
 def test_torch_equals_numpy(default):
     q = random_poses(default, 20).reshape(4, 5, -1)
     t = torch.tensor(q)
-    for name in (
-        "joint_centres",
-        "body_transforms",
-        "marker_positions",
-        "contact_points",
-        "centre_of_mass",
-        "lowest_point",
-        "ground_height",
-    ):
+    for name in ("joint_centres", "body_transforms", "marker_positions", "contact_points", "centre_of_mass",
+                 "lowest_point", "ground_height"):
         ours, theirs = getattr(default, name)(q), getattr(default, name)(t)
         assert ours.shape == tuple(theirs.shape) and ours.shape[0] == 4, name
         assert np.allclose(ours, theirs.numpy(), atol=1e-12), name
@@ -217,24 +192,16 @@ def test_torch_equals_numpy(default):
 def test_any_batch_and_precision(default, shape, dtype):
     q = np.zeros((*shape, 33), dtype)
     for array in (q, torch.tensor(q)):
-        for found, tail in (
-            (default.joint_centres(array), (20, 3)),
-            (default.contact_points(array), (12, 3)),
-            (default.body_transforms(array), (20, 4, 4)),
-        ):
+        for found, tail in ((default.joint_centres(array), (20, 3)), (default.contact_points(array), (12, 3)),
+                            (default.body_transforms(array), (20, 4, 4))):
             assert tuple(found.shape) == shape + tail and found.dtype == array.dtype
 
 
 def test_gradients(default, rajagopal):
     for skeleton in (default, rajagopal):
         q = torch.tensor(random_poses(skeleton, 1, beyond=-0.05), requires_grad=True)
-        for f in (
-            skeleton.joint_centres,
-            skeleton.body_transforms,
-            skeleton.contact_points,
-            skeleton.centre_of_mass,
-            skeleton.lowest_point,
-        ):
+        for f in (skeleton.joint_centres, skeleton.body_transforms, skeleton.contact_points,
+                  skeleton.centre_of_mass, skeleton.lowest_point):
             assert torch.autograd.gradcheck(f, (q,))
     q = torch.tensor(analytic_squat(reps=1).coordinates()[40:46], requires_grad=True)
     assert torch.autograd.gradcheck(lambda q: default.sliding_speed(q, 60.0), (q,))
@@ -246,9 +213,8 @@ def test_legs_alone_give_the_same_points(default):
     q = random_poses(default, 5)
     whole = default.body_transforms(q)
     for body in ("pelvis", "toes_l", "hand_r"):
-        assert np.array_equal(
-            default.body_transforms(q, (body,))[:, 0], whole[:, default.body_names.index(body)]
-        )
+        assert np.array_equal(default.body_transforms(q, (body,))[:, 0],
+                              whole[:, default.body_names.index(body)])
     unmoved = q.copy()
     unmoved[:, [c.startswith(("arm", "elbow", "pro", "lumbar")) for c in COORDINATES]] = 0
     assert np.array_equal(default.contact_points(q), default.contact_points(unmoved))
@@ -268,8 +234,7 @@ def test_spline_ends_follow_forsythe_malcolm_moler():
     curve, fine = Curve.spline(x, cubic(x)), np.linspace(0, 2, 50)
     assert np.allclose(curve(fine), cubic(fine), atol=1e-12)
     assert np.isclose(curve(np.array(-1.0)), cubic(0) - cubic.deriv()(0)) and np.isclose(
-        curve(np.array(3.0)), cubic(2) + cubic.deriv()(2)
-    )
+        curve(np.array(3.0)), cubic(2) + cubic.deriv()(2))
     line = Curve.spline(np.array([0.0, 1.0]), np.array([2.0, 5.0]))
     assert np.allclose(line(np.array([-1.0, 0.5, 2.0])), [-1, 3.5, 8])
 
@@ -389,9 +354,8 @@ def test_wrong_poses_and_names(default):
         default.points(np.zeros(33), ["tail"], [[0, 0, 0]])
     with pytest.raises(InputError, match="RASI"):
         default.marker_positions(np.zeros(33), ["RAS"])
-    assert np.array_equal(
-        default.marker_positions(np.zeros(33), ["rasi"]), default.marker_positions(np.zeros(33), ["RASI"])
-    )
+    assert np.array_equal(default.marker_positions(np.zeros(33), ["rasi"]),
+                          default.marker_positions(np.zeros(33), ["RASI"]))
 
 
 # --- feet and ground ---
@@ -424,9 +388,8 @@ def test_soft_lowest_between_lowest_and_mean():
 def test_ground_is_the_median_and_moves_with_the_floor():
     points = np.random.default_rng(0).normal(size=(3, 7, 12, 3))
     assert np.allclose(ground_height(points), np.median(points[..., 1].min(-1), -1))
-    assert np.allclose(
-        ground_height(points[:, :6] + [0, 2.0, 0]), np.median(points[:, :6, :, 1].min(-1), -1) + 2
-    )
+    assert np.allclose(ground_height(points[:, :6] + [0, 2.0, 0]),
+                       np.median(points[:, :6, :, 1].min(-1), -1) + 2)
 
 
 def test_sliding(default):
@@ -455,8 +418,7 @@ def test_one_planting_of_feet_for_numpy_and_torch(default):
     moved[..., 3:6] += np.random.default_rng(0).normal(size=(2, 90, 3))
     assert np.array_equal(plant_feet(moved), planted) and not np.array_equal(moved, planted)
     assert (planted[:, 0, [3, 5]] == 0).all() and np.array_equal(
-        np.delete(planted, [3, 4, 5], -1), np.delete(batch, [3, 4, 5], -1)
-    )
+        np.delete(planted, [3, 4, 5], -1), np.delete(batch, [3, 4, 5], -1))
     assert abs(default.contact_points(planted)[..., 1].min(-1)).max() < 0.012
 
 
@@ -471,20 +433,15 @@ def test_planting_with_another_filter(default):
     assert not torch.allclose(raw, plant_feet(q, default))
     short, still = q[:20], torch.eye(20, dtype=q.dtype)  # too short for the filter
     assert np.allclose(plant_feet(short, default), plant_feet(short, default, smooth=still))
-    assert torch.autograd.gradcheck(
-        lambda x: plant_feet(x, default)[..., 3:6], (q[:31].clone().requires_grad_(),), fast_mode=True
-    )
+    assert torch.autograd.gradcheck(lambda x: plant_feet(x, default)[..., 3:6],
+                                    (q[:31].clone().requires_grad_(),), fast_mode=True)
 
 
 def test_derivative_of_curves():
     x = np.array([0.0, 0.2, 0.5, 1.0, 1.4, 2.0])
     at = np.linspace(-0.5, 2.5, 61) + 1e-3
-    for curve in (
-        Curve.spline(x, np.sin(3 * x)),
-        Curve.polynomial(1.0, 2.0, 3.0, 4.0),
-        Curve.polynomial(7.0),
-        Curve.spline(x, np.cos(x)).after(2.0, 0.3),
-    ):
+    for curve in (Curve.spline(x, np.sin(3 * x)), Curve.polynomial(1.0, 2.0, 3.0, 4.0), Curve.polynomial(7.0),
+                  Curve.spline(x, np.cos(x)).after(2.0, 0.3)):
         numeric = (curve(at + 1e-6) - curve(at - 1e-6)) / 2e-6
         assert np.allclose(curve.derivative()(at), numeric, atol=1e-6)
 

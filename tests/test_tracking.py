@@ -135,8 +135,7 @@ def test_the_feet_carry_the_body_and_the_vasti_work(model, squat, solution):
     result = solution[0]
     assert abs(result.vertical_force.mean() - 1) < 0.03
     vasti = np.mean(
-        [result.motion[f"{m}_{s}/activation"] for m in ("vaslat", "vasmed", "vasint") for s in "lr"], axis=0
-    )
+        [result.motion[f"{m}_{s}/activation"] for m in ("vaslat", "vasmed", "vasint") for s in "lr"], axis=0)
     bottom, end = squat["knee_angle_r"].argmax(), len(vasti)
     assert vasti[bottom] > 3 * vasti[0] and abs(vasti.argmax() - bottom) < 0.15 * end
     assert result.motion.time.shape == squat.time.shape and result.record["deviation_deg"]["mean"] < 4
@@ -179,10 +178,8 @@ def inside(layout, u, h, scale):
 def test_a_condensed_solution_solves_the_radau_problem_at_the_same_cost(squat, solution):
     """The actuators' lag apart, an exponential that a cubic only approximates."""
     _, mesh, u = solution
-    h, scale = (
-        mesh[1] - mesh[0],
-        tracking.scales(*tracking.limits(u["q"], u["qd"], np.r_[u["qdd"], u["qdd"][-1:]])),
-    )
+    h, scale = (mesh[1] - mesh[0],
+                tracking.scales(*tracking.limits(u["q"], u["qd"], np.r_[u["qdd"], u["qdd"][-1:]])))
     wanted = {name: np.zeros((COARSE + 1, 33)) for name in ("q", "qd", "qdd")}
     layout, short = Layout(COARSE, "radau"), Layout(COARSE)
     x, y = inside(layout, u, h, scale), np.zeros(short.size)
@@ -190,10 +187,8 @@ def test_a_condensed_solution_solves_the_radau_problem_at_the_same_cost(squat, s
         y[index] = u[name] / scale[name]
     costs = [
         0.5 * z @ (j.matrix @ z) + j.linear @ z + j.constant
-        for z, j in (
-            (x, cost(layout, h, scale, wanted, Settings())),
-            (y, cost(short, h, scale, wanted, Settings())),
-        )
+        for z, j in ((x, cost(layout, h, scale, wanted, Settings())),
+                     (y, cost(short, h, scale, wanted, Settings())))
     ]
     assert np.isclose(*costs, rtol=1e-6)
     rows = Linear()
@@ -277,8 +272,7 @@ def test_settle_finds_the_height_at_which_the_floor_carries_the_weight(model, sq
     moved[:, HEIGHT] += lift
     carried = (
         sphere_forces(model.skeleton, body_motions(model.skeleton, moved, 0 * q, 0 * q)[0], Ground())[0][
-            ..., 1
-        ]
+            ..., 1]
         .sum(1)
         .mean()
     )
@@ -296,9 +290,8 @@ def test_floor_force_vanishes_in_the_air_and_opposes_sliding():
         force = contact_force(np.array([[0, 0.028, 0]]), np.array([slip]), zero, 0.032)[0][0]
         assert force[1] > 0 and force @ slip < 0
     rounded, corner = (
-        contact_force(
-            np.array([[0, 0.028, 0]]), np.array([[0.1, 0, 0]]), zero, 0.032, Ground(friction_smoothing=s)
-        )[0]
+        contact_force(np.array([[0, 0.028, 0]]), np.array([[0.1, 0, 0]]), zero, 0.032,
+                      Ground(friction_smoothing=s))[0]
         for s in (1e-3, 0.0)
     )
     assert np.allclose(rounded, corner, rtol=1e-2)

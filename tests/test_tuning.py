@@ -28,21 +28,8 @@ from bige.inverse_kinematics import write_osim
 from bige.files import InputError
 from bige.motion import analytic_squat, example_squat
 from bige.skeleton import Skeleton
-from bige.tuning import (
-    Cancelled,
-    Download,
-    History,
-    Latest,
-    Setting,
-    Tuner,
-    command_line,
-    error_message,
-    setting_of,
-    slider_index,
-    sliders_of,
-    with_setting,
-    without_slider,
-)
+from bige.tuning import (Cancelled, Download, History, Latest, Setting, Tuner, command_line, error_message,
+                         setting_of, slider_index, sliders_of, with_setting, without_slider)
 
 GOLDEN = Path(__file__).parent / "golden"
 SLIDERS = sliders_of()
@@ -78,8 +65,7 @@ def test_bvh_hierarchy_channels_and_numbers_agree(tmp_path):
     )
     frames, step, *lines = motion.splitlines()
     assert frames == f"Frames: {len(lines)}" and float(step.split(": ")[1]) == pytest.approx(
-        1 / example_squat().rate_hz, abs=1e-6
-    )
+        1 / example_squat().rate_hz, abs=1e-6)
     assert {len(line.split()) for line in lines} == {sum(int(n) for n, _ in channels)}
     assert tree.count("End Site") == 5 and len(re.findall("ROOT|JOINT", tree)) == 21
 
@@ -100,9 +86,8 @@ def test_bvh_rest_pose_is_the_model_at_zero():
     from bige.motion import COORDINATES, Motion
 
     still = Motion.from_arrays(np.arange(3) / 60, np.zeros((3, len(COORDINATES))))
-    numbers = np.array(
-        [line.split() for line in to_bvh(still).partition("MOTION")[2].splitlines()[3:]], float
-    )
+    numbers = np.array([line.split() for line in to_bvh(still).partition("MOTION")[2].splitlines()[3:]],
+                       float)
     skeleton = Skeleton.default()
     knee = (
         skeleton.joint_centres(np.zeros(33))[skeleton.joint_names.index("walker_knee_r")]
@@ -331,11 +316,8 @@ def test_curves_are_the_motion_with_its_gates(tuner, deep):
 
 def test_messages_name_what_is_out_of_reach(tuner):
     request = Request(
-        with_setting(
-            with_setting(default_constraints(), SLIDER["vastus"], Setting(True, 0, 0.05)),
-            SLIDER["depth"],
-            Setting(True, 130, None),
-        ),
+        with_setting(with_setting(default_constraints(), SLIDER["vastus"], Setting(True, 0, 0.05)),
+                     SLIDER["depth"], Setting(True, 130, None)),
         n=2,
     )
     said = tuner.message(tuner.answer(request))
@@ -372,11 +354,8 @@ def test_a_download_that_is_no_longer_wanted_stops(tuner, deep, what):
 def test_a_film_is_drawn_in_a_thread(tuner, deep):
     "The page makes films in a thread of their own."
     made = []
-    maker = Latest(
-        lambda job, stopped: tuner.make(job, stopped),
-        lambda job, result: made.append(result),
-        lambda job, e: made.append(e),
-    )
+    maker = Latest(lambda job, stopped: tuner.make(job, stopped), lambda job, result: made.append(result),
+                   lambda job, e: made.append(e))
     short = tuner.answer(deep)
     tuner.answers[deep.key] = replace(short, motions=tuple(m.slice(0.5, 0.7) for m in short.motions))
     try:
@@ -394,13 +373,8 @@ def test_what_the_page_saves_the_command_writes(tuner, deep, tmp_path):
     (tmp_path / "c.yaml").write_bytes(tuner.make(Download("yaml", deep, 0))[1])
     mot, bvh = tuner.make(Download("mot", deep, 2)), tuner.make(Download("bvh", deep, 2))
     assert mot[0] == "sample_02.mot" and bvh[0] == "sample_02.bvh"
-    subprocess.run(
-        [*BIGE, "generate", "--constraints", "c.yaml", "-n", "3", "--seed", "0", "--out", "out"],
-        cwd=tmp_path,
-        check=True,
-        timeout=300,
-        capture_output=True,
-    )
+    subprocess.run([*BIGE, "generate", "--constraints", "c.yaml", "-n", "3", "--seed", "0", "--out", "out"],
+                   cwd=tmp_path, check=True, timeout=300, capture_output=True)
     assert (tmp_path / "out" / "sample_02.mot").read_bytes() == mot[1]
 
 
@@ -439,9 +413,8 @@ def test_an_uploaded_model_is_tried_at_once(tuner, anna):
         == pytest.approx(Skeleton.from_osim(anna).mass)
         == pytest.approx(90, abs=0.5)
     )
-    other = tuner.keep_model(
-        "my model.osim", anna.read_bytes().replace(b">anna<", b">bert<") + b"<!-- changed -->"
-    )
+    other = tuner.keep_model("my model.osim",
+                             anna.read_bytes().replace(b">anna<", b">bert<") + b"<!-- changed -->")
     assert Request(n=1, model=other).key != request.key and path.exists()
 
 
@@ -457,12 +430,9 @@ def test_tune_refuses_bad_input_before_it_serves(tmp_path, capsys, monkeypatch):
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
-        for arguments, words in (
-            (["--constraints", str(tmp_path / "bad.yaml")], "did you mean 'knee_depth'"),
-            (["--port", "80"], "1024"),
-            (["--model", "no.osim"], "no.osim"),
-            (["--port", str(other.getsockname()[1])], "free port"),
-        ):
+        for arguments, words in ((["--constraints", str(tmp_path / "bad.yaml")], "did you mean 'knee_depth'"),
+                                 (["--port", "80"], "1024"), (["--model", "no.osim"], "no.osim"),
+                                 (["--port", str(other.getsockname()[1])], "free port")):
             assert main(["tune", "--no-browser", *arguments]) == 2
             assert words in capsys.readouterr().err
 
@@ -478,9 +448,8 @@ def test_the_notebook_of_the_page_holds_its_options(tmp_path):
         cell,
         {
             "__builtins__": {
-                "__import__": lambda *_: type(
-                    "module", (), {"page": staticmethod(lambda **k: given.update(k))}
-                )
+                "__import__": lambda *_: type("module", (),
+                                              {"page": staticmethod(lambda **k: given.update(k))})
             }
         },
     )
@@ -526,13 +495,8 @@ def served(tmp_path_factory):
     port = free_port()
     folder = tmp_path_factory.mktemp("served")
     log = open(folder / "log.txt", "wb")
-    process = subprocess.Popen(
-        [*BIGE, "tune", "--no-browser", "--port", str(port), "-n", "3"],
-        cwd=folder,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
+    process = subprocess.Popen([*BIGE, "tune", "--no-browser", "--port", str(port), "-n", "3"], cwd=folder,
+                               stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
     address = f"http://127.0.0.1:{port}/"
     try:
         for _ in range(300):
@@ -582,8 +546,7 @@ def page(browser, served):
         "websocket",
         lambda socket: socket.on(
             "framesent",
-            lambda message: tab.sent.append(message if isinstance(message, bytes) else message.encode()),
-        ),
+            lambda message: tab.sent.append(message if isinstance(message, bytes) else message.encode())),
     )
     tab.set_default_timeout(PATIENCE_MS)
     tab.goto(served)
@@ -637,9 +600,8 @@ def painted(page) -> None:
 
 def chosen(page, number: int) -> None:
     """Wait until squat `number` is shown; its table comes after its figure."""
-    page.wait_for_function(
-        "start => document.querySelector('.bige caption').innerText.startsWith(start)", arg=f"Squat {number} "
-    )
+    page.wait_for_function("start => document.querySelector('.bige caption').innerText.startsWith(start)",
+                           arg=f"Squat {number} ")
 
 
 def picture(page, selector: str = ".bige-viewer canvas") -> np.ndarray:
@@ -648,8 +610,7 @@ def picture(page, selector: str = ".bige-viewer canvas") -> np.ndarray:
     painted(page)
     return np.asarray(
         Image.open(io.BytesIO(page.locator(selector).first.screenshot())).convert("RGB").resize((320, 240)),
-        float,
-    )
+        float)
 
 
 def release(page, label: str, value: float) -> float:
@@ -817,10 +778,8 @@ def test_playing_moves_the_curves_and_leaves_the_kernel_in_peace(page):
         }
         play.click();
         return places.size }""")
-    seconds, stopped = (
-        time.monotonic() - begin,
-        lambda message: b'"playing":false' in message.replace(b" ", b""),
-    )
+    seconds, stopped = (time.monotonic() - begin,
+                        lambda message: b'"playing":false' in message.replace(b" ", b""))
     for _ in range(1800):
         if any(map(stopped, page.sent[since:])):
             break
@@ -865,20 +824,9 @@ def test_the_keyboard_alone_drives_the_page(page):
         seen.append(focused(page))
         if not seen[-1] and len(seen) > 40:
             break
-    for name in (
-        *(d.label for d in SLIDERS),
-        *(f"{d.label}, at most" for d in SLIDERS),
-        "Depth, at least",
-        "Reset",
-        "Other squats",
-        "Squats",
-        "Seed",
-        "Participant (.osim)",
-        "Open request (.yaml)",
-        "Request (.yaml)",
-        "Film (.mp4)",
-        "Moment of the recording",
-    ):
+    for name in (*(d.label for d in SLIDERS), *(f"{d.label}, at most" for d in SLIDERS), "Depth, at least",
+                 "Reset", "Other squats", "Squats", "Seed", "Participant (.osim)", "Open request (.yaml)",
+                 "Request (.yaml)", "Film (.mp4)", "Moment of the recording"):
         assert any(s == name or s.startswith(name) for s in seen), f"{name} is not reached by Tab"
     assert not [s for s in seen if s in ("INPUT", "BUTTON", "CANVAS", "SELECT")], "something has no name"
     page.get_by_label("Depth", exact=True).focus()

@@ -22,8 +22,7 @@ RESULTS = Path(__file__).resolve().parents[1] / "nbs" / "results"
 
 HAS_OPENSIM = "BIGE_OPENSIM_PYTHON" in os.environ or importlib.util.find_spec("opensim") is not None
 needs_opensim = pytest.mark.skipif(
-    not HAS_OPENSIM, reason="no opensim package: pip install opensim, or set BIGE_OPENSIM_PYTHON"
-)
+    not HAS_OPENSIM, reason="no opensim package: pip install opensim, or set BIGE_OPENSIM_PYTHON")
 
 
 def whole_model_forces(model_path, states_path, out_path, names):
@@ -52,22 +51,15 @@ def whole_model_forces(model_path, states_path, out_path, names):
 
 
 @needs_opensim
-@pytest.mark.parametrize(
-    "ground",
-    [Ground(), Ground(static_friction=0.9, dynamic_friction=0.6, dissipation=1.0)],
-    ids=["standard", "other friction"],
-)
+@pytest.mark.parametrize("ground",
+                         [Ground(), Ground(static_friction=0.9, dynamic_friction=0.6, dissipation=1.0)],
+                         ids=["standard", "other friction"])
 def test_contact_agrees_with_opensim(ground, tmp_path):
     radius = 0.032
     states = random_spheres(radius)
     np.save(tmp_path / "states.npy", states)
-    run_opensim(
-        opensim_ground_force,
-        str(tmp_path / "states.npy"),
-        str(tmp_path / "out.npy"),
-        radius,
-        {theirs: getattr(ground, ours) for theirs, ours in OPENSIM_NAMES.items()},
-    )
+    run_opensim(opensim_ground_force, str(tmp_path / "states.npy"), str(tmp_path / "out.npy"), radius,
+                {theirs: getattr(ground, ours) for theirs, ours in OPENSIM_NAMES.items()})
     truth = np.load(tmp_path / "out.npy")
     force, point = contact_force(states[:, :3], states[:, 3:6], states[:, 6:], radius, ground)
     assert np.abs(truth[:, 1]).max() > 2000 and np.abs(truth[:, 0]).max() > 500
@@ -89,13 +81,8 @@ def test_all_twelve_spheres_of_a_model_agree_with_opensim(shared, tmp_path):
     height = COORDINATES.index("pelvis_ty")
     q[:, height] -= np.quantile(skeleton.contact_points(q)[..., 1], 0.4, axis=1) + 0.002
     np.save(tmp_path / "states.npy", np.stack([q, qd], 1))
-    names = run_opensim(
-        whole_model_forces,
-        str(path),
-        str(tmp_path / "states.npy"),
-        str(tmp_path / "out.npy"),
-        list(COORDINATES),
-    ).split()
+    names = run_opensim(whole_model_forces, str(path), str(tmp_path / "states.npy"),
+                        str(tmp_path / "out.npy"), list(COORDINATES)).split()
     forces = sphere_forces(skeleton, body_motions(skeleton, q, qd, 0 * q)[0], Ground())[0]
     order = [next(i for i, n in enumerate(names) if sphere.name in n) for sphere in skeleton.contacts]
     truth = np.load(tmp_path / "out.npy")[:, order]
@@ -170,9 +157,8 @@ def test_zero_moment_point_of_a_still_body_is_below_its_mass(squat):
     q[:, COORDINATES.index("pelvis_ty")] = 1
     point = zero_moment_point(model.skeleton, q, 0 * q, 0 * q)
     assert np.abs(point - model.skeleton.centre_of_mass(q)[:, [0, 2]]).max() < 1e-9
-    moving = zero_moment_point(
-        model.skeleton, q, 0 * q, 0 * q + 2.0 * (np.arange(33) == COORDINATES.index("pelvis_tx"))
-    )
+    moving = zero_moment_point(model.skeleton, q, 0 * q,
+                               0 * q + 2.0 * (np.arange(33) == COORDINATES.index("pelvis_tx")))
     assert (moving[:, 0] < point[:, 0] - 0.05).all()  # who speeds up forward must push behind
 
 
@@ -245,11 +231,9 @@ def test_stored_results_are_those_of_today(shared):
     )
     theirs = read_motion(folder / "Squats_0_3_kinematics_activations.mot")
     result = track(model, read_motion(folder / "Squats_0.mot"), theirs.time[0], theirs.time[-1], intervals=50)
-    found = np.stack(
-        [np.interp(theirs.time, result.motion.time, a) for a in result.motion.activations().T], 1
-    )
+    found = np.stack([np.interp(theirs.time, result.motion.time, a) for a in result.motion.activations().T],
+                     1)
     runs = table("opencap_runs")
     stored = runs[(runs.squat == 3) & (runs.settings == "ours")].iloc[0]
     assert curve_agreement(found.ravel(), theirs.activations().ravel())["RMSE"] == pytest.approx(
-        stored.RMSE, abs=0.01
-    )
+        stored.RMSE, abs=0.01)

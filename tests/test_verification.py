@@ -15,25 +15,10 @@ from bige.cli import main
 from bige.constraint_files import default_constraints, parse_constraints, write_constraints
 from bige.files import InputError
 from bige.motion import ACTIVATIONS, COORDINATES, TRANSLATIONS, Motion, example_squat, write_motion
-from bige.verification import (
-    ALLOWED,
-    MAX_ROUNDS,
-    VASTI,
-    VERIFICATION_MODES,
-    all_satisfied,
-    corrected_activations,
-    dynamically_consistent,
-    evaluate_request,
-    generate_verified,
-    joint_displacement,
-    muscle_agreement,
-    muscle_table,
-    residual_forces,
-    round_seed,
-    sample_table,
-    satisfied_in_simulation,
-    validity,
-)
+from bige.verification import (ALLOWED, MAX_ROUNDS, VASTI, VERIFICATION_MODES, all_satisfied,
+                               corrected_activations, dynamically_consistent, evaluate_request,
+                               generate_verified, joint_displacement, muscle_agreement, muscle_table,
+                               residual_forces, round_seed, sample_table, satisfied_in_simulation, validity)
 
 KNEE = (
     "constraints:\n"
@@ -69,9 +54,8 @@ def squat():
 @pytest.fixture(scope="module")
 def airborne(squat):
     "A squat whose feet never stand: they swing up and down by 30 cm."
-    return squat.with_columns(
-        ["pelvis_ty"], squat["pelvis_ty"][:, None] + 0.3 * np.sin(3 * squat.time)[:, None]
-    )
+    return squat.with_columns(["pelvis_ty"],
+                              squat["pelvis_ty"][:, None] + 0.3 * np.sin(3 * squat.time)[:, None])
 
 
 @pytest.fixture(scope="module")
@@ -88,9 +72,7 @@ def test_residual_force_on_a_known_case():
     names = tuple(f"{n}_force" if n in TRANSLATIONS else f"{n}_moment" for n in COORDINATES)
     values = np.zeros((4, 33))
     values[:, names.index("pelvis_tx_force")], values[:, names.index("pelvis_ty_force")] = (
-        30,
-        [40, -40, 40, -40],
-    )
+        30, [40, -40, 40, -40])
     values[2, names.index("pelvis_tilt_moment")] = 10
     found = residual_forces(Motion(np.arange(4) / 4, values, names), 1000.0)
     assert found == {
@@ -117,8 +99,7 @@ def test_agreement_is_numpys_correlation_over_all_samples(seed, n):
     one = found[ACTIVATIONS[k].partition("/")[0]]
     a, b = np.concatenate(p)[:, k], np.concatenate(s)[:, k]
     assert one["r"] == pytest.approx(np.corrcoef(a, b)[0, 1], abs=1e-4) and one["rmse"] == pytest.approx(
-        np.sqrt(((a - b) ** 2).mean()), abs=1e-4
-    )
+        np.sqrt(((a - b) ** 2).mean()), abs=1e-4)
     assert one["peak_simulation"] == pytest.approx(np.mean([x[:, k].max() for x in s]), abs=1e-4)
     assert len(found) == 82 and set(VASTI) <= set(found)
 
@@ -183,12 +164,10 @@ def test_what_ground_and_gravity_do_not_explain_is_not_consistent(squat, model):
         {"rms_force_percent": 5.1}
     )
     request = parse_constraints("constraints:\n- {kind: asymmetry}\n")
-    shaken = squat.with_columns(
-        ["pelvis_tx"], (squat["pelvis_tx"] + 0.05 * np.sin(4 * np.pi * squat.time))[:, None]
-    )
+    shaken = squat.with_columns(["pelvis_tx"],
+                                (squat["pelvis_tx"] + 0.05 * np.sin(4 * np.pi * squat.time))[:, None])
     assert satisfied_in_simulation(squat, request, model) and not satisfied_in_simulation(
-        shaken, request, model
-    )
+        shaken, request, model)
 
 
 # a folder
@@ -210,8 +189,7 @@ def test_the_record_of_a_folder(folder, squat):
     assert first["moved"]["worst_deg"] < 2 and set(first["surrogate"]) == set(first["simulation"])
     vasti = checked["muscles"]["vasti_l"]  # the surrogate was made a tenth too low
     assert vasti["r"] > 0.99 and vasti["peak_surrogate"] / vasti["peak_simulation"] == pytest.approx(
-        0.9, abs=0.03
-    )
+        0.9, abs=0.03)
     assert len(checked["muscles"]) == 82
     # left and right exchanged, what was found of the one leg is found of the other
     a, b = (s["simulation"]["coordinate_range knee_angle_r bottom"]["metric"] for s in checked["samples"])
@@ -312,10 +290,8 @@ def test_the_persons_model_is_taken_from_the_folder(shared, squat, tmp_path):
         (lambda f: (f / "metrics.json").write_text('{"model": "../anna.osim"}'), "anna.osim"),
         (lambda f: (f / "sample_00.mot").write_text("x"), "sample_00.mot"),
         (
-            lambda f: write_motion(
-                example_squat().with_columns([], np.zeros((len(example_squat().time), 0))),
-                f / "sample_00.mot",
-            ),
+            lambda f: write_motion(example_squat().with_columns([], np.zeros((len(example_squat().time), 0))),
+                                   f / "sample_00.mot"),
             "",
         ),
     ],
@@ -365,26 +341,13 @@ def draws_of(squat, monkeypatch, good):
         peaks = np.sort(g.random(n))
         motions = tuple(with_activations(squat, p) for p in peaks)
         steps = 2 + seed % 3
-        return Guided(
-            motions,
-            constraints,
-            "guided",
-            seed,
-            peaks[:, None, None] * np.ones((1, 2, 3)),
-            ("a",),
-            peaks * np.ones((steps, 1, n)),
-            np.arange(n),
-            tuple({} for _ in peaks),
-            SimpleNamespace(name="s"),
-            1.0,
-        )
+        return Guided(motions, constraints, "guided", seed, peaks[:, None, None] * np.ones((1, 2, 3)), ("a",),
+                      peaks * np.ones((steps, 1, n)), np.arange(n), tuple({} for _ in peaks),
+                      SimpleNamespace(name="s"), 1.0)
 
     monkeypatch.setattr(verification, "generate", fake)
-    monkeypatch.setattr(
-        verification,
-        "satisfied_in_simulation",
-        lambda motion, *a: good(motion.activations()[0, 0]),
-    )
+    monkeypatch.setattr(verification, "satisfied_in_simulation", lambda motion,
+                        *a: good(motion.activations()[0, 0]))
     return seeds
 
 
@@ -441,8 +404,7 @@ def test_seeds_of_rounds_are_valid_and_differ(seed):
 def test_what_static_optimisation_refuses_is_not_satisfied(squat, airborne, model):
     request = parse_constraints("constraints:\n- {kind: asymmetry}\n")
     assert satisfied_in_simulation(squat, request, model) and not satisfied_in_simulation(
-        airborne, request, model
-    )
+        airborne, request, model)
 
 
 def test_generate_verified_from_the_shell(tmp_path, capsys):
@@ -482,9 +444,8 @@ def test_fewer_than_asked_is_status_2_and_written(squat, monkeypatch, tmp_path, 
     draw = draw(n=2, seed=0)
     monkeypatch.setattr(verification, "generate", lambda *a, **o: draw)
     first = draw.motions[0].values.tobytes()
-    monkeypatch.setattr(
-        verification, "satisfied_in_simulation", lambda motion, *a: motion.values.tobytes() == first
-    )
+    monkeypatch.setattr(verification, "satisfied_in_simulation", lambda motion,
+                        *a: motion.values.tobytes() == first)
     monkeypatch.setattr(verification, "MAX_ROUNDS", 1)
     assert main(["generate", "-n", "2", "--verified", "--out", str(tmp_path / "a")]) == 2
     assert (

@@ -34,9 +34,8 @@ FLAGS = [
 
 
 def pushing(motion):
-    return motion.with_columns(
-        np.ravel(FORCE_COLUMNS).tolist(), np.tile([0.1, 0, -0.1, 0, 400, 0] * 2, (len(motion.time), 1))
-    )
+    return motion.with_columns(np.ravel(FORCE_COLUMNS).tolist(),
+                               np.tile([0.1, 0, -0.1, 0, 400, 0] * 2, (len(motion.time), 1)))
 
 
 def markers() -> Markers:
@@ -65,8 +64,7 @@ def test_what_is_sent_is_the_motion():
 
 def test_forces_markers_and_bare_motions_are_sent():
     assert np.frombuffer(packed(drawable(pushing(analytic_squat(reps=1))))["forces"], "<f4").reshape(
-        -1, 2, 2, 3
-    )[0, :, 1, 1] == pytest.approx(400)
+        -1, 2, 2, 3)[0, :, 1, 1] == pytest.approx(400)
     dots = np.frombuffer(packed(drawable(markers()))["markers"], "<i2").reshape(-1, 5, 3)
     assert (
         (dots[:, 2] == -32768).all(1).any()
@@ -140,13 +138,11 @@ def browser():
 def opened(browser, tmp_path_factory):
     "A page of two motions, what it complained, and what it asked for."
     file = tmp_path_factory.mktemp("page") / "a.html"
-    motion = example_squat().with_columns(
-        ACTIVATIONS, np.tile(np.linspace(0, 1, len(example_squat().time))[:, None], 80)
-    )
+    motion = example_squat().with_columns(ACTIVATIONS,
+                                          np.tile(np.linspace(0, 1, len(example_squat().time))[:, None], 80))
     write_viewer_page(
         [drawable(motion, label="red at last"), drawable(pushing(analytic_squat(reps=1)), label="pushing")],
-        file,
-    )
+        file)
     tab = browser.new_page(viewport={"width": 900, "height": 600}, reduced_motion="reduce")
     complaints, requests = [], []
     tab.on("pageerror", lambda e: complaints.append(str(e)))
