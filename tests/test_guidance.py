@@ -401,3 +401,13 @@ def test_shortfalls_name_the_nearest_value(models):
     )
     assert not g.satisfied.any() and any("nearest reachable" in s["sentence"] for s in g.shortfalls)
     assert not generate(n=2, models=models).shortfalls
+
+
+def test_a_change_of_both_sides_is_said_once():
+    before = metrics.load_reference()[0]
+    values = before.values.copy()
+    for side in "lr":
+        values[:, before.names.index(f"knee_angle_{side}")] -= np.deg2rad(5)
+    after = Motion(before.time, values, before.names)
+    (said,) = guidance.changes(before, after)
+    assert said["words"] == "bend the left and right knee less by 5°" and said["degrees"] == -5
