@@ -732,6 +732,6 @@ def changes(before: Motion, after: Motion, least_deg: float = 1.0,
             by, sides = {"": (by["left"] + by["right"]) / 2}, {"": " and ".join(sides.values())}
         for side, x in by.items():
             if abs(x) >= least_deg:
-                said = " ".join(words[x < 0].format(side).split()) + f" by {abs(x):.0f}°"
+                said = " ".join(words[int(x < 0)].format(side).split()) + f" by {abs(x):.0f}°"
                 out.append({"words": said, "degrees": round(float(x), 1), "coordinates": sides[side]})
     return sorted(out, key=lambda row: -abs(row["degrees"]))

@@ -384,3 +384,11 @@ def test_shortfalls_name_the_nearest_value(models):
     )
     assert not g.satisfied.any() and any("nearest reachable" in s["sentence"] for s in g.shortfalls)
     assert not generate(n=2, models=models).shortfalls
+
+
+def test_a_change_of_both_sides_is_said_once():
+    before, knees = metrics.load_reference()[0], ["knee_angle_l", "knee_angle_r"]
+    after = before.with_columns(knees, before.columns(knees) - np.deg2rad(5))
+    assert [r["words"] for r in guidance.changes(before, after)] == [
+        "bend the left and right knee less by 5°"
+    ]
