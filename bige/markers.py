@@ -378,7 +378,7 @@ def _choose_model(path: Path, models: dict[str, Path]) -> Path:
 def model_of_trial(path: str | Path, root: str | Path | None = None) -> Path | None:
     """The .osim of the person whose trial lies at `path`: that of its OpenCap session, or the one in its
     folder or above it, up to the folder `root` (None: its own folder only); None without one. Several are
-    told apart by ik.json or by name; InputError where that fails. Of generated motions metrics.json says it."""
+    told apart by ik.json or by name; InputError where that fails. metrics.json says it of generated ones."""
     path = Path(path)
     session = next((p.parent for p in path.resolve().parents if p.name == "OpenSimData"), None)
     if session:
