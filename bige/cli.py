@@ -609,7 +609,8 @@ def _predict(trial: str, surrogate: str, mass: float | None, model: str | None, 
 def _constraints(file: str | None, settings: list[str], exercise: str | None):
     "The constraints of a file, else the exercise's default request, with single values changed."
     from bige.constraint_files import default_constraints, override, read_constraints
-    found = read_constraints(file) if file else default_constraints(**_given(exercise=exercise))
+    given = _given(exercise=exercise)
+    found = read_constraints(file, **given) if file else default_constraints(**given)
     return override(found, *settings)
 
 _CONSTRAINTS = _option("--constraints", metavar="C.yaml", help="the request (default: that of the exercise)")
