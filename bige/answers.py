@@ -217,14 +217,14 @@ def _advice(like: Motion, found: Guided) -> list[list[dict]]:
     before = Motion.from_arrays(time, poses[0].double().numpy())
     return [changes(before, motion, exercise=found.exercise) for motion in found.motions]
 
-# %% ../nbs/29_answers.ipynb #29-answers-021
+# %% ../nbs/29_answers.ipynb #29-answers-023
 def _band(constraints: ConstraintSet, exercise: Exercise) -> Band:
     """Muscles and range of the request's first range of a peak activation; those of the published request
     without one."""
     found = next((c for c in constraints if c.kind.distance and c["at"] == "peak"), None)
     return Band(found.muscles, *found.limits) if found else Band(exercise.effort)
 
-# %% ../nbs/29_answers.ipynb #29-answers-022
+# %% ../nbs/29_answers.ipynb #29-answers-024
 @patch(as_prop=True)
 def reference(self: Answer) -> list[Motion]:
     "Shipped repetitions of the participants held out of training: their recorded frames."
@@ -242,7 +242,7 @@ def scores(self: Answer) -> dict:
         self.record = _scores(self)
     return self.record
 
-# %% ../nbs/29_answers.ipynb #29-answers-023
+# %% ../nbs/29_answers.ipynb #29-answers-025
 def _scores(found: Answer) -> dict:
     request = found.request
     band = _band(found.constraints, found.exercise)
@@ -271,7 +271,7 @@ def _scores(found: Answer) -> dict:
         | ({"changes": found.changes} if found.changes else {})
     )
 
-# %% ../nbs/29_answers.ipynb #29-answers-026
+# %% ../nbs/29_answers.ipynb #29-answers-028
 @patch(as_prop=True)
 def provenance(self: Answer) -> dict[str, str]:
     "What made the files: method, seed, skeleton, weights with their digests, commit and versions."
@@ -284,7 +284,7 @@ def provenance(self: Answer) -> dict[str, str]:
     found = versions("torch", "numpy", "matplotlib")
     return rows | {package: number or "not installed" for package, number in found.items()}
 
-# %% ../nbs/29_answers.ipynb #29-answers-029
+# %% ../nbs/29_answers.ipynb #29-answers-031
 _ABOUT = ("metrics.json", "constraints.yaml", "preview.png", "report.html", "verification.json")
 
 
@@ -305,7 +305,7 @@ def _write(found: Answer, part: Path) -> None:
         (part / "start").mkdir()  # not beside the samples: `bige evaluate` would take it for one
         (part / "start" / Path(found.request.like).name).write_bytes(found.like)
 
-# %% ../nbs/29_answers.ipynb #29-answers-030
+# %% ../nbs/29_answers.ipynb #29-answers-032
 @patch
 def save(self: Answer, folder: Path | str, extras: Sequence[Callable[[Answer, Path], None]] = ()) -> Path:
     """Write the answer into `folder`, whole or not at all, in place of a former one. `extras(answer, part)`
@@ -322,7 +322,7 @@ def save(self: Answer, folder: Path | str, extras: Sequence[Callable[[Answer, Pa
         raise
     return self.folder
 
-# %% ../nbs/29_answers.ipynb #29-answers-033
+# %% ../nbs/29_answers.ipynb #29-answers-035
 _FORMER_NAMES = {"met": "satisfied", "asked": "requested", "missed_by": "violated_by"}
 
 
@@ -353,7 +353,7 @@ def _beside(folder: Path, name: str | None) -> Path | None:
                          "copy it there, or run bige generate again")
     return model
 
-# %% ../nbs/29_answers.ipynb #29-answers-034
+# %% ../nbs/29_answers.ipynb #29-answers-036
 def _read_samples(folder: Path) -> tuple[Motion, ...]:
     if not folder.is_dir():
         raise InputError(folder, "no such folder", "a folder that bige generate wrote", "check the path")
@@ -391,7 +391,7 @@ def load(cls: Answer, folder: Path | str) -> Answer:
                record.get("verified"), record.get("changes"), person=read_person(request.model),
                record=record, folder=folder)
 
-# %% ../nbs/29_answers.ipynb #29-answers-037
+# %% ../nbs/29_answers.ipynb #29-answers-039
 def model_beside(folder: Path | str) -> Path | None:
     """The OpenSim model of a folder's motions: named in its metrics.json, else the only .osim there; None
     without one."""
@@ -401,7 +401,7 @@ def model_beside(folder: Path | str) -> Path | None:
     found = sorted(folder.glob("*.osim"))
     return found[0] if len(found) == 1 else None
 
-# %% ../nbs/29_answers.ipynb #29-answers-040
+# %% ../nbs/29_answers.ipynb #29-answers-042
 def _simulated(out: Path, name: str, record: dict) -> Simulated:
     "What `simulate_files` left of a sample in the folder `out`."
     from bige.simulation import motion_file
@@ -427,7 +427,7 @@ def _verify_mode(found: Answer, mode: str, jobs: int | None, progress: Callable 
         rows.append(row | compare(sample, simulated[-1], *given))
     return mode_record(found.motions, simulated, rows)
 
-# %% ../nbs/29_answers.ipynb #29-answers-041
+# %% ../nbs/29_answers.ipynb #29-answers-043
 def verify(found: Answer | Path | str, mode: str = "both", jobs: int | None = None,
            progress: Callable | None = None, exercise: Exercise | str | None = None) -> dict:
     """Simulate the samples of an answer in its folder and compare; writes verification.json there, returns
@@ -457,7 +457,7 @@ def verify(found: Answer | Path | str, mode: str = "both", jobs: int | None = No
         file.write(json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     return record
 
-# %% ../nbs/29_answers.ipynb #29-answers-046
+# %% ../nbs/29_answers.ipynb #29-answers-048
 def recorded(request: Request, folder: Path | str, models: Models) -> dict | None:
     "The scores in a folder, if it holds the answer to the very same request; else None."
     folder = Path(folder)
@@ -496,7 +496,7 @@ def models_in(folder: Path | str) -> dict[str, Path]:
                          "check the path, or give one model with --model")
     return {"_".join(f.relative_to(folder).with_suffix("").parts): f for f in found}
 
-# %% ../nbs/29_answers.ipynb #29-answers-047
+# %% ../nbs/29_answers.ipynb #29-answers-049
 @dataclass(frozen=True)
 class Sessions:
     "Scores (content of metrics.json) by participant, and why others failed."

@@ -284,7 +284,7 @@ def read_constraint(entry: Mapping, where: str = "constraint", phases: Sequence[
         fields.setdefault("at", k.fields["at"])
     return Constraint(k, {f: fields[f] for f in k.fields if f in fields}, weight, where)
 
-# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-019
+# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-022
 def limits_at(c: Constraint, moment: str | None) -> tuple[float | None, float | None]:
     "The limits, SI, that a constraint sets at a moment."
     if c["at"] in (moment, "all"):
@@ -321,7 +321,7 @@ def clash(a: Constraint, b: Constraint) -> tuple[str, str] | None:
                 return f"{min(both)} {in_words(x)} ({x.name}) and {in_words(y)} ({y.name})", near
     return None
 
-# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-020
+# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-023
 def _check_time(constraints: Sequence[Constraint]) -> None:
     "Phases that take longer together than the repetition may last contradict it."
     least, most = (
@@ -358,7 +358,7 @@ def _check_sides(constraints: Sequence[Constraint]) -> None:
                     "constraints that one motion can satisfy",
                     f"the nearest that can be reached is left and right within {near}")
 
-# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-021
+# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-024
 @dataclass(frozen=True)
 class ConstraintSet:
     "Constraints in the order of their file, natural ones included. Iterates, reads and writes YAML."
@@ -409,7 +409,7 @@ def phases_for(exercise: Exercise | str | None) -> tuple[str, ...]:
     "Phases that a request may name: those of the shipped exercises, and of this one."
     return tuple(dict.fromkeys([*PHASES, *(load_exercise(exercise).phases if exercise else ())]))
 
-# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-022
+# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-025
 def _check_pair(a: Constraint, b: Constraint) -> None:
     "Two lines about the same thing, or two that exclude each other, are no request."
     if a.name == b.name:
@@ -426,7 +426,7 @@ def default_constraints(exercise: Exercise | str = "squat") -> ConstraintSet:
     exercise = load_exercise(exercise)
     return ConstraintSet.from_entries(exercise.request, "default constraints", phases=phases_for(exercise))
 
-# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-026
+# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-029
 MAX_BYTES = 1_000_000  # no request typed by hand is longer
 
 
@@ -456,7 +456,7 @@ def _mapping(node: yaml.Node, where: str) -> dict:
         out[key.value] = value
     return out
 
-# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-027
+# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-030
 def parse_constraints(text: str, path: Path | str = "constraints",
                       exercise: Exercise | str | None = None) -> ConstraintSet:
     "A `ConstraintSet` from YAML text, which `path` names in messages, for an exercise."
@@ -483,7 +483,7 @@ def parse_constraints(text: str, path: Path | str = "constraints",
                          "write plain words and numbers") from None
     return ConstraintSet.from_entries(data["constraints"], str(path), places, phases_for(exercise))
 
-# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-028
+# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-031
 def read_constraints(path: Path | str, exercise: Exercise | str | None = None) -> ConstraintSet:
     "The `ConstraintSet` of a YAML file, for an exercise."
     path = Path(path)
@@ -500,7 +500,7 @@ def read_constraints(path: Path | str, exercise: Exercise | str | None = None) -
                          "give the constraint file")
     return parse_constraints(text, path, exercise)
 
-# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-029
+# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-032
 def _scalar(value) -> str:
     """A value in YAML: words bare where they read back as themselves, numbers with all the digits that they
     need."""
@@ -528,7 +528,7 @@ def write_constraints(constraints: ConstraintSet, path: Path | str) -> None:
     with atomic_write(path) as f:
         f.write(to_yaml(constraints))
 
-# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-032
+# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-035
 def _subjects(entry: dict) -> list[str]:
     "The muscles, coordinate, joint, body or phase that an entry is about, with and without their side."
     names = [
@@ -539,7 +539,7 @@ def _subjects(entry: dict) -> list[str]:
     ]
     return names + [n[:-2] for n in names if n[-2:] in ("_l", "_r")]
 
-# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-033
+# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-036
 def _selected(entries: list[dict], who: str, setting: str) -> list[dict]:
     "Entries that `who` names: a kind, or what an entry is about; a kind that is missing is added."
     found = [e for e in entries if e["kind"] == who or who in _subjects(e)]

@@ -98,7 +98,7 @@ def check_reach(constraints: Sequence[Constraint], real: Batch) -> None:
         if c.limits != (None, None) and c.weight and UNITS[c.unit][0] != "a time":
             _check_limits(c, real)
 
-# %% ../nbs/26_reachability.ipynb #26-reachability-012
+# %% ../nbs/26_reachability.ipynb #26-reachability-015
 def reached(c: Constraint, batch: Batch) -> Tensor:
     "The value (B,), in the constraint's unit, of the frame and component furthest outside the limits."
     x = limited_values(c, batch).flatten(1)
@@ -142,7 +142,7 @@ def _shortfall(c: Constraint, others: Sequence[Constraint], batch: Batch, real: 
         "because": _because(c, others, real, tolerance),
     }
 
-# %% ../nbs/26_reachability.ipynb #26-reachability-013
+# %% ../nbs/26_reachability.ipynb #26-reachability-016
 def _sentence(row: dict, n: int) -> str:
     unit, violated = row["unit"] and f" {row['unit']}", row["violated_by"]
     start = f"{row['constraint']}: requested {row['requested']}, reached {row['reached']:.3g}{unit}"
@@ -165,7 +165,7 @@ def shortfalls(constraints: Sequence[Constraint], batch: Batch, real: Batch,
     rows = [_shortfall(c, [o for o in limited if o is not c], batch, real, tolerance) for c in limited]
     return [row | {"sentence": _sentence(row, len(batch.q))} for row in rows if row]
 
-# %% ../nbs/26_reachability.ipynb #26-reachability-016
+# %% ../nbs/26_reachability.ipynb #26-reachability-019
 def frame_rate(constraints: Sequence[Constraint], frames: int = 196, rate_hz: float = 60.0,
                rest_s: float = 0.4) -> float:
     """Frames a second, at most `rate_hz`, with which the shortest repetition that is requested fits into
