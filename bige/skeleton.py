@@ -443,7 +443,7 @@ def digest(self: Skeleton) -> str:
 
 @patch
 def save(self: Skeleton, path: str | Path) -> None:
-    "Write as JSON, compressed when the name ends in .gz; the same skeleton gives the same bytes."
+    "Write as JSON, compressed when the name ends in .gz; the same skeleton gives the same text."
     record = {"format": "bige skeleton 1", "coordinates": COORDINATES, **plain(self)}
     text = json.dumps(record, separators=(",", ":")).encode()
     with atomic_write(path, "wb") as file:

@@ -1,5 +1,6 @@
 """The skeleton against OpenSim, nimblephysics and closed forms; its files, errors, feet and gradients."""
 
+import gzip
 import importlib.util
 import os
 import subprocess
@@ -292,9 +293,9 @@ def test_compile_script_gives_the_committed_asset(shared, tmp_path):
         env={**os.environ, "PYTHONPATH": str(REPO)},
         capture_output=True,
     )
-    assert (tmp_path / "skeleton.json.gz").read_bytes() == (
-        REPO / "bige" / "assets" / "skeleton.json.gz"
-    ).read_bytes()
+    made, committed = (gzip.decompress(path.read_bytes()) for path in (
+        tmp_path / "skeleton.json.gz", REPO / "bige" / "assets" / "skeleton.json.gz"))
+    assert made == committed        # one byte of the header differs between versions of Python
 
 
 def test_default_facts(default):

@@ -353,6 +353,8 @@ def test_a_download_that_is_no_longer_wanted_stops(tuner, deep, what):
 
 def test_a_film_is_drawn_in_a_thread(tuner, deep):
     "The page makes films in a thread of their own."
+    pytest.importorskip("vtkmodules")
+    pytest.importorskip("imageio_ffmpeg")
     made = []
     maker = Latest(lambda job, stopped: tuner.make(job, stopped), lambda job, result: made.append(result),
                    lambda job, e: made.append(e))
