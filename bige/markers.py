@@ -357,10 +357,19 @@ def session_mass(path: str | Path) -> float | None:
     return None
 
 # %% ../nbs/02_markers.ipynb #02-markers-042
+def _noted(path: Path) -> dict:
+    "The record in a JSON file, {} where there is none; InputError when it is no record."
+    try:
+        record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError:
+        record = None
+    if not isinstance(record, dict):
+        raise InputError(path, "a file that is no record", "JSON written by bige", "write it again")
+    return record
+
 def _people_of(path: Path) -> list[str]:
     "Who a trial's file belongs to, as the ik.json beside it says."
-    record = path.parent / "ik.json"
-    trials = json.loads(record.read_text(encoding="utf-8")).get("trials", {}) if record.exists() else {}
+    trials = _noted(path.parent / "ik.json").get("trials", {})
     return [trial["person"] for trial in trials.values() if trial.get("file") == path.name]
 
 def _choose_model(path: Path, models: dict[str, Path]) -> Path:
@@ -385,9 +394,8 @@ def model_of_trial(path: str | Path, root: str | Path | None = None) -> Path | N
         return read_session(session).model
     root = path.parent if root is None else Path(root)
     for folder in path.parents:
-        if (generated := folder / "metrics.json").is_file():
-            name = json.loads(generated.read_text(encoding="utf-8")).get("model")
-            return folder / name if name else None
+        if generated := _noted(folder / "metrics.json"):
+            return folder / generated["model"] if generated.get("model") else None
         models = {p.stem: p for p in sorted(folder.glob("*.osim"))}
         if len(models) > 1:
             return _choose_model(path, models)

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import hypothesis
+import numpy as np
 import pytest
 
 # the same examples in every run, and none refused because a neighbour kept the machine busy
@@ -72,6 +73,28 @@ def pytest_runtest_makereport(item, call):
             report.outcome = "skipped"
             report.longrepr = str(item.path), item.location[1], f"Skipped: needs {package}"
     return report
+
+
+# Chromium without a network of its own, drawing without a graphics card
+BROWSER_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+]
+
+
+def with_activations(motion, level: float):
+    "All muscles follow the knee up to `level`."
+    from bige.motion import ACTIVATIONS
+    knee = motion["knee_angle_r"]
+    a = level * (knee - knee.min()) / np.ptp(knee)
+    return motion.with_columns(ACTIVATIONS, np.repeat(a[:, None], 80, 1))
 
 
 def until(state, within: float = 300.0):

@@ -95,6 +95,9 @@ def test_a_file_given_alone_has_the_model_beside_it(tmp_path):
     assert found([tmp_path / "three_rep1.mot"]) == {"three_rep1": "anna.osim"}
     (tmp_path / "generated/metrics.json").write_text('{"model": null}')
     assert found([tmp_path / "generated/sample_00.mot"]) == {"sample_00": None}
+    (tmp_path / "generated/metrics.json").write_text("{")
+    with pytest.raises(InputError, match="metrics.json"):
+        find_trials([tmp_path / "generated/sample_00.mot"])
 
 
 def test_one_folder_a_person(tmp_path):

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import with_activations
 
 from bige.anatomy import (anatomy, asset, body_frames, body_scales, muscle_paths, muscle_radii, normals,
                           to_world, tube_faces, tubes)
@@ -18,13 +19,6 @@ from bige.rendering import (FORCE_COLUMNS, PARTS, Stage, drawable, effort_order,
                             repetition_frames, save_picture, strip, view_axes, write_gif, write_mp4)
 from bige.report import curves, cycle_curves, recordings_of, render_files
 from bige.skeleton import Skeleton
-
-
-def with_activations(motion: Motion, level: float) -> Motion:
-    "All muscles follow the knee up to `level`."
-    knee = motion["knee_angle_r"]
-    a = level * (knee - knee.min()) / np.ptp(knee)
-    return motion.with_columns(ACTIVATIONS, np.repeat(a[:, None], 80, 1))
 
 
 def with_forces(motion: Motion) -> Motion:

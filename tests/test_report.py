@@ -8,22 +8,16 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from conftest import with_activations
 
 from bige.answers import Answer, Request, answer
 from bige.constraint_files import parse_constraints
 from bige.exercises import load_exercise
-from bige.motion import ACTIVATIONS, Motion, analytic_squat
+from bige.motion import Motion, analytic_squat
 from bige.rendering import COLOURS, CSS_COLOURS, FORCE_COLUMNS, contrast
 from bige.report import (advice_rows, curve_unit, curves, cycle_curves, describe_curves, requested_ranges,
                          state_of, verification_tables, write_pages)
 from bige.viewer import asset_text
-
-
-def with_activations(motion: Motion, level: float) -> Motion:
-    "All muscles follow the knee up to `level`."
-    knee = motion["knee_angle_r"]
-    a = level * (knee - knee.min()) / np.ptp(knee)
-    return motion.with_columns(ACTIVATIONS, np.repeat(a[:, None], 80, 1))
 
 
 def with_forces(motion: Motion) -> Motion:

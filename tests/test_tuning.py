@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import BROWSER_FLAGS
 
 from bige.answers import Request
 from bige.bvh import read_bvh, to_bvh, write_bvh
@@ -460,17 +461,6 @@ def test_the_notebook_of_the_page_holds_its_options(tmp_path):
 
 # in a browser
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-]
 PATIENCE_MS = 90_000
 
 
@@ -524,7 +514,7 @@ def browser():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as play:
-        with play.chromium.launch(executable_path=chromium(), args=FLAGS, timeout=PATIENCE_MS) as b:
+        with play.chromium.launch(executable_path=chromium(), args=BROWSER_FLAGS, timeout=PATIENCE_MS) as b:
             yield b
 
 

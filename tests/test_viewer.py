@@ -9,6 +9,7 @@ from importlib.resources import files
 
 import numpy as np
 import pytest
+from conftest import BROWSER_FLAGS
 
 from bige.anatomy import PATH_SAMPLES
 from bige.files import InputError
@@ -19,18 +20,6 @@ from bige.report import render_files
 from bige.viewer import SEND_HZ, _as_text, packed, scene, scene_constants, viewer_page, write_viewer_page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-]
 
 
 def pushing(motion):
@@ -129,7 +118,8 @@ def browser():
     if not CHROMIUM:
         pytest.skip("needs chromium (apt-get install chromium)")
     with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=90_000)
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=["--headless", *BROWSER_FLAGS],
+                                    timeout=90_000)
         yield browser
         browser.close()
 
