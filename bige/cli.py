@@ -202,6 +202,8 @@ def _say(text: str) -> None:
 
 def _say_warning(message, category, *_, **__) -> None:
     "A warning as one line; what libraries warn programmers of is left out."
+    if category.__name__ == "Suspicion":
+        return _say(f"suspicious: {message}")
     if issubclass(category, UserWarning) and not issubclass(category, (DeprecationWarning, FutureWarning)):
         _say(f"note: {message}")
 
@@ -210,13 +212,20 @@ def _run(args: argparse.Namespace) -> int:
     options = vars(args)
     verb, as_json = _VERBS[options.pop("verb")], options.pop("json")
     options.pop("parser")
+    strict, said = options.pop("strict", False), []
+    def show(message, category, *rest, **more) -> None:
+        said.append(category)
+        _say_warning(message, category)
+    from bige.files import Suspicion, to_json
     with warnings.catch_warnings():
-        warnings.showwarning = _say_warning
+        warnings.simplefilter("always", Suspicion)
+        warnings.showwarning = show
         record, text, *status = verb.run(**options)
     _INTERRUPT.check()
-    from bige.files import to_json
     if text is not None:                # one of several processes has nothing to say
         print(to_json(record) if as_json else text, flush=True)
+    if strict and Suspicion in said:
+        return 2
     return status[0] if status else 0
 
 # %% ../nbs/36_command_line.ipynb #36-command-line-022
@@ -333,11 +342,13 @@ def _agree(requested: str | None, found: str, where: str) -> None:
 
 # %% ../nbs/36_command_line.ipynb #36-command-line-035
 _OUT = _option("--out", required=True, metavar="DIR", help="where the results go")
+_STRICT = _option("--strict", action="store_true",
+                  help="exit status 2 when a recording or a result looks wrong (else a message)")
 
 @_verb("segment", "cut a trial into repetitions",
        _option("trial", metavar="TRIAL.mot"),
        _option("--reps", type=_reps, default="auto", metavar="N|auto", help="how many (default: auto)"),
-       _EXERCISE, _OUT)
+       _EXERCISE, _STRICT, _OUT)
 def _segment(trial: str, reps: int | str, exercise: str | None, out: str) -> tuple[dict, str]:
     from bige.files import output_folder
     from bige.segmentation import segment_file
@@ -361,7 +372,7 @@ _JOBS = _option("--jobs", type=_count, default=1, metavar="N", help="processes s
                help="scale the model to the participant (auto: unless --model already fits; default auto)"),
        _option("--mass", type=_kilograms, metavar="KG",
                help="body mass of the one participant (default: the session's metadata, else assumed)"),
-       _MODEL, _JOBS, _OUT)
+       _MODEL, _JOBS, _STRICT, _OUT)
 def _ik(markers: list[str], scale: str, mass: float | None, model: str | None, jobs: int,
         out: str) -> tuple[dict, str]:
     from bige.files import output_folder
@@ -408,7 +419,7 @@ def _refuse_unfitted(trials: dict, out: str) -> None:
        _option("--model", metavar="M.osim",
                help="OpenSim model for all trials (default: each participant's own where there is one beside "
                "the trials, else the embedded one)"),
-       _EXERCISE, _OUT)
+       _EXERCISE, _STRICT, _OUT)
 def _simulate(trials: list[str], out: str, cutoff: float | None, preset: str | None, exercise: str | None,
               **settings) -> tuple[dict, str, int]:
     from bige.files import output_folder
@@ -453,7 +464,7 @@ def _count_failed(record: dict, out: str) -> int:
 # %% ../nbs/36_command_line.ipynb #36-command-line-048
 @_verb("dataset", "folders of simulated repetitions to one data set",
        _option("folders", nargs="+", metavar="FOLDER"), _EXERCISE,
-       _option("--out", required=True, metavar="DATA.npz", help="where the results go"))
+       _STRICT, _option("--out", required=True, metavar="DATA.npz", help="where the results go"))
 def _dataset(folders: list[str], exercise: str | None, out: str) -> tuple[dict, str]:
     from bige.dataset import build_dataset
     from bige.files import output_folder
@@ -580,7 +591,7 @@ def _mass_of(network, mass: float | None, model: str | None) -> tuple[float | No
        _either(_option("--mass", type=_kilograms, metavar="KG",
                        help="body mass (default: the embedded model's)"),
                _option("--model", metavar="M.osim", help="the participant's OpenSim model, for its mass")),
-       _OUT)
+       _STRICT, _OUT)
 def _predict(trial: str, surrogate: str, mass: float | None, model: str | None, out: str) -> tuple[dict, str]:
     from bige.files import whole_folder
     from bige.motion import ACTIVATIONS, Motion, read_motion, write_motion
@@ -638,7 +649,7 @@ _DATA = _option("--data", metavar="DATA.npz",
        _option("--verified", nargs="?", choices=("qp", "tracking"), const="qp",
                help="keep only motions that satisfy the request in that simulation too (default qp); draws "
                "until there are enough, five times -n at most"),
-       *_OWN, _DATA, _MODEL, _EXERCISE, _OUT)
+       *_OWN, _DATA, _MODEL, _EXERCISE, _STRICT, _OUT)
 def _generate(constraints: str | None, settings: list[str], exercise: str | None, sessions: str | None,
               apart: float, out: str, **options) -> tuple[dict, str, int]:
     from bige.answers import Request

@@ -25,8 +25,8 @@ from pathlib import Path
 import numpy as np
 
 # %% auto #0
-__all__ = ['InputError', 'similar', 'atomic_write', 'output_folder', 'whole_folder', 'plain', 'to_json', 'round_digits',
-           'versions', 'git_commit', 'write_json', 'write_npz', 'open_npz']
+__all__ = ['InputError', 'Suspicion', 'similar', 'atomic_write', 'output_folder', 'whole_folder', 'plain', 'to_json',
+           'round_digits', 'versions', 'git_commit', 'write_json', 'write_npz', 'open_npz']
 
 # %% ../nbs/A1_files.ipynb #a1-files-004
 class InputError(ValueError):
@@ -42,6 +42,13 @@ class InputError(ValueError):
         return f"{self.where}: found {self.found}; expected {self.expected}. Cure: {self.cure}."
 
 # %% ../nbs/A1_files.ipynb #a1-files-007
+class Suspicion(UserWarning):
+    """Input or results that are possible but look wrong: `where`, what was `found`, what is `expected`, and
+    the `cure`; `warnings.warn` takes it."""
+    def __init__(self, where: object, found: str, expected: str, cure: str):
+        super().__init__(str(InputError(where, found, expected, cure)))
+
+# %% ../nbs/A1_files.ipynb #a1-files-010
 def similar(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """"did you mean 'x'?" for the one of `known` that is most like `word`, in any case; '' if none is like
     it."""
@@ -49,7 +56,7 @@ def similar(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     near = difflib.get_close_matches(word.lower(), lower, 1, cutoff)
     return f"did you mean '{lower[near[0]]}'?" if near else ""
 
-# %% ../nbs/A1_files.ipynb #a1-files-010
+# %% ../nbs/A1_files.ipynb #a1-files-013
 @contextmanager
 def atomic_write(path: str | Path, mode: str = "w") -> Iterator:
     """Open a temporary file beside `path` (mode 'w' or 'wb'); it takes the name `path` on success and
@@ -72,7 +79,7 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator:
         temporary.unlink(missing_ok=True)
         raise
 
-# %% ../nbs/A1_files.ipynb #a1-files-014
+# %% ../nbs/A1_files.ipynb #a1-files-017
 @contextmanager
 def output_folder(path: str | Path) -> Iterator[Path]:
     """The folder `path`, made and found writable before any work; removed again if the work fails and leaves
@@ -96,7 +103,7 @@ def output_folder(path: str | Path) -> Iterator[Path]:
                 break
         raise
 
-# %% ../nbs/A1_files.ipynb #a1-files-016
+# %% ../nbs/A1_files.ipynb #a1-files-019
 @contextmanager
 def whole_folder(path: str | Path,
                  former: Callable[[Path], Iterable[Path]] | None = None) -> Iterator[Path]:
@@ -133,7 +140,7 @@ def _move(part: Path, folder: Path, former: set[Path]) -> None:
                 (folder / file).unlink(missing_ok=True)
         raise
 
-# %% ../nbs/A1_files.ipynb #a1-files-021
+# %% ../nbs/A1_files.ipynb #a1-files-024
 def plain(value: object) -> object:
     """The value as strict JSON can hold it: numbers that are not finite become null, arrays and tuples
     lists, the public fields of a dataclass a mapping, anything else text."""
@@ -162,7 +169,7 @@ def round_digits(record: object, digits: int = 9) -> object:
         return [round_digits(v, digits) for v in record]
     return float(f"{record:.{digits}g}") if isinstance(record, float) else record
 
-# %% ../nbs/A1_files.ipynb #a1-files-022
+# %% ../nbs/A1_files.ipynb #a1-files-025
 def versions(*packages: str) -> dict[str, str | None]:
     """Versions of bige, Python and `packages`; None where one is not installed. Read from what pip wrote:
     nothing is imported."""
@@ -176,7 +183,7 @@ def versions(*packages: str) -> dict[str, str | None]:
             found[package] = None
     return found
 
-# %% ../nbs/A1_files.ipynb #a1-files-023
+# %% ../nbs/A1_files.ipynb #a1-files-026
 def git_commit() -> str | None:
     """Commit of the source tree this package lies in, with '+' when files differ from it; None outside a
     repository."""
@@ -190,13 +197,13 @@ def git_commit() -> str | None:
         return None
     return head.stdout.strip() + "+" * bool(changed.stdout.strip()) if head.returncode == 0 else None
 
-# %% ../nbs/A1_files.ipynb #a1-files-024
+# %% ../nbs/A1_files.ipynb #a1-files-027
 def write_json(path: str | Path, record: dict) -> None:
     """Write a record of plain values with sorted keys, whole or not at all."""
     with atomic_write(path) as file:
         file.write(json.dumps(record, indent=1, sort_keys=True) + "\n")
 
-# %% ../nbs/A1_files.ipynb #a1-files-027
+# %% ../nbs/A1_files.ipynb #a1-files-030
 def write_npz(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays (...) by name as a compressed .npz file without pickles, whole or not at all. Equal arrays
     give equal bytes."""
@@ -207,7 +214,7 @@ def write_npz(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
             entry = zipfile.ZipInfo(f"{key}.npy", (1980, 1, 1, 0, 0, 0))
             archive.writestr(entry, buffer.getvalue(), zipfile.ZIP_DEFLATED, 6)
 
-# %% ../nbs/A1_files.ipynb #a1-files-028
+# %% ../nbs/A1_files.ipynb #a1-files-031
 @contextmanager
 def open_npz(path: str | Path, keys: Collection[str], what: str,
              cure: str) -> Iterator[Mapping[str, np.ndarray]]:
