@@ -5,6 +5,7 @@
 # %% ../nbs/01_motion.ipynb #01-motion-002
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ import numpy as np
 from fastcore.basics import patch
 from numpy.typing import ArrayLike
 
-from .files import InputError, atomic_write
+from .files import InputError, Suspicion, atomic_write
 from .filters import anti_alias
 from .parsing import bad_cell, check_count, check_time, parse_numbers, read_lines
 
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['TRANSLATIONS', 'COORDINATES', 'MUSCLES', 'ACTIVATIONS', 'GRAVITY', 'ANGLES', 'is_angle', 'short_name', 'read_only',
-           'Motion', 'analytic_squat', 'gap_runs', 'fill_gaps', 'read_motion', 'write_motion', 'samples_of',
-           'frames_between', 'resample_array', 'example_squat']
+__all__ = ['TRANSLATIONS', 'COORDINATES', 'MUSCLES', 'ACTIVATIONS', 'GRAVITY', 'ANGLES', 'ACTIVATION_SLACK', 'USUAL_RATES_HZ',
+           'POSSIBLE_RATES_HZ', 'is_angle', 'short_name', 'read_only', 'Motion', 'analytic_squat', 'check_last_cell',
+           'gap_runs', 'fill_gaps', 'check_activations', 'read_motion', 'write_motion', 'samples_of', 'frames_between',
+           'resample_array', 'rate_suspicions', 'example_squat']
 
 # %% ../nbs/01_motion.ipynb #01-motion-005
 TRANSLATIONS = ("pelvis_tx", "pelvis_ty", "pelvis_tz")
@@ -126,8 +128,10 @@ def coordinates(self: Motion, names: Sequence[str] = COORDINATES) -> np.ndarray:
 
 @patch
 def activations(self: Motion) -> np.ndarray:
-    "Muscle activations (T, 80) in [0, 1], left 40 first."
-    return self.columns(ACTIVATIONS, "activations")
+    "Muscle activations (T, 80) in [0, 1], left 40 first; InputError when they are not."
+    found = self.columns(ACTIVATIONS, "activations")
+    check_activations(ACTIVATIONS, found, self.source)
+    return found
 
 # %% ../nbs/01_motion.ipynb #01-motion-023
 @patch(as_prop=True)
@@ -243,6 +247,27 @@ def _labels(path, line: str, number: int) -> list[str]:
     return names
 
 # %% ../nbs/01_motion.ipynb #01-motion-039
+_CELL = re.compile(r"[+-]?\d*\.?(\d*)(?:[eE][+-]?(\d*))?")
+
+def _precision(cell: str) -> tuple[int, int]:
+    "How many decimals and how many digits of an exponent a printed number has."
+    found = _CELL.match(cell)
+    return len(found[1]), len(found[2] or "")
+
+def check_last_cell(path: str | Path, cells: Sequence[str], line: int) -> None:
+    """InputError when the file ends inside its last number; `cells` are all of the last column as printed, the
+    last of them in `line`."""
+    with Path(path).open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        if file.read(1).isspace():
+            return
+    last, others = _precision(cells[-1]), np.array([_precision(c) for c in cells[:-1]])
+    if (last < np.median(others, axis=0)).any():
+        raise InputError(f"{path}, line {line}", f"a file that ends inside the number '{cells[-1]}'",
+                         f"a number as long as '{cells[-2]}', and the end of the line after it",
+                         "copy or export the file again; if the number is right, add a line end")
+
+# %% ../nbs/01_motion.ipynb #01-motion-042
 class _Table(NamedTuple):
     path: Path
     header: Mapping[str, tuple[str, int]]   # lower-case key: (value, line)
@@ -271,10 +296,11 @@ def _read_table(path) -> _Table:
     values = parse_numbers(path, rows, first, names)
     check_count(path, header, ("nColumns", "datacolumns"), len(names), "columns")
     check_count(path, header, ("nRows", "datarows"), len(rows), "rows")
+    check_last_cell(path, [row.split()[-1] for row in rows], first + len(rows) - 1)
     tokens = [row.split(None, 1)[0] for row in rows]
     return _Table(path, header, tuple(names[1:]), values[:, 0], values[:, 1:], tokens, first)
 
-# %% ../nbs/01_motion.ipynb #01-motion-041
+# %% ../nbs/01_motion.ipynb #01-motion-044
 _HINGE = re.compile(r"(hip_|knee_|ankle_|subtalar_|mtp_|elbow_|lumbar_)[a-z_]+|pelvis_(tilt|list)")
 
 def _largest_hinge(table: _Table) -> tuple[float, str]:
@@ -287,7 +313,7 @@ def _knee_range(table: _Table) -> float:
     knees = [j for j, n in enumerate(table.names) if n in ("knee_angle_l", "knee_angle_r")]
     return max((np.ptp(table.values[:, j]) for j in knees), default=0)
 
-# %% ../nbs/01_motion.ipynb #01-motion-042
+# %% ../nbs/01_motion.ipynb #01-motion-045
 def _in_degrees(table: _Table, in_degrees: bool | None) -> bool:
     "Whether the angles of a file are in degrees, by the rule above."
     if in_degrees is not None or not any(n in ANGLES for n in table.names):
@@ -314,7 +340,7 @@ def _in_degrees(table: _Table, in_degrees: bool | None) -> bool:
         raise InputError(where, found, "a stated unit", cure)
     return said.lower() != "no"
 
-# %% ../nbs/01_motion.ipynb #01-motion-044
+# %% ../nbs/01_motion.ipynb #01-motion-047
 def gap_runs(mask: np.ndarray) -> list[tuple[int, int]]:
     "(start, stop) of each run of True in `mask` (T,), stop excluded."
     edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(int), [0]])))
@@ -333,7 +359,23 @@ def fill_gaps(time: np.ndarray, values: np.ndarray, max_gap_s: float) -> np.ndar
                 values[start:stop, j] = CubicSpline(time[good], values[good, j])(time[start:stop])
     return values
 
-# %% ../nbs/01_motion.ipynb #01-motion-048
+# %% ../nbs/01_motion.ipynb #01-motion-051
+ACTIVATION_SLACK = 1e-3
+
+def check_activations(names: Sequence[str], values: np.ndarray, source: str) -> None:
+    "InputError when a column of `values` (T, D) that is named an activation leaves [0, 1]."
+    shares = [j for j, name in enumerate(names) if name.endswith("/activation")]
+    if not shares or not values[:, shares].size:
+        return
+    beyond = np.maximum(-values[:, shares], values[:, shares] - 1).max(0)
+    worst = shares[int(beyond.argmax())]
+    if beyond.max() > ACTIVATION_SLACK:
+        low, high = values[:, worst].min(), values[:, worst].max()
+        cure = "divide by 100" if low >= 0 and 2 < high <= 100 else "check what this column holds"
+        raise InputError(f"{source}, column {names[worst]}", f"values from {low:.4g} to {high:.4g}",
+                         "activations from 0 to 1" + ", not per cent" * (cure == "divide by 100"), cure)
+
+# %% ../nbs/01_motion.ipynb #01-motion-054
 _NOT_ANGLES = re.compile(r"/activation$|_t[xyz]$|force|moment|torque|grf|_[vpm][xyz]$|length|power|emg", re.I)
 
 def read_motion(path: str | Path, in_degrees: bool | None = None, fill: str | None = None,
@@ -352,6 +394,7 @@ def read_motion(path: str | Path, in_degrees: bool | None = None, fill: str | No
     if _in_degrees(table, in_degrees):
         values = np.where([is_angle(n) for n in table.names], np.deg2rad(values), values)
     _check_units(table, values)
+    check_activations(table.names, values, str(table.path))
     return Motion(table.time, values, table.names, str(table.path))
 
 def _check_units(table: _Table, values: np.ndarray) -> None:
@@ -365,7 +408,7 @@ def _check_units(table: _Table, values: np.ndarray) -> None:
         words = f"{table.path}: unit of {', '.join(unknown[:5])} unknown, values kept as printed"
         warnings.warn(words, stacklevel=3)
 
-# %% ../nbs/01_motion.ipynb #01-motion-050
+# %% ../nbs/01_motion.ipynb #01-motion-056
 _HEADER = """Coordinates
 version=1
 nRows={rows}
@@ -392,12 +435,12 @@ def write_motion(motion: Motion, path: str | Path, in_degrees: bool = True) -> N
         file.write(header + "\t".join(("time", *motion.names)) + "\n")
         file.write("\n".join(row % tuple(r) for r in table.tolist()) + "\n")
 
-# %% ../nbs/01_motion.ipynb #01-motion-054
+# %% ../nbs/01_motion.ipynb #01-motion-060
 def samples_of(folder: str | Path) -> list[Path]:
     "The files sample_00.mot, sample_01.mot, … in a folder, in order."
     return sorted(f for f in Path(folder).glob("sample_*.mot") if f.stem[7:].isdigit())
 
-# %% ../nbs/01_motion.ipynb #01-motion-060
+# %% ../nbs/01_motion.ipynb #01-motion-066
 def frames_between(time: np.ndarray, rate_hz: float, start: float | None, end: float | None) -> slice:
     """Which of the evenly spaced times (T,) s lie from `start` to `end` s, within half a frame; None: no
     limit."""
@@ -424,7 +467,7 @@ def slice(self: Motion, start: float | None = None, end: float | None = None) ->
     found = self.frames(start, end)
     return replace(self, time=self.time[found], values=self.values[found])
 
-# %% ../nbs/01_motion.ipynb #01-motion-063
+# %% ../nbs/01_motion.ipynb #01-motion-069
 def resample_array(time: np.ndarray, values: np.ndarray, rate_hz: float) -> tuple[np.ndarray, np.ndarray]:
     """Anti-aliased resampling along the first axis: (new time, new values). Zero-lag Butterworth filter, then
     cubic splines."""
@@ -443,11 +486,29 @@ def resample(self: Motion, rate_hz: float) -> Motion:
     if not 2 / self.duration <= rate_hz <= 10_000:
         raise InputError(self.source, f"a rate of {rate_hz:g} Hz", f"{2 / self.duration:.3g} to 10000 Hz",
                          "choose a rate with three frames or more in the trial")
+    check_activations(self.names, self.values, self.source)
     time, values = resample_array(self.time, self.values, rate_hz)
     share = [n.endswith("/activation") for n in self.names]
     return replace(self, time=time, values=np.where(share, np.clip(values, 0, 1), values))
 
-# %% ../nbs/01_motion.ipynb #01-motion-069
+# %% ../nbs/01_motion.ipynb #01-motion-075
+USUAL_RATES_HZ, POSSIBLE_RATES_HZ = (10., 2000.), (1., 20_000.)
+
+def rate_suspicions(time: np.ndarray, source: str) -> list[Suspicion]:
+    "What looks wrong about evenly spaced times (T,) s; InputError when they cannot be seconds."
+    rate = (len(time) - 1) / float(time[-1] - time[0])
+    if USUAL_RATES_HZ[0] <= rate <= USUAL_RATES_HZ[1]:
+        return []
+    unit = "milliseconds, or numbers of frames," if rate < 1 else "a wrong unit"
+    where = f"{source}, time"
+    parts = (f"{rate:.3g} frames a second and a duration of {time[-1] - time[0]:.4g} s",
+             f"{USUAL_RATES_HZ[0]:g} to {USUAL_RATES_HZ[1]:g} frames a second",
+             f"this looks like {unit} in the column of seconds: correct the times")
+    if not POSSIBLE_RATES_HZ[0] <= rate <= POSSIBLE_RATES_HZ[1]:
+        raise InputError(where, *parts)
+    return [Suspicion(where, *parts)]
+
+# %% ../nbs/01_motion.ipynb #01-motion-078
 _MEDIOLATERAL = ("pelvis_list", "pelvis_rotation", "pelvis_tz", "lumbar_bending", "lumbar_rotation")
 _SIDE = re.compile(r"_([lr])(?=$|/|_beta)")
 
@@ -462,7 +523,7 @@ def mirror(self: Motion) -> Motion:
     sign = np.where([n.split("/")[0] in _MEDIOLATERAL for n in self.names], -1.0, 1.0)
     return replace(self, values=self.columns(partner) * sign)
 
-# %% ../nbs/01_motion.ipynb #01-motion-072
+# %% ../nbs/01_motion.ipynb #01-motion-081
 def example_squat() -> Motion:
     """A deep squat of a recorded participant with arms overhead (UI-PRMD, public domain), shipped with the
     package."""

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 
-from bige.files import InputError, atomic_write
+from bige.files import InputError, Suspicion, atomic_write
 from bige.markers import (UI_PRMD_MARKERS, Markers, read_marker_archive, read_markers, read_session, read_trc,
-                          read_ui_prmd, write_trc)
+                          read_ui_prmd, session_mass, write_trc)
 from bige.motion import (ACTIVATIONS, ANGLES, COORDINATES, TRANSLATIONS, Motion, analytic_squat,
-                         example_squat, read_motion, write_motion)
+                         example_squat, rate_suspicions, read_motion, write_motion)
 
 SQUAT = analytic_squat(reps=1, rate_hz=30.0)
 FIRST = 13  # line of the first frame in a file of ours: ten header lines, a line of names
@@ -368,6 +368,7 @@ def test_write_read_write_is_exact(data, frames, rate, degrees, start, names, tm
     angle = np.isin(names, list(ANGLES))
     values = np.where(angle, np.deg2rad(values), values)
     values[:, np.isin(names, TRANSLATIONS)] /= 2
+    values[:, np.isin(names, ACTIVATIONS)] = np.abs(values[:, np.isin(names, ACTIVATIONS)]) % 1
     motion = Motion(start + np.arange(frames) / rate, values, names)
     write_motion(motion, tmp_path / "a.mot", in_degrees=degrees)
     with warnings.catch_warnings():
@@ -550,7 +551,87 @@ TRC_CORRUPTED = {
     "frame missing": (lambda t: line_edit(3, "\t50\t", "\t49\t")(drop_lines(30, 30)(t)),
                       ["line 30", "column 2 (time)", "a step of 0.02"]),
     "blank line inside": (lambda t: line_edit(20, t.split("\n")[19], "")(t), ["line 20", "0 cells"]),
+    "row shifted by a lost cell": (lambda t: shifted(t, 20, 5), ["line 20", "part of a marker", "moved"]),
+    "ends inside a number": (lambda t: t[:-3], ["line 56", "ends inside the number", "line end"]),
+    "ends after the decimal point": (lambda t: t[:-7], ["line 56", "ends inside the number"]),
 }
+
+
+def shifted(text, number, column):
+    "One cell of a line is lost, and a tab at its end keeps the count of cells."
+    lines = text.split("\n")
+    cells = lines[number - 1].split("\t")
+    lines[number - 1] = "\t".join(cells[:column - 1] + cells[column:] + [""])
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("cut", range(1, 8))
+def test_a_file_cut_inside_its_last_number_is_refused(cut, mot, tmp_path):
+    path = tmp_path / "cut.mot"
+    path.write_text(mot[:-1])                   # whole, without the end of its last line
+    assert np.array_equal(read_motion(path).values, read_motion_text(mot, tmp_path).values)
+    path.write_text(mot[:-1 - cut])
+    refuse(read_motion, path, "ends inside the number", "line end")
+
+
+def read_motion_text(text, folder):
+    (folder / "whole.mot").write_text(text)
+    return read_motion(folder / "whole.mot")
+
+
+@pytest.mark.parametrize("cells,line_end,good", [
+    (["1.5e-05", "1.7e-05", "1.2e-0"], "", False), (["1.5e-05", "1.7e-05", "1.2e-04"], "", True),
+    (["0.25", "0.5", "0.125"], "", True), (["0.25", "0.51", "0."], "", False), (["3", "12", "1"], "", True),
+    (["0.4112", "0.4113", "0.41"], "\n", True), (["0.4112", "0.4113", "0.41"], "\t", True)])
+def test_what_an_unfinished_last_cell_is(cells, line_end, good, tmp_path):
+    rows = "\n".join(f"{i / 10:.1f}\t{cell}" for i, cell in enumerate(cells))
+    (tmp_path / "a.sto").write_text(f"endheader\ntime\tforce_y\n{rows}{line_end}")
+    if good:
+        assert read_motion(tmp_path / "a.sto")["force_y"][-1] == float(cells[-1])
+    else:
+        refuse(read_motion, tmp_path / "a.sto", "ends inside the number")
+
+
+@pytest.mark.parametrize("values,words", [
+    ([3., 42.], "divide by 100"), ([-0.3, 0.4], "check what"), ([0.1, 1.2], "check what"),
+    ([0., 0.42], None), ([0.01, 1.0005], None)])
+def test_activations_are_shares_before_anything_clips_them(values, words, tmp_path):
+    motion = Motion(np.arange(2) / 100, np.array(values)[:, None], ("soleus_l/activation",))
+    write_motion(motion, tmp_path / "a.mot")
+    whole = Motion(np.arange(60) / 100, np.full((60, 80), values[1]), ACTIVATIONS)
+    if words is None:
+        assert np.array_equal(read_motion(tmp_path / "a.mot").values, motion.values)
+        assert whole.activations().shape == (60, 80) and whole.resample(60).values.max() <= 1
+        return
+    refuse(read_motion, tmp_path / "a.mot", "soleus_l/activation", words)
+    if values[1] > 1.1:
+        for used in (whole.activations, lambda: whole.resample(60)):
+            with pytest.raises(InputError, match="activations from 0 to 1"):
+                used()
+
+
+def test_the_time_of_a_recording_is_seconds():
+    seconds = np.arange(270) / 100
+    assert rate_suspicions(seconds, "a.mot") == rate_suspicions(seconds / 10, "a.mot") == []
+    for factor, words in ((1000, "milliseconds"), (100 / 30 * 33, "milliseconds, or numbers of frames"),
+                          (1e-3, "a wrong unit")):
+        with pytest.raises(InputError, match=words):
+            rate_suspicions(factor * seconds, "a.mot")
+    (said,) = rate_suspicions(20 * seconds, "a.mot")
+    assert "5 frames a second" in str(said) and isinstance(said, Suspicion)
+
+
+@pytest.mark.parametrize("text,mass", [
+    ("mass_kg: 72.0\n", 72.), ("mass_kg: 72.0\nheight_m: 1.7\n", 72.), ("height_m: 1.7\n", None),
+    ("mass_kg: -70\n", "-70"), ("mass_kg: .nan\n", "nan"), ("mass_kg: true\n", "True"),
+    ("mass_kg: heavy\n", "heavy"), ("mass_kg: 72000\n", "72000"), ("height_m: 170\n", "170"),
+    ("height_m: 1.7\nmass_kg: 7", "no line end")])
+def test_mass_and_height_of_a_session_are_a_persons(text, mass, tmp_path):
+    (tmp_path / "sessionMetadata.yaml").write_text(text)
+    if isinstance(mass, str):
+        refuse(lambda path: session_mass(path / "a.trc"), tmp_path, mass, "sessionMetadata.yaml")
+    else:
+        assert session_mass(tmp_path / "a.trc") == mass
 
 
 @pytest.mark.parametrize("how", TRC_CORRUPTED)
