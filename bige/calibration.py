@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,8 +23,8 @@ from .skeleton import Body, Marker, Skeleton, standard_spheres
 __all__ = ['MARKER_KINDS', 'LAB_NAMES', 'SCALE_GROUPS', 'NEAR_JOINT', 'OFFSET_LIMIT', 'FLAT_FOOT_SIGMA', 'FLAT_FOOT_LIMIT',
            'SCALE_SIGMA', 'SCALE_SIGMAS', 'UPRIGHT', 'OFTEN', 'DOUBTED_SIGMA', 'MarkerKind', 'plain_name',
            'marker_kind', 'group_matrix', 'ScalableModel', 'scalable_model', 'size_jacobian', 'rigid_pairs',
-           'body_scale_and_doubts', 'wide_ranges', 'scale_skeleton', 'Prior', 'with_flat_feet', 'Calibration',
-           'register', 'misplaced', 'restart', 'spread', 'first_poses', 'calibrate_model', 'keep_sizes']
+           'body_scale_and_doubts', 'wide_ranges', 'with_patellae', 'scale_skeleton', 'Prior', 'with_flat_feet',
+           'Calibration', 'register', 'misplaced', 'restart', 'spread', 'first_poses', 'calibrate_model', 'keep_sizes']
 
 # %% ../nbs/06_calibration.ipynb #06-calibration-006
 @dataclass(frozen=True)
@@ -242,9 +242,15 @@ def wide_ranges(skeleton: Skeleton) -> np.ndarray:
     return ranges
 
 # %% ../nbs/06_calibration.ipynb #06-calibration-022
+def with_patellae(skeleton: Skeleton, sizes: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    "`sizes` (body -> (3,)) with those of the patellae, which are their thighs'."
+    return {**sizes, **{j.child: sizes[j.parent] for j in skeleton.coupled if j.parent in sizes}}
+
+
 def scale_skeleton(skeleton: Skeleton, sizes: dict[str, np.ndarray], mass: float, markers: Sequence[Marker],
                    name: str) -> Skeleton:
     "The skeleton with bodies stretched by `sizes` (body -> (3,)), `mass` kg in all, and these markers."
+    sizes = with_patellae(skeleton, sizes)
 
     def size(body):
         return sizes.get(body, np.ones(3))

@@ -13,7 +13,8 @@ import time
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from importlib import resources
 from itertools import permutations
 from pathlib import Path
@@ -22,25 +23,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .files import InputError, atomic_write
+from .files import InputError, Suspicion, atomic_write
 from .jobs import WorkerDied, work_through, workers
 from .geometry import Curve, xyz_angles
 from .markers import Markers, read_markers, session_mass
-from .motion import COORDINATES, Motion, write_motion
+from .motion import (COORDINATES, Motion, fill_gaps, gap_runs, rate_suspicions, warn_again,
+                         write_motion)
 from .opensim_process import run_opensim
 from .pose import (ARM, DEEP_LIMITS, Observed, PoseProblem, continuous_poses, coordinate_indices,
                        multi_start, smooth_poses, solve_poses, solve_robust_from, start_from, to_tensor)
-from .calibration import (SCALE_GROUPS, MarkerKind, ScalableModel, body_scale_and_doubts, calibrate_model,
-                              keep_sizes, marker_kind, plain_name, scalable_model, scale_skeleton, spread)
+from .calibration import (SCALE_GROUPS, Calibration, MarkerKind, ScalableModel, body_scale_and_doubts,
+                              calibrate_model, keep_sizes, marker_kind, plain_name, scalable_model,
+                              scale_skeleton, spread, with_patellae)
 from .skeleton import Marker, Skeleton
 
 # %% auto #0
-__all__ = ['MARGIN', 'SINGLE', 'WELL_FITTED', 'CALIBRATION_FRAMES', 'OUTLIER', 'USUAL_ERROR_LIMIT', 'FRAME_LIMIT', 'ENOUGH',
+__all__ = ['MARGIN', 'SINGLE', 'WELL_FITTED', 'CALIBRATION_FRAMES', 'STILL_FRAMES', 'STILL_M', 'OUTLIER', 'USUAL_ERROR_LIMIT',
+           'UPPER', 'LOWER', 'FRAME_LIMIT', 'ENOUGH', 'BRIDGE_S', 'CLEARLY_WORSE', 'RMS_LIMIT_MM', 'USUAL_BODY_SCALES',
            'OWN_MODEL_MM', 'ASSUMED_MASS', 'known_markers', 'match_markers', 'hand_orders', 'arm_markers', 'hand_costs',
-           'label_orders', 'straighten_labels', 'calibration_frames', 'usual_errors', 'suspects', 'exchanges', 'Solved',
-           'solve_frames_robustly', 'TrialFit', 'IKFit', 'fit_markers', 'scale_in_opensim', 'write_scaled_model',
-           'write_osim', 'person_of', 'file_names', 'collect_trials', 'is_own_model', 'person_mass', 'PersonJob',
-           'fit_person', 'read_record', 'ik_files']
+           'label_orders', 'straighten_labels', 'stands_still', 'calibration_frames', 'usual_errors', 'suspects',
+           'exchanges', 'Solved', 'solve_frames_robustly', 'TrialFit', 'IKFit', 'check_upright', 'fit_markers',
+           'trial_suspicions', 'fit_suspicions', 'scale_in_opensim', 'write_scaled_model', 'embedded_muscles',
+           'scaled_muscles', 'write_osim', 'person_of', 'file_names', 'collect_trials', 'is_own_model', 'person_mass',
+           'PersonJob', 'fit_person', 'read_record', 'ik_files']
 
 # %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-006
 def known_markers(skeleton: Skeleton, names: Sequence[str]) -> Sequence[Marker]:
@@ -178,7 +183,7 @@ def straighten_labels(model: ScalableModel, kinds: Sequence[MarkerKind], seen: O
 
     if not scale:
         return question(model.problem, True)
-    pick = calibration_frames(seen)
+    pick = calibration_frames(seen, spans)
     factor, _ = body_scale_and_doubts(model, kinds, seen[pick])
     scales = torch.full((model.groups.shape[-1],), factor, dtype=torch.float64)
     order = question(model.at(scales, torch.zeros_like(model.base)), False)
@@ -187,17 +192,34 @@ def straighten_labels(model: ScalableModel, kinds: Sequence[MarkerKind], seen: O
     found = calibrate_model(model, kinds, _reordered(seen, order)[pick], rounds=6)
     return question(model.at(found.scales, found.offsets), True)
 
-
-CALIBRATION_FRAMES = 120
-
-
-def calibration_frames(seen: Observed) -> Tensor:
-    "Indices (K,) of frames, spread over all, in which nearly all markers are seen."
-    count = (seen.weight > 0).sum(1)
-    good = torch.nonzero(count >= 0.9 * count.max())[:, 0]
-    return good[spread(len(good), CALIBRATION_FRAMES)]
-
 # %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-016
+CALIBRATION_FRAMES, STILL_FRAMES = 120, 20
+STILL_M = 0.02       # a trial stands still when half of its markers vary less (standard deviation)
+
+def stands_still(seen: Observed) -> bool:
+    "Whether the markers of a trial hardly move."
+    use = (seen.weight > 0)[..., None].to(seen.positions.dtype)
+    n = use.sum(0).clamp(min=1)
+    away = (seen.positions - (seen.positions * use).sum(0) / n) * use
+    return bool((away.square().sum((0, 2)) / n[:, 0]).sqrt().median() < STILL_M)
+
+def _complete(seen: Observed, rows: list[int], count: int) -> Tensor:
+    "Up to `count` of the frames `rows`, spread over those in which nearly all markers are seen."
+    number = (seen.weight[rows] > 0).sum(1)
+    good = torch.tensor(rows)[number >= 0.9 * number.max()]
+    return good[spread(len(good), count)]
+
+def calibration_frames(seen: Observed, spans: Sequence[slice]) -> Tensor:
+    "Indices (K,) of the frames that calibrate, spread over all trials; `spans`: rows of each trial."
+    rows = {True: [], False: []}
+    for span in spans:
+        rows[stands_still(seen[span])] += range(span.start, span.stop)
+    if not rows[True] or not rows[False]:
+        return _complete(seen, rows[True] + rows[False], CALIBRATION_FRAMES)
+    moving = _complete(seen, rows[False], CALIBRATION_FRAMES - STILL_FRAMES)
+    return torch.cat([moving, _complete(seen, rows[True], STILL_FRAMES)])
+
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-019
 OUTLIER = 0.06  # m beyond three times the marker's usual error
 USUAL_ERROR_LIMIT = 0.08  # m: no marker's usual error counts for more (head and limbs may be worse)
 
@@ -227,7 +249,7 @@ def exchanges(x: Tensor, seen: Observed, suspect: Tensor) -> list[tuple[int, int
         ]
     return found
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-019
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-022
 @dataclass(frozen=True, eq=False)
 class Solved:
     "Poses of frames, and which markers were left out."
@@ -258,7 +280,7 @@ def solve_frames_robustly(problem: PoseProblem, seen: Observed, known_q: Tensor,
     q[rows], _ = solve_poses(problem, trusted[rows], q[rows], 12)
     return Solved(q, trusted, suspect, swapped)
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-021
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-024
 @dataclass(frozen=True, eq=False)
 class TrialFit:
     "How well one trial was fitted. Errors in mm, frames as indices."
@@ -267,6 +289,7 @@ class TrialFit:
     rms_all_mm: np.ndarray  # (T,) head included
     worst_marker: tuple[str, float]  # name, largest error of one marker in a used frame
     unfitted_frames: list[int]
+    bridged: list  # [[first, last], …]: unfitted, but so short that a spline through the others takes its place
     written: tuple[int, int]  # first frame and one past the last of the part that became the motion
     dropouts: dict[str, list]  # marker -> [[first, last], …] missing
     outliers: dict[str, list]  # marker -> [[first, last], …] seen but far from its place
@@ -275,16 +298,19 @@ class TrialFit:
 
     def summary(self) -> dict:
         "The trial's entry in ik.json."
-        a, b = self.written
+        (a, b), good = self.written, np.ones(len(self.rms_mm), bool)
+        good[self.unfitted_frames] = False
         shown = {k: v for k, v in asdict(self).items() if k not in ("rms_mm", "rms_all_mm")}
         keys = ("rms_mm", "max_mm", "rms_with_head_mm", "max_with_head_mm")
-        over = [(x[a:b], how) for x in (self.rms_mm, self.rms_all_mm) for how in (np.mean, np.max)]
+        over = [(x[a:b][good[a:b]], how) for x in (self.rms_mm, self.rms_all_mm) for how in (np.mean, np.max)]
         errors = [round(float(how(x)), 2) if b > a else None for x, how in over]
         if b <= a:
             shown["worst_marker"] = None
-        return {**dict(zip(keys, errors)), "frames": len(self.rms_mm), **shown}
+        count = {"frames": len(self.rms_mm), "frames_written": b - a, "frames_lost": len(self.rms_mm) - b + a,
+                 "frames_bridged": sum(last - first + 1 for first, last in self.bridged if a <= first < b)}
+        return {**dict(zip(keys, errors)), **count, **shown}
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-022
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-025
 @dataclass(frozen=True, eq=False)
 class IKFit:
     "A person: the scaled skeleton, motions by trial, and how all of it came about."
@@ -299,9 +325,10 @@ class IKFit:
     doubted: list[str]                   # anatomical markers whose distances contradict their names
     unmatched: list[str]                 # in the trials, unknown to the model
     absent: list[str]                    # in the model, not in the trials
+    left_out: list[str]                  # static trials that made the others fit worse: not used for sizes
     ms_per_frame: float
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-024
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-027
 def _stacked(trials: Mapping[str, Markers], names: Sequence[str], kinds: Sequence[MarkerKind]) -> Observed:
     "All frames of all trials; weight 0 where a marker is missing."
     blocks = []
@@ -321,7 +348,27 @@ def _spans(trials: Mapping[str, Markers]) -> list[slice]:
     ends = np.cumsum([0] + [len(m.time) for m in trials.values()])
     return [slice(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:])]
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-025
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-029
+UPPER, LOWER = ("torso",), ("calcn_l", "calcn_r", "toes_l", "toes_r")
+
+def check_upright(seen: Observed, bodies: Sequence[str], source: str) -> None:
+    "InputError unless the trunk's markers are above those of the feet; `bodies` (M,): where each marker sits."
+    means = []
+    for part in (UPPER, LOWER):
+        mine = [i for i, body in enumerate(bodies) if body in part]
+        weight = (seen.weight[:, mine] > 0).to(seen.positions.dtype)[..., None]
+        means.append((seen.positions[:, mine] * weight).sum(1) / weight.sum(1))
+    above = (means[0] - means[1]).nanmedian(0).values      # (3,) m; nan where a part is never seen
+    if above.isnan().any() or above[1] > 0.5 * above.norm():
+        return
+    k = int(above.abs().argmax())
+    axis = "xyz"[k]
+    found = f"a trunk that is {100 * above[k]:.0f} cm from the feet along {axis} and {100 * above[1]:.0f} cm along y"
+    looks = "upside down" if axis == "y" else f"like {axis} up"
+    raise InputError(source, found, "the trunk above the feet along y",
+                     f"this looks {looks}: turn the markers so that y points up (in a .npz or a UI-PRMD file, z)")
+
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-031
 @dataclass(frozen=True, eq=False)
 class _Recording:
     "The trials of a person as the solver needs them."
@@ -349,6 +396,8 @@ def _recording(trials: Mapping[str, Markers], skeleton: Skeleton, person: str, s
     if (most := (seen.weight > 0).sum(1).max()) < 10:
         raise InputError(source, f"at most {int(most)} markers in a frame", "ten or more",
                          "fill the gaps, or leave the trial out")
+    for (trial, markers), rows in zip(trials.items(), _spans(trials)):
+        check_upright(seen[rows], [m.body for _, m in matched], f"{markers.source} ({trial})")
     model = scalable_model(skeleton, [m.body for _, m in matched],
                            to_tensor([m.location for _, m in matched]))
     used = {label for label, _ in matched} | {n for n in names if not marker_kind(n).measured}
@@ -357,9 +406,10 @@ def _recording(trials: Mapping[str, Markers], skeleton: Skeleton, person: str, s
     return _Recording(person, trials, matched, kinds, model, seen, [n for n in names if n not in used],
                       absent)
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-027
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-033
 FRAME_LIMIT = 0.05  # m, RMS without head
 ENOUGH = 0.6  # of the markers
+BRIDGE_S = 0.1  # s: as many unfitted frames are bridged
 
 
 def _ranges(frames) -> list[list[int]]:
@@ -381,7 +431,7 @@ def _longest_run(good: np.ndarray) -> tuple[int, int]:
 def _rms_mm(error: Tensor, use: Tensor) -> np.ndarray:
     return (1e3 * ((error**2 * use).sum(1) / use.sum(1).clamp(min=1)).sqrt()).numpy()
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-029
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-035
 def _finish_poses(problem: PoseProblem, solved: Solved, rate_hz: float) -> tuple[Tensor, Tensor]:
     "Continuous and smooth poses (T, 33) of one trial, and errors (T, M) m of its markers."
     q = smooth_poses(problem, solved.trusted, continuous_poses(solved.q), rate_hz)
@@ -389,16 +439,25 @@ def _finish_poses(problem: PoseProblem, solved: Solved, rate_hz: float) -> tuple
     return q, (x - solved.trusted.positions).norm(dim=-1)
 
 
+def _short_gaps(good: np.ndarray, rate_hz: float) -> np.ndarray:
+    "(T,) True in runs of at most BRIDGE_S s of frames that are not `good` (T,) between good ones."
+    short = np.zeros(len(good), bool)
+    for start, stop in gap_runs(~good):
+        short[start:stop] = 0 < start and stop < len(good) and stop - start <= BRIDGE_S * rate_hz + 1e-9
+    return short
+
+
 def _trial_fit(recording: _Recording, solved: Solved, error: Tensor, missing: np.ndarray,
-               order: np.ndarray) -> TrialFit:
+               order: np.ndarray, rate_hz: float) -> TrialFit:
     """The report on a trial: errors (T, M) m, markers `missing` (T, M), and the column (T, M) each label's
     data came from."""
     labels, trusted = recording.labels, solved.trusted.weight > 0
     counted = torch.tensor([k.in_errors for k in recording.kinds])
     rms, rms_all = _rms_mm(error, trusted & counted), _rms_mm(error, trusted)
     good = ((trusted & counted).sum(1).numpy() >= ENOUGH * counted.sum().item()) & (rms < 1e3 * FRAME_LIMIT)
-    a, b = _longest_run(good)
-    worst = torch.where(trusted, error, -1.0)[a:b]
+    short = _short_gaps(good, rate_hz)
+    a, b = _longest_run(good | short)
+    worst = torch.where(trusted & torch.from_numpy(good)[:, None], error, -1.0)[a:b]
     k = int(worst.flatten().argmax()) % len(labels) if b > a else 0
 
     def frames(flags):
@@ -411,6 +470,7 @@ def _trial_fit(recording: _Recording, solved: Solved, error: Tensor, missing: np
         rms_all,
         (labels[k], round(1e3 * float(worst[:, k].max()), 1) if b > a else np.nan),
         np.flatnonzero(~good).tolist(),
+        _ranges(np.flatnonzero(short)),
         (a, b),
         frames(missing),
         frames(solved.suspect.numpy()),
@@ -421,7 +481,7 @@ def _trial_fit(recording: _Recording, solved: Solved, error: Tensor, missing: np
         [[labels[k], labels[i], _ranges(np.flatnonzero(order[:, i] == k))] for k, i in moved],
     )
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-030
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-036
 def _finish_trials(recording: _Recording, problem: PoseProblem, seen: Observed, solved: Solved,
                    order: Tensor) -> tuple[dict, dict, Tensor]:
     "Motions and TrialFits by trial, and errors (N, M) m of trusted markers, nan elsewhere."
@@ -430,10 +490,14 @@ def _finish_trials(recording: _Recording, problem: PoseProblem, seen: Observed, 
         swapped = [(n - rows.start, i, j) for n, i, j in solved.swapped if rows.start <= n < rows.stop]
         part = Solved(solved.q[rows], solved.trusted[rows], solved.suspect[rows], swapped)
         q, error = _finish_poses(problem, part, markers.rate_hz)
-        fits[name] = _trial_fit(recording, part, error, (seen.weight[rows] == 0).numpy(), order[rows].numpy())
+        fits[name] = _trial_fit(recording, part, error, (seen.weight[rows] == 0).numpy(), order[rows].numpy(),
+                                markers.rate_hz)
         a, b = fits[name].written
         if b - a > 1:
-            motions[name] = Motion.from_arrays(markers.time[a:b], q[a:b].numpy(), source=name)
+            poses = q.numpy().copy()
+            poses[fits[name].unfitted_frames] = np.nan
+            poses = fill_gaps(markers.time, poses, BRIDGE_S)[a:b]
+            motions[name] = Motion.from_arrays(markers.time[a:b], poses, source=name)
         errors.append(torch.where(part.trusted.weight > 0, error, torch.nan))
     return motions, fits, torch.cat(errors)
 
@@ -456,7 +520,31 @@ def _offset_entries(recording: _Recording, offsets: Tensor, error: Tensor) -> di
                                                error.nanmedian(0).values)
     }
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-032
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-038
+CLEARLY_WORSE = 1.1  # times the RMS of the moving trials' markers
+
+def _calibrated(recording: _Recording, seen: Observed, scale: bool) -> tuple[Calibration, Tensor, list[str]]:
+    "The calibration, the frames (K,) that it was found from, and the static trials that were left out."
+    calibrate, spans = calibrate_model if scale else keep_sizes, _spans(recording.trials)
+    pick = calibration_frames(recording.seen, spans)
+    found = calibrate(recording.model, recording.kinds, seen[pick])
+    still = [stands_still(recording.seen[span]) for span in spans]
+    if not scale or all(still) or not any(still):
+        return found, pick, []
+    static = torch.cat([torch.full((s.stop - s.start,), flag) for s, flag in zip(spans, still)])
+    moves = ~static[pick]
+    without = calibrate(recording.model, recording.kinds, seen[pick[moves]])
+
+    def rms(calibration, q):
+        error = recording.model.at(calibration.scales, calibration.offsets).residual(q, seen[pick[moves]])
+        weight = seen.weight[pick[moves]]
+        return float((weight * error ** 2).sum() / weight.sum()) ** 0.5
+
+    if rms(found, found.q[moves]) <= CLEARLY_WORSE * rms(without, without.q):
+        return found, pick, []
+    return without, pick[moves], [name for name, flag in zip(recording.trials, still) if flag]
+
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-040
 def fit_markers(trials: Mapping[str, Markers], model: str | Path | Skeleton | None = None, scale: bool = True,
                 person: str = "person", mass_kg: float | None = None) -> IKFit:
     """Fit all trials of one person together. `model`: an .osim, a skeleton, or None for the embedded one;
@@ -469,8 +557,8 @@ def fit_markers(trials: Mapping[str, Markers], model: str | Path | Skeleton | No
     recording = _recording(trials, skeleton, person, scale)
     model, kinds = recording.model, recording.kinds
     order = straighten_labels(model, kinds, recording.seen, _spans(trials), scale)
-    pick, seen = calibration_frames(recording.seen), _reordered(recording.seen, order)
-    found = (calibrate_model if scale else keep_sizes)(model, kinds, seen[pick])
+    seen = _reordered(recording.seen, order)
+    found, pick, left_out = _calibrated(recording, seen, scale)
     problem = model.at(found.scales, found.offsets)
     solved = solve_frames_robustly(problem, seen, found.q, seen[pick],
                                    usual_errors(problem, found.q, seen[pick]))
@@ -485,9 +573,39 @@ def fit_markers(trials: Mapping[str, Markers], model: str | Path | Skeleton | No
                  {g: float(s) for g, s in zip(SCALE_GROUPS, found.scales)}, found.body_scale,
                  _offset_entries(recording, found.offsets, error),
                  [recording.labels[i] for i in sorted(found.doubted)], recording.unmatched, recording.absent,
-                 1e3 * (time.process_time() - began) / len(seen))
+                 left_out, 1e3 * (time.process_time() - began) / len(seen))
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-051
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-042
+RMS_LIMIT_MM, USUAL_BODY_SCALES = 20., (0.75, 1.25)
+
+def trial_suspicions(name: str, fit: TrialFit) -> list[Suspicion]:
+    "What looks wrong about the fit of one trial."
+    said, entry, (a, b) = [], fit.summary(), fit.written
+    if entry["frames_lost"]:
+        lost = [f"{first + 1} to {stop}" for first, stop in ((0, a), (b, entry["frames"])) if stop > first]
+        said.append(Suspicion(name, f"{entry['frames_lost']} of {entry['frames']} frames lost "
+                                    f"(frames {' and '.join(lost)})", "markers in every frame",
+                              "fill the gaps of the markers, or cut the trial where they end"))
+    if b > a and entry["rms_mm"] > RMS_LIMIT_MM:
+        said.append(Suspicion(name, f"markers {entry['rms_mm']:.0f} mm (RMS) from their places on the model",
+                              f"{RMS_LIMIT_MM:g} mm or less",
+                              "check the markers' names and unit, and that the model is this person's"))
+    return said
+
+def fit_suspicions(fit: IKFit) -> list[Suspicion]:
+    "What looks wrong about a person's fit."
+    said = [s for name, trial in fit.trials.items() for s in trial_suspicions(name, trial)]
+    low, high = USUAL_BODY_SCALES
+    if not low <= fit.body_scale <= high:
+        said.append(Suspicion(fit.person, f"a body {fit.body_scale:.2f} times the model's size",
+                              f"{low:g} to {high:g}", "check the unit of the markers, and their names"))
+    if fit.left_out:
+        said.append(Suspicion(", ".join(fit.left_out), "a static trial with which the other trials fit worse",
+                              "markers on the same places as in the other trials",
+                              "nothing: sizes and marker places were found without it"))
+    return said
+
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-061
 def scale_in_opensim(base: str, out: str, name: str, mass: float, sizes: dict,
                      changes: dict[str, list]) -> None:
     """(runs inside OpenSim) OpenSim's own scaling of the model `base` to body `sizes` and `mass`, with
@@ -520,17 +638,17 @@ def scale_in_opensim(base: str, out: str, name: str, mass: float, sizes: dict,
     if not model.printToXML(out):
         raise OSError(f"{out} could not be written")
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-052
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-062
 def write_scaled_model(base: Path, fit: IKFit, out: Path) -> None:
     "Write the model `base`, scaled to the person of `fit`, to `out`."
     wide = [COORDINATES[i] for i in coordinate_indices(*DEEP_LIMITS, *ARM)]
     ranges = [(c, *map(float, fit.skeleton.ranges[COORDINATES.index(c)])) for c in wide]
-    sizes = {body: list(map(float, s)) for body, s in fit.sizes.items()}
+    sizes = {body: list(map(float, s)) for body, s in with_patellae(fit.skeleton, fit.sizes).items()}
     markers = [(m.name, m.body, list(map(float, m.location))) for m in fit.skeleton.markers]
     run_opensim(scale_in_opensim, str(Path(base).resolve()), str(Path(out).resolve()), fit.person,
                 fit.skeleton.mass, sizes, {"ranges": ranges, "markers": markers})
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-054
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-064
 def _element(parent, tag: str, text=None, **attributes):
     "A child element; arrays become numbers with all their digits."
     e = ET.SubElement(parent, tag, attributes)
@@ -553,7 +671,7 @@ def _write_curve(parent, curve: Curve) -> None:
         _element(_element(parent, "LinearFunction" if len(c) == 2 else "PolynomialFunction", name="function"),
                  "coefficients", c[::-1])
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-056
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-066
 def _write_transform(parent, joint) -> None:
     "The SpatialTransform of a joint: its axes, filled up to three rotations and three translations."
     transform = _element(parent, "SpatialTransform")
@@ -591,28 +709,129 @@ def _write_joint(joints, joint, ranges: dict) -> None:
     if joint.coordinates:
         _write_transform(e, joint)
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-057
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-067
 def _write_body(bodies, name: str, body) -> None:
     e = _element(bodies, "Body", name=name)
     _element(e, "mass", body.mass)
     _element(e, "mass_center", body.mass_center)
     _element(e, "inertia", body.inertia)
 
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-069
+def _write_follower(objects: dict, joint, ranges: dict) -> None:
+    "The joint of a body that follows a coordinate, and the constraint that makes it follow."
+    (leader,) = joint.coordinates
+    own = f"{leader}_beta"
+    turns, slides = (tuple((name and own, axis, curve) for name, axis, curve in terms)
+                     for terms in (joint.rotations, joint.translations))
+    _write_joint(objects["JointSet"], replace(joint, rotations=turns, translations=slides),
+                 {own: ranges[leader]})
+    constraint = _element(objects["ConstraintSet"], "CoordinateCouplerConstraint", name=f"{joint.name}_{own}")
+    equal = _element(_element(constraint, "coupled_coordinates_function"), "LinearFunction")
+    _element(equal, "coefficients", (1, 0))
+    _element(constraint, "independent_coordinate_names", leader)
+    _element(constraint, "dependent_coordinate_name", own)
 
-def write_osim(skeleton: Skeleton, path: str | Path) -> None:
-    """Write a skeleton as an OpenSim 4 model without muscles: bodies, joints, coordinates, markers, contact
-    spheres. Bodies that only follow a coordinate (patellae, 0.2 % of the mass) are left out."""
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-071
+@lru_cache
+def embedded_muscles() -> dict[str, np.ndarray]:
+    """The embedded model's muscles: arrays (…,) of their points, wrap cylinders and parameters (80, 5), by
+    name."""
+    found = {}
+    for name in ("muscles.npz", "muscle_paths.npz"):
+        with (resources.as_file(resources.files("bige") / "assets" / name) as path,
+              np.load(path, allow_pickle=False) as file):
+            found |= {key: file[key] for key in file.files}
+    return found
+
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-074
+def _path_lengths(skeleton: Skeleton, locations: np.ndarray) -> np.ndarray:
+    "Length (80,) m from point to point of each muscle in the neutral pose, with its points at `locations`."
+    muscles = embedded_muscles()
+    points = skeleton.points(np.zeros((1, len(COORDINATES))), muscles["point_body"], locations)[0]
+    muscle, steps = muscles["point_muscle"], np.linalg.norm(np.diff(points, axis=0), axis=1)
+    return np.bincount(muscle[1:], steps * (np.diff(muscle) == 0))
+
+def scaled_muscles(skeleton: Skeleton, sizes: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The embedded muscles on bodies stretched by `sizes` (body -> (3,)), which `skeleton` has, as
+    `embedded_muscles` gives them."""
+    muscles, sizes = dict(embedded_muscles()), with_patellae(skeleton, sizes)
+    by_point, by_wrap = (np.array([sizes.get(body, np.ones(3)) for body in muscles[key]])
+                         for key in ("point_body", "wrap_body"))
+    before = _path_lengths(Skeleton.default(), muscles["point_location"])
+    muscles["point_location"] = muscles["point_location"] * by_point
+    longer = _path_lengths(skeleton, muscles["point_location"]) / before
+    muscles["wrap_centre"] = muscles["wrap_centre"] * by_wrap
+    along = np.linalg.norm(muscles["wrap_rotation"] * by_wrap[:, :, None], axis=1)
+    muscles["wrap_radius"] = muscles["wrap_radius"] * along[:, :2].mean(1)
+    muscles["wrap_length"] = muscles["wrap_length"] * along[:, 2]
+    muscles["parameters"] = muscles["parameters"] * np.stack([longer ** p for p in (0, 1, 1, 0, 0)], axis=1)
+    return muscles
+
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-075
+_MUSCLE_ELEMENTS = ("max_isometric_force", "optimal_fiber_length", "tendon_slack_length",
+                    "pennation_angle_at_optimal", "max_contraction_velocity")
+_MUSCLE_LIMITS = {"fiber_damping": 0.01, "default_activation": 0.01, "minimum_activation": 0.01}
+
+def _write_wraps(bodies, muscles: dict) -> None:
+    "The wrap cylinders, each in its body."
+    sets = {}
+    for k, body in enumerate(muscles["wrap_body"].tolist()):
+        if body not in sets:
+            (element,) = [e for e in bodies if e.get("name") == body]
+            sets[body] = _element(_element(element, "WrapObjectSet"), "objects")
+        e = _element(sets[body], "WrapCylinder", name=str(muscles["wrap_name"][k]))
+        _element(e, "xyz_body_rotation", xyz_angles(muscles["wrap_rotation"][k]))
+        _element(e, "translation", muscles["wrap_centre"][k])
+        _element(e, "quadrant", str(muscles["wrap_quadrant"][k]))
+        _element(e, "radius", muscles["wrap_radius"][k])
+        _element(e, "length", muscles["wrap_length"][k])
+
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-076
+def _write_path(muscle, muscles: dict, k: int) -> None:
+    "Points of muscle `k`, and the cylinders that it may touch between some of them."
+    path, name = _element(muscle, "GeometryPath", name="geometrypath"), muscles["names"][k]
+    points = _element(_element(path, "PathPointSet"), "objects")
+    for i, row in enumerate(np.flatnonzero(muscles["point_muscle"] == k), 1):
+        e = _element(points, "PathPoint", name=f"{name}-P{i}")
+        _element(e, "socket_parent_frame", f"/bodyset/{muscles['point_body'][row]}")
+        _element(e, "location", muscles["point_location"][row])
+    wraps = _element(_element(path, "PathWrapSet"), "objects")
+    for number, (_, wrap, first, last) in enumerate(muscles["wrapped"][muscles["wrapped"][:, 0] == k], 1):
+        e = _element(wraps, "PathWrap", name=f"{name}-wrap{number}")
+        _element(e, "wrap_object", str(muscles["wrap_name"][wrap]))
+        _element(e, "method", "hybrid")
+        _element(e, "range", f"{first + 1} {last + 1}")
+
+def _write_muscles(forces, muscles: dict) -> None:
+    "The 80 muscles, of OpenSim's Millard type."
+    for k, name in enumerate(muscles["names"].tolist()):
+        e = _element(forces, "Millard2012EquilibriumMuscle", name=name)
+        _write_path(e, muscles, k)
+        for tag, value in [*zip(_MUSCLE_ELEMENTS, muscles["parameters"][k]), *_MUSCLE_LIMITS.items()]:
+            _element(e, tag, value)
+
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-077
+_SETS = ("BodySet", "JointSet", "ConstraintSet", "ForceSet", "MarkerSet", "ContactGeometrySet")
+
+def write_osim(skeleton: Skeleton, path: str | Path,
+               sizes: Mapping[str, np.ndarray] | None = None) -> None:
+    """Write a skeleton as an OpenSim 4 model: bodies, joints, coordinates, markers, contact spheres and,
+    when the `sizes` (body -> (3,)) are given by which the embedded model was stretched, its muscles."""
     document = ET.Element("OpenSimDocument", Version="40000")
     model = _element(document, "Model", name=skeleton.name)
     _element(model, "credits", skeleton.credit)
-    objects = {
-        s: _element(_element(model, s), "objects")
-        for s in ("BodySet", "JointSet", "MarkerSet", "ContactGeometrySet")
-    }
-    for name in skeleton.body_names:
+    objects = {s: _element(_element(model, s), "objects") for s in _SETS}
+    ranges = dict(zip(COORDINATES, skeleton.ranges))
+    for name in skeleton.bodies:
         _write_body(objects["BodySet"], name, skeleton.bodies[name])
     for joint in skeleton.tree:
-        _write_joint(objects["JointSet"], joint, dict(zip(COORDINATES, skeleton.ranges)))
+        _write_joint(objects["JointSet"], joint, ranges)
+    for joint in skeleton.coupled:
+        _write_follower(objects, joint, ranges)
+    if sizes is not None:
+        muscles = scaled_muscles(skeleton, sizes)
+        _write_wraps(objects["BodySet"], muscles)
+        _write_muscles(objects["ForceSet"], muscles)
     for m in skeleton.markers:
         e = _element(objects["MarkerSet"], "Marker", name=m.name)
         _element(e, "socket_parent_frame", f"/bodyset/{m.body}")
@@ -626,7 +845,7 @@ def write_osim(skeleton: Skeleton, path: str | Path) -> None:
     with atomic_write(path, "wb") as file:
         file.write(b'<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(document))
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-060
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-080
 def person_of(trial: str, folder: str) -> str:
     "The person a trial belongs to: 's01' of 'm01_s01_e01', else the name of its folder."
     found = re.fullmatch(r"m\d+_(s\d+)_e\d+(_\w+)?", trial)
@@ -647,7 +866,7 @@ def _folder_names(paths: Sequence[Path]) -> dict[Path, str]:
         return len({g for g in folders.values() if g.name == f.name}) > 1
     return {p: f"{f.parent.name}_{f.name}" if alike(f) else f.name for p, f in folders.items()}
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-061
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-081
 def _with_different_names(people: dict[str, dict]) -> dict[str, dict]:
     "The same people and trials; where two people have a trial of one name, it is called <person>_<trial>."
     often = Counter(t for trials in people.values() for t in trials)
@@ -672,7 +891,7 @@ def collect_trials(paths: Sequence[str | Path]) -> dict[str, dict[str, Markers]]
             trials[trial] = markers
     return _with_different_names(people)
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-064
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-084
 OWN_MODEL_MM = 16.   # marker RMS below which a model is taken for the person's own
 
 def is_own_model(trials: Mapping[str, Markers], model: Path) -> bool:
@@ -681,7 +900,7 @@ def is_own_model(trials: Mapping[str, Markers], model: Path) -> bool:
     fit = fit_markers({name: trials[name]}, model, scale=False)
     return bool(fit.motions) and fit.trials[name].summary()["rms_mm"] < OWN_MODEL_MM
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-067
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-087
 def person_mass(person: str, trials: Mapping[str, Markers],
                 given_kg: float | None = None) -> tuple[float | None, str]:
     """(mass in kg, where it comes from): given, or of the session that the marker files lie in; (None, "")
@@ -705,7 +924,7 @@ def _check_given_mass(mass_kg: float | None, people: Mapping[str, dict]) -> None
         found = f"one mass for {len(people)} people ({', '.join(people)})"
         raise InputError("mass", found, "the markers of one person", "fit one person at a time")
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-069
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-089
 @dataclass(frozen=True)
 class PersonJob:
     "What is needed to fit one person in a process of its own."
@@ -723,7 +942,7 @@ class PersonJob:
     def fingerprint(self) -> str:
         "What the person's result depends on."
         source = Path(self.model).read_bytes() if self.model else Skeleton.default().digest.encode()
-        digest = hashlib.sha256(f"ik 3 {self.scale}".encode() + source)
+        digest = hashlib.sha256(f"ik 4 {self.scale}".encode() + source)
         if self.mass_kg is not None:
             digest.update(f"{self.mass_kg!r} kg, {self.mass_is}".encode())
         for name, m in self.trials.items():
@@ -734,7 +953,7 @@ class PersonJob:
 def _write_model(job: PersonJob, fit: IKFit) -> Path:
     osim = job.out / f"{job.person}.osim"
     if not job.model:
-        write_osim(fit.skeleton, osim)
+        write_osim(fit.skeleton, osim, fit.sizes)
         return osim
     temporary = job.out / f".{job.person}.{os.getpid()}.osim"
     try:
@@ -744,7 +963,7 @@ def _write_model(job: PersonJob, fit: IKFit) -> Path:
         temporary.unlink(missing_ok=True)
     return osim
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-070
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-090
 ASSUMED_MASS = "assumed: the model's, times the body-scale factor squared"
 
 
@@ -753,6 +972,7 @@ def fit_person(job: PersonJob) -> dict:
     torch.set_num_threads(1)
     scale = not (job.model and is_own_model(job.trials, job.model)) if job.scale is None else job.scale
     fit = fit_markers(job.trials, job.model, scale, job.person, job.mass_kg)
+    said = [s for m in job.trials.values() for s in rate_suspicions(m.time, m.source)] + fit_suspicions(fit)
     osim = _write_model(job, fit)
     files = {trial: f"{job.names[trial]}.mot" for trial in fit.motions}
     for trial, motion in fit.motions.items():
@@ -768,13 +988,15 @@ def fit_person(job: PersonJob) -> dict:
         "doubted_markers": fit.doubted,
         "unmatched_markers": fit.unmatched,
         "absent_markers": fit.absent,
+        "static_trials_left_out": fit.left_out,
+        "suspicions": [str(s) for s in said],
         "ms_per_frame": round(fit.ms_per_frame, 2),
         "fingerprint": job.fingerprint,
     }
     trials = {t: {"person": job.person, "file": files.get(t), **fit.trials[t].summary()} for t in job.trials}
     return {"person": entry, "trials": trials}
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-072
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-092
 def _fit_people(jobs: Sequence[PersonJob], processes: int) -> Iterator[tuple[str, dict]]:
     """(person, what `fit_person` gave) of each as it is done, in up to `processes` processes; `InputError`
     when the process of one is killed twice."""
@@ -788,7 +1010,7 @@ def _fit_people(jobs: Sequence[PersonJob], processes: int) -> Iterator[tuple[str
                 raise result
             yield person, result
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-074
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-094
 def read_record(out: Path) -> dict:
     "What ik.json in folder `out` holds, {persons, trials}; empty without one."
     try:
@@ -825,7 +1047,7 @@ def _is_done(job: PersonJob, record: dict) -> bool:
     same = record["persons"].get(job.person, {}).get("fingerprint") == job.fingerprint
     return same and all(f.exists() for f in [job.out / f"{job.person}.osim", *motions])
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-075
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-095
 def _folder(out: str | Path) -> Path:
     try:
         Path(out).mkdir(parents=True, exist_ok=True)
@@ -870,4 +1092,6 @@ def ik_files(paths: Sequence[str | Path], out: str | Path, model: str | Path | N
         _drop_plain_names(record, todo[person])
         if progress:
             progress(len(report["persons"]), len(people), person)
+    for entry in report["persons"].values():
+        warn_again(entry.get("suspicions", ()))
     return _sorted_record(report)

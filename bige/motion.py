@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ['TRANSLATIONS', 'COORDINATES', 'MUSCLES', 'ACTIVATIONS', 'GRAVITY', 'ANGLES', 'ACTIVATION_SLACK', 'USUAL_RATES_HZ',
            'POSSIBLE_RATES_HZ', 'is_angle', 'short_name', 'read_only', 'Motion', 'analytic_squat', 'check_last_cell',
            'gap_runs', 'fill_gaps', 'check_activations', 'read_motion', 'write_motion', 'samples_of', 'frames_between',
-           'resample_array', 'rate_suspicions', 'example_squat']
+           'resample_array', 'rate_suspicions', 'warn_again', 'example_squat']
 
 # %% ../nbs/01_motion.ipynb #01-motion-005
 TRANSLATIONS = ("pelvis_tx", "pelvis_ty", "pelvis_tz")
@@ -509,6 +509,12 @@ def rate_suspicions(time: np.ndarray, source: str) -> list[Suspicion]:
     return [Suspicion(where, *parts)]
 
 # %% ../nbs/01_motion.ipynb #01-motion-078
+def warn_again(texts: Iterable[str]) -> None:
+    "Warn of suspicions that are text already."
+    for text in texts:
+        warnings.warn(Suspicion.__new__(Suspicion, text), stacklevel=3)
+
+# %% ../nbs/01_motion.ipynb #01-motion-081
 _MEDIOLATERAL = ("pelvis_list", "pelvis_rotation", "pelvis_tz", "lumbar_bending", "lumbar_rotation")
 _SIDE = re.compile(r"_([lr])(?=$|/|_beta)")
 
@@ -523,7 +529,7 @@ def mirror(self: Motion) -> Motion:
     sign = np.where([n.split("/")[0] in _MEDIOLATERAL for n in self.names], -1.0, 1.0)
     return replace(self, values=self.columns(partner) * sign)
 
-# %% ../nbs/01_motion.ipynb #01-motion-081
+# %% ../nbs/01_motion.ipynb #01-motion-084
 def example_squat() -> Motion:
     """A deep squat of a recorded participant with arms overhead (UI-PRMD, public domain), shipped with the
     package."""

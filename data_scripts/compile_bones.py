@@ -141,12 +141,15 @@ def strings_of(i: int, path: ET.Element, points: int) -> list[tuple]:
 
 
 def wrap_arrays(model: ET.Element, used: list[str]) -> dict[str, np.ndarray]:
-    "Body, rotation (3, 3), centre (m) and radius (m) of wrap cylinders by name."
+    "Body, rotation (3, 3), centre, radius, length (m) and active side of wrap cylinders by name."
     wraps = {}
     for body in model.iter("Body"):
         wraps |= {w.get("name"): (body.get("name"), w) for w in body.iter("WrapCylinder")}
     rotations = [euler_xyz(numbers(wraps[name][1], "xyz_body_rotation")) for name in used]
-    return {"wrap_body": np.array([wraps[name][0] for name in used]),
+    return {"wrap_name": np.array(used),
+            "wrap_body": np.array([wraps[name][0] for name in used]),
+            "wrap_length": np.array([numbers(wraps[name][1], "length")[0] for name in used]),
+            "wrap_quadrant": np.array([wraps[name][1].findtext("quadrant") for name in used]),
             "wrap_rotation": np.array(rotations),
             "wrap_centre": np.array([numbers(wraps[name][1], "translation") for name in used]),
             "wrap_radius": np.array([numbers(wraps[name][1], "radius")[0] for name in used])}
