@@ -360,7 +360,10 @@ def _segment(trial: str, reps: int | str, exercise: str | None, out: str) -> tup
         rows.append({"repetition": len(rows) + 1, "start (s)": f"{start:.2f}", "end (s)": f"{end:.2f}",
                      "deepest (deg)": f"{depth:.1f}", "": "cut by the recording" if cut else ""})
     head = f"{_plural(len(rows), 'repetition')}, confidence {found.confidence:.2f}"
-    return found.to_json(), f"{head}\n{table(rows)}\nwritten to {out}"
+    body = (f"model {found.model}, {found.mass_kg:.1f} kg" if found.model else
+            "no model beside the trial: later steps assume the embedded one, 75.3 kg")
+    heads = [head, *filter(None, [found.rejected_as()]), body]
+    return found.to_json(), "\n".join([*heads, table(rows), f"written to {out}"])
 
 # %% ../nbs/36_command_line.ipynb #36-command-line-040
 _MODEL = _option("--model", metavar="M.osim", help="OpenSim model (default: the embedded one)")
@@ -385,11 +388,16 @@ def _ik(markers: list[str], scale: str, mass: float | None, model: str | None, j
         record = ik_files(markers, folder, model=model, jobs=jobs, scale=scaling, progress=count_participant,
                           **_given(mass_kg=mass))
     _refuse_unfitted(record["trials"], out)
-    rows = [{"trial": trial, "marker RMS (mm)": f"{r['rms_mm']:.1f}", "largest (mm)": f"{r['max_mm']:.1f}"}
-            for trial, r in record["trials"].items()]
+    rows = [{"trial": trial, "frames": _frames_of(r), "marker RMS (mm)": f"{r['rms_mm']:.1f}",
+             "largest (mm)": f"{r['max_mm']:.1f}"} for trial, r in record["trials"].items()]
     models = [{"participant": name, "model": r.get("model", f"{name}.osim"), "kg": f"{r['mass_kg']:.1f}",
                "mass": r["mass_is"]} for name, r in record["persons"].items() if "mass_is" in r]
     return record, "\n\n".join(filter(None, [table(rows), table(models)])) + f"\nwritten to {out}"
+
+def _frames_of(r: dict) -> str:
+    "How many frames of a trial were written, and how many of them were bridged."
+    said = f"{r['frames_written']} of {r['frames']}"
+    return said + (f", {r['frames_bridged']} bridged" if r["frames_bridged"] else "")
 
 def _refuse_unfitted(trials: dict, out: str) -> None:
     "InputError when some trials could not be fitted."
@@ -448,8 +456,12 @@ def _trial_table(record: dict) -> str:
         reason = "" if r["status"] == "Solve_Succeeded" else r.get("reason", "")
         costs = {title: str(r.get(key, "")) for title, key in
                  (("iterations", "iterations"), ("CPU s", "cpu_s"), ("GB", "peak_gb"))}
-        body = {"kg": f"{r['body_weight_n'] / 9.80665:.1f}"} if "body_weight_n" in r else {}
-        return {"trial": trial, "status": r["status"], **body, **costs, "reason": reason}
+        body = {}
+        if "body_weight_n" in r:
+            assumed = " (assumed)" * (r.get("model") == "default")
+            body = {"model": r.get("model", "") + assumed, "kg": f"{r['body_weight_n'] / 9.80665:.1f}"}
+        suspicions = {"suspicions": str(len(r["suspicions"]) or "")} if "suspicions" in r else {}
+        return {"trial": trial, "status": r["status"], **body, **suspicions, **costs, "reason": reason}
     return table([row(trial, r) for trial, r in record.items()])
 
 def _count_failed(record: dict, out: str) -> int:
@@ -581,7 +593,7 @@ def _mass_of(network, mass: float | None, model: str | None) -> tuple[float | No
     if mass:
         return mass, "as given"
     person = Skeleton.from_osim(model) if model else Skeleton.default()
-    return person.mass, Path(model).name if model else "the embedded model"
+    return person.mass, Path(model).name if model else "assumed: the embedded model's"
 
 # %% ../nbs/36_command_line.ipynb #36-command-line-062
 @_verb("predict", "activations of a trial from the surrogate",
@@ -589,8 +601,10 @@ def _mass_of(network, mass: float | None, model: str | None) -> tuple[float | No
        _option("--surrogate", default="default", metavar="default|FILE",
                help="default, or a file of weights: the published .pth, or your own .safetensors"),
        _either(_option("--mass", type=_kilograms, metavar="KG",
-                       help="body mass (default: the embedded model's)"),
-               _option("--model", metavar="M.osim", help="the participant's OpenSim model, for its mass")),
+                       help="body mass (default: the model's)"),
+               _option("--model", metavar="M.osim",
+                       help="the participant's OpenSim model, for its mass (default: the one beside the trial, "
+                       "else the embedded one)")),
        _STRICT, _OUT)
 def _predict(trial: str, surrogate: str, mass: float | None, model: str | None, out: str) -> tuple[dict, str]:
     from bige.files import whole_folder
@@ -599,6 +613,8 @@ def _predict(trial: str, surrogate: str, mass: float | None, model: str | None, 
     with whole_folder(out) as part:
         motion = read_motion(trial)
         motion.coordinates()
+        model = model or (None if mass else _model_beside(trial))
+        said = _judged(motion, model)
         from bige.surrogate import predict_activations
         network = _surrogate_of(surrogate)
         kg, whose = _mass_of(network, mass, model)
@@ -609,12 +625,31 @@ def _predict(trial: str, surrogate: str, mass: float | None, model: str | None, 
             write_motion(uncertainty, part / f"{name}_uncertainty.sto")
     peaks = dict(zip(ACTIVATIONS, found.motion.activations().max(0).tolist()))
     sd = None if found.uncertainty is None else float(found.uncertainty.mean())
-    said = [f"80 activations for {len(motion.time)} frames"]
-    said += [f"a body of {kg:.1f} kg ({whose})"] if kg else []
-    said += [f"mean uncertainty {sd:.3f}"] if sd is not None else []
+    words = [f"80 activations for {len(motion.time)} frames"]
+    words += [f"a body of {kg:.1f} kg ({whose})"] if kg else []
+    words += [f"mean uncertainty {sd:.3f}"] if sd is not None else []
     record = {"file": f"{name}_predicted.mot", "mass_kg": kg, "mass_of": whose, "peaks": peaks,
-              "mean_uncertainty": sd}
-    return record, f"{', '.join(said)}\nwritten to {out}"
+              "mean_uncertainty": sd, "suspicions": said}
+    return record, f"{', '.join(words)}\nwritten to {out}"
+
+def _judged(motion, model) -> list[str]:
+    "What looks wrong about a recording, as text, after a warning of each."
+    from bige.segmentation import judge_recording
+    from bige.skeleton import Skeleton
+    found = judge_recording(motion, Skeleton.from_osim(model) if model else None)
+    for suspicion in found:
+        warnings.warn(suspicion, stacklevel=2)
+    return [str(s) for s in found]
+
+def _model_beside(trial: str):
+    "The model of the participant, where it lies beside the trial; None where it cannot be told."
+    from bige.files import InputError
+    from bige.markers import model_of_trial
+    try:
+        return model_of_trial(trial)
+    except InputError as error:
+        warnings.warn(f"the embedded model is used: {error}", stacklevel=2)
+        return None
 
 # %% ../nbs/36_command_line.ipynb #36-command-line-065
 def _constraints(file: str | None, settings: list[str], exercise: str | None):
@@ -655,6 +690,9 @@ def _generate(constraints: str | None, settings: list[str], exercise: str | None
     from bige.answers import Request
     if sessions and options["model"]:
         raise _input_error("--sessions", "beside --model", "one of the two", "leave one of them out")
+    if options["like"]:
+        from bige.motion import read_motion
+        _judged(read_motion(options["like"]), options["model"])
     files = {k: options.pop(k) for k in ("model", "like", "vqvae", "surrogate", "data")}
     request = Request(constraints=_constraints(constraints, settings, exercise), apart_deg=apart, **options,
                       **_given(exercise=exercise), **{k: Path(f) for k, f in files.items() if f})

@@ -5,10 +5,12 @@
 # %% ../nbs/09_segmentation.ipynb #09-segmentation-002
 from __future__ import annotations
 
+import json
 import re
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,19 +19,21 @@ from scipy.interpolate import CubicSpline
 from scipy.signal import find_peaks, savgol_filter
 
 from .exercises import Exercise, load_exercise
-from .files import InputError, to_json, whole_folder
+from .files import InputError, Suspicion, to_json, whole_folder
 from .markers import model_of_trial
-from .motion import Motion, read_motion, write_motion
+from .motion import COORDINATES, TRANSLATIONS, Motion, rate_suspicions, read_motion, write_motion
+from .skeleton import Skeleton
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
 __all__ = ['WINDOW_S', 'ORDER', 'GRID_HZ', 'MIN_WIDTH_S', 'FAIR_SHARE', 'SHALLOW', 'BRIEF', 'NOT_TOGETHER', 'UNFAIR', 'QUIET',
-           'GAP_S', 'NEAREST', 'CURVE_POINTS', 'ProgressAngles', 'smooth_progress', 'none_found', 'Excursion',
+           'GAP_S', 'NEAREST', 'CURVE_POINTS', 'RESTLESS_M', 'AT_REST_M', 'RANGE_SLACK_DEG', 'JUDGED_FRAMES',
+           'USUAL_SECONDS', 'FASTEST_DEG_S', 'ProgressAngles', 'smooth_progress', 'none_found', 'Excursion',
            'find_excursions', 'rejections', 'boundaries', 'time_normalise', 'Pairs', 'own_cost', 'possible_pairs',
-           'differences', 'best_choices', 'Score', 'Rejected', 'likeness', 'Segmentation', 'segment',
-           'repetition_files', 'segment_file']
+           'differences', 'best_choices', 'Score', 'Rejected', 'likeness', 'Segmentation', 'segment', 'unrest', 'Fault',
+           'likely_faults', 'judge_recording', 'repetition_suspicions', 'repetition_files', 'segment_file']
 
 # %% ../nbs/09_segmentation.ipynb #09-segmentation-006
 WINDOW_S, ORDER = 0.35, 3       # Savitzky-Golay window and polynomial order of the published method
@@ -327,12 +331,24 @@ class Segmentation:
     rejected: tuple[Rejected, ...]
     confidence: float
     scores: tuple[Score, ...]
+    model: str = ""                     # file of the person's model, where one lies beside the trial
+    mass_kg: float | None = None        # of that model
+    suspicions: tuple[str, ...] = ()    # what looks wrong about the recording
 
     def to_json(self, trial: str | None = None) -> dict:
         "The content of segments.json."
         segments = [{"start_s": round(start, 6), "end_s": round(end, 6)} for start, end in self.segments]
+        rejected = [{key: round(v, 4) if key != "reason" else v for key, v in r._asdict().items()}
+                    for r in self.rejected]
         return {"trial": trial or self.trial, "rate_hz": round(self.rate_hz, 4),
-                "confidence": round(self.confidence, 4), "segments": segments}
+                "confidence": round(self.confidence, 4), "segments": segments, "rejected": rejected,
+                "model": self.model or None, "mass_kg": self.mass_kg and round(self.mass_kg, 2),
+                "suspicions": list(self.suspicions)}
+
+    def rejected_as(self) -> str:
+        "How many excursions were rejected, and why, in words; '' for none."
+        found = Counter(r.reason for r in self.rejected)
+        return ", ".join(f"{n} rejected as {reason}" for reason, n in found.items())
 
     def to_pandas(self) -> pd.DataFrame:
         "pandas DataFrame with one row a repetition."
@@ -396,6 +412,116 @@ def segment(motion: Motion, reps: str | int = "auto", exercise: Exercise | str =
     return _most_alike(motion, progress, excursions, reasons, use, len(use) if reps == "auto" else reps)
 
 # %% ../nbs/09_segmentation.ipynb #09-segmentation-094
+RESTLESS_M, AT_REST_M = 0.07, 0.10
+
+def unrest(skeleton: Skeleton, q: np.ndarray) -> float:
+    """How far (m) the feet are from where they usually are in poses q (T, 33): the distance that the foot which
+    moves more keeps within in nine of ten frames."""
+    feet = skeleton.contact_points(q).reshape(len(q), 2, 6, 3).mean(2)
+    away = np.linalg.norm(feet - np.median(feet, axis=0), axis=-1)
+    return float(np.quantile(away, 0.9, axis=0).max())
+
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-096
+class Fault(NamedTuple):
+    "A likely fault of a recording: what it `looks` like, and the matrix (n, n) that puts `names` (n,) right."
+    looks: str
+    names: tuple[str, ...]
+    cure: np.ndarray
+
+def likely_faults() -> Iterator[Fault]:
+    "What is known to go wrong between laboratories, units and conventions."
+    for a, b in (("pelvis_tx", "pelvis_ty"), ("pelvis_ty", "pelvis_tz")):
+        yield Fault(f"{a} and {b} exchanged", (a, b), np.array([[0., 1.], [1., 0.]]))
+    for unit, metres in (("centimetres", 0.01), ("millimetres", 0.001)):
+        yield Fault(f"translations in {unit}", TRANSLATIONS, metres * np.eye(3))
+    stems = ("hip_flexion", "knee_angle", "ankle_angle")
+    for names in [("pelvis_tilt",), *(s for stem in stems for s in _sides(stem))]:
+        for words, factor in (("in radians among degrees", np.rad2deg(1)),
+                              ("in degrees among radians", np.deg2rad(1)), ("with the opposite sign", -1)):
+            yield Fault(f"{' and '.join(names)} {words}", names, factor * np.eye(len(names)))
+
+def _sides(stem: str) -> list[tuple[str, ...]]:
+    "Left, right, and both."
+    return [(f"{stem}_l",), (f"{stem}_r",), (f"{stem}_l", f"{stem}_r")]
+
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-097
+def _feet_suspicions(motion: Motion, skeleton: Skeleton, q: np.ndarray) -> list[Suspicion]:
+    "The fault that explains why feet do not rest in poses q (T, 33), if there is one."
+    moved = unrest(skeleton, q)
+    if moved < RESTLESS_M:
+        return []
+    rest = {}
+    for fault in likely_faults():
+        columns, right = [COORDINATES.index(n) for n in fault.names], q.copy()
+        right[:, columns] = q[:, columns] @ fault.cure
+        rest[fault.looks] = unrest(skeleton, right)
+    looks = min(rest, key=rest.get)
+    if rest[looks] > min(AT_REST_M, moved / 2):
+        return []
+    return [Suspicion(motion.source, f"feet that move by {100 * moved:.0f} cm", "feet that rest on the ground",
+                      f"this looks like {looks} (put right, the feet move by {100 * rest[looks]:.0f} cm): "
+                      "correct the file")]
+
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-099
+RANGE_SLACK_DEG = 20.
+_FREE = tuple(n for n in COORDINATES if n.startswith(("pelvis", "arm", "pro_sup")))
+
+def _check_pelvis_up(motion: Motion, skeleton: Skeleton, q: np.ndarray) -> None:
+    "InputError unless the pelvis is above the feet in poses q (T, 33)."
+    up = np.median(skeleton.joint_centres(q)[:, 0] - skeleton.contact_points(q).mean(1), axis=0)
+    if up[1] > 0.5 * np.linalg.norm(up):
+        return
+    axis = "xyz"[int(np.abs(up).argmax())]
+    looks = "upside down" if axis == "y" else f"like {axis} up"
+    raise InputError(motion.source, f"a pelvis {100 * up[1]:.0f} cm above the feet along y, "
+                                    f"{np.linalg.norm(up) * 100:.0f} cm away from them",
+                     "the pelvis above the feet", f"this looks {looks}: y points up in OpenSim")
+
+def _range_suspicions(motion: Motion, skeleton: Skeleton, q: np.ndarray) -> list[Suspicion]:
+    "Joint angles of poses q (T, 33) that no joint of the model reaches."
+    beyond = np.rad2deg(np.maximum(skeleton.ranges[:, 0] - q, q - skeleton.ranges[:, 1]).max(0))
+    far = [i for i, name in enumerate(COORDINATES) if name not in _FREE and beyond[i] > RANGE_SLACK_DEG]
+    worst = sorted(far, key=lambda i: -beyond[i])[:3]
+    ends = np.rad2deg(np.stack([q.min(0), q.max(0), *skeleton.ranges.T]))
+    found = ["{} from {:.0f}° to {:.0f}°".format(COORDINATES[i], *ends[:2, i]) for i in worst]
+    limits = ["{:.0f}° to {:.0f}°".format(*ends[2:, i]) for i in worst]
+    return [Suspicion(motion.source, ", ".join(found), f"within the joints' ranges ({', '.join(limits)})",
+                      "check the unit and the sign of these coordinates")] if far else []
+
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-101
+JUDGED_FRAMES = 100
+
+def judge_recording(motion: Motion, skeleton: Skeleton | None = None) -> list[Suspicion]:
+    """What looks wrong about a recording: time, units, signs, axes, ranges; on `skeleton` (None: the default).
+    InputError for what cannot be. Without the 33 coordinates only the time is judged."""
+    said = rate_suspicions(motion.time, motion.source)
+    if not motion.has(COORDINATES):
+        return said
+    skeleton = skeleton or Skeleton.default()
+    q = motion.coordinates()[::max(1, len(motion.time) // JUDGED_FRAMES)]
+    feet = _feet_suspicions(motion, skeleton, q)
+    if not feet:
+        _check_pelvis_up(motion, skeleton, q)
+    return said + feet + _range_suspicions(motion, skeleton, q)
+
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-106
+USUAL_SECONDS, FASTEST_DEG_S = (0.5, 20.), 1000.
+
+def repetition_suspicions(motion: Motion, found: Segmentation,
+                          exercise: Exercise | str = "squat") -> list[Suspicion]:
+    "Repetitions of a trial that are too short, too long or too fast for a person."
+    progress, said = smooth_progress(motion, exercise), []
+    for i, (start, end) in enumerate(found.segments, 1):
+        inside = (progress.time >= start) & (progress.time <= end)
+        speed = float(np.rad2deg(progress.speed[inside].max(initial=0)))
+        if not USUAL_SECONDS[0] <= end - start <= USUAL_SECONDS[1] or speed > FASTEST_DEG_S:
+            said.append(Suspicion(
+                f"{motion.source}, repetition {i}", f"{end - start:.2f} s with up to {speed:.0f} degrees a second",
+                f"{USUAL_SECONDS[0]:g} to {USUAL_SECONDS[1]:g} s, at most {FASTEST_DEG_S:g} degrees a second",
+                "check the unit of the times"))
+    return said
+
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-109
 def repetition_files(folder: Path, trial: str) -> list[Path]:
     "The files `<trial>_rep1.mot` ... of an earlier run in a folder."
     return [f for f in folder.iterdir() if re.fullmatch(re.escape(trial) + r"_rep\d+\.mot", f.name)]
@@ -417,21 +543,41 @@ def _check_model(model: Path, out: Path, trial: str) -> None:
         raise InputError(there, f"another model of this name, of {others[0]}", f"the same model as {model}",
                          "choose another folder, or remove the earlier repetitions")
 
+def _with_others(out: Path, trial: str, record: dict) -> dict:
+    "A trial's record for segments.json, beside those of other trials in the folder."
+    try:
+        kept = json.loads((out / "segments.json").read_text(encoding="utf-8"))
+        kept = {kept["trial"]: kept} if isinstance(kept.get("trial"), str) else kept
+    except OSError:
+        kept = {}
+    except (ValueError, AttributeError):
+        raise InputError(out / "segments.json", "a file that is no record of repetitions",
+                         "JSON written by bige", "remove the file") from None
+    kept = {name: r for name, r in kept.items() if name == trial or repetition_files(out, name)}
+    return record if set(kept) <= {trial} else {**kept, trial: record}
+
 def segment_file(path: str | Path, out: str | Path, reps: str | int = "auto",
                  exercise: Exercise | str = "squat") -> Segmentation:
     """Write `<trial>_rep1.mot` ..., segments.json and a copy of the person's model, where one lies beside the
     trial at `path`, into the folder `out`, all or none; earlier repetitions of the same trial there are
     replaced."""
     path, out = Path(path), Path(out)
-    motion = read_motion(path)
+    motion, model = read_motion(path), _model_beside(path)
+    skeleton = Skeleton.from_osim(model) if model else None
+    said = judge_recording(motion, skeleton)
     found = segment(motion, reps, exercise)
-    model = _model_beside(path)
+    said += repetition_suspicions(motion, found, exercise)
     if model:
         _check_model(model, out, path.stem)
+        found = replace(found, model=model.name, mass_kg=skeleton.mass)
+    found = replace(found, suspicions=tuple(map(str, said)))
+    record = _with_others(out, path.stem, found.to_json(path.stem))
     with whole_folder(out, lambda folder: repetition_files(folder, path.stem)) as part:
         if model:
             (part / model.name).write_bytes(model.read_bytes())
         for i, (start, end) in enumerate(found.segments, 1):
             write_motion(motion.slice(start, end), part / f"{path.stem}_rep{i}.mot")
-        (part / "segments.json").write_text(to_json(found.to_json(path.stem)), encoding="utf-8", newline="\n")
+        (part / "segments.json").write_text(to_json(record), encoding="utf-8", newline="\n")
+    for suspicion in said:
+        warnings.warn(suspicion, stacklevel=2)
     return found

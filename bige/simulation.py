@@ -25,18 +25,22 @@ from fastcore.basics import patch
 
 from .dynamics import MusculoskeletalModel, Simulation
 from .exercises import Exercise, load_exercise
-from .files import InputError, atomic_write, plain, versions
+from .files import InputError, Suspicion, atomic_write, plain, versions
 from .jobs import WorkerDied, interruptible, locked, work_through, workers
-from .markers import model_of_trial, read_session
-from .motion import ACTIVATIONS, COORDINATES, TRANSLATIONS, Motion, read_motion, write_motion
+from .markers import model_of_trial, read_session, session_mass
+from .motion import (ACTIVATIONS, COORDINATES, GRAVITY, TRANSLATIONS, Motion, read_motion, warn_again,
+                         write_motion)
 from .muscles import WORKING_STRETCH, default_geometry, file_digest
-from .static_optimisation import QP_WEIGHTS, solve_qp
+from .segmentation import judge_recording
+from .static_optimisation import LEG_RESERVES, QP_WEIGHTS, solve_qp
 from . import tracking
 from .tracking import PRESETS, Settings, settings_for
 
 # %% auto #0
-__all__ = ['MODES', 'CUTOFF_HZ', 'tracking_settings', 'settings_of', 'peak_gb', 'simulate', 'moment_columns', 'sphere_columns',
-           'foot_force_columns', 'motion_file', 'read_records', 'add_record', 'Trial', 'find_trials', 'simulate_files']
+__all__ = ['MODES', 'CUTOFF_HZ', 'MEAN_FORCE_BW', 'RESIDUAL_SHARE', 'RESIDUAL_ARM_M', 'RESERVE_SHARE', 'MASS_TOLERANCE',
+           'tracking_settings', 'settings_of', 'peak_gb', 'simulate', 'result_figures', 'result_suspicions',
+           'moment_columns', 'sphere_columns', 'foot_force_columns', 'motion_file', 'read_records', 'add_record',
+           'Trial', 'find_trials', 'simulate_files']
 
 # %% ../nbs/14_simulation.ipynb #14-simulation-006
 MODES = ("tracking", "qp")
@@ -106,8 +110,10 @@ def simulate(motion: Motion, model: MusculoskeletalModel | str | Path | None = N
     exercise's. `intervals` of the tracking mesh: a number, or for each second as in "12/s"; default
     18.3/s."""
     settings = settings_of(mode, preset, intervals, cutoff_hz, exercise)
+    motion.coordinates()
     clock, cpu = time.perf_counter(), time.process_time()
     model = model if isinstance(model, MusculoskeletalModel) else MusculoskeletalModel(model)
+    said = judge_recording(motion.slice(start, end), model.skeleton)
     with interruptible():
         if mode == "qp":
             result = solve_qp(model, motion, start, end, settings["cutoff_hz"])
@@ -116,6 +122,10 @@ def simulate(motion: Motion, model: MusculoskeletalModel | str | Path | None = N
             result = tracking.track(model, motion, start, end, *how)
     cost = {"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - clock}
     _describe(result, model, mode, {name: round(seconds, 3) for name, seconds in cost.items()})
+    said += result_suspicions(result)
+    result.record["suspicions"] = [str(s) for s in said]
+    for suspicion in said:
+        warnings.warn(suspicion, stacklevel=2)
     return result
 
 # %% ../nbs/14_simulation.ipynb #14-simulation-014
@@ -127,12 +137,62 @@ def _describe(result: Simulation, model: MusculoskeletalModel, mode: str, cost: 
         status=result.status, mode=mode, **cost, peak_gb=round(peak_gb(), 3),
         start_s=float(time[0]), end_s=float(time[-1]),
         mean_vertical_force_bw=mean and round(mean, 4),
+        mass_kg=round(model.weight / GRAVITY, 2),
+        mass_is="assumed: the embedded model's" if model.name == "default" else "the model's",
         model=Path(model.name).name, model_digest=model.geometry.digest,
         activation_names=list(ACTIVATIONS), versions=versions("numpy", "casadi"))
     if result.status != "Solve_Succeeded":
         result.record.setdefault("reason", f"the solver stopped with {result.status}")
 
-# %% ../nbs/14_simulation.ipynb #14-simulation-018
+# %% ../nbs/14_simulation.ipynb #14-simulation-016
+MEAN_FORCE_BW, RESIDUAL_SHARE, RESIDUAL_ARM_M, RESERVE_SHARE = (0.9, 1.1), 0.05, 0.01, 0.10
+_COUNTED = tuple(n for n in LEG_RESERVES if not n.startswith(("mtp", "hip_rotation")))
+
+def _rms(reserves: dict, names: tuple) -> float:
+    "Root mean square over time of the length of the vector that the reserves `names` make."
+    squares = sum(np.asarray(reserves[n]) ** 2 for n in names if n in reserves)
+    return float(np.sqrt(np.nanmean(squares))) if np.isfinite(squares).any() else 0.0
+
+def result_figures(result: Simulation) -> dict[str, float]:
+    """What is judged: mean vertical force and RMS residual force (body weights), RMS residual moment (body
+    weights times m), and the largest reserve over the largest moment of the legs."""
+    weight, reserves = result.record["body_weight_n"], result.reserves
+    legs = result.moments[:, [COORDINATES.index(n) for n in _COUNTED]]
+    largest = max((float(np.nanmax(np.abs(reserves[n]), initial=0)) for n in _COUNTED if n in reserves),
+                  default=0.0)
+    return {"mean_vertical_force_bw": float(np.nanmean(result.vertical_force)),
+            "residual_force_bw": _rms(reserves, TRANSLATIONS) / weight,
+            "residual_moment_bw_m": _rms(reserves, COORDINATES[:3]) / weight,
+            "largest_reserve_share": largest / max(float(np.nanmax(np.abs(legs))), 1e-9)}
+
+# %% ../nbs/14_simulation.ipynb #14-simulation-017
+def result_suspicions(result: Simulation) -> list[Suspicion]:
+    "What looks wrong about a simulation that succeeded; its record gets the figures."
+    if result.status != "Solve_Succeeded":
+        return []
+    figures, source, said = result_figures(result), result.motion.source, []
+    result.record.update({name: round(value, 4) for name, value in figures.items()})
+    mean, force, moment, reserve = figures.values()
+    def doubt(found: str, expected: str, cure: str) -> None:
+        said.append(Suspicion(source, found, expected, cure))
+    if not MEAN_FORCE_BW[0] <= mean <= MEAN_FORCE_BW[1]:
+        doubt(f"a mean vertical ground force of {mean:.2f} body weights",
+              f"{MEAN_FORCE_BW[0]:g} to {MEAN_FORCE_BW[1]:g} from rest to rest",
+              "check axes and units of the recording, whether something else carries the person (a chair), "
+              "and that it starts and ends at rest")
+    if force > RESIDUAL_SHARE:
+        doubt(f"a residual force of {force:.0%} of body weight (RMS)", f"{RESIDUAL_SHARE:.0%} at most",
+              "check pelvis_tx, pelvis_ty and pelvis_tz, and that only the feet carry the person")
+    if moment > RESIDUAL_ARM_M:
+        doubt(f"a residual moment of {moment * result.record['body_weight_n']:.0f} N·m (RMS)",
+              f"{RESIDUAL_ARM_M * result.record['body_weight_n']:.0f} N·m at most",
+              "check the pelvis' angles, and that only the feet carry the person")
+    if reserve > RESERVE_SHARE:
+        doubt(f"reserve actuators with {reserve:.0%} of the largest leg moment", f"{RESERVE_SHARE:.0%} at most",
+              "check units and signs of the leg angles, and that the model is this person's")
+    return said
+
+# %% ../nbs/14_simulation.ipynb #14-simulation-024
 def moment_columns(result: Simulation) -> tuple[tuple, np.ndarray]:
     """Names and values (T, 33): moment of each joint (N·m), force along each translation (N)."""
     return tuple(
@@ -152,7 +212,7 @@ def sphere_columns(result: Simulation) -> tuple[tuple, np.ndarray]:
     ]
     return tuple(n for s, f in order for n in _names(f"s{s + 1}_{'rl'[f]}")), np.hstack(columns)
 
-# %% ../nbs/14_simulation.ipynb #14-simulation-020
+# %% ../nbs/14_simulation.ipynb #14-simulation-026
 def foot_force_columns(result: Simulation) -> tuple[tuple, np.ndarray]:
     """Names and values (T, 18): for each foot force (N), centre of pressure (m) and free moment (N·m)."""
     names, columns = [], []
@@ -166,7 +226,7 @@ def foot_force_columns(result: Simulation) -> tuple[tuple, np.ndarray]:
         columns += [force.sum(1), pressure, free]
     return tuple(names), np.hstack(columns)
 
-# %% ../nbs/14_simulation.ipynb #14-simulation-023
+# %% ../nbs/14_simulation.ipynb #14-simulation-029
 def motion_file(folder: str | Path, trial: str) -> Path:
     """Where the motion with activations of a trial lies; a trial's name may hold folders, as in
     anna/squat1."""
@@ -198,7 +258,7 @@ def _sweep(folder: Path) -> None:
         if time.time() - part.stat().st_mtime > 60:
             shutil.rmtree(part, ignore_errors=True)
 
-# %% ../nbs/14_simulation.ipynb #14-simulation-025
+# %% ../nbs/14_simulation.ipynb #14-simulation-031
 def read_records(folder: str | Path) -> dict[str, dict]:
     """trial -> record, from `simulation.json` (which holds the record itself when there is one trial
     only)."""
@@ -212,7 +272,7 @@ def read_records(folder: str | Path) -> dict[str, dict]:
         raise InputError(path, "a file that is not a simulation record", "JSON written by bige",
                          "remove the file") from None
 
-# %% ../nbs/14_simulation.ipynb #14-simulation-027
+# %% ../nbs/14_simulation.ipynb #14-simulation-033
 def add_record(folder: str | Path, trial: str, record: dict) -> None:
     """Put one trial's record into `simulation.json`."""
     with locked(folder):
@@ -228,7 +288,7 @@ def add_record(folder: str | Path, trial: str, record: dict) -> None:
         with atomic_write(Path(folder) / "simulation.json") as file:
             json.dump(records if len(records) > 1 else new, file, indent=1, allow_nan=False)
 
-# %% ../nbs/14_simulation.ipynb #14-simulation-028
+# %% ../nbs/14_simulation.ipynb #14-simulation-034
 @patch
 def save(self: Simulation, folder: str | Path, trial: str) -> None:
     """Write the four motion files and the record of a simulation that succeeded; of another one, the
@@ -238,7 +298,7 @@ def save(self: Simulation, folder: str | Path, trial: str) -> None:
         _write_files(self, folder, trial)
     add_record(folder, trial, self.record)
 
-# %% ../nbs/14_simulation.ipynb #14-simulation-031
+# %% ../nbs/14_simulation.ipynb #14-simulation-037
 @dataclass(frozen=True)
 class Trial:
     """A motion file to simulate, its name in the results, and its participant's model (None: the default)."""
@@ -247,10 +307,7 @@ class Trial:
     path: Path
     model: Path | None = None
 
-# %% ../nbs/14_simulation.ipynb #14-simulation-032
-#| export
-
-# %% ../nbs/14_simulation.ipynb #14-simulation-033
+# %% ../nbs/14_simulation.ipynb #14-simulation-038
 _RESULTS = ("kinematics_activations_", "kinetics_", "ground_forces_", "GRF_")
 
 
@@ -265,7 +322,7 @@ def _is_motion(path: Path) -> bool:
         return True  # to be refused by name when its turn comes
     return "endheader" not in head or any(name in head for name in COORDINATES)
 
-# %% ../nbs/14_simulation.ipynb #14-simulation-034
+# %% ../nbs/14_simulation.ipynb #14-simulation-039
 def _session_trials(folder: Path, prefix: str, model) -> list[Trial]:
     session = read_session(folder)
     if not session.kinematics:
@@ -276,7 +333,7 @@ def _session_trials(folder: Path, prefix: str, model) -> list[Trial]:
                          "choose one with --model")
     return [Trial(prefix + name, path, model or session.model) for name, path in session.kinematics.items()]
 
-# %% ../nbs/14_simulation.ipynb #14-simulation-035
+# %% ../nbs/14_simulation.ipynb #14-simulation-040
 def _folder_trials(folder: Path, prefix: str, model) -> list[Trial]:
     sessions = [p.parent for p in sorted(folder.rglob("OpenSimData")) if p.is_dir()]
     if folder in sessions:
@@ -293,7 +350,7 @@ def _folder_trials(folder: Path, prefix: str, model) -> list[Trial]:
         for p in files
     ]
 
-# %% ../nbs/14_simulation.ipynb #14-simulation-036
+# %% ../nbs/14_simulation.ipynb #14-simulation-041
 def find_trials(paths: Iterable[str | Path], model: str | Path | None = None) -> list[Trial]:
     """Trials in motion files, OpenCap sessions and folders of either; `model` stands in for every
     participant's own."""
@@ -317,7 +374,7 @@ def find_trials(paths: Iterable[str | Path], model: str | Path | None = None) ->
                          "simulate them into different --out folders")
     return trials
 
-# %% ../nbs/14_simulation.ipynb #14-simulation-039
+# %% ../nbs/14_simulation.ipynb #14-simulation-044
 @lru_cache(maxsize=1)
 def _unpack(model: bytes) -> MusculoskeletalModel:
     return pickle.loads(model)  # sent by the process that started this one, never read from a file
@@ -328,7 +385,7 @@ def _attempt(motion: Motion, model: bytes, options: dict) -> Simulation:
         warnings.simplefilter("ignore")
         return simulate(motion, _unpack(model), **options)
 
-# %% ../nbs/14_simulation.ipynb #14-simulation-041
+# %% ../nbs/14_simulation.ipynb #14-simulation-046
 def _digest(path: Path | None) -> str | None:
     if path is None:
         return default_geometry().digest
@@ -355,15 +412,26 @@ def _outcome(answer: Simulation | Exception) -> dict:
     name = "" if isinstance(answer, WorkerDied) else f"{type(answer).__name__}: "
     return {"status": "Failed", "reason": f"{name}{answer}"}
 
-def _keep(out: Path, trial: str, answer: Simulation | Exception, job: dict) -> dict:
-    """Write what came of a trial; returns its record."""
-    record = _outcome(answer)
-    if record["status"] == "Solve_Succeeded":
-        _write_files(answer, out, trial)
-    add_record(out, trial, record | {"job": job})
-    return {"trial": trial, **record, "job": job}
+MASS_TOLERANCE = 0.05
 
-# %% ../nbs/14_simulation.ipynb #14-simulation-042
+def _mass_suspicions(trial: Trial, kg: float) -> list[str]:
+    """What the session's metadata say against the mass of the model that a trial was simulated with."""
+    known = session_mass(trial.path)
+    if known is None or abs(kg / known - 1) <= MASS_TOLERANCE:
+        return []
+    return [str(Suspicion(trial.path, f"a model of {kg:.1f} kg", f"{known:g} kg, as the session's metadata say",
+                          "scale the model to this mass (bige ik --mass), or correct the metadata"))]
+
+def _keep(out: Path, trial: Trial, answer: Simulation | Exception, job: dict) -> dict:
+    """Write what came of a trial; returns its record."""
+    record, name = _outcome(answer), trial.name
+    if record["status"] == "Solve_Succeeded":
+        record["suspicions"] = record["suspicions"] + _mass_suspicions(trial, record["mass_kg"])
+        _write_files(answer, out, name)
+    add_record(out, name, record | {"job": job})
+    return {"trial": name, **record, "job": job}
+
+# %% ../nbs/14_simulation.ipynb #14-simulation-047
 def simulate_files(paths: Iterable[str | Path], out: str | Path, model: str | Path | None = None, *,
                    jobs: int | None = None, cluster: str | None = None, done: Callable | None = None,
                    mode: str = "tracking", start: float | None = None, end: float | None = None,
@@ -374,7 +442,7 @@ def simulate_files(paths: Iterable[str | Path], out: str | Path, model: str | Pa
     dask cluster at address `cluster`; without either, this process does it. `done(trial, record,
     finished, total)` is called after each. `options` are those of `simulate`: exercise, preset,
     intervals, cutoff_hz. A bad model given for all, and a single bad trial, raise InputError; any other
-    failure is recorded and the rest go on."""
+    failure is recorded and the rest go on. What looks wrong is in the record ("suspicions") and warned of."""
     trials, out, how = find_trials(paths, model), Path(out), {"mode": mode, "start": start, "end": end}
     options["exercise"] = load_exercise(options.get("exercise", "squat"))
     settings = settings_of(mode, **options) | {"start": start, "end": end, "bige": versions()["bige"]}
@@ -388,6 +456,8 @@ def simulate_files(paths: Iterable[str | Path], out: str | Path, model: str | Pa
     job_of = {t: plain({"input": _digest(t.path), "model": digests[t.model], **settings}) for t in trials}
     finished = [t.name for t in trials if _finished(records.get(t.name, {}), job_of[t], out, t.name)]
     outcome = {name: records[name] for name in finished}
+    for name in finished:
+        warn_again(records[name].get("suspicions", ()))
     waiting = [t for t in trials if t.name not in outcome]
 
     def load(trial: Trial) -> tuple:
@@ -399,7 +469,8 @@ def simulate_files(paths: Iterable[str | Path], out: str | Path, model: str | Pa
         for trial, answer in work_through(waiting, load, pool, _attempt):
             if isinstance(answer, InputError) and len(trials) == 1:
                 raise answer
-            outcome[trial.name] = _keep(out, trial.name, answer, job_of[trial])
+            outcome[trial.name] = _keep(out, trial, answer, job_of[trial])
+            warn_again(outcome[trial.name].get("suspicions", ()))
             if done:
                 done(trial.name, outcome[trial.name], len(outcome), len(trials))
     return {t.name: outcome[t.name] for t in trials}

@@ -14,6 +14,7 @@ from bige.files import InputError
 from bige.markers import read_marker_archive, read_trc
 from bige.motion import Motion, analytic_squat, example_squat, read_motion, write_motion
 from bige.segmentation import best_choices, segment, segment_file
+from bige.skeleton import Skeleton
 
 KNEES = ("knee_angle_r", "knee_angle_l")
 TRIALS = {"labval_s4_62.6kg/squat/squats1_manual_scaling_ik.mot": 5,
@@ -348,8 +349,9 @@ def test_record():
                                    "cut"] and len(table) == 3
     assert set(np.ravel(found.segments)) <= set(found.candidates)
     written = json.loads(json.dumps(found.to_json("five")))
-    assert list(written) == ["trial", "rate_hz", "confidence",
-                             "segments"] and written["trial"] == "five" and written["rate_hz"] == 60
+    assert list(written)[:4] == ["trial", "rate_hz", "confidence", "segments"]
+    assert written["rejected"] == [] and written["suspicions"] == [] and written["model"] is None
+    assert written["trial"] == "five" and written["rate_hz"] == 60
     assert [list(s) for s in written["segments"]] == [["start_s", "end_s"]] * 3
 
 
@@ -460,21 +462,27 @@ def test_a_squat_cut_off_at_the_bottom_is_not_trusted():
 
 def test_the_persons_model_comes_along(trial, tmp_path):
     """Simulated from the folder of repetitions alone, a person of 59 kg weighed the default's 75.3 kg."""
-    from bige.inverse_kinematics import write_osim
     from bige.simulation import find_trials
-    from bige.skeleton import Skeleton
-    default = Skeleton.default()
-    light = {name: replace(body, mass=body.mass * 59 / default.mass) for name, body in default.bodies.items()}
-    write_osim(replace(default, bodies=light), tmp_path / "anna.osim")
-    segment_file(trial, tmp_path / "out")
+    write_model(tmp_path / "anna.osim", 59)
+    found = segment_file(trial, tmp_path / "out")
+    assert found.model == "anna.osim" and found.mass_kg == pytest.approx(59)
+    assert json.loads((tmp_path / "out/segments.json").read_text())["mass_kg"] == 59
     (model,) = {t.model for t in find_trials([tmp_path / "out"])}
     assert model == tmp_path / "out" / "anna.osim"
-    assert Skeleton.from_osim(model).mass == pytest.approx(59, 3e-3)  # without the patellae
+    assert Skeleton.from_osim(model).mass == pytest.approx(59)
+
+
+def write_model(path, kg):
+    """The default model with another mass."""
+    from bige.inverse_kinematics import write_osim
+    default = Skeleton.default()
+    bodies = {name: replace(body, mass=body.mass * kg / default.mass) for name, body in default.bodies.items()}
+    write_osim(replace(default, bodies=bodies), path)
 
 
 def test_one_of_two_models_is_the_persons(trial, tmp_path):
     for name in ("anna.osim", "ben.osim"):
-        (tmp_path / name).write_text(name)
+        write_model(tmp_path / name, 70)
     with pytest.warns(UserWarning, match="no model is copied.*2 models beside it, 0 of them named"):
         segment_file(trial, tmp_path / "nobody")
     assert not list((tmp_path / "nobody").glob("*.osim"))
@@ -488,12 +496,36 @@ def test_another_persons_model_is_not_overwritten(trial, tmp_path):
     out, others = tmp_path / "out", tmp_path / "others"
     others.mkdir()
     write_motion(analytic_squat(2), others / "two.mot")
-    for folder, text in ((tmp_path, "first"), (others, "second")):
-        (folder / "scaled.osim").write_text(text)
+    for folder, kg in ((tmp_path, 60), (others, 70)):
+        write_model(folder / "scaled.osim", kg)
     segment_file(trial, out)
     with pytest.raises(InputError, match="another model of this name, of three_rep1.mot"):
         segment_file(others / "two.mot", out)
-    assert (out / "scaled.osim").read_text() == "first" and not list(out.glob("two_*"))
-    (tmp_path / "scaled.osim").write_text("corrected")
+    assert mass_in(out / "scaled.osim") == pytest.approx(60) and not list(out.glob("two_*"))
+    write_model(tmp_path / "scaled.osim", 61)
     segment_file(trial, out)
-    assert (out / "scaled.osim").read_text() == "corrected"
+    assert mass_in(out / "scaled.osim") == pytest.approx(61)
+
+
+def mass_in(model):
+    return Skeleton.from_osim(model).mass
+
+
+def test_records_of_several_trials_stay(trial, tmp_path):
+    """The record of the last trial alone was kept."""
+    write_motion(analytic_squat(2), tmp_path / "two.mot")
+    for path in (trial, tmp_path / "two.mot", trial):
+        segment_file(path, tmp_path / "out")
+    record = json.loads((tmp_path / "out/segments.json").read_text())
+    assert {name: len(r["segments"]) for name, r in record.items()} == {"three": 3, "two": 2}
+    for rep in (tmp_path / "out").glob("two_*"):
+        rep.unlink()                                # nothing of that trial is there any more
+    segment_file(trial, tmp_path / "out")
+    assert json.loads((tmp_path / "out/segments.json").read_text())["trial"] == "three"
+
+
+def test_a_model_that_is_none_is_refused(trial, tmp_path):
+    (tmp_path / "anna.osim").write_text("her model")
+    with pytest.raises(InputError, match="anna.osim"):
+        segment_file(trial, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,284 @@
+"""Wrong recordings, made from right ones on purpose: each is named with its cause, by every verb that reads it."""
+import json
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from bige.cli import main
+from bige.files import InputError, Suspicion
+from bige.markers import Markers, read_markers, write_trc
+from bige.motion import COORDINATES, TRANSLATIONS, Motion, example_squat, read_motion, write_motion
+from bige.segmentation import judge_recording, likely_faults, segment, unrest
+from bige.skeleton import Skeleton
+
+SQUAT = example_squat()
+KNEES = ("knee_angle_l", "knee_angle_r")
+
+
+def scaled(names, factor):
+    return lambda m: m.with_columns(list(names), factor * m.columns(names))
+
+
+def exchanged(a, b):
+    return lambda m: m.with_columns([a, b], m.columns([b, a]))
+
+
+def z_up(m):
+    "The whole body turned by 90 degrees about x, as from a laboratory with z up: ty becomes tz."
+    turned = m.with_columns(["pelvis_list"], m["pelvis_list"] + np.pi / 2)
+    return exchanged("pelvis_ty", "pelvis_tz")(turned)
+
+
+WRONG = {
+    "one knee in radians": (scaled(KNEES[1:], np.deg2rad(1)), "knee_angle_r in radians among degrees"),
+    "both knees in radians": (scaled(KNEES, np.deg2rad(1)), "in radians among degrees"),
+    "a hip in radians": (scaled(["hip_flexion_l"], np.deg2rad(1)), "hip_flexion_l in radians"),
+    "flexion negative": (scaled(KNEES, -1), "knee_angle_l and knee_angle_r with the opposite sign"),
+    "tx and ty exchanged": (exchanged("pelvis_tx", "pelvis_ty"), "pelvis_tx and pelvis_ty exchanged"),
+    "ty and tz exchanged": (exchanged("pelvis_ty", "pelvis_tz"), "pelvis_ty and pelvis_tz exchanged"),
+    "centimetres": (scaled(TRANSLATIONS, 100), "translations in centimetres"),
+    "slow frames": (lambda m: replace(m, time=20 * m.time), "frames a second"),
+}
+IMPOSSIBLE = {
+    "milliseconds": (lambda m: replace(m, time=1000 * m.time), "milliseconds"),
+    "frames as time": (lambda m: replace(m, time=2.0 * np.arange(len(m.time))), "numbers of frames"),
+    "z up": (z_up, "like z up"),
+}
+
+
+def said_of(motion):
+    return [str(s) for s in judge_recording(motion)]
+
+
+def test_the_right_recording_is_not_suspected():
+    assert said_of(SQUAT) == said_of(SQUAT.mirror()) == said_of(SQUAT.resample(30)) == []
+    assert said_of(SQUAT.slice(0, 0.5)) == []           # standing
+
+
+@pytest.mark.parametrize("how", WRONG)
+def test_a_wrong_recording_names_its_cause(how):
+    change, cause = WRONG[how]
+    said = said_of(change(SQUAT))
+    assert any(cause in s for s in said), said
+
+
+@pytest.mark.parametrize("how", IMPOSSIBLE)
+def test_what_cannot_be_is_an_error(how):
+    change, cause = IMPOSSIBLE[how]
+    with pytest.raises(InputError, match=cause):
+        judge_recording(change(SQUAT))
+
+
+def test_every_likely_fault_is_put_right_by_its_cure():
+    "The cure of a fault undoes it: applied to a recording and back again, nothing is left."
+    q = SQUAT.coordinates()
+    for fault in likely_faults():
+        columns = [COORDINATES.index(n) for n in fault.names]
+        wrong = q.copy()
+        wrong[:, columns] = q[:, columns] @ np.linalg.inv(fault.cure)
+        assert np.allclose(wrong[:, columns] @ fault.cure, q[:, columns]), fault.looks
+
+
+def test_feet_that_leave_the_ground_for_a_reason_are_no_fault():
+    "A jump: pelvis and feet rise by 30 cm; no exchange of units explains that."
+    t = np.linspace(0, 1, len(SQUAT.time))
+    jump = np.maximum(0, 0.3 * np.sin(6 * np.pi * t)) + 0.3 * t
+    jumping = SQUAT.with_columns(["pelvis_ty", "pelvis_tx"], SQUAT.columns(["pelvis_ty", "pelvis_tx"]) +
+                                 np.stack([jump, t], 1))
+    assert unrest(Skeleton.default(), jumping.coordinates()) > 0.3 and said_of(jumping) == []
+
+
+def test_angles_beyond_the_joints_are_named():
+    (said,) = said_of(scaled(["elbow_flex_l"], 0)(SQUAT).with_columns(
+        ["elbow_flex_l"], np.full(len(SQUAT.time), 4.0)))
+    assert "elbow_flex_l from 229° to 229°" in said and "joints' ranges" in said
+
+
+def test_only_the_time_is_judged_without_the_coordinates():
+    part = Motion(20 * SQUAT.time, SQUAT.columns(KNEES), KNEES)
+    (said,) = said_of(part)
+    assert "frames a second" in said
+
+
+# ------------------------------------------------------------------------------------------- the verbs
+
+def run(capsys, *args):
+    status = main([*map(str, args)])
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+FOR_VERBS = ["one knee in radians", "tx and ty exchanged", "slow frames"]
+
+
+def verb_on(verb, path, out):
+    extra = {"simulate": ["--mode", "qp"]}.get(verb, [])
+    return [verb, path, "--out", out, *extra]
+
+
+@pytest.mark.parametrize("verb,how", [(verb, how) for verb in ("simulate", "predict", "segment")
+                                      for how in FOR_VERBS if (verb, how) != ("segment", FOR_VERBS[0])])
+def test_verbs_say_record_and_obey_strict(verb, how, tmp_path, capsys):
+    change, cause = WRONG[how]
+    path, out = tmp_path / "squat.mot", tmp_path / "out"
+    wrong = change(SQUAT)
+    if how == "slow frames" and verb == "simulate":
+        wrong = replace(SQUAT, time=6 * SQUAT.time).resample(5)        # enough frames for the filter
+    write_motion(wrong, path)
+    status, _, err = run(capsys, *verb_on(verb, path, out))
+    assert status == 0 and "bige: suspicious: " in err and cause in err
+    status, text, err = run(capsys, *verb_on(verb, path, tmp_path / "again"), "--strict", "--json")
+    assert status == 2 and cause in err and cause in text             # in the record, too
+
+
+@pytest.mark.parametrize("verb", ["simulate", "predict", "segment"])
+@pytest.mark.parametrize("how", ["milliseconds", "z up"])
+def test_verbs_refuse_what_cannot_be(verb, how, tmp_path, capsys):
+    change, cause = IMPOSSIBLE[how]
+    write_motion(change(SQUAT), tmp_path / "squat.mot")
+    status, _, err = run(capsys, *verb_on(verb, tmp_path / "squat.mot", tmp_path / "out"))
+    assert status == 2 and cause in err and not list((tmp_path / "out").glob("*.mot"))
+
+
+def test_segment_refuses_knees_that_do_not_bend_together(tmp_path, capsys):
+    write_motion(WRONG[FOR_VERBS[0]][0](SQUAT), tmp_path / "squat.mot")
+    status, _, err = run(capsys, *verb_on("segment", tmp_path / "squat.mot", tmp_path / "out"))
+    assert status == 2 and "no repetition found" in err
+
+
+def test_a_right_recording_passes_strict(tmp_path, capsys):
+    write_motion(SQUAT, tmp_path / "squat.mot")
+    for verb in ("simulate", "predict", "segment"):
+        status, _, err = run(capsys, *verb_on(verb, tmp_path / "squat.mot", tmp_path / verb), "--strict")
+        assert status == 0 and "suspicious" not in err
+
+
+def test_the_result_of_a_simulation_is_judged(tmp_path):
+    "A trunk bent back by 70 degrees: feet rest, every joint is in its range, and only the forces tell."
+    from bige.simulation import read_records, simulate_files
+    lean = SQUAT.with_columns(["lumbar_extension"], SQUAT["lumbar_extension"] + 1.2)
+    assert said_of(lean) == []
+    write_motion(lean, tmp_path / "lean.mot")
+    write_motion(SQUAT, tmp_path / "right.mot")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        records = simulate_files([tmp_path / "lean.mot", tmp_path / "right.mot"], tmp_path / "out", mode="qp")
+    said = [str(w.message) for w in caught if w.category is Suspicion]
+    assert records["right"]["suspicions"] == [] and said == records["lean"]["suspicions"]
+    assert any("a residual force of" in s for s in said) and any("reserve actuators" in s for s in said)
+    assert read_records(tmp_path / "out")["lean"]["suspicions"] == said
+    with pytest.warns(Suspicion):                                      # said again when nothing is to be done
+        simulate_files([tmp_path / "lean.mot"], tmp_path / "out", mode="qp")
+
+
+def test_the_mass_of_the_session_contradicts_its_model(tmp_path):
+    from bige.inverse_kinematics import write_osim
+    from bige.simulation import MASS_TOLERANCE, find_trials
+    session = tmp_path / "OpenCapData_x"
+    for part in ("OpenSimData/Kinematics", "OpenSimData/Model"):
+        (session / part).mkdir(parents=True)
+    write_motion(SQUAT, session / "OpenSimData/Kinematics/squat.mot")
+    write_osim(Skeleton.default(), session / "OpenSimData/Model/scaled.osim", {})
+    (session / "sessionMetadata.yaml").write_text("mass_kg: 59.0\n")
+    (trial,) = find_trials([session])
+    from bige import simulation
+    (said,) = simulation._mass_suspicions(trial, 75.3)
+    assert "a model of 75.3 kg" in said and "59 kg" in said
+    assert simulation._mass_suspicions(trial, 59 * (1 + MASS_TOLERANCE / 2)) == []
+
+
+# ------------------------------------------------------------------------------------------- markers
+
+@pytest.fixture(scope="module")
+def markers() -> Markers:
+    "The Plug-in-Gait markers of the default model on the recorded squat, at 25 Hz."
+    body, squat = Skeleton.default(), SQUAT.resample(25)
+    rng = np.random.default_rng(0)
+    seen = body.marker_positions(squat.coordinates()) + rng.normal(0, 0.002, (len(squat.time), 39, 3))
+    return Markers(squat.time, seen, body.marker_names)
+
+
+@pytest.mark.parametrize("axes,words", [([0, 2, 1], "like z up"), ([1, 0, 2], "like x up")])
+def test_ik_refuses_markers_with_another_vertical_axis(axes, words, markers, tmp_path, capsys):
+    write_trc(replace(markers, positions=markers.positions[..., axes]), tmp_path / "squat.trc")
+    status, _, err = run(capsys, "ik", tmp_path / "squat.trc", "--out", tmp_path / "out")
+    assert status == 2 and words in err and "squat.trc" in err
+    assert not list((tmp_path / "out").glob("*.mot"))
+
+
+def test_ik_refuses_markers_upside_down(markers, tmp_path):
+    from bige.inverse_kinematics import fit_markers
+    with pytest.raises(InputError, match="upside down"):
+        fit_markers({"squat": replace(markers, positions=-markers.positions)})
+
+
+def test_ik_counts_the_frames_that_it_bridges_and_loses(markers, tmp_path, capsys):
+    lost = np.array(markers.positions)
+    lost[20:22] = np.nan                                # 0.08 s: bridged
+    lost[-15:-9] = np.nan                               # 0.24 s: what follows is lost
+    write_trc(replace(markers, positions=lost), tmp_path / "squat.trc")
+    status, text, err = run(capsys, "ik", tmp_path / "squat.trc", "--mass", 70, "--out", tmp_path / "out")
+    frames = len(markers.time)
+    assert status == 0 and f"{frames - 15} of {frames}, 2 bridged" in text and "70.0" in text
+    assert f"15 of {frames} frames lost (frames {frames - 14} to {frames})" in err
+    record = json.loads((tmp_path / "out/ik.json").read_text())
+    entry = record["trials"]["squat"]
+    assert (entry["frames_written"], entry["frames_lost"], entry["frames_bridged"]) == (frames - 15, 15, 2)
+    (person,) = record["persons"].values()
+    assert any("frames lost" in s for s in person["suspicions"])
+    back, whole = read_motion(tmp_path / "out/squat.mot"), SQUAT.resample(25)
+    knee = back["knee_angle_r"] - whole["knee_angle_r"][:frames - 15]
+    assert np.abs(knee[20:22] - np.median(knee)).max() < np.deg2rad(4)
+    again = "ik", tmp_path / "squat.trc", "--mass", 70, "--out", tmp_path / "out", "--strict"
+    status, _, err = run(capsys, *again)
+    assert status == 2 and "frames lost" in err         # nothing to do, and still said
+
+
+@pytest.mark.parametrize("change,words", [
+    (lambda m: replace(m, time=10 * m.time), "2.5 frames a second"),
+    (lambda m: replace(m, positions=m.positions * 1.45), "times the model's size")])
+def test_ik_suspects_units_of_time_and_length(change, words, markers, tmp_path):
+    from bige.inverse_kinematics import ik_files
+    write_trc(change(markers), tmp_path / "squat.trc")
+    with pytest.warns(Suspicion, match=words):
+        ik_files([tmp_path / "squat.trc"], tmp_path / "out", mass_kg=70)
+
+
+# ------------------------------------------------------------------------------------------- shared data
+
+def test_recorded_motions_are_not_suspected(shared):
+    found = 0
+    for path in sorted(shared.rglob("*.mot")):
+        motion = read_motion(path)
+        if motion.has(COORDINATES):
+            found += 1
+            assert said_of(motion) == [], path.name
+            if "quat" in path.name and len(motion.time) > 400:
+                segment(motion)
+    assert found >= 17
+
+
+@pytest.mark.parametrize("how", WRONG)
+def test_recorded_squats_made_wrong_are_suspected(how, shared):
+    change, cause = WRONG[how]
+    for name in ("labval_s4_62.6kg/squat/squats1_manual_scaling_ik.mot",
+                 "fieldstudy_s0_72kg/squat/Squats_0.mot", "kirsten_75.3kg/squat/DLS01_ik.mot"):
+        said = said_of(change(read_motion(shared / name)))
+        assert any(cause in s for s in said), (name, said)
+
+
+def test_the_shipped_repetitions_are_not_suspected():
+    from bige.dataset import reference
+    from bige.metrics import motions_of
+    said = [s for motion in motions_of(reference()) for s in said_of(motion)]
+    assert said == []
+
+
+def test_recorded_markers_with_z_up_are_refused(shared, tmp_path):
+    from bige.inverse_kinematics import fit_markers
+    (markers,) = read_markers(shared / "labval_s4_62.6kg/squat/squats1.trc").values()
+    markers = replace(markers, time=markers.time[::10], positions=markers.positions[::10])
+    fit_markers({"squat": markers}, scale=False)
+    with pytest.raises(InputError, match="like z up"):
+        fit_markers({"squat": replace(markers, positions=markers.positions[..., [0, 2, 1]])})
