@@ -17,10 +17,10 @@ from importlib import resources
 from pathlib import Path
 import numpy as np
 from tqdm import tqdm
-from .files import InputError, atomic_write, open_npz
+from .files import InputError, atomic_write
 from .motion import COORDINATES, MUSCLES
 from .opensim_process import run_opensim
-from .parsing import read_bytes
+from .parsing import read_bytes, read_npz
 from .skeleton import XML_BYTES, open_model, place_of, read_number, read_numbers
 
 # %% auto #0
@@ -380,8 +380,8 @@ class MuscleGeometry:
     def load(cls, path: str | Path) -> MuscleGeometry:
         """Read what `save` wrote; InputError when it is damaged."""
         names = list(cls.__dataclass_fields__)
-        with open_npz(path, names, "fitted muscles (.npz)", "delete it: it is fitted again") as stored:
-            return cls(str(stored["digest"]), *(stored[name] for name in names[1:]))
+        stored = read_npz(path, names, "fitted muscles (.npz)", "delete it: it is fitted again")
+        return cls(str(stored["digest"]), *(stored[name] for name in names[1:]))
 
 # %% ../nbs/10_muscles.ipynb #10-muscles-046
 RECORD = ("degree", "left_out", "length_rms", "arm_rms")

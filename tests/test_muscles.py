@@ -310,9 +310,9 @@ def test_a_damaged_fit_in_the_cache_is_fitted_again_and_a_read_only_cache_costs_
                                         ("optimal_fiber_length", "nan"), ("pennation_angle_at_optimal", "30"),
                                         ("max_contraction_velocity", "ten")])
 def test_parameters_that_no_muscle_has_are_named_with_their_line(tmp_path, tag, value):
-    text = muscles_only(MUSCLE_NAMES)
-    wrong = f'<Millard2012EquilibriumMuscle name="soleus_l">\n<{tag}>{value}</{tag}></Millard2012EquilibriumMuscle>'
-    (tmp_path / "a.osim").write_text(text.replace('<Millard2012EquilibriumMuscle name="soleus_l"/>', wrong))
+    whole = '<Millard2012EquilibriumMuscle name="soleus_l"/>'
+    wrong = f"{whole[:-2]}><{tag}>{value}</{tag}></Millard2012EquilibriumMuscle>"
+    (tmp_path / "a.osim").write_text(muscles_only(MUSCLE_NAMES).replace(whole, wrong))
     with pytest.raises(InputError, match=f"a.osim, line 1, .*soleus_l.*{tag}"):
         muscles.check_muscles(tmp_path / "a.osim")
 
