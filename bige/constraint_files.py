@@ -13,17 +13,16 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 
-import yaml
-
 from .constraints import (ABOUT, ACTIVE, AXES, GOAL_SIGN, KINDS, NATURAL, PHASES, REQUIRED, SIDED_MUSCLES,
                               UNITS, Constraint, Kind, both_sides, in_words)
 from .exercises import Exercise, load_exercise
 from .files import InputError, atomic_write, similar
 from .motion import COORDINATES, TRANSLATIONS
+from .parsing import (YAML_BYTES, is_number, parse_yaml, read_utf8, yaml_fields, yaml_value)
 
 # %% auto #0
-__all__ = ['SPELLINGS', 'MOMENTS', 'CHOICES', 'AMOUNTS', 'MAX_BYTES', 'quantity', 'convert', 'suggest', 'read_constraint',
-           'limits_at', 'quantities', 'clash', 'ConstraintSet', 'phases_for', 'default_constraints',
+__all__ = ['SPELLINGS', 'MOMENTS', 'CHOICES', 'AMOUNTS', 'MOST_CONSTRAINTS', 'KIND_OF_FILE', 'quantity', 'convert', 'suggest',
+           'read_constraint', 'limits_at', 'quantities', 'clash', 'ConstraintSet', 'phases_for', 'default_constraints',
            'parse_constraints', 'read_constraints', 'to_yaml', 'write_constraints', 'override']
 
 # %% ../nbs/25_constraint_files.ipynb #25-constraint-files-005
@@ -40,7 +39,7 @@ SPELLINGS = {
     "m/s^2": "m/s2",
     "deg/s²": "deg/s2",
 }
-_QUANTITY = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([^\s\d].*)?")
+_QUANTITY = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([^\s\d].*)?", re.A)
 
 
 def quantity(value: object) -> tuple[object, str | None]:
@@ -65,20 +64,13 @@ def suggest(found: str, known: Sequence[str]) -> str:
 
 
 def _number(value, where: str, key: str, low: float = -math.inf, high: float = math.inf) -> float:
-    "A finite number within [low, high]; text such as 1e-2, which YAML 1.1 leaves as text, counts."
-    try:
-        number = float(value) if not isinstance(value, bool) else math.nan
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
+    "A finite number within [low, high]; a decimal number in quotes counts."
+    plain = isinstance(value, (int, float)) and not isinstance(value, bool)
+    number = float(value) if plain or isinstance(value, str) and is_number(value) else math.nan
     if math.isfinite(number) and low <= number <= high:
         return number
-    bounds = (
-        f" from {low:g} to {high:g}"
-        if math.isfinite(high)
-        else f" of at least {low:g}"
-        if math.isfinite(low)
-        else ""
-    )
+    bounds = f" of at least {low:g}" if math.isfinite(low) else ""
+    bounds = f" from {low:g} to {high:g}" if math.isfinite(high) else bounds
     raise InputError(f"{where}, `{key}`", repr(value), f"a number{bounds}",
                      f"write for instance {key}: {max(low, 0) if math.isinf(high) else (low + high) / 2:g}")
 
@@ -359,6 +351,9 @@ def _check_sides(constraints: Sequence[Constraint]) -> None:
                     f"the nearest that can be reached is left and right within {near}")
 
 # %% ../nbs/25_constraint_files.ipynb #25-constraint-files-024
+MOST_CONSTRAINTS = 200  # each is compared with every other
+
+
 @dataclass(frozen=True)
 class ConstraintSet:
     "Constraints in the order of their file, natural ones included. Iterates, reads and writes YAML."
@@ -391,6 +386,9 @@ class ConstraintSet:
                      phases: tuple[str, ...] = PHASES) -> ConstraintSet:
         """From a list of mappings; `places` say where each was found. Natural kinds that are not mentioned
         are added."""
+        if len(entries) > MOST_CONSTRAINTS:
+            raise InputError(source, f"{len(entries)} constraints", f"at most {MOST_CONSTRAINTS}",
+                             "remove those that matter least")
         places = places or [f"{source}, constraint {i + 1}" for i in range(len(entries))]
         read = tuple(read_constraint(e, p, phases) for e, p in zip(entries, places))
         if all(c.kind.natural for c in read):
@@ -427,78 +425,34 @@ def default_constraints(exercise: Exercise | str = "squat") -> ConstraintSet:
     return ConstraintSet.from_entries(exercise.request, "default constraints", phases=phases_for(exercise))
 
 # %% ../nbs/25_constraint_files.ipynb #25-constraint-files-029
-MAX_BYTES = 1_000_000  # no request typed by hand is longer
+KIND_OF_FILE = "a YAML file with a list `constraints:`"
 
-
-def _compose(text: str, path) -> yaml.Node:
-    "The document's node tree, with line numbers; InputError when it is no YAML."
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError as e:
-        mark = getattr(e, "problem_mark", None)
-        raise InputError(f"{path}" + (f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""),
-                         getattr(e, "problem", None) or "text that is not YAML",
-                         "a YAML file with a list `constraints:`",
-                         "check quotes, brackets and indentation there") from None
-    if node is None:
-        raise InputError(path, "an empty file", "a YAML file with a list `constraints:`",
-                         "write at least one constraint, or leave --constraints out for the published ones")
-    return node
-
-
-def _mapping(node: yaml.Node, where: str) -> dict:
-    "Keys of a mapping node to their nodes; a key given twice is an error."
-    out = {}
-    for key, value in node.value:
-        if key.value in out:
-            raise InputError(f"{where}, line {key.start_mark.line + 1}", f"{key.value} twice",
-                             "each field once", "remove one of the two")
-        out[key.value] = value
-    return out
+def _entry_nodes(text: str, path: Path | str) -> list:
+    "The nodes of the entries; InputError where the document is no mapping with the list `constraints`."
+    root = parse_yaml(text, path, KIND_OF_FILE)
+    top = yaml_fields(root, path) if root.id == "mapping" else {}
+    for key, node in top.items():
+        if key != "constraints":
+            raise InputError(f"{path}, line {node.start_mark.line + 1}", f"unknown key {key!r}", KIND_OF_FILE,
+                             suggest(key, ["constraints"]))
+    if "constraints" not in top or top["constraints"].id != "sequence":
+        raise InputError(path, "no list `constraints:`", KIND_OF_FILE,
+                         "start the file with `constraints:` and put each constraint on a line that starts "
+                         "with `- `")
+    return top["constraints"].value
 
 # %% ../nbs/25_constraint_files.ipynb #25-constraint-files-030
 def parse_constraints(text: str, path: Path | str = "constraints",
                       exercise: Exercise | str | None = None) -> ConstraintSet:
     "A `ConstraintSet` from YAML text, which `path` names in messages, for an exercise."
-    expected = "a YAML file with a list `constraints:`"
-    root = _compose(text, path)
-    top = _mapping(root, f"{path}") if isinstance(root, yaml.MappingNode) else {}
-    for key in top:
-        if key != "constraints":
-            raise InputError(f"{path}, line {top[key].start_mark.line + 1}", f"unknown key {key!r}", expected,
-                             suggest(key, ["constraints"]))
-    if not isinstance(top.get("constraints"), yaml.SequenceNode):
-        raise InputError(
-            path, "no list `constraints:`", expected,
-            "start the file with `constraints:` and put each constraint on a line that starts with `- `")
-    nodes = top["constraints"].value
-    places = [f"{path}, line {n.start_mark.line + 1}" for n in nodes]
-    for n, place in zip(nodes, places):
-        if isinstance(n, yaml.MappingNode):
-            _mapping(n, f"{path}")
-    try:
-        data = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as e:
-        raise InputError(path, f"a value that cannot be read ({str(e).splitlines()[0]})", expected,
-                         "write plain words and numbers") from None
-    return ConstraintSet.from_entries(data["constraints"], str(path), places, phases_for(exercise))
+    nodes = _entry_nodes(text, path)
+    places = [f"{path}, line {node.start_mark.line + 1}" for node in nodes]
+    entries = [yaml_value(node, path) for node in nodes]
+    return ConstraintSet.from_entries(entries, str(path), places, phases_for(exercise))
 
-# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-031
 def read_constraints(path: Path | str, exercise: Exercise | str | None = None) -> ConstraintSet:
     "The `ConstraintSet` of a YAML file, for an exercise."
-    path = Path(path)
-    try:
-        raw = path.open("rb").read(MAX_BYTES + 1)
-    except OSError as e:
-        raise InputError(path, e.strerror or str(e), "a readable YAML file", "check the path") from None
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError:
-        text = "\0"
-    if len(raw) > MAX_BYTES or "\0" in text:
-        raise InputError(path, "binary data or more than a megabyte", "a YAML text file in UTF-8",
-                         "give the constraint file")
-    return parse_constraints(text, path, exercise)
+    return parse_constraints(read_utf8(path, KIND_OF_FILE, YAML_BYTES), path, exercise)
 
 # %% ../nbs/25_constraint_files.ipynb #25-constraint-files-032
 def _scalar(value) -> str:
@@ -507,11 +461,8 @@ def _scalar(value) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(map(_scalar, value)) + "]"
     if isinstance(value, str):
-        return (
-            value
-            if re.fullmatch(r"\w[\w/ %]*", value) and yaml.safe_load(value) == value
-            else json.dumps(value)
-        )
+        bare = re.fullmatch(r"[A-Za-z_][\w/ %]*", value, re.A)
+        return value if bare and value.lower() not in ("true", "false", "null") else json.dumps(value)
     return f"{value:.10g}" if float(f"{value:.10g}") == value else repr(value)
 
 
@@ -531,12 +482,8 @@ def write_constraints(constraints: ConstraintSet, path: Path | str) -> None:
 # %% ../nbs/25_constraint_files.ipynb #25-constraint-files-035
 def _subjects(entry: dict) -> list[str]:
     "The muscles, coordinate, joint, body or phase that an entry is about, with and without their side."
-    names = [
-        n
-        for key in ABOUT
-        if key in entry
-        for n in (entry[key] if isinstance(entry[key], list) else [entry[key]])
-    ]
+    values = [entry[key] for key in ABOUT if key in entry]
+    names = [str(n) for value in values for n in (value if isinstance(value, list) else [value])]
     return names + [n[:-2] for n in names if n[-2:] in ("_l", "_r")]
 
 # %% ../nbs/25_constraint_files.ipynb #25-constraint-files-036
@@ -562,11 +509,8 @@ def override(constraints: ConstraintSet, *settings: str) -> ConstraintSet:
         if not (equals and dot and who and name and value.strip()):
             raise InputError(f"--set {setting}", repr(setting), "WHO.FIELD=VALUE",
                              "write for instance --set muscle_range.high=0.4 or --set asymmetry.weight=2")
-        try:
-            value = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise InputError(f"--set {setting}", repr(value), "a number, a word or a [list]",
-                             "quote it for the shell") from None
+        where = f"--set {setting}"
+        value = yaml_value(parse_yaml(value, where, "a number, a word or a [list]"), where)
         for e in _selected(entries, who, setting):
             e[name] = value
     changed = f" with --set {' --set '.join(settings)}" if settings else ""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -16,17 +18,19 @@ from pathlib import Path
 import numpy as np
 
 from .exercises import Exercise, load_exercise
-from .files import InputError, open_npz, write_npz
+from .files import InputError, Suspicion, write_npz
 from .ground_contact import plant_feet
 from .motion import ACTIVATIONS, COORDINATES, GRAVITY, TRANSLATIONS, Motion, analytic_squat, read_motion
+from .parsing import read_npz
 from .skeleton import Skeleton
 
 # %% auto #0
-__all__ = ['FRAMES', 'RATE_HZ', 'SHORTEST', 'LONGEST_REPETITION_S', 'fit_length', 'unify_arm_angles', 'pelvis_rotation',
-           'pelvis_angles', 'about_vertical', 'face_forward', 'canonical', 'mirror_arrays', 'change_tempo_and_depth',
-           'subject_of', 'split_participants', 'Dataset', 'select', 'part', 'with_mirrored', 'repetition',
-           'all_repetitions', 'concatenate', 'digest_of', 'save_dataset', 'load_dataset', 'reference',
-           'find_simulations', 'repetitions', 'record_of', 'mass_of', 'from_motions', 'build_dataset', 'toy_dataset']
+__all__ = ['FRAMES', 'RATE_HZ', 'SHORTEST', 'MOST_STRETCH', 'ACTIVATION_SLACK', 'LONGEST_REPETITION_S', 'fit_length',
+           'unify_arm_angles', 'pelvis_rotation', 'pelvis_angles', 'about_vertical', 'face_forward', 'canonical',
+           'mirror_arrays', 'change_tempo_and_depth', 'subject_of', 'split_participants', 'Dataset',
+           'check_activations', 'select', 'part', 'with_mirrored', 'repetition', 'all_repetitions', 'concatenate',
+           'digest_of', 'save_dataset', 'load_dataset', 'reference', 'find_simulations', 'repetitions', 'record_of',
+           'mass_of', 'from_motions', 'build_dataset', 'toy_dataset']
 
 # %% ../nbs/17_dataset.ipynb #17-dataset-006
 FRAMES = 196
@@ -174,6 +178,10 @@ def split_participants(subjects: Sequence[str], validation: Iterable[str] | None
 # %% ../nbs/17_dataset.ipynb #17-dataset-052
 _ARRAYS = {"kinematics": np.float32, "activations": np.float32, "mask": bool, "subjects": str, "trials": str,
            "split": str, "stretch": np.float32, "mass": np.float32}
+_KINDS = {np.float32: "fiu", bool: "b", str: "U"}       # of arrays that may be read as such
+_KIND_WORDS = {np.float32: "real numbers", bool: "true and false", str: "text"}
+MOST_STRETCH = 20.0     # a repetition of 65 s
+ACTIVATION_SLACK = 1e-3  # by which rounding may leave the range from 0 to 1
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -193,11 +201,12 @@ class Dataset:
 
     def __post_init__(self):
         for key, kind in _ARRAYS.items():
-            try:
-                object.__setattr__(self, key, np.asarray(getattr(self, key)).astype(kind))
-            except (TypeError, ValueError):
-                raise InputError(self.source, f"{key} that cannot be read as {kind.__name__}",
-                                 "numbers and names", "build the data set again") from None
+            array = np.asarray(getattr(self, key))
+            if array.dtype.kind not in _KINDS[kind]:
+                raise InputError(self.source, f"{key} of type {array.dtype}", _KIND_WORDS[kind],
+                                 "build the data set again")
+            with np.errstate(over="ignore"):            # what is too large becomes infinite, and is refused
+                object.__setattr__(self, key, array.astype(kind))
         _check(self)
 
     def __len__(self) -> int:
@@ -228,8 +237,9 @@ def _check(data: Dataset) -> None:
         if (found := getattr(data, key).shape) != shape:
             _refuse(data, f"{key} of shape {found}", f"{shape}")
     _check_numbers(data, n)
-    if not data.mask.any(1).all():
-        _refuse(data, "a repetition without a valid frame", "at least one frame in each mask")
+    if (holes := (np.diff(data.mask.astype(int)) > 0).any(1) | (data.mask.sum(1) < 2)).any():
+        _refuse(data, f"a mask with holes or under two frames: {data.trials[holes.argmax()]}",
+                "recorded frames first, then the others")
     if not set(data.split) <= {"train", "val"}:
         _refuse(data, f"split {sorted(set(data.split) - {'train', 'val'})[0]!r}", "'train' or 'val'")
     if both := set(data.subjects[data.split == "train"]) & set(data.subjects[data.split == "val"]):
@@ -238,15 +248,24 @@ def _check(data: Dataset) -> None:
 def _refuse(data: Dataset, found: str, expected: str) -> None:
     raise InputError(data.source, found, expected, "build the data set again with bige dataset")
 
+def check_activations(A: np.ndarray, source: str) -> None:
+    "InputError unless activations (..., 80) lie from 0 to 1, but for rounding."
+    low, high = A.min(initial=0.0), A.max(initial=0.0)
+    if not -ACTIVATION_SLACK <= low <= high <= 1 + ACTIVATION_SLACK:
+        percent = low >= 0 and 1.5 < high <= 100
+        cure = "divide them by 100: they look like per cent" if percent else "simulate again"
+        raise InputError(source, f"activations from {low:.3g} to {high:.3g}", "0 to 1", cure)
+
 def _check_numbers(data: Dataset, n: int) -> None:
     for key in ("kinematics", "activations", "stretch", "mass"):
         bad = ~np.isfinite(getattr(data, key)).reshape(n, -1).all(1)
         if bad.any():
             found = f"NaN or infinity in {key} of {bad.sum()} repetitions, first {data.trials[bad.argmax()]}"
             _refuse(data, found, "finite numbers")
-    if data.activations.min() < -1e-3 or data.activations.max() > 1 + 1e-3:
-        _refuse(data, f"activations from {data.activations.min():.3g} to {data.activations.max():.3g}",
-                "0 to 1")
+    check_activations(data.activations, data.source)
+    if data.stretch.min() < 0.99 or data.stretch.max() > MOST_STRETCH:
+        _refuse(data, f"a stretch of {data.stretch.min():.3g} to {data.stretch.max():.3g}",
+                f"1 to {MOST_STRETCH:g}: recorded over stored duration")
     if np.abs(data.kinematics[..., :3]).max() > 10 or np.abs(data.kinematics).max() > 50:
         _refuse(data, f"coordinates up to {np.abs(data.kinematics).max():.3g}", "radians and metres")
     if data.mass.min() < 10 or data.mass.max() > 400:
@@ -286,6 +305,14 @@ def all_repetitions(data: Dataset) -> list[Motion]:
     return [repetition(data, i) for i in range(len(data))]
 
 # %% ../nbs/17_dataset.ipynb #17-dataset-058
+def _refuse_repeated(names: Iterable[tuple[str, str]], source: str | Path) -> None:
+    "InputError when a (participant, trial) comes twice."
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise InputError(source,
+                         f"{len(twice)} repetitions that come twice, first {twice[0][1]} of {twice[0][0]}",
+                         "each repetition once", "give each data set once")
+
 def concatenate(parts: Iterable[Dataset], source: str = "dataset") -> Dataset:
     """One data set of several, in the order given; InputError when a trial of a participant comes twice, a
     participant is for training in one and for validation in another, or the exercises differ."""
@@ -295,11 +322,7 @@ def concatenate(parts: Iterable[Dataset], source: str = "dataset") -> Dataset:
     if len(exercises := sorted({d.exercise for d in parts})) > 1:
         raise InputError(source, f"the exercises {', '.join(exercises)}", "one exercise",
                          "join data sets of one exercise")
-    names = [name for d in parts for name in zip(d.subjects.tolist(), d.trials.tolist())]
-    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
-        raise InputError(source,
-                         f"{len(twice)} repetitions that come twice, first {twice[0][1]} of {twice[0][0]}",
-                         "each repetition once", "give each data set once")
+    _refuse_repeated((name for d in parts for name in zip(d.subjects.tolist(), d.trials.tolist())), source)
     joined = {k: np.concatenate([getattr(d, k) for d in parts]) for k in _ARRAYS}
     return Dataset(**joined, source=source, exercise=exercises[0])
 
@@ -324,16 +347,17 @@ def load_dataset(path: str | Path) -> Dataset:
     """Read and check a data set; InputError when the file is none. Files of version 0.1 name no exercise:
     they hold squats."""
     keys, cure = (*_ARRAYS, "names", "rate_hz"), "give the .npz file that bige dataset wrote"
-    with open_npz(path, keys, "a data set", cure) as archive:
-        arrays = {k: archive[k] for k in keys}
-        exercise = str(archive["exercise"]) if "exercise" in archive else load_exercise().name
-    names, rate = arrays.pop("names"), arrays.pop("rate_hz")
-    if names.tolist() != list(COORDINATES + ACTIVATIONS) or rate.size != 1 or float(rate) != RATE_HZ:
-        expected = (
-            f"the {len(COORDINATES + ACTIVATIONS)} coordinates and activations in order at {RATE_HZ:g} Hz"
-        )
-        raise InputError(path, f"{names.size} columns at {rate} Hz", expected, cure)
-    return Dataset(**arrays, source=str(path), exercise=exercise)
+    arrays = read_npz(path, keys, "a data set", cure)
+    names, rate = arrays["names"], arrays["rate_hz"]
+    exercise = arrays.get("exercise", np.array(load_exercise().name))
+    if names.tolist() != list(COORDINATES + ACTIVATIONS) or rate.tolist() != RATE_HZ:
+        raise InputError(path, f"{names.size} columns at {rate} Hz",
+                         f"33 coordinates and 80 activations in order at {RATE_HZ:g} Hz", cure)
+    if exercise.shape or not re.fullmatch(r"[a-z]\w*", str(exercise), re.A):
+        raise InputError(path, f"an exercise named {str(exercise)[:40]!r}", "the name of an exercise", cure)
+    data = Dataset(**{k: arrays[k] for k in _ARRAYS}, source=str(path), exercise=str(exercise))
+    _refuse_repeated(zip(data.subjects.tolist(), data.trials.tolist()), path)
+    return data
 
 # %% ../nbs/17_dataset.ipynb #17-dataset-064
 def reference(exercise: Exercise | str = "squat") -> Dataset:
@@ -420,6 +444,7 @@ def _row(motion: Motion, fit: str,
     if not np.isfinite(motion.values).all():
         raise InputError(motion.source, "NaN or infinity", "finite coordinates and activations",
                          "fill or cut the gaps, then simulate again")
+    check_activations(motion.activations(), motion.source)
     values, mask, stretch = fit_length(motion, "pad")
     values[:, :33] = canonical(values[:, :33], skeleton)
     if fit == "tile":
@@ -432,13 +457,17 @@ def from_motions(motions: Mapping[tuple[str, str], Motion], fit: str = "pad",
                  source: str = "dataset", mass: Mapping | None = None,
                  exercise: Exercise | str = "squat") -> Dataset:
     """A data set of repetitions with activations, keyed by (subject, trial), as may be body `mass` (kg).
-    Ones under 64 frames are left out."""
+    Ones under 64 frames are left out, with a `Suspicion`."""
     if fit not in ("pad", "tile"):
         raise InputError("fit", repr(fit), "'pad' or 'tile'", "choose one of the two")
     kept = {key: m for key, m in motions.items() if m.duration * RATE_HZ + 1 >= SHORTEST}
     if not kept:
         raise InputError(source, f"no repetition of {SHORTEST} frames or more", "at least one",
                          "give longer recordings")
+    if short := [trial for key, trial in motions if (key, trial) not in kept]:
+        warnings.warn(Suspicion(source, f"{len(short)} of {len(motions)} repetitions under {SHORTEST} frames "
+                                        f"({SHORTEST / RATE_HZ:.2f} s), first {short[0]}",
+                                "whole repetitions", "they are left out; give longer recordings"))
     exercise, usual = load_exercise(exercise), (skeleton or Skeleton.default()).mass
     K, A, mask, stretch = map(list, zip(*(_row(m, fit, skeleton) for m in kept.values())))
     subjects, trials = map(list, zip(*kept))

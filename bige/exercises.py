@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import yaml
 from fastcore.basics import patch
 
 from .files import InputError, similar
 from .motion import COORDINATES, MUSCLES, TRANSLATIONS
-from .parsing import read_lines
+from .parsing import read_yaml
 from .geometry import namespace
 
 if TYPE_CHECKING:
@@ -123,12 +122,7 @@ _EXAMPLES = "see the files in bige/assets/exercises"
 def read_exercise(path: str | Path) -> Exercise:
     "The exercise in a YAML file; InputError for a field that is missing, unknown, or not of its type."
     path = Path(str(path))
-    try:
-        record = yaml.safe_load("\n".join(read_lines(path, "a YAML file that describes an exercise")))
-    except (yaml.YAMLError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(path, str(error), "a YAML file that describes an exercise", _EXAMPLES) from None
+    record = read_yaml(path, "a YAML file that describes an exercise")
     if not isinstance(record, dict):
         raise InputError(path, type(record).__name__, "a mapping with the fields of an exercise", _EXAMPLES)
     _check_fields(path, record)

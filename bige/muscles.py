@@ -9,6 +9,8 @@ import hashlib
 import itertools
 import os
 import tempfile
+import warnings
+import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
@@ -18,6 +20,8 @@ from tqdm import tqdm
 from .files import InputError, atomic_write
 from .motion import COORDINATES, MUSCLES
 from .opensim_process import run_opensim
+from .parsing import read_bytes, read_npz
+from .skeleton import XML_BYTES, open_model, place_of, read_number, read_numbers
 
 # %% auto #0
 __all__ = ['ACTIVATION_TIME', 'DEACTIVATION_TIME', 'TENDON_STIFFNESS', 'WORKING_STRETCH', 'PARAMETERS', 'FIBRE_DAMPING',
@@ -374,8 +378,10 @@ class MuscleGeometry:
 
     @classmethod
     def load(cls, path: str | Path) -> MuscleGeometry:
-        with np.load(path, allow_pickle=False) as stored:
-            return cls(str(stored["digest"]), *(stored[name] for name in list(cls.__dataclass_fields__)[1:]))
+        """Read what `save` wrote; InputError when it is damaged."""
+        names = list(cls.__dataclass_fields__)
+        stored = read_npz(path, names, "fitted muscles (.npz)", "delete it: it is fitted again")
+        return cls(str(stored["digest"]), *(stored[name] for name in names[1:]))
 
 # %% ../nbs/10_muscles.ipynb #10-muscles-046
 RECORD = ("degree", "left_out", "length_rms", "arm_rms")
@@ -383,7 +389,7 @@ RECORD = ("degree", "left_out", "length_rms", "arm_rms")
 
 def file_digest(path: str | Path) -> str:
     """sha256 of a file: the key under which a model's fit is kept."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    return hashlib.sha256(read_bytes(path, "an OpenSim model (.osim)", XML_BYTES)).hexdigest()
 
 
 def _random_poses(count: int, seed: int) -> np.ndarray:
@@ -398,12 +404,9 @@ def _knee_sweep(count: int) -> np.ndarray:
 # %% ../nbs/10_muscles.ipynb #10-muscles-048
 def check_muscles(model_path: str | Path) -> None:
     """InputError unless the .osim file names all 80 muscles."""
-    try:
-        text = Path(model_path).read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise InputError(model_path, f"no readable file ({error.strerror})", "an OpenSim model",
-                         "check the path") from None
-    missing = [name for name in MUSCLE_NAMES if f'Muscle name="{name}"' not in text]
+    forces = open_model(model_path).iterfind("ForceSet/objects/*")
+    found = {e.get("name"): e for e in forces if "Muscle" in e.tag}
+    missing = [name for name in MUSCLE_NAMES if name not in found]
     if missing:
         raise InputError(
             model_path,
@@ -413,25 +416,42 @@ def check_muscles(model_path: str | Path) -> None:
             "scale such a model to the participant: bige ik TRIAL --model LaiUhlrich2022.osim; "
             "the model that bige ik writes without --model has bones and joints only",
         )
+    for name in MUSCLE_NAMES:
+        _check_muscle(found[name], model_path)
 
-# %% ../nbs/10_muscles.ipynb #10-muscles-050
+# %% ../nbs/10_muscles.ipynb #10-muscles-049
+_MUSCLE_LIMITS = {"max_isometric_force": (0.1, 1e5), "optimal_fiber_length": (1e-3, 1.0),
+                  "tendon_slack_length": (1e-3, 1.0), "pennation_angle_at_optimal": (0.0, 1.5),
+                  "max_contraction_velocity": (0.1, 100.0)}
+
+def _check_muscle(muscle: ET.Element, path: str | Path) -> None:
+    "InputError unless a muscle's parameters and the points of its path are those of a muscle."
+    for tag, (low, high) in _MUSCLE_LIMITS.items():
+        if muscle.find(tag) is not None and not low <= (value := read_number(muscle, tag, path)) <= high:
+            raise InputError(place_of(path, muscle), f"{tag} {value:g}", f"{low:g} to {high:g}",
+                             "correct it in the model (N, m, rad, 1/s)")
+    for point in muscle.iterfind("GeometryPath//PathPointSet/objects/*"):
+        if point.find("location") is not None:
+            read_numbers(point, "location", path, 3)
+
+# %% ../nbs/10_muscles.ipynb #10-muscles-052
 def cache_folder() -> Path:
     """Where fitted geometries are kept: $BIGE_CACHE, else ~/.cache/bige."""
     return Path(os.environ.get("BIGE_CACHE", Path.home() / ".cache" / "bige"))
 
-# %% ../nbs/10_muscles.ipynb #10-muscles-051
+# %% ../nbs/10_muscles.ipynb #10-muscles-053
 def default_geometry() -> MuscleGeometry:
     """The shipped fit of the default model (LaiUhlrich2022)."""
     return MuscleGeometry.load(Path(str(resources.files("bige"))) / "assets" / "muscles.npz")
 
-# %% ../nbs/10_muscles.ipynb #10-muscles-052
+# %% ../nbs/10_muscles.ipynb #10-muscles-054
 def fit_geometry(model_path: str | Path, poses: int = 1500, refit: bool = False) -> MuscleGeometry:
     """Fitted muscle geometry of an .osim model: from the cache, else measured with OpenSim (about 15 s)."""
     check_muscles(model_path)
     digest = file_digest(model_path)
     kept = cache_folder() / f"muscles-{digest[:20]}-{poses}.npz"
-    if kept.exists() and not refit:
-        return MuscleGeometry.load(kept)
+    if kept.exists() and not refit and (geometry := _kept_geometry(kept)):
+        return geometry
     angles = np.vstack([_random_poses(poses, 0), _knee_sweep(24), _random_poses(24, 1)])
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -443,11 +463,27 @@ def fit_geometry(model_path: str | Path, poses: int = 1500, refit: bool = False)
         with np.load(out) as sampled:
             lengths, arms, parameters = sampled["L"], sampled["R"], sampled["parameters"]
     geometry = _fit_samples(digest, angles, lengths, arms, parameters, poses, model_path)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    geometry.save(kept)
+    _keep(geometry, kept)
     return geometry
 
-# %% ../nbs/10_muscles.ipynb #10-muscles-053
+
+def _kept_geometry(path: Path) -> MuscleGeometry | None:
+    """The fit in a file of the cache; None when it is damaged."""
+    try:
+        return MuscleGeometry.load(path)
+    except InputError:
+        return None
+
+
+def _keep(geometry: MuscleGeometry, path: Path) -> None:
+    """Write a fit into the cache; a warning where that cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        geometry.save(path)
+    except (OSError, InputError):
+        warnings.warn(f"the fit is not kept: {path.parent} cannot be written (set BIGE_CACHE)")
+
+# %% ../nbs/10_muscles.ipynb #10-muscles-055
 def _fit_samples(digest, angles, lengths, arms, parameters, poses, model_path) -> MuscleGeometry:
     x = (angles - _MIDDLE) / _HALF
     legs = tqdm([(s, m) for s in range(2) for m in range(40)], "fitting", unit="muscle", disable=None)

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
+from xml.parsers import expat
 
 import numpy as np
 from fastcore.basics import patch
@@ -23,11 +24,14 @@ from .files import InputError, atomic_write, plain, similar
 from .geometry import (Array, Curve, add_product, compose, euler_xyz, index_select, like, namespace,
                            parts, rodrigues, rotate, rotation)
 from .motion import COORDINATES
+from .parsing import is_number, read_bytes
 
 # %% auto #0
-__all__ = ['GENERIC_FOOT_LENGTH', 'PUBLISHED_FOOT_SCALE', 'SPHERE_RADIUS', 'SPHERES', 'Joint', 'Body', 'Marker', 'ContactSphere',
-           'read_curve', 'read_motion_axes', 'read_joint', 'read_bodies', 'read_model_markers', 'standard_spheres',
-           'read_spheres', 'Skeleton', 'Chain']
+__all__ = ['XML_BYTES', 'XML_ELEMENTS', 'XML_DEPTH', 'INERTIA_TOLERANCE', 'GENERIC_FOOT_LENGTH', 'PUBLISHED_FOOT_SCALE',
+           'SPHERE_RADIUS', 'SPHERES', 'SHOULDER_HEIGHT', 'BODY_HEIGHT_M', 'BODY_MASS_KG', 'Joint', 'XMLElement',
+           'parse_xml', 'place_of', 'Body', 'Marker', 'ContactSphere', 'read_numbers', 'read_number', 'read_curve',
+           'read_motion_axes', 'read_joint', 'read_bodies', 'read_model_markers', 'standard_spheres', 'read_spheres',
+           'Skeleton', 'open_model', 'read_skeleton', 'Chain', 'check_size']
 
 # %% ../nbs/03_skeleton.ipynb #03-skeleton-005
 @dataclass(frozen=True, eq=False)
@@ -51,6 +55,59 @@ class Joint:
         return tuple(dict.fromkeys(c for c, _, _ in self.rotations + self.translations if c))
 
 # %% ../nbs/03_skeleton.ipynb #03-skeleton-007
+XML_BYTES, XML_ELEMENTS, XML_DEPTH = 50_000_000, 200_000, 100       # of models: 1 MB, 7,000 and 11
+
+class XMLElement(ET.Element):
+    "An element that knows its line in the file."
+    line = 0
+
+class _ModelBuilder:
+    "Takes what the parser finds: elements with their lines, within the bounds, and no declaration."
+
+    def __init__(self, parser):
+        self.parser, self.tree, self.count, self.depth = parser, ET.TreeBuilder(XMLElement), 0, 0
+        parser.buffer_text = True
+        parser.StartDoctypeDeclHandler = lambda *_: self.refuse("a document type declaration (DTD)")
+        parser.StartElementHandler, parser.EndElementHandler = self.start, self.end
+        parser.CharacterDataHandler = self.tree.data
+
+    def refuse(self, found: str):
+        "ValueError with what was `found`."
+        raise ValueError(found)
+
+    def start(self, tag: str, attributes: dict) -> None:
+        "An element begins."
+        self.count, self.depth = self.count + 1, self.depth + 1
+        if self.count > XML_ELEMENTS or self.depth > XML_DEPTH:
+            self.refuse(f"more than {XML_ELEMENTS} elements or {XML_DEPTH} levels")
+        self.tree.start(tag, attributes).line = self.parser.CurrentLineNumber
+
+    def end(self, tag: str) -> None:
+        "An element ends."
+        self.depth -= 1
+        self.tree.end(tag)
+
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-008
+def parse_xml(data: bytes, path: str | Path, kind: str) -> XMLElement:
+    "The root of an XML document; InputError for broken XML, a DTD, or more than the bounds."
+    parser = expat.ParserCreate()
+    builder = _ModelBuilder(parser)
+    try:
+        parser.Parse(data, True)
+        return builder.tree.close()
+    except expat.ExpatError as error:
+        found, place = f"broken XML ({expat.errors.messages[error.code]})", (error.lineno, error.offset)
+    except (ValueError, LookupError) as error:
+        found, place = str(error), (parser.CurrentLineNumber, parser.CurrentColumnNumber)
+    raise InputError(f"{path}, line {place[0]}, column {place[1] + 1}", found, kind,
+                     "open and save the model in OpenSim, or fetch the file again")
+
+def place_of(path: str | Path, element: ET.Element) -> str:
+    "Where an element is: file, line, kind and name."
+    line, name = getattr(element, "line", 0), element.get("name")
+    return f"{path}" + f", line {line}" * bool(line) + f", {element.tag}" + f" {name}" * bool(name)
+
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-011
 @dataclass(frozen=True, eq=False)
 class Body:
     "Mass (kg), mass centre in the body frame (3,) m, and inertia about it: xx, yy, zz, xy, xz, yz (kg m²)."
@@ -70,36 +127,63 @@ class ContactSphere(Marker):
     "A sphere under the foot: centre `location` (3,) m in `body`, `radius` m."
     radius: float = 0.032
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-009
-def _numbers(text: str | None, default: str = "") -> np.ndarray:
-    return np.array((text if text and text.strip() else default).split(), float)
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-013
+def read_numbers(element: ET.Element, tag: str, path: str | Path, count: int | None = None,
+                 default: str = "") -> np.ndarray:
+    """The finite numbers (N,) in the child `tag` of an element, `count` of them; those of `default` where it
+    is absent or empty."""
+    child = element.find(tag)
+    where = f"{place_of(path, element)}" if child is None else f"{place_of(path, element)}, <{tag}>"
+    cells = ("" if child is None or child.text is None else child.text).split() or default.split()
+    for cell in cells:
+        if not is_number(cell) or not np.isfinite(float(cell)):
+            raise InputError(where, repr(cell), "finite numbers", "correct it in the model")
+    if not cells or count not in (None, len(cells)):
+        raise InputError(where, f"{len(cells)} numbers in <{tag}>", str(count or "one or more"),
+                         "correct it in the model")
+    return np.array(cells, float)
 
+def read_number(element: ET.Element, tag: str, path: str | Path, default: str = "") -> float:
+    "The finite number in the child `tag` of an element."
+    return float(read_numbers(element, tag, path, 1, default)[0])
 
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-016
 def read_curve(element: ET.Element, where: str) -> Curve:
     "A function of an .osim joint axis as a `Curve`; `InputError` names a kind that is not known."
     kind = element.tag
     if kind == "Constant":
-        return Curve.polynomial(float(element.findtext("value", "0")))
+        return Curve.polynomial(read_number(element, "value", where, "0"))
     if kind in ("LinearFunction", "PolynomialFunction"):
-        return Curve.polynomial(*_numbers(element.findtext("coefficients"))[::-1])
+        return Curve.polynomial(*read_numbers(element, "coefficients", where)[::-1])
     if kind in ("SimmSpline", "NaturalCubicSpline"):
-        return Curve.spline(_numbers(element.findtext("x")), _numbers(element.findtext("y")))
-    if kind == "MultiplierFunction":
-        inner = element.find("function")
-        if len(inner) and inner.tag == "function":
-            inner = inner[0]
-        return read_curve(inner, where).scaled(float(element.findtext("scale", "1")))
+        return _read_spline(element, where)
+    if kind == "MultiplierFunction" and len(element.findall("function/*")) == 1:
+        inner = element.find("function")[0]
+        inner = inner[0] if inner.tag == "function" and len(inner) else inner
+        return read_curve(inner, where).scaled(read_number(element, "scale", where, "1"))
     raise InputError(where, f"a function of kind {kind}",
                      "Constant, LinearFunction, PolynomialFunction, SimmSpline or MultiplierFunction",
                      "replace the function in the model")
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-012
+def _read_spline(element: ET.Element, where: str) -> Curve:
+    "The spline through points, whose x increases."
+    x, y = read_numbers(element, "x", where), read_numbers(element, "y", where)
+    if len(x) != len(y) or len(x) < 2 or (np.diff(x) <= 0).any():
+        raise InputError(place_of(where, element), f"{len(x)} x, {len(y)} y",
+                         "two points or more with increasing x", "correct it in the model")
+    return Curve.spline(x, y)
+
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-019
 _FIXED_AXES = {"PinJoint": "z", "UniversalJoint": "xy", "WeldJoint": ""}
+_AXES = [f"{sort}{k}" for sort in ("rotation", "translation") for k in (1, 2, 3)]
 
 
 def read_motion_axes(joint: ET.Element, coordinates: list[str], where: str) -> tuple[tuple, tuple]:
     "(rotations, translations) of a joint element."
     if joint.tag in _FIXED_AXES:
+        if len(coordinates) != len(_FIXED_AXES[joint.tag]):
+            raise InputError(where, f"{len(coordinates)} coordinates in a {joint.tag}",
+                             str(len(_FIXED_AXES[joint.tag])), "correct the joint")
         axes = [np.eye(3)["xyz".index(a)] for a in _FIXED_AXES[joint.tag]]
         return tuple((c, a, Curve.polynomial(0.0, 1.0)) for c, a in zip(coordinates, axes)), ()
     if joint.tag != "CustomJoint":
@@ -108,20 +192,33 @@ def read_motion_axes(joint: ET.Element, coordinates: list[str], where: str) -> t
     if (joint.findtext("reverse") or "").strip() == "true":
         cure = "swap parent and child in the model"
         raise InputError(where, "a reversed joint", "the parent nearer to the ground", cure)
-    found = {"r": [], "t": []}
-    for axis in sorted(joint.find("SpatialTransform"), key=lambda a: a.get("name")):
-        functions = [e for e in axis if e.tag not in ("coordinates", "axis")]
-        if functions and functions[0].tag == "function" and len(functions[0]):
-            functions = list(functions[0])
-        curve = (
-            read_curve(functions[0], f"{where}, {axis.get('name')}") if functions else Curve.polynomial(0.0)
-        )
-        direction = _numbers(axis.findtext("axis"))
-        name = (axis.findtext("coordinates") or "").split() or [None]
-        found[axis.get("name")[0]].append((name[0], direction / np.linalg.norm(direction), curve))
-    return tuple(found["r"]), tuple(found["t"])
+    transform = joint.find("SpatialTransform")
+    names = [] if transform is None else [str(axis.get("name")) for axis in transform]
+    if sorted(names) != _AXES:
+        raise InputError(where, f"axes {', '.join(names) or 'missing'}", ", ".join(_AXES),
+                         "correct the SpatialTransform")
+    axes = [_read_axis(transform[names.index(name)], coordinates, where) for name in _AXES]
+    return tuple(axes[:3]), tuple(axes[3:])
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-015
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-020
+def _read_axis(axis: ET.Element, coordinates: list[str], where: str) -> tuple:
+    "(coordinate or None, unit axis (3,), Curve) of a transform axis."
+    functions = [e for e in axis if e.tag not in ("coordinates", "axis")]
+    if functions and functions[0].tag == "function" and len(functions[0]):
+        functions = list(functions[0])
+    curve = read_curve(functions[0], f"{where}, {axis.get('name')}") if functions else Curve.polynomial(0.0)
+    direction = read_numbers(axis, "axis", where, 3)
+    if not (length := np.linalg.norm(direction)) > 1e-6:
+        raise InputError(place_of(where, axis), f"an axis of length {length:g}", "a direction",
+                         "correct <axis> in the model")
+    moved_by = (axis.findtext("coordinates") or "").split()
+    if len(moved_by) > 1 or not set(moved_by) <= set(coordinates):
+        own = ", ".join(coordinates) or "none"
+        raise InputError(place_of(where, axis), f"coordinates {' '.join(moved_by)}",
+                         f"one of the joint's own: {own}", "correct <coordinates>")
+    return (moved_by or [None])[0], direction / length, curve
+
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-023
 class _Frames:
     "Looks up the frames of a model: each a body, with a rotation and an offset in it."
 
@@ -135,26 +232,27 @@ class _Frames:
             for frame in joint.iterfind("frames/PhysicalOffsetFrame"):
                 self.known[f"/jointset/{joint.get('name')}/{frame.get('name')}"] = frame
 
-    def __call__(self, path: str, joint: str = "") -> tuple[str, np.ndarray, np.ndarray]:
-        "(body, rotation (3, 3), offset (3,) m) of the frame at `path`, as seen from inside `joint`."
+    def __call__(self, path: str, joint: str = "", below: int = 0) -> tuple[str, np.ndarray, np.ndarray]:
+        """(body, rotation (3, 3), offset (3,) m) of the frame at `path`, as seen from inside `joint`.
+        `below`: frames that hang on it."""
         tail = path.strip().removeprefix("/")
         while tail.startswith("../"):
             tail = tail[3:]
         full = next(
             (p for p in (f"/jointset/{joint}/{tail}", f"/{tail}", f"/bodyset/{tail}") if p in self.known),
             None)
-        if full is None:
+        if full is None or below > len(self.known):
             raise InputError(self.where, f"a reference to the frame {path!r}",
-                             "a body or an offset frame of the model", "mend the socket in the model")
+                             "a body, or an offset frame that hangs on one", "mend the socket in the model")
         frame = self.known[full]
         if frame is None:
             return full.split("/")[-1], np.eye(3), np.zeros(3)
         within = full.split("/")[2] if full.startswith("/jointset") else ""
-        body, R, p = self(frame.findtext("socket_parent", ""), within)
-        turned = euler_xyz(_numbers(frame.findtext("orientation"), "0 0 0"))
-        return body, R @ turned, p + R @ _numbers(frame.findtext("translation"), "0 0 0")
+        body, R, p = self(frame.findtext("socket_parent") or "", within, below + 1)
+        turned = euler_xyz(read_numbers(frame, "orientation", self.where, 3, "0 0 0"))
+        return body, R @ turned, p + R @ read_numbers(frame, "translation", self.where, 3, "0 0 0")
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-018
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-026
 def _joint_elements(model: ET.Element):
     """(joint element, child body name) of either file layout: a JointSet, or (before version 30500) joints
     inside bodies."""
@@ -167,30 +265,33 @@ def read_joint(element: ET.Element, child: str | None,
                frames: _Frames) -> tuple[Joint, dict[str, ET.Element]]:
     "A joint, and the elements of its coordinates by name."
     name = element.get("name")
-    where = f"{frames.where}, joint {name}"
-    coordinates = {c.get("name"): c for c in element.iter("Coordinate")}
+    where = place_of(frames.where, element)
+    coordinates = {str(c.get("name")): c for c in element.iter("Coordinate")}
     rotations, translations = read_motion_axes(element, list(coordinates), where)
     if child is None:
-        parent, R_PF, p_PF = frames(element.findtext("socket_parent_frame", ""), name)
-        child, R_BM, p_BM = frames(element.findtext("socket_child_frame", ""), name)
+        parent, R_PF, p_PF = frames(element.findtext("socket_parent_frame") or "", name)
+        child, R_BM, p_BM = frames(element.findtext("socket_child_frame") or "", name)
     else:
-        parent = element.findtext("parent_body", "").strip()
-        p_PF, R_PF, p_BM, R_BM = (
-            _numbers(element.findtext(t), "0 0 0")
-            for t in ("location_in_parent", "orientation_in_parent", "location", "orientation")
-        )
+        parent = (element.findtext("parent_body") or "").strip()
+        tags = "location_in_parent", "orientation_in_parent", "location", "orientation"
+        p_PF, R_PF, p_BM, R_BM = (read_numbers(element, tag, frames.where, 3, "0 0 0") for tag in tags)
         R_PF, R_BM = euler_xyz(R_PF), euler_xyz(R_BM)
     return Joint(name, parent, child, R_PF, p_PF, R_BM, p_BM, rotations, translations), coordinates
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-020
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-028
 def _from_the_ground_up(joints: list[Joint], where: str) -> list[Joint]:
     "Joints ordered so that a parent comes before its children."
+    children = ["ground", *(j.child for j in joints)]
+    if twice := [b for b in children if children.count(b) > 1]:
+        raise InputError(where, f"body {twice[0]} as the child of several joints, or of the ground",
+                         "a tree of joints that starts at the ground", "remove one of the joints")
     placed, ordered, waiting = {"ground"}, [], list(joints)
     while waiting:
         ready = [j for j in waiting if j.parent in placed]
         if not ready:
             raise InputError(where,
-                             "bodies not connected to the ground: " + ", ".join(j.child for j in waiting),
+                             "bodies in a circle or not connected to the ground: "
+                             + ", ".join(j.child for j in waiting),
                              "a tree of joints that starts at the ground",
                              "connect them, or remove them from the model")
         ordered += ready[:1]
@@ -198,25 +299,24 @@ def _from_the_ground_up(joints: list[Joint], where: str) -> list[Joint]:
         waiting.remove(ready[0])
     return ordered
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-021
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-029
 def _couplers(model: ET.Element, where: str) -> dict[str, tuple[str, float, float]]:
     "dependent coordinate -> (independent coordinate, slope, offset)."
     found = {}
     for c in model.iterfind("ConstraintSet/objects/CoordinateCouplerConstraint"):
-        if (
-            c.findtext("isDisabled", "false").strip() == "true"
-            or c.findtext("isEnforced", "true").strip() == "false"
-        ):
+        switches = (c.findtext("isDisabled") or "").strip(), (c.findtext("isEnforced") or "").strip()
+        if switches[0] == "true" or switches[1] == "false":
             continue
-        function = c.find("coupled_coordinates_function")
-        curve = read_curve(function[0], f"{where}, {c.get('name')}").scaled(
-            float(c.findtext("scale_factor", "1"))
-        )
+        function = c.find("coupled_coordinates_function/*")
+        if function is None:
+            raise InputError(place_of(where, c), "no function", "<coupled_coordinates_function>", "add it")
+        curve = read_curve(function, where).scaled(read_number(c, "scale_factor", where, "1"))
         offset, slope = np.resize(curve.coefficients[0], 2)
         if curve.coefficients.shape != (1, 2) or slope <= 0:
             continue
-        found[c.findtext("dependent_coordinate_name").strip()] = (
-            c.findtext("independent_coordinate_names").strip(), slope, offset)
+        dependent, leader = ((c.findtext(tag) or "").strip() for tag in (
+            "dependent_coordinate_name", "independent_coordinate_names"))
+        found[dependent] = leader, slope, offset
     return found
 
 
@@ -230,32 +330,48 @@ def _settle(term: tuple, couplers: dict, held: dict[str, float]) -> tuple:
         return None, axis, Curve.polynomial(float(curve(np.array(held.get(coordinate, 0.0)))))
     return coordinate, axis, curve
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-023
-def read_bodies(model: ET.Element) -> dict[str, Body]:
-    "Mass properties of every body but the ground."
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-031
+def read_bodies(model: ET.Element, where: str = "model") -> dict[str, Body]:
+    "Mass properties of every body but the ground; `where`: the file, for messages."
     bodies = {}
     for b in model.iterfind("BodySet/objects/Body"):
         if b.get("name") == "ground":
             continue
-        inertia = b.findtext("inertia")
-        if inertia is None:
-            inertia = " ".join(
-                b.findtext(f"inertia_{ij}", "0") for ij in ("xx", "yy", "zz", "xy", "xz", "yz")
-            )
-        bodies[b.get("name")] = Body(float(b.findtext("mass", "0")),
-                                     _numbers(b.findtext("mass_center"), "0 0 0"), _numbers(inertia))
+        if b.find("inertia") is not None:
+            inertia = read_numbers(b, "inertia", where, 6)
+        else:
+            terms = [f"inertia_{ij}" for ij in ("xx", "yy", "zz", "xy", "xz", "yz")]
+            inertia = np.array([read_number(b, term, where, "0") for term in terms])
+        mass, centre = read_number(b, "mass", where, "0"), read_numbers(b, "mass_center", where, 3, "0 0 0")
+        bodies[b.get("name")] = _possible(Body(mass, centre, inertia), place_of(where, b))
     return bodies
 
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-033
+INERTIA_TOLERANCE = 0.005       # kg m², by which a moment of inertia may exceed the sum of the others
 
+def _possible(body: Body, where: str) -> Body:
+    "The body; InputError unless mass and inertia are those of a body."
+    (xx, yy, zz, xy, xz, yz), cure = body.inertia, "correct it in the model (kg, m, kg m²)"
+    if body.mass < 0:
+        raise InputError(where, f"a mass of {body.mass:g} kg", "a positive mass", cure)
+    low, middle, high = np.linalg.eigvalsh([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+    if low < -1e-9 or high > low + middle + INERTIA_TOLERANCE or (body.mass > 0) != (high > 0):
+        moments = f"principal moments of inertia of {low:.3g}, {middle:.3g} and {high:.3g} kg m²"
+        raise InputError(where, f"{body.mass:g} kg with {moments}",
+                         "positive moments, the largest at most the sum of the others", cure)
+    return body
+
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-036
 def read_model_markers(model: ET.Element, frames: _Frames) -> tuple[Marker, ...]:
     "The markers of a model, in file order, each in the frame of its body."
     markers = []
     for m in model.iterfind("MarkerSet/objects/Marker"):
-        body, R, p = frames(m.findtext("socket_parent_frame") or m.findtext("body", ""))
-        markers.append(Marker(m.get("name"), body, p + R @ _numbers(m.findtext("location"))))
+        body, R, p = frames(m.findtext("socket_parent_frame") or m.findtext("body") or "")
+        location = read_numbers(m, "location", frames.where, 3)
+        markers.append(Marker(m.get("name"), body, p + R @ location))
     return tuple(markers)
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-025
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-038
 GENERIC_FOOT_LENGTH = 0.1788  # m, calcaneus origin to toe joint, generic LaiUhlrich2022 and Rajagopal2015
 PUBLISHED_FOOT_SCALE = (
     0.913924  # foot of the person for whom the placements below were published, over generic
@@ -277,6 +393,9 @@ def standard_spheres(joints: tuple[Joint, ...]) -> tuple[ContactSphere, ...]:
     for side, sign in (("r", 1), ("l", -1)):
         toe = next(j for j in joints if f"mtp_angle_{side}" in j.coordinates)
         size = toe.p_PF[0] / GENERIC_FOOT_LENGTH / PUBLISHED_FOOT_SCALE
+        if not 0.3 < size < 3:
+            raise InputError(f"joint {toe.name}", f"{100 * toe.p_PF[0]:.1f} cm from heel to toe joint",
+                             "a foot of 5 to 45 cm", "correct the model; lengths are in metres")
         body = {"calcn": toe.parent, "toes": toe.child}
         spheres += [
             ContactSphere(f"s{i}_{side}", body[part], np.array([x * size, -0.01, sign * z * size]),
@@ -294,15 +413,17 @@ def read_spheres(model: ET.Element, frames: _Frames, joints: tuple[Joint, ...]) 
     }
     found = []
     for s in model.iter("ContactSphere"):
-        body, R, p = frames(s.findtext("socket_frame") or s.findtext("body_name", ""))
-        found.append(
-            ContactSphere(s.get("name"), body, p + R @ _numbers(s.findtext("location"), "0 0 0"),
-                          float(s.findtext("radius")))
-        )
+        body, R, p = frames(s.findtext("socket_frame") or s.findtext("body_name") or "")
+        location = read_numbers(s, "location", frames.where, 3, "0 0 0")
+        radius = read_number(s, "radius", frames.where)
+        if radius <= 0:
+            raise InputError(place_of(frames.where, s), f"a radius of {radius:g} m", "a positive radius",
+                             "correct it in the model")
+        found.append(ContactSphere(s.get("name"), body, p + R @ location, radius))
     own = [[s for s in found if s.body in feet[side]] for side in "rl"]
     return tuple(own[0] + own[1]) if len(own[0]) == len(own[1]) == 6 else standard_spheres(joints)
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-028
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-041
 @dataclass(frozen=True, eq=False)
 class Skeleton:
     "A tree of joints with 33 coordinates, and what hangs on it. Metres, radians, kilograms."
@@ -342,28 +463,34 @@ class Skeleton:
             f"Skeleton({self.name}: {len(self.tree)} joints, {len(self.markers)} markers, {self.mass:.1f} kg)"
         )
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-030
-def _open_model(path) -> ET.Element:
-    "The Model element of an .osim file."
-    try:
-        root = ET.parse(path).getroot()
-    except FileNotFoundError:
-        raise InputError(str(path), "no such file", "an OpenSim model (.osim)", "check the path") from None
-    except (IsADirectoryError, PermissionError) as e:
-        raise InputError(str(path), e.strerror.lower(), "a readable .osim file",
-                         "check the path and its permissions") from None
-    except (ET.ParseError, UnicodeDecodeError, ValueError) as e:
-        line, column = getattr(e, "position", (1, 0))
-        raise InputError(f"{path}, line {line}, column {column + 1}", "broken XML",
-                         "an OpenSim model (.osim)",
-                         "open and save the model in OpenSim, or fetch the file again") from None
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-043
+def open_model(path: str | Path) -> ET.Element:
+    "The Model element of an .osim file, or InputError."
+    kind = "an OpenSim model (.osim)"
+    root = parse_xml(read_bytes(path, kind, XML_BYTES), path, kind)
     model = root.find("Model") if root.tag == "OpenSimDocument" else None
     if model is None or model.find("BodySet") is None:
         raise InputError(str(path), f"a <{root.tag}> document without a model",
                          "an OpenSimDocument with a Model and its bodies", "pass the .osim file of a model")
+    _check_names(model, path)
     return model
 
 
+_NAMED = ("BodySet/objects/*", "JointSet/objects/*", "BodySet/objects/Body/Joint/*", "MarkerSet/objects/*",
+          "ForceSet/objects/*", "*//Coordinate")
+
+def _check_names(model: ET.Element, path: str | Path) -> None:
+    "InputError for a name that two bodies, joints, coordinates, markers or forces have, or that is missing."
+    for sort in _NAMED:
+        seen = set()
+        for element in model.iterfind(sort):
+            name = (element.get("name") or "").strip()
+            if not name or name in seen:
+                raise InputError(place_of(path, element), "the same name again" if name else "no name",
+                                 "names that differ", "rename or remove it in the model")
+            seen.add(name)
+
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-045
 def _muscle_digest(model: ET.Element) -> str:
     "Hash of everything that muscle lengths depend on besides the joints."
     digest = hashlib.sha256()
@@ -372,7 +499,7 @@ def _muscle_digest(model: ET.Element) -> str:
             digest.update(f"{e.tag} {e.get('name')} {' '.join((e.text or '').split())}\n".encode())
     return digest.hexdigest()
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-031
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-046
 def _check_coordinates(coordinates: set[str], where: str) -> None:
     "Refuse a model that lacks one of the 33 coordinates."
     missing = [c for c in COORDINATES if c not in coordinates]
@@ -384,12 +511,34 @@ def _check_coordinates(coordinates: set[str], where: str) -> None:
     shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
     raise InputError(where, f"no coordinate {shown}", f"all {len(COORDINATES)} coordinates", hint)
 
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-047
+def _range(coordinate: ET.Element, where: str) -> np.ndarray:
+    "Lowest and highest value (2,) of a coordinate."
+    low_high = read_numbers(coordinate, "range", where, 2)
+    if low_high[0] >= low_high[1]:
+        raise InputError(place_of(where, coordinate), f"a range from {low_high[0]:g} to {low_high[1]:g}",
+                         "the lower value first", "correct <range> in the model")
+    return low_high
 
-@patch(cls_method=True)
-def from_osim(cls: Skeleton, path: str | Path) -> Skeleton:
-    """Read any .osim whose coordinates include the 33; others are held at their default value. `InputError`
-    when it cannot."""
-    model, where = _open_model(path), str(path)
+def _check_tree(joints: list[Joint], bodies: dict[str, Body], follows: set[str], where: str) -> None:
+    "Each of the 33 coordinates moves a joint; each body has one; bodies that move have mass."
+    idle = [c for c in COORDINATES if not any(c in j.coordinates for j in joints)]
+    if idle:
+        raise InputError(where, f"a coordinate {idle[0]} that moves nothing", "all 33 coordinates at work",
+                         "name it in the axis of its joint")
+    if loose := sorted(set(bodies) - {j.child for j in joints}):
+        raise InputError(f"{where}, Body {loose[0]}", "no joint to it", "one joint for each body",
+                         "remove it, or connect it")
+    for j in joints:
+        if j.coordinates and j.child not in follows and bodies[j.child].mass == 0:
+            raise InputError(f"{where}, Body {j.child}", "a mass of 0 kg", "a positive mass",
+                             "use a model with mass properties (scaled in OpenSim, not exported for display)")
+
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-048
+def read_skeleton(path: str | Path) -> Skeleton:
+    """The skeleton in any .osim whose coordinates include the 33; others are held at their default value.
+    `InputError` when there is none."""
+    model, where = open_model(path), str(path)
     try:
         return _skeleton(model, where)
     except InputError:
@@ -398,7 +547,7 @@ def from_osim(cls: Skeleton, path: str | Path) -> Skeleton:
         raise InputError(where, f"a model that cannot be read ({type(e).__name__}: {e})",
                          "a complete OpenSim model", "open and save it in OpenSim 4") from e
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-032
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-049
 def _skeleton(model: ET.Element, where: str) -> Skeleton:
     frames, joints, coordinates = _Frames(model, where), [], {}
     for element, child in _joint_elements(model):
@@ -407,9 +556,8 @@ def _skeleton(model: ET.Element, where: str) -> Skeleton:
         coordinates |= its
     couplers = _couplers(model, where)
     _check_coordinates(set(coordinates) - (set(couplers) - set(COORDINATES)), where)
-    held = {
-        n: float(c.findtext("default_value", "0")) for n, c in coordinates.items() if n not in COORDINATES
-    }
+    defaults = {n: read_number(c, "default_value", where, "0") for n, c in coordinates.items()}
+    held = {n: value for n, value in defaults.items() if n not in COORDINATES}
 
     def settle(terms):
         return tuple(_settle(t, couplers, held) for t in terms)
@@ -421,17 +569,18 @@ def _skeleton(model: ET.Element, where: str) -> Skeleton:
         replace(j, rotations=settle(j.rotations), translations=settle(j.translations))
         for j in _from_the_ground_up(joints, where)
     ]
-    tree = tuple(j for j in joints if j.child not in follows)
+    bodies, tree = read_bodies(model, where), tuple(j for j in joints if j.child not in follows)
+    _check_tree(joints, bodies, follows, where)
     return Skeleton(
         name=model.get("name") or Path(where).stem, tree=tree,
         coupled=tuple(j for j in joints if j.child in follows),
-        ranges=np.array([_numbers(coordinates[c].findtext("range")) for c in COORDINATES]),
-        bodies=read_bodies(model), markers=read_model_markers(model, frames),
+        ranges=np.array([_range(coordinates[c], where) for c in COORDINATES]),
+        bodies=bodies, markers=read_model_markers(model, frames),
         contacts=read_spheres(model, frames, tree),
         muscles=tuple(f.get("name") for f in model.iterfind("ForceSet/objects/*") if "Muscle" in f.tag),
         muscle_digest=_muscle_digest(model), credit=" ".join((model.findtext("credits") or "").split()))
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-041
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-058
 @patch(as_prop=True)
 def digest(self: Skeleton) -> str:
     """sha256 of all that moves and weighs (coordinates, ranges, joints, masses, muscles); markers and names
@@ -449,7 +598,7 @@ def save(self: Skeleton, path: str | Path) -> None:
     with atomic_write(path, "wb") as file:
         file.write(gzip.compress(text, mtime=0) if str(path).endswith(".gz") else text)
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-042
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-059
 def _arrays(record: dict, **kinds) -> dict:
     return {
         k: kinds[k](v) if k in kinds else (np.array(v, float) if isinstance(v, list) else v)
@@ -490,7 +639,7 @@ def load(cls: Skeleton, path: str | Path) -> Skeleton:
         raise InputError(str(path), "not a saved skeleton", "JSON written by Skeleton.save",
                          "compile it again from its .osim") from None
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-043
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-060
 @functools.lru_cache(maxsize=1)
 def _default_skeleton() -> Skeleton:
     return Skeleton.load(resources.files("bige") / "assets" / "skeleton.json.gz")
@@ -501,7 +650,7 @@ def default(cls: Skeleton) -> Skeleton:
     "The embedded skeleton: numbers of LaiUhlrich2022 with the 39 Plug-in-Gait markers of UI-PRMD."
     return _default_skeleton()
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-045
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-062
 @dataclass(frozen=True, eq=False)
 class _Functions:
     "The F functions of a level, each of one coordinate, as tables."
@@ -544,7 +693,7 @@ def _functions(terms: list[tuple]) -> _Functions:
     return _Functions(np.array([c for c, _ in flat], int), None if identity else table, splines,
                       _order(np.argsort(places), len(terms)))
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-047
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-064
 def _rotations(joint: Joint) -> list[tuple]:
     "(A, B, C, axis) of each moving rotation, with the fixed rotations of the joint multiplied in."
     found, fixed = [], joint.R_PF
@@ -565,7 +714,7 @@ def _offset(joint: Joint) -> np.ndarray:
     still = sum((a * f.coefficients[0, 0] for _, a, f in joint.translations if f.is_constant), np.zeros(3))
     return joint.p_PF + joint.R_PF @ still
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-048
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-065
 @dataclass(frozen=True, eq=False)
 class _Level:
     """The n joints at one depth of the tree as tables. Slot s holds the s-th rotation of every joint, then
@@ -589,7 +738,7 @@ def _cast(tree, x):
         return tuple(_cast(t, x) for t in tree)
     return like(tree, x) if isinstance(tree, np.ndarray) else tree
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-049
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-066
 _STILL = (None, np.zeros(3), Curve.polynomial(0.0, 0.0))
 
 
@@ -626,7 +775,7 @@ def _level(joints: list[Joint], parent: np.ndarray | None) -> _Level:
         back=back if back.any() else None,
     )
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-051
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-068
 def _local(level: _Level, q) -> tuple[list, object]:
     """Rotations (3, 3, n, N) after the first, second, … axis, and joint centres (3, n, N), seen from the
     parents."""
@@ -654,7 +803,7 @@ def _step(level: _Level, q, R_parent, p_parent) -> tuple:
         R, centre = compose(R_parent, R), p_parent + rotate(R_parent, centre)
     return R, (centre if level.back is None else centre - rotate(R, level.back)), centre, R_local
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-053
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-070
 class Chain:
     "Forward kinematics of `bodies` and of the bodies they hang from, one level of the tree after another."
 
@@ -696,7 +845,7 @@ class Chain:
             found.append((R, p, centre))
         return [tuple(part) for part in zip(*found)]
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-055
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-072
 def _cross(a, b):
     "a × b of (3, …)."
     (ax, ay, az), (bx, by, bz) = parts(a, 0), parts(b, 0)
@@ -739,7 +888,7 @@ def twists(self: Chain, q: Array) -> tuple[Array, Array, Array, Array, Array]:
 
     return (*(join(part) for part in zip(*found)), *(join(part) for part in zip(*pairs)))
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-056
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-073
 @patch(as_prop=True)
 def moving(self: Chain) -> np.ndarray:
     "(K,) the coordinate of each twist; -1 where nothing moves."
@@ -755,7 +904,7 @@ def moved(self: Chain) -> np.ndarray:
         first += n
     return np.concatenate(found)
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-060
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-077
 @patch
 def _frames(self: Skeleton, q, bodies: tuple[str, ...], wanted: str):
     """What `wanted` of "R" (3, 3, B, N), "p" origins (3, B, N) and "c" joint centres (3, B, N) of `bodies`, N
@@ -793,7 +942,7 @@ def _batch(x, q):
     x = xp.moveaxis(x, (-1, -2), (0, 1))
     return x.reshape(*q.shape[:-1], *x.shape[1:])
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-061
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-078
 @patch
 def joint_centres(self: Skeleton, q: Array) -> Array:
     "Poses (…, 33) rad, m -> joint centres (…, J, 3) m, ordered as `joint_names`."
@@ -826,7 +975,7 @@ def points(self: Skeleton, q: Array, bodies: Sequence[str], locations: Array) ->
     chosen = like(np.array([[b == n for n in names] for b in bodies], float), q)
     return _batch((with_one[:, :, None] * chosen[:, None]).reshape(len(bodies), -1) @ frames, q)
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-068
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-085
 def _markers_named(skeleton: Skeleton, names) -> list[Marker]:
     "Markers by name, upper and lower case alike."
     known = {m.name.lower(): m for m in skeleton.markers}
@@ -850,9 +999,42 @@ def centre_of_mass(self: Skeleton, q: Array) -> Array:
     points = self.points(q, names, np.array([self.bodies[b].mass_center for b in names]))
     return (points * like(share[:, None], points)).sum(-2)
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-079
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-096
 @patch
 def contact_points(self: Skeleton, q: Array) -> Array:
     "Poses (…, 33) -> lowest point (…, 12, 3) m of each contact sphere, ordered as `contacts`."
     centres = self.points(q, [s.body for s in self.contacts], np.array([s.location for s in self.contacts]))
     return centres - like(np.array([[0, s.radius, 0] for s in self.contacts]), centres)
+
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-098
+SHOULDER_HEIGHT = 0.818                                 # height of the shoulder joints / body height
+BODY_HEIGHT_M, BODY_MASS_KG = (1.0, 2.3), (15.0, 250.0)
+
+@patch
+def body_height(self: Skeleton) -> float:
+    "Height (m) of the standing body: that of the uppermost joint above the soles, over the shoulders' share."
+    standing = np.zeros(len(COORDINATES))
+    soles = self.contact_points(standing)[:, 1].min()
+    return float(self.joint_centres(standing)[:, 1].max() - soles) / SHOULDER_HEIGHT
+
+def check_size(skeleton: Skeleton, where: str, height_m: tuple[float, float] = BODY_HEIGHT_M,
+               mass_kg: tuple[float, float] = BODY_MASS_KG) -> None:
+    "InputError unless height and mass lie within the limits; the message names a likely unit."
+    for value, unit, (low, high), what, units in (
+            (skeleton.mass, "kg", mass_kg, "mass", {1000.0: "grams", 2.2046: "pounds"}),
+            (skeleton.body_height(), "m", height_m, "height", {1000.0: "millimetres", 100.0: "centimetres"})):
+        if not low <= value <= high:
+            likely = [word for factor, word in units.items() if low <= value / factor <= high]
+            cure = f"it looks like {likely[0]}" if likely else "scale the model to the participant"
+            raise InputError(where, f"a body {what} of {value:.1f} {unit}", f"{low:g} to {high:g} {unit}",
+                             cure)
+
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-099
+@patch(cls_method=True)
+def from_osim(cls: Skeleton, path: str | Path, height_m: tuple[float, float] = BODY_HEIGHT_M,
+              mass_kg: tuple[float, float] = BODY_MASS_KG) -> Skeleton:
+    """The skeleton in an .osim file, as `read_skeleton` reads it; InputError unless it is of a body of such a
+    height and mass."""
+    skeleton = read_skeleton(path)
+    check_size(skeleton, str(path), height_m, mass_kg)
+    return skeleton

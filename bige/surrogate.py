@@ -5,7 +5,6 @@
 # %% ../nbs/21_surrogate.ipynb #21-surrogate-003
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,7 +20,7 @@ from .dataset import RATE_HZ, canonical
 from .files import InputError
 from .motion import ACTIVATIONS, COORDINATES, GRAVITY, TRANSLATIONS, Motion
 from .skeleton import Skeleton
-from .vqvae import fill_model, load_model, save_model
+from .vqvae import fill_model, load_model, read_header, save_model
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -298,16 +297,11 @@ def save_surrogate(model: Surrogate, path: str | Path, **record: Any) -> None:
     save_model(model, path, "surrogate", model.config, format=FORMAT, **record)
 
 def _check_format(path: str | Path) -> None:
-    "Refuse weights of another version; what is no readable file is left to the loader, which says more."
-    from safetensors import SafetensorError, safe_open
-    try:
-        with safe_open(str(path), "pt") as file:
-            header = json.loads((file.metadata() or {})["bige"])
-    except (SafetensorError, OSError, KeyError, ValueError):
-        return
-    if header.get("kind") == "surrogate" and header.get("format") != FORMAT:
-        found = f"surrogate weights of format {header.get('format', 1)}, for other inputs"
-        raise InputError(path, found, f"format {FORMAT}", "train them again with bige train surrogate")
+    "Refuse weights of another version."
+    found = read_header(path, "surrogate").get("format", 1)
+    if found != FORMAT:
+        raise InputError(path, f"surrogate weights of format {str(found)[:20]}, for other inputs",
+                         f"format {FORMAT}", "train them again with bige train surrogate")
 
 def load_surrogate(path: str | Path | None = None, axis: str = "frame") -> Surrogate | PublishedSurrogate:
     """The surrogate in `path`, or the shipped one; frozen, in evaluation mode. A .pth file is taken for the

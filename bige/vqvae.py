@@ -30,12 +30,13 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 # %% auto #0
-__all__ = ['PUBLISHED_VQVAE', 'EULER_TRIPLETS', 'ARM_COORDINATES', 'LEG_COORDINATES', 'TOE_COORDINATES', 'VQConfig',
-           'rotation_columns', 'euler_triplet', 'continuous_triplets', 'to_channels', 'from_channels', 'ResidualBlock',
-           'encoder', 'decoder', 'quantiser', 'Codebooks', 'tolerances', 'channel_tolerances', 'smoother', 'VQVAE',
-           'fit_linear', 'initial_vqvae', 'LossWeights', 'reconstruction_loss', 'total_loss', 'save_model',
-           'read_model', 'fill_model', 'load_model', 'load_vqvae', 'save_vqvae', 'perplexity', 'dead_codes',
-           'arm_errors', 'motion_errors', 'reconstruction_scores', 'reconstruct_motion']
+__all__ = ['PUBLISHED_VQVAE', 'EULER_TRIPLETS', 'ARM_COORDINATES', 'LEG_COORDINATES', 'TOE_COORDINATES', 'LARGEST_SIZE',
+           'VQConfig', 'rotation_columns', 'euler_triplet', 'continuous_triplets', 'to_channels', 'from_channels',
+           'ResidualBlock', 'encoder', 'decoder', 'quantiser', 'Codebooks', 'tolerances', 'channel_tolerances',
+           'smoother', 'VQVAE', 'fit_linear', 'initial_vqvae', 'LossWeights', 'reconstruction_loss', 'total_loss',
+           'save_model', 'read_header', 'read_model', 'read_config', 'check_fit', 'fill_model', 'load_model',
+           'load_vqvae', 'save_vqvae', 'perplexity', 'dead_codes', 'arm_errors', 'motion_errors',
+           'reconstruction_scores', 'reconstruct_motion']
 
 # %% ../nbs/19_vqvae.ipynb #19-vqvae-006
 @dataclass(frozen=True)
@@ -417,45 +418,79 @@ def save_model(model: nn.Module, path: str | Path, kind: str, config: object, **
     with atomic_write(path, "wb") as file:
         file.write(save(tensors, header))
 
-def read_model(path: str | Path, kind: str, config_type: type) -> tuple[dict[str, Tensor], object, dict]:
-    """Tensors (any shape, ...), configuration and the whole header of a file written by `save_model`;
-    InputError when it is something else."""
+def read_header(path: str | Path, kind: str) -> dict:
+    "What `save_model` noted in a file of weights; InputError when it is something else."
     from safetensors import SafetensorError, safe_open
     cure = f"give the {kind}.safetensors that bige train {kind} wrote"
     try:
         with safe_open(str(path), "pt") as file:
             header = json.loads((file.metadata() or {})["bige"])
-            tensors = {k: file.get_tensor(k) for k in file.keys()}
-        return tensors, _config_in(header, path, kind, config_type, cure), header
-    except InputError:
-        raise
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         found = "no file" if not Path(path).exists() else f"no readable weights ({type(error).__name__})"
         raise InputError(path, found, f"a {kind} checkpoint", cure) from None
+    if not isinstance(header, dict) or not isinstance(header.get("config"), dict):
+        raise InputError(path, "a header without kind and config", f"a {kind} checkpoint", cure)
+    if header.get("kind") != kind:
+        raise InputError(path, f"weights of a {header.get('kind')}", f"weights of a {kind}", cure)
+    return header
 
-def _config_in(header: dict, path: str | Path, kind: str, config_type: type, cure: str) -> object:
-    if header["kind"] != kind:
-        raise InputError(path, f"weights of a {header['kind']}", f"weights of a {kind}", cure)
-    if older := {f.name for f in dataclasses.fields(config_type)} - set(header["config"]):
-        found = f"weights of an older version of this network, which does not know {', '.join(sorted(older))}"
+def read_model(path: str | Path, kind: str, config_type: type) -> tuple[dict[str, Tensor], object, dict]:
+    """Tensors (any shape, ...), configuration and the whole header of a file written by `save_model`;
+    InputError when it is something else."""
+    from safetensors import safe_open
+    header = read_header(path, kind)
+    with safe_open(str(path), "pt") as file:
+        tensors = {k: file.get_tensor(k) for k in file.keys()}
+    return tensors, read_config(header["config"], path, kind, config_type), header
+
+# %% ../nbs/19_vqvae.ipynb #19-vqvae-063
+LARGEST_SIZE = 4096     # of any layer; the published networks have 512
+_MOST = {"depth": 16, "levels": 64, "members": 64}              # of what is counted
+
+def _fits(value: object, default: object, most: int = LARGEST_SIZE) -> bool:
+    "Whether a configuration's entry is of the type of its default, and of a size that a network can have."
+    if isinstance(default, tuple):
+        return isinstance(value, list) and len(value) <= 16 and all(_fits(v, 1) for v in value)
+    if isinstance(value, bool) or isinstance(default, bool):
+        return isinstance(value, bool) and isinstance(default, bool)
+    if isinstance(default, float):
+        return isinstance(value, (int, float)) and 0 < value < 1
+    return isinstance(value, int) and 0 < value <= most
+
+def read_config(config: dict, path: str | Path, kind: str, config_type: type) -> object:
+    "The `config_type` of a header; InputError for entries that are unknown, missing or of no possible size."
+    known = {f.name: f.default for f in dataclasses.fields(config_type)}
+    if older := sorted(set(known) - set(config)):
+        found = f"weights of an older version of this network, which does not know {', '.join(older)}"
         raise InputError(path, found, "weights of this version",
                          f"train again with bige train {kind}, or use the shipped weights")
-    return config_type(**{k: tuple(v) if isinstance(v, list) else v for k, v in header["config"].items()})
+    for name, value in config.items():
+        if name not in known or not _fits(value, known[name], _MOST.get(name, LARGEST_SIZE)):
+            raise InputError(f"{path}, config {name[:40]!r}", repr(value)[:80],
+                             f"sizes from 1 to {LARGEST_SIZE} of a {kind}", "train again; it was changed")
+    return config_type(**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()})
 
-# %% ../nbs/19_vqvae.ipynb #19-vqvae-062
-def fill_model(model: nn.Module, tensors: dict[str, Tensor], path: str | Path) -> nn.Module:
-    """Put checked tensors (any shape, ...) into `model`, frozen and in evaluation mode; InputError for
-    tensors that do not fit."""
-    wrong = []
-    state = model.state_dict()
-    for k in state:
-        if k not in tensors or tensors[k].shape != state[k].shape:
-            wrong.append(f"{k} {tuple(tensors[k].shape) if k in tensors else 'missing'}")
+# %% ../nbs/19_vqvae.ipynb #19-vqvae-064
+def check_fit(state: dict[str, Tensor], tensors: dict[str, Tensor], path: str | Path) -> None:
+    """InputError unless the tensors (any shape, ...) have the names, shapes and types of `state`, and are
+    finite."""
+    wrong = [f"{k} missing" for k in state if k not in tensors]
     wrong += [f"{k} unknown" for k in tensors if k not in state]
-    wrong += [f"NaN in {k}" for k, v in tensors.items() if v.is_floating_point() and not v.isfinite().all()]
+    for k in sorted(state.keys() & tensors.keys()):
+        have, want = tensors[k], state[k]
+        if not isinstance(have, Tensor) or (have.shape, have.dtype) != (want.shape, want.dtype):
+            shape, kind = tuple(getattr(have, "shape", ())), getattr(have, "dtype", type(have).__name__)
+            wrong.append(f"{k} {shape} {kind}")
+        elif have.is_floating_point() and not have.isfinite().all():
+            wrong.append(f"NaN in {k}")
     if wrong:
         raise InputError(path, f"tensors that do not fit: {', '.join(wrong[:3])}",
                          "the tensors of its own configuration", "train again; the file was changed")
+
+def fill_model(model: nn.Module, tensors: dict[str, Tensor], path: str | Path) -> nn.Module:
+    """Put checked tensors (any shape, ...) into `model`, frozen and in evaluation mode; InputError for
+    tensors that do not fit."""
+    check_fit(model.state_dict(), tensors, path)
     model.load_state_dict(tensors)
     return model.requires_grad_(False).eval()
 
@@ -465,13 +500,15 @@ def load_model(path: str | Path | None, kind: str, config_type: type, network: C
     with resources.as_file(resources.files("bige") / "assets" / f"{kind}.safetensors") as default:
         tensors, config, _ = read_model(path or default, kind, config_type)
         try:
-            model = network(config)
+            with torch.device("meta"):                  # shapes without memory
+                sketch = network(config)
         except (TypeError, ValueError, RuntimeError, AssertionError, ZeroDivisionError) as error:
             raise InputError(path or default, f"a configuration that builds no network ({error})",
                              "sizes above zero", "train again; the file was changed") from None
-        return fill_model(model, tensors, path or default)
+        check_fit(sketch.state_dict(), tensors, path or default)
+        return fill_model(network(config), tensors, path or default)
 
-# %% ../nbs/19_vqvae.ipynb #19-vqvae-063
+# %% ../nbs/19_vqvae.ipynb #19-vqvae-065
 def load_vqvae(path: str | Path | None = None) -> VQVAE:
     "The VQ-VAE in `path`, or the shipped one; frozen, in evaluation mode."
     return load_model(path, "vqvae", VQConfig, lambda config: VQVAE(config, learns=False))
@@ -480,7 +517,7 @@ def save_vqvae(model: VQVAE, path: str | Path, **record: Any) -> None:
     "Write `model` to a safetensors file; `record` goes into its header."
     save_model(model, path, "vqvae", model.config, **record)
 
-# %% ../nbs/19_vqvae.ipynb #19-vqvae-067
+# %% ../nbs/19_vqvae.ipynb #19-vqvae-069
 def perplexity(codes: Tensor, size: int) -> np.ndarray:
     "Effective number of codes (levels,) used in codes (..., levels) of codebooks of `size`."
     codes = torch.as_tensor(codes).reshape(-1, codes.shape[-1])
@@ -491,7 +528,7 @@ def dead_codes(model: VQVAE) -> int:
     "Codes, of all levels, that the moving averages count less than once a batch: they are to be redrawn."
     return sum(int((layer._codebook.cluster_size < 1).sum()) for layer in model.quantiser.layers)
 
-# %% ../nbs/19_vqvae.ipynb #19-vqvae-069
+# %% ../nbs/19_vqvae.ipynb #19-vqvae-071
 def _hands(q: Tensor, skeleton: Skeleton) -> Tensor:
     "Positions (B, T, 2, 3) m of the hands in the frame of the torso."
     bodies = [skeleton.body_names.index(n) for n in ("torso", "hand_r", "hand_l")]
@@ -514,7 +551,7 @@ def arm_errors(K_hat: Tensor, K: Tensor, skeleton: Skeleton) -> tuple[Tensor, Te
     apart = torch.linalg.norm(_hands(K_hat, skeleton) - _hands(K, skeleton), dim=-1)
     return apart, torch.acos(((trace - 1) / 2).clamp(-1, 1))
 
-# %% ../nbs/19_vqvae.ipynb #19-vqvae-070
+# %% ../nbs/19_vqvae.ipynb #19-vqvae-072
 def _named(names: Iterable[str]) -> Tensor:
     "Which coordinates (33,) are among `names`."
     return torch.tensor([n in names for n in COORDINATES])
@@ -550,7 +587,7 @@ def motion_errors(K_hat: Tensor, K: Tensor, mask: Tensor, skeleton: Skeleton) ->
         scores[f"sliding{name}_cm_s"] = float(100 * skeleton.sliding_speed(q, 60.0)[m1].mean())
     return scores
 
-# %% ../nbs/19_vqvae.ipynb #19-vqvae-071
+# %% ../nbs/19_vqvae.ipynb #19-vqvae-073
 @torch.no_grad()
 def reconstruction_scores(model: VQVAE, K: ArrayLike, mask: ArrayLike, skeleton: Skeleton | None = None,
                           quantised: bool = True) -> dict:
@@ -562,7 +599,7 @@ def reconstruction_scores(model: VQVAE, K: ArrayLike, mask: ArrayLike, skeleton:
     errors = motion_errors(model.decode(z_q if quantised else z), K, m, skeleton or Skeleton.default())
     return errors | {"perplexity": [round(float(p), 1) for p in perplexity(codes, model.config.codes)]}
 
-# %% ../nbs/19_vqvae.ipynb #19-vqvae-073
+# %% ../nbs/19_vqvae.ipynb #19-vqvae-075
 @torch.no_grad()
 def reconstruct_motion(motion: Motion, model: VQVAE) -> tuple[Motion, dict]:
     """Round trip of one repetition at any rate, prepared like the data set's: its reconstruction (recorded

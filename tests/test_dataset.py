@@ -15,7 +15,7 @@ from bige.dataset import (FRAMES, RATE_HZ, Dataset, all_repetitions, build_datas
                           with_mirrored)
 from bige import simulation
 from bige.exercises import load_exercise
-from bige.files import InputError
+from bige.files import InputError, Suspicion
 from bige.motion import (ACTIVATIONS, COORDINATES, GRAVITY, Motion, analytic_squat, example_squat,
                          read_motion, write_motion)
 from bige.skeleton import Skeleton
@@ -192,7 +192,8 @@ def test_long_repetitions_are_stretched_and_short_ones_left_out():
     assert mask.all() and stretch == pytest.approx(slow.duration * RATE_HZ / (FRAMES - 1))
     assert np.allclose(values[-1, :33], slow.values[-1, :33], atol=0.02)
     usual = {("a", "1"): simulated(), ("b", "1"): simulated()}
-    assert len(from_motions(usual | {("a", "2"): simulated().slice(0, 0.9)})) == 2
+    with pytest.warns(Suspicion, match="1 of 3 repetitions under 64 frames"):
+        assert len(from_motions(usual | {("a", "2"): simulated().slice(0, 0.9)})) == 2
     with pytest.raises(InputError, match="64 frames"):
         from_motions({("a", "2"): simulated().slice(0, 0.9)})
 
@@ -406,3 +407,56 @@ def test_published_simulations_can_be_read(shared):
         data.activations.shape[2] == len(ACTIVATIONS)
         and 70 < np.rad2deg(data.kinematics[..., KNEE].max()) < 140
     )
+
+
+def holed(data):
+    mask = data.mask.copy()
+    mask[0, 5] = False
+    return {"mask": mask}
+
+
+CONTRIVED = {
+    "per cent": (lambda d: {"activations": d.activations * 100}, "per cent"),
+    "complex": (lambda d: {"kinematics": d.kinematics * (1 + 1j)}, "kinematics of type complex"),
+    "text numbers": (lambda d: {"stretch": d.stretch.astype(str)}, "stretch of type"),
+    "numbers as mask": (lambda d: {"mask": d.mask * 0.5}, "mask of type float64"),
+    "holes": (holed, "mask with holes"),
+    "negative stretch": (lambda d: {"stretch": -d.stretch}, "a stretch of -1"),
+    "huge stretch": (lambda d: {"stretch": d.stretch * 1e6}, r"a stretch of 1e\+06"),
+    "overflow": (lambda d: {"mass": d.mass.astype(float) * 1e300}, "infinity in mass"),
+    "twice": (lambda d: {k: np.repeat(getattr(d, k)[:1], len(d)) for k in ("trials", "subjects", "split")},
+              "come twice"),
+    "an exercise of two": (lambda d: {"exercise": np.array(["squat", "lunge"])}, "exercise named"),
+    "rate of two": (lambda d: {"rate_hz": np.array([60.0, 60.0])}, "Hz"),
+}
+
+
+@pytest.mark.parametrize("change, words", CONTRIVED.values(), ids=CONTRIVED)
+def test_contrived_files_are_refused_for_what_they_are(toy, tmp_path, change, words):
+    stored = arrays(toy) | {"names": np.array(COORDINATES + ACTIVATIONS), "rate_hz": np.float64(RATE_HZ)}
+    np.savez(tmp_path / "good.npz", **stored)
+    assert len(load_dataset(tmp_path / "good.npz")) == len(toy)
+    np.savez(tmp_path / "bad.npz", **stored | change(toy))
+    with pytest.raises(InputError, match=words):
+        load_dataset(tmp_path / "bad.npz")
+
+
+def test_an_archive_that_would_fill_the_memory_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open("kinematics.npy", "w", force_zip64=True) as file:
+            for _ in range(300):
+                file.write(bytes(1_000_000))
+    monkeypatch.setattr(np, "load", lambda *_, **__: pytest.fail("unpacked"))
+    with pytest.raises(InputError, match="300 MB in 0.* packed by a factor of at most 100"):
+        load_dataset(tmp_path / "bomb.npz")
+
+
+def test_activations_in_per_cent_are_refused_before_they_are_clipped(tmp_path):
+    percent = simulated()
+    percent = percent.with_columns(ACTIVATIONS, 100 * percent.activations())
+    with pytest.raises(InputError, match="activations from .* per cent"):
+        from_motions({("a", "1"): percent, ("b", "1"): percent})
+    write_participants(tmp_path)
+    write_motion(percent, tmp_path / "kinematics_activations_m01_s03_e01_cor_muscle_driven.mot")
+    with pytest.raises(InputError, match="s03.*per cent"):
+        build_dataset([tmp_path])

@@ -430,6 +430,23 @@ def test_published_weights_on_a_new_person_score_as_recorded(shared):
 
 # files
 
+def contrived(good: bytes) -> dict[str, bytes]:
+    """Weights whose configuration asks for another network or an endless one, or whose numbers are of
+    another type."""
+    from safetensors.torch import load, save
+    length = int.from_bytes(good[:8], "little")
+    header = json.loads(json.loads(good[8:8 + length])["__metadata__"]["bige"])
+    tensors, sizes = load(good), header["config"]
+    made = {f"{name}={value!r}": header | {"config": sizes | {name: value}}
+            for name in sizes for value in (10**9, -1, True, "7", None, [1] * 10**5, {"a": 1})
+            if value != sizes[name]}
+    made |= {"no mapping": [1], "deep": "[" * 100_000, "no config": {"kind": header["kind"]}}
+    texts = {k: save(tensors, {"bige": v if k == "deep" else json.dumps(v)}) for k, v in made.items()}
+    kinds = torch.float64, torch.float16, torch.int32, torch.complex64
+    return texts | {str(k): save({n: t.to(k) for n, t in tensors.items()}, {"bige": json.dumps(header)})
+                    for k in kinds}
+
+
 @pytest.mark.parametrize("kind", ["vqvae", "surrogate"])
 def test_weights_come_back_and_damage_is_named(kind, squats, tmp_path):
     path = tmp_path / "w.safetensors"
@@ -467,6 +484,7 @@ def test_weights_come_back_and_damage_is_named(kind, squats, tmp_path):
         "width": len(header).to_bytes(8, "little") + header + good[8 + length :],
         "negative": len(negative).to_bytes(8, "little") + negative + good[8 + length :],
         "nan": path.read_bytes(),
+        **contrived(good),
     }
     for name, data in cases.items():
         path.write_bytes(data)

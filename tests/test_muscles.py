@@ -222,12 +222,19 @@ def test_saved_and_loaded_whole(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.npz", "b.npz"]
 
 
+def muscles_only(names) -> str:
+    """An .osim document of muscles, without bodies or joints."""
+    muscles = "".join(f'<Millard2012EquilibriumMuscle name="{name}"/>' for name in names)
+    return (f"<OpenSimDocument><Model name='bare'><BodySet/><ForceSet><objects>{muscles}</objects></ForceSet>"
+            "</Model></OpenSimDocument>")
+
+
 @pytest.fixture
 def measured_by_polynomials(tmp_path, monkeypatch):
     """A model file, and OpenSim replaced by the shipped polynomials; `spoil(lengths)` may change what it
     measures."""
     model, shipped = tmp_path / "person.osim", default_geometry()
-    model.write_text("".join(f'<Millard2012EquilibriumMuscle name="{name}">' for name in MUSCLE_NAMES))
+    model.write_text(muscles_only(MUSCLE_NAMES))
     monkeypatch.setenv("BIGE_CACHE", str(tmp_path / "cache"))
     calls = []
 
@@ -284,6 +291,32 @@ def test_a_fit_beyond_three_millimetres_is_refused(measured_by_polynomials, tmp_
     assert not (tmp_path / "cache").exists()
 
 
+def test_a_damaged_fit_in_the_cache_is_fitted_again_and_a_read_only_cache_costs_time_only(
+        measured_by_polynomials, tmp_path, monkeypatch):
+    model, calls = measured_by_polynomials(lambda lengths: lengths)
+    first = fit_geometry(model, poses=260)
+    kept, = (tmp_path / "cache").iterdir()
+    for damaged in (kept.read_bytes()[:1000], b"", b"PK"):
+        kept.write_bytes(damaged)
+        assert np.array_equal(fit_geometry(model, poses=260).coefficients, first.coefficients)
+    assert len(calls) == 4 and MuscleGeometry.load(kept).digest == first.digest
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("BIGE_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.warns(UserWarning, match="the fit is not kept"):
+        assert np.array_equal(fit_geometry(model, poses=260).coefficients, first.coefficients)
+
+
+@pytest.mark.parametrize("tag, value", [("max_isometric_force", "-1"), ("tendon_slack_length", "0"),
+                                        ("optimal_fiber_length", "nan"), ("pennation_angle_at_optimal", "30"),
+                                        ("max_contraction_velocity", "ten")])
+def test_parameters_that_no_muscle_has_are_named_with_their_line(tmp_path, tag, value):
+    whole = '<Millard2012EquilibriumMuscle name="soleus_l"/>'
+    wrong = f"{whole[:-2]}><{tag}>{value}</{tag}></Millard2012EquilibriumMuscle>"
+    (tmp_path / "a.osim").write_text(muscles_only(MUSCLE_NAMES).replace(whole, wrong))
+    with pytest.raises(InputError, match=f"a.osim, line 1, .*soleus_l.*{tag}"):
+        muscles.check_muscles(tmp_path / "a.osim")
+
+
 def counts_aloud(last):
     for n in range(last):
         print("done", n + 1, flush=True)
@@ -331,13 +364,10 @@ def counts_and_stays(path):
 
 def test_a_model_without_the_muscles_is_refused(tmp_path):
     model = tmp_path / "bare.osim"
-    model.write_text(
-        '<OpenSimDocument><Model name="bare"><Millard2012EquilibriumMuscle name="soleus_l"/></Model>'
-        "</OpenSimDocument>"
-    )
+    model.write_text(muscles_only(["soleus_l"]))
     with pytest.raises(InputError, match="1 of the 80 leg muscles; missing addbrev_l"):
         fit_geometry(model)
-    with pytest.raises(InputError, match="no readable file"):
+    with pytest.raises(InputError, match="no such file"):
         fit_geometry(tmp_path / "nowhere.osim")
 
 
@@ -381,7 +411,7 @@ def test_any_model_is_fitted_and_cached(shared, tmp_path, monkeypatch, pattern):
 def test_garbage_that_names_the_muscles_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("BIGE_CACHE", str(tmp_path / "cache"))
     model = tmp_path / "bad.osim"
-    model.write_text("".join(f'<Millard2012EquilibriumMuscle name="{name}">' for name in MUSCLE_NAMES))
+    model.write_text(muscles_only(MUSCLE_NAMES))
     with pytest.raises(InputError, match="OpenSim stopped"):
         fit_geometry(model)
     assert not (tmp_path / "cache").exists() and len(MUSCLES) == 40

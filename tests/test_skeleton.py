@@ -3,6 +3,7 @@
 import gzip
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -346,6 +347,80 @@ def test_from_osim_refuses_what_is_no_model(wheel, tmp_path):
         Skeleton.from_osim(tmp_path / "absent.osim")
     with pytest.raises(InputError):
         Skeleton.from_osim(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def model_text(default, tmp_path_factory) -> str:
+    """The embedded skeleton as an .osim file."""
+    from bige.inverse_kinematics import write_osim
+    path = tmp_path_factory.mktemp("model") / "m.osim"
+    write_osim(default, path)
+    Skeleton.from_osim(path)
+    return path.read_text(encoding="utf-8")
+
+
+def in_body(name, tag, new):
+    """A change of a body's child."""
+    start = f'<Body name="{name}">'
+    return lambda text: re.sub(f"({start}.*?)<{tag}>[^<]*", rf"\g<1><{tag}>{new}", text, count=1, flags=re.S)
+
+
+def everywhere(tag, change):
+    """A change of all numbers in a tag."""
+    def changed(found):
+        return f"<{tag}>" + " ".join(repr(change(float(cell))) for cell in found[1].split())
+    return lambda text: re.sub(rf"<{tag}>([^<]*)", changed, text)
+
+
+def bomb(text):
+    """Entities that refer to the one before ten times each."""
+    levels = "".join(f'<!ENTITY e{i + 1} "{f"&e{i};" * 10}">' for i in range(9))
+    head, body = text.split("?>", 1)
+    return f'{head}?><!DOCTYPE m [<!ENTITY e0 "ha">{levels}]>{body}'.replace("<mass>", "<mass>&e9;", 1)
+
+
+WRONG_MODELS = {
+    "negative mass": (in_body("torso", "mass", "-20"), "Body torso.*mass of -20 kg"),
+    "no mass": (in_body("torso", "mass", "0"), "Body torso.*0 kg"),
+    "NaN mass": (in_body("torso", "mass", "nan"), "line .*Body torso, <mass>.*'nan'"),
+    "underscore": (in_body("torso", "mass", "2_0"), "Body torso, <mass>.*'2_0'"),
+    "grams": (everywhere("mass", lambda kg: 1000 * kg), r"75\d{3}\.\d kg.*15 to 250 kg.*grams"),
+    "centimetres": (everywhere("translation", lambda m: 100 * m), "height of 168.9 m.*centimetres"),
+    "impossible inertia": (in_body("torso", "inertia", "0.1 0.1 1.5 0 0 0"), "Body torso.*principal moments"),
+    "scalar mass centre": (in_body("torso", "mass_center", "0.3"), "torso.*1 numbers in <mass_center>.*3"),
+    "two bodies of one name": (lambda t: t.replace('<Body name="torso">', '<Body name="pelvis">'),
+                               "line .*Body pelvis.*same name again"),
+    "two joints of one name": (lambda t: t.replace('CustomJoint name="hip_l"', 'CustomJoint name="hip_r"'),
+                               "hip_r.*same name again"),
+    "reversed range": (lambda t: re.sub("<range>(\\S+) (\\S+)<", r"<range>\2 \1<", t, count=1),
+                       "line .*a range from"),
+    "zero axis": (lambda t: re.sub("<axis>[^<]*", "<axis>0 0 0", t, count=1), "line .*axis of length 0"),
+    "an axis of two": (lambda t: re.sub("<axis>[^<]*", "<axis>0 1", t, count=1), "2 numbers in <axis>"),
+    "circle": (lambda t: t.replace("socket_parent>/ground<", "socket_parent>/bodyset/toes_r<", 1), "circle"),
+    "unknown encoding": (lambda t: t.replace("UTF-8", "klingon", 1), "line 1, .*(encoding|XML)"),
+    "entities": (bomb, r"document type declaration \(DTD\)"),
+    "depth": (lambda t: t.replace("<Model", "<a>" * 200 + "<Model", 1), "100 levels"),
+    "elements": (lambda t: t.replace("<BodySet>", "<a/>" * 200_001 + "<BodySet>", 1), "200000 elements"),
+}
+
+
+@pytest.mark.parametrize("change, words", WRONG_MODELS.values(), ids=WRONG_MODELS)
+def test_impossible_models_are_refused_by_name_and_line(model_text, tmp_path, change, words):
+    text = change(model_text)
+    assert text != model_text
+    (tmp_path / "bad.osim").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=words) as error:
+        Skeleton.from_osim(tmp_path / "bad.osim")
+    assert "bad.osim" in str(error.value)
+
+
+def test_the_size_of_a_body_can_be_said_otherwise(model_text, tmp_path):
+    """A model of a child, whose parts weigh a tenth."""
+    light = everywhere("inertia", lambda x: x / 10)(everywhere("mass", lambda kg: kg / 10)(model_text))
+    (tmp_path / "child.osim").write_text(light, encoding="utf-8")
+    with pytest.raises(InputError, match="a body mass of 7.5 kg"):
+        Skeleton.from_osim(tmp_path / "child.osim")
+    assert abs(Skeleton.from_osim(tmp_path / "child.osim", mass_kg=(5, 250)).mass - 7.52) < 0.01
 
 
 def test_wrong_poses_and_names(default):
