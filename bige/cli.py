@@ -603,8 +603,8 @@ def _mass_of(network, mass: float | None, model: str | None) -> tuple[float | No
        _either(_option("--mass", type=_kilograms, metavar="KG",
                        help="body mass (default: the model's)"),
                _option("--model", metavar="M.osim",
-                       help="the participant's OpenSim model, for its mass (default: the one beside the trial, "
-                       "else the embedded one)")),
+                       help="the participant's OpenSim model, for its mass (default: the one beside the "
+                       "trial, else the embedded one)")),
        _STRICT, _OUT)
 def _predict(trial: str, surrogate: str, mass: float | None, model: str | None, out: str) -> tuple[dict, str]:
     from bige.files import whole_folder

@@ -38,7 +38,7 @@ from .calibration import (SCALE_GROUPS, Calibration, MarkerKind, ScalableModel, 
 from .skeleton import Marker, Skeleton
 
 # %% auto #0
-__all__ = ['MARGIN', 'SINGLE', 'WELL_FITTED', 'CALIBRATION_FRAMES', 'STILL_FRAMES', 'STILL_M', 'OUTLIER', 'USUAL_ERROR_LIMIT',
+__all__ = ['MARGIN', 'SINGLE', 'WELL_FITTED', 'CALIBRATION_FRAMES', 'STILL_FRAMES', 'STATIC_M', 'OUTLIER', 'USUAL_ERROR_LIMIT',
            'UPPER', 'LOWER', 'FRAME_LIMIT', 'ENOUGH', 'BRIDGE_S', 'CLEARLY_WORSE', 'RMS_LIMIT_MM', 'USUAL_BODY_SCALES',
            'OWN_MODEL_MM', 'ASSUMED_MASS', 'known_markers', 'match_markers', 'hand_orders', 'arm_markers', 'hand_costs',
            'label_orders', 'straighten_labels', 'stands_still', 'calibration_frames', 'usual_errors', 'suspects',
@@ -194,14 +194,14 @@ def straighten_labels(model: ScalableModel, kinds: Sequence[MarkerKind], seen: O
 
 # %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-016
 CALIBRATION_FRAMES, STILL_FRAMES = 120, 20
-STILL_M = 0.02       # a trial stands still when half of its markers vary less (standard deviation)
+STATIC_M = 0.02       # a trial stands still when half of its markers vary less (standard deviation)
 
 def stands_still(seen: Observed) -> bool:
     "Whether the markers of a trial hardly move."
     use = (seen.weight > 0)[..., None].to(seen.positions.dtype)
     n = use.sum(0).clamp(min=1)
     away = (seen.positions - (seen.positions * use).sum(0) / n) * use
-    return bool((away.square().sum((0, 2)) / n[:, 0]).sqrt().median() < STILL_M)
+    return bool((away.square().sum((0, 2)) / n[:, 0]).sqrt().median() < STATIC_M)
 
 def _complete(seen: Observed, rows: list[int], count: int) -> Tensor:
     "Up to `count` of the frames `rows`, spread over those in which nearly all markers are seen."
@@ -289,7 +289,7 @@ class TrialFit:
     rms_all_mm: np.ndarray  # (T,) head included
     worst_marker: tuple[str, float]  # name, largest error of one marker in a used frame
     unfitted_frames: list[int]
-    bridged: list  # [[first, last], …]: unfitted, but so short that a spline through the others takes its place
+    bridged: list  # [[first, last], …]: unfitted, but so short that a spline takes their place
     written: tuple[int, int]  # first frame and one past the last of the part that became the motion
     dropouts: dict[str, list]  # marker -> [[first, last], …] missing
     outliers: dict[str, list]  # marker -> [[first, last], …] seen but far from its place
@@ -352,7 +352,7 @@ def _spans(trials: Mapping[str, Markers]) -> list[slice]:
 UPPER, LOWER = ("torso",), ("calcn_l", "calcn_r", "toes_l", "toes_r")
 
 def check_upright(seen: Observed, bodies: Sequence[str], source: str) -> None:
-    "InputError unless the trunk's markers are above those of the feet; `bodies` (M,): where each marker sits."
+    "InputError unless the trunk's markers are above those of the feet; `bodies` (M,): where each sits."
     means = []
     for part in (UPPER, LOWER):
         mine = [i for i, body in enumerate(bodies) if body in part]
@@ -363,10 +363,12 @@ def check_upright(seen: Observed, bodies: Sequence[str], source: str) -> None:
         return
     k = int(above.abs().argmax())
     axis = "xyz"[k]
-    found = f"a trunk that is {100 * above[k]:.0f} cm from the feet along {axis} and {100 * above[1]:.0f} cm along y"
+    along, up = (f"{100 * float(x):.0f} cm" for x in (above[k], above[1]))
+    found = f"a trunk that is {along} from the feet along {axis} and {up} along y"
     looks = "upside down" if axis == "y" else f"like {axis} up"
     raise InputError(source, found, "the trunk above the feet along y",
-                     f"this looks {looks}: turn the markers so that y points up (in a .npz or a UI-PRMD file, z)")
+                     f"this looks {looks}: turn the markers so that y points up "
+                     "(in a .npz or a UI-PRMD file, z)")
 
 # %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-031
 @dataclass(frozen=True, eq=False)

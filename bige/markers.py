@@ -20,7 +20,8 @@ from fastcore.basics import patch
 from .files import InputError, atomic_write
 from .motion import (Motion, check_last_cell, fill_gaps, frames_between, gap_runs, read_motion,
                          read_only)
-from .parsing import bad_cell, check_count, check_time, is_number, parse_numbers, read_lines
+from .parsing import (bad_cell, check_count, check_time, is_number, parse_numbers, read_lines,
+                          read_yaml)
 
 # %% ../nbs/02_markers.ipynb #02-markers-005
 @dataclass(frozen=True, eq=False)
@@ -334,13 +335,9 @@ POSSIBLE = {"mass_kg": (15., 250.), "height_m": (1., 2.3)}
 
 def _session_metadata(path: Path) -> dict[str, float]:
     "Mass (kg) and height (m) that a session's metadata hold; InputError where they cannot be a person's."
-    import yaml
     if not path.exists():
         return {}
-    try:
-        found = yaml.safe_load("\n".join(read_lines(path, "a YAML file")))
-    except (yaml.YAMLError, ValueError) as error:
-        raise InputError(path, str(error), "a YAML file", "correct the file") from None
+    found = read_yaml(path, "the metadata of a session")
     found = found if isinstance(found, dict) else {}
     values = {key: found[key] for key in POSSIBLE if found.get(key) is not None}
     _check_last_value(path)

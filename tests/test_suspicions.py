@@ -1,4 +1,4 @@
-"""Wrong recordings, made from right ones on purpose: each is named with its cause, by every verb that reads it."""
+"""Wrong recordings, made from right ones on purpose: each is named with its cause, by every verb."""
 import json
 import warnings
 from dataclasses import replace
