@@ -396,6 +396,8 @@ def _ik(markers: list[str], scale: str, mass: float | None, model: str | None, j
 
 def _frames_of(r: dict) -> str:
     "How many frames of a trial were written, and how many of them were bridged."
+    if "frames_written" not in r:
+        return ""                       # a record of version 0.1
     said = f"{r['frames_written']} of {r['frames']}"
     return said + (f", {r['frames_bridged']} bridged" if r["frames_bridged"] else "")
 
