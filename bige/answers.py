@@ -25,6 +25,7 @@ from .files import InputError, atomic_write, output_folder, round_digits, to_jso
 from .guidance import APART_DEG, Guided, Models, Progress, changes, generate, one_repetition
 from .metrics import REFERENCE_ROW, Band, evaluate, shipped_scores, tables
 from .motion import Motion, read_motion, samples_of, write_motion
+from .parsing import check_types, read_json
 from .reachability import check_reach
 from .skeleton import Skeleton
 from .verification import ALLOWED, VERIFICATION_MODES, Simulated, compare, generate_verified, mode_record
@@ -333,16 +334,23 @@ def _present(value):
     return [_present(v) for v in value] if isinstance(value, list) else value
 
 
+_RECORD_TYPES = {"model": str, "exercise": str, "method": str, "seed": int, "n": int, "apart_deg": float,
+                 "samples": list, "shortfalls": list, "inputs": dict, "verified": dict, "changes": list}
+
+
 def _read_record(folder: Path) -> dict:
+    "The content of metrics.json, its fields of their types."
     path = folder / "metrics.json"
-    try:
-        record = _present(json.loads(path.read_text(encoding="utf-8")))
-        record.get("model")
-        return record
-    except (OSError, ValueError, AttributeError):
-        raise InputError(path, "no record of a generation",
-                         "the metrics.json that bige generate wrote beside its samples",
-                         "give a folder that bige generate wrote") from None
+    record = _present(read_json(path, "the metrics.json that bige generate wrote beside its samples"))
+    check_types(path, record, _RECORD_TYPES)
+    samples, verified = record.get("samples") or [], record.get("verified") or {}
+    check_types(path, dict(enumerate(samples)), dict.fromkeys(range(len(samples)), dict))
+    for sample in filter(None, samples):
+        check_types(path, sample, {"constraints": dict})
+        rows = sample.get("constraints") or {}
+        check_types(path, rows, dict.fromkeys(rows, dict))
+    check_types(path, verified, {"requested": int, "mode": str})
+    return record
 
 
 def _beside(folder: Path, name: str | None) -> Path | None:
@@ -386,10 +394,10 @@ def load(cls: Answer, folder: Path | str) -> Answer:
     motions = _read_samples(folder)
     record = _read_record(folder)
     request = _asked(record, folder, len(motions))
-    satisfaction = tuple(s["constraints"] for s in record.get("samples", ()) if "constraints" in s)
-    return cls(request, motions, satisfaction, tuple(record.get("shortfalls", ())), record.get("inputs", {}),
-               record.get("verified"), record.get("changes"), person=read_person(request.model),
-               record=record, folder=folder)
+    satisfaction = tuple(s["constraints"] for s in record.get("samples") or () if s and s.get("constraints"))
+    shortfalls, inputs = tuple(record.get("shortfalls") or ()), record.get("inputs") or {}
+    return cls(request, motions, satisfaction, shortfalls, inputs, record.get("verified"),
+               record.get("changes"), person=read_person(request.model), record=record, folder=folder)
 
 # %% ../nbs/29_answers.ipynb #29-answers-039
 def model_beside(folder: Path | str) -> Path | None:

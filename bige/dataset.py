@@ -20,17 +20,17 @@ import numpy as np
 from .exercises import Exercise, load_exercise
 from .files import InputError, Suspicion, write_npz
 from .ground_contact import plant_feet
-from .motion import ACTIVATIONS, COORDINATES, GRAVITY, TRANSLATIONS, Motion, analytic_squat, read_motion
+from .motion import (ACTIVATIONS, COORDINATES, GRAVITY, TRANSLATIONS, Motion, analytic_squat,
+                         check_activations, read_motion)
 from .parsing import read_npz
 from .skeleton import Skeleton
 
 # %% auto #0
-__all__ = ['FRAMES', 'RATE_HZ', 'SHORTEST', 'MOST_STRETCH', 'ACTIVATION_SLACK', 'LONGEST_REPETITION_S', 'fit_length',
-           'unify_arm_angles', 'pelvis_rotation', 'pelvis_angles', 'about_vertical', 'face_forward', 'canonical',
-           'mirror_arrays', 'change_tempo_and_depth', 'subject_of', 'split_participants', 'Dataset',
-           'check_activations', 'select', 'part', 'with_mirrored', 'repetition', 'all_repetitions', 'concatenate',
-           'digest_of', 'save_dataset', 'load_dataset', 'reference', 'find_simulations', 'repetitions', 'record_of',
-           'mass_of', 'from_motions', 'build_dataset', 'toy_dataset']
+__all__ = ['FRAMES', 'RATE_HZ', 'SHORTEST', 'MOST_STRETCH', 'LONGEST_REPETITION_S', 'fit_length', 'unify_arm_angles',
+           'pelvis_rotation', 'pelvis_angles', 'about_vertical', 'face_forward', 'canonical', 'mirror_arrays',
+           'change_tempo_and_depth', 'subject_of', 'split_participants', 'Dataset', 'select', 'part', 'with_mirrored',
+           'repetition', 'all_repetitions', 'concatenate', 'digest_of', 'save_dataset', 'load_dataset', 'reference',
+           'find_simulations', 'repetitions', 'record_of', 'mass_of', 'from_motions', 'build_dataset', 'toy_dataset']
 
 # %% ../nbs/17_dataset.ipynb #17-dataset-006
 FRAMES = 196
@@ -181,7 +181,6 @@ _ARRAYS = {"kinematics": np.float32, "activations": np.float32, "mask": bool, "s
 _KINDS = {np.float32: "fiu", bool: "b", str: "U"}       # of arrays that may be read as such
 _KIND_WORDS = {np.float32: "real numbers", bool: "true and false", str: "text"}
 MOST_STRETCH = 20.0     # a repetition of 65 s
-ACTIVATION_SLACK = 1e-3  # by which rounding may leave the range from 0 to 1
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -248,21 +247,13 @@ def _check(data: Dataset) -> None:
 def _refuse(data: Dataset, found: str, expected: str) -> None:
     raise InputError(data.source, found, expected, "build the data set again with bige dataset")
 
-def check_activations(A: np.ndarray, source: str) -> None:
-    "InputError unless activations (..., 80) lie from 0 to 1, but for rounding."
-    low, high = A.min(initial=0.0), A.max(initial=0.0)
-    if not -ACTIVATION_SLACK <= low <= high <= 1 + ACTIVATION_SLACK:
-        percent = low >= 0 and 1.5 < high <= 100
-        cure = "divide them by 100: they look like per cent" if percent else "simulate again"
-        raise InputError(source, f"activations from {low:.3g} to {high:.3g}", "0 to 1", cure)
-
 def _check_numbers(data: Dataset, n: int) -> None:
     for key in ("kinematics", "activations", "stretch", "mass"):
         bad = ~np.isfinite(getattr(data, key)).reshape(n, -1).all(1)
         if bad.any():
             found = f"NaN or infinity in {key} of {bad.sum()} repetitions, first {data.trials[bad.argmax()]}"
             _refuse(data, found, "finite numbers")
-    check_activations(data.activations, data.source)
+    check_activations(ACTIVATIONS, data.activations.reshape(-1, len(ACTIVATIONS)), data.source)
     if data.stretch.min() < 0.99 or data.stretch.max() > MOST_STRETCH:
         _refuse(data, f"a stretch of {data.stretch.min():.3g} to {data.stretch.max():.3g}",
                 f"1 to {MOST_STRETCH:g}: recorded over stored duration")
@@ -271,7 +262,7 @@ def _check_numbers(data: Dataset, n: int) -> None:
     if data.mass.min() < 10 or data.mass.max() > 400:
         _refuse(data, f"a body mass of {data.mass.min():.3g} to {data.mass.max():.3g}", "kilograms")
 
-# %% ../nbs/17_dataset.ipynb #17-dataset-055
+# %% ../nbs/17_dataset.ipynb #17-dataset-056
 def select(data: Dataset, chosen: np.ndarray | Sequence[int]) -> Dataset:
     "The repetitions of `chosen`: indices or a boolean mask (N,)."
     return replace(data, **{k: getattr(data, k)[chosen] for k in _ARRAYS})
@@ -293,7 +284,7 @@ def with_mirrored(data: Dataset) -> Dataset:
     return replace(data, kinematics=np.concatenate([data.kinematics, K]),
                    activations=np.concatenate([data.activations, A]), **twice)
 
-# %% ../nbs/17_dataset.ipynb #17-dataset-056
+# %% ../nbs/17_dataset.ipynb #17-dataset-057
 def repetition(data: Dataset, i: int) -> Motion:
     "Repetition `i`: its recorded frames at their true rate, with 33 coordinates and 80 activations."
     n = int(data.mask[i].sum())
@@ -304,7 +295,7 @@ def all_repetitions(data: Dataset) -> list[Motion]:
     "Every `repetition` of `data`."
     return [repetition(data, i) for i in range(len(data))]
 
-# %% ../nbs/17_dataset.ipynb #17-dataset-058
+# %% ../nbs/17_dataset.ipynb #17-dataset-059
 def _refuse_repeated(names: Iterable[tuple[str, str]], source: str | Path) -> None:
     "InputError when a (participant, trial) comes twice."
     twice = [name for name, count in Counter(names).items() if count > 1]
@@ -326,7 +317,7 @@ def concatenate(parts: Iterable[Dataset], source: str = "dataset") -> Dataset:
     joined = {k: np.concatenate([getattr(d, k) for d in parts]) for k in _ARRAYS}
     return Dataset(**joined, source=source, exercise=exercises[0])
 
-# %% ../nbs/17_dataset.ipynb #17-dataset-060
+# %% ../nbs/17_dataset.ipynb #17-dataset-061
 def digest_of(data: Dataset) -> str:
     "SHA-256 of all arrays of `data`."
     whole = hashlib.sha256()
@@ -336,7 +327,7 @@ def digest_of(data: Dataset) -> str:
         whole.update(str(array.tolist()).encode() if array.dtype.kind == "U" else array.tobytes())
     return whole.hexdigest()
 
-# %% ../nbs/17_dataset.ipynb #17-dataset-062
+# %% ../nbs/17_dataset.ipynb #17-dataset-063
 def save_dataset(data: Dataset, path: str | Path) -> None:
     "Write the .npz file of the table above (compressed, whole or not at all). Equal data give equal bytes."
     arrays = {k: getattr(data, k) for k in _ARRAYS}
@@ -359,7 +350,7 @@ def load_dataset(path: str | Path) -> Dataset:
     _refuse_repeated(zip(data.subjects.tolist(), data.trials.tolist()), path)
     return data
 
-# %% ../nbs/17_dataset.ipynb #17-dataset-064
+# %% ../nbs/17_dataset.ipynb #17-dataset-065
 def reference(exercise: Exercise | str = "squat") -> Dataset:
     """The shipped repetitions of an exercise (UI-PRMD, public domain; motions and activations of our
     tracking simulations)."""
@@ -371,7 +362,7 @@ def reference(exercise: Exercise | str = "squat") -> Dataset:
                          f"those of the {wanted}", "give a data set of your own (bige dataset)")
     return data
 
-# %% ../nbs/17_dataset.ipynb #17-dataset-067
+# %% ../nbs/17_dataset.ipynb #17-dataset-068
 def _beside(path: Path) -> bool:
     "Whether a file is one of those that `bige ik`, `segment` and `simulate` write beside motions."
     records = ("ik.json", "segments.json", "simulation.json")
@@ -385,7 +376,7 @@ def _simulations_in(folder: Path) -> list[Path]:
             return found
     return every
 
-# %% ../nbs/17_dataset.ipynb #17-dataset-068
+# %% ../nbs/17_dataset.ipynb #17-dataset-069
 def find_simulations(sources: Iterable[str | Path]) -> list[Path]:
     "Simulation files among `sources` (files or folders), in the order of their paths."
     files = []
@@ -402,7 +393,7 @@ def find_simulations(sources: Iterable[str | Path]) -> list[Path]:
                          "run bige simulate first")
     return list(dict.fromkeys(files))
 
-# %% ../nbs/17_dataset.ipynb #17-dataset-069
+# %% ../nbs/17_dataset.ipynb #17-dataset-070
 LONGEST_REPETITION_S = 6.0  # a longer recording is taken for several repetitions
 
 def repetitions(motion: Motion, longest_s: float = LONGEST_REPETITION_S,
@@ -413,7 +404,7 @@ def repetitions(motion: Motion, longest_s: float = LONGEST_REPETITION_S,
     from bige.segmentation import segment
     return [motion.slice(start, end) for start, end in segment(motion, exercise=exercise).segments]
 
-# %% ../nbs/17_dataset.ipynb #17-dataset-072
+# %% ../nbs/17_dataset.ipynb #17-dataset-073
 def record_of(path: str | Path, read: Callable | None = None) -> dict:
     """What `bige simulate` noted about the motion in a file: its entry in a simulation.json beside it or
     further up (a trial's name may hold folders); {} without one. `read(folder)`: the records there, by
@@ -426,7 +417,7 @@ def record_of(path: str | Path, read: Callable | None = None) -> dict:
                 return record
     return {}
 
-# %% ../nbs/17_dataset.ipynb #17-dataset-073
+# %% ../nbs/17_dataset.ipynb #17-dataset-074
 def mass_of(path: str | Path, record: Mapping) -> float | None:
     """Body mass (kg) in a simulation file, as `bige simulate` (its `record`) or OpenCap noted it; None when
     neither did."""
@@ -436,7 +427,7 @@ def mass_of(path: str | Path, record: Mapping) -> float | None:
     session = next((p for p in Path(path).absolute().parents if (p / "sessionMetadata.yaml").exists()), None)
     return session and read_session(session).mass_kg
 
-# %% ../nbs/17_dataset.ipynb #17-dataset-074
+# %% ../nbs/17_dataset.ipynb #17-dataset-075
 def _row(motion: Motion, fit: str,
          skeleton: Skeleton | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     "Kinematics (196, 33), activations (196, 80), mask (196,) and stretch of one repetition."
@@ -444,14 +435,13 @@ def _row(motion: Motion, fit: str,
     if not np.isfinite(motion.values).all():
         raise InputError(motion.source, "NaN or infinity", "finite coordinates and activations",
                          "fill or cut the gaps, then simulate again")
-    check_activations(motion.activations(), motion.source)
     values, mask, stretch = fit_length(motion, "pad")
     values[:, :33] = canonical(values[:, :33], skeleton)
     if fit == "tile":
         values, mask = values[np.arange(FRAMES) % mask.sum()], np.ones(FRAMES, bool)
     return values[:, :33], values[:, 33:].clip(0, 1), mask, stretch
 
-# %% ../nbs/17_dataset.ipynb #17-dataset-076
+# %% ../nbs/17_dataset.ipynb #17-dataset-077
 def from_motions(motions: Mapping[tuple[str, str], Motion], fit: str = "pad",
                  validation: Iterable[str] | None = None, *, skeleton: Skeleton | None = None,
                  source: str = "dataset", mass: Mapping | None = None,
@@ -476,7 +466,7 @@ def from_motions(motions: Mapping[tuple[str, str], Motion], fit: str = "pad",
     arrays = np.stack(K), np.stack(A), np.stack(mask)
     return Dataset(*arrays, subjects, trials, split, stretch, masses, source, exercise.name)
 
-# %% ../nbs/17_dataset.ipynb #17-dataset-077
+# %% ../nbs/17_dataset.ipynb #17-dataset-078
 def _keyed(path: Path, record: Mapping, exercise: Exercise) -> dict[tuple[str, str], Motion]:
     "The repetitions in a file by participant and trial."
     motion = read_motion(path)
@@ -485,7 +475,7 @@ def _keyed(path: Path, record: Mapping, exercise: Exercise) -> dict[tuple[str, s
     numbers = [""] if len(found) == 1 else [f"_rep{k}" for k in range(1, len(found) + 1)]
     return {(participant, _trial_name(path) + number): rep for number, rep in zip(numbers, found)}
 
-# %% ../nbs/17_dataset.ipynb #17-dataset-078
+# %% ../nbs/17_dataset.ipynb #17-dataset-079
 def build_dataset(sources: Iterable[str | Path], out: str | Path | None = None, fit: str = "pad",
                   validation: Iterable[str] | None = None, *, done: Callable[[Path], object] | None = None,
                   exercise: Exercise | str = "squat") -> Dataset:
@@ -510,7 +500,7 @@ def build_dataset(sources: Iterable[str | Path], out: str | Path | None = None, 
         save_dataset(data, out)
     return data
 
-# %% ../nbs/17_dataset.ipynb #17-dataset-080
+# %% ../nbs/17_dataset.ipynb #17-dataset-081
 def _toy_squat(style: np.ndarray, strength: np.ndarray, rng: np.random.Generator) -> Motion:
     "One analytic squat in a participant's `style` (2,), with activations by `strength` (80,)."
     period = 2.4 + 0.2 * style[0] + 0.1 * rng.uniform(-1, 1)
@@ -521,7 +511,7 @@ def _toy_squat(style: np.ndarray, strength: np.ndarray, rng: np.random.Generator
     return Motion.from_arrays(squat.time, squat.coordinates(),
                               (0.02 + strength * push[:, None]).clip(0.01, 1), "toy")
 
-# %% ../nbs/17_dataset.ipynb #17-dataset-081
+# %% ../nbs/17_dataset.ipynb #17-dataset-082
 def toy_dataset(participants: int = 4, repetitions: int = 3, seed: int = 0) -> Dataset:
     """Analytic squats of `participants` with made-up activations; for tests and demonstrations, not for
     science."""

@@ -348,10 +348,6 @@ class MusculoskeletalModel:
     def __init__(self, model: str | Path | None = None):
         self.skeleton = Skeleton.default() if model is None else Skeleton.from_osim(model)
         self.name = "default" if model is None else str(model)
-        mass, lightest = self.skeleton.mass, min((b.mass for b in self.skeleton.bodies.values()), default=0)
-        if not np.isfinite(mass) or lightest < 0 or mass <= 1:
-            raise InputError(self.name, f"a model of {mass:g} kg", "bodies with mass",
-                             "use a model with mass properties (scaled in OpenSim, not exported for display)")
         shipped = default_geometry()
         default = model is None or file_digest(model) == shipped.digest
         self.geometry = shipped if default else fit_geometry(model)

@@ -7,7 +7,6 @@ __all__ = ['UI_PRMD_MARKERS', 'POSSIBLE', 'Markers', 'Gap', 'write_trc', 'read_t
            'read_markers', 'OpenCapSession', 'read_session', 'session_mass', 'model_of_trial']
 
 # %% ../nbs/02_markers.ipynb #02-markers-003
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -20,8 +19,8 @@ from fastcore.basics import patch
 from .files import InputError, atomic_write
 from .motion import (Motion, check_last_cell, fill_gaps, frames_between, gap_runs, read_motion,
                          read_only)
-from .parsing import (bad_cell, check_count, check_time, is_number, parse_numbers, read_lines,
-                          read_yaml)
+from .parsing import (bad_cell, check_count, check_time, check_types, check_width, is_number,
+                          parse_numbers, read_json, read_lines, read_npz, read_yaml)
 
 # %% ../nbs/02_markers.ipynb #02-markers-005
 @dataclass(frozen=True, eq=False)
@@ -147,6 +146,7 @@ def _trc_names(path, line: str) -> list[str]:
     if len(labels) < 3 or first[0] not in ("frame#", "frame") or not first[1].startswith("time"):
         raise InputError(f"{path}, line 4", f"'{line[:40]}'", "Frame#, Time and the marker names",
                          "correct line 4")
+    check_width(f"{path}, line 4", len(labels))
     names = [c.strip() for c in labels[2:] if c.strip()]
     for name in names:
         if names.count(name) > 1:
@@ -267,32 +267,23 @@ def read_ui_prmd(path: str | Path) -> dict[str, Markers]:
 _ARCHIVE = "an .npz with marker_names and arrays of shape (frames, markers, 3)"
 _ARCHIVE_CURE = "give a marker archive of this layout"
 
-def _archive_arrays(path: Path) -> dict[str, np.ndarray]:
-    "The arrays of an archive by name, without pickles."
-    if not path.is_file():
-        found = "not a plain file" if path.exists() else "no such file"
-        raise InputError(path, found, _ARCHIVE, "give the path of an existing file")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
-    except Exception as error:
-        raise InputError(path, f"an unreadable archive ({error})", _ARCHIVE, _ARCHIVE_CURE) from None
-
 # %% ../nbs/02_markers.ipynb #02-markers-029
 def read_marker_archive(path: str | Path) -> dict[str, Markers]:
     """Trials from an .npz with `marker_names` (M,) and one (T, M, 3) array a trial at 100 Hz, z up: float mm
     or integer 0.1 mm."""
     path = Path(path)
-    arrays = _archive_arrays(path)
-    names = [str(n) for n in arrays.pop("marker_names", ())]
-    if not arrays:
-        raise InputError(path, "no trials", _ARCHIVE, _ARCHIVE_CURE)
+    arrays = read_npz(path, ("marker_names",), _ARCHIVE, _ARCHIVE_CURE)
+    names = arrays.pop("marker_names")
+    if not arrays or names.ndim != 1 or names.dtype.kind != "U":
+        found = f"marker_names of type {names.dtype} and {len(arrays)} trials"
+        raise InputError(path, found, _ARCHIVE, _ARCHIVE_CURE)
     for key, array in arrays.items():
         numbers = array.dtype.kind in "fi" and not np.isinf(array).any()
         if array.ndim != 3 or array.shape[1:] != (len(names), 3) or len(array) < 2 or not numbers:
             found = f"{array.dtype} of shape {array.shape} for {len(names)} marker names"
             raise InputError(f"{path}, array {key}", found, _ARCHIVE, _ARCHIVE_CURE)
-    return {key: _z_up(array, 1e-4 if array.dtype.kind == "i" else 1e-3, names, f"{path}, array {key}")
+    units = {key: 1e-4 if array.dtype.kind == "i" else 1e-3 for key, array in arrays.items()}
+    return {key: _z_up(array, units[key], names.tolist(), f"{path}, array {key}")
             for key, array in sorted(arrays.items())}
 
 # %% ../nbs/02_markers.ipynb #02-markers-031
@@ -337,7 +328,7 @@ def _session_metadata(path: Path) -> dict[str, float]:
     "Mass (kg) and height (m) that a session's metadata hold; InputError where they cannot be a person's."
     if not path.exists():
         return {}
-    found = read_yaml(path, "the metadata of a session")
+    found = read_yaml(path, "a YAML file")
     found = found if isinstance(found, dict) else {}
     values = {key: found[key] for key in POSSIBLE if found.get(key) is not None}
     _check_last_value(path)
@@ -385,18 +376,16 @@ def session_mass(path: str | Path) -> float | None:
 # %% ../nbs/02_markers.ipynb #02-markers-042
 def _noted(path: Path) -> dict:
     "The record in a JSON file, {} where there is none; InputError when it is no record."
-    try:
-        record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except ValueError:
-        record = None
-    if not isinstance(record, dict):
-        raise InputError(path, "a file that is no record", "JSON written by bige", "write it again")
+    record = read_json(path, "a record written by bige") if path.is_file() else {}
+    check_types(path, record, {"trials": dict, "model": str})
     return record
 
 def _people_of(path: Path) -> list[str]:
     "Who a trial's file belongs to, as the ik.json beside it says."
-    trials = _noted(path.parent / "ik.json").get("trials", {})
-    return [trial["person"] for trial in trials.values() if trial.get("file") == path.name]
+    record = path.parent / "ik.json"
+    trials = _noted(record).get("trials") or {}
+    check_types(record, trials, dict.fromkeys(trials, dict))
+    return [trial.get("person") for trial in trials.values() if trial and trial.get("file") == path.name]
 
 def _choose_model(path: Path, models: dict[str, Path]) -> Path:
     "The one of several models, by name, that belongs to a trial; InputError where it cannot be told."

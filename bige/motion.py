@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 
 from .files import InputError, Suspicion, atomic_write
 from .filters import anti_alias
-from .parsing import bad_cell, check_count, check_time, parse_numbers, read_lines
+from .parsing import bad_cell, check_count, check_time, check_width, parse_numbers, read_lines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -237,6 +237,7 @@ def _labels(path, line: str, number: int) -> list[str]:
         raise InputError(f"{path}, line {number}, column 1", f"'{labels[0] if labels else ''}'",
                          "'time' as the first column name",
                          "put the line with the column names, separated by tabs, after 'endheader'")
+    check_width(f"{path}, line {number}", len(labels))
     names = [short_name(label) for label in labels]
     for j, name in enumerate(names):
         if not name or name in names[:j]:

@@ -9,6 +9,7 @@ import json
 import lzma
 import math
 import re
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -20,9 +21,10 @@ import yaml
 from .files import InputError
 
 # %% auto #0
-__all__ = ['TEXT_BYTES', 'YAML_BYTES', 'YAML_NODES', 'YAML_DEPTH', 'JSON_BYTES', 'NPZ_BYTES', 'NPZ_RATIO', 'NPZ_ARRAYS',
-           'read_bytes', 'read_lines', 'is_number', 'bad_cell', 'parse_numbers', 'check_count', 'check_time',
-           'parse_yaml', 'yaml_value', 'yaml_fields', 'read_utf8', 'read_yaml', 'read_json', 'check_types', 'read_npz']
+__all__ = ['TEXT_BYTES', 'MOST_COLUMNS', 'YAML_BYTES', 'YAML_NODES', 'YAML_DEPTH', 'JSON_BYTES', 'NPZ_BYTES', 'NPZ_RATIO',
+           'NPZ_ARRAYS', 'read_bytes', 'read_lines', 'is_number', 'bad_cell', 'parse_numbers', 'check_width',
+           'check_count', 'check_time', 'parse_yaml', 'yaml_value', 'yaml_fields', 'read_utf8', 'read_yaml',
+           'read_json', 'check_types', 'read_npz']
 
 # %% ../nbs/A7_parsing.ipynb #a7-parsing-004
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
@@ -108,6 +110,15 @@ def parse_numbers(path: str | Path, rows: list[str], first_line: int, names: Seq
                          "export the file again") from None
 
 # %% ../nbs/A7_parsing.ipynb #a7-parsing-012
+MOST_COLUMNS = 5000         # of a table; OpenSim's analyses print some hundreds
+
+def check_width(where: str, count: int) -> None:
+    "InputError when a table has more columns than any motion."
+    if count > MOST_COLUMNS:
+        raise InputError(where, f"{count} columns", f"at most {MOST_COLUMNS}",
+                         "give the path of the right file, or export fewer columns")
+
+# %% ../nbs/A7_parsing.ipynb #a7-parsing-015
 def check_count(path: str | Path, header: Mapping[str, tuple[str, int]], keys: Sequence[str], count: int,
                 what: str) -> None:
     "InputError unless the `keys` that `header` (lower-case key: value, line) has all say `count`."
@@ -119,7 +130,7 @@ def check_count(path: str | Path, header: Mapping[str, tuple[str, int]], keys: S
                              "the same number",
                              f"export again if the file was cut off; otherwise write {count} in the header")
 
-# %% ../nbs/A7_parsing.ipynb #a7-parsing-015
+# %% ../nbs/A7_parsing.ipynb #a7-parsing-018
 def _decimals(token: str) -> int:
     "Decimals of a printed number: '0.033' has 3, '1.5e-3' has 4."
     mantissa, _, exponent = token.lower().partition("e")
@@ -147,7 +158,7 @@ def check_time(path: str | Path, time: np.ndarray, tokens: Sequence[str], first_
         fail(bad[0] + 1, f"a step of {step[bad[0]]:.6g} s", f"even steps of {usual:.6g} s",
              "export every frame at a constant rate")
 
-# %% ../nbs/A7_parsing.ipynb #a7-parsing-019
+# %% ../nbs/A7_parsing.ipynb #a7-parsing-022
 YAML_BYTES, YAML_NODES, YAML_DEPTH = 200_000, 20_000, 20        # bounds on a file that is typed by hand
 
 class _Nodes(yaml.SafeLoader):
@@ -169,7 +180,7 @@ class _Nodes(yaml.SafeLoader):
         self.depth -= 1
         return node
 
-# %% ../nbs/A7_parsing.ipynb #a7-parsing-020
+# %% ../nbs/A7_parsing.ipynb #a7-parsing-023
 def _at(path: object, mark: yaml.Mark | None) -> str:
     "Place of a mark in a file."
     return f"{path}, line {mark.line + 1}, column {mark.column + 1}" if mark else str(path)
@@ -189,7 +200,7 @@ def parse_yaml(text: str, path: object, kind: str) -> yaml.Node:
         raise InputError(path, "an empty file", kind, "write its entries")
     return node
 
-# %% ../nbs/A7_parsing.ipynb #a7-parsing-022
+# %% ../nbs/A7_parsing.ipynb #a7-parsing-025
 _WORDS = {word: value for value, words in {None: "~ null Null NULL", True: "true True TRUE",
                                            False: "false False FALSE"}.items() for word in words.split()}
 _WORDS |= {"": None}
@@ -211,7 +222,7 @@ def _plain_scalar(node: yaml.Node, path: object) -> str | float | int | bool | N
         raise InputError(_at(path, node.start_mark), text, "a number below 1e308", "correct it")
     return int(text) if abs(number) < 1e15 and text.lstrip("+-").isdigit() else number
 
-# %% ../nbs/A7_parsing.ipynb #a7-parsing-023
+# %% ../nbs/A7_parsing.ipynb #a7-parsing-026
 def yaml_value(node: yaml.Node, path: object) -> object:
     "Text, numbers, lists and mappings of a node; InputError for a key that is given twice or is no text."
     if isinstance(node, yaml.ScalarNode):
@@ -231,7 +242,7 @@ def yaml_fields(node: yaml.MappingNode, path: object) -> dict[str, yaml.Node]:
         fields[key.value] = value
     return fields
 
-# %% ../nbs/A7_parsing.ipynb #a7-parsing-026
+# %% ../nbs/A7_parsing.ipynb #a7-parsing-029
 def read_utf8(path: str | Path, kind: str, most: int) -> str:
     "Text of a UTF-8 file of at most `most` bytes, or InputError."
     data = _text_bytes(path, kind, most)
@@ -246,7 +257,7 @@ def read_yaml(path: str | Path, kind: str) -> object:
     "What a YAML file says as text, numbers, lists and mappings, or InputError with line and column."
     return yaml_value(parse_yaml(read_utf8(path, kind, YAML_BYTES), path, kind), path)
 
-# %% ../nbs/A7_parsing.ipynb #a7-parsing-029
+# %% ../nbs/A7_parsing.ipynb #a7-parsing-032
 JSON_BYTES = 50_000_000
 
 def _no_constant(name: str) -> None:
@@ -274,7 +285,7 @@ def read_json(path: str | Path, kind: str) -> dict:
         raise InputError(path, f"a {type(record).__name__}", f"{kind}: a JSON object", again)
     return record
 
-# %% ../nbs/A7_parsing.ipynb #a7-parsing-031
+# %% ../nbs/A7_parsing.ipynb #a7-parsing-034
 _TYPE_WORDS = {str: "text", float: "a number", dict: "an object", list: "a list", bool: "true or false",
                int: "a whole number"}
 
@@ -287,11 +298,11 @@ def check_types(path: object, record: Mapping, types: Mapping[str, type]) -> Non
             raise InputError(f"{path}, `{key}`", repr(value)[:80], _TYPE_WORDS[kind],
                              "let bige write it again")
 
-# %% ../nbs/A7_parsing.ipynb #a7-parsing-034
+# %% ../nbs/A7_parsing.ipynb #a7-parsing-037
 NPZ_BYTES, NPZ_RATIO, NPZ_ARRAYS = 8_000_000_000, 100, 1000      # unpacked; unpacked over packed; how many
 _SMALL = 50_000_000                                             # what may shrink by any factor
 _DAMAGED = (OSError, ValueError, EOFError, KeyError, TypeError, RuntimeError, SyntaxError, MemoryError,
-            OverflowError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+            OverflowError, tokenize.TokenError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 
 def _check_archive(path: Path, what: str, cure: str) -> None:
     "InputError where an archive would take too much when it is unpacked."
@@ -303,7 +314,7 @@ def _check_archive(path: Path, what: str, cure: str) -> None:
                          f"{what} of at most {NPZ_ARRAYS} arrays, packed by a factor of at most {NPZ_RATIO}",
                          cure)
 
-# %% ../nbs/A7_parsing.ipynb #a7-parsing-035
+# %% ../nbs/A7_parsing.ipynb #a7-parsing-038
 def read_npz(path: str | Path, keys: Sequence[str], what: str, cure: str) -> dict[str, np.ndarray]:
     """The arrays (...) of an .npz file by name, without pickles; InputError when it is none, is damaged,
     would take too much memory, or lacks one of `keys`."""
@@ -319,6 +330,8 @@ def read_npz(path: str | Path, keys: Sequence[str], what: str, cure: str) -> dic
             raise
         found = "a folder" if path.is_dir() else "no readable .npz file" if path.exists() else "no file"
         raise InputError(path, f"{found} ({type(error).__name__})", what, cure) from None
+    if odd := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
+        raise InputError(path, f"{odd[0]}, which is no array", what, cure)
     if missing := [key for key in keys if key not in arrays]:
         raise InputError(path, f"a file without {', '.join(missing)}", ", ".join(keys), cure)
     return arrays

@@ -31,6 +31,7 @@ from .markers import model_of_trial, read_session, session_mass
 from .motion import (ACTIVATIONS, COORDINATES, GRAVITY, TRANSLATIONS, Motion, read_motion, warn_again,
                          write_motion)
 from .muscles import WORKING_STRETCH, default_geometry, file_digest
+from .parsing import check_types, read_json
 from .segmentation import judge_recording
 from .static_optimisation import LEG_RESERVES, QP_WEIGHTS, solve_qp
 from . import tracking
@@ -260,18 +261,20 @@ def _sweep(folder: Path) -> None:
             shutil.rmtree(part, ignore_errors=True)
 
 # %% ../nbs/14_simulation.ipynb #14-simulation-031
+_RECORD_TYPES = {"trial": str, "status": str, "reason": str, "body_weight_n": float, "model": str}
+
 def read_records(folder: str | Path) -> dict[str, dict]:
     """trial -> record, from `simulation.json` (which holds the record itself when there is one trial
     only)."""
     path = Path(folder) / "simulation.json"
-    try:
-        stored = json.loads(path.read_text())
-        return {stored["trial"]: stored} if isinstance(stored.get("trial"), str) else dict(stored)
-    except FileNotFoundError:
+    if not path.exists():
         return {}
-    except (ValueError, TypeError, AttributeError):
-        raise InputError(path, "a file that is not a simulation record", "JSON written by bige",
-                         "remove the file") from None
+    stored = read_json(path, "a simulation record")
+    records = {stored["trial"]: stored} if isinstance(stored.get("trial"), str) else stored
+    check_types(path, records, dict.fromkeys(records, dict))
+    for trial, record in records.items():
+        check_types(f"{path}, {trial}", record or {}, _RECORD_TYPES)
+    return {trial: record or {} for trial, record in records.items()}
 
 # %% ../nbs/14_simulation.ipynb #14-simulation-033
 def add_record(folder: str | Path, trial: str, record: dict) -> None:

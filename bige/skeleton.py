@@ -352,8 +352,8 @@ INERTIA_TOLERANCE = 0.005       # kg m², by which a moment of inertia may excee
 def _possible(body: Body, where: str) -> Body:
     "The body; InputError unless mass and inertia are those of a body."
     (xx, yy, zz, xy, xz, yz), cure = body.inertia, "correct it in the model (kg, m, kg m²)"
-    if body.mass < 0:
-        raise InputError(where, f"a mass of {body.mass:g} kg", "a positive mass", cure)
+    if body.mass < 0 or body.mass == 0 and body.inertia.any():
+        raise InputError(where, f"a mass of {body.mass:g} kg", "bodies with mass", cure)
     low, middle, high = np.linalg.eigvalsh([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
     if low < -1e-9 or high > low + middle + INERTIA_TOLERANCE or (body.mass > 0) != (high > 0):
         moments = f"principal moments of inertia of {low:.3g}, {middle:.3g} and {high:.3g} kg m²"
@@ -531,7 +531,7 @@ def _check_tree(joints: list[Joint], bodies: dict[str, Body], follows: set[str],
                          "remove it, or connect it")
     for j in joints:
         if j.coordinates and j.child not in follows and bodies[j.child].mass == 0:
-            raise InputError(f"{where}, Body {j.child}", "a mass of 0 kg", "a positive mass",
+            raise InputError(f"{where}, Body {j.child}", "a mass of 0 kg", "bodies with mass",
                              "use a model with mass properties (scaled in OpenSim, not exported for display)")
 
 # %% ../nbs/03_skeleton.ipynb #03-skeleton-048

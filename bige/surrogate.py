@@ -5,6 +5,7 @@
 # %% ../nbs/21_surrogate.ipynb #21-surrogate-003
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -259,8 +260,10 @@ def load_published(path: str | Path, axis: str = "frame") -> PublishedSurrogate:
     "The published weights (a .pth state dictionary; loaded without running code from it)."
     model = PublishedSurrogate(axis)
     try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-        tensors = dict(tensors.items())
+        with zipfile.ZipFile(path) as archive:          # PyTorch does not compare the checksums
+            if damaged := archive.testzip():
+                raise ValueError(f"a damaged part, {damaged}")
+        tensors = dict(torch.load(path, map_location="cpu", weights_only=True).items())
     except Exception as error:  # a damaged file fails in many ways inside the unpickler
         found = "no file" if not Path(path).exists() else f"no readable weights ({type(error).__name__})"
         raise InputError(path, found, "the published .pth file", "download it again") from None

@@ -1,0 +1,139 @@
+"""Inputs of one kind each that once hung, crashed, or were read as something else."""
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from bige.constraint_files import (ConstraintSet, default_constraints, override, parse_constraints,
+                                   read_constraints)
+from bige.files import InputError
+from bige.markers import Markers, model_of_trial, read_trc, session_mass, write_trc
+from bige.motion import example_squat, read_motion, write_motion
+from bige.parsing import parse_yaml, read_json, read_yaml, yaml_value
+
+
+def reading(text):
+    return yaml_value(parse_yaml(text, "a.yaml", "a file"), "a.yaml")
+
+
+@pytest.mark.parametrize("text, value", [
+    ("1:30", "1:30"), ("1:30:00", "1:30:00"), ("yes", "yes"), ("on", "on"), ("No", "No"), ("1_000", "1_000"),
+    ("2026-01-31", "2026-01-31"), ("089", "089"), ("'0100'", "0100"), ("0", 0), ("-7", -7), ("1e3", 1000.0),
+    (".5", 0.5), ("1.", 1.0), ("0.10", 0.1), ("true", True), ("~", None), ("null", None), (".inf", ".inf"),
+    ("=", "="), ("١٢", "١٢"), ("99999999999999999999", 1e20)])
+def test_unquoted_yaml_is_read_by_version_1_2_or_as_text(text, value):
+    assert reading(text) == value and type(reading(text)) is type(value)
+
+
+@pytest.mark.parametrize("text", ["0100", "070", "-010", "0x1F", "0o17", "0b11", "0_7"])
+def test_numbers_that_versions_of_yaml_read_differently_are_refused_by_place(text):
+    with pytest.raises(InputError, match=rf"a.yaml, line 2, column 7: found {re.escape(text)}"):
+        reading(f"a: 1\nmass: {text}\n")
+
+
+@pytest.mark.parametrize("text, words", [
+    ("[" * 30 + "]" * 30, "20 levels"), ("[" * 100_000, "20 levels"), ("{" * 5000, "20 levels"),
+    ("[" + "1," * 60_000 + "]", "20000 entries"), ("x" * 200_001, "200001 characters"),
+                                         ("a: 1\na: 2", "a twice"),
+    ("? [a, b]\n: 1", "as key"), ("a: &x 1\nb: *x", "alias"), ("a: !!python/object:os.system ls", "tag"),
+    ("a: 1\n---\nb: 2", "line 2"), ("a: 1e999", "1e999"), ("a: \x01", "special characters"), ("", "empty")])
+def test_bounds_of_yaml(text, words):
+    with pytest.raises(InputError, match=words) as error:
+        reading(text)
+    assert len(str(error.value)) < 1500
+
+
+def test_an_alias_bomb_and_two_thousand_constraints_are_refused(tmp_path):
+    levels = "\n".join(f"{b}: &{b} [*{a}, *{a}, *{a}]" for a,
+                       b in zip("abcdefghijklmnop", "bcdefghijklmnopq"))
+    (tmp_path / "a.yaml").write_text(f"a: &a [1, 1]\n{levels}\nconstraints: *q\n")
+    for read in (read_constraints, lambda path: read_yaml(path, "a file")):
+        with pytest.raises(InputError, match="a.yaml, line 1, column 4: found an alias"):
+            read(tmp_path / "a.yaml")
+    line = "  - {kind: coordinate, coordinate: knee_angle_r, low: 1 deg}\n"
+    with pytest.raises(InputError, match="2000 constraints; expected at most 200"):
+        parse_constraints("constraints:\n" + line * 2000)
+    with pytest.raises(InputError, match="at most 200"):
+        ConstraintSet.from_entries([{"kind": "asymmetry"}] * 201)
+
+
+@pytest.mark.parametrize("value", ["0100", "1:30", "1_000", "yes", "[[1]]", "{a: 1}", "!!int 7", "&a 1",
+                                   "*a", "1e999"])
+def test_settings_that_are_no_number_are_refused(value):
+    with pytest.raises(InputError):
+        override(default_constraints(), f"muscle_range.high={value}")
+
+
+def test_lists_of_anything_between_two_settings_are_refused_by_name():
+    for value in ("[1, 2]", "[[x], {a: b}]", "{a: 1}"):
+        with pytest.raises(InputError, match="muscles"):
+            override(default_constraints(), f"muscle_range.muscles={value}", "asymmetry.weight=2")
+
+
+@pytest.mark.parametrize("text", ["mass_kg: 070", "mass_kg: -70", "mass_kg: .nan", "mass_kg: true",
+                                  "mass_kg: 1:10",
+                                  "mass_kg: [70]", "mass_kg: 70\nmass_kg: 80", "mass_kg: 70000"])
+def test_masses_in_a_session_that_are_none_are_refused(tmp_path, text):
+    (tmp_path / "sessionMetadata.yaml").write_text(f"{text}\n")
+    with pytest.raises(InputError, match="sessionMetadata.yaml"):
+        session_mass(tmp_path / "walk.trc")
+
+
+def test_a_hundred_thousand_columns_are_refused(tmp_path):
+    count = 100_000
+    wide = "\t".join(f"c{i}" for i in range(count))
+    (tmp_path / "a.mot").write_text(f"endheader\ntime\t{wide}\n" + ("0\t" * count + "0\n") * 3)
+    (tmp_path / "a.trc").write_text("PathFileType\t4\t(X/Y/Z)\ta\nDataRate\tNumFrames\tNumMarkers\tUnits\n"
+                                    f"100\t3\t{count}\tm\nFrame#\tTime\t{wide}\n\n\n" + "1\t0\n" * 3)
+    for read, file in ((read_motion, "a.mot"), (read_trc, "a.trc")):
+        with pytest.raises(InputError, match=r"10000\d columns; expected at most 5000"):
+            read(tmp_path / file)
+
+
+def test_files_beyond_the_size_of_their_kind_are_refused_unread(tmp_path, monkeypatch):
+    from bige import parsing
+    (tmp_path / "a.json").write_bytes(b" " * 2000)
+    monkeypatch.setattr(parsing, "JSON_BYTES", 1000)
+    with pytest.raises(InputError, match=r"0.0 MB; expected a record of at most 0.001 MB"):
+        read_json(tmp_path / "a.json", "a record")
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "{", '{"a": NaN}', '{"a": 1, "a": 2}', "[" * 100_000,
+                                  '{"a": ' * 3000, "",
+                                  '{"trials": [1]}', '{"trials": {"a": 3}}', '{"trials": {"a": [1]}}',
+                                  "\xff"])
+def test_records_beside_trials_that_are_none_are_refused(tmp_path, text):
+    for name in ("walk", "run"):
+        (tmp_path / f"{name}.osim").write_text("a model")
+    (tmp_path / "ik.json").write_text(text, encoding="latin-1")
+    with pytest.raises(InputError, match="ik.json"):
+        model_of_trial(tmp_path / "other.mot")
+
+
+def test_an_archive_whose_names_are_none_is_refused(tmp_path):
+    from bige.markers import read_marker_archive
+    for names in (np.array("LASI"), np.array([1, 2]), np.array([["a", "b"]]), np.array([b"a", b"b"])):
+        np.savez(tmp_path / "a.npz", marker_names=names, trial=np.zeros((5, 2, 3)))
+        with pytest.raises(InputError, match="marker_names"):
+            read_marker_archive(tmp_path / "a.npz")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["segment", "ik", "simulate", "predict", "dataset", "generate"])
+def test_the_command_line_says_what_the_readers_say(verb, tmp_path):
+    """A bad file of each verb ends with exit status 2 and one line, in a process of its own."""
+    squat = example_squat()
+    write_motion(squat, tmp_path / "a.mot")
+    text = (tmp_path / "a.mot").read_text()
+    (tmp_path / "a.mot").write_text(text[:-4])
+    write_trc(Markers(squat.time[:9], np.full((9, 1, 3), np.nan), ("LASI",)), tmp_path / "a.trc")
+    (tmp_path / "a.trc").write_text((tmp_path / "a.trc").read_text()[:-30])
+    (tmp_path / "a.yaml").write_text("constraints: [{kind: knee_depth, low: 0100}]")
+    given = {"ik": "a.trc", "generate": "--constraints"}.get(verb, "a.mot")
+    argv = [verb, str(tmp_path / given) if "." in given else given,
+            *([str(tmp_path / "a.yaml")] * (verb == "generate")),
+            "--out", str(tmp_path / ("out.npz" if verb == "dataset" else "out"))]
+    done = subprocess.run([sys.executable, "-m", "bige.cli", *argv], capture_output=True, text=True)
+    assert done.returncode == 2 and "Traceback" not in done.stderr and "Cure" in done.stderr, done.stderr
