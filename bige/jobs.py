@@ -5,7 +5,6 @@
 # %% ../nbs/A4_jobs.ipynb #a4-jobs-002
 from __future__ import annotations
 
-import hashlib
 import os
 import pickle
 import signal
@@ -17,10 +16,10 @@ from concurrent import futures
 from contextlib import contextmanager
 from pathlib import Path
 
-from .files import InputError
+from .files import InputError, locked  # noqa: F401  (chapter 14 takes the lock from here)
 
 # %% auto #0
-__all__ = ['ONE_THREAD', 'work_through', 'WorkerDied', 'Here', 'Processes', 'Cluster', 'workers', 'interruptible', 'locked']
+__all__ = ['ONE_THREAD', 'work_through', 'WorkerDied', 'Here', 'Processes', 'Cluster', 'workers', 'interruptible']
 
 # %% ../nbs/A4_jobs.ipynb #a4-jobs-005
 def work_through(tasks: Iterable[Hashable], load: Callable, pool: Here | Processes | Cluster,
@@ -256,12 +255,3 @@ def interruptible() -> Iterator[None]:
         signal.signal(signal.SIGINT, old)
     if heard:
         raise KeyboardInterrupt
-
-# %% ../nbs/A4_jobs.ipynb #a4-jobs-027
-@contextmanager
-def locked(folder: str | Path) -> Iterator[None]:
-    """Waits until no other process of this machine is in such a block for this folder."""
-    from filelock import FileLock
-    name = hashlib.sha256(str(Path(folder).resolve()).encode()).hexdigest()[:24]
-    with FileLock(Path(tempfile.gettempdir()) / f"bige-{name}.lock", mode=0o666):
-        yield
