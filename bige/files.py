@@ -117,7 +117,8 @@ def _named(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _REFUSED:
             raise
-        raise InputError(path, f"a write that failed ({error.strerror})", "room on a disk that works",
+        final = re.sub(r"[/\\]\.partial-\w+[/\\]new", "", str(path))       # where it was to appear
+        raise InputError(final, f"a write that failed ({error.strerror})", "room on a disk that works",
                          "free some space, or choose another folder") from None
 
 # %% ../nbs/A1_files.ipynb #a1-files-019
