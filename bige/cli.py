@@ -342,6 +342,8 @@ def _agree(requested: str | None, found: str, where: str) -> None:
 
 # %% ../nbs/36_command_line.ipynb #36-command-line-035
 _OUT = _option("--out", required=True, metavar="DIR", help="where the results go")
+_FORCE = _option("--force", action="store_true",
+                 help="overwrite what another command, request or person wrote, and files that are read here")
 _STRICT = _option("--strict", action="store_true",
                   help="exit status 2 when a recording or a result looks wrong (else a message)")
 
@@ -464,21 +466,40 @@ def _count_failed(record: dict, out: str) -> int:
 # %% ../nbs/36_command_line.ipynb #36-command-line-048
 @_verb("dataset", "folders of simulated repetitions to one data set",
        _option("folders", nargs="+", metavar="FOLDER"), _EXERCISE,
-       _STRICT, _option("--out", required=True, metavar="DATA.npz", help="where the results go"))
-def _dataset(folders: list[str], exercise: str | None, out: str) -> tuple[dict, str]:
+       _STRICT, _FORCE, _option("--out", required=True, metavar="DATA.npz", help="where the results go"))
+def _dataset(folders: list[str], exercise: str | None, out: str, force: bool) -> tuple[dict, str]:
     from bige.dataset import build_dataset
-    from bige.files import output_folder
+    from bige.files import whole_folder
     read = []
     def count_file(path) -> None:
         read.append(path)
         show(f"{len(read)} files read")
-    with output_folder(Path(out).parent), status_line() as show:
-        data = build_dataset(folders, out, done=count_file, **_given(exercise=exercise))
+    former = set() if force else _participants_in(out)
+    with whole_folder(Path(out).parent) as part, status_line() as show:
+        data = build_dataset(folders, part / Path(out).name, done=count_file, **_given(exercise=exercise))
+        _refuse_loss(out, former, set(data.subjects.tolist()))
     train, val = (sorted(set(data.subjects[data.split == s].tolist())) for s in ("train", "val"))
     record = {"file": out, "repetitions": len(data), "train_participants": train,
               "validation_participants": val}
     head = f"{_plural(len(data), 'repetition')} of {_plural(len(train) + len(val), 'participant')}"
     return record, f"{head}, {len(val)} of them for validation\n{_participants(data)}\nwritten to {out}"
+
+def _participants_in(out: str) -> set[str]:
+    "The participants of the data set at `out`, where there is one; InputError for a file of another kind."
+    from bige.dataset import load_dataset
+    from bige.files import InputError, refuse_finished
+    if not Path(out).exists():
+        return set()
+    try:
+        return set(load_dataset(out).subjects.tolist())
+    except InputError:
+        refuse_finished(out, "a file that is no data set of bige")
+
+def _refuse_loss(out: str, former: set[str], new: set[str]) -> None:
+    from bige.files import refuse_finished
+    if lost := sorted(former - new):
+        who = ", ".join(lost)
+        refuse_finished(out, f"a data set with repetitions of {who}, who are not in these folders")
 
 def _participants(data) -> str:
     "Repetitions, body mass and split of each participant."
@@ -499,13 +520,15 @@ def _participants(data) -> str:
        _option("--resume", action="store_true", help="continue the run in the output folder"),
        _option("--deepspeed", type=int, choices=(0, 1, 2), metavar="STAGE",
                help="train under DeepSpeed with this stage of ZeRO: 0, 1 or 2"),
-       _EXERCISE, _option("--out", required=True, metavar="RUN", help="where the results go"))
+       _EXERCISE, _FORCE, _option("--out", required=True, metavar="RUN", help="where the results go"))
 def _train(network: str, data: str, out: str, steps: int | None, seed: int, resume: bool,
-           deepspeed: int | None, exercise: str | None) -> tuple[dict, str | None]:
+           deepspeed: int | None, exercise: str | None, force: bool) -> tuple[dict, str | None]:
     from dataclasses import replace
     from bige.dataset import load_dataset
     from bige.files import output_folder
-    from bige.training import process_group, progress_lines, rank
+    from bige.training import check_run_folder, process_group, progress_lines, rank
+    if not force:
+        check_run_folder(out, resume)
     fit, default = _training_of(network)
     plan = replace(default, seed=seed, zero=deepspeed, **_given(steps=steps))
     with output_folder(out) as folder, process_group(), progress_lines():
@@ -536,16 +559,31 @@ def _training_scores(record: dict) -> str:
     return table(rows)
 
 # %% ../nbs/36_command_line.ipynb #36-command-line-058
+def _reconstructions(folder: str) -> dict[str, dict]:
+    "What reconstruction.json in a folder says of each trial; it holds the record itself when there is one."
+    try:
+        record = _json_in(Path(folder) / "reconstruction.json")
+        return record.get("trials") or ({record["trial"]: record} if record else {})
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return {}
+
+def _files_of(records: dict[str, dict], trial: str, folder: Path) -> list[Path]:
+    "The files of an earlier run for a trial, and the record where there was one."
+    rows = records.get(trial, {}).get("repetitions", ())
+    files = [folder / Path(row["file"]).name for row in rows] + [folder / "reconstruction.json"] * bool(records)
+    return [f for f in files if f.is_file()]
+
 @_verb("reconstruct", "the round trip of a trial through the motion model",
-       _option("trial", metavar="TRIAL.mot"), _OUT)
-def _reconstruct(trial: str, out: str) -> tuple[dict, str]:
+       _option("trial", metavar="TRIAL.mot"), _FORCE, _OUT)
+def _reconstruct(trial: str, out: str, force: bool) -> tuple[dict, str]:
     from bige.dataset import repetitions
     from bige.files import atomic_write, to_json, whole_folder
     from bige.motion import read_motion, write_motion
     from bige.tables import table
     from bige.vqvae import load_vqvae, reconstruct_motion
     name, rows = Path(trial).stem, []
-    with whole_folder(out) as part:
+    former = _reconstructions(out)
+    with whole_folder(out, lambda folder: _files_of(former, name, folder), not force) as part:
         motion, model = read_motion(trial), load_vqvae()
         motion.coordinates()
         for k, repetition in enumerate(repetitions(motion), 1):
@@ -553,7 +591,8 @@ def _reconstruct(trial: str, out: str) -> tuple[dict, str]:
             rows.append({"file": f"{name}_rep{k}_reconstructed.mot", **row})
             write_motion(decoded, part / rows[-1]["file"])
         with atomic_write(part / "reconstruction.json") as f:
-            f.write(to_json({"trial": name, "repetitions": rows}) + "\n")
+            trials = former | {name: {"trial": name, "repetitions": rows}}
+            f.write(to_json({"trials": trials} if len(trials) > 1 else trials[name]) + "\n")
     errors = [{"file": r["file"], "legs (deg)": f"{r['legs_deg']:.1f}", "arms (deg)": f"{r['arms_deg']:.1f}",
                "pelvis (cm)": f"{r['pelvis_cm']:.1f}"} for r in rows]
     return {"trial": name, "repetitions": rows}, f"mean errors\n{table(errors)}\nwritten to {out}"
@@ -584,6 +623,19 @@ def _mass_of(network, mass: float | None, model: str | None) -> tuple[float | No
     return person.mass, Path(model).name if model else "the embedded model"
 
 # %% ../nbs/36_command_line.ipynb #36-command-line-062
+def _predictions(folder: Path, name: str, motion) -> list[Path]:
+    "The files of an earlier prediction for the same recording: its coordinates are these."
+    import numpy as np
+    from bige.files import InputError
+    from bige.motion import read_motion
+    files = [f for f in (folder / f"{name}_predicted.mot", folder / f"{name}_uncertainty.sto") if f.is_file()]
+    try:
+        there = read_motion(folder / f"{name}_predicted.mot").coordinates()
+    except InputError:
+        return []
+    wanted = motion.coordinates()
+    return files if there.shape == wanted.shape and np.allclose(there, wanted, atol=1e-4) else []
+
 @_verb("predict", "activations of a trial from the surrogate",
        _option("trial", metavar="TRIAL.mot"),
        _option("--surrogate", default="default", metavar="default|FILE",
@@ -591,12 +643,13 @@ def _mass_of(network, mass: float | None, model: str | None) -> tuple[float | No
        _either(_option("--mass", type=_kilograms, metavar="KG",
                        help="body mass (default: the embedded model's)"),
                _option("--model", metavar="M.osim", help="the participant's OpenSim model, for its mass")),
-       _STRICT, _OUT)
-def _predict(trial: str, surrogate: str, mass: float | None, model: str | None, out: str) -> tuple[dict, str]:
+       _STRICT, _FORCE, _OUT)
+def _predict(trial: str, surrogate: str, mass: float | None, model: str | None, out: str,
+             force: bool) -> tuple[dict, str]:
     from bige.files import whole_folder
     from bige.motion import ACTIVATIONS, Motion, read_motion, write_motion
     name = Path(trial).stem
-    with whole_folder(out) as part:
+    with whole_folder(out, lambda folder: _predictions(folder, name, motion), not force) as part:
         motion = read_motion(trial)
         motion.coordinates()
         from bige.surrogate import predict_activations
@@ -649,31 +702,33 @@ _DATA = _option("--data", metavar="DATA.npz",
        _option("--verified", nargs="?", choices=("qp", "tracking"), const="qp",
                help="keep only motions that satisfy the request in that simulation too (default qp); draws "
                "until there are enough, five times -n at most"),
-       *_OWN, _DATA, _MODEL, _EXERCISE, _STRICT, _OUT)
+       *_OWN, _DATA, _MODEL, _EXERCISE, _STRICT, _FORCE, _OUT)
 def _generate(constraints: str | None, settings: list[str], exercise: str | None, sessions: str | None,
-              apart: float, out: str, **options) -> tuple[dict, str, int]:
+              apart: float, out: str, force: bool, **options) -> tuple[dict, str, int]:
     from bige.answers import Request
     if sessions and options["model"]:
         raise _input_error("--sessions", "beside --model", "one of the two", "leave one of them out")
     files = {k: options.pop(k) for k in ("model", "like", "vqvae", "surrogate", "data")}
     request = Request(constraints=_constraints(constraints, settings, exercise), apart_deg=apart, **options,
                       **_given(exercise=exercise), **{k: Path(f) for k, f in files.items() if f})
-    return _answer_each(request, sessions, out) if sessions else _answer_one(request, out)
+    return _answer_each(request, sessions, out, force) if sessions else _answer_one(request, out, force)
 
 # %% ../nbs/36_command_line.ipynb #36-command-line-067
-def _answer_one(request, out: str) -> tuple[dict, str, int]:
+def _answer_one(request, out: str, force: bool) -> tuple[dict, str, int]:
     "Answer a request into a folder, in place of a former answer there."
-    from bige.answers import answer
+    from bige.answers import answer, check_answer_folder, former_files
     from bige.files import output_folder
     from bige.motion import samples_of
     from bige.report import write_pages
-    former = len(samples_of(out))
     with output_folder(out) as folder, status_line() as show:
+        if not force:
+            check_answer_folder(request, folder)
+        former = len({*samples_of(folder)} & {*former_files(folder)})
         def count_step(step: int, satisfied: int, n: int) -> None:
             show(f"step {step}: {satisfied} of {n} satisfied")
         found = answer(request, progress=count_step)
         _INTERRUPT.check()              # a Ctrl-C that an import has swallowed: nothing is written yet
-        found.save(folder, extras=[write_pages])
+        found.save(folder, [write_pages], force)
     lines = [*_outcome(found)]
     if former:
         was = "was" if former == 1 else "were"
@@ -709,13 +764,13 @@ def _outcome(found) -> list[str]:
     return lines
 
 # %% ../nbs/36_command_line.ipynb #36-command-line-073
-def _answer_each(request, folder: str, out: str) -> tuple[dict, str, int]:
+def _answer_each(request, folder: str, out: str, force: bool) -> tuple[dict, str, int]:
     "Answer a request for every model in a folder."
     from bige.answers import sessions
     from bige.metrics import table_rows, tables
     from bige.report import write_pages
     with status_line() as show:
-        found = sessions(request, folder, out, extras=[write_pages],
+        found = sessions(request, folder, out, extras=[write_pages], force=force,
                          progress=lambda done, total: show(f"{done} of {_plural(total, 'participant')}"))
     for name, why in found.failed.items():
         _say(f"{name} is left out: {why}")
@@ -782,6 +837,15 @@ def _evaluate(folders: list[str], reference: str | None, format: str,
     return table_rows(rows), tables(rows, format).rstrip("\n")
 
 # %% ../nbs/36_command_line.ipynb #36-command-line-080
+def _refuse_picture(out: str, inputs: list[str | None]) -> None:
+    "InputError where a picture would take the place of an input, or of a part of an answer."
+    from bige.files import refuse_finished, refuse_overwriting
+    refuse_overwriting([out], inputs)
+    if (Path(out).parent / "metrics.json").is_file():
+        from bige.answers import former_files
+        if Path(out) in former_files(Path(out).parent):
+            refuse_finished(out, "a part of what bige generate wrote")
+
 _STYLES = {"strip": "seven poses over the cycle, one row a motion",
            "panel": "any number of motions at their deepest, by peak activation",
            "curves": "angles, activations and ground force over the cycle, with the band of recorded motions"}
@@ -794,14 +858,16 @@ _STYLES = {"strip": "seven poses over the cycle, one row a motion",
                help=".mp4 or .gif: film; .png: picture; .html: page that turns and plays without a network; "
                ".bvh: one motion for Blender"),
        *(_option(f"--{style}", dest="style", action="store_const", const=style, default="scene",
-                 help=f"{text} (.png)") for style, text in _STYLES.items()), _EXERCISE, _MODEL)
+                 help=f"{text} (.png)") for style, text in _STYLES.items()), _EXERCISE, _MODEL, _FORCE)
 def _render(motions: list[str], out: str, style: str, exercise: str | None,
-            model: str | None) -> tuple[dict, str]:
+            model: str | None, force: bool) -> tuple[dict, str]:
     from bige.files import output_folder
     from bige.report import render_files
     from bige.skeleton import Skeleton
     skeleton = Skeleton.from_osim(model) if model else None
     with output_folder(Path(out).parent):
+        if not force:
+            _refuse_picture(out, [*motions, model])
         render_files(motions, out, style, skeleton, **_given(exercise=exercise))
     return {"picture": out}, f"written to {out}"
 

@@ -186,7 +186,8 @@ def _take_back(hidden: Path, folder: Path) -> None:
         if (hidden / ".former" / file).exists():
             os.replace(hidden / ".former" / file, folder / file)
     for file in set(record["new"]) - set(record["former"]):
-        (folder / file).unlink(missing_ok=True)
+        if (folder / file).exists():
+            (folder / file).unlink()
     _reached_disk(folder)
     journal.unlink()
 
