@@ -559,43 +559,36 @@ def _training_scores(record: dict) -> str:
     return table(rows)
 
 # %% ../nbs/36_command_line.ipynb #36-command-line-058
-def _reconstructions(folder: str) -> dict[str, dict]:
-    "What reconstruction.json in a folder says of each trial; it holds the record itself when there is one."
-    try:
-        record = _json_in(Path(folder) / "reconstruction.json")
-        return record.get("trials") or ({record["trial"]: record} if record else {})
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return {}
-
 def _files_of(records: dict[str, dict], trial: str, folder: Path) -> list[Path]:
     "The files of an earlier run for a trial, and the record where there was one."
     rows = records.get(trial, {}).get("repetitions", ())
-    files = [folder / Path(row["file"]).name for row in rows] + [folder / "reconstruction.json"] * bool(records)
+    files = [folder / Path(row["file"]).name for row in rows]
+    files += [folder / "reconstruction.json"] * bool(records)
     return [f for f in files if f.is_file()]
 
 @_verb("reconstruct", "the round trip of a trial through the motion model",
        _option("trial", metavar="TRIAL.mot"), _FORCE, _OUT)
 def _reconstruct(trial: str, out: str, force: bool) -> tuple[dict, str]:
     from bige.dataset import repetitions
-    from bige.files import atomic_write, to_json, whole_folder
+    from bige.files import locked, read_trials, whole_folder, write_trials
     from bige.motion import read_motion, write_motion
     from bige.tables import table
     from bige.vqvae import load_vqvae, reconstruct_motion
     name, rows = Path(trial).stem, []
-    former = _reconstructions(out)
-    with whole_folder(out, lambda folder: _files_of(former, name, folder), not force) as part:
-        motion, model = read_motion(trial), load_vqvae()
-        motion.coordinates()
-        for k, repetition in enumerate(repetitions(motion), 1):
-            decoded, row = reconstruct_motion(repetition, model)
-            rows.append({"file": f"{name}_rep{k}_reconstructed.mot", **row})
-            write_motion(decoded, part / rows[-1]["file"])
-        with atomic_write(part / "reconstruction.json") as f:
-            trials = former | {name: {"trial": name, "repetitions": rows}}
-            f.write(to_json({"trials": trials} if len(trials) > 1 else trials[name]) + "\n")
+    with locked(out):
+        former = read_trials(Path(out) / "reconstruction.json")
+        with whole_folder(out, lambda folder: _files_of(former, name, folder), not force) as part:
+            motion, model = read_motion(trial), load_vqvae()
+            motion.coordinates()
+            for k, repetition in enumerate(repetitions(motion), 1):
+                decoded, row = reconstruct_motion(repetition, model)
+                rows.append({"file": f"{name}_rep{k}_reconstructed.mot", **row})
+                write_motion(decoded, part / rows[-1]["file"])
+            record = {"trial": name, "repetitions": rows}
+            write_trials(part / "reconstruction.json", former | {name: record})
     errors = [{"file": r["file"], "legs (deg)": f"{r['legs_deg']:.1f}", "arms (deg)": f"{r['arms_deg']:.1f}",
                "pelvis (cm)": f"{r['pelvis_cm']:.1f}"} for r in rows]
-    return {"trial": name, "repetitions": rows}, f"mean errors\n{table(errors)}\nwritten to {out}"
+    return record, f"mean errors\n{table(errors)}\nwritten to {out}"
 
 # %% ../nbs/36_command_line.ipynb #36-command-line-061
 def _surrogate_of(choice: str):

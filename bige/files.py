@@ -34,7 +34,7 @@ except ImportError:                 # Windows, where nobody can remove a file th
 # %% auto #0
 __all__ = ['InputError', 'Suspicion', 'similar', 'atomic_write', 'write_json', 'locked', 'sweep', 'output_folder', 'whole_folder',
            'refuse_finished', 'refuse_overwriting', 'plain', 'to_json', 'round_digits', 'versions', 'git_commit',
-           'write_npz', 'open_npz']
+           'read_trials', 'write_trials', 'write_npz', 'open_npz']
 
 # %% ../nbs/A1_files.ipynb #a1-files-004
 class InputError(ValueError):
@@ -160,13 +160,13 @@ def write_json(path: str | Path, record: dict) -> None:
         file.write(json.dumps(record, indent=1, sort_keys=True) + "\n")
 
 # %% ../nbs/A1_files.ipynb #a1-files-029
-_LOCKS: dict[Path, object] = {}     # one for a folder: only the same one can be taken twice
+_LOCKS: dict[tuple, object] = {}    # one for a process and folder: only the same one can be taken twice
 
 def _lock(folder: Path):
     from filelock import FileLock
     name = hashlib.sha256(str(folder).encode()).hexdigest()[:24]
     lock = FileLock(Path(tempfile.gettempdir()) / f"bige-{name}.lock", mode=0o666)
-    return _LOCKS.setdefault(folder, lock)
+    return _LOCKS.setdefault((os.getpid(), folder), lock)
 
 @contextmanager
 def locked(folder: str | Path) -> Iterator[None]:
@@ -387,6 +387,26 @@ def git_commit() -> str | None:
     return head.stdout.strip() + "+" * bool(changed.stdout.strip()) if head.returncode == 0 else None
 
 # %% ../nbs/A1_files.ipynb #a1-files-056
+def read_trials(path: str | Path) -> dict[str, dict]:
+    "trial -> record, of a JSON file that `write_trials` wrote; empty without one. InputError for another file."
+    try:
+        stored = json.loads(Path(path).read_text(encoding="utf-8"))
+        found = {stored["trial"]: stored} if isinstance(stored.get("trial"), str) else stored
+        if all(isinstance(record, dict) for record in found.values()):
+            return found
+    except FileNotFoundError:
+        return {}
+    except (ValueError, AttributeError):
+        pass
+    raise InputError(path, "a file that is no record of trials", "JSON that bige wrote", "remove the file")
+
+def write_trials(path: str | Path, records: Mapping[str, dict]) -> None:
+    "Write the records of trials by name, whole or not at all."
+    single = next(iter(records.values())) if len(records) == 1 else None
+    with atomic_write(path) as file:
+        file.write(to_json(single or dict(records)))
+
+# %% ../nbs/A1_files.ipynb #a1-files-059
 def write_npz(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays (...) by name as a compressed .npz file without pickles, whole or not at all. Equal arrays
     give equal bytes."""
@@ -397,7 +417,7 @@ def write_npz(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
             entry = zipfile.ZipInfo(f"{key}.npy", (1980, 1, 1, 0, 0, 0))
             archive.writestr(entry, buffer.getvalue(), zipfile.ZIP_DEFLATED, 6)
 
-# %% ../nbs/A1_files.ipynb #a1-files-057
+# %% ../nbs/A1_files.ipynb #a1-files-060
 @contextmanager
 def open_npz(path: str | Path, keys: Collection[str], what: str,
              cure: str) -> Iterator[Mapping[str, np.ndarray]]:
