@@ -575,17 +575,16 @@ def _reconstruct(trial: str, out: str, force: bool) -> tuple[dict, str]:
     from bige.tables import table
     from bige.vqvae import load_vqvae, reconstruct_motion
     name, rows = Path(trial).stem, []
-    with locked(out):
+    with locked(out), whole_folder(out, lambda folder: _files_of(former, name, folder), not force) as part:
         former = read_trials(Path(out) / "reconstruction.json")
-        with whole_folder(out, lambda folder: _files_of(former, name, folder), not force) as part:
-            motion, model = read_motion(trial), load_vqvae()
-            motion.coordinates()
-            for k, repetition in enumerate(repetitions(motion), 1):
-                decoded, row = reconstruct_motion(repetition, model)
-                rows.append({"file": f"{name}_rep{k}_reconstructed.mot", **row})
-                write_motion(decoded, part / rows[-1]["file"])
-            record = {"trial": name, "repetitions": rows}
-            write_trials(part / "reconstruction.json", former | {name: record})
+        motion, model = read_motion(trial), load_vqvae()
+        motion.coordinates()
+        for k, repetition in enumerate(repetitions(motion), 1):
+            decoded, row = reconstruct_motion(repetition, model)
+            rows.append({"file": f"{name}_rep{k}_reconstructed.mot", **row})
+            write_motion(decoded, part / rows[-1]["file"])
+        record = {"trial": name, "repetitions": rows}
+        write_trials(part / "reconstruction.json", former | {name: record})
     errors = [{"file": r["file"], "legs (deg)": f"{r['legs_deg']:.1f}", "arms (deg)": f"{r['arms_deg']:.1f}",
                "pelvis (cm)": f"{r['pelvis_cm']:.1f}"} for r in rows]
     return record, f"mean errors\n{table(errors)}\nwritten to {out}"

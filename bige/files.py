@@ -388,7 +388,8 @@ def git_commit() -> str | None:
 
 # %% ../nbs/A1_files.ipynb #a1-files-056
 def read_trials(path: str | Path) -> dict[str, dict]:
-    "trial -> record, of a JSON file that `write_trials` wrote; empty without one. InputError for another file."
+    """trial -> record, of a JSON file that `write_trials` wrote; empty without one. InputError for another
+    file."""
     try:
         stored = json.loads(Path(path).read_text(encoding="utf-8"))
         found = {stored["trial"]: stored} if isinstance(stored.get("trial"), str) else stored
