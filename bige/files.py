@@ -32,9 +32,9 @@ except ImportError:                 # Windows, where nobody can remove a file th
     fcntl = None
 
 # %% auto #0
-__all__ = ['InputError', 'Suspicion', 'similar', 'atomic_write', 'write_json', 'locked', 'sweep', 'output_folder', 'whole_folder',
-           'refuse_finished', 'refuse_overwriting', 'plain', 'to_json', 'round_digits', 'versions', 'git_commit',
-           'read_trials', 'write_trials', 'write_npz', 'open_npz']
+__all__ = ['InputError', 'Suspicion', 'similar', 'atomic_write', 'write_json', 'locked', 'sweep', 'output_folder', 'draft_folder',
+           'whole_folder', 'refuse_finished', 'refuse_overwriting', 'plain', 'to_json', 'round_digits', 'versions',
+           'git_commit', 'read_trials', 'write_trials', 'write_npz', 'open_npz']
 
 # %% ../nbs/A1_files.ipynb #a1-files-004
 class InputError(ValueError):
@@ -285,6 +285,16 @@ def output_folder(path: str | Path) -> Iterator[Path]:
 
 # %% ../nbs/A1_files.ipynb #a1-files-040
 @contextmanager
+def draft_folder(folder: str | Path) -> Iterator[Path]:
+    "A hidden folder in `folder` for what is not finished, removed at the end."
+    with _claimed(lambda: Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))) as hidden:
+        try:
+            yield hidden
+        finally:
+            shutil.rmtree(hidden, ignore_errors=True)
+
+# %% ../nbs/A1_files.ipynb #a1-files-042
+@contextmanager
 def whole_folder(path: str | Path, former: Callable[[Path], Iterable[Path]] | None = None,
                  guard: bool = False) -> Iterator[Path]:
     """A hidden folder whose files appear in the folder `path` when the block ends well, and vanish when it
@@ -293,20 +303,16 @@ def whole_folder(path: str | Path, former: Callable[[Path], Iterable[Path]] | No
     `former(path)`: files of a former run there; they go when the new ones come. `guard`: InputError where a
     new file would take the place of another one with other content. InputError where nothing can be
     written."""
-    with output_folder(path) as folder, _named(folder):
-        with _claimed(lambda: Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))) as hidden:
-            part = hidden / "new"
-            part.mkdir()
-            try:
-                yield part
-                with locked(folder):
-                    sweep(folder)
-                    own = {p.relative_to(folder) for p in (former(folder) if former else ())}
-                    if guard:
-                        _refuse_others(part, folder, own)
-                    _exchange(hidden, folder, own)
-            finally:
-                shutil.rmtree(hidden, ignore_errors=True)
+    with output_folder(path) as folder, _named(folder), draft_folder(folder) as hidden:
+        part = hidden / "new"
+        part.mkdir()
+        yield part
+        with locked(folder):
+            sweep(folder)
+            own = {p.relative_to(folder) for p in (former(folder) if former else ())}
+            if guard:
+                _refuse_others(part, folder, own)
+            _exchange(hidden, folder, own)
 
 def _refuse_others(part: Path, folder: Path, own: set[Path]) -> None:
     for new in (p for p in part.rglob("*") if p.is_file()):
@@ -315,7 +321,7 @@ def _refuse_others(part: Path, folder: Path, own: set[Path]) -> None:
             if there.read_bytes() != new.read_bytes():
                 refuse_finished(there, "a file that an earlier run of this command did not write")
 
-# %% ../nbs/A1_files.ipynb #a1-files-047
+# %% ../nbs/A1_files.ipynb #a1-files-049
 def refuse_finished(path: str | Path, found: str) -> None:
     "InputError for finished work at `path` that this run may not overwrite; `found` says what it is."
     raise InputError(path, found, "a place that holds no other finished work",
@@ -328,7 +334,7 @@ def refuse_overwriting(outputs: Iterable[str | Path], inputs: Iterable[str | Pat
         if any(output.samefile(p) for p in inputs):
             refuse_finished(output, "a file that this command reads")
 
-# %% ../nbs/A1_files.ipynb #a1-files-050
+# %% ../nbs/A1_files.ipynb #a1-files-052
 def plain(value: object) -> object:
     """The value as strict JSON can hold it: numbers that are not finite become null, arrays and tuples
     lists, the public fields of a dataclass a mapping, anything else text."""
@@ -344,7 +350,7 @@ def plain(value: object) -> object:
         return value if np.isfinite(value) else None
     return value if isinstance(value, (str, int, type(None))) else str(value)
 
-# %% ../nbs/A1_files.ipynb #a1-files-051
+# %% ../nbs/A1_files.ipynb #a1-files-053
 def to_json(record: dict) -> str:
     "Strict JSON text of a record."
     return json.dumps(plain(record), indent=1, ensure_ascii=False, allow_nan=False)
@@ -358,7 +364,7 @@ def round_digits(record: object, digits: int = 9) -> object:
         return [round_digits(v, digits) for v in record]
     return float(f"{record:.{digits}g}") if isinstance(record, float) else record
 
-# %% ../nbs/A1_files.ipynb #a1-files-052
+# %% ../nbs/A1_files.ipynb #a1-files-054
 def versions(*packages: str) -> dict[str, str | None]:
     """Versions of bige, Python and `packages`; None where one is not installed. Read from what pip wrote:
     nothing is imported."""
@@ -372,7 +378,7 @@ def versions(*packages: str) -> dict[str, str | None]:
             found[package] = None
     return found
 
-# %% ../nbs/A1_files.ipynb #a1-files-053
+# %% ../nbs/A1_files.ipynb #a1-files-055
 def git_commit() -> str | None:
     """Commit of the source tree this package lies in, with '+' when files differ from it; None outside a
     repository."""
@@ -386,7 +392,7 @@ def git_commit() -> str | None:
         return None
     return head.stdout.strip() + "+" * bool(changed.stdout.strip()) if head.returncode == 0 else None
 
-# %% ../nbs/A1_files.ipynb #a1-files-056
+# %% ../nbs/A1_files.ipynb #a1-files-058
 def read_trials(path: str | Path) -> dict[str, dict]:
     """trial -> record, of a JSON file that `write_trials` wrote; empty without one. InputError for another
     file."""
@@ -407,7 +413,7 @@ def write_trials(path: str | Path, records: Mapping[str, dict]) -> None:
     with atomic_write(path) as file:
         file.write(to_json(single or dict(records)))
 
-# %% ../nbs/A1_files.ipynb #a1-files-059
+# %% ../nbs/A1_files.ipynb #a1-files-061
 def write_npz(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays (...) by name as a compressed .npz file without pickles, whole or not at all. Equal arrays
     give equal bytes."""
@@ -418,7 +424,7 @@ def write_npz(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
             entry = zipfile.ZipInfo(f"{key}.npy", (1980, 1, 1, 0, 0, 0))
             archive.writestr(entry, buffer.getvalue(), zipfile.ZIP_DEFLATED, 6)
 
-# %% ../nbs/A1_files.ipynb #a1-files-060
+# %% ../nbs/A1_files.ipynb #a1-files-062
 @contextmanager
 def open_npz(path: str | Path, keys: Collection[str], what: str,
              cure: str) -> Iterator[Mapping[str, np.ndarray]]:
