@@ -281,7 +281,8 @@ def test_dataset_keeps_its_input_and_other_participants(simulated, tmp_path, cap
 def test_train_keeps_another_run(tmp_path, capsys):
     (tmp_path / "run").mkdir()
     line = ["train", "surrogate", "--data", tmp_path / "no.npz", "--out", tmp_path / "run"]
-    cases = (("checkpoint.pt", "continue it with --resume"), ("surrogate.safetensors", "a run that is finished"),
+    cases = (("checkpoint.pt", "continue it with --resume"),
+             ("surrogate.safetensors", "a run that is finished"),
              ("run.json", "a run that is finished"))
     for name, said in cases:
         (tmp_path / "run" / name).write_text("of yesterday")
