@@ -319,7 +319,7 @@ def test_predictions_of_another_recording_stay(tmp_path, capsys):
     (tmp_path / "ben" / "squat.mot").rename(tmp_path / "ben" / "deep.mot")
     assert run("reconstruct", tmp_path / "ben" / "deep.mot", *out) == 0
     record = json.loads((tmp_path / "out" / "reconstruction.json").read_text())
-    assert list(record) == ["squat", "deep"]
+    assert list(record) == ["deep", "squat"]
 
 
 def test_generate_keeps_the_request_it_reads(tmp_path, capsys, short_answers):
