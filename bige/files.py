@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import hashlib
 import io
 import json
 import os
@@ -24,9 +26,15 @@ from pathlib import Path
 
 import numpy as np
 
+try:
+    import fcntl
+except ImportError:                 # Windows, where nobody can remove a file that a process has open
+    fcntl = None
+
 # %% auto #0
-__all__ = ['InputError', 'Suspicion', 'similar', 'atomic_write', 'output_folder', 'whole_folder', 'plain', 'to_json',
-           'round_digits', 'versions', 'git_commit', 'write_json', 'write_npz', 'open_npz']
+__all__ = ['InputError', 'Suspicion', 'similar', 'atomic_write', 'write_json', 'locked', 'sweep', 'output_folder', 'draft_folder',
+           'whole_folder', 'refuse_finished', 'refuse_overwriting', 'plain', 'to_json', 'round_digits', 'versions',
+           'git_commit', 'read_trials', 'write_trials', 'write_npz', 'open_npz']
 
 # %% ../nbs/A1_files.ipynb #a1-files-004
 class InputError(ValueError):
@@ -58,37 +66,209 @@ def similar(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
 
 # %% ../nbs/A1_files.ipynb #a1-files-013
 @contextmanager
+def _claimed(make: Callable[[], Path]) -> Iterator[Path]:
+    "The file or folder that `make` creates, with a lock on it that ends with this process."
+    while True:
+        path, claim = make(), None
+        if fcntl is None:
+            break
+        try:
+            claim = os.open(path, os.O_RDONLY)
+            fcntl.flock(claim, fcntl.LOCK_EX)
+            if os.fstat(claim).st_nlink:
+                break
+            os.close(claim)             # swept away before the lock was there: once more
+        except FileNotFoundError:
+            continue
+        except OSError:                 # a file system without locks: nothing is swept there
+            break
+    try:
+        yield path
+    finally:
+        if claim is not None:
+            os.close(claim)
+
+# %% ../nbs/A1_files.ipynb #a1-files-014
+@contextmanager
+def _abandoned(path: Path) -> Iterator[bool]:
+    "Whether the process that created the file or folder `path` has ended; nobody else asks within the block."
+    claim = None
+    try:
+        claim = os.open(path, os.O_RDONLY)
+        if fcntl is not None:
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        dead = True
+    except OSError:
+        dead = False
+    try:
+        yield dead
+    finally:
+        if claim is not None:
+            os.close(claim)
+
+# %% ../nbs/A1_files.ipynb #a1-files-018
+_REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    "An error of the disk within the block that names no file becomes an InputError that names `path`."
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _REFUSED or error.filename:
+            raise
+        final = re.sub(r"[/\\]\.partial-\w+[/\\]new", "", str(path))       # where it was to appear
+        raise InputError(final, f"a write that failed ({error.strerror})", "room on a disk that works",
+                         "free some space, or choose another folder") from None
+
+# %% ../nbs/A1_files.ipynb #a1-files-019
+@contextmanager
 def atomic_write(path: str | Path, mode: str = "w") -> Iterator:
-    """Open a temporary file beside `path` (mode 'w' or 'wb'); it takes the name `path` on success and
-    vanishes on any exception."""
+    """Open a temporary file beside `path` (mode 'w' or 'wb'); it takes the name `path` on success, when its
+    content has reached the disk, and vanishes on any exception."""
     path = Path(path)
     if path.is_dir():
         raise InputError(path, "a directory", "a file to write", "give a file name")
-    temporary = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex}.tmp")
-    text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
-    try:
-        handle = open(temporary, mode.replace("w", "x"), **text)
-    except OSError as error:
-        raise InputError(path, error.strerror or str(error), "a folder that exists and can be written",
-                         "create the folder or choose another one") from None
-    try:
-        with handle:
-            yield handle
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
-# %% ../nbs/A1_files.ipynb #a1-files-017
+    def make() -> Path:
+        temporary = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex}.tmp")
+        try:
+            temporary.touch(exist_ok=False)
+        except OSError as error:
+            raise InputError(path, error.strerror or str(error), "a folder that exists and can be written",
+                             "create the folder or choose another one") from None
+        return temporary
+    with _claimed(make) as temporary:
+        try:
+            with _named(path):
+                with open(temporary, mode, **_text(mode)) as handle:
+                    yield handle
+                    handle.flush()
+                    os.fsync(handle.fileno())
+                os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+def _text(mode: str) -> dict[str, str]:
+    return {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+
+# %% ../nbs/A1_files.ipynb #a1-files-027
+def write_json(path: str | Path, record: dict) -> None:
+    """Write a record of plain values with sorted keys, whole or not at all."""
+    with atomic_write(path) as file:
+        file.write(json.dumps(record, indent=1, sort_keys=True) + "\n")
+
+# %% ../nbs/A1_files.ipynb #a1-files-029
+_LOCKS: dict[tuple, object] = {}    # one for a process and folder: only the same one can be taken twice
+
+def _lock(folder: Path):
+    from filelock import FileLock
+    name = hashlib.sha256(str(folder).encode()).hexdigest()[:24]
+    lock = FileLock(Path(tempfile.gettempdir()) / f"bige-{name}.lock", mode=0o666)
+    return _LOCKS.setdefault((os.getpid(), folder), lock)
+
+@contextmanager
+def locked(folder: str | Path) -> Iterator[None]:
+    """Waits until no other process or thread of this machine is in such a block for this folder. Blocks of
+    one folder may lie in each other."""
+    with _lock(Path(folder).resolve()):
+        yield
+
+# %% ../nbs/A1_files.ipynb #a1-files-032
+def _take_back(hidden: Path, folder: Path) -> None:
+    "What an exchange into `folder` did, if the journal in its hidden folder says that it is not finished."
+    journal = hidden / "journal"
+    if not journal.is_file():
+        return
+    record = json.loads(journal.read_text(encoding="utf-8"))
+    for file in record["former"]:
+        if (hidden / ".former" / file).exists():
+            os.replace(hidden / ".former" / file, folder / file)
+    for file in set(record["new"]) - set(record["former"]):
+        if (folder / file).exists():
+            (folder / file).unlink()
+    _reached_disk(folder)
+    journal.unlink()
+
+def _reached_disk(path: Path) -> None:
+    "Wait until a file, or the names in a folder, are on the disk."
+    if fcntl is None and path.is_dir():
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+# %% ../nbs/A1_files.ipynb #a1-files-034
+def _keep(source: Path, target: Path) -> None:
+    "The same file under a second name, or a copy where the file system has no such names."
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+def _exchange(hidden: Path, folder: Path, former: set[Path]) -> None:
+    """The files of `hidden`/new to their places in `folder`, and the other `former` ones away; all of it, or
+    nothing."""
+    part = hidden / "new"
+    new = {p.relative_to(part) for p in part.rglob("*") if p.is_file()}
+    kept = {f for f in new | former if (folder / f).is_file()}
+    for file in kept:
+        _keep(folder / file, hidden / ".former" / file)
+    for file in new:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        _reached_disk(part / file)
+    names = {"new": sorted(map(str, new)), "former": sorted(map(str, kept))}
+    write_json(hidden / "journal", names)
+    try:
+        for file in sorted(new):
+            os.replace(part / file, folder / file)
+        for file in former - new:
+            (folder / file).unlink(missing_ok=True)
+        _reached_disk(folder)
+    except BaseException:
+        _take_back(hidden, folder)
+        raise
+    (hidden / "journal").unlink()
+
+# %% ../nbs/A1_files.ipynb #a1-files-036
+_LEFT = re.compile(r"\.partial-\w+|\..+\.[0-9a-f]{32}\.tmp")
+
+def _leftovers(folder: Path, deep: bool = False) -> list[Path]:
+    return [p for p in (folder.rglob(".*") if deep else folder.glob(".*")) if _LEFT.fullmatch(p.name)]
+
+def sweep(folder: str | Path, deep: bool = False) -> None:
+    """Take back exchanges in a folder that were killed, and remove temporary files and folders of processes
+    that have ended; `deep`: in its subfolders too."""
+    folder = Path(folder)
+    if not folder.is_dir() or not _leftovers(folder, deep):
+        return
+    with locked(folder):
+        for left in _leftovers(folder, deep):
+            with _abandoned(left) as dead:
+                if dead and left.is_dir():
+                    _take_back(left, left.parent)
+                    shutil.rmtree(left, ignore_errors=True)
+                elif dead:
+                    left.unlink(missing_ok=True)
+
+# %% ../nbs/A1_files.ipynb #a1-files-038
 @contextmanager
 def output_folder(path: str | Path) -> Iterator[Path]:
-    """The folder `path`, made and found writable before any work; removed again if the work fails and leaves
-    it empty."""
+    """The folder `path`, made, swept and found writable before any work; removed again if the work fails and
+    leaves it empty. InputError for an empty name, and where nothing can be written."""
+    if not str(path):
+        raise InputError("the output folder", "an empty name", "a folder",
+                         "give a name, or . for this folder")
     folder, made = Path(path), []
     try:
         made = [p for p in (folder, *folder.parents) if not p.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
+        sweep(folder)
     except OSError as error:
         raise InputError(path, f"a folder that cannot be written ({error.strerror or error})",
                          "a folder to write to",
@@ -103,44 +283,58 @@ def output_folder(path: str | Path) -> Iterator[Path]:
                 break
         raise
 
-# %% ../nbs/A1_files.ipynb #a1-files-019
+# %% ../nbs/A1_files.ipynb #a1-files-040
 @contextmanager
-def whole_folder(path: str | Path,
-                 former: Callable[[Path], Iterable[Path]] | None = None) -> Iterator[Path]:
+def draft_folder(folder: str | Path) -> Iterator[Path]:
+    "A hidden folder in `folder` for what is not finished, removed at the end."
+    with _claimed(lambda: Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))) as hidden:
+        try:
+            yield hidden
+        finally:
+            shutil.rmtree(hidden, ignore_errors=True)
+
+# %% ../nbs/A1_files.ipynb #a1-files-042
+@contextmanager
+def whole_folder(path: str | Path, former: Callable[[Path], Iterable[Path]] | None = None,
+                 guard: bool = False) -> Iterator[Path]:
     """A hidden folder whose files appear in the folder `path` when the block ends well, and vanish when it
     does not.
 
-    `former(path)`: files of a former run there; they go when the new ones come. InputError where nothing
-    can be written."""
-    with output_folder(path) as folder:
-        part = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
-        try:
-            yield part
-            _move(part, folder, {p.relative_to(folder) for p in (former(folder) if former else ())})
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
+    `former(path)`: files of a former run there; they go when the new ones come. `guard`: InputError where a
+    new file would take the place of another one with other content. InputError where nothing can be
+    written."""
+    with output_folder(path) as folder, _named(folder), draft_folder(folder) as hidden:
+        part = hidden / "new"
+        part.mkdir()
+        yield part
+        with locked(folder):
+            sweep(folder)
+            own = {p.relative_to(folder) for p in (former(folder) if former else ())}
+            if guard:
+                _refuse_others(part, folder, own)
+            _exchange(hidden, folder, own)
 
-def _move(part: Path, folder: Path, former: set[Path]) -> None:
-    "Files of `part` to their places in `folder`, and the other `former` ones away; all of it, or nothing."
-    new, kept = {p.relative_to(part) for p in part.rglob("*") if p.is_file()}, part / ".former"
-    for file in (f for f in new | former if (folder / f).is_file()):
-        (kept / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(folder / file, kept / file)
-    try:
-        for file in sorted(new):
-            (folder / file).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(part / file, folder / file)
-        for file in former - new:
-            (folder / file).unlink(missing_ok=True)
-    except BaseException:
-        for file in (f for f in new | former if not (part / f).exists()):
-            if (kept / file).exists():
-                os.replace(kept / file, folder / file)
-            else:
-                (folder / file).unlink(missing_ok=True)
-        raise
+def _refuse_others(part: Path, folder: Path, own: set[Path]) -> None:
+    for new in (p for p in part.rglob("*") if p.is_file()):
+        there = folder / new.relative_to(part)
+        if there.is_file() and there.relative_to(folder) not in own:
+            if there.read_bytes() != new.read_bytes():
+                refuse_finished(there, "a file that an earlier run of this command did not write")
 
-# %% ../nbs/A1_files.ipynb #a1-files-024
+# %% ../nbs/A1_files.ipynb #a1-files-049
+def refuse_finished(path: str | Path, found: str) -> None:
+    "InputError for finished work at `path` that this run may not overwrite; `found` says what it is."
+    raise InputError(path, found, "a place that holds no other finished work",
+                     "choose another --out, or overwrite it with --force")
+
+def refuse_overwriting(outputs: Iterable[str | Path], inputs: Iterable[str | Path | None]) -> None:
+    "InputError when one of the files `outputs` is one of `inputs`, by whatever name."
+    inputs = [Path(p) for p in inputs if p and Path(p).is_file()]
+    for output in (Path(p) for p in outputs if Path(p).is_file()):
+        if any(output.samefile(p) for p in inputs):
+            refuse_finished(output, "a file that this command reads")
+
+# %% ../nbs/A1_files.ipynb #a1-files-052
 def plain(value: object) -> object:
     """The value as strict JSON can hold it: numbers that are not finite become null, arrays and tuples
     lists, the public fields of a dataclass a mapping, anything else text."""
@@ -156,6 +350,7 @@ def plain(value: object) -> object:
         return value if np.isfinite(value) else None
     return value if isinstance(value, (str, int, type(None))) else str(value)
 
+# %% ../nbs/A1_files.ipynb #a1-files-053
 def to_json(record: dict) -> str:
     "Strict JSON text of a record."
     return json.dumps(plain(record), indent=1, ensure_ascii=False, allow_nan=False)
@@ -169,7 +364,7 @@ def round_digits(record: object, digits: int = 9) -> object:
         return [round_digits(v, digits) for v in record]
     return float(f"{record:.{digits}g}") if isinstance(record, float) else record
 
-# %% ../nbs/A1_files.ipynb #a1-files-025
+# %% ../nbs/A1_files.ipynb #a1-files-054
 def versions(*packages: str) -> dict[str, str | None]:
     """Versions of bige, Python and `packages`; None where one is not installed. Read from what pip wrote:
     nothing is imported."""
@@ -183,7 +378,7 @@ def versions(*packages: str) -> dict[str, str | None]:
             found[package] = None
     return found
 
-# %% ../nbs/A1_files.ipynb #a1-files-026
+# %% ../nbs/A1_files.ipynb #a1-files-055
 def git_commit() -> str | None:
     """Commit of the source tree this package lies in, with '+' when files differ from it; None outside a
     repository."""
@@ -197,13 +392,28 @@ def git_commit() -> str | None:
         return None
     return head.stdout.strip() + "+" * bool(changed.stdout.strip()) if head.returncode == 0 else None
 
-# %% ../nbs/A1_files.ipynb #a1-files-027
-def write_json(path: str | Path, record: dict) -> None:
-    """Write a record of plain values with sorted keys, whole or not at all."""
-    with atomic_write(path) as file:
-        file.write(json.dumps(record, indent=1, sort_keys=True) + "\n")
+# %% ../nbs/A1_files.ipynb #a1-files-058
+def read_trials(path: str | Path) -> dict[str, dict]:
+    """trial -> record, of a JSON file that `write_trials` wrote; empty without one. InputError for another
+    file."""
+    try:
+        stored = json.loads(Path(path).read_text(encoding="utf-8"))
+        found = {stored["trial"]: stored} if isinstance(stored.get("trial"), str) else stored
+        if all(isinstance(record, dict) for record in found.values()):
+            return found
+    except FileNotFoundError:
+        return {}
+    except (ValueError, AttributeError):
+        pass
+    raise InputError(path, "a file that is no record of trials", "JSON that bige wrote", "remove the file")
 
-# %% ../nbs/A1_files.ipynb #a1-files-030
+def write_trials(path: str | Path, records: Mapping[str, dict]) -> None:
+    "Write the records of trials in the order of their names, whole or not at all."
+    single = next(iter(records.values())) if len(records) == 1 else None
+    with atomic_write(path) as file:
+        file.write(to_json(single or dict(sorted(records.items()))))
+
+# %% ../nbs/A1_files.ipynb #a1-files-061
 def write_npz(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays (...) by name as a compressed .npz file without pickles, whole or not at all. Equal arrays
     give equal bytes."""
@@ -214,7 +424,7 @@ def write_npz(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
             entry = zipfile.ZipInfo(f"{key}.npy", (1980, 1, 1, 0, 0, 0))
             archive.writestr(entry, buffer.getvalue(), zipfile.ZIP_DEFLATED, 6)
 
-# %% ../nbs/A1_files.ipynb #a1-files-031
+# %% ../nbs/A1_files.ipynb #a1-files-062
 @contextmanager
 def open_npz(path: str | Path, keys: Collection[str], what: str,
              cure: str) -> Iterator[Mapping[str, np.ndarray]]:

@@ -5,7 +5,6 @@
 # %% ../nbs/A4_jobs.ipynb #a4-jobs-002
 from __future__ import annotations
 
-import hashlib
 import os
 import pickle
 import signal
@@ -14,13 +13,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent import futures
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from .files import InputError
+from .files import InputError, draft_folder, locked, sweep  # noqa: F401  (14 takes the lock from here)
 
 # %% auto #0
-__all__ = ['ONE_THREAD', 'work_through', 'WorkerDied', 'Here', 'Processes', 'Cluster', 'workers', 'interruptible', 'locked']
+__all__ = ['ONE_THREAD', 'work_through', 'WorkerDied', 'Here', 'Processes', 'Cluster', 'workers', 'interruptible']
 
 # %% ../nbs/A4_jobs.ipynb #a4-jobs-005
 def work_through(tasks: Iterable[Hashable], load: Callable, pool: Here | Processes | Cluster,
@@ -127,15 +126,17 @@ class Processes:
     def __init__(self, size: int):
         self.size, self.given = size, 0
         self.workers, self.free, self.running = [], [], {}
-        self.folder = tempfile.TemporaryDirectory(prefix="bige-")
+        self.drafts = ExitStack()
 
     def __enter__(self) -> Processes:
+        sweep(tempfile.gettempdir())            # answers that a killed process of ours has left
+        self.folder = self.drafts.enter_context(draft_folder(tempfile.gettempdir()))
         return self
 
     def __exit__(self, *_) -> None:
         for worker in self.workers:
             worker.kill()
-        self.folder.cleanup()
+        self.drafts.close()
 
     def _fresh(self) -> _Worker:
         # known before it gets work: an interrupt may come while a task is handed over
@@ -152,7 +153,7 @@ class Processes:
 
     def _give(self, worker: _Worker, attempts: int, task: Hashable, *call) -> None:
         self.given += 1
-        path = Path(self.folder.name) / str(self.given)
+        path = self.folder / str(self.given)
         future = worker.pool.submit(_leave_answer, str(path), *call)
         self.running[future] = task, call, attempts, path, worker
 
@@ -256,12 +257,3 @@ def interruptible() -> Iterator[None]:
         signal.signal(signal.SIGINT, old)
     if heard:
         raise KeyboardInterrupt
-
-# %% ../nbs/A4_jobs.ipynb #a4-jobs-027
-@contextmanager
-def locked(folder: str | Path) -> Iterator[None]:
-    """Waits until no other process of this machine is in such a block for this folder."""
-    from filelock import FileLock
-    name = hashlib.sha256(str(Path(folder).resolve()).encode()).hexdigest()[:24]
-    with FileLock(Path(tempfile.gettempdir()) / f"bige-{name}.lock", mode=0o666):
-        yield

@@ -16,12 +16,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .dataset import Dataset, digest_of, load_dataset, part, select, with_mirrored
-from .files import InputError, write_json
+from .files import InputError, whole_folder, write_json
 from .motion import ACTIVATIONS
 from .surrogate import (TABLE_MUSCLES, Surrogate, SurrogateConfig, activation_scores, features,
                             fit_spread, save_surrogate, to_frames, to_steps, uncertainty)
-from .training import (Draw, Plan, autocast, plan_from_options, rank, run_record, run_training,
-                           train_network, training_device, training_parser, training_threads)
+from .training import (Draw, Plan, autocast, check_run_folder, plan_from_options, rank, run_record,
+                           run_training, train_network, training_device, training_parser, training_threads)
 
 # %% auto #0
 __all__ = ['SURROGATE_PLAN', 'participant_weights', 'surrogate_loss', 'dataset_features', 'fit_surrogate', 'evaluate_surrogate',
@@ -160,8 +160,9 @@ def train_surrogate(data: Dataset, out: str | Path, plan: Plan = SURROGATE_PLAN,
                         seconds=rows[-1]["seconds"] if rows else 0.0,
                         **({"cross_validation": crossed} if crossed else {}))
     if rank() == 0:
-        save_surrogate(model, out / "surrogate.safetensors", **learned_from)
-        write_json(out / "run.json", record)
+        with whole_folder(out) as files:
+            save_surrogate(model, files / "surrogate.safetensors", **learned_from)
+            write_json(files / "run.json", record)
     return record
 
 # %% ../nbs/22_train_surrogate.ipynb #22-train-surrogate-034
@@ -177,6 +178,8 @@ def surrogate_main(arguments: Sequence[str] | None = None) -> int:
         if a.folds < 0:
             raise InputError("--folds", a.folds, "a number of at least 0", "correct the command")
         plan = plan_from_options(a, SURROGATE_PLAN)
+        if not a.force:
+            check_run_folder(a.out, a.resume)
         record = train_surrogate(load_dataset(a.data), a.out, plan, resume=a.resume, folds=a.folds)
         return " ".join(f"{m} {record['validation']['r2'][m]:.2f}" for m in TABLE_MUSCLES)
     return run_training(work)

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 
 from .dataset import FRAMES, Dataset, digest_of, load_dataset, mirror_arrays, part
-from .files import InputError, write_json
+from .files import InputError, whole_folder, write_json
 from .ground_contact import plant_feet
 from .motion import COORDINATES
 from .skeleton import Skeleton
-from .training import (Draw, Loss, Plan, autocast, gather_rows, plan_from_options, rank, run_record,
-                           run_training, train_network, training_device, training_parser, training_threads)
+from .training import (Draw, Loss, Plan, autocast, check_run_folder, gather_rows, plan_from_options, rank,
+                           run_record, run_training, train_network, training_device, training_parser,
+                           training_threads)
 from .vqvae import (ARM_COORDINATES, TOE_COORDINATES, VQVAE, LossWeights, VQConfig, dead_codes,
                         initial_vqvae, reconstruction_loss, reconstruction_scores, save_vqvae, total_loss)
 
@@ -171,8 +172,9 @@ def train_vqvae(data: Dataset, out: str | Path, plan: Plan = VQVAE_PLAN, config:
         seconds=rows[-1]["seconds"] if rows else 0.0, dead_codes=dead_codes(model),
         scores=scores(model), scores_continuous=scores(model, quantised=False))
     if rank() == 0:
-        save_vqvae(model, Path(out) / "vqvae.safetensors", **learned_from)
-        write_json(Path(out) / "run.json", record)
+        with whole_folder(out) as files:
+            save_vqvae(model, files / "vqvae.safetensors", **learned_from)
+            write_json(files / "run.json", record)
     return record
 
 # %% ../nbs/20_train_vqvae.ipynb #20-train-vqvae-036
@@ -186,6 +188,8 @@ def vqvae_main(arguments: Sequence[str] | None = None) -> int:
         if a.width < 1:
             raise InputError("--width", a.width, "a number of at least 1", "correct the command")
         config, plan = VQConfig(width=a.width), plan_from_options(a, VQVAE_PLAN)
+        if not a.force:
+            check_run_folder(a.out, a.resume)
         record = train_vqvae(load_dataset(a.data), a.out, plan, config, resume=a.resume)
         return " ".join(f"{k}={v:.2f}" for k, v in record["scores"].items() if isinstance(v, float))
     return run_training(work)

@@ -28,14 +28,14 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
-from .files import InputError, atomic_write, git_commit, versions, write_json
+from .files import InputError, atomic_write, git_commit, refuse_finished, versions, write_json
 
 # %% auto #0
 __all__ = ['Draw', 'Loss', 'Plan', 'learning_rate', 'seed_of', 'batch_indices', 'rank', 'world_size', 'split_batch',
            'random_source', 'gather_rows', 'training_device', 'autocast', 'training_threads', 'process_group',
-           'PlainStep', 'whole_step', 'save_checkpoint', 'begin_run', 'write_log', 'write_events', 'progress_lines',
-           'progress_text', 'stop_requests', 'keep_best', 'train_network', 'ZeroStep', 'training_parser',
-           'plan_from_options', 'run_training', 'run_record']
+           'PlainStep', 'whole_step', 'save_checkpoint', 'begin_run', 'check_run_folder', 'write_log', 'write_events',
+           'progress_lines', 'progress_text', 'stop_requests', 'keep_best', 'train_network', 'ZeroStep',
+           'training_parser', 'plan_from_options', 'run_training', 'run_record']
 
 # %% ../nbs/18_training.ipynb #18-training-006
 @dataclass(frozen=True)
@@ -301,7 +301,19 @@ def begin_run(out: Path, plan: Plan, resume: bool, about: dict[str, dict] | None
     write_json(out / "plan.json", terms)
     return False
 
-# %% ../nbs/18_training.ipynb #18-training-041
+# %% ../nbs/18_training.ipynb #18-training-040
+def check_run_folder(out: str | Path, resume: bool = False) -> None:
+    "InputError where a new run would take the place of another one; with `resume` it goes on with that."
+    out = Path(out)
+    if resume:
+        return
+    for file in (f for f in (out / "run.json", *sorted(out.glob("*.safetensors"))) if f.exists()):
+        refuse_finished(file, "a run that is finished")
+    if any((out / name).exists() for name in ("checkpoint.pt", "checkpoint/latest")):
+        raise InputError(out, "a run that was begun, with its checkpoint", "a folder without a run",
+                         "continue it with --resume, choose another --out, or overwrite it with --force")
+
+# %% ../nbs/18_training.ipynb #18-training-043
 def write_log(out: Path, rows: list[dict]) -> None:
     "log.csv and curves.png of the columns in `rows`."
     if not rows:
@@ -313,7 +325,7 @@ def write_log(out: Path, rows: list[dict]) -> None:
         table.writerows(rows)
     _draw_curves(Path(out) / "curves.png", [c for c in columns if c not in ("step", "seconds", "lr")], rows)
 
-# %% ../nbs/18_training.ipynb #18-training-042
+# %% ../nbs/18_training.ipynb #18-training-044
 def _draw_curves(path: Path, names: list[str], rows: list[dict]) -> None:
     from matplotlib.figure import Figure
     figure = Figure(figsize=(7, 3), layout="constrained")
@@ -327,7 +339,7 @@ def _draw_curves(path: Path, names: list[str], rows: list[dict]) -> None:
     with atomic_write(path, "wb") as file:
         figure.savefig(file, format="png", dpi=100)
 
-# %% ../nbs/18_training.ipynb #18-training-043
+# %% ../nbs/18_training.ipynb #18-training-045
 def write_events(out: Path, rows: list[dict]) -> None:
     "The same for TensorBoard, into a fresh folder `out`/tensorboard."
     if find_spec("tensorboard") is None:
@@ -339,7 +351,7 @@ def write_events(out: Path, rows: list[dict]) -> None:
             for name in set(row) - {"step"}:
                 board.add_scalar(name, row[name], row["step"])
 
-# %% ../nbs/18_training.ipynb #18-training-045
+# %% ../nbs/18_training.ipynb #18-training-047
 _logger = logging.getLogger("bige.training")
 
 @contextmanager
@@ -362,7 +374,7 @@ def progress_text(row: dict, plan: Plan, steps_per_s: float) -> str:
     time_left = f"{left / 60:.0f} min left" if left > 90 else f"{left:.0f} s left"
     return f"step {row['step']}/{plan.steps}  loss {row['loss']:.4f}  {time_left}"
 
-# %% ../nbs/18_training.ipynb #18-training-048
+# %% ../nbs/18_training.ipynb #18-training-050
 @contextmanager
 def stop_requests() -> Iterator[list]:
     "A list that is no longer empty once the process got SIGTERM."
@@ -376,7 +388,7 @@ def stop_requests() -> Iterator[list]:
     finally:
         signal.signal(signal.SIGTERM, before)
 
-# %% ../nbs/18_training.ipynb #18-training-050
+# %% ../nbs/18_training.ipynb #18-training-052
 def keep_best(best: dict, row: dict, model: nn.Module, plan: Plan) -> dict:
     "The best so far: `value`, copy of the `model`, and how many checkpoints have `waited` since."
     if plan.watch not in row:
@@ -387,7 +399,7 @@ def keep_best(best: dict, row: dict, model: nn.Module, plan: Plan) -> dict:
         return {"value": row[plan.watch], "waited": 0, "model": weights}
     return best | {"waited": best["waited"] + 1}
 
-# %% ../nbs/18_training.ipynb #18-training-053
+# %% ../nbs/18_training.ipynb #18-training-055
 def train_network(model: nn.Module, loss: Loss, n: int, plan: Plan, out: str | Path, resume: bool = False, *,
                   validate: Callable | None = None, after: Callable | None = None, until: int | None = None,
                   about: dict[str, dict] | None = None) -> list[dict]:
@@ -420,7 +432,7 @@ def train_network(model: nn.Module, loss: Loss, n: int, plan: Plan, out: str | P
                 raise KeyboardInterrupt
     return _finish(model, state, plan)
 
-# %% ../nbs/18_training.ipynb #18-training-055
+# %% ../nbs/18_training.ipynb #18-training-057
 class _Clock:
     "Seconds of training, over all resumed runs."
     def __init__(self, state: dict):
@@ -430,14 +442,14 @@ class _Clock:
     def spent(self) -> float:
         return time.perf_counter() - self.began
 
-# %% ../nbs/18_training.ipynb #18-training-056
+# %% ../nbs/18_training.ipynb #18-training-058
 def _log_row(rows: list[dict], numbers: dict, plan: Plan, step: int, clock: _Clock) -> None:
     spent = clock.spent()
     row = {"step": step + 1, "seconds": round(clock.before + spent, 2), "lr": learning_rate(plan, step)}
     rows.append(row | _mean(numbers))
     _logger.info(progress_text(rows[-1], plan, (step + 1 - clock.first) / spent))
 
-# %% ../nbs/18_training.ipynb #18-training-057
+# %% ../nbs/18_training.ipynb #18-training-059
 def _validate(state: dict, validate: Callable, model: nn.Module, plan: Plan) -> None:
     row = state["rows"][-1]
     row |= _from_first(lambda: validate(_on_cpu(model)))
@@ -453,7 +465,7 @@ def _save(step_with: PlainStep | ZeroStep, out: Path, state: dict) -> None:
         write_log(out, state["rows"])
         write_events(out, state["rows"])
 
-# %% ../nbs/18_training.ipynb #18-training-058
+# %% ../nbs/18_training.ipynb #18-training-060
 def _finish(model: nn.Module, state: dict, plan: Plan) -> list[dict]:
     "The log; the model holds the weights to keep, on the CPU."
     if plan.patience and state["best"]:
@@ -469,7 +481,7 @@ def _check_learned(rows: list[dict]) -> None:
         raise InputError("smoke test", found, "at most three quarters of it",
                          "look at the data and at the last change of network or loss")
 
-# %% ../nbs/18_training.ipynb #18-training-073
+# %% ../nbs/18_training.ipynb #18-training-075
 class ZeroStep:
     "AdamW under DeepSpeed's ZeRO, stage `plan.zero`."
     def __init__(self, model: nn.Module, loss: Loss, plan: Plan, size: int):
@@ -506,13 +518,14 @@ class ZeroStep:
         # DeepSpeed adds keys that it refuses to save again
         return {k: state[k] for k in ("step", "rows", "best")}
 
-# %% ../nbs/18_training.ipynb #18-training-079
+# %% ../nbs/18_training.ipynb #18-training-081
 def training_parser(network: str, says: str, default: Plan) -> argparse.ArgumentParser:
     "The options of `python -m bige.train_<network>` that both networks share."
     parser = argparse.ArgumentParser(prog=f"python -m bige.train_{network}", description=says)
     parser.add_argument("--data", required=True, help="data set (.npz) of bige dataset")
     parser.add_argument("--out", required=True, help="folder for weights, log and checkpoint")
     parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint in --out")
+    parser.add_argument("--force", action="store_true", help="overwrite another run in --out")
     helps = {
         "steps": "steps of the optimiser",
         "batch": "repetitions a step, over all processes",
@@ -530,7 +543,7 @@ def training_parser(network: str, says: str, default: Plan) -> argparse.Argument
     parser.add_argument("--local_rank", help=argparse.SUPPRESS)  # the launcher of deepspeed adds it
     return parser
 
-# %% ../nbs/18_training.ipynb #18-training-080
+# %% ../nbs/18_training.ipynb #18-training-082
 def plan_from_options(a: argparse.Namespace, default: Plan) -> Plan:
     "The plan that the options of `training_parser` ask for; InputError for a number out of range."
     cure = "correct the command"
@@ -543,7 +556,7 @@ def plan_from_options(a: argparse.Namespace, default: Plan) -> Plan:
     plan = replace(default, **given, zero=a.deepspeed)
     return replace(plan, one_batch=True, steps=60, lr=min(plan.lr, 1e-3), log_every=1) if a.smoke else plan
 
-# %% ../nbs/18_training.ipynb #18-training-083
+# %% ../nbs/18_training.ipynb #18-training-085
 def run_training(work: Callable[[], str]) -> int:
     "Do `work` and print the line it returns; exit status 0, 2 for bad input, 130 when interrupted."
     first = int(os.environ.get("RANK", 0)) == 0
@@ -558,7 +571,7 @@ def run_training(work: Callable[[], str]) -> int:
         print(line, file=file)
     return status
 
-# %% ../nbs/18_training.ipynb #18-training-085
+# %% ../nbs/18_training.ipynb #18-training-087
 def run_record(**more: Any) -> dict:
     "Versions, commit, device and number of processes, and whatever is given."
     found = versions("torch", "numpy", "scipy", "vector-quantize-pytorch", "safetensors", "deepspeed")

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from bige import answers, guidance, metrics, verification
-from bige.answers import Answer, Request, answer, former_files, model_beside, recorded, sessions, verify
+from bige.answers import (Answer, Request, answer, check_answer_folder, former_files, model_beside, recorded,
+                          sessions, verify)
 from bige.constraint_files import default_constraints, override, parse_constraints, read_constraints, to_yaml
 from bige.files import InputError
 from bige.motion import ACTIVATIONS, COORDINATES, Motion, read_motion, write_motion
@@ -199,6 +200,39 @@ def test_a_folder_replaces_a_former_answer_and_nothing_else(models, random, tmp_
             one.save(bad)
 
 
+def test_only_files_that_the_record_names_go(models, random, tmp_path):
+    "A person's own sample_99.mot was deleted, and the notes in a constraint file were lost."
+    out, one = tmp_path / "out", answer(Request(n=1, method="vqvae"), models)
+    random.save(out)
+    (out / "sample_99.mot").write_text("mine")
+    assert len(Answer.load(out)) == 2
+    one.save(out)
+    assert (out / "sample_99.mot").read_text() == "mine" and not (out / "sample_01.mot").exists()
+    assert len(Answer.load(out)) == 1
+    noted = "# for Anna\n" + (out / "constraints.yaml").read_text()
+    (out / "constraints.yaml").write_text(noted)
+    for refuse in (lambda: check_answer_folder(one.request, out), lambda: one.save(out)):
+        with pytest.raises(InputError, match="constraints.yaml.*--force"):
+            refuse()
+    assert (out / "constraints.yaml").read_text() == noted
+    one.save(out, force=True)
+    assert (out / "constraints.yaml").read_text() in noted and (out / "sample_99.mot").exists()
+    (out / "metrics.json").unlink()                  # without a record nothing is known to be ours
+    with pytest.raises(InputError, match="sample_00.mot"):
+        random.save(out)
+    assert former_files(out) == []
+
+
+def test_a_repetition_that_a_former_answer_began_with_goes(models, tmp_path):
+    "The starts of two answers lay beside each other, and the first by name was taken for the answer's."
+    squat = metrics.load_reference(split="val")[0]
+    for name in ("b", "a"):
+        write_motion(squat, tmp_path / f"{name}.mot")
+        answer(Request(n=1, method="guided", like=tmp_path / f"{name}.mot"), models).save(tmp_path / "out")
+        assert [p.name for p in (tmp_path / "out" / "start").iterdir()] == [f"{name}.mot"]
+    assert Answer.load(tmp_path / "out").request.like.name == "a.mot"
+
+
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_an_interrupted_save_leaves_nothing(models, tmp_path, error):
     found = answer(Request(n=1, method="vqvae"), models)
@@ -223,7 +257,7 @@ def test_a_former_answer_survives_a_save_that_cannot_be_finished(models, random,
         move(source, place)
 
     monkeypatch.setattr("os.replace", full)
-    with pytest.raises(OSError):
+    with pytest.raises(InputError, match="out/sample_00.mot: found a write that failed .No space left"):
         answer(Request(n=1, seed=1, method="vqvae"), models).save(tmp_path / "out")
     assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()} == before
 
