@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bige.skeleton import Skeleton
 
 # %% auto #0
-__all__ = ['SIDED_MUSCLES', 'RAD', 'WINDOW_S', 'UNITS', 'KINDS', 'LIMITS', 'REQUIRED', 'REQUEST_FIELDS', 'MUSCLE_GROUPS',
+__all__ = ['SIDED_MUSCLES', 'RAD', 'LIMIT_WINDOW_S', 'UNITS', 'KINDS', 'LIMITS', 'REQUIRED', 'REQUEST_FIELDS', 'MUSCLE_GROUPS',
            'ACTIVE', 'LENGTH', 'AXES', 'LEG_JOINTS', 'SIDE_FIELDS', 'LEG_KIND', 'BALANCE_HZ', 'NATURAL', 'PHASES',
            'TOLERANCES', 'ABOUT', 'GOAL_SIGN', 'Batch', 'rate_of_change', 'vector_length', 'at_frame', 'moment_frame',
            'window_frames', 'at_frames', 'at_moment', 'Kind', 'kind', 'both_sides', 'members', 'joints', 'joint_parts',
@@ -94,13 +94,13 @@ def moment_frame(batch: Batch, moment: str) -> Tensor:
     return batch.exercise.frame_at(batch.q, float(moment.rstrip(" %"))).round().long()
 
 # %% ../nbs/24_constraints.ipynb #24-constraints-012
-WINDOW_S = 0.1  # s around a moment in which limits hold
+LIMIT_WINDOW_S = 0.1  # s around a moment in which limits hold
 
 
 def window_frames(batch: Batch, frame: Tensor) -> Tensor:
-    "Frames of the window around `frame` (B, …): (B, …, W), `WINDOW_S` from the first to the last."
+    "Frames of the window around `frame` (B, …): (B, …, W), `LIMIT_WINDOW_S` from the first to the last."
     last = batch.q.shape[1] - 1
-    half = min(math.ceil(WINDOW_S / 2 * batch.rate_hz - 1e-6), last // 2)
+    half = min(math.ceil(LIMIT_WINDOW_S / 2 * batch.rate_hz - 1e-6), last // 2)
     first = (frame - half).clamp(0, last - 2 * half)
     return first[..., None] + first.new_tensor(range(2 * half + 1))
 
