@@ -618,7 +618,8 @@ def limited_values(c: Constraint, batch: Batch) -> Tensor:
 def loss(c: Constraint, batch: Batch) -> Tensor:
     "Unweighted loss of each motion, (B,)."
     if c.limits != (None, None):
-        return (distance_from_range(limited_values(c, batch), *c.limits) / c.kind.scale).mean((1, 2))
+        away = distance_from_range(limited_values(c, batch), *c.limits) / c.kind.scale
+        return (away.mean(1) if c["at"] in (None, "all") else away.amax(1)).mean(1)
     x = constraint_values(c, batch) / c.kind.scale
     return GOAL_SIGN[c["goal"]] * x.mean((1, 2)) if c["goal"] in GOAL_SIGN else (x**2).sum(-1).mean(1)
 

@@ -340,7 +340,7 @@ OVERSTEP = 1.3  # times Newton's step
 MAX_STEP = 0.5  # standard deviations of the latent
 RESIDUAL_CUTOFF_HZ = 1.5
 FULL_STEPS = 20  # of full length; what has not arrived by then needs shorter ones
-IMPLAUSIBLE_WEIGHT = 1.0  # of a margin beyond what was recorded, against the losses of a request
+IMPLAUSIBLE_WEIGHT = 0.3  # of a margin beyond what was recorded, against the losses of a request
 
 
 def newton_step(loss: Tensor, slope: Tensor, slow: Tensor) -> Tensor:
