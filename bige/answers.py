@@ -22,7 +22,8 @@ from .constraint_files import (ConstraintSet, default_constraints, read_constrai
                                    write_constraints)
 from .exercises import Exercise, load_exercise
 from .files import InputError, atomic_write, output_folder, round_digits, to_json, versions, whole_folder
-from .guidance import APART_DEG, Guided, Models, Progress, changes, generate, one_repetition
+from .guidance import (APART_DEG, Guided, Models, Progress, changes, generate, one_repetition,
+                           satisfied_and_plausible)
 from .metrics import REFERENCE_ROW, Band, evaluate, shipped_scores, tables
 from .motion import Motion, read_motion, samples_of, write_motion
 from .reachability import check_reach
@@ -135,7 +136,7 @@ def read_person(path: Path | str | None) -> Person | None:
 @dataclass(eq=False)
 class Answer:
     """What came out of a request. `satisfaction`: for each motion, {constraint: {metric, unit, violation,
-    satisfied}}; `shortfalls`: limits that some motion violates; `changes`: what differs from `like`, for each
+    satisfied}}; `implausible`: for each, where it leaves what was recorded; `shortfalls`: limits that some motion violates; `changes`: what differs from `like`, for each
     motion; `verified`: how many were drawn; `guided`: latents, losses, steps (None in a loaded answer);
     `record`: metrics.json as loaded."""
 
@@ -152,6 +153,7 @@ class Answer:
     models: Models | None = field(default=None, repr=False)
     record: dict | None = field(default=None, repr=False)
     folder: Path | None = None
+    implausible: tuple[list[dict], ...] = ()
 
     def __len__(self) -> int:
         return len(self.motions)
@@ -170,10 +172,8 @@ class Answer:
 
     @property
     def satisfied(self) -> np.ndarray:
-        "Whether each motion satisfies every limit, (n,)."
-        return np.array(
-            [all(s["satisfied"] is not False for s in each.values()) for each in self.satisfaction]
-        )
+        "Whether each motion is plausible and satisfies every limit, (n,)."
+        return satisfied_and_plausible(self.satisfaction, self.implausible)
 
 # %% ../nbs/29_answers.ipynb #29-answers-017
 def answer(request: Request, models: Models | None = None, progress: Progress | None = None) -> Answer:
@@ -203,7 +203,7 @@ def answer(request: Request, models: Models | None = None, progress: Progress | 
     content = _content(request.like, "a repetition (.mot)") if like else None
     return Answer(request, found.motions, found.satisfaction, found.shortfalls,
                   _digests(models, person, content), drawn, like and _advice(like, found), found, person,
-                  content, models)
+                  content, models, implausible=found.implausible)
 
 # %% ../nbs/29_answers.ipynb #29-answers-018
 def _digests(models: Models, person: Person | None, like: bytes | None) -> dict[str, str | None]:
@@ -249,6 +249,7 @@ def _scores(found: Answer) -> dict:
     scores = evaluate(found.motions, found.reference, found.skeleton, band, found.exercise)
     for i, (sample, satisfaction) in enumerate(zip(scores["samples"], found.satisfaction)):
         sample |= {"file": f"sample_{i:02d}.mot", "satisfied": bool(found.satisfied[i])}
+        sample |= {"plausible": not found.implausible[i], "implausible": found.implausible[i]}
         sample |= {"steps": int(found.guided.steps[i]), "constraints": satisfaction}
     head = {
         "method": request.method,
@@ -387,9 +388,10 @@ def load(cls: Answer, folder: Path | str) -> Answer:
     record = _read_record(folder)
     request = _asked(record, folder, len(motions))
     satisfaction = tuple(s["constraints"] for s in record.get("samples", ()) if "constraints" in s)
+    implausible = tuple(s.get("implausible", []) for s in record.get("samples", ()) if "constraints" in s)
     return cls(request, motions, satisfaction, tuple(record.get("shortfalls", ())), record.get("inputs", {}),
                record.get("verified"), record.get("changes"), person=read_person(request.model),
-               record=record, folder=folder)
+               record=record, folder=folder, implausible=implausible)
 
 # %% ../nbs/29_answers.ipynb #29-answers-039
 def model_beside(folder: Path | str) -> Path | None:
