@@ -604,7 +604,7 @@ def satisfaction(constraints: Sequence[Constraint], batch: Batch) -> tuple[dict,
 def satisfied_and_plausible(satisfaction: Sequence[Mapping], implausible: Sequence[list]) -> np.ndarray:
     "Whether each motion satisfies every limit and leaves nothing of what was recorded, (n,)."
     held = [all(s["satisfied"] is not False for s in each.values()) for each in satisfaction]
-    return np.array(held, dtype=bool) & np.array([not rows for rows in implausible], dtype=bool)
+    return np.array([h and not rows for h, rows in zip(held, implausible or [[]] * len(held))], dtype=bool)
 
 
 METHODS = ("guided", "published", "vqvae")
