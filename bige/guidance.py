@@ -340,7 +340,7 @@ OVERSTEP = 1.3  # times Newton's step
 MAX_STEP = 0.5  # standard deviations of the latent
 RESIDUAL_CUTOFF_HZ = 1.5
 FULL_STEPS = 20  # of full length; what has not arrived by then needs shorter ones
-IMPLAUSIBLE_WEIGHT = 0.3  # of a margin beyond what was recorded, against the losses of a request
+IMPLAUSIBLE_WEIGHT = 3.0  # of a margin beyond what was recorded, against the losses of a request
 
 
 def newton_step(loss: Tensor, slope: Tensor, slow: Tensor) -> Tensor:
@@ -410,7 +410,8 @@ def guide(models: Models, constraints: Sequence[Constraint], start: Start, steps
           cutoff_hz: float = RESIDUAL_CUTOFF_HZ, progress: Progress | None = None) -> Search:
     """Change the latents of `start` by a residual slower than `cutoff_hz` until every limit is satisfied.
 
-    Keeps the best iterate of each motion: limits satisfied before violated, then the least loss."""
+    Keeps the best iterate of each motion: limits satisfied before violated, plausible before implausible,
+    then the least loss."""
     real, n = start.real, len(start.latents)
     limited = with_limits(constraints, real, models.bank(real.rate_hz))
     pulls = [i for i, c in enumerate(limited) if c.limits != (None, None)]
@@ -428,7 +429,8 @@ def guide(models: Models, constraints: Sequence[Constraint], start: Start, steps
         held = (terms[musts] == 0).all(0) & (beyond == 0)  # no loss: within every limit
         before = losses[-1] if losses else torch.zeros(len(terms), n)
         losses.append(before.clone().index_copy_(1, active, terms.detach()))
-        best.keep(active, (terms.sum(0) + beyond).detach() + 1e3 * ~held, r, batch)
+        cost = terms.sum(0) + beyond + 1e2 * (beyond > 0) + 1e3 * ~held
+        best.keep(active, cost.detach(), r, batch)
         stop = progress and progress(step, n - int((~held).sum()), n)
         if stop or step == steps or held.all():
             break
