@@ -32,9 +32,11 @@ from bige.guidance import Models, generate
 from bige.motion import ACTIVATIONS, COORDINATES, Motion
 from bige.reachability import check_reach
 from bige.simulation import simulate
+from bige.tables import table
 
 ROOT = Path(__file__).resolve().parent.parent
-MODELS = ("fieldstudy_s0_72kg/squat/LaiArnoldModified2017_poly_withArms_weldHand_scaled_adjustedMA_contacts.osim",
+_FIELD = "fieldstudy_s0_72kg/squat/LaiArnoldModified2017_poly_withArms_weldHand_scaled"
+MODELS = (f"{_FIELD}_adjustedMA_contacts.osim",
           "labval_s2_78.2kg/squat/LaiArnoldModified2017_contacts.osim",
           "labval_s4_62.6kg/squat/manually_scaled.osim", "models/LaiUhlrich2022.osim")
 COLUMNS = ("request", "body", "outcome", "n", "satisfied", "plausible", "refused", "defective", "consistent",
@@ -76,12 +78,14 @@ def entry(rng: np.random.Generator) -> dict:
         lambda: {"kind": "foot_sliding", "high": round(rng.uniform(0.005, 0.1), 4)},
         lambda: {"kind": "muscle_range", "muscles": ["vasmed_l", "vasmed_r"],
                  "low": (a := round(rng.uniform(0, 0.7), 3)), "high": round(a + rng.uniform(0.05, 0.3), 3)},
-        lambda: {"kind": "muscle", "muscle": str(rng.choice(muscles)), "high": round(rng.uniform(0.02, 0.9), 3)},
+        lambda: {"kind": "muscle", "muscle": str(rng.choice(muscles)),
+                 "high": round(rng.uniform(0.02, 0.9), 3)},
         lambda: {"kind": "muscle", "muscle": str(rng.choice(["soleus", "gluteus_maximus", "hamstrings"])),
                  "low": round(rng.uniform(0.02, 0.6), 3)},
-        lambda: {"kind": "coordinate", "coordinate": str(rng.choice(ANGLES)), "at": moment(rng), "unit": "deg",
+        lambda: {"kind": "coordinate", "coordinate": str(rng.choice(ANGLES)), "unit": "deg", "at": moment(rng),
                  **limits(rng, -60, 120, 20)},
-        lambda: {"kind": "coordinate", "coordinate": str(rng.choice(["hip_flexion", "ankle_angle", "knee_angle"])),
+        lambda: {"kind": "coordinate",
+                 "coordinate": str(rng.choice(["hip_flexion", "ankle_angle", "knee_angle"])),
                  "at": moment(rng), "unit": "deg", **limits(rng, -10, 120, 20)},
         lambda: {"kind": "pelvis_tilt", **limits(rng, -70, 30, 15)},
         lambda: {"kind": "centre_of_mass", "axis": "up", **limits(rng, 0.4, 1.1, 0.1)},
@@ -137,7 +141,8 @@ def defects(motion: Motion, skeleton) -> list[str]:
     feet = skeleton.contact_points(q).reshape(len(q), 2, 6, 3)
     lowest = feet[..., 1].min(2)
     if lowest.max() > 0.022 or lowest.min() < -0.02 or feet[..., 1].max() > 0.10:
-        found.append(f"feet from {lowest.min():.3f} to {lowest.max():.3f} m, points to {feet[..., 1].max():.3f}")
+        found.append(f"feet from {lowest.min():.3f} to {lowest.max():.3f} m, points to "
+                     f"{feet[..., 1].max():.3f}")
     centre = feet[..., [0, 2]].mean(2)
     second = int(round(hz))
     travel = np.linalg.norm(centre[second:] - centre[:-second], axis=-1)
@@ -170,14 +175,16 @@ def violated_in_window(motion: Motion, entries: list[dict]) -> list[str]:
 def one(number: int, name: str, model: MusculoskeletalModel, models: Models, own: bool, n: int = 2) -> dict:
     "What comes of a request on a body."
     entries, since = random_request(number), process_time()
-    row = {"request": number, "body": name, "n": 0, "satisfied": 0, "plausible": 0, "refused": 0, "defective": 0,
-           "consistent": 0, "entries": json.dumps(entries), "why": ""}
+    counts = dict.fromkeys(("n", "satisfied", "plausible", "refused", "defective", "consistent"), 0)
+    row = {"request": number, "body": name, **counts, "entries": json.dumps(entries), "why": ""}
     try:
         constraints = ConstraintSet.from_entries(entries)
         check_reach(constraints, models.bank())
-        found = generate(constraints, n=n, seed=number, models=models, skeleton=model.skeleton if own else None)
+        found = generate(constraints, n=n, seed=number, models=models,
+                         skeleton=model.skeleton if own else None)
     except InputError as error:
-        return row | {"outcome": "request refused", "cpu_s": round(process_time() - since, 2), "why": str(error)[:200]}
+        return row | {"outcome": "request refused", "cpu_s": round(process_time() - since, 2),
+                      "why": str(error)[:200]}
     why = []
     for motion, good in zip(found.motions, found.satisfied):
         if not good:
@@ -198,20 +205,25 @@ def one(number: int, name: str, model: MusculoskeletalModel, models: Models, own
             why += wrong
     why += [s["sentence"] for s in found.shortfalls if s["constraint"] == "plausible motion"]
     plausible = sum(not rows for rows in found.implausible)
-    return row | {"outcome": "answered", "n": len(found), "satisfied": int(found.satisfied.sum()),
-                  "plausible": plausible, "cpu_s": round(process_time() - since, 2), "why": "; ".join(why)[:400]}
+    satisfied = int(found.satisfied.sum())
+    return row | {"outcome": "answered", "n": len(found), "satisfied": satisfied,
+                  "plausible": plausible, "cpu_s": round(process_time() - since, 2),
+                  "why": "; ".join(why)[:400]}
 
 
 def summary(rows: list[dict]) -> str:
     bodies = list(dict.fromkeys(r["body"] for r in rows))
-    lines = [f"{'body':<48}{'requests':>9}{'motions':>9}{'satisfied':>10}{'refused':>9}{'defective':>10}"
-             f"{'implausible':>12}"]
+    table_rows = []
     for body in [*bodies, "all"]:
         own = [r for r in rows if body in (r["body"], "all")]
-        total = {k: sum(int(r[k]) for r in own) for k in ("n", "satisfied", "refused", "defective", "plausible")}
-        lines.append(f"{body:<48}{len(own):>9}{total['n']:>9}{total['satisfied']:>10}{total['refused']:>9}"
-                     f"{total['defective']:>10}{total['n'] - total['plausible']:>12}")
-    return "\n".join(lines)
+        keys = ("n", "satisfied", "refused", "defective", "plausible", "consistent")
+        total = {k: sum(int(r[k]) for r in own) for k in keys}
+        table_rows.append({"body": body, "requests": len(own), "motions": total["n"],
+                           "satisfied": total["satisfied"], "refused by simulate": total["refused"],
+                           "defective": total["defective"],
+                           "pelvis force to 0.25 BW": total["consistent"],
+                           "implausible": total["n"] - total["plausible"]})
+    return table(table_rows)
 
 
 def main() -> int:
@@ -227,16 +239,17 @@ def main() -> int:
     done = list(csv.DictReader(args.out.open(encoding="utf-8"))) if args.out.exists() else []
     seen = {(int(r["request"]), r["body"]) for r in done}
     bodies = [("embedded", None), *((p.parent.parent.name + "/" + p.stem, p) for p in paths)][: args.bodies]
-    loaded = {name: MusculoskeletalModel(path) for name, path in bodies}
+    load = lru_cache(MusculoskeletalModel)
     models = Models.load(exercise=load_exercise("squat"))
     with args.out.open("a", newline="", encoding="utf-8") as file:
         write = csv.DictWriter(file, COLUMNS)
         if not done:
             write.writeheader()
-        for number in range(args.first, args.first + args.requests):
-            for name, path in bodies:
+        for first in range(args.first, args.first + args.requests, 20):  # a few of each body at a time
+            numbers = range(first, min(first + 20, args.first + args.requests))
+            for number, (name, path) in ((k, body) for body in bodies for k in numbers):
                 if (number, name) not in seen:
-                    row = one(number, name, loaded[name], models, path is not None)
+                    row = one(number, name, load(path), models, path is not None)
                     done.append({k: str(v) for k, v in row.items()})
                     write.writerow(row)
                     file.flush()

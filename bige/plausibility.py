@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bige.skeleton import Skeleton
 
 # %% auto #0
-__all__ = ['ANGLES', 'SPHERES', 'QUANTITIES', 'Ranges', 'BEYOND_MODEL_DEG', 'TOLERANCE_MARGINS', 'Quantity', 'planted_feet',
+__all__ = ['TURNING', 'FOOT_POINTS', 'QUANTITIES', 'Ranges', 'BEYOND_MODEL_DEG', 'TOLERANCE_MARGINS', 'Quantity', 'planted_feet',
            'foot_names', 'extremes', 'united', 'plausible_limits', 'outside', 'implausibility', 'plausible',
            'implausible_rows', 'implausible_shortfall']
 
@@ -47,7 +47,7 @@ class Quantity:
 
 _TURNS = [i for i, n in enumerate(COORDINATES) if n not in TRANSLATIONS]
 _MOVES = [i for i, n in enumerate(COORDINATES) if n in TRANSLATIONS]
-ANGLES = tuple(COORDINATES[i] for i in _TURNS)
+TURNING = tuple(COORDINATES[i] for i in _TURNS)
 
 
 def _speed(batch: Batch, columns: list[int]) -> Tensor:
@@ -58,7 +58,7 @@ def _acceleration(batch: Batch, columns: list[int]) -> Tensor:
     return rate_of_change(_speed(batch, columns), batch.rate_hz)
 
 # %% ../nbs/26z_plausibility.ipynb #26z-plausibility-008
-SPHERES = ("heel", "inner ball", "outer ball", "outer midfoot", "inner toes", "outer toes")
+FOOT_POINTS = ("heel", "inner ball", "outer ball", "outer midfoot", "inner toes", "outer toes")
 _SIDES = {"l": "left", "r": "right"}
 
 
@@ -73,7 +73,7 @@ def foot_names(exercise: Exercise) -> tuple[str, ...]:
 
 
 def _point_names(exercise: Exercise) -> tuple[str, ...]:
-    return tuple(f"{foot}, {sphere}" for foot in foot_names(exercise) for sphere in SPHERES)
+    return tuple(f"{foot}, {sphere}" for foot in foot_names(exercise) for sphere in FOOT_POINTS)
 
 
 _SLIDING_EVERY = 6  # frames
@@ -98,10 +98,11 @@ def _balance_span(rate_hz: float) -> tuple[int, int]:
 
 
 QUANTITIES = (
-    Quantity("angle", "deg", 10.0, lambda b: b.q[..., _TURNS], lambda e: ANGLES, _every_frame(0)),
-    Quantity("angular speed", "deg/s", 40.0, lambda b: _speed(b, _TURNS), lambda e: ANGLES, _every_frame(1)),
-    Quantity("angular acceleration", "deg/s2", 300.0, lambda b: _acceleration(b, _TURNS), lambda e: ANGLES,
-             _every_frame(2)),
+    Quantity("angle", "deg", 10.0, lambda b: b.q[..., _TURNS], lambda e: TURNING, _every_frame(0)),
+    Quantity("angular speed", "deg/s", 40.0, lambda b: _speed(b, _TURNS), lambda e: TURNING,
+             _every_frame(1)),
+    Quantity("angular acceleration", "deg/s2", 300.0, lambda b: _acceleration(b, _TURNS),
+             lambda e: TURNING, _every_frame(2)),
     Quantity("pelvis speed", "m/s", 0.1, lambda b: _speed(b, _MOVES), lambda e: TRANSLATIONS,
              _every_frame(1)),
     Quantity("pelvis acceleration", "m/s2", 1.0, lambda b: _acceleration(b, _MOVES), lambda e: TRANSLATIONS,
@@ -216,9 +217,9 @@ def implausible_shortfall(implausible: Sequence[Sequence[Mapping]], exercise: Ex
     low, high = row["allowed"]
     because = f"{row['what']} of {row['where']} would have to be {row['found']:.3g} {row['unit']}"
     requested = f"what recorded {exercise.plural} do: {low:.3g} to {high:.3g} {row['unit']}"
-    sentence = (f"plausible motion: {len(bad)} of {len(implausible)} leave {requested} for the {row['what']} of "
-                f"{row['where']}, which is {row['found']:.3g} {row['unit']} at {row['time_s']:.2f} s in the least "
-                "implausible of them.")
+    sentence = (f"plausible motion: {len(bad)} of {len(implausible)} leave {requested} for the {row['what']} "
+                f"of {row['where']}, which is {row['found']:.3g} {row['unit']} at {row['time_s']:.2f} s in "
+                "the least implausible of them.")
     return [{"constraint": "plausible motion", "requested": requested, "violated_by": len(bad),
              "reached": row["found"], "nearest": min(max(row["found"], low), high), "unit": row["unit"],
              "because": because, "sentence": sentence}]
