@@ -28,8 +28,8 @@ from .files import InputError
 from .ground_contact import plant_feet, plant_with_contacts
 from .metrics import motions_of, pairwise_deg
 from .motion import ACTIVATIONS, COORDINATES, TRANSLATIONS, Motion
-from .plausibility import (Ranges, extremes, implausibility, implausible_rows, implausible_shortfall,
-                               plausible, plausible_limits, united)
+from .plausibility import (Ranges, extremes, held_back, implausibility, implausible_rows,
+                               implausible_shortfall, plausible_limits, united)
 from .reachability import check_model, frame_rate, shortfalls
 from .skeleton import Skeleton
 from .surrogate import PublishedSurrogate, load_surrogate
@@ -56,7 +56,8 @@ def in_one_rate(data: Dataset) -> tuple[Dataset, float]:
     recorded = [repetition(data, i).resample(rate_hz).values[:FRAMES] for i in range(len(data))]
     values = np.stack([x[np.minimum(np.arange(FRAMES), len(x) - 1)] for x in recorded])
     mask, n = np.arange(FRAMES) < np.array([len(x) for x in recorded])[:, None], len(COORDINATES)
-    return replace(data, kinematics=values[..., :n], activations=values[..., n:].clip(0, 1), mask=mask), rate_hz
+    data = replace(data, kinematics=values[..., :n], activations=values[..., n:].clip(0, 1), mask=mask)
+    return data, rate_hz
 
 # %% ../nbs/27_guidance.ipynb #27-guidance-013
 @dataclass(frozen=True)
@@ -326,7 +327,8 @@ def limits_satisfied(constraints: Sequence[Constraint], batch: Batch, tolerance:
 @dataclass
 class Search:
     """A search as it went: best latents (B, C, 49), motions (B, T, 33) and activations (B, T, 80), weighted
-    losses (steps, terms, B), steps each took (B,), and the residual (B, C, 49)."""
+    losses (steps, terms, B), steps each took (B,), the residual (B, C, 49), and where the last steps of those
+    that were not satisfied were implausible."""
 
     latents: Tensor
     q: Tensor
@@ -334,6 +336,7 @@ class Search:
     losses: Tensor
     steps: Tensor
     residual: Tensor | None = None
+    last: tuple[list[dict], ...] = ()
 
 
 OVERSTEP = 1.3  # times Newton's step
@@ -433,6 +436,7 @@ def guide(models: Models, constraints: Sequence[Constraint], start: Start, steps
         best.keep(active, cost.detach(), r, batch)
         stop = progress and progress(step, n - int((~held).sum()), n)
         if stop or step == steps or held.all():
+            last = implausible_rows(start.plausible, batch)
             break
         pull = terms[pulls].sum(0) + beyond
         (grad,) = torch.autograd.grad(pull.sum(), r)
@@ -442,7 +446,7 @@ def guide(models: Models, constraints: Sequence[Constraint], start: Start, steps
         step_now = newton_step(pull.detach()[~held], slope[active], slow) * min(1, FULL_STEPS / (step + 1))
         x[active] = r.detach()[~held] + step_now
     return Search(start.latents + start.unit * best.residual, best.q, best.a, torch.stack(losses), taken,
-                  best.residual)
+                  best.residual, tuple(rows for rows, good in zip(last, held.tolist()) if not good))
 
 
 def _moved(models: Models, start: Start, rows: Tensor, residual: Tensor) -> Batch:
@@ -460,7 +464,7 @@ def select_motions(x: Search | Start | Batch, rows: Tensor) -> Search | Start | 
         return Start(x.latents[rows], x.unit[rows], x.detail[rows], x.offset[rows],
                      select_motions(x.real, rows), x.plausible)
     residual = None if x.residual is None else x.residual[rows]
-    return Search(x.latents[rows], x.q[rows], x.a[rows], x.losses[..., rows], x.steps[rows], residual)
+    return Search(x.latents[rows], x.q[rows], x.a[rows], x.losses[..., rows], x.steps[rows], residual, x.last)
 
 
 def order_by_effort(found: Search, exercise: Exercise) -> Tensor:
@@ -625,7 +629,7 @@ def concatenate_searches(parts: Sequence[Search]) -> Search:
     losses = [torch.cat([p.losses, p.losses[-1:].expand(longest - len(p.losses), -1, -1)]) for p in parts]
     whole = (torch.cat([getattr(p, k) for p in parts]) for k in ("latents", "q", "a"))
     return Search(*whole, torch.cat(losses, 2), torch.cat([p.steps for p in parts]),
-                  torch.cat([p.residual for p in parts]))
+                  torch.cat([p.residual for p in parts]), sum((p.last for p in parts), ()))
 
 
 def batches_of(known: KnownMotions) -> list[KnownMotions]:
@@ -707,7 +711,7 @@ def _result(models, constraints, found: Search, start: Batch | None, limits: Ran
         held = satisfaction(tuple(constraints), batch)
         short = shortfalls(tuple(constraints), batch, models.bank(rate_hz), TOLERANCE)
         implausible = implausible_rows(limits, batch)
-        short += implausible_shortfall(implausible, models.exercise)
+        short += implausible_shortfall(implausible, models.exercise) or held_back(found.last, models.exercise)
     return Guided(_motions(batch), constraints, method, seed, found.latents.numpy(),
                   tuple(c.name for c in constraints), found.losses.numpy(), found.steps.numpy(), held,
                   skeleton, perf_counter() - since, _motions(start) if start else (), tuple(short),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ['TURNING', 'FOOT_POINTS', 'QUANTITIES', 'Ranges', 'BEYOND_MODEL_DEG', 'TOLERANCE_MARGINS', 'Quantity', 'planted_feet',
            'foot_names', 'extremes', 'united', 'plausible_limits', 'outside', 'implausibility', 'plausible',
-           'implausible_rows', 'implausible_shortfall']
+           'implausible_rows', 'implausible_shortfall', 'held_back']
 
 # %% ../nbs/26z_plausibility.ipynb #26z-plausibility-006
 @dataclass(frozen=True)
@@ -223,3 +223,21 @@ def implausible_shortfall(implausible: Sequence[Sequence[Mapping]], exercise: Ex
     return [{"constraint": "plausible motion", "requested": requested, "violated_by": len(bad),
              "reached": row["found"], "nearest": min(max(row["found"], low), high), "unit": row["unit"],
              "because": because, "sentence": sentence}]
+
+
+def held_back(last: Sequence[Sequence[Mapping]], exercise: Exercise) -> list[dict]:
+    """A row for `shortfalls` on what kept a search from satisfying a request: what the last steps (their
+    `implausible_rows`) left most often, there where it was furthest outside; none without any."""
+    rows = [row for each in last for row in each]
+    if not rows:
+        return []
+    names = [(row["what"], row["where"]) for row in rows]
+    most = max(dict.fromkeys(names), key=names.count)
+    row = max((r for r, name in zip(rows, names) if name == most), key=lambda r: r["margins"])
+    low, high = row["allowed"]
+    requested = f"what recorded {exercise.plural} do: {low:.3g} to {high:.3g} {row['unit']}"
+    sentence = (f"held back by {requested} for the {row['what']} of {row['where']}; the search's last step "
+                f"went to {row['found']:.3g} {row['unit']} at {row['time_s']:.2f} s.")
+    return [{"constraint": "plausible motion", "requested": requested, "violated_by": 0,
+             "reached": min(max(row["found"], low), high), "nearest": min(max(row["found"], low), high),
+             "unit": row["unit"], "because": "no motion outside is given", "sentence": sentence}]
