@@ -137,8 +137,8 @@ def read_person(path: Path | str | None) -> Person | None:
 class Answer:
     """What came out of a request. `satisfaction`: for each motion, {constraint: {metric, unit, violation,
     satisfied}}; `implausible`: for each, where it leaves what was recorded; `shortfalls`: limits that some
-    motion violates; `changes`: what differs from `like`, for each motion; `verified`: how many were drawn; `guided`: latents, losses, steps (None in a loaded answer);
-    `record`: metrics.json as loaded."""
+    motion violates; `changes`: what differs from `like`, for each motion; `verified`: how many were drawn;
+    `guided`: latents, losses, steps (None in a loaded answer); `record`: metrics.json as loaded."""
 
     request: Request
     motions: tuple[Motion, ...]
