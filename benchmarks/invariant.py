@@ -82,8 +82,8 @@ def entry(rng: np.random.Generator) -> dict:
                  "high": round(rng.uniform(0.02, 0.9), 3)},
         lambda: {"kind": "muscle", "muscle": str(rng.choice(["soleus", "gluteus_maximus", "hamstrings"])),
                  "low": round(rng.uniform(0.02, 0.6), 3)},
-        lambda: {"kind": "coordinate", "coordinate": str(rng.choice(ANGLES)), "unit": "deg", "at": moment(rng),
-                 **limits(rng, -60, 120, 20)},
+        lambda: {"kind": "coordinate", "coordinate": str(rng.choice(ANGLES)), "unit": "deg",
+                 "at": moment(rng), **limits(rng, -60, 120, 20)},
         lambda: {"kind": "coordinate",
                  "coordinate": str(rng.choice(["hip_flexion", "ankle_angle", "knee_angle"])),
                  "at": moment(rng), "unit": "deg", **limits(rng, -10, 120, 20)},
@@ -172,7 +172,8 @@ def violated_in_window(motion: Motion, entries: list[dict]) -> list[str]:
     return found
 
 
-def one(number: int, name: str, model: MusculoskeletalModel, models: Models, own: bool, n: int = 2) -> dict:
+def one(number: int, name: str, model: MusculoskeletalModel, models: Models, own: bool, n: int = 2,
+        steps: int = 40) -> dict:
     "What comes of a request on a body."
     entries, since = random_request(number), process_time()
     counts = dict.fromkeys(("n", "satisfied", "plausible", "refused", "defective", "consistent"), 0)
@@ -181,7 +182,7 @@ def one(number: int, name: str, model: MusculoskeletalModel, models: Models, own
         constraints = ConstraintSet.from_entries(entries)
         check_reach(constraints, models.bank())
         found = generate(constraints, n=n, seed=number, models=models,
-                         skeleton=model.skeleton if own else None)
+                         skeleton=model.skeleton if own else None, steps=steps)
     except InputError as error:
         return row | {"outcome": "request refused", "cpu_s": round(process_time() - since, 2),
                       "why": str(error)[:200]}
