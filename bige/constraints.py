@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     from bige.skeleton import Skeleton
 
 # %% auto #0
-__all__ = ['SIDED_MUSCLES', 'RAD', 'UNITS', 'KINDS', 'LIMITS', 'REQUIRED', 'REQUEST_FIELDS', 'MUSCLE_GROUPS', 'ACTIVE', 'LENGTH',
-           'AXES', 'LEG_JOINTS', 'SIDE_FIELDS', 'LEG_KIND', 'BALANCE_HZ', 'NATURAL', 'PHASES', 'TOLERANCES', 'ABOUT',
-           'GOAL_SIGN', 'Batch', 'rate_of_change', 'vector_length', 'at_frame', 'moment_frame', 'at_moment', 'Kind',
-           'kind', 'both_sides', 'members', 'joints', 'joint_parts', 'from_feet', 'outward_values', 'body_lean',
-           'leg_centres', 'foot_points', 'needed_push', 'ramp', 'phases', 'Constraint', 'limits_of', 'name_of',
-           'constraint_values', 'limited_values', 'loss', 'metric', 'violation', 'in_words']
+__all__ = ['SIDED_MUSCLES', 'RAD', 'LIMIT_WINDOW_S', 'UNITS', 'KINDS', 'LIMITS', 'REQUIRED', 'REQUEST_FIELDS', 'MUSCLE_GROUPS',
+           'ACTIVE', 'LENGTH', 'AXES', 'LEG_JOINTS', 'SIDE_FIELDS', 'LEG_KIND', 'BALANCE_HZ', 'NATURAL', 'PHASES',
+           'TOLERANCES', 'ABOUT', 'GOAL_SIGN', 'Batch', 'rate_of_change', 'vector_length', 'at_frame', 'moment_frame',
+           'window_frames', 'at_frames', 'at_moment', 'Kind', 'kind', 'both_sides', 'members', 'joints', 'joint_parts',
+           'from_feet', 'outward_values', 'body_lean', 'leg_centres', 'foot_points', 'balance_every', 'needed_push',
+           'imbalance', 'ramp', 'phases', 'Constraint', 'limits_of', 'name_of', 'constraint_values', 'limited_values',
+           'loss', 'metric', 'violation', 'in_words']
 
 # %% ../nbs/24_constraints.ipynb #24-constraints-005
 SIDED_MUSCLES = tuple(a.partition("/")[0] for a in ACTIVATIONS)          # vasmed_l, …
@@ -93,17 +94,35 @@ def moment_frame(batch: Batch, moment: str) -> Tensor:
     return batch.exercise.frame_at(batch.q, float(moment.rstrip(" %"))).round().long()
 
 # %% ../nbs/24_constraints.ipynb #24-constraints-012
-def at_moment(batch: Batch, moment: str | None) -> Batch:
-    "The batch at one moment, (B, 1, …); 'all' or None: as it is."
+LIMIT_WINDOW_S = 0.1  # s around a moment in which limits hold
+
+
+def window_frames(batch: Batch, frame: Tensor) -> Tensor:
+    "Frames of the window around `frame` (B, …): (B, …, W), `LIMIT_WINDOW_S` from the first to the last."
+    last = batch.q.shape[1] - 1
+    half = min(math.ceil(LIMIT_WINDOW_S / 2 * batch.rate_hz - 1e-6), last // 2)
+    first = (frame - half).clamp(0, last - 2 * half)
+    return first[..., None] + first.new_tensor(range(2 * half + 1))
+
+# %% ../nbs/24_constraints.ipynb #24-constraints-015
+def at_frames(x: Tensor, frames: Tensor) -> Tensor:
+    "x (B, T, C) at `frames` (B, W): (B, W, C)."
+    return x.gather(1, frames[..., None].expand(-1, -1, x.shape[-1]))
+
+
+def at_moment(batch: Batch, moment: str | None, window: bool = False) -> Batch:
+    "The batch at one moment, (B, 1, …), or in the window around it, (B, W, …); 'all' or None: as it is."
     if moment in (None, "all"):
         return batch
-    if moment not in batch.moments:
+    key = moment, window
+    if key not in batch.moments:
         f = moment_frame(batch, moment)
-        q, a = at_frame(batch.q, f), at_frame(batch.a, f)
-        batch.moments[moment] = Batch(q, a, batch.skeleton, batch.rate_hz, exercise=batch.exercise)
-    return batch.moments[moment]
+        f = window_frames(batch, f) if window else f[:, None]
+        q, a = at_frames(batch.q, f), at_frames(batch.a, f)
+        batch.moments[key] = Batch(q, a, batch.skeleton, batch.rate_hz, exercise=batch.exercise)
+    return batch.moments[key]
 
-# %% ../nbs/24_constraints.ipynb #24-constraints-016
+# %% ../nbs/24_constraints.ipynb #24-constraints-019
 UNITS = {
     "": ("a share", 1.), "%": ("a share", 0.01),
     "deg": ("an angle", RAD), "rad": ("an angle", 1.),
@@ -115,7 +134,7 @@ UNITS = {
     "deg/s2": ("a turning acceleration", RAD), "rad/s2": ("a turning acceleration", 1.),
 }
 
-# %% ../nbs/24_constraints.ipynb #24-constraints-017
+# %% ../nbs/24_constraints.ipynb #24-constraints-020
 @dataclass(frozen=True)
 class Kind:
     """One word of the vocabulary. `value(batch, constraint)` -> (B, frames, components) SI; `scale`: the
@@ -145,7 +164,7 @@ class Kind:
     distance: bool = False
     span: str = ""
 
-# %% ../nbs/24_constraints.ipynb #24-constraints-018
+# %% ../nbs/24_constraints.ipynb #24-constraints-021
 KINDS: dict[str, Kind] = {}
 
 def kind(name: str, says: str, unit: str | None, **options: object) -> Callable:
@@ -155,7 +174,7 @@ def kind(name: str, says: str, unit: str | None, **options: object) -> Callable:
         return value
     return register
 
-# %% ../nbs/24_constraints.ipynb #24-constraints-020
+# %% ../nbs/24_constraints.ipynb #24-constraints-023
 LIMITS = {"low": None, "high": None}
 REQUIRED = object()  # a field without which the constraint says nothing
 
@@ -188,7 +207,7 @@ def _coordinate_range(batch: Batch, c):
 def _pelvis_tilt(batch: Batch, c):
     return batch.coordinate("pelvis_tilt")
 
-# %% ../nbs/24_constraints.ipynb #24-constraints-022
+# %% ../nbs/24_constraints.ipynb #24-constraints-025
 _LESS = {"high": None}
 
 
@@ -217,7 +236,7 @@ def _com_acceleration(batch: Batch, c):
 def _foot_sliding(batch: Batch, c):
     return sliding_speed(batch.contact_points, batch.rate_hz)[..., None]
 
-# %% ../nbs/24_constraints.ipynb #24-constraints-024
+# %% ../nbs/24_constraints.ipynb #24-constraints-027
 _ANGLES = [i for i, n in enumerate(COORDINATES) if n not in TRANSLATIONS]
 
 
@@ -238,7 +257,7 @@ def _smoothness(batch: Batch, c):
 def _ground(batch: Batch, c):
     return batch.contact_points[..., 1].amin(-1, keepdim=True)
 
-# %% ../nbs/24_constraints.ipynb #24-constraints-026
+# %% ../nbs/24_constraints.ipynb #24-constraints-029
 REQUEST_FIELDS = {"low": None, "high": None, "target": None, "within": None, "goal": None}
 MUSCLE_GROUPS = {
     "quadriceps": ("recfem", "vasint", "vaslat", "vasmed"),
@@ -264,7 +283,7 @@ def members(name: str) -> tuple[str, ...]:
     "Muscles of a group of one side (`vasti_l`); of a muscle, itself."
     return tuple(f"{m}{name[-2:]}" for m in MUSCLE_GROUPS.get(name[:-2], (name[:-2],)))
 
-# %% ../nbs/24_constraints.ipynb #24-constraints-027
+# %% ../nbs/24_constraints.ipynb #24-constraints-030
 @kind("coordinate", "a coordinate of the model", None, signed=True, parts=_coordinate_parts,
       fields={"coordinate": REQUIRED, **REQUEST_FIELDS, "unit": None, "at": "bottom"})
 def _coordinate(batch: Batch, c):
@@ -277,7 +296,7 @@ def _coordinate(batch: Batch, c):
 def _muscle(batch: Batch, c):
     return batch.muscle(*[m for p in c.parts for m in members(p)]).unflatten(-1, (len(c.parts), -1)).mean(-1)
 
-# %% ../nbs/24_constraints.ipynb #24-constraints-029
+# %% ../nbs/24_constraints.ipynb #24-constraints-032
 LENGTH = dict(scale=0.43, signed=True)  # m, a thigh: one centimetre counts as the 1.3 degrees that move it
 AXES = {"forward": 0, "up": 1, "right": 2}
 _MIDDLE = ("back", "torso", "pelvis", "ground_pelvis")
@@ -303,7 +322,7 @@ def outward_values(x: Tensor, c: Constraint) -> Tensor:
     mediolateral = c["plane"] == "frontal" or c["axis"] == "right"
     return x * x.new_tensor([-1.0, 1.0]) if c["goal"] == "equal" and mediolateral else x
 
-# %% ../nbs/24_constraints.ipynb #24-constraints-030
+# %% ../nbs/24_constraints.ipynb #24-constraints-033
 @kind("joint_centre", "where a joint centre is", "m", **LENGTH,
       fields={"joint": REQUIRED, "axis": "up", "from": "feet", **REQUEST_FIELDS, "at": "bottom"},
       parts=lambda c: tuple(f"{p} {c['axis']} from {c['from']}" for p in joint_parts(c["joint"])))
@@ -315,7 +334,7 @@ def _joint_centre(batch: Batch, c):
     x = from_feet(batch, x) if c["from"] == "feet" else x - of(c["from"])
     return outward_values(x[..., AXES[c["axis"]]], c)
 
-# %% ../nbs/24_constraints.ipynb #24-constraints-031
+# %% ../nbs/24_constraints.ipynb #24-constraints-034
 @kind("centre_of_mass",
       "where the centre of mass of the whole body is, from the middle of the feet and the ground", "m",
       **LENGTH, fields={"axis": "up", **REQUEST_FIELDS, "at": "bottom"},
@@ -337,7 +356,7 @@ def body_lean(batch: Batch, bodies: Sequence[str], plane: str) -> Tensor:
 def _body(batch: Batch, c):
     return outward_values(body_lean(batch, both_sides(c["body"], batch.skeleton.body_names), c["plane"]), c)
 
-# %% ../nbs/24_constraints.ipynb #24-constraints-033
+# %% ../nbs/24_constraints.ipynb #24-constraints-036
 LEG_JOINTS = ("hip", "knee", "ankle")
 SIDE_FIELDS = {"side": "both", **REQUEST_FIELDS, "at": "bottom"}
 
@@ -356,7 +375,7 @@ def leg_centres(batch: Batch) -> tuple:
     known, centres = joints(batch.skeleton), batch.joint_centres
     return tuple(centres[..., [known.index(f"{j}_{side}") for side in "lr"], :] for j in LEG_JOINTS)
 
-# %% ../nbs/24_constraints.ipynb #24-constraints-034
+# %% ../nbs/24_constraints.ipynb #24-constraints-037
 @kind("thigh_angle", "how far the thigh has turned from hanging; 90 deg is parallel to the ground", "deg",
       **LEG_KIND)
 def _thigh_angle(batch: Batch, c):
@@ -373,7 +392,7 @@ def _knee_depth(batch: Batch, c):
 def _hip_height(batch: Batch, c):
     return leg_centres(batch)[0][..., 1]
 
-# %% ../nbs/24_constraints.ipynb #24-constraints-035
+# %% ../nbs/24_constraints.ipynb #24-constraints-038
 def foot_points(batch: Batch) -> Tensor:
     "Contact points (B, T, 2, 6, 3) m, left foot then right."
     return batch.contact_points.unflatten(-2, (2, 6)).flip(-3)
@@ -405,14 +424,19 @@ def _heel_contact(batch: Batch, c):
 def _trunk_lean(batch: Batch, c):
     return body_lean(batch, ("torso",), "sagittal")
 
-# %% ../nbs/24_constraints.ipynb #24-constraints-040
+# %% ../nbs/24_constraints.ipynb #24-constraints-043
 BALANCE_HZ = 15.0
+
+
+def balance_every(rate_hz: float) -> int:
+    "Every how many frames the balance is evaluated."
+    return max(1, round(rate_hz / BALANCE_HZ))
 
 
 def needed_push(batch: Batch) -> tuple:
     """Zero-moment point (B, t, 2) m forward and right, `BALANCE_HZ` times a second, without the turning of
     the bodies (Vukobratović and Borovac 2004), and the contact points (B, t, 12, 3) m then."""
-    every = max(1, round(batch.rate_hz / BALANCE_HZ))
+    every = balance_every(batch.rate_hz)
     hz = batch.rate_hz / every
     com, points = batch.skeleton.centre_of_mass(batch.q[:, ::every]), batch.contact_points[:, ::every]
     push = rate_of_change(rate_of_change(com, hz), hz) / GRAVITY + com.new_tensor(
@@ -423,17 +447,24 @@ def needed_push(batch: Batch) -> tuple:
     return (com - height * push / push[..., 1:2].clamp(min=0.1))[..., [0, 2]], points
 
 
+def imbalance(batch: Batch) -> Tensor:
+    "How far (B, t, 1) m the zero-moment point lies outside the rectangle around both feet; kept."
+    if "imbalance" not in batch.moments:
+        at, points = needed_push(batch)
+        feet = points[..., [0, 2]]
+        batch.moments["imbalance"] = vector_length(distance_from_range(at, feet.amin(-2), feet.amax(-2)))
+    return batch.moments["imbalance"]
+
+
 @kind("balance", "the body does not tip over its feet", "cm", scale=LENGTH["scale"], fields=_LESS,
       usual={"high": 2.0}, natural=True)
 def _balance(batch: Batch, c):
-    at, points = needed_push(batch)
-    feet = points[..., [0, 2]]
-    return vector_length(distance_from_range(at, feet.amin(-2), feet.amax(-2)))
+    return imbalance(batch)
 
 
 NATURAL = tuple(name for name, k in KINDS.items() if k.natural)  # in every set that does not mention them
 
-# %% ../nbs/24_constraints.ipynb #24-constraints-044
+# %% ../nbs/24_constraints.ipynb #24-constraints-047
 PHASES = tuple(dict.fromkeys(p for path in shipped_exercises().values() for p in read_exercise(path).phases))
 
 
@@ -463,7 +494,7 @@ def _duration(batch: Batch, c):
 def _tempo(batch: Batch, c):
     return phases(batch)[batch.exercise.phases.index(c["phase"])][:, None, None]
 
-# %% ../nbs/24_constraints.ipynb #24-constraints-046
+# %% ../nbs/24_constraints.ipynb #24-constraints-049
 @dataclass(frozen=True)
 class Constraint:
     """A kind with its fields as in a file (numbers in the constraint's unit), its weight, and where it was
@@ -504,7 +535,7 @@ class Constraint:
         "A short name: kind, what it is about, and the moment and side where they are not the usual ones."
         return name_of(self)
 
-# %% ../nbs/24_constraints.ipynb #24-constraints-047
+# %% ../nbs/24_constraints.ipynb #24-constraints-050
 TOLERANCES = {
     "a share": 0.02,
     "an angle": 2 * RAD,
@@ -541,45 +572,54 @@ def name_of(c: Constraint) -> str:
     words = [f"from {c[k]}" if k == "from" else c[k] for k in unusual]
     return " ".join([c.kind.name, *about, *words, *filter(None, [c["goal"]])])
 
-# %% ../nbs/24_constraints.ipynb #24-constraints-048
+# %% ../nbs/24_constraints.ipynb #24-constraints-051
 GOAL_SIGN = {"minimise": 1.0, "maximise": -1.0}
 
 
 _AMOUNTS = ("low", "high", "target", "within")  # what a value does not depend on
 
 
-def constraint_values(c: Constraint, batch: Batch) -> Tensor:
-    """The value at the requested moment and side, (B, frames, components) SI; left minus right for `goal:
-    equal`."""
+def constraint_values(c: Constraint, batch: Batch, window: bool = False) -> Tensor:
+    """The value at the requested moment and side, (B, frames, components) SI, or in the `window` around the
+    moment; left minus right for `goal: equal`."""
     if batch.known is None:
-        return _values(c, batch)
-    key = (c.kind.name, *((k, v) for k, v in sorted(c.fields.items()) if k not in _AMOUNTS))
+        return _values(c, batch, window)
+    key = (window, c.kind.name, *((k, v) for k, v in sorted(c.fields.items()) if k not in _AMOUNTS))
     if key not in batch.known:
-        batch.known[key] = _values(c, batch)
+        batch.known[key] = _values(c, batch, window)
     return batch.known[key]
 
 
-def _values(c: Constraint, batch: Batch):
-    own = c.kind.peaks and c["at"] == "peak"  # a muscle's own peak, not that of the effort muscles
-    x = c.kind.value(batch if own else at_moment(batch, c["at"]), c)
-    if own:
-        x = x.amax(1, keepdim=True)
+def _own_peaks(x: Tensor, batch: Batch, window: bool) -> Tensor:
+    "Each component of x (B, T, C) at its own peak (B, 1, C), or in the window around it (B, W, C)."
+    if not window:
+        return x.amax(1, keepdim=True)
+    return x.gather(1, window_frames(batch, x.argmax(1)).transpose(1, 2))
+
+
+def _values(c: Constraint, batch: Batch, window: bool) -> Tensor:
+    if c.kind.peaks and c["at"] == "peak":  # a muscle's own peak, not that of the effort muscles
+        x = _own_peaks(c.kind.value(batch, c), batch, window)
+    else:
+        x = c.kind.value(at_moment(batch, c["at"], window), c)
     if c["side"] in ("left", "right"):
         x = x[..., :1] if c["side"] == "left" else x[..., 1:]
     return x[..., :1] - x[..., 1:] if c["goal"] == "equal" else x
 
 
 def limited_values(c: Constraint, batch: Batch) -> Tensor:
-    """What limits apply to, (B, frames, components) SI: the values, or the root mean square of kinds that are
-    not `signed`."""
-    x = constraint_values(c, batch)
-    return x if c.kind.signed else ((x**2).mean((1, 2), keepdim=True) + 1e-12) ** 0.5
+    """What limits apply to, (B, frames, components) SI: the values in every frame of the window around the
+    moment, or the root mean square of kinds that are not `signed`."""
+    if c.kind.signed:
+        return constraint_values(c, batch, window=True)
+    return ((constraint_values(c, batch) ** 2).mean((1, 2), keepdim=True) + 1e-12) ** 0.5
 
-# %% ../nbs/24_constraints.ipynb #24-constraints-049
+# %% ../nbs/24_constraints.ipynb #24-constraints-052
 def loss(c: Constraint, batch: Batch) -> Tensor:
     "Unweighted loss of each motion, (B,)."
     if c.limits != (None, None):
-        return (distance_from_range(limited_values(c, batch), *c.limits) / c.kind.scale).mean((1, 2))
+        away = distance_from_range(limited_values(c, batch), *c.limits) / c.kind.scale
+        return (away.mean(1) if c["at"] in (None, "all") else away.amax(1)).mean(1)
     x = constraint_values(c, batch) / c.kind.scale
     return GOAL_SIGN[c["goal"]] * x.mean((1, 2)) if c["goal"] in GOAL_SIGN else (x**2).sum(-1).mean(1)
 
@@ -600,7 +640,7 @@ def violation(c: Constraint, batch: Batch) -> Tensor | None:
         return None
     return distance_from_range(limited_values(c, batch), *c.limits).amax((1, 2)) / c.per_unit
 
-# %% ../nbs/24_constraints.ipynb #24-constraints-050
+# %% ../nbs/24_constraints.ipynb #24-constraints-053
 def in_words(c: Constraint) -> str:
     "The request in words, with its unit and moment: '90 to 110 deg at the bottom'."
     unit = f" {c.unit}" if c.unit else ""

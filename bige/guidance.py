@@ -28,20 +28,22 @@ from .files import InputError
 from .ground_contact import plant_feet, plant_with_contacts
 from .metrics import motions_of, pairwise_deg
 from .motion import ACTIVATIONS, COORDINATES, TRANSLATIONS, Motion
+from .plausibility import (Ranges, extremes, held_back, implausibility, implausible_rows,
+                               implausible_shortfall, plausible_limits, united)
 from .reachability import check_model, frame_rate, shortfalls
 from .skeleton import Skeleton
 from .surrogate import PublishedSurrogate, load_surrogate
 from .vqvae import load_vqvae, smoother
 
 # %% auto #0
-__all__ = ['APART_DEG', 'TOLERANCE', 'OVERSTEP', 'MAX_STEP', 'RESIDUAL_CUTOFF_HZ', 'FULL_STEPS', 'Progress', 'AT_ONCE', 'METHODS',
-           'MAX_REPETITION_S', 'CHANGE_WORDS', 'in_one_rate', 'Models', 'one_thread', 'realise', 'request_losses',
-           'slack', 'near_request', 'alternate_participants', 'different_first', 'choose_starts', 'KnownMotions',
-           'variations', 'Start', 'prepare', 'evaluate_constraints', 'limits_satisfied', 'Search', 'newton_step',
-           'deflected', 'with_limits', 'guide', 'select_motions', 'order_by_effort', 'decoded', 'decoded_search',
-           'nearest_latent', 'published_weight', 'guide_published', 'random_codes', 'Guided', 'satisfaction',
-           'concatenate_searches', 'batches_of', 'starting_motions', 'generate', 'one_repetition', 'bottom_angles',
-           'changes']
+__all__ = ['APART_DEG', 'TOLERANCE', 'OVERSTEP', 'MAX_STEP', 'RESIDUAL_CUTOFF_HZ', 'FULL_STEPS', 'IMPLAUSIBLE_WEIGHT', 'Progress',
+           'AT_ONCE', 'METHODS', 'MAX_REPETITION_S', 'CHANGE_WORDS', 'in_one_rate', 'Models', 'one_thread', 'realise',
+           'request_losses', 'slack', 'near_request', 'alternate_participants', 'different_first', 'choose_starts',
+           'KnownMotions', 'variations', 'Start', 'prepare', 'evaluate_constraints', 'limits_satisfied', 'Search',
+           'newton_step', 'deflected', 'with_limits', 'guide', 'select_motions', 'order_by_effort', 'decoded',
+           'decoded_search', 'nearest_latent', 'published_weight', 'guide_published', 'random_codes', 'Guided',
+           'satisfaction', 'satisfied_and_plausible', 'concatenate_searches', 'batches_of', 'starting_motions',
+           'generate', 'one_repetition', 'bottom_angles', 'changes']
 
 # %% ../nbs/27_guidance.ipynb #27-guidance-012
 def in_one_rate(data: Dataset) -> tuple[Dataset, float]:
@@ -51,12 +53,11 @@ def in_one_rate(data: Dataset) -> tuple[Dataset, float]:
     if usual.mean() >= 0.5:
         return select(data, usual), RATE_HZ
     rate_hz = float(data.rate_hz.min())
-    values = []
-    for i in range(len(data)):
-        recorded = repetition(data, i).resample(rate_hz).values[:FRAMES]
-        values.append(recorded[np.minimum(np.arange(FRAMES), len(recorded) - 1)])
-    values, n = np.stack(values), len(COORDINATES)
-    return replace(data, kinematics=values[..., :n], activations=values[..., n:].clip(0, 1)), rate_hz
+    recorded = [repetition(data, i).resample(rate_hz).values[:FRAMES] for i in range(len(data))]
+    values = np.stack([x[np.minimum(np.arange(FRAMES), len(x) - 1)] for x in recorded])
+    mask, n = np.arange(FRAMES) < np.array([len(x) for x in recorded])[:, None], len(COORDINATES)
+    data = replace(data, kinematics=values[..., :n], activations=values[..., n:].clip(0, 1), mask=mask)
+    return data, rate_hz
 
 # %% ../nbs/27_guidance.ipynb #27-guidance-013
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class Models:
     files: Mapping[str, Path] = field(default_factory=dict)  # where "vqvae", "surrogate" and "data" were read
     exercise: Exercise = load_exercise()  # what is done in them
     shipped: Dataset | None = field(default=None, repr=False)  # the shipped data set, where `data` is it
+    frames: Tensor | None = None  # (N,) how many of the T frames were recorded; None: all
 
     @cached_property
     def latents(self) -> Tensor:
@@ -91,6 +93,11 @@ class Models:
         """Shipped repetitions of the participants held out of training, recorded frames only: what metrics
         compare with."""
         return motions_of(self.shipped or load_dataset(_SHIPPED["data"]), "val")
+
+    @cached_property
+    def recorded(self) -> Ranges:
+        "What bounds plausible motions: the extremes of the real repetitions, in recorded frames."
+        return extremes(self.bank(), self.frames)
 
     @cached_property
     def _banks(self) -> dict[float, Batch]:
@@ -119,7 +126,7 @@ def load(cls: Models, vqvae: Path | str | None = None, surrogate: Path | str | N
     )
     people = tuple(data.subjects.tolist())
     return cls(load_vqvae(vqvae), load_surrogate(surrogate), K, A, people, mass, rate_hz, files,
-               load_exercise(exercise), None if reference else whole)
+               load_exercise(exercise), None if reference else whole, torch.tensor(data.mask.sum(1)))
 
 # %% ../nbs/27_guidance.ipynb #27-guidance-015
 @patch
@@ -264,17 +271,21 @@ def variations(models: Models, rows: Tensor, g: torch.Generator, most: float = 0
 @dataclass(frozen=True)
 class Start:
     """Where a search begins: real motions (`real`), their quantised latents (B, C, 49) and the spread of
-    these (B, 1, 1), what the decoder loses of them (B, T, 33), and what the surrogate misses (B, T, 80)."""
+    these (B, 1, 1), what the decoder loses of them (B, T, 33), what the surrogate misses (B, T, 80), and what
+    is `plausible` there."""
 
     latents: Tensor
     unit: Tensor
     detail: Tensor
     offset: Tensor
     real: Batch
+    plausible: Ranges
 
 
-def prepare(models: Models, known: KnownMotions, skeleton: Skeleton, rate_hz: float | None = None) -> Start:
-    "The start of a search from real motions."
+def prepare(models: Models, known: KnownMotions, skeleton: Skeleton, rate_hz: float | None = None,
+            own: Tensor | None = None) -> Start:
+    """The start of a search from real motions. A repetition `own` (1, T, 33), where all of them come from
+    it, is plausible."""
     rate_hz = rate_hz or models.rate_hz
     with torch.no_grad():
         encoded = models.vqvae.encode(known.motions)
@@ -285,7 +296,13 @@ def prepare(models: Models, known: KnownMotions, skeleton: Skeleton, rate_hz: fl
             feet_planted = plant_feet(smoother() @ known.motions, Skeleton.default(), smooth=smoother())
             offset = known.activations - models.activate(feet_planted, known.mass, models.rate_hz)
         real = realise(models, base, skeleton, detail, offset, rate_hz=rate_hz)
-    return Start(base, encoded.std((1, 2), keepdim=True), detail, offset, real)
+        recorded = models.recorded
+        if own is not None:
+            smooth = plant_feet(smoother() @ own, skeleton, smooth=smoother())
+            itself = Batch(smooth, torch.zeros(*own.shape[:2], len(ACTIVATIONS)), skeleton, rate_hz)
+            recorded = united(recorded, extremes(replace(itself, exercise=models.exercise)))
+    return Start(base, encoded.std((1, 2), keepdim=True), detail, offset, real,
+                 plausible_limits(recorded, skeleton))
 
 # %% ../nbs/27_guidance.ipynb #27-guidance-029
 TOLERANCE = 1e-4  # in the constraint's unit: last digits differ with the batch
@@ -310,7 +327,8 @@ def limits_satisfied(constraints: Sequence[Constraint], batch: Batch, tolerance:
 @dataclass
 class Search:
     """A search as it went: best latents (B, C, 49), motions (B, T, 33) and activations (B, T, 80), weighted
-    losses (steps, terms, B), steps each took (B,), and the residual (B, C, 49)."""
+    losses (steps, terms, B), steps each took (B,), the residual (B, C, 49), and where the last steps of those
+    that were not satisfied were implausible."""
 
     latents: Tensor
     q: Tensor
@@ -318,12 +336,14 @@ class Search:
     losses: Tensor
     steps: Tensor
     residual: Tensor | None = None
+    last: tuple[list[dict], ...] = ()
 
 
 OVERSTEP = 1.3  # times Newton's step
 MAX_STEP = 0.5  # standard deviations of the latent
 RESIDUAL_CUTOFF_HZ = 1.5
 FULL_STEPS = 20  # of full length; what has not arrived by then needs shorter ones
+IMPLAUSIBLE_WEIGHT = 3.0  # of a margin beyond what was recorded, against the losses of a request
 
 
 def newton_step(loss: Tensor, slope: Tensor, slow: Tensor) -> Tensor:
@@ -393,7 +413,8 @@ def guide(models: Models, constraints: Sequence[Constraint], start: Start, steps
           cutoff_hz: float = RESIDUAL_CUTOFF_HZ, progress: Progress | None = None) -> Search:
     """Change the latents of `start` by a residual slower than `cutoff_hz` until every limit is satisfied.
 
-    Keeps the best iterate of each motion: limits satisfied before violated, then the least loss."""
+    Keeps the best iterate of each motion: limits satisfied before violated, plausible before implausible,
+    then the least loss."""
     real, n = start.real, len(start.latents)
     limited = with_limits(constraints, real, models.bank(real.rate_hz))
     pulls = [i for i, c in enumerate(limited) if c.limits != (None, None)]
@@ -407,14 +428,17 @@ def guide(models: Models, constraints: Sequence[Constraint], start: Start, steps
         r = x[active].requires_grad_()
         batch = _moved(models, start, active, r)
         terms = evaluate_constraints(limited, batch)
-        held = (terms[musts] == 0).all(0)  # no loss: within every limit
+        beyond = IMPLAUSIBLE_WEIGHT * implausibility(start.plausible, batch)
+        held = (terms[musts] == 0).all(0) & (beyond == 0)  # no loss: within every limit
         before = losses[-1] if losses else torch.zeros(len(terms), n)
         losses.append(before.clone().index_copy_(1, active, terms.detach()))
-        best.keep(active, terms.detach().sum(0) + 1e3 * ~held, r, batch)
+        cost = terms.sum(0) + beyond + 1e2 * (beyond > 0) + 1e3 * ~held
+        best.keep(active, cost.detach(), r, batch)
         stop = progress and progress(step, n - int((~held).sum()), n)
         if stop or step == steps or held.all():
+            last = implausible_rows(start.plausible, batch)
             break
-        pull = terms[pulls].sum(0)
+        pull = terms[pulls].sum(0) + beyond
         (grad,) = torch.autograd.grad(pull.sum(), r)
         active = active[~held]
         taken[active] += 1
@@ -422,7 +446,7 @@ def guide(models: Models, constraints: Sequence[Constraint], start: Start, steps
         step_now = newton_step(pull.detach()[~held], slope[active], slow) * min(1, FULL_STEPS / (step + 1))
         x[active] = r.detach()[~held] + step_now
     return Search(start.latents + start.unit * best.residual, best.q, best.a, torch.stack(losses), taken,
-                  best.residual)
+                  best.residual, tuple(rows for rows, good in zip(last, held.tolist()) if not good))
 
 
 def _moved(models: Models, start: Start, rows: Tensor, residual: Tensor) -> Batch:
@@ -438,9 +462,9 @@ def select_motions(x: Search | Start | Batch, rows: Tensor) -> Search | Start | 
         return Batch(x.q[rows], x.a[rows], x.skeleton, x.rate_hz, exercise=x.exercise)
     if isinstance(x, Start):
         return Start(x.latents[rows], x.unit[rows], x.detail[rows], x.offset[rows],
-                     select_motions(x.real, rows))
+                     select_motions(x.real, rows), x.plausible)
     residual = None if x.residual is None else x.residual[rows]
-    return Search(x.latents[rows], x.q[rows], x.a[rows], x.losses[..., rows], x.steps[rows], residual)
+    return Search(x.latents[rows], x.q[rows], x.a[rows], x.losses[..., rows], x.steps[rows], residual, x.last)
 
 
 def order_by_effort(found: Search, exercise: Exercise) -> Tensor:
@@ -534,8 +558,9 @@ def random_codes(models: Models, n: int, g: torch.Generator, skeleton: Skeleton)
 class Guided:
     """Generated motions, sorted by peak activation of the effort muscles, and how they came about. `losses`
     (steps, terms, n): weighted, named by `terms`; `satisfaction`: for each motion, {constraint: {metric,
-    unit, violation, satisfied}}; `starts`: the real motions where each search began; `shortfalls`: see
-    `bige.reachability.shortfalls`."""
+    unit, violation, satisfied}}; `implausible`: for each motion where it leaves what was recorded, as
+    `bige.plausibility.implausible_rows` says; `starts`: the real motions where each search began;
+    `shortfalls`: see `bige.reachability.shortfalls`."""
 
     motions: tuple[Motion, ...]
     constraints: ConstraintSet
@@ -551,6 +576,7 @@ class Guided:
     starts: tuple[Motion, ...] = ()
     shortfalls: tuple[dict, ...] = ()
     exercise: Exercise = field(default_factory=load_exercise)
+    implausible: tuple[list[dict], ...] = ()
 
     def __len__(self):
         return len(self.motions)
@@ -562,10 +588,8 @@ class Guided:
 
     @property
     def satisfied(self) -> np.ndarray:
-        "Whether each motion satisfies every requested limit, (n,)."
-        return np.array(
-            [all(s["satisfied"] is not False for s in each.values()) for each in self.satisfaction]
-        )
+        "Whether each motion is plausible and satisfies every requested limit, (n,)."
+        return satisfied_and_plausible(self.satisfaction, self.implausible)
 
 # %% ../nbs/27_guidance.ipynb #27-guidance-062
 def satisfaction(constraints: Sequence[Constraint], batch: Batch) -> tuple[dict, ...]:
@@ -581,6 +605,12 @@ def satisfaction(constraints: Sequence[Constraint], batch: Batch) -> tuple[dict,
             held = None if distance is None else distance <= TOLERANCE
             row[c.name] = {"metric": value, "unit": c.unit, "violation": distance, "satisfied": held}
     return tuple(out)
+
+
+def satisfied_and_plausible(satisfaction: Sequence[Mapping], implausible: Sequence[list]) -> np.ndarray:
+    "Whether each motion satisfies every limit and leaves nothing of what was recorded, (n,)."
+    held = [all(s["satisfied"] is not False for s in each.values()) for each in satisfaction]
+    return np.array([h and not rows for h, rows in zip(held, implausible or [[]] * len(held))], dtype=bool)
 
 
 METHODS = ("guided", "published", "vqvae")
@@ -599,7 +629,7 @@ def concatenate_searches(parts: Sequence[Search]) -> Search:
     losses = [torch.cat([p.losses, p.losses[-1:].expand(longest - len(p.losses), -1, -1)]) for p in parts]
     whole = (torch.cat([getattr(p, k) for p in parts]) for k in ("latents", "q", "a"))
     return Search(*whole, torch.cat(losses, 2), torch.cat([p.steps for p in parts]),
-                  torch.cat([p.residual for p in parts]))
+                  torch.cat([p.residual for p in parts]), sum((p.last for p in parts), ()))
 
 
 def batches_of(known: KnownMotions) -> list[KnownMotions]:
@@ -651,10 +681,11 @@ def generate(constraints: ConstraintSet | None = None, n: int = 20, seed: int = 
         else:
             start = _starts(models, constraints, n, g, skeleton, like, apart_deg)
             parts = [guide(models, tuple(constraints), s, steps, progress=progress) for s in start]
-            found, start = concatenate_searches(parts), _together(start)
+            found = concatenate_searches(parts)
         order = order_by_effort(found, exercise)
-        found, start = select_motions(found, order), start and select_motions(start, order)
-        return _result(models, constraints, found, start, method, seed, skeleton, since)
+        limits = start[0].plausible if start else plausible_limits(models.recorded, skeleton)
+        found, real = select_motions(found, order), start and select_motions(_together(start), order)
+        return _result(models, constraints, found, real, limits, method, seed, skeleton, since)
 
 # %% ../nbs/27_guidance.ipynb #27-guidance-065
 def _starts(models, constraints, n, g, skeleton, like, apart_deg) -> list[Start]:
@@ -662,7 +693,7 @@ def _starts(models, constraints, n, g, skeleton, like, apart_deg) -> list[Start]
     rate_hz = min(rate_hz, frame_rate(constraints))
     rows = choose_starts(models, tuple(constraints), n, g, apart_deg)
     known = starting_motions(models, rows, g, own)
-    return [prepare(models, part, skeleton, rate_hz) for part in batches_of(known)]
+    return [prepare(models, part, skeleton, rate_hz, own) for part in batches_of(known)]
 
 
 def _together(starts: Sequence[Start]) -> Batch:
@@ -671,17 +702,20 @@ def _together(starts: Sequence[Start]) -> Batch:
     return replace(real[0], q=q, a=a, start=None, drift=None, moments={})
 
 
-def _result(models, constraints, found: Search, start: Batch | None, method, seed, skeleton, since) -> Guided:
+def _result(models, constraints, found: Search, start: Batch | None, limits: Ranges, method, seed, skeleton,
+            since) -> Guided:
     "What `found` is worth, in the order in which it was found."
     rate_hz = start.rate_hz if start else models.rate_hz
     batch = Batch(found.q, found.a, skeleton, rate_hz, exercise=models.exercise, known={})
     with torch.no_grad():
         held = satisfaction(tuple(constraints), batch)
         short = shortfalls(tuple(constraints), batch, models.bank(rate_hz), TOLERANCE)
+        implausible = implausible_rows(limits, batch)
+        short += implausible_shortfall(implausible, models.exercise) or held_back(found.last, models.exercise)
     return Guided(_motions(batch), constraints, method, seed, found.latents.numpy(),
                   tuple(c.name for c in constraints), found.losses.numpy(), found.steps.numpy(), held,
                   skeleton, perf_counter() - since, _motions(start) if start else (), tuple(short),
-                  models.exercise)
+                  models.exercise, tuple(implausible))
 
 # %% ../nbs/27_guidance.ipynb #27-guidance-067
 MAX_REPETITION_S = 9.0

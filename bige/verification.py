@@ -294,6 +294,7 @@ def concatenate_draws(draws: Sequence[Guided], chosen: Sequence) -> Guided:
         losses=np.stack([history(d, i) for d, i in parts], -1),
         steps=np.array([d.steps[i] for d, i in parts]),
         satisfaction=tuple(d.satisfaction[i] for d, i in parts),
+        implausible=tuple(d.implausible[i] for d, i in parts),
         starts=tuple(d.starts[i] for d, i in parts if d.starts), shortfalls=(),
         seconds=sum(d.seconds for d in draws))
 
@@ -341,7 +342,8 @@ def generate_verified(constraints: ConstraintSet, n: int = 20, seed: int = 0, *,
         draws.append(generate(constraints, n, round_seed(seed, len(draws)), skeleton=skeleton, **options))
         good = []
         for i, motion in enumerate(draws[-1].motions):
-            if satisfied_in_simulation(motion, constraints, model, mode, draws[-1].exercise):
+            if not draws[-1].implausible[i] and satisfied_in_simulation(motion, constraints, model, mode,
+                                                                        draws[-1].exercise):
                 good.append(i)
             drawn += 1
             if progress:

@@ -114,8 +114,8 @@ def test_a_limit_violated_by_a_hair_is_within_the_allowance(squat):
 
     deepest, skeleton = np.rad2deg(squat["knee_angle_r"].max()), Skeleton.default()
     peak = max(squat[f"vasmed_{s}/activation"].max() for s in "lr")
-    frame = int(np.maximum(squat["knee_angle_l"], squat["knee_angle_r"]).argmax())
-    bottom = np.rad2deg(squat["knee_angle_r"][frame])
+    frame = int((squat["knee_angle_l"] + squat["knee_angle_r"]).argmax())
+    bottom = np.rad2deg(squat["knee_angle_r"][frame - 3 : frame + 4].min())  # over a tenth of a second
 
     def satisfied(by_deg, by_activation, allowed):
         request = parse_constraints(
