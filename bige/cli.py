@@ -814,7 +814,7 @@ def _render(motions: list[str], out: str, style: str, exercise: str | None,
        _option("--no-browser", action="store_true", help="only serve the page"), _EXERCISE, _MODEL)
 def _tune(constraints: str | None, model: str | None, n: int, seed: int, port: int, no_browser: bool,
           exercise: str | None) -> tuple[dict, str]:
-    from bige.tuning_page import launch
+    from bige.tuning_server import launch
     launch(constraints, model, n, seed, port, not no_browser, **_given(exercise=exercise))
     return {}, "the tuning page is closed"
 
