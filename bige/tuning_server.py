@@ -27,11 +27,13 @@ __all__ = ['PROTOCOL', 'MOST_KERNELS', 'IDLE_S', 'LOOK_S', 'BODY_BYTES', 'MESSAG
            'FewKernels', 'TuningServer', 'serve', 'write_app', 'app_source', 'check_port', 'launch']
 
 # %% ../nbs/B3_tuning_server.ipynb #b3-tuning-server-006
-def foreign(host: str, origin: str | None, port: int) -> str | None:
+def foreign(method: str, host: str, origin: str | None, port: int) -> str | None:
     "Why a request does not come from our page, or None. `host`, `origin`: its headers."
     ours = {f"127.0.0.1:{port}", f"localhost:{port}"}
     if host.lower() not in ours:
         return f"this server is not called {host}"
+    if origin is None and method not in ("GET", "HEAD"):
+        return "a request that changes something has to name its page"
     if origin is not None and origin.lower() != f"http://{host.lower()}":
         return f"a page of {origin} may not use this server"
     return None
@@ -46,7 +48,8 @@ class Guarded(RequestHandler):
     "Refuses what is not sent by our page, before the handler of that address runs."
     async def prepare(self) -> None:
         headers, provider = self.request.headers, self.settings["identity_provider"]
-        if reason := foreign(self.request.host, headers.get("Origin"), self.settings["voila"].port):
+        port = self.settings["voila"].port
+        if reason := foreign(self.request.method, self.request.host, headers.get("Origin"), port):
             raise HTTPError(403, reason)
         known = provider.get_user if hasattr(self, "token") else provider.get_user_cookie
         if await ensure_async(known(self)) is None:
@@ -74,8 +77,8 @@ class FewKernels(AsyncMappingKernelManager):
 
     async def start_kernel(self, **how: object) -> str:
         if len(self) + self.starting >= MOST_KERNELS:
-            raise HTTPError(503, f"{MOST_KERNELS} pages are open already. Close one and load this page again; a "
-                            f"page that was lost ends by itself after {IDLE_S // 60} minutes")
+            raise HTTPError(503, f"{MOST_KERNELS} pages are open already. Close one and load this one again; "
+                                 f"a page that was lost ends by itself after {IDLE_S // 60} minutes")
         self.starting += 1
         try:
             return await super().start_kernel(**how)
@@ -94,8 +97,9 @@ class TuningServer(Voila):
         return f"http://127.0.0.1:{self.port}/?token={self.token}"
 
     def init_settings(self) -> dict:
-        return super().init_settings() | {"allow_remote_access": False, "websocket_max_message_size": MESSAGE_BYTES,
-                                          "headers": {"Referrer-Policy": "same-origin"}}
+        return super().init_settings() | {
+            "allow_remote_access": False, "disable_check_xsrf": True, "ws_ping_timeout": 30_000,
+            "websocket_max_message_size": MESSAGE_BYTES, "headers": {"Referrer-Policy": "same-origin"}}
 
     def init_handlers(self) -> list:
         return [(path, type(handler.__name__, (Guarded, handler), {}), *rest)
@@ -121,17 +125,19 @@ def serve(app: Path, port: int, browser: bool = True) -> None:
     "Serve a notebook to this account, until interrupted. `app`: in a private folder, where more is written."
     kernel = app.parent / "kernels" / _KERNEL["name"]
     kernel.mkdir(parents=True)
-    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=ERROR"]
     (kernel / "kernel.json").write_text(json.dumps(_KERNEL | {"argv": argv}))
     paths = [str(app.parent), os.environ.get("JUPYTER_PATH")]
     os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, paths))
     TuningServer.folder = app.parent
+    manager = f"multi_kernel_manager_class={FewKernels.__module__}.FewKernels"
+    allowed = [f"extension_allowlist={name}" for name in EXTENSIONS]
     options = {
-        "Voila": ("ip=127.0.0.1", f"port={port}", "port_retries=0", "log_level=ERROR", f"open_browser={browser}"),
-        "VoilaConfiguration": ("template=bige", "theme=light", f"multi_kernel_manager_class={__name__}.FewKernels",
-                               *(f"extension_allowlist={name}" for name in EXTENSIONS)),
+        "Voila": ("ip=127.0.0.1", f"port={port}", "port_retries=0", "log_level=ERROR",
+                  f"open_browser={browser}"),
+        "VoilaConfiguration": ("template=bige", "theme=light", manager, *allowed),
         "FewKernels": (f"cull_idle_timeout={IDLE_S}", f"cull_interval={LOOK_S}"),
-        "IdentityProvider": ("cookie_options={'samesite': 'Strict'}",),
+        "IdentityProvider": ("cookie_options=samesite=Strict",),
     }
     argv = [f"--{section}.{option}" for section, given in options.items() for option in given]
     TuningServer.launch_instance([str(app), *argv], token=secrets.token_hex(24))

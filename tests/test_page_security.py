@@ -1,4 +1,4 @@
-"""Attacks on the tuning page: a real server, plain sockets, a websocket client. The page itself: test_tuning."""
+"""Attacks on the tuning page: a real server, plain sockets, a websocket client. (The page: test_tuning.)"""
 import http.client
 import json
 import os
@@ -118,8 +118,9 @@ def visit(served):
     return served.visit()
 
 
-ADDRESSES = {"page": "/", "style": "/voila/static/voila.js", "template": "/voila/templates/lab/static/voila.js",
-             "file": "/voila/files/bige-tune.ipynb", "login": "/login", "theme": "/voila/api/themes/x",
+ADDRESSES = {"page": "/", "style": "/voila/static/voila.js",
+             "template": "/voila/templates/lab/static/voila.js", "file": "/voila/files/bige-tune.ipynb",
+             "login": "/login", "theme": "/voila/api/themes/x",
              "extension": "/voila/labextensions/anywidget/package.json", "kernel": "/api/kernels/{kernel}",
              "channels": "/api/kernels/{kernel}/channels", "nothing": "/x/../../etc/passwd"}
 
@@ -132,14 +133,15 @@ def test_nothing_is_answered_without_the_token(served, visit, address):
         assert status == 403 and "open the address that bige tune printed" in text
     assert served.ask(address, Cookie=visit[1][:-3] + "abc")[0] == 403
     for method in ("POST", "DELETE", "PUT", "OPTIONS"):
-        assert served.ask(address, method)[0] == 403
+        assert served.ask(address, method, Origin=f"http://{served.host}")[0] == 403
     assert served.kernels() == before
 
 
 def test_a_stranger_cannot_end_a_kernel(served, visit):
     assert served.ask(f"/voila/api/shutdown/{visit[0]}", "POST")[0] == 403
     assert served.ask(f"/api/kernels/{visit[0]}", "DELETE")[0] == 403
-    # with the cookie, but from another site
+    # with the cookie, but from another site, or from none that is said
+    assert served.ask(f"/voila/api/shutdown/{visit[0]}", "POST", Cookie=visit[1])[0] == 403
     for origin in ("https://clinic.example", "null", f"http://127.0.0.1:{served.port + 1}"):
         assert served.ask(f"/voila/api/shutdown/{visit[0]}", "POST", Cookie=visit[1], Origin=origin)[0] == 403
     assert json.loads(served.ask(f"/api/kernels/{visit[0]}", Cookie=visit[1])[1])["id"] == visit[0]
@@ -157,7 +159,8 @@ def test_another_name_of_the_host_is_refused(served, visit, host):
 
 def test_another_origin_is_refused(served, visit):
     before = served.kernels()
-    for origin in ("https://clinic.example", f"https://{served.host}", f"http://localhost:{served.port}", "null"):
+    others = ("https://clinic.example", f"https://{served.host}", f"http://localhost:{served.port}", "null")
+    for origin in others:
         for address in ("/", "/voila/static/voila.js", f"/api/kernels/{visit[0]}"):
             assert served.ask(f"{address}?token={served.token}", Origin=origin)[0] == 403
         with pytest.raises(websocket.WebSocketBadStatusException, match="403"):
@@ -207,7 +210,8 @@ def send_much(served, path: str, megabytes: int, *headers: str) -> tuple[int, by
     """Sends a body piece by piece until the server has enough: megabytes that it took, and its answer."""
     piece, taken, answer = b"x" * 2**20, 0, b""
     with socket.create_connection(("127.0.0.1", served.port), timeout=60) as s:
-        s.sendall("\r\n".join([f"POST {path} HTTP/1.1", f"Host: {served.host}", *headers, "", ""]).encode())
+        own = [f"Host: {served.host}", f"Origin: http://{served.host}"]
+        s.sendall("\r\n".join([f"POST {path} HTTP/1.1", *own, *headers, "", ""]).encode())
         try:
             for taken in range(megabytes):
                 chunk = piece if "Content-Length" in headers[-1] else b"100000\r\n" + piece + b"\r\n"
@@ -239,45 +243,45 @@ def test_a_message_larger_than_a_model_ends_its_websocket_only(served, visit):
     served.socket(*visit).close()
 
 
-def test_twenty_visits_make_four_kernels():
+def test_twenty_visits_make_four_kernels(served, visit):
     from bige.tuning_server import MOST_KERNELS
-    served = Served()
-    try:
-        with ThreadPoolExecutor(20) as visitors:
-            found = list(visitors.map(lambda _: served.ask(f"/?token={served.token}"), range(20)))
-        assert sorted(status for status, *_ in found) == [200] * MOST_KERNELS + [503] * (20 - MOST_KERNELS)
-        assert all("4 pages are open already" in text for status, text, _ in found if status == 503)
-        assert served.kernels() == MOST_KERNELS
-        kernel = re.search(r'"?kernelId"?: *"([0-9a-f-]{36})"', next(f[1] for f in found if f[0] == 200))[1]
-        cookie = next(f[2] for f in found if f[0] == 200)["Set-Cookie"].split(";")[0]
-        assert served.ask(f"/api/kernels/{kernel}", "DELETE", Authorization=f"token {served.token}",
-                          Cookie=cookie)[0] == 204
-        assert served.visit()       # there is room again
-    finally:
-        served.close()
-    until(lambda: served.kernels() == 0)
+    free = MOST_KERNELS - served.kernels()
+    with ThreadPoolExecutor(20) as visitors:
+        found = list(visitors.map(lambda _: served.ask(f"/?token={served.token}"), range(20)))
+    assert sorted(status for status, *_ in found) == [200] * free + [503] * (20 - free)
+    assert all("4 pages are open already" in text for status, text, _ in found if status == 503)
+    assert served.kernels() == MOST_KERNELS
+    own = {"Cookie": visit[1], "Origin": f"http://{served.host}"}
+    for opened in (text for status, text, _ in found if status == 200):
+        kernel = re.search(r'"?kernelId"?: *"([0-9a-f-]{36})"', opened)[1]
+        assert served.ask(f"/voila/api/shutdown/{kernel}", "POST", **own)[0] == 204
+    assert served.kernels() == MOST_KERNELS - free
+    assert served.visit()           # there is room again
 
 
 def test_a_kernel_without_a_page_ends_and_one_with_a_page_stays():
     served = Served('print("quiet")', idle=4)
     try:
         left, (kernel, cookie) = served.visit(), served.visit()
-        own = served.socket(kernel, cookie)
+        page = served.socket(kernel, cookie)
         until(lambda: served.ask(f"/api/kernels/{left[0]}", Cookie=cookie)[0] == 404)
         until(lambda: served.kernels() == 1)
         assert served.ask(f"/api/kernels/{kernel}", Cookie=cookie)[0] == 200
+        page.close()
     finally:
         served.close()
 
 
 def test_it_listens_on_this_machine_only(served):
-    listening = [line.split()[1] for family in ("tcp", "tcp6")
-                 for line in Path(f"/proc/net/{family}").read_text().splitlines()[1:] if line.split()[3] == "0A"]
+    rows = [line.split() for family in ("tcp", "tcp6")
+            for line in Path(f"/proc/net/{family}").read_text().splitlines()[1:]]
+    listening = [row[1] for row in rows if row[3] == "0A"]
     assert [a for a in listening if a.endswith(f":{served.port:04X}")] == [f"0100007F:{served.port:04X}"]
 
 
 def test_the_browser_is_opened_without_the_token_on_a_command_line(tmp_path):
-    (tmp_path / "browser").write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/new && mv {tmp_path}/new {tmp_path}/said')
+    said = f'#!/bin/sh\necho "$@" > {tmp_path}/new && mv {tmp_path}/new {tmp_path}/said'
+    (tmp_path / "browser").write_text(said)
     (tmp_path / "browser").chmod(0o755)
     served = Served(browser=True, BROWSER=f"{tmp_path / 'browser'} %s")
     try:
