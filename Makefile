@@ -7,7 +7,7 @@ OUT    ?= out/demo
 PIP    := -m pip install -q --disable-pip-version-check --no-build-isolation
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-core test-nimble test-slow lint form notebooks readme docs train clean
+.PHONY: demo test test-core test-nimble test-slow walk lint form notebooks readme docs train clean
 
 demo: $(VENV)/.core
 	rm -rf $(OUT)
@@ -33,6 +33,10 @@ test-nimble: $(VENV)/.dev
 test-slow: $(VENV)/.dev $(VENV)/.deepspeed
 	$(BIN)/pytest -q -n 2 --dist loadfile --slow
 	$(MAKE) test-nimble
+
+# The commands of README and the pages as they are printed, in a copy of this tree with an empty environment.
+walk:
+	$(PYTHON) data_scripts/walk.py
 
 # Width, one statement a line, unknown and unused names.
 lint: $(VENV)/.dev

@@ -403,9 +403,7 @@ def _bvh_file(shown: Sequence, out: Path, exercise: Exercise) -> None:
     write_bvh(shown[0].recording, out, shown[0].person.skeleton)
 
 # %% ../nbs/34_report.ipynb #34-report-047
-SUFFIXES = {".mp4": lambda shown, out, exercise: write_mp4(shown, out),
-            ".gif": lambda shown, out, exercise: write_gif(shown, out),
-            ".png": write_png, ".html": write_viewer_page, ".bvh": _bvh_file}
+SUFFIXES = {".mp4": write_mp4, ".gif": write_gif, ".png": write_png, ".html": write_viewer_page, ".bvh": _bvh_file}
 STYLES = {"scene": None, "strip": _strip_file, "panel": _panel_file, "curves": _curve_file}
 
 
@@ -431,8 +429,10 @@ def _check_count(found: int, writer: Callable) -> None:
 
 # %% ../nbs/34_report.ipynb #34-report-049
 def render_files(paths: Sequence[Path | str], out: Path | str, style: str = "scene",
-                 skeleton: Skeleton | None = None, exercise: Exercise | str = "squat") -> None:
+                 skeleton: Skeleton | None = None, exercise: Exercise | str = "squat",
+                 progress: Callable[[int, int], object] | None = None) -> None:
     """Files into a film (.mp4, .gif), a picture (.png), a 3-D page (.html); one motion into .bvh for Blender.
+    `progress(done, total)` counts the pictures of a film.
 
     Style: 'scene', or for .png also 'strip' (one repetition), 'panel' (any number, by effort) or 'curves'."""
     writer = _writer(Path(out), style)
@@ -442,5 +442,5 @@ def render_files(paths: Sequence[Path | str], out: Path | str, style: str = "sce
     for file, recording in zip(files, recordings):
         if isinstance(recording, Markers) and writer in (_panel_file, _curve_file, _bvh_file):
             raise InputError(file, "markers", "motions with joint angles", "run bige ik on the markers first")
-    writer(drawables(recordings, skeleton, [trial_name(file) for file in files]), Path(out),
-           load_exercise(exercise))
+    shown = drawables(recordings, skeleton, [trial_name(file) for file in files])
+    writer(shown, Path(out), progress if writer in (write_mp4, write_gif) else load_exercise(exercise))

@@ -5,12 +5,8 @@
 # %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-003
 from __future__ import annotations
 import html
-import json
-import os
-import socket
-import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 import anywidget
 import ipywidgets as w
@@ -22,8 +18,8 @@ from .constraints import TOLERANCES, UNITS
 from .files import InputError
 
 # %% auto #0
-__all__ = ['SCENE_PX', 'PARTICIPANT', 'EACH_S', 'TITLE', 'LEGEND', 'EXTENSIONS', 'Sliders', 'slider_row', 'Curves',
-           'curve_sentence', 'Choice', 'Status', 'Opener', 'facts', 'Page', 'page', 'write_app', 'check_port', 'launch']
+__all__ = ['FILE_BYTES', 'SCENE_PX', 'PARTICIPANT', 'EACH_S', 'TITLE', 'LEGEND', 'Sliders', 'slider_row', 'Curves',
+           'curve_sentence', 'Choice', 'Status', 'Opener', 'facts', 'Page', 'page']
 
 # %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-004
 from .guidance import changes
@@ -114,14 +110,18 @@ class Status(anywidget.AnyWidget):
         self.send({"download": name}, [content])
 
 # %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-018
+FILE_BYTES = 32_000_000         # the server takes messages of little more
+
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-019
 class Opener(anywidget.AnyWidget):
-    "A button that sends a file of the user: message {name} with its bytes."
+    "A button that sends a file of the user: message {name, size} with its bytes, unless these are too many."
 
     _esm = asset_text("tuning/opener.js")
+    most = t.Int(FILE_BYTES).tag(sync=True)
     label = t.Unicode().tag(sync=True)
     accept = t.Unicode().tag(sync=True)
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-020
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-021
 def facts(tuner: Tuner, found: Answer, i: int) -> str:
     "HTML on motion `i`: its table of constraints, and the changes against the recording it began from."
     title = tuner.exercise.title
@@ -135,10 +135,10 @@ def facts(tuner: Tuner, found: Answer, i: int) -> str:
     said = html.escape("; ".join(words) or "no change of a degree or more")
     return f"{rows}<h2>Against the recorded {title} it began from</h2><p>{said[:1].upper() + said[1:]}.</p>"
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-023
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-024
 SCENE_PX, PARTICIPANT, EACH_S = 480, "Participant (.osim)", 0.1
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-024
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-025
 class Page:
     "The tuning page: widgets, the history of requests, one thread for motions and one for files."
     def __init__(self, request: Request | None = None, tuner: Tuner | None = None):
@@ -159,13 +159,13 @@ class Page:
         self._wire()
         self.ask()
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-025
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-026
 def _number(value: int, low: int, high: int, label: str) -> w.Widget:
     "A whole number with its label."
     return w.BoundedIntText(value=value, min=low, max=max(high, value), description=label,
                             layout={"width": "135px"}, style={"description_width": "55px"})
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-026
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-027
 @patch
 def _buttons(self: Page) -> None:
     plural = self.tuner.exercise.plural
@@ -186,7 +186,7 @@ LEGEND = """<h2>Curves</h2>
 <p class="quiet">Blue: left. Brown, dashed: right. Pale blue: recorded participants. Green: allowed.
 The upright line is the frame of the figure.</p>"""
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-027
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-028
 @patch
 def _layout(self: Page) -> w.Widget:
     def bar(*children: w.Widget) -> w.Widget:
@@ -205,7 +205,7 @@ def _layout(self: Page) -> w.Widget:
     style = w.HTML(f"<style>{CSS_COLOURS}{asset_text('tuning/page.css')}</style>")
     return w.VBox([style, w.HBox([side.add_class("bige-side"), main])]).add_class("bige")
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-029
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-030
 @patch
 def _wire(self: Page) -> None:
     self.sliders.on_msg(lambda _, moved, __: self.moved(moved))
@@ -216,13 +216,13 @@ def _wire(self: Page) -> None:
     self.generic.on_click(lambda _: self.change(model=None))
     self.n.observe(lambda change: self.change(n=change.new), "value")
     self.seed.observe(lambda change: self.change(seed=change.new), "value")
-    self.model.on_msg(lambda _, file, content: self.opened(self._model, file["name"], content))
-    self.file.on_msg(lambda _, file, content: self.opened(self._request, file["name"], content))
+    self.model.on_msg(lambda _, file, content: self.opened(self._model, file, content))
+    self.file.on_msg(lambda _, file, content: self.opened(self._request, file, content))
     self.choice.observe(lambda _: self.show(), "index")
     for what, button in self.downloads.items():
         button.on_click(lambda _, what=what: self.download(what))
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-030
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-031
 @patch
 def _model(self: Page, name: str, content: bytes) -> dict:
     return {"model": self.tuner.keep_model(name, content)}
@@ -232,11 +232,15 @@ def _model(self: Page, name: str, content: bytes) -> dict:
 def _request(self: Page, name: str, content: bytes) -> dict:
     return {"constraints": parse_constraints(content.decode(errors="replace"), name, self.tuner.exercise)}
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-031
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-032
 @patch
-def opened(self: Page, read: Callable, name: str, buffers: Sequence[memoryview]) -> None:
-    "Take a file that the browser sent into the request."
+def opened(self: Page, read: Callable, file: Mapping, buffers: Sequence[memoryview]) -> None:
+    "Take a file that the browser sent into the request. `file`: its name and size (bytes)."
+    name = file["name"]
     try:
+        if not buffers:
+            raise InputError(name, f"{file['size'] / 1e6:.0f} MB", f"at most {FILE_BYTES / 1e6:.0f} MB",
+                             "a model of OpenSim has one to five")
         self.change(**read(name, bytes(buffers[0])))
     except Exception as error:                                      # whatever a file may hold
         self.refuse(error, f"{name} was not opened")
@@ -252,7 +256,7 @@ def moved(self: Page, to: dict) -> None:
     except InputError as error:
         self.refuse(error)
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-032
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-033
 @patch
 def change(self: Page, topic: str | None = None, **changes: object) -> None:
     "A new request, unless it is the one we have."
@@ -272,7 +276,7 @@ def ask(self: Page, request: Request | None = None) -> None:
     self.status.say(f"Looking for {self.tuner.exercise.plural} …", "busy", 0.)
     self.latest.submit(request)
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-033
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-034
 @patch
 def _show_settings(self: Page) -> None:
     if not self.sliders.sliders:
@@ -288,7 +292,7 @@ def _show_settings(self: Page) -> None:
     )
     self.more.value = f"<h2>Further constraints, from the file</h2>{rest}" if rest else ""
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-034
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-035
 @patch
 def refuse(self: Page, error: Exception, *what: str) -> None:
     "Say why not, with the sliders as they were."
@@ -305,7 +309,7 @@ def cancel(self: Page) -> None:
     self.maker.cancel()
     self.status.say("Cancelled. The figure shows the last request that was answered.")
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-036
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-037
 @patch
 def _answer(self: Page, request: Request, stopped) -> tuple[Answer, float]:
     since, last = time.perf_counter(), [0.0]
@@ -327,7 +331,7 @@ def _answer(self: Page, request: Request, stopped) -> tuple[Answer, float]:
         self._show_settings()
     return self.tuner.answer(request, progress), time.perf_counter() - since
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-037
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-038
 @patch
 def _answered(self: Page, request: Request, result: tuple[Answer, float]) -> None:
     (self.found, seconds), self.answered = result, request
@@ -340,7 +344,7 @@ def _answered(self: Page, request: Request, result: tuple[Answer, float]) -> Non
 def _failed(self: Page, job, error: Exception) -> None:
     self.status.say(error_message(error), "bad")
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-038
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-039
 @patch
 def show(self: Page) -> None:
     "Put the chosen motion of the last answer on the screen."
@@ -356,7 +360,7 @@ def show(self: Page) -> None:
     self.curves.panels = [panel | {"alt": curve_sentence(panel)} for panel in self.tuner.curves(found, i)]
     self.table.value = facts(self.tuner, found, i)
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-039
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-040
 @patch
 def _place(self: Page, motion, skeleton) -> None:
     "The motion in the scene; another skeleton needs another scene."
@@ -368,7 +372,7 @@ def _place(self: Page, motion, skeleton) -> None:
     self.stage.children = [self.scene]
     self.curves.scene = self.scene
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-041
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-042
 @patch
 def download(self: Page, what: str) -> None:
     "Have a file made of the motion on the screen and of the request it answers."
@@ -382,7 +386,7 @@ def download(self: Page, what: str) -> None:
 def _make(self: Page, wanted: Download, stopped) -> tuple[str, bytes]:
     return self.tuner.make(wanted, stopped)
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-042
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-043
 @patch
 def _made(self: Page, wanted: Download, result: tuple[str, bytes]) -> None:
     name, content = result
@@ -390,7 +394,7 @@ def _made(self: Page, wanted: Download, result: tuple[str, bytes]) -> None:
     command = command_line(wanted.request, self.tuner.exercise)
     self.status.say(f"{name} is in your downloads. The same by command: {command}", "good")
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-043
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-044
 def page(constraints: str | None = None, model: str | None = None, n: int = 5, seed: int = 0,
          exercise: str = "squat") -> w.Widget:
     "The tuning page as a widget. `constraints`: a YAML file; `model`: a participant's .osim file."
@@ -398,80 +402,3 @@ def page(constraints: str | None = None, model: str | None = None, n: int = 5, s
     return Page(
         Request(n=n, seed=seed, exercise=exercise, model=Path(model) if model else None, **given)
     ).widget
-
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-045
-_KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
-
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-046
-def write_app(folder: Path, **options: object) -> Path:
-    "The notebook of the page with its options, and the template beside it."
-    template = folder / "voila" / "templates" / "bige"
-    template.mkdir(parents=True)
-    (template / "conf.json").write_text('{"base_template": "lab"}')
-    (template / "index.html.j2").write_text(asset_text("tuning/index.html.j2"))
-    given = ", ".join(f"{k}={v!r}" for k, v in options.items() if v is not None)
-    source = f"from bige.tuning_page import page\npage({given})"
-    cell = {
-        "cell_type": "code",
-        "id": "page",
-        "metadata": {},
-        "execution_count": None,
-        "outputs": [],
-        "source": source,
-    }
-    notebook = {
-        "cells": [cell],
-        "metadata": {"kernelspec": _KERNEL, "title": "bige tune"},
-        "nbformat": 4,
-        "nbformat_minor": 5,
-    }
-    path = folder / "bige-tune.ipynb"
-    path.write_text(json.dumps(notebook, indent=1))
-    return path
-
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-048
-def check_port(port: int) -> None:
-    "InputError when something else is served there."
-    with socket.socket() as s:
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            s.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise InputError(
-                f"--port {port}", error.strerror or str(error), "a free port",
-                f"close the other page, or take another, for instance --port {port + 1}") from None
-
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-049
-EXTENSIONS = ("@jupyter-widgets/jupyterlab-manager", "@voila-dashboards/widgets-manager8",
-              "@voila-dashboards/widgets-manager7", "anywidget")
-
-
-def _whole(path: str | None) -> str | None:
-    return path and str(Path(path).resolve())
-
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-050
-def launch(constraints: str | None = None, model: str | None = None, n: int = 5, seed: int = 0,
-           port: int = 8866, browser: bool = True, *, exercise: str = "squat") -> None:
-    "Serve the page on this machine until interrupted. Files are checked before anything starts."
-    from bige.skeleton import Skeleton
-    from voila.app import Voila
-
-    check_port(port)
-    if constraints:
-        read_constraints(constraints, exercise)
-    if model:
-        Skeleton.from_osim(model)
-    with tempfile.TemporaryDirectory(prefix="bige-tune-") as folder:
-        app = write_app(Path(folder), constraints=_whole(constraints), model=_whole(model), n=n, seed=seed,
-                        exercise=exercise)
-        print(f"The tuning page: http://127.0.0.1:{port}/ (Ctrl-C closes it)", flush=True)
-        os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [folder, os.environ.get("JUPYTER_PATH")]))
-        options = [
-            "--Voila.ip=127.0.0.1",
-            "--Voila.port_retries=0",
-            "--Voila.log_level=ERROR",
-            "--template=bige",
-            "--theme=light",
-        ]
-        options += [f"--VoilaConfiguration.extension_allowlist={name}" for name in EXTENSIONS]
-        Voila.launch_instance([str(app), f"--port={port}", *options, *([] if browser else ["--no-browser"])])

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bige.cli import INSTALL, asset_folder, explain, main, status_line
+from bige.cli import INSTALL, asset_folder, explain, in_ascii, main, status_line
 from bige.files import InputError, output_folder, whole_folder
 from bige.motion import ACTIVATIONS, Motion, analytic_squat, example_squat, read_motion, write_motion
 
@@ -1039,3 +1039,84 @@ def test_an_interrupt_that_a_library_swallows_is_not_forgotten():
 def test_render_takes_at_most_three(tmp_path, capsys):
     refused(["render", *["a.mot"] * 4, "-o", tmp_path / "four.png"], capsys, tmp_path / "four.png",
             "one to three")
+
+
+# in the reader's way
+
+@pytest.mark.parametrize("line", [
+    "segment gone.c3d --out x", "ik gone.c3d --out x", "ik gone --out x", "simulate gone.xyz --out x",
+    "predict gone.txt --out x", "reconstruct gone.pdf --out x", "render gone.png -o a.mp4", "evaluate gone",
+    "verify gone", "dataset gone --out d.npz", "train vqvae --data gone.csv --out r",
+    *(f"generate --{option} gone.txt --out x" for option in ("like", "constraints", "model", "data", "vqvae",
+                                                               "sessions")), "tune --model gone.png"])
+def test_a_missing_file_is_no_such_file_whatever_its_ending(line, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(line.split()) == 2 and list(tmp_path.iterdir()) == []
+    said = capsys.readouterr().err
+    assert re.match(r"bige: gone(\.\w+)?: found no such file or folder; expected one that exists", said)
+
+
+def test_a_missing_file_names_its_neighbour(tmp_path, capsys):
+    (tmp_path / "squat_01.mot").write_text("")
+    assert main(["segment", str(tmp_path / "squat01.mot"), "--out", "x"]) == 2
+    assert f"did you mean {tmp_path / 'squat_01.mot'}" in capsys.readouterr().err
+
+
+def test_an_unknown_verb_is_answered_by_the_near_one_alone(capsys):
+    assert main(["genrate", "--out", "x"]) == 2
+    said = capsys.readouterr().err
+    assert "did you mean generate?" in said and "reconstruct" not in said and len(said) < 120
+
+
+def test_an_empty_path_is_not_this_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for line in (["generate", "-n", "1", "--out", ""], ["segment", "", "--out", "x"]):
+        assert main(line) == 2 and "an empty text" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+ASCII = ({"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"})
+
+
+@pytest.mark.parametrize("env", ASCII, ids=["encoding", "locale"])
+def test_an_ascii_terminal_gets_all_of_the_table(squat, env):
+    line = [*BIGE, "evaluate", str(squat.parent), "--reference", str(squat.parent)]
+    full = subprocess.run([*line], capture_output=True, env={**os.environ, "PYTHONIOENCODING": "utf-8"})
+    plain = subprocess.run([*line], capture_output=True, env={**os.environ, **env})
+    assert plain.returncode == 0 and plain.stderr == b""
+    assert not full.stdout.isascii() and plain.stdout.isascii() and b"(down)" in plain.stdout
+    assert plain.stdout.decode() == in_ascii(full.stdout.decode()) and b"?" not in plain.stdout
+    asked = subprocess.run([*line, "--json"], capture_output=True, env={**os.environ, **env})
+    assert asked.stdout.isascii() and any("↓" in k for k in str(json.loads(asked.stdout)).split())
+
+
+def test_all_verbs_work_without_a_home_that_can_be_written(squat, tmp_path):
+    bare = {k: v for k, v in os.environ.items() if k not in ("BIGE_CACHE", "MPLCONFIGDIR", "XDG_CACHE_HOME",
+                                                            "XDG_CONFIG_HOME")}
+    env = {**bare, "HOME": "/proc/nobody", "TMPDIR": str(tmp_path / "temporary")}
+    (tmp_path / "temporary").mkdir()
+    for line in (["render", str(squat), "-o", str(tmp_path / "a.png"), "--strip"],
+                 ["simulate", str(squat), "--mode", "qp", "--out", str(tmp_path / "simulated")]):
+        done = subprocess.run([*BIGE, *line], capture_output=True, text=True, env=env)
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    assert list((tmp_path / "temporary").glob("bige-cache-*")) == []
+
+
+def test_generate_says_each_stage(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert main(["generate", "-n", "1", "--out", str(tmp_path / "made")]) == 0
+    stages = [line.strip() for line in capsys.readouterr().err.split("\r")]
+    assert stages[1:3] == ["starting", "loading the networks"] and stages[3].startswith("step ")
+    assert stages[-1] == "drawing the pictures and the report"
+
+
+def test_a_film_counts_its_pictures(squat, tmp_path, capsys, monkeypatch):
+    pytest.importorskip("vtkmodules")
+    pytest.importorskip("imageio_ffmpeg")
+    short = tmp_path / "short.mot"
+    write_motion(read_motion(squat).slice(0, 0.1), short)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert main(["render", str(short), "-o", str(tmp_path / "film.mp4")]) == 0
+    counted = [line.strip() for line in capsys.readouterr().err.split("\r") if line.strip()]
+    last = re.fullmatch(r"(\d+) of (\d+) pictures", counted[-1])
+    assert int(last[1]) + 1 == int(last[2]) == len(counted) > 3

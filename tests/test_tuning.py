@@ -441,21 +441,14 @@ def test_tune_refuses_bad_input_before_it_serves(tmp_path, capsys, monkeypatch):
 
 
 def test_the_notebook_of_the_page_holds_its_options(tmp_path):
-    from bige.tuning_page import write_app
+    pytest.importorskip("voila", reason="the tuning page needs voila: pip install 'bige[tune]'")
+    from bige.tuning_server import app_source, write_app
 
-    cell = json.loads(write_app(tmp_path, constraints="my 'c'.yaml", model=None, n=4, seed=2).read_text())[
-        "cells"
-    ][0]["source"]
+    source = app_source(constraints="my 'c'.yaml", model=None, n=4, seed=2)
+    cell = json.loads(write_app(tmp_path, source).read_text())["cells"][0]["source"]
     given = {}
-    exec(
-        cell,
-        {
-            "__builtins__": {
-                "__import__": lambda *_: type("module", (),
-                                              {"page": staticmethod(lambda **k: given.update(k))})
-            }
-        },
-    )
+    page = type("module", (), {"page": staticmethod(lambda **k: given.update(k))})
+    exec(cell, {"__builtins__": {"__import__": lambda *_: page}})
     assert given == {"constraints": "my 'c'.yaml", "n": 4, "seed": 2}
 
 
@@ -489,18 +482,17 @@ def served(tmp_path_factory):
     log = open(folder / "log.txt", "wb")
     process = subprocess.Popen([*BIGE, "tune", "--no-browser", "--port", str(port), "-n", "3"], cwd=folder,
                                stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
-    address = f"http://127.0.0.1:{port}/"
     try:
         for _ in range(300):
             try:
-                urllib.request.urlopen(f"{address}voila/static/voila.js", timeout=2)
-                break
-            except urllib.error.HTTPError:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=2)
+            except urllib.error.HTTPError as refused:
+                assert refused.code == 403          # nothing is served without the token
                 break
             except OSError:
                 assert process.poll() is None, (folder / "log.txt").read_text()[-2000:]
                 time.sleep(0.2)
-        yield address
+        yield re.search(r"http://\S+", (folder / "log.txt").read_text())[0]
     finally:
         os.killpg(process.pid, signal.SIGINT)
         try:
@@ -523,13 +515,14 @@ def page(browser, served):
     """The page after its first answer; what it complained of and asked for is in page.noise."""
     tab = browser.new_page(viewport={"width": 1440, "height": 1000}, accept_downloads=True)
     tab.noise = []
+    ours = [f"{scheme}://{served.split('/')[2]}/" for scheme in ("http", "ws")]
     tab.on("console", lambda m: tab.noise.append(m.text) if m.type == "error" else None)
     tab.on("pageerror", lambda e: tab.noise.append(str(e)))
     tab.on(
         "request",
         lambda r: (
             tab.noise.append(f"asked for {r.url}")
-            if not r.url.startswith((served, "ws" + served[4:], "data:", "blob:"))
+            if not r.url.startswith((*ours, "data:", "blob:"))
             else None
         ),
     )
@@ -908,6 +901,32 @@ def test_sliders_and_figure_look_as_they_did(page, browser, tmp_path):
     tab.close()
 
 
+def test_a_file_that_is_too_large_is_not_sent(page, tmp_path):
+    from bige.tuning_page import FILE_BYTES
+    from bige.tuning_server import MESSAGE_BYTES
+
+    assert FILE_BYTES + 1_000_000 < MESSAGE_BYTES
+    kept, since = table(page), len(page.sent)
+    (tmp_path / "film.osim").write_bytes(b"x" * (FILE_BYTES + 1))
+    page.locator(".bige input[type=file][accept='.osim']").set_input_files(tmp_path / "film.osim")
+    page.wait_for_function(
+        "() => document.querySelector('.bige-status span').textContent.startsWith('film.osim was not')")
+    assert "found 32 MB" in status(page) and sum(map(len, page.sent[since:])) < 10_000
+    assert "squats satisfy" in press(page, "Other squats") and press(page, "Undo") and table(page) == kept
+
+
+def test_loading_the_page_again_leaves_no_kernel_behind(browser, served):
+    """Kernels of the server are counted by its limit: a fifth page at a time would be refused."""
+    context = browser.new_context()
+    tab = context.new_page()
+    tab.set_default_timeout(PATIENCE_MS)
+    tab.goto(served)
+    for _ in range(5):
+        tab.locator(".bige-status").wait_for()
+        assert tab.reload().status == 200
+    context.close()
+
+
 def test_the_whole_visit_was_quiet(page):
     assert page.noise == []
 
@@ -915,9 +934,10 @@ def test_the_whole_visit_was_quiet(page):
 @pytest.mark.slow
 def test_the_same_notebook_in_jupyterlab(browser, tmp_path):
     pytest.importorskip("jupyterlab", reason="needs JupyterLab: pip install jupyterlab")
-    from bige.tuning_page import write_app
+    from bige.tuning_server import app_source, write_app
 
-    write_app(tmp_path, n=1)
+    app = write_app(tmp_path, app_source(n=1))
+    app.write_text(app.read_text().replace('"bige-tune"', '"python3"'))     # JupyterLab's own kernel
     port = free_port()
     lab = subprocess.Popen(
         [

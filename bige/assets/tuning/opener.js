@@ -4,7 +4,8 @@ function render({ model, el }) {
   button.onclick = () => input.click();
   input.onchange = async () => {
     const file = input.files[0];
-    if (file) model.send({ name: file.name }, undefined, [await file.arrayBuffer()]);
+    if (file) model.send({ name: file.name, size: file.size }, undefined,
+                         file.size > model.get("most") ? [] : [await file.arrayBuffer()]);
     input.value = "";
   };
   const show = () => { button.textContent = model.get("label") };
