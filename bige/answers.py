@@ -21,8 +21,10 @@ from fastcore.basics import patch
 from .constraint_files import (ConstraintSet, default_constraints, read_constraints, to_yaml,
                                    write_constraints)
 from .exercises import Exercise, load_exercise
-from .files import InputError, atomic_write, output_folder, round_digits, to_json, versions, whole_folder
-from .guidance import APART_DEG, Guided, Models, Progress, changes, generate, one_repetition
+from .files import (InputError, atomic_write, output_folder, refuse_finished, round_digits, sweep,
+                        to_json, versions, whole_folder)
+from .guidance import (APART_DEG, Guided, Models, Progress, changes, generate, one_repetition,
+                           satisfied_and_plausible)
 from .metrics import REFERENCE_ROW, Band, evaluate, shipped_scores, tables
 from .motion import Motion, read_motion, samples_of, write_motion
 from .parsing import check_types, read_json
@@ -34,8 +36,8 @@ if TYPE_CHECKING:
     from bige.dynamics import MusculoskeletalModel
 
 # %% auto #0
-__all__ = ['Request', 'Person', 'read_person', 'Answer', 'answer', 'former_files', 'model_beside', 'verify', 'recorded',
-           'models_in', 'Sessions', 'sessions']
+__all__ = ['Request', 'Person', 'read_person', 'Answer', 'answer', 'former_files', 'check_answer_folder', 'model_beside',
+           'verify', 'recorded', 'models_in', 'Sessions', 'sessions']
 
 # %% ../nbs/29_answers.ipynb #29-answers-005
 @dataclass(frozen=True)
@@ -136,9 +138,9 @@ def read_person(path: Path | str | None) -> Person | None:
 @dataclass(eq=False)
 class Answer:
     """What came out of a request. `satisfaction`: for each motion, {constraint: {metric, unit, violation,
-    satisfied}}; `shortfalls`: limits that some motion violates; `changes`: what differs from `like`, for each
-    motion; `verified`: how many were drawn; `guided`: latents, losses, steps (None in a loaded answer);
-    `record`: metrics.json as loaded."""
+    satisfied}}; `implausible`: for each, where it leaves what was recorded; `shortfalls`: limits that some
+    motion violates; `changes`: what differs from `like`, for each motion; `verified`: how many were drawn;
+    `guided`: latents, losses, steps (None in a loaded answer); `record`: metrics.json as loaded."""
 
     request: Request
     motions: tuple[Motion, ...]
@@ -153,6 +155,7 @@ class Answer:
     models: Models | None = field(default=None, repr=False)
     record: dict | None = field(default=None, repr=False)
     folder: Path | None = None
+    implausible: tuple[list[dict], ...] = ()
 
     def __len__(self) -> int:
         return len(self.motions)
@@ -171,10 +174,8 @@ class Answer:
 
     @property
     def satisfied(self) -> np.ndarray:
-        "Whether each motion satisfies every limit, (n,)."
-        return np.array(
-            [all(s["satisfied"] is not False for s in each.values()) for each in self.satisfaction]
-        )
+        "Whether each motion is plausible and satisfies every limit, (n,)."
+        return satisfied_and_plausible(self.satisfaction, self.implausible)
 
 # %% ../nbs/29_answers.ipynb #29-answers-017
 def answer(request: Request, models: Models | None = None, progress: Progress | None = None) -> Answer:
@@ -204,7 +205,7 @@ def answer(request: Request, models: Models | None = None, progress: Progress | 
     content = _content(request.like, "a repetition (.mot)") if like else None
     return Answer(request, found.motions, found.satisfaction, found.shortfalls,
                   _digests(models, person, content), drawn, like and _advice(like, found), found, person,
-                  content, models)
+                  content, models, implausible=found.implausible)
 
 # %% ../nbs/29_answers.ipynb #29-answers-018
 def _digests(models: Models, person: Person | None, like: bytes | None) -> dict[str, str | None]:
@@ -250,6 +251,7 @@ def _scores(found: Answer) -> dict:
     scores = evaluate(found.motions, found.reference, found.skeleton, band, found.exercise)
     for i, (sample, satisfaction) in enumerate(zip(scores["samples"], found.satisfaction)):
         sample |= {"file": f"sample_{i:02d}.mot", "satisfied": bool(found.satisfied[i])}
+        sample |= {"plausible": not found.implausible[i], "implausible": found.implausible[i]}
         sample |= {"steps": int(found.guided.steps[i]), "constraints": satisfaction}
     head = {
         "method": request.method,
@@ -286,44 +288,6 @@ def provenance(self: Answer) -> dict[str, str]:
     return rows | {package: number or "not installed" for package, number in found.items()}
 
 # %% ../nbs/29_answers.ipynb #29-answers-031
-_ABOUT = ("metrics.json", "constraints.yaml", "preview.png", "report.html", "verification.json")
-
-
-def former_files(folder: Path | str) -> list[Path]:
-    "Files of an answer in a folder: its samples, and what says something about them."
-    return samples_of(folder) + [Path(folder) / name for name in _ABOUT if (Path(folder) / name).is_file()]
-
-
-def _write(found: Answer, part: Path) -> None:
-    for i, motion in enumerate(found.motions):
-        write_motion(motion, part / f"sample_{i:02d}.mot")
-    write_constraints(found.constraints, part / "constraints.yaml")
-    with atomic_write(part / "metrics.json") as file:
-        file.write(to_json(found.scores) + "\n")
-    if found.person:
-        (part / found.person.path.name).write_bytes(found.person.content)
-    if found.like:
-        (part / "start").mkdir()  # not beside the samples: `bige evaluate` would take it for one
-        (part / "start" / Path(found.request.like).name).write_bytes(found.like)
-
-# %% ../nbs/29_answers.ipynb #29-answers-032
-@patch
-def save(self: Answer, folder: Path | str, extras: Sequence[Callable[[Answer, Path], None]] = ()) -> Path:
-    """Write the answer into `folder`, whole or not at all, in place of a former one. `extras(answer, part)`
-    write more files into `part`, the hidden folder whose files are moved at the end; `answer.folder` is the
-    final one then."""
-    before, self.folder = self.folder, Path(folder)
-    try:
-        with whole_folder(folder, former_files) as part:
-            _write(self, part)
-            for extra in extras:
-                extra(self, part)
-    except BaseException:
-        self.folder = before
-        raise
-    return self.folder
-
-# %% ../nbs/29_answers.ipynb #29-answers-035
 _FORMER_NAMES = {"met": "satisfied", "asked": "requested", "missed_by": "violated_by"}
 
 
@@ -352,7 +316,86 @@ def _read_record(folder: Path) -> dict:
     check_types(path, verified, {"requested": int, "mode": str})
     return record
 
+# %% ../nbs/29_answers.ipynb #29-answers-033
+_ABOUT = ("metrics.json", "preview.png", "report.html", "verification.json")
 
+
+def _named_samples(folder: Path, record: dict) -> list[Path]:
+    "The samples in a folder that its record names."
+    entries = [s for s in record.get("samples") or () if isinstance(s, dict)]
+    named = {str(s.get("file", f"sample_{i:02d}.mot")) for i, s in enumerate(entries)}
+    return [f for f in samples_of(folder) if f.name in named]
+
+
+def former_files(folder: Path | str) -> list[Path]:
+    """Files in a folder that belong to the answer whose record lies there: its samples, and what says
+    something about them; of a constraint file that a person has changed, nothing."""
+    folder = Path(folder)
+    try:
+        record = _read_record(folder)
+    except InputError:
+        return []
+    files = _named_samples(folder, record) + [folder / name for name in _ABOUT]
+    files += [folder / "start" / Path(str(record["like"])).name] if record.get("like") else []
+    files += [folder / "constraints.yaml"] if _as_written(folder / "constraints.yaml", record) else []
+    return [f for f in files if f.is_file()]
+
+
+def _as_written(path: Path, record: dict) -> bool:
+    "Whether a constraint file has the form that bige writes: no comments, nothing in another order."
+    try:
+        return path.read_text(encoding="utf-8") == to_yaml(read_constraints(path, record.get("exercise")))
+    except (InputError, OSError, ValueError):
+        return False
+
+# %% ../nbs/29_answers.ipynb #29-answers-035
+def check_answer_folder(request: Request, folder: Path | str) -> None:
+    "InputError where the answer to a request would take the place of a file that no former answer wrote."
+    folder = Path(folder)
+    new: dict[str, bytes | None] = {f"sample_{i:02d}.mot": None for i in range(request.n)}
+    new |= dict.fromkeys(_ABOUT[:-1])
+    new["constraints.yaml"] = to_yaml(request.constraints).encode()
+    if request.model:
+        new[Path(request.model).name] = _content(request.model, "an OpenSim model (.osim)")
+    if request.like:
+        new[f"start/{Path(request.like).name}"] = _content(request.like, "a repetition (.mot)")
+    own = former_files(folder)
+    for file in (folder / name for name in new if (folder / name).is_file()):
+        if file not in own and file.read_bytes() != new[file.relative_to(folder).as_posix()]:
+            refuse_finished(file, "a file that no earlier bige generate wrote as it is")
+
+# %% ../nbs/29_answers.ipynb #29-answers-036
+def _write(found: Answer, part: Path) -> None:
+    for i, motion in enumerate(found.motions):
+        write_motion(motion, part / f"sample_{i:02d}.mot")
+    write_constraints(found.constraints, part / "constraints.yaml")
+    with atomic_write(part / "metrics.json") as file:
+        file.write(to_json(found.scores) + "\n")
+    if found.person:
+        (part / found.person.path.name).write_bytes(found.person.content)
+    if found.like:
+        (part / "start").mkdir()  # not beside the samples: `bige evaluate` would take it for one
+        (part / "start" / Path(found.request.like).name).write_bytes(found.like)
+
+# %% ../nbs/29_answers.ipynb #29-answers-037
+@patch
+def save(self: Answer, folder: Path | str, extras: Sequence[Callable[[Answer, Path], None]] = (),
+         force: bool = False) -> Path:
+    """Write the answer into `folder`, whole or not at all, in place of a former one. `extras(answer, part)`
+    write more files into `part`, the hidden folder whose files are moved at the end; `answer.folder` is the
+    final one then. InputError where a file is in the way that no former answer wrote, unless `force`."""
+    before, self.folder = self.folder, Path(folder)
+    try:
+        with whole_folder(folder, former_files, guard=not force) as part:
+            _write(self, part)
+            for extra in extras:
+                extra(self, part)
+    except BaseException:
+        self.folder = before
+        raise
+    return self.folder
+
+# %% ../nbs/29_answers.ipynb #29-answers-042
 def _beside(folder: Path, name: str | None) -> Path | None:
     "The model that metrics.json names, in the folder."
     model = folder / Path(str(name)).name if name else None
@@ -361,7 +404,7 @@ def _beside(folder: Path, name: str | None) -> Path | None:
                          "copy it there, or run bige generate again")
     return model
 
-# %% ../nbs/29_answers.ipynb #29-answers-036
+# %% ../nbs/29_answers.ipynb #29-answers-043
 def _read_samples(folder: Path) -> tuple[Motion, ...]:
     if not folder.is_dir():
         raise InputError(folder, "no such folder", "a folder that bige generate wrote", "check the path")
@@ -369,6 +412,11 @@ def _read_samples(folder: Path) -> tuple[Motion, ...]:
     if not files:
         raise InputError(folder, "no sample_00.mot", "a folder that bige generate wrote",
                          "for recorded trials use bige simulate")
+    named = _read_record(folder).get("samples") or ()
+    files = _named_samples(folder, {"samples": named})
+    if not 0 < len(named) == len(files):
+        raise InputError(folder, f"{len(files)} of the {len(named)} samples that metrics.json names",
+                         "all of them", "run bige generate again")
     samples = tuple(read_motion(f) for f in files)
     for sample in samples:
         sample.coordinates()
@@ -391,15 +439,19 @@ def _asked(record: dict, folder: Path, n: int) -> Request:
 def load(cls: Answer, folder: Path | str) -> Answer:
     "The answer in a folder that `save` filled (`bige generate`); InputError when it is none."
     folder = Path(folder)
+    sweep(folder)                   # an exchange of files that was killed is taken back
     motions = _read_samples(folder)
     record = _read_record(folder)
     request = _asked(record, folder, len(motions))
-    satisfaction = tuple(s["constraints"] for s in record.get("samples") or () if s and s.get("constraints"))
+    scored = [s for s in record.get("samples") or () if s and s.get("constraints")]
+    satisfaction = tuple(s["constraints"] for s in scored)
+    implausible = tuple(s.get("implausible") or [] for s in scored)
     shortfalls, inputs = tuple(record.get("shortfalls") or ()), record.get("inputs") or {}
     return cls(request, motions, satisfaction, shortfalls, inputs, record.get("verified"),
-               record.get("changes"), person=read_person(request.model), record=record, folder=folder)
+               record.get("changes"), person=read_person(request.model), record=record, folder=folder,
+               implausible=implausible)
 
-# %% ../nbs/29_answers.ipynb #29-answers-039
+# %% ../nbs/29_answers.ipynb #29-answers-046
 def model_beside(folder: Path | str) -> Path | None:
     """The OpenSim model of a folder's motions: named in its metrics.json, else the only .osim there; None
     without one."""
@@ -409,7 +461,7 @@ def model_beside(folder: Path | str) -> Path | None:
     found = sorted(folder.glob("*.osim"))
     return found[0] if len(found) == 1 else None
 
-# %% ../nbs/29_answers.ipynb #29-answers-042
+# %% ../nbs/29_answers.ipynb #29-answers-049
 def _simulated(out: Path, name: str, record: dict) -> Simulated:
     "What `simulate_files` left of a sample in the folder `out`."
     from bige.simulation import motion_file
@@ -424,7 +476,8 @@ def _simulated(out: Path, name: str, record: dict) -> Simulated:
 def _verify_mode(found: Answer, mode: str, jobs: int | None, progress: Callable | None) -> dict:
     from bige.simulation import simulate_files
 
-    out, files, rows, simulated = found.folder / "verification" / mode, samples_of(found.folder), [], []
+    out, rows, simulated = found.folder / "verification" / mode, [], []
+    files = _named_samples(found.folder, _read_record(found.folder))
     model = found.person and found.folder / found.person.path.name
     each = progress and (lambda trial, record, finished, total: progress(mode, finished, total))
     records = simulate_files(files, out, model, jobs=jobs, mode=mode, done=each)
@@ -435,7 +488,7 @@ def _verify_mode(found: Answer, mode: str, jobs: int | None, progress: Callable 
         rows.append(row | compare(sample, simulated[-1], *given))
     return mode_record(found.motions, simulated, rows)
 
-# %% ../nbs/29_answers.ipynb #29-answers-043
+# %% ../nbs/29_answers.ipynb #29-answers-050
 def verify(found: Answer | Path | str, mode: str = "both", jobs: int | None = None,
            progress: Callable | None = None, exercise: Exercise | str | None = None) -> dict:
     """Simulate the samples of an answer in its folder and compare; writes verification.json there, returns
@@ -465,10 +518,11 @@ def verify(found: Answer | Path | str, mode: str = "both", jobs: int | None = No
         file.write(json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     return record
 
-# %% ../nbs/29_answers.ipynb #29-answers-048
+# %% ../nbs/29_answers.ipynb #29-answers-055
 def recorded(request: Request, folder: Path | str, models: Models) -> dict | None:
     "The scores in a folder, if it holds the answer to the very same request; else None."
     folder = Path(folder)
+    sweep(folder)
     try:
         scores = _read_record(folder)
         text = (folder / "constraints.yaml").read_text(encoding="utf-8")
@@ -478,7 +532,7 @@ def recorded(request: Request, folder: Path | str, models: Models) -> dict | Non
         found += [
             (scores["verified"] or {}).get("mode"),
             scores.get("exercise", "squat"),
-            len(samples_of(folder)),
+            len(_named_samples(folder, scores)),
         ]
     except (InputError, OSError, KeyError):
         return None
@@ -504,7 +558,7 @@ def models_in(folder: Path | str) -> dict[str, Path]:
                          "check the path, or give one model with --model")
     return {"_".join(f.relative_to(folder).with_suffix("").parts): f for f in found}
 
-# %% ../nbs/29_answers.ipynb #29-answers-049
+# %% ../nbs/29_answers.ipynb #29-answers-056
 @dataclass(frozen=True)
 class Sessions:
     "Scores (content of metrics.json) by participant, and why others failed."
@@ -518,9 +572,10 @@ class Sessions:
 
 
 def sessions(request: Request, folder: Path | str, out: Path | str, progress: Callable | None = None,
-             extras: Sequence[Callable] = ()) -> Sessions:
-    """The request for every model in `folder`, each saved in `out`/NAME with `extras`; table in
-    `out`/sessions.md. `progress(finished, total)` before each. InputError when no model can be used."""
+             extras: Sequence[Callable] = (), *, force: bool = False) -> Sessions:
+    """The request for every model in `folder`, each saved in `out`/NAME with `extras` (`force`: as in
+    `Answer.save`); table in `out`/sessions.md. `progress(finished, total)` before each. InputError when no
+    model can be used."""
     if request.model:
         raise InputError("--sessions", "beside --model", "one of the two", "leave one of them out")
     people, scores, failed = models_in(folder), {}, {}
@@ -532,7 +587,7 @@ def sessions(request: Request, folder: Path | str, out: Path | str, progress: Ca
             own = Request(**vars(request) | {"model": path})
             try:
                 scores[name] = recorded(own, Path(out) / name, models) or _made(
-                    own, Path(out) / name, models, extras)
+                    own, Path(out) / name, models, extras, force)
             except InputError as error:
                 failed[name] = str(error)
         if not scores:
@@ -544,7 +599,9 @@ def sessions(request: Request, folder: Path | str, out: Path | str, progress: Ca
     return done
 
 
-def _made(request: Request, folder: Path, models: Models, extras: Sequence[Callable]) -> dict:
+def _made(request: Request, folder: Path, models: Models, extras: Sequence[Callable], force: bool) -> dict:
+    if not force:
+        check_answer_folder(request, folder)
     found = answer(request, models)
-    found.save(folder, extras)
+    found.save(folder, extras, force)
     return found.scores

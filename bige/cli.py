@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # %% auto #0
-__all__ = ['INSTALL', 'explain', 'parser', 'Interrupt', 'status_line', 'main', 'asset_folder', 'assets']
+__all__ = ['INSTALL', 'explain', 'parser', 'Interrupt', 'status_line', 'missing_file', 'in_ascii', 'main', 'asset_folder',
+           'assets']
 
 # %% ../nbs/36_command_line.ipynb #36-command-line-006
 INSTALL = {     # imported name -> what pip installs: an extra of bige, or a package of another name
@@ -65,7 +66,8 @@ class _Parser(argparse.ArgumentParser):
         "End with status 2 and one line."
         near = self.nearest(message)
         question = f"; did you mean {near}?" if near else ";"
-        self.exit(2, f"{self.prog}: {message}{question} `{self.prog} --help` lists what there is.\n")
+        said = message.partition(" (choose from")[0] if near else message
+        self.exit(2, f"{self.prog}: {said}{question} `{self.prog} --help` lists what there is.\n")
 
     def nearest(self, message: str) -> str | None:
         "The word that was meant, if one is near."
@@ -195,7 +197,27 @@ def status_line() -> Iterator[Callable[[str], None]]:
         if shown:
             print(file=sys.stderr)
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-020
+# %% ../nbs/36_command_line.ipynb #36-command-line-021
+def missing_file(error: Exception) -> Exception:
+    "The error about a path: where that does not exist, one that says so; else the error itself."
+    from bige.files import InputError
+    path = Path(getattr(error, "where", ""))
+    if not getattr(error, "where", "") or os.path.lexists(path) or not error.found.lower().startswith(_GONE):
+        return error
+    near = difflib.get_close_matches(path.name, os.listdir(path.parent) if path.parent.is_dir() else [], n=1)
+    cure = f"did you mean {path.parent / near[0]}" if near else "check the path"
+    return InputError(str(path), "no such file or folder", "one that exists", cure)
+
+_GONE = ("no such file", "no file", "no such folder", "nothing there", "a name ending in")
+
+# %% ../nbs/36_command_line.ipynb #36-command-line-023
+def _refuse_empty(options: dict) -> None:
+    "InputError when a path is empty: it would mean the folder one is in."
+    for name, value in options.items():
+        if "" in (value if isinstance(value, list) else [value]):
+            raise _input_error(name, "an empty text", "a path or a value", "a dot is the folder you are in")
+
+# %% ../nbs/36_command_line.ipynb #36-command-line-024
 def _say(text: str) -> None:
     "A message beside the answer, on the stream of errors."
     print(f"bige: {text}", file=sys.stderr)
@@ -207,34 +229,87 @@ def _say_warning(message, category, *_, **__) -> None:
     if issubclass(category, UserWarning) and not issubclass(category, (DeprecationWarning, FutureWarning)):
         _say(f"note: {message}")
 
+def _json_text(record: object) -> str:
+    "JSON that the terminal or file of the output can hold."
+    from bige.files import to_json
+    text = to_json(record)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+        return text
+    except UnicodeEncodeError:
+        return re.sub(r"[^\x00-\x7f]", lambda found: json.dumps(found[0])[1:-1], text)
+
 def _run(args: argparse.Namespace) -> int:
     "Run the verb with its options, print its answer, return the exit status."
     options = vars(args)
     verb, as_json = _VERBS[options.pop("verb")], options.pop("json")
     options.pop("parser")
     strict, said = options.pop("strict", False), []
+    _refuse_empty(options)
     def show(message, category, *rest, **more) -> None:
         said.append(category)
         _say_warning(message, category)
-    from bige.files import Suspicion, to_json
+    from bige.files import Suspicion
     with warnings.catch_warnings():
         warnings.simplefilter("always", Suspicion)
         warnings.showwarning = show
         record, text, *status = verb.run(**options)
     _INTERRUPT.check()
     if text is not None:                # one of several processes has nothing to say
-        print(to_json(record) if as_json else text, flush=True)
+        print(_json_text(record) if as_json else text, flush=True)
     if strict and Suspicion in said:
         return 2
     return status[0] if status else 0
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-022
+# %% ../nbs/36_command_line.ipynb #36-command-line-026
+_IN_ASCII = {"°": " deg", "µ": "u", "π": "pi", "θ": "theta", "ω": "omega", "⁻": "^-", "·": "*", "×": "x",
+             "−": "-", "–": "-", "—": "-", "…": "...", "≤": "<=", "≥": ">=", "±": "+/-", "→": "->",
+             "↑": "(up)", "↓": "(down)", "✓": "+", "✗": "x", "‘": "'", "’": "'", "“": '"', "”": '"'}
+
+def in_ascii(text: str) -> str:
+    "The text in ASCII: signs in words, letters without their accents, a question mark for the rest."
+    import unicodedata
+    words = "".join(_IN_ASCII.get(sign, sign) for sign in text)
+    letters = [c for c in unicodedata.normalize("NFKD", words) if not unicodedata.combining(c)]
+    return "".join(letters).encode("ascii", "replace").decode()
+
+def _speak_plainly() -> None:
+    "What the terminal cannot show is written in ASCII."
+    import codecs
+    def replace_signs(error: UnicodeEncodeError) -> tuple[str, int]:
+        return in_ascii(error.object[error.start:error.end]), error.end
+    codecs.register_error("bige.ascii", replace_signs)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):      # not where the stream is closed
+            stream.reconfigure(errors="bige.ascii")
+
+# %% ../nbs/36_command_line.ipynb #36-command-line-029
+_CACHES = {"MPLCONFIGDIR": (".config", "matplotlib"), "BIGE_CACHE": (".cache", "bige")}
+
+def _find_caches() -> None:
+    "Caches in a temporary folder where the home folder cannot be written."
+    import atexit
+    import shutil
+    import tempfile
+    for variable, parts in _CACHES.items():
+        folder = Path(os.path.expanduser("~"), *parts)
+        there = next(p for p in (folder, *folder.parents) if p.is_dir())
+        try:
+            if variable not in os.environ:
+                tempfile.TemporaryFile(dir=there).close()
+        except OSError:
+            os.environ[variable] = tempfile.mkdtemp(prefix="bige-cache-")
+            atexit.register(shutil.rmtree, os.environ[variable], ignore_errors=True)
+
+# %% ../nbs/36_command_line.ipynb #36-command-line-031
 def main(argv: list[str] | None = None) -> int:
     "Run one verb; returns the exit status 0, 2 (bad input, or not all was done) or 130 (interrupted)."
     _INTERRUPT.requested = False
     if argv is None:                    # the process is ours: stop cleanly for `kill` too
         signal.signal(signal.SIGINT, _INTERRUPT)
         signal.signal(signal.SIGTERM, _INTERRUPT)
+        _speak_plainly()
+        _find_caches()
     try:
         return _run(parser().parse_args(argv))
     except SystemExit as stop:          # argparse has said what there is to say
@@ -251,13 +326,13 @@ def _failed(error: BaseException) -> int:
         _say(str(error) if isinstance(error, KeyboardInterrupt) and str(error) else
              "interrupted; nothing half-written is left behind")
         return 130
-    message = explain(error)
+    message = explain(missing_file(error))
     if message is None:
         raise error
     _say(message)
     return 2
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-025
+# %% ../nbs/36_command_line.ipynb #36-command-line-034
 def _plural(n: int, one: str, more: str | None = None) -> str:
     "A count with its noun: 1 repetition, 2 repetitions."
     return f"{n} {one if n == 1 else more or one + 's'}"
@@ -271,7 +346,7 @@ def _input_error(*parts: str) -> Exception:
     from bige.files import InputError
     return InputError(*parts)
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-027
+# %% ../nbs/36_command_line.ipynb #36-command-line-036
 _PACKAGES = ("numpy", "scipy", "torch", "casadi", "vector-quantize-pytorch", "matplotlib",
              "nimblephysics", "opensim")
 
@@ -290,7 +365,7 @@ def asset_folder() -> Path:
     from importlib.resources import files
     return Path(str(files("bige"))) / "assets"
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-028
+# %% ../nbs/36_command_line.ipynb #36-command-line-037
 def _json_in(path: Path):
     "The content of a JSON file, or {} where there is none."
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -308,7 +383,7 @@ def assets() -> list[dict]:
                      **(note if isinstance(note, dict) else {"note": note})})
     return rows
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-029
+# %% ../nbs/36_command_line.ipynb #36-command-line-038
 @_verb("info", "versions, device, and the shipped files with their provenance")
 def _info() -> tuple[dict, str]:
     from bige.files import versions
@@ -322,7 +397,7 @@ def _info() -> tuple[dict, str]:
     device = f"device: {record['device']}"
     return record, "\n\n".join([table(found), device, table(rows), "all of the provenance: bige info --json"])
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-032
+# %% ../nbs/36_command_line.ipynb #36-command-line-041
 @_verb("exercises", "the exercises: progress signal, phases, contacts, default request, assets")
 def _exercises() -> tuple[list, str]:
     from bige.exercises import exercise_rows
@@ -340,8 +415,10 @@ def _agree(requested: str | None, found: str, where: str) -> None:
         raise _input_error(where, f"the exercise {found}", f"--exercise {requested}",
                            "leave out --exercise, or give the files of that exercise")
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-035
+# %% ../nbs/36_command_line.ipynb #36-command-line-044
 _OUT = _option("--out", required=True, metavar="DIR", help="where the results go")
+_FORCE = _option("--force", action="store_true",
+                 help="overwrite what another command, request or person wrote, and files that are read here")
 _STRICT = _option("--strict", action="store_true",
                   help="exit status 2 when a recording or a result looks wrong (else a message)")
 
@@ -365,7 +442,7 @@ def _segment(trial: str, reps: int | str, exercise: str | None, out: str) -> tup
     heads = [head, *filter(None, [found.rejected_as()]), body]
     return found.to_json(), "\n".join([*heads, table(rows), f"written to {out}"])
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-040
+# %% ../nbs/36_command_line.ipynb #36-command-line-049
 _MODEL = _option("--model", metavar="M.osim", help="OpenSim model (default: the embedded one)")
 _JOBS = _option("--jobs", type=_count, default=1, metavar="N", help="processes side by side (default 1)")
 
@@ -409,7 +486,7 @@ def _refuse_unfitted(trials: dict, out: str) -> None:
             "markers of a participant in most frames",
             f"see {out}/ik.json for markers that are missing or swapped; the other trials are written")
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-044
+# %% ../nbs/36_command_line.ipynb #36-command-line-053
 @_verb("simulate", "muscle activations, joint moments and ground forces of trials",
        _option("trials", nargs="+", metavar="TRIAL",
                help=".mot files, OpenCap session folders, or folders of trials, such as bige ik writes"),
@@ -450,7 +527,7 @@ def _simulate(trials: list[str], out: str, cutoff: float | None, preset: str | N
             "run the same command again; finished trials are kept, and no file is half-written"))) from None
     return record, f"{_trial_table(record)}\nwritten to {out}", _count_failed(record, out)
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-045
+# %% ../nbs/36_command_line.ipynb #36-command-line-054
 def _trial_table(record: dict) -> str:
     "Outcome, cost and reason of each trial."
     from bige.tables import table
@@ -475,24 +552,43 @@ def _count_failed(record: dict, out: str) -> int:
              "finished ones are kept.")
     return 2 if failed else 0
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-048
+# %% ../nbs/36_command_line.ipynb #36-command-line-057
 @_verb("dataset", "folders of simulated repetitions to one data set",
        _option("folders", nargs="+", metavar="FOLDER"), _EXERCISE,
-       _STRICT, _option("--out", required=True, metavar="DATA.npz", help="where the results go"))
-def _dataset(folders: list[str], exercise: str | None, out: str) -> tuple[dict, str]:
+       _STRICT, _FORCE, _option("--out", required=True, metavar="DATA.npz", help="where the results go"))
+def _dataset(folders: list[str], exercise: str | None, out: str, force: bool) -> tuple[dict, str]:
     from bige.dataset import build_dataset
-    from bige.files import output_folder
+    from bige.files import whole_folder
     read = []
     def count_file(path) -> None:
         read.append(path)
         show(f"{len(read)} files read")
-    with output_folder(Path(out).parent), status_line() as show:
-        data = build_dataset(folders, out, done=count_file, **_given(exercise=exercise))
+    former = set() if force else _participants_in(out)
+    with whole_folder(Path(out).parent) as part, status_line() as show:
+        data = build_dataset(folders, part / Path(out).name, done=count_file, **_given(exercise=exercise))
+        _refuse_loss(out, former, set(data.subjects.tolist()))
     train, val = (sorted(set(data.subjects[data.split == s].tolist())) for s in ("train", "val"))
     record = {"file": out, "repetitions": len(data), "train_participants": train,
               "validation_participants": val}
     head = f"{_plural(len(data), 'repetition')} of {_plural(len(train) + len(val), 'participant')}"
     return record, f"{head}, {len(val)} of them for validation\n{_participants(data)}\nwritten to {out}"
+
+def _participants_in(out: str) -> set[str]:
+    "The participants of the data set at `out`, where there is one; InputError for a file of another kind."
+    from bige.dataset import load_dataset
+    from bige.files import InputError, refuse_finished
+    if not Path(out).exists():
+        return set()
+    try:
+        return set(load_dataset(out).subjects.tolist())
+    except InputError:
+        refuse_finished(out, "a file that is no data set of bige")
+
+def _refuse_loss(out: str, former: set[str], new: set[str]) -> None:
+    from bige.files import refuse_finished
+    if lost := sorted(former - new):
+        who = ", ".join(lost)
+        refuse_finished(out, f"a data set with repetitions of {who}, who are not in these folders")
 
 def _participants(data) -> str:
     "Repetitions, body mass and split of each participant."
@@ -504,7 +600,7 @@ def _participants(data) -> str:
                      "for": {"train": "training", "val": "validation"}[str(data.split[own][0])]})
     return table(rows)
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-052
+# %% ../nbs/36_command_line.ipynb #36-command-line-061
 @_verb("train", "train the motion model or the surrogate",
        _option("network", choices=("vqvae", "surrogate")),
        _option("--data", required=True, metavar="DATA.npz"),
@@ -513,13 +609,15 @@ def _participants(data) -> str:
        _option("--resume", action="store_true", help="continue the run in the output folder"),
        _option("--deepspeed", type=int, choices=(0, 1, 2), metavar="STAGE",
                help="train under DeepSpeed with this stage of ZeRO: 0, 1 or 2"),
-       _EXERCISE, _option("--out", required=True, metavar="RUN", help="where the results go"))
+       _EXERCISE, _FORCE, _option("--out", required=True, metavar="RUN", help="where the results go"))
 def _train(network: str, data: str, out: str, steps: int | None, seed: int, resume: bool,
-           deepspeed: int | None, exercise: str | None) -> tuple[dict, str | None]:
+           deepspeed: int | None, exercise: str | None, force: bool) -> tuple[dict, str | None]:
     from dataclasses import replace
     from bige.dataset import load_dataset
     from bige.files import output_folder
-    from bige.training import process_group, progress_lines, rank
+    from bige.training import check_run_folder, process_group, progress_lines, rank
+    if not force:
+        check_run_folder(out, resume)
     fit, default = _training_of(network)
     plan = replace(default, seed=seed, zero=deepspeed, **_given(steps=steps))
     with output_folder(out) as folder, process_group(), progress_lines():
@@ -529,7 +627,7 @@ def _train(network: str, data: str, out: str, steps: int | None, seed: int, resu
     said = f"on the validation participants:\n{_training_scores(record)}\nwritten to {out}"
     return record, said if first else None
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-053
+# %% ../nbs/36_command_line.ipynb #36-command-line-062
 def _training_of(network: str) -> tuple[Callable, object]:
     "The function that trains a network, and the plan of the shipped weights."
     if network == "vqvae":
@@ -549,30 +647,38 @@ def _training_scores(record: dict) -> str:
         rows = [{"muscle": m, "R²": f"{r2[m]:.2f}", "RMSE": f"{rmse[m]:.3f}"} for m in TABLE_MUSCLES]
     return table(rows)
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-058
+# %% ../nbs/36_command_line.ipynb #36-command-line-067
+def _files_of(records: dict[str, dict], trial: str, folder: Path) -> list[Path]:
+    "The files of an earlier run for a trial, and the record where there was one."
+    rows = records.get(trial, {}).get("repetitions", ())
+    files = [folder / Path(row["file"]).name for row in rows]
+    files += [folder / "reconstruction.json"] * bool(records)
+    return [f for f in files if f.is_file()]
+
 @_verb("reconstruct", "the round trip of a trial through the motion model",
-       _option("trial", metavar="TRIAL.mot"), _OUT)
-def _reconstruct(trial: str, out: str) -> tuple[dict, str]:
+       _option("trial", metavar="TRIAL.mot"), _FORCE, _OUT)
+def _reconstruct(trial: str, out: str, force: bool) -> tuple[dict, str]:
     from bige.dataset import repetitions
-    from bige.files import atomic_write, to_json, whole_folder
+    from bige.files import locked, read_trials, whole_folder, write_trials
     from bige.motion import read_motion, write_motion
     from bige.tables import table
     from bige.vqvae import load_vqvae, reconstruct_motion
     name, rows = Path(trial).stem, []
-    with whole_folder(out) as part:
+    with locked(out), whole_folder(out, lambda folder: _files_of(former, name, folder), not force) as part:
+        former = read_trials(Path(out) / "reconstruction.json")
         motion, model = read_motion(trial), load_vqvae()
         motion.coordinates()
         for k, repetition in enumerate(repetitions(motion), 1):
             decoded, row = reconstruct_motion(repetition, model)
             rows.append({"file": f"{name}_rep{k}_reconstructed.mot", **row})
             write_motion(decoded, part / rows[-1]["file"])
-        with atomic_write(part / "reconstruction.json") as f:
-            f.write(to_json({"trial": name, "repetitions": rows}) + "\n")
+        record = {"trial": name, "repetitions": rows}
+        write_trials(part / "reconstruction.json", former | {name: record})
     errors = [{"file": r["file"], "legs (deg)": f"{r['legs_deg']:.1f}", "arms (deg)": f"{r['arms_deg']:.1f}",
                "pelvis (cm)": f"{r['pelvis_cm']:.1f}"} for r in rows]
-    return {"trial": name, "repetitions": rows}, f"mean errors\n{table(errors)}\nwritten to {out}"
+    return record, f"mean errors\n{table(errors)}\nwritten to {out}"
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-061
+# %% ../nbs/36_command_line.ipynb #36-command-line-070
 def _surrogate_of(choice: str):
     "The surrogate of the command line: the shipped one, or a file."
     from bige.surrogate import load_surrogate
@@ -597,7 +703,20 @@ def _mass_of(network, mass: float | None, model: str | None) -> tuple[float | No
     person = Skeleton.from_osim(model) if model else Skeleton.default()
     return person.mass, Path(model).name if model else "assumed: the embedded model's"
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-062
+# %% ../nbs/36_command_line.ipynb #36-command-line-071
+def _predictions(folder: Path, name: str, motion) -> list[Path]:
+    "The files of an earlier prediction for the same recording: its coordinates are these."
+    import numpy as np
+    from bige.files import InputError
+    from bige.motion import read_motion
+    files = [f for f in (folder / f"{name}_predicted.mot", folder / f"{name}_uncertainty.sto") if f.is_file()]
+    try:
+        there = read_motion(folder / f"{name}_predicted.mot").coordinates()
+    except InputError:
+        return []
+    wanted = motion.coordinates()
+    return files if there.shape == wanted.shape and np.allclose(there, wanted, atol=1e-4) else []
+
 @_verb("predict", "activations of a trial from the surrogate",
        _option("trial", metavar="TRIAL.mot"),
        _option("--surrogate", default="default", metavar="default|FILE",
@@ -607,12 +726,13 @@ def _mass_of(network, mass: float | None, model: str | None) -> tuple[float | No
                _option("--model", metavar="M.osim",
                        help="the participant's OpenSim model, for its mass (default: the one beside the "
                        "trial, else the embedded one)")),
-       _STRICT, _OUT)
-def _predict(trial: str, surrogate: str, mass: float | None, model: str | None, out: str) -> tuple[dict, str]:
+       _STRICT, _FORCE, _OUT)
+def _predict(trial: str, surrogate: str, mass: float | None, model: str | None, out: str,
+             force: bool) -> tuple[dict, str]:
     from bige.files import whole_folder
     from bige.motion import ACTIVATIONS, Motion, read_motion, write_motion
     name = Path(trial).stem
-    with whole_folder(out) as part:
+    with whole_folder(out, lambda folder: _predictions(folder, name, motion), not force) as part:
         motion = read_motion(trial)
         motion.coordinates()
         model = model or (None if mass else _model_beside(trial))
@@ -653,7 +773,7 @@ def _model_beside(trial: str):
         warnings.warn(f"the embedded model is used: {error}", stacklevel=2)
         return None
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-065
+# %% ../nbs/36_command_line.ipynb #36-command-line-074
 def _constraints(file: str | None, settings: list[str], exercise: str | None):
     "The constraints of a file, else the exercise's default request, with single values changed."
     from bige.constraint_files import default_constraints, override, read_constraints
@@ -668,7 +788,7 @@ _OWN = [_option(f"--{name}", metavar="FILE",
 _DATA = _option("--data", metavar="DATA.npz",
                 help="own repetitions to start from (of bige dataset; default: the shipped ones)")
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-066
+# %% ../nbs/36_command_line.ipynb #36-command-line-075
 @_verb("generate", "new motions that satisfy constraints", _CONSTRAINTS,
        _option("--set", dest="settings", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
                help="change one value, for example muscle_range.high=0.5"),
@@ -686,34 +806,42 @@ _DATA = _option("--data", metavar="DATA.npz",
        _option("--verified", nargs="?", choices=("qp", "tracking"), const="qp",
                help="keep only motions that satisfy the request in that simulation too (default qp); draws "
                "until there are enough, five times -n at most"),
-       *_OWN, _DATA, _MODEL, _EXERCISE, _STRICT, _OUT)
+       *_OWN, _DATA, _MODEL, _EXERCISE, _STRICT, _FORCE, _OUT)
 def _generate(constraints: str | None, settings: list[str], exercise: str | None, sessions: str | None,
-              apart: float, out: str, **options) -> tuple[dict, str, int]:
-    from bige.answers import Request
+              apart: float, out: str, force: bool, **options) -> tuple[dict, str, int]:
     if sessions and options["model"]:
         raise _input_error("--sessions", "beside --model", "one of the two", "leave one of them out")
     if options["like"]:
         from bige.motion import read_motion
         _judged(read_motion(options["like"]), options["model"])
     files = {k: options.pop(k) for k in ("model", "like", "vqvae", "surrogate", "data")}
-    request = Request(constraints=_constraints(constraints, settings, exercise), apart_deg=apart, **options,
-                      **_given(exercise=exercise), **{k: Path(f) for k, f in files.items() if f})
-    return _answer_each(request, sessions, out) if sessions else _answer_one(request, out)
+    with status_line() as show:
+        show("starting")
+        from bige.answers import Request
+        options |= _given(exercise=exercise) | {k: Path(f) for k, f in files.items() if f}
+        request = Request(constraints=_constraints(constraints, settings, exercise), apart_deg=apart, **options)
+        if sessions:
+            return _answer_each(request, sessions, out, force, show)
+        return _answer_one(request, out, force, show)
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-067
-def _answer_one(request, out: str) -> tuple[dict, str, int]:
+# %% ../nbs/36_command_line.ipynb #36-command-line-076
+def _answer_one(request, out: str, force: bool, show: Callable[[str], None]) -> tuple[dict, str, int]:
     "Answer a request into a folder, in place of a former answer there."
-    from bige.answers import answer
+    from bige.answers import answer, check_answer_folder, former_files
     from bige.files import output_folder
     from bige.motion import samples_of
     from bige.report import write_pages
-    former = len(samples_of(out))
-    with output_folder(out) as folder, status_line() as show:
+    with output_folder(out) as folder:
+        if not force:
+            check_answer_folder(request, folder)
+        former = len({*samples_of(folder)} & {*former_files(folder)})
         def count_step(step: int, satisfied: int, n: int) -> None:
             show(f"step {step}: {satisfied} of {n} satisfied")
+        show("loading the networks")
         found = answer(request, progress=count_step)
         _INTERRUPT.check()              # a Ctrl-C that an import has swallowed: nothing is written yet
-        found.save(folder, extras=[write_pages])
+        show("drawing the pictures and the report")
+        found.save(folder, [write_pages], force)
     lines = [*_outcome(found)]
     if former:
         was = "was" if former == 1 else "were"
@@ -731,7 +859,7 @@ def _too_few(found) -> int:
          "these are written. Cure: widen the limits, or take another --seed.")
     return 2
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-068
+# %% ../nbs/36_command_line.ipynb #36-command-line-077
 def _outcome(found) -> list[str]:
     "What came out: how many motions satisfy every limit, what is violated, what changed."
     motions = _plural(len(found), found.exercise.title, found.exercise.plural)
@@ -748,15 +876,15 @@ def _outcome(found) -> list[str]:
         lines.append(f"sample_00 against {found.request.like.name}, at the bottom: {said}")
     return lines
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-073
-def _answer_each(request, folder: str, out: str) -> tuple[dict, str, int]:
+# %% ../nbs/36_command_line.ipynb #36-command-line-082
+def _answer_each(request, folder: str, out: str, force: bool,
+                 show: Callable[[str], None]) -> tuple[dict, str, int]:
     "Answer a request for every model in a folder."
     from bige.answers import sessions
     from bige.metrics import table_rows, tables
     from bige.report import write_pages
-    with status_line() as show:
-        found = sessions(request, folder, out, extras=[write_pages],
-                         progress=lambda done, total: show(f"{done} of {_plural(total, 'participant')}"))
+    found = sessions(request, folder, out, extras=[write_pages], force=force,
+                     progress=lambda done, total: show(f"{done} of {_plural(total, 'participant')}"))
     for name, why in found.failed.items():
         _say(f"{name} is left out: {why}")
     lines = [f"{name}: {r['satisfied']} of {r['n']} satisfy every limit" for name, r in found.scores.items()]
@@ -766,7 +894,7 @@ def _answer_each(request, folder: str, out: str) -> tuple[dict, str, int]:
     record = {"folder": out, "participants": participants, "failed": found.failed, "tables": table_rows(rows)}
     return record, "\n".join([*lines, "", tables(rows).rstrip()]), 2 if found.failed else 0
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-075
+# %% ../nbs/36_command_line.ipynb #36-command-line-084
 def _motions_in(folder: str) -> list:
     "The motions in a folder: .mot files, or what another generator wrote as .npy."
     from bige.baselines import holds_joints, read_baseline
@@ -801,7 +929,7 @@ def _skeleton_beside(folder: str):
     model = model_beside(folder)
     return Skeleton.from_osim(model) if model else None
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-076
+# %% ../nbs/36_command_line.ipynb #36-command-line-085
 @_verb("evaluate", "the tables of the paper for folders of motions",
        _option("folders", nargs="+", metavar="FOLDER",
                help="a folder of .mot files; or what MDM and T2M-GPT write: results.npy, joints or "
@@ -821,7 +949,16 @@ def _evaluate(folders: list[str], reference: str | None, format: str,
     rows["reference"] = evaluate(compared, compared, **given)
     return table_rows(rows), tables(rows, format).rstrip("\n")
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-080
+# %% ../nbs/36_command_line.ipynb #36-command-line-089
+def _refuse_picture(out: str, inputs: list[str | None]) -> None:
+    "InputError where a picture would take the place of an input, or of a part of an answer."
+    from bige.files import refuse_finished, refuse_overwriting
+    refuse_overwriting([out], inputs)
+    if (Path(out).parent / "metrics.json").is_file():
+        from bige.answers import former_files
+        if Path(out) in former_files(Path(out).parent):
+            refuse_finished(out, "a part of what bige generate wrote")
+
 _STYLES = {"strip": "seven poses over the cycle, one row a motion",
            "panel": "any number of motions at their deepest, by peak activation",
            "curves": "angles, activations and ground force over the cycle, with the band of recorded motions"}
@@ -834,18 +971,21 @@ _STYLES = {"strip": "seven poses over the cycle, one row a motion",
                help=".mp4 or .gif: film; .png: picture; .html: page that turns and plays without a network; "
                ".bvh: one motion for Blender"),
        *(_option(f"--{style}", dest="style", action="store_const", const=style, default="scene",
-                 help=f"{text} (.png)") for style, text in _STYLES.items()), _EXERCISE, _MODEL)
+                 help=f"{text} (.png)") for style, text in _STYLES.items()), _EXERCISE, _MODEL, _FORCE)
 def _render(motions: list[str], out: str, style: str, exercise: str | None,
-            model: str | None) -> tuple[dict, str]:
+            model: str | None, force: bool) -> tuple[dict, str]:
     from bige.files import output_folder
     from bige.report import render_files
     from bige.skeleton import Skeleton
     skeleton = Skeleton.from_osim(model) if model else None
-    with output_folder(Path(out).parent):
-        render_files(motions, out, style, skeleton, **_given(exercise=exercise))
+    with output_folder(Path(out).parent), status_line() as show:
+        if not force:
+            _refuse_picture(out, [*motions, model])
+        render_files(motions, out, style, skeleton, **_given(exercise=exercise),
+                     progress=lambda done, total: show(f"{done} of {total} pictures"))
     return {"picture": out}, f"written to {out}"
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-083
+# %% ../nbs/36_command_line.ipynb #36-command-line-092
 @_verb("tune", "the tuning page in the browser: move sliders, see the motion, save files", _CONSTRAINTS,
        _option("-n", type=_count, default=5, metavar="N", help="how many motions (default 5)"),
        _option("--seed", type=_seed, default=0, metavar="N"),
@@ -854,11 +994,11 @@ def _render(motions: list[str], out: str, style: str, exercise: str | None,
        _option("--no-browser", action="store_true", help="only serve the page"), _EXERCISE, _MODEL)
 def _tune(constraints: str | None, model: str | None, n: int, seed: int, port: int, no_browser: bool,
           exercise: str | None) -> tuple[dict, str]:
-    from bige.tuning_page import launch
+    from bige.tuning_server import launch
     launch(constraints, model, n, seed, port, not no_browser, **_given(exercise=exercise))
     return {}, "the tuning page is closed"
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-085
+# %% ../nbs/36_command_line.ipynb #36-command-line-094
 @_verb("verify", "simulate what bige generate made, and compare with the surrogate",
        _option("folder", metavar="FOLDER",
                help="written by bige generate; verification.json and the simulations go there"),
@@ -896,6 +1036,6 @@ def _findings(record: dict) -> str:
         parts += [f"{Path(s['file']).stem}: {s['reason']}" for s in checked["samples"] if s["reason"]]
     return "\n\n".join(part for part in parts if part)
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-091
+# %% ../nbs/36_command_line.ipynb #36-command-line-100
 if __name__ == "__main__" and "__file__" in globals():
     sys.exit(main())
