@@ -352,6 +352,7 @@ _STRICT = _option("--strict", action="store_true",
 def _segment(trial: str, reps: int | str, exercise: str | None, out: str) -> tuple[dict, str]:
     from bige.files import output_folder
     from bige.segmentation import segment_file
+    from bige.skeleton import Skeleton
     from bige.tables import table
     with output_folder(out) as folder:
         found = segment_file(trial, folder, reps, **_given(exercise=exercise))
@@ -360,8 +361,8 @@ def _segment(trial: str, reps: int | str, exercise: str | None, out: str) -> tup
         rows.append({"repetition": len(rows) + 1, "start (s)": f"{start:.2f}", "end (s)": f"{end:.2f}",
                      "deepest (deg)": f"{depth:.1f}", "": "cut by the recording" if cut else ""})
     head = f"{_plural(len(rows), 'repetition')}, confidence {found.confidence:.2f}"
-    body = (f"model {found.model}, {found.mass_kg:.1f} kg" if found.model else
-            "no model beside the trial: later steps assume the embedded one, 75.3 kg")
+    assumed = f"no model beside the trial: later steps assume the embedded one, {Skeleton.default().mass:.1f} kg"
+    body = f"model {found.model}, {found.mass_kg:.1f} kg" if found.model else assumed
     heads = [head, *filter(None, [found.rejected_as()]), body]
     return found.to_json(), "\n".join([*heads, table(rows), f"written to {out}"])
 
