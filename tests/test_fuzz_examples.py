@@ -35,7 +35,7 @@ def test_numbers_that_versions_of_yaml_read_differently_are_refused_by_place(tex
 
 @pytest.mark.parametrize("text, words", [
     ("[" * 30 + "]" * 30, "20 levels"), ("[" * 100_000, "20 levels"), ("{" * 5000, "20 levels"),
-    ("[" + "1," * 60_000 + "]", "20000 entries"), ("x" * 200_001, "200001 characters"),
+    ("[" + "1," * 40_000 + "]", "10000 entries"), ("x" * 100_001, "100001 characters"),
                                          ("a: 1\na: 2", "a twice"),
     ("? [a, b]\n: 1", "as key"), ("a: &x 1\nb: *x", "alias"), ("a: !!python/object:os.system ls", "tag"),
     ("a: 1\n---\nb: 2", "line 2"), ("a: 1e999", "1e999"), ("a: \x01", "special characters"), ("", "empty")])
@@ -52,7 +52,7 @@ def test_an_alias_bomb_and_two_thousand_constraints_are_refused(tmp_path):
     for read in (read_constraints, lambda path: read_yaml(path, "a file")):
         with pytest.raises(InputError, match="a.yaml, line 1, column 4: found an alias"):
             read(tmp_path / "a.yaml")
-    line = "  - {kind: coordinate, coordinate: knee_angle_r, low: 1 deg}\n"
+    line = "  - {kind: asymmetry}\n"
     with pytest.raises(InputError, match="2000 constraints; expected at most 200"):
         parse_constraints("constraints:\n" + line * 2000)
     with pytest.raises(InputError, match="at most 200"):
