@@ -396,6 +396,8 @@ def _ik(markers: list[str], scale: str, mass: float | None, model: str | None, j
 
 def _frames_of(r: dict) -> str:
     "How many frames of a trial were written, and how many of them were bridged."
+    if "frames_written" not in r:
+        return ""                       # a record of version 0.1
     said = f"{r['frames_written']} of {r['frames']}"
     return said + (f", {r['frames_bridged']} bridged" if r["frames_bridged"] else "")
 
@@ -603,8 +605,8 @@ def _mass_of(network, mass: float | None, model: str | None) -> tuple[float | No
        _either(_option("--mass", type=_kilograms, metavar="KG",
                        help="body mass (default: the model's)"),
                _option("--model", metavar="M.osim",
-                       help="the participant's OpenSim model, for its mass (default: the one beside the trial, "
-                       "else the embedded one)")),
+                       help="the participant's OpenSim model, for its mass (default: the one beside the "
+                       "trial, else the embedded one)")),
        _STRICT, _OUT)
 def _predict(trial: str, surrogate: str, mass: float | None, model: str | None, out: str) -> tuple[dict, str]:
     from bige.files import whole_folder

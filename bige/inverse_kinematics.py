@@ -38,7 +38,7 @@ from .calibration import (SCALE_GROUPS, Calibration, MarkerKind, ScalableModel, 
 from .skeleton import Marker, Skeleton
 
 # %% auto #0
-__all__ = ['MARGIN', 'SINGLE', 'WELL_FITTED', 'CALIBRATION_FRAMES', 'STILL_FRAMES', 'STILL_M', 'OUTLIER', 'USUAL_ERROR_LIMIT',
+__all__ = ['MARGIN', 'SINGLE', 'WELL_FITTED', 'CALIBRATION_FRAMES', 'STILL_FRAMES', 'STATIC_M', 'OUTLIER', 'USUAL_ERROR_LIMIT',
            'UPPER', 'LOWER', 'FRAME_LIMIT', 'ENOUGH', 'BRIDGE_S', 'CLEARLY_WORSE', 'RMS_LIMIT_MM', 'USUAL_BODY_SCALES',
            'OWN_MODEL_MM', 'ASSUMED_MASS', 'known_markers', 'match_markers', 'hand_orders', 'arm_markers', 'hand_costs',
            'label_orders', 'straighten_labels', 'stands_still', 'calibration_frames', 'usual_errors', 'suspects',
@@ -194,14 +194,14 @@ def straighten_labels(model: ScalableModel, kinds: Sequence[MarkerKind], seen: O
 
 # %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-016
 CALIBRATION_FRAMES, STILL_FRAMES = 120, 20
-STILL_M = 0.02       # a trial stands still when half of its markers vary less (standard deviation)
+STATIC_M = 0.02       # a trial stands still when half of its markers vary less (standard deviation)
 
 def stands_still(seen: Observed) -> bool:
     "Whether the markers of a trial hardly move."
     use = (seen.weight > 0)[..., None].to(seen.positions.dtype)
     n = use.sum(0).clamp(min=1)
     away = (seen.positions - (seen.positions * use).sum(0) / n) * use
-    return bool((away.square().sum((0, 2)) / n[:, 0]).sqrt().median() < STILL_M)
+    return bool((away.square().sum((0, 2)) / n[:, 0]).sqrt().median() < STATIC_M)
 
 def _complete(seen: Observed, rows: list[int], count: int) -> Tensor:
     "Up to `count` of the frames `rows`, spread over those in which nearly all markers are seen."
@@ -289,7 +289,7 @@ class TrialFit:
     rms_all_mm: np.ndarray  # (T,) head included
     worst_marker: tuple[str, float]  # name, largest error of one marker in a used frame
     unfitted_frames: list[int]
-    bridged: list  # [[first, last], …]: unfitted, but so short that a spline through the others takes its place
+    bridged: list  # [[first, last], …]: unfitted, but so short that a spline takes their place
     written: tuple[int, int]  # first frame and one past the last of the part that became the motion
     dropouts: dict[str, list]  # marker -> [[first, last], …] missing
     outliers: dict[str, list]  # marker -> [[first, last], …] seen but far from its place
@@ -352,7 +352,7 @@ def _spans(trials: Mapping[str, Markers]) -> list[slice]:
 UPPER, LOWER = ("torso",), ("calcn_l", "calcn_r", "toes_l", "toes_r")
 
 def check_upright(seen: Observed, bodies: Sequence[str], source: str) -> None:
-    "InputError unless the trunk's markers are above those of the feet; `bodies` (M,): where each marker sits."
+    "InputError unless the trunk's markers are above those of the feet; `bodies` (M,): where each sits."
     means = []
     for part in (UPPER, LOWER):
         mine = [i for i, body in enumerate(bodies) if body in part]
@@ -363,10 +363,12 @@ def check_upright(seen: Observed, bodies: Sequence[str], source: str) -> None:
         return
     k = int(above.abs().argmax())
     axis = "xyz"[k]
-    found = f"a trunk that is {100 * above[k]:.0f} cm from the feet along {axis} and {100 * above[1]:.0f} cm along y"
+    along, up = (f"{100 * float(x):.0f} cm" for x in (above[k], above[1]))
+    found = f"a trunk that is {along} from the feet along {axis} and {up} along y"
     looks = "upside down" if axis == "y" else f"like {axis} up"
     raise InputError(source, found, "the trunk above the feet along y",
-                     f"this looks {looks}: turn the markers so that y points up (in a .npz or a UI-PRMD file, z)")
+                     f"this looks {looks}: turn the markers so that y points up "
+                     "(in a .npz or a UI-PRMD file, z)")
 
 # %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-031
 @dataclass(frozen=True, eq=False)
@@ -605,7 +607,7 @@ def fit_suspicions(fit: IKFit) -> list[Suspicion]:
                               "nothing: sizes and marker places were found without it"))
     return said
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-061
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-063
 def scale_in_opensim(base: str, out: str, name: str, mass: float, sizes: dict,
                      changes: dict[str, list]) -> None:
     """(runs inside OpenSim) OpenSim's own scaling of the model `base` to body `sizes` and `mass`, with
@@ -638,7 +640,7 @@ def scale_in_opensim(base: str, out: str, name: str, mass: float, sizes: dict,
     if not model.printToXML(out):
         raise OSError(f"{out} could not be written")
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-062
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-064
 def write_scaled_model(base: Path, fit: IKFit, out: Path) -> None:
     "Write the model `base`, scaled to the person of `fit`, to `out`."
     wide = [COORDINATES[i] for i in coordinate_indices(*DEEP_LIMITS, *ARM)]
@@ -648,7 +650,7 @@ def write_scaled_model(base: Path, fit: IKFit, out: Path) -> None:
     run_opensim(scale_in_opensim, str(Path(base).resolve()), str(Path(out).resolve()), fit.person,
                 fit.skeleton.mass, sizes, {"ranges": ranges, "markers": markers})
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-064
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-066
 def _element(parent, tag: str, text=None, **attributes):
     "A child element; arrays become numbers with all their digits."
     e = ET.SubElement(parent, tag, attributes)
@@ -671,7 +673,7 @@ def _write_curve(parent, curve: Curve) -> None:
         _element(_element(parent, "LinearFunction" if len(c) == 2 else "PolynomialFunction", name="function"),
                  "coefficients", c[::-1])
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-066
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-068
 def _write_transform(parent, joint) -> None:
     "The SpatialTransform of a joint: its axes, filled up to three rotations and three translations."
     transform = _element(parent, "SpatialTransform")
@@ -709,14 +711,14 @@ def _write_joint(joints, joint, ranges: dict) -> None:
     if joint.coordinates:
         _write_transform(e, joint)
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-067
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-069
 def _write_body(bodies, name: str, body) -> None:
     e = _element(bodies, "Body", name=name)
     _element(e, "mass", body.mass)
     _element(e, "mass_center", body.mass_center)
     _element(e, "inertia", body.inertia)
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-069
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-071
 def _write_follower(objects: dict, joint, ranges: dict) -> None:
     "The joint of a body that follows a coordinate, and the constraint that makes it follow."
     (leader,) = joint.coordinates
@@ -731,7 +733,7 @@ def _write_follower(objects: dict, joint, ranges: dict) -> None:
     _element(constraint, "independent_coordinate_names", leader)
     _element(constraint, "dependent_coordinate_name", own)
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-071
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-073
 @lru_cache
 def embedded_muscles() -> dict[str, np.ndarray]:
     """The embedded model's muscles: arrays (…,) of their points, wrap cylinders and parameters (80, 5), by
@@ -743,7 +745,7 @@ def embedded_muscles() -> dict[str, np.ndarray]:
             found |= {key: file[key] for key in file.files}
     return found
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-074
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-076
 def _path_lengths(skeleton: Skeleton, locations: np.ndarray) -> np.ndarray:
     "Length (80,) m from point to point of each muscle in the neutral pose, with its points at `locations`."
     muscles = embedded_muscles()
@@ -767,7 +769,7 @@ def scaled_muscles(skeleton: Skeleton, sizes: Mapping[str, np.ndarray]) -> dict[
     muscles["parameters"] = muscles["parameters"] * np.stack([longer ** p for p in (0, 1, 1, 0, 0)], axis=1)
     return muscles
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-075
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-077
 _MUSCLE_ELEMENTS = ("max_isometric_force", "optimal_fiber_length", "tendon_slack_length",
                     "pennation_angle_at_optimal", "max_contraction_velocity")
 _MUSCLE_LIMITS = {"fiber_damping": 0.01, "default_activation": 0.01, "minimum_activation": 0.01}
@@ -786,7 +788,7 @@ def _write_wraps(bodies, muscles: dict) -> None:
         _element(e, "radius", muscles["wrap_radius"][k])
         _element(e, "length", muscles["wrap_length"][k])
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-076
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-078
 def _write_path(muscle, muscles: dict, k: int) -> None:
     "Points of muscle `k`, and the cylinders that it may touch between some of them."
     path, name = _element(muscle, "GeometryPath", name="geometrypath"), muscles["names"][k]
@@ -810,7 +812,7 @@ def _write_muscles(forces, muscles: dict) -> None:
         for tag, value in [*zip(_MUSCLE_ELEMENTS, muscles["parameters"][k]), *_MUSCLE_LIMITS.items()]:
             _element(e, tag, value)
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-077
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-079
 _SETS = ("BodySet", "JointSet", "ConstraintSet", "ForceSet", "MarkerSet", "ContactGeometrySet")
 
 def write_osim(skeleton: Skeleton, path: str | Path,
@@ -845,7 +847,7 @@ def write_osim(skeleton: Skeleton, path: str | Path,
     with atomic_write(path, "wb") as file:
         file.write(b'<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(document))
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-080
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-086
 def person_of(trial: str, folder: str) -> str:
     "The person a trial belongs to: 's01' of 'm01_s01_e01', else the name of its folder."
     found = re.fullmatch(r"m\d+_(s\d+)_e\d+(_\w+)?", trial)
@@ -866,7 +868,7 @@ def _folder_names(paths: Sequence[Path]) -> dict[Path, str]:
         return len({g for g in folders.values() if g.name == f.name}) > 1
     return {p: f"{f.parent.name}_{f.name}" if alike(f) else f.name for p, f in folders.items()}
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-081
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-087
 def _with_different_names(people: dict[str, dict]) -> dict[str, dict]:
     "The same people and trials; where two people have a trial of one name, it is called <person>_<trial>."
     often = Counter(t for trials in people.values() for t in trials)
@@ -891,7 +893,7 @@ def collect_trials(paths: Sequence[str | Path]) -> dict[str, dict[str, Markers]]
             trials[trial] = markers
     return _with_different_names(people)
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-084
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-090
 OWN_MODEL_MM = 16.   # marker RMS below which a model is taken for the person's own
 
 def is_own_model(trials: Mapping[str, Markers], model: Path) -> bool:
@@ -900,7 +902,7 @@ def is_own_model(trials: Mapping[str, Markers], model: Path) -> bool:
     fit = fit_markers({name: trials[name]}, model, scale=False)
     return bool(fit.motions) and fit.trials[name].summary()["rms_mm"] < OWN_MODEL_MM
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-087
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-093
 def person_mass(person: str, trials: Mapping[str, Markers],
                 given_kg: float | None = None) -> tuple[float | None, str]:
     """(mass in kg, where it comes from): given, or of the session that the marker files lie in; (None, "")
@@ -924,7 +926,7 @@ def _check_given_mass(mass_kg: float | None, people: Mapping[str, dict]) -> None
         found = f"one mass for {len(people)} people ({', '.join(people)})"
         raise InputError("mass", found, "the markers of one person", "fit one person at a time")
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-089
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-095
 @dataclass(frozen=True)
 class PersonJob:
     "What is needed to fit one person in a process of its own."
@@ -963,7 +965,7 @@ def _write_model(job: PersonJob, fit: IKFit) -> Path:
         temporary.unlink(missing_ok=True)
     return osim
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-090
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-096
 ASSUMED_MASS = "assumed: the model's, times the body-scale factor squared"
 
 
@@ -996,7 +998,7 @@ def fit_person(job: PersonJob) -> dict:
     trials = {t: {"person": job.person, "file": files.get(t), **fit.trials[t].summary()} for t in job.trials}
     return {"person": entry, "trials": trials}
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-092
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-098
 def _fit_people(jobs: Sequence[PersonJob], processes: int) -> Iterator[tuple[str, dict]]:
     """(person, what `fit_person` gave) of each as it is done, in up to `processes` processes; `InputError`
     when the process of one is killed twice."""
@@ -1010,7 +1012,7 @@ def _fit_people(jobs: Sequence[PersonJob], processes: int) -> Iterator[tuple[str
                 raise result
             yield person, result
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-094
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-100
 def read_record(out: Path) -> dict:
     "What ik.json in folder `out` holds, {persons, trials}; empty without one."
     try:
@@ -1047,7 +1049,7 @@ def _is_done(job: PersonJob, record: dict) -> bool:
     same = record["persons"].get(job.person, {}).get("fingerprint") == job.fingerprint
     return same and all(f.exists() for f in [job.out / f"{job.person}.osim", *motions])
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-095
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-101
 def _folder(out: str | Path) -> Path:
     try:
         Path(out).mkdir(parents=True, exist_ok=True)

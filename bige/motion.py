@@ -256,8 +256,8 @@ def _precision(cell: str) -> tuple[int, int]:
     return len(found[1]), len(found[2] or "")
 
 def check_last_cell(path: str | Path, cells: Sequence[str], line: int) -> None:
-    """InputError when the file ends inside its last number; `cells` are all of the last column as printed, the
-    last of them in `line`."""
+    """InputError when the file ends inside its last number; `cells` are all of the last column as printed,
+    the last of them in `line`."""
     with Path(path).open("rb") as file:
         file.seek(-1, os.SEEK_END)
         if file.read(1).isspace():

@@ -415,8 +415,8 @@ def segment(motion: Motion, reps: str | int = "auto", exercise: Exercise | str =
 RESTLESS_M, AT_REST_M = 0.07, 0.10
 
 def unrest(skeleton: Skeleton, q: np.ndarray) -> float:
-    """How far (m) the feet are from where they usually are in poses q (T, 33): the distance that the foot which
-    moves more keeps within in nine of ten frames."""
+    """How far (m) the feet are from where they usually are in poses q (T, 33): the distance that the foot
+    which moves more keeps within in nine of ten frames."""
     feet = skeleton.contact_points(q).reshape(len(q), 2, 6, 3).mean(2)
     away = np.linalg.norm(feet - np.median(feet, axis=0), axis=-1)
     return float(np.quantile(away, 0.9, axis=0).max())
@@ -458,7 +458,8 @@ def _feet_suspicions(motion: Motion, skeleton: Skeleton, q: np.ndarray) -> list[
     looks = min(rest, key=rest.get)
     if rest[looks] > min(AT_REST_M, moved / 2):
         return []
-    return [Suspicion(motion.source, f"feet that move by {100 * moved:.0f} cm", "feet that rest on the ground",
+    return [Suspicion(motion.source, f"feet that move by {100 * moved:.0f} cm",
+                      "feet that rest on the ground",
                       f"this looks like {looks} (put right, the feet move by {100 * rest[looks]:.0f} cm): "
                       "correct the file")]
 
@@ -492,7 +493,7 @@ def _range_suspicions(motion: Motion, skeleton: Skeleton, q: np.ndarray) -> list
 JUDGED_FRAMES = 100
 
 def judge_recording(motion: Motion, skeleton: Skeleton | None = None) -> list[Suspicion]:
-    """What looks wrong about a recording: time, units, signs, axes, ranges; on `skeleton` (None: the default).
+    """What looks wrong about a recording: time, units, signs, axes, ranges; on `skeleton` (None: default).
     InputError for what cannot be. Without the 33 coordinates only the time is judged."""
     said = rate_suspicions(motion.time, motion.source)
     if not motion.has(COORDINATES):
@@ -516,7 +517,8 @@ def repetition_suspicions(motion: Motion, found: Segmentation,
         speed = float(np.rad2deg(progress.speed[inside].max(initial=0)))
         if not USUAL_SECONDS[0] <= end - start <= USUAL_SECONDS[1] or speed > FASTEST_DEG_S:
             said.append(Suspicion(
-                f"{motion.source}, repetition {i}", f"{end - start:.2f} s with up to {speed:.0f} degrees a second",
+                f"{motion.source}, repetition {i}",
+                f"{end - start:.2f} s with up to {speed:.0f} degrees a second",
                 f"{USUAL_SECONDS[0]:g} to {USUAL_SECONDS[1]:g} s, at most {FASTEST_DEG_S:g} degrees a second",
                 "check the unit of the times"))
     return said

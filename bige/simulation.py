@@ -189,7 +189,8 @@ def result_suspicions(result: Simulation) -> list[Suspicion]:
               f"{RESIDUAL_ARM_M * result.record['body_weight_n']:.0f} N·m at most",
               "check the pelvis' angles, and that only the feet carry the person")
     if reserve > RESERVE_SHARE:
-        doubt(f"reserve actuators with {reserve:.0%} of the largest leg moment", f"{RESERVE_SHARE:.0%} at most",
+        doubt(f"reserve actuators with {reserve:.0%} of the largest leg moment",
+              f"{RESERVE_SHARE:.0%} at most",
               "check units and signs of the leg angles, and that the model is this person's")
     return said
 
@@ -422,7 +423,8 @@ def _mass_suspicions(trial: Trial, kg: float) -> list[str]:
     known = session_mass(trial.path)
     if known is None or abs(kg / known - 1) <= MASS_TOLERANCE:
         return []
-    return [str(Suspicion(trial.path, f"a model of {kg:.1f} kg", f"{known:g} kg, as the session's metadata say",
+    return [str(Suspicion(trial.path, f"a model of {kg:.1f} kg",
+                          f"{known:g} kg, as the session's metadata say",
                           "scale the model to this mass (bige ik --mass), or correct the metadata"))]
 
 def _keep(out: Path, trial: Trial, answer: Simulation | Exception, job: dict) -> dict:
@@ -445,7 +447,7 @@ def simulate_files(paths: Iterable[str | Path], out: str | Path, model: str | Pa
     dask cluster at address `cluster`; without either, this process does it. `done(trial, record,
     finished, total)` is called after each. `options` are those of `simulate`: exercise, preset,
     intervals, cutoff_hz. A bad model given for all, and a single bad trial, raise InputError; any other
-    failure is recorded and the rest go on. What looks wrong is in the record ("suspicions") and warned of."""
+    failure is recorded and the rest go on. What looks wrong is in the record, and warned of."""
     trials, out, how = find_trials(paths, model), Path(out), {"mode": mode, "start": start, "end": end}
     options["exercise"] = load_exercise(options.get("exercise", "squat"))
     settings = settings_of(mode, **options) | {"start": start, "end": end, "bige": versions()["bige"]}

@@ -476,7 +476,7 @@ def write_model(path, kg):
     """The default model with another mass."""
     from bige.inverse_kinematics import write_osim
     default = Skeleton.default()
-    bodies = {name: replace(body, mass=body.mass * kg / default.mass) for name, body in default.bodies.items()}
+    bodies = {name: replace(b, mass=b.mass * kg / default.mass) for name, b in default.bodies.items()}
     write_osim(replace(default, bodies=bodies), path)
 
 
