@@ -137,3 +137,19 @@ def test_the_command_line_says_what_the_readers_say(verb, tmp_path):
             "--out", str(tmp_path / ("out.npz" if verb == "dataset" else "out"))]
     done = subprocess.run([sys.executable, "-m", "bige.cli", *argv], capture_output=True, text=True)
     assert done.returncode == 2 and "Traceback" not in done.stderr and "Cure" in done.stderr, done.stderr
+
+
+def test_a_record_of_people_is_checked_and_deletes_in_its_own_folder_only(tmp_path):
+    from bige import inverse_kinematics as ik
+    out = tmp_path / "out"
+    out.mkdir()
+    for text in ("[]", "{", '{"trials": [1]}', '{"trials": {"a": 3}}', '{"trials": {"a": {"file": 3}}}',
+                 '{"persons": {"a": {"fingerprint": [1]}}}'):
+        (out / "ik.json").write_text(text)
+        with pytest.raises(InputError, match="ik.json"):
+            ik.read_record(out)
+    (tmp_path / "kept.mot").write_text("of somebody else")
+    (out / "ik.json").write_text('{"trials": {"walk": {"person": "eve", "file": "../kept.mot"}, "x": null}}')
+    job = ik.PersonJob("eve", {"eve_walk": None}, {"eve_walk": "eve_walk"}, out, None, True)
+    ik._drop_plain_names(ik.read_record(out), job)
+    assert (tmp_path / "kept.mot").is_file()
