@@ -26,19 +26,8 @@ __all__ = ['SPELLINGS', 'MOMENTS', 'CHOICES', 'AMOUNTS', 'MOST_CONSTRAINTS', 'KI
            'parse_constraints', 'read_constraints', 'to_yaml', 'write_constraints', 'override']
 
 # %% ../nbs/25_constraint_files.ipynb #25-constraint-files-005
-SPELLINGS = {
-    "°": "deg",
-    "degree": "deg",
-    "degrees": "deg",
-    "metres": "m",
-    "meters": "m",
-    "percent": "%",
-    "sec": "s",
-    "seconds": "s",
-    "m/s²": "m/s2",
-    "m/s^2": "m/s2",
-    "deg/s²": "deg/s2",
-}
+SPELLINGS = {"°": "deg", "degree": "deg", "degrees": "deg", "metres": "m", "meters": "m", "percent": "%",
+             "sec": "s", "seconds": "s", "m/s²": "m/s2", "m/s^2": "m/s2", "deg/s²": "deg/s2"}
 _QUANTITY = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([^\s\d].*)?", re.A)
 
 
@@ -51,12 +40,12 @@ def quantity(value: object) -> tuple[object, str | None]:
     unit = found[2] and found[2].strip()
     return float(found[1]), SPELLINGS.get(unit, unit)
 
-
+# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-007
 def convert(number: float, unit: str, wanted: str) -> float:
     "A number from one unit to another of the same sort, to twelve digits."
     return number if unit == wanted else float(f"{number * UNITS[unit][1] / UNITS[wanted][1]:.12g}")
 
-# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-008
+# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-010
 def suggest(found: str, known: Sequence[str]) -> str:
     "A cure that names the nearest known word, or lists some."
     few = ", ".join(list(known)[:12]) + ", …" * (len(known) > 12)
@@ -78,11 +67,10 @@ def _number(value, where: str, key: str, low: float = -math.inf, high: float = m
 def _word(value, where: str, key: str, known: Sequence[str]) -> str:
     if isinstance(value, str) and value in known:
         return value
-    raise InputError(f"{where}, `{key}`", repr(value),
-                     "one of " + ", ".join(list(known)[:8]) + ("" if len(known) <= 8 else ", …"),
-                     suggest(value, known))
+    few = ", ".join(list(known)[:8]) + ", …" * (len(known) > 8)
+    raise InputError(f"{where}, `{key}`", repr(value), f"one of {few}", suggest(value, known))
 
-# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-009
+# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-013
 def _muscles(value, where: str) -> tuple[str, ...]:
     "Muscle names; a name without a side stands for both sides."
     names = [value] if isinstance(value, str) else value
@@ -94,34 +82,26 @@ def _muscles(value, where: str) -> tuple[str, ...]:
         short = str(name).partition("/")[0]
         found = both_sides(short, SIDED_MUSCLES)
         if not found:
-            cure = (
-                f"a group has its own kind: {{kind: muscle, muscle: {short}, …}}"
-                if both_sides(short, ACTIVE)
-                else suggest(short, SIDED_MUSCLES)
-            )
+            group = f"a group has its own kind: {{kind: muscle, muscle: {short}, …}}"
+            cure = group if both_sides(short, ACTIVE) else suggest(short, SIDED_MUSCLES)
             raise InputError(f"{where}, `muscles`", repr(name), "one of the 80 muscles", cure)
         out += found
     return tuple(dict.fromkeys(out))
 
-
+# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-015
 def _one_of(value, where: str, key: str, known: Sequence[str]) -> str:
     "A known name, with its side or without."
     if isinstance(value, str) and both_sides(value, known):
         return value
     pairs = [n[:-2] for n in known if n.endswith("_l")]
-    raise InputError(
-        f"{where}, `{key}`", repr(value),
-        "one of the " + {"muscle": "80 muscles or a group of them", "coordinate": "33 coordinates"}[key],
-        suggest(value, [*known, *pairs]))
+    words = {"muscle": "80 muscles or a group of them", "coordinate": "33 coordinates"}
+    raise InputError(f"{where}, `{key}`", repr(value), f"one of the {words[key]}",
+                     suggest(value, [*known, *pairs]))
 
-# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-010
+# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-017
 MOMENTS = ("peak", "bottom", "all")
-CHOICES = {
-    "side": ("left", "right", "both"),
-    "axis": tuple(AXES),
-    "plane": ("sagittal", "frontal"),
-    "goal": ("minimise", "maximise", "equal"),
-}
+CHOICES = {"side": ("left", "right", "both"), "axis": tuple(AXES), "plane": ("sagittal", "frontal"),
+           "goal": ("minimise", "maximise", "equal")}
 
 
 def _moment(value, where: str) -> str:
@@ -140,7 +120,7 @@ def _place(value, where: str, key: str) -> str:
                      f"the name of a {'body' if key == 'body' else 'joint'}",
                      f"write for instance {key}: {'torso' if key == 'body' else 'knee_r'}")
 
-
+# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-019
 def _names(fields: dict, where: str, phases: Sequence[str]) -> None:
     "Names and choices are known words."
     for key in fields:
@@ -159,7 +139,7 @@ def _names(fields: dict, where: str, phases: Sequence[str]) -> None:
         elif key in CHOICES:
             _word(fields[key], where, key, CHOICES[key])
 
-# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-012
+# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-021
 AMOUNTS = ("low", "high", "target", "within")
 
 
@@ -170,65 +150,54 @@ def _unit(unit, where: str, key: str, usual: str) -> str:
     if unit in fits:
         return unit
     sort, shown = UNITS[usual][0], " or ".join(u or "no unit" for u in fits)
-    found = (
-        f"{unit!r}" + (f", {UNITS[unit][0]}," if isinstance(unit, str) and unit in UNITS else "") + " as unit"
-    )
-    raise InputError(f"{where}, `{key}`", found, f"{sort}, only in {shown}",
+    known = f", {UNITS[unit][0]}," if isinstance(unit, str) and unit in UNITS else ""
+    raise InputError(f"{where}, `{key}`", f"{unit!r}{known} as unit", f"{sort}, only in {shown}",
                      f"convert to {usual or 'a share between 0 and 1'}")
 
-
+# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-023
 def _amounts(fields: dict, where: str, k: Kind) -> None:
     "Numbers in one unit that fits the quantity, within its range."
     given = {key: quantity(fields[key]) for key in AMOUNTS if fields.get(key) is not None}
     usual = k.unit if k.unit is not None else "m" if fields["coordinate"] in TRANSLATIONS else "deg"
-    said = fields.pop("unit", None)
-    units = {
-        key: _unit(u, where, key, usual)
-        for key, u in {"unit": said, **{key: u for key, (_, u) in given.items()}}.items()
-        if u is not None
-    }
+    written = {"unit": fields.pop("unit", None)} | {key: u for key, (_, u) in given.items()}
+    units = {key: _unit(u, where, key, usual) for key, u in written.items() if u is not None}
     if k.unit is None:
         if given and not units:
-            raise InputError(
-                f"{where}, {k.name}", "no `unit`", f"a unit beside the numbers, {usual} for instance",
-                f"add unit: {usual}, or write {next(iter(given))}: {fields[next(iter(given))]} {usual}")
+            first = next(iter(given))
+            raise InputError(f"{where}, {k.name}", "no `unit`",
+                             f"a unit beside the numbers, {usual} for instance",
+                             f"add unit: {usual}, or write {first}: {fields[first]} {usual}")
         usual = fields["unit"] = units.get("unit") or next(iter(units.values()), usual)
     for key, (number, _) in given.items():
-        sort, per_unit = UNITS[usual]
-        low, high = (
-            (0, 1 / per_unit)
-            if sort == "a share"
-            else (0, 60 / per_unit)
-            if sort == "a time"
-            else (0 if key == "within" or not k.signed else -math.inf, math.inf)
-        )
-        fields[key] = _number(
-            convert(_number(number, where, key), units.get(key, units.get("unit", usual)), usual), where, key,
-            low, high)
+        own = units.get(key, units.get("unit", usual))
+        fields[key] = _number(convert(_number(number, where, key), own, usual), where, key,
+                              *_bounds(key, usual, k))
 
-# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-013
+
+def _bounds(key: str, unit: str, k: Kind) -> tuple[float, float]:
+    "Lowest and highest number that field `key` of a kind can have in a unit."
+    sort, per_unit = UNITS[unit]
+    most = {"a share": 1 / per_unit, "a time": 60 / per_unit}.get(sort, math.inf)
+    return (-math.inf if math.isinf(most) and k.signed and key != "within" else 0), most
+
+# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-025
 def _requested(fields: dict, where: str, k: Kind) -> None:
     "One request, the right way up: limits, or a target, or a goal."
     low, high = fields.get("low"), fields.get("high")
     if low is not None and high is not None and low > high:
         raise InputError(f"{where}, `low` and `high`", f"low {low:g} above high {high:g}", "low at most high",
                          "exchange the two numbers")
-    given = [
-        n
-        for n, there in (("low or high", low is not None or high is not None),
-                         ("target", fields.get("target") is not None),
-                         ("goal", fields.get("goal") is not None))
-        if there
-    ]
+    there = {"low or high": low is not None or high is not None,
+             "target": fields.get("target") is not None, "goal": fields.get("goal") is not None}
+    given = [name for name, said in there.items() if said]
     if not given and k.usual:
         return fields.update(k.usual)
     if "goal" not in k.fields:
         return
     if len(given) != 1:
-        raise InputError(
-            f"{where}, {k.name}", " and ".join(given) or "no request",
-            "one request: low and high, or target, or goal",
-            "remove one of them" if given else "add for instance high: …, target: … or goal: minimise")
+        cure = "remove one of them" if given else "add for instance high: …, target: … or goal: minimise"
+        raise InputError(f"{where}, {k.name}", " and ".join(given) or "no request",
+                         "one request: low and high, or target, or goal", cure)
     if fields.get("within") is not None and not (given == ["target"] or fields.get("goal") == "equal"):
         raise InputError(f"{where}, {k.name}", f"`within` beside {given[0]}",
                          "`within` beside target or goal: equal", "remove it")
@@ -237,7 +206,7 @@ def _requested(fields: dict, where: str, k: Kind) -> None:
                          "something with a left and a right",
                          "name it without its side, for instance knee_angle")
 
-# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-014
+# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-026
 def _fields(entry, where: str) -> tuple[Kind, dict]:
     "Kind and fields of an entry; unknown and missing fields are errors, null counts as missing."
     if not isinstance(entry, Mapping):
@@ -248,9 +217,8 @@ def _fields(entry, where: str) -> tuple[Kind, dict]:
         raise InputError(where, "no `kind`" + (f" among {', '.join(fields)}" if fields else ""),
                          "kind: followed by a word of the vocabulary", suggest("", list(KINDS)))
     k = KINDS[_word(fields.pop("kind"), where, "kind", list(KINDS))]
-    allowed = ["kind", "weight", *k.fields] + (
-        ["unit"] if "unit" not in k.fields and set(AMOUNTS) & set(k.fields) else []
-    )
+    allowed = ["kind", "weight", *k.fields]
+    allowed += ["unit"] * ("unit" not in k.fields and bool(set(AMOUNTS) & set(k.fields)))
     for key in fields:
         if key not in allowed:
             raise InputError(f"{where}, {k.name}", f"unknown field {key!r}", "only " + ", ".join(allowed),
@@ -262,7 +230,7 @@ def _fields(entry, where: str) -> tuple[Kind, dict]:
                              f"add {key}: …")
     return k, {key: value for key, value in fields.items() if value is not None or key == "weight"}
 
-
+# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-028
 def read_constraint(entry: Mapping, where: str = "constraint", phases: Sequence[str] = PHASES) -> Constraint:
     """A checked `Constraint` from one mapping of a file; InputError names the field. `phases`: those that an
     exercise has."""
@@ -276,7 +244,7 @@ def read_constraint(entry: Mapping, where: str = "constraint", phases: Sequence[
         fields.setdefault("at", k.fields["at"])
     return Constraint(k, {f: fields[f] for f in k.fields if f in fields}, weight, where)
 
-# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-022
+# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-036
 def limits_at(c: Constraint, moment: str | None) -> tuple[float | None, float | None]:
     "The limits, SI, that a constraint sets at a moment."
     if c["at"] in (moment, "all"):
@@ -313,13 +281,13 @@ def clash(a: Constraint, b: Constraint) -> tuple[str, str] | None:
                 return f"{min(both)} {in_words(x)} ({x.name}) and {in_words(y)} ({y.name})", near
     return None
 
-# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-023
+# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-037
 def _check_time(constraints: Sequence[Constraint]) -> None:
     "Phases that take longer together than the repetition may last contradict it."
-    least, most = (
-        sum(c.limits[0] or 0 for c in constraints if c.kind.span == "phase" and c.weight),
-        [c for c in constraints if c.kind.span == "whole" and c.weight and c.limits[1] is not None])
-    for c in most:
+    least = sum(c.limits[0] or 0 for c in constraints if c.kind.span == "phase" and c.weight)
+    for c in constraints:
+        if c.kind.span != "whole" or not c.weight or c.limits[1] is None:
+            continue
         if least > c.limits[1] + 1e-9:
             raise InputError(c.where, f"duration {in_words(c)} and phases of at least {least:.4g} s together",
                              "phases that fit into the duration",
@@ -344,13 +312,11 @@ def _check_sides(constraints: Sequence[Constraint]) -> None:
             high, b = _tightest(one_sided, down, e["at"], 1, min)
             if a and b and low - high > e.limits[1] + 1e-9:
                 near = f"{(low - high) / e.per_unit:.4g} {e.unit}".rstrip()
-                raise InputError(
-                    e.where,
-                    f"{e.name} {in_words(e)}, with {a.name} {in_words(a)} and {b.name} {in_words(b)}",
-                    "constraints that one motion can satisfy",
-                    f"the nearest that can be reached is left and right within {near}")
+                found = f"{e.name} {in_words(e)}, with {a.name} {in_words(a)} and {b.name} {in_words(b)}"
+                raise InputError(e.where, found, "constraints that one motion can satisfy",
+                                 f"the nearest that can be reached is left and right within {near}")
 
-# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-024
+# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-038
 MOST_CONSTRAINTS = 200  # each is compared with every other
 
 
@@ -374,12 +340,9 @@ class ConstraintSet:
 
     def entries(self) -> list[dict]:
         "Plain mappings, as in a file."
-        return [
-            {"kind": c.kind.name}
-            | {k: list(v) if isinstance(v, tuple) else v for k, v in c.fields.items()}
-            | {"weight": c.weight}
-            for c in self.constraints
-        ]
+        def plain(fields):
+            return {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
+        return [{"kind": c.kind.name} | plain(c.fields) | {"weight": c.weight} for c in self.constraints]
 
     @classmethod
     def from_entries(cls, entries: Sequence, source: str = "constraints", places: Sequence[str] | None = None,
@@ -407,7 +370,7 @@ def phases_for(exercise: Exercise | str | None) -> tuple[str, ...]:
     "Phases that a request may name: those of the shipped exercises, and of this one."
     return tuple(dict.fromkeys([*PHASES, *(load_exercise(exercise).phases if exercise else ())]))
 
-# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-025
+# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-039
 def _check_pair(a: Constraint, b: Constraint) -> None:
     "Two lines about the same thing, or two that exclude each other, are no request."
     if a.name == b.name:
@@ -424,7 +387,7 @@ def default_constraints(exercise: Exercise | str = "squat") -> ConstraintSet:
     exercise = load_exercise(exercise)
     return ConstraintSet.from_entries(exercise.request, "default constraints", phases=phases_for(exercise))
 
-# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-029
+# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-043
 KIND_OF_FILE = "a YAML file with a list `constraints:`"
 
 def _entry_nodes(text: str, path: Path | str) -> list:
@@ -441,7 +404,7 @@ def _entry_nodes(text: str, path: Path | str) -> list:
                          "with `- `")
     return top["constraints"].value
 
-# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-030
+# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-044
 def parse_constraints(text: str, path: Path | str = "constraints",
                       exercise: Exercise | str | None = None) -> ConstraintSet:
     "A `ConstraintSet` from YAML text, which `path` names in messages, for an exercise."
@@ -454,7 +417,7 @@ def read_constraints(path: Path | str, exercise: Exercise | str | None = None) -
     "The `ConstraintSet` of a YAML file, for an exercise."
     return parse_constraints(read_utf8(path, KIND_OF_FILE, YAML_BYTES), path, exercise)
 
-# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-032
+# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-046
 def _scalar(value) -> str:
     """A value in YAML: words bare where they read back as themselves, numbers with all the digits that they
     need."""
@@ -479,14 +442,14 @@ def write_constraints(constraints: ConstraintSet, path: Path | str) -> None:
     with atomic_write(path) as f:
         f.write(to_yaml(constraints))
 
-# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-035
+# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-049
 def _subjects(entry: dict) -> list[str]:
     "The muscles, coordinate, joint, body or phase that an entry is about, with and without their side."
     values = [entry[key] for key in ABOUT if key in entry]
     names = [str(n) for value in values for n in (value if isinstance(value, list) else [value])]
     return names + [n[:-2] for n in names if n[-2:] in ("_l", "_r")]
 
-# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-036
+# %% ../nbs/25_constraint_files.ipynb #25-constraint-files-050
 def _selected(entries: list[dict], who: str, setting: str) -> list[dict]:
     "Entries that `who` names: a kind, or what an entry is about; a kind that is missing is added."
     found = [e for e in entries if e["kind"] == who or who in _subjects(e)]
@@ -514,7 +477,6 @@ def override(constraints: ConstraintSet, *settings: str) -> ConstraintSet:
         for e in _selected(entries, who, setting):
             e[name] = value
     changed = f" with --set {' --set '.join(settings)}" if settings else ""
-    places = [c.where + changed for c in constraints] + [constraints.source + changed] * (
-        len(entries) - len(constraints)
-    )
+    places = [c.where + changed for c in constraints]
+    places += [constraints.source + changed] * (len(entries) - len(constraints))
     return ConstraintSet.from_entries(entries, constraints.source, places, constraints.phases)

@@ -481,6 +481,7 @@ def build_dataset(sources: Iterable[str | Path], out: str | Path | None = None, 
                   exercise: Exercise | str = "squat") -> Dataset:
     """The data set of all simulation files in `sources` (files and folders); written to `out` if given.
     `done(path)` is called after each file."""
+    from bige.segmentation import judge_recording
     from bige.simulation import read_records
     read = lru_cache(maxsize=None)(read_records)  # a folder's records are read once
     exercise = load_exercise(exercise)
@@ -492,6 +493,8 @@ def build_dataset(sources: Iterable[str | Path], out: str | Path | None = None, 
                 raise InputError(path, f"a second repetition named {key[1]} of {key[0]}", "each trial once",
                                  "name the trials differently or give each folder once")
             motions[key], mass[key] = rep, mass_of(path, record)
+            for suspicion in judge_recording(rep):
+                warnings.warn(suspicion, stacklevel=2)
         if done:
             done(path)
     motions = dict(sorted(motions.items()))

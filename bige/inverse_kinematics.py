@@ -30,6 +30,7 @@ from .markers import Markers, read_markers, session_mass
 from .motion import (COORDINATES, Motion, fill_gaps, gap_runs, rate_suspicions, warn_again,
                          write_motion)
 from .opensim_process import run_opensim
+from .parsing import check_types, read_json
 from .pose import (ARM, DEEP_LIMITS, Observed, PoseProblem, continuous_poses, coordinate_indices,
                        multi_start, smooth_poses, solve_poses, solve_robust_from, start_from, to_tensor)
 from .calibration import (SCALE_GROUPS, Calibration, MarkerKind, ScalableModel, body_scale_and_doubts,
@@ -1015,20 +1016,25 @@ def _fit_people(jobs: Sequence[PersonJob], processes: int) -> Iterator[tuple[str
 # %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-100
 def read_record(out: Path) -> dict:
     "What ik.json in folder `out` holds, {persons, trials}; empty without one."
-    try:
-        record = json.loads((out / "ik.json").read_text())
-    except (OSError, ValueError):
-        record = {}
-    return {part: record.get(part, {}) for part in ("persons", "trials")}
+    path = out / "ik.json"
+    record = read_json(path, "a record of bige ik") if path.is_file() else {}
+    check_types(path, record, {"persons": dict, "trials": dict})
+    parts = {part: record.get(part) or {} for part in ("persons", "trials")}
+    for part, entries in parts.items():
+        check_types(f"{path}, {part}", entries, dict.fromkeys(entries, dict))
+        parts[part] = {name: entry or {} for name, entry in entries.items()}
+        for name, entry in parts[part].items():
+            check_types(f"{path}, {name}", entry, {"person": str, "file": str, "fingerprint": str})
+    return parts
 
 
 def _other_people(record: dict, people: dict, out: Path) -> dict:
     """The part of a record that is about people not among `people`; InputError where one of them has a trial
     of the same name."""
     persons = {p: e for p, e in record["persons"].items() if p not in people}
-    trials = {t: e for t, e in record["trials"].items() if e["person"] not in people}
+    trials = {t: e for t, e in record["trials"].items() if e.get("person") not in people}
     if both := [t for found in people.values() for t in found if t in trials]:
-        raise InputError(out, f"{both[0]} of {trials[both[0]]['person']} already",
+        raise InputError(out, f"{both[0]} of {trials[both[0]].get('person')} already",
                          "trial names that no other person's trials have",
                          "give these people in one command, or choose another --out")
     return {"persons": persons, "trials": trials}
@@ -1038,8 +1044,8 @@ def _drop_plain_names(record: dict, job: PersonJob) -> None:
     "Remove what a person's trials were called in `record` when no other person had a trial of that name."
     for plain in (t.removeprefix(f"{job.person}_") for t in job.trials):
         old = record["trials"].get(plain, {})
-        if plain not in job.trials and old.get("person") == job.person and old["file"]:
-            (job.out / old["file"]).unlink(missing_ok=True)
+        if plain not in job.trials and old.get("person") == job.person and old.get("file"):
+            (job.out / Path(old["file"]).name).unlink(missing_ok=True)     # in this folder, whatever it says
 
 
 def _is_done(job: PersonJob, record: dict) -> bool:

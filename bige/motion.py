@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['TRANSLATIONS', 'COORDINATES', 'MUSCLES', 'ACTIVATIONS', 'GRAVITY', 'ANGLES', 'ACTIVATION_MARGIN', 'USUAL_RATES_HZ',
+__all__ = ['TRANSLATIONS', 'COORDINATES', 'MUSCLES', 'ACTIVATIONS', 'GRAVITY', 'ANGLES', 'ACTIVATION_SLACK', 'USUAL_RATES_HZ',
            'POSSIBLE_RATES_HZ', 'is_angle', 'short_name', 'read_only', 'Motion', 'analytic_squat', 'check_last_cell',
-           'gap_runs', 'fill_gaps', 'check_activation_columns', 'read_motion', 'write_motion', 'samples_of',
-           'frames_between', 'resample_array', 'rate_suspicions', 'warn_again', 'example_squat']
+           'gap_runs', 'fill_gaps', 'check_activations', 'read_motion', 'write_motion', 'samples_of', 'frames_between',
+           'resample_array', 'rate_suspicions', 'warn_again', 'example_squat']
 
 # %% ../nbs/01_motion.ipynb #01-motion-005
 TRANSLATIONS = ("pelvis_tx", "pelvis_ty", "pelvis_tz")
@@ -130,7 +130,7 @@ def coordinates(self: Motion, names: Sequence[str] = COORDINATES) -> np.ndarray:
 def activations(self: Motion) -> np.ndarray:
     "Muscle activations (T, 80) in [0, 1], left 40 first; InputError when they are not."
     found = self.columns(ACTIVATIONS, "activations")
-    check_activation_columns(ACTIVATIONS, found, self.source)
+    check_activations(ACTIVATIONS, found, self.source)
     return found
 
 # %% ../nbs/01_motion.ipynb #01-motion-023
@@ -361,16 +361,16 @@ def fill_gaps(time: np.ndarray, values: np.ndarray, max_gap_s: float) -> np.ndar
     return values
 
 # %% ../nbs/01_motion.ipynb #01-motion-051
-ACTIVATION_MARGIN = 1e-3
+ACTIVATION_SLACK = 1e-3
 
-def check_activation_columns(names: Sequence[str], values: np.ndarray, source: str) -> None:
+def check_activations(names: Sequence[str], values: np.ndarray, source: str) -> None:
     "InputError when a column of `values` (T, D) that is named an activation leaves [0, 1]."
     shares = [j for j, name in enumerate(names) if name.endswith("/activation")]
     if not shares or not values[:, shares].size:
         return
     beyond = np.maximum(-values[:, shares], values[:, shares] - 1).max(0)
     worst = shares[int(beyond.argmax())]
-    if beyond.max() > ACTIVATION_MARGIN:
+    if beyond.max() > ACTIVATION_SLACK:
         low, high = values[:, worst].min(), values[:, worst].max()
         cure = "divide by 100" if low >= 0 and 2 < high <= 100 else "check what this column holds"
         raise InputError(f"{source}, column {names[worst]}", f"values from {low:.4g} to {high:.4g}",
@@ -395,7 +395,7 @@ def read_motion(path: str | Path, in_degrees: bool | None = None, fill: str | No
     if _in_degrees(table, in_degrees):
         values = np.where([is_angle(n) for n in table.names], np.deg2rad(values), values)
     _check_units(table, values)
-    check_activation_columns(table.names, values, str(table.path))
+    check_activations(table.names, values, str(table.path))
     return Motion(table.time, values, table.names, str(table.path))
 
 def _check_units(table: _Table, values: np.ndarray) -> None:
@@ -487,7 +487,7 @@ def resample(self: Motion, rate_hz: float) -> Motion:
     if not 2 / self.duration <= rate_hz <= 10_000:
         raise InputError(self.source, f"a rate of {rate_hz:g} Hz", f"{2 / self.duration:.3g} to 10000 Hz",
                          "choose a rate with three frames or more in the trial")
-    check_activation_columns(self.names, self.values, self.source)
+    check_activations(self.names, self.values, self.source)
     time, values = resample_array(self.time, self.values, rate_hz)
     share = [n.endswith("/activation") for n in self.names]
     return replace(self, time=time, values=np.where(share, np.clip(values, 0, 1), values))

@@ -159,7 +159,7 @@ def check_time(path: str | Path, time: np.ndarray, tokens: Sequence[str], first_
              "export every frame at a constant rate")
 
 # %% ../nbs/A7_parsing.ipynb #a7-parsing-022
-YAML_BYTES, YAML_NODES, YAML_DEPTH = 200_000, 20_000, 20        # bounds on a file that is typed by hand
+YAML_BYTES, YAML_NODES, YAML_DEPTH = 100_000, 10_000, 20        # bounds on a file that is typed by hand
 
 class _Nodes(yaml.SafeLoader):
     "Nodes of a document without tags and aliases, within the bounds."

@@ -5,7 +5,6 @@
 # %% ../nbs/09_segmentation.ipynb #09-segmentation-002
 from __future__ import annotations
 
-import json
 import re
 import warnings
 from collections import Counter
@@ -22,6 +21,7 @@ from .exercises import Exercise, load_exercise
 from .files import InputError, Suspicion, to_json, whole_folder
 from .markers import model_of_trial
 from .motion import COORDINATES, TRANSLATIONS, Motion, rate_suspicions, read_motion, write_motion
+from .parsing import read_json
 from .skeleton import Skeleton
 
 if TYPE_CHECKING:
@@ -547,14 +547,9 @@ def _check_model(model: Path, out: Path, trial: str) -> None:
 
 def _with_others(out: Path, trial: str, record: dict) -> dict:
     "A trial's record for segments.json, beside those of other trials in the folder."
-    try:
-        kept = json.loads((out / "segments.json").read_text(encoding="utf-8"))
-        kept = {kept["trial"]: kept} if isinstance(kept.get("trial"), str) else kept
-    except OSError:
-        kept = {}
-    except (ValueError, AttributeError):
-        raise InputError(out / "segments.json", "a file that is no record of repetitions",
-                         "JSON written by bige", "remove the file") from None
+    path = out / "segments.json"
+    kept = read_json(path, "a record of repetitions") if path.is_file() else {}
+    kept = {kept["trial"]: kept} if isinstance(kept.get("trial"), str) else kept
     kept = {name: r for name, r in kept.items() if name == trial or repetition_files(out, name)}
     return record if set(kept) <= {trial} else {**kept, trial: record}
 

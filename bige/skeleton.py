@@ -55,7 +55,7 @@ class Joint:
         return tuple(dict.fromkeys(c for c, _, _ in self.rotations + self.translations if c))
 
 # %% ../nbs/03_skeleton.ipynb #03-skeleton-007
-XML_BYTES, XML_ELEMENTS, XML_DEPTH = 50_000_000, 200_000, 100       # of models: 1 MB, 7,000 and 11
+XML_BYTES, XML_ELEMENTS, XML_DEPTH = 50_000_000, 100_000, 100       # of models: 1 MB, 7,000 and 11
 
 class XMLElement(ET.Element):
     "An element that knows its line in the file."
@@ -693,7 +693,7 @@ def _functions(terms: list[tuple]) -> _Functions:
     return _Functions(np.array([c for c, _ in flat], int), None if identity else table, splines,
                       _order(np.argsort(places), len(terms)))
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-064
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-065
 def _rotations(joint: Joint) -> list[tuple]:
     "(A, B, C, axis) of each moving rotation, with the fixed rotations of the joint multiplied in."
     found, fixed = [], joint.R_PF
@@ -714,7 +714,7 @@ def _offset(joint: Joint) -> np.ndarray:
     still = sum((a * f.coefficients[0, 0] for _, a, f in joint.translations if f.is_constant), np.zeros(3))
     return joint.p_PF + joint.R_PF @ still
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-065
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-067
 @dataclass(frozen=True, eq=False)
 class _Level:
     """The n joints at one depth of the tree as tables. Slot s holds the s-th rotation of every joint, then
@@ -738,7 +738,7 @@ def _cast(tree, x):
         return tuple(_cast(t, x) for t in tree)
     return like(tree, x) if isinstance(tree, np.ndarray) else tree
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-066
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-068
 _STILL = (None, np.zeros(3), Curve.polynomial(0.0, 0.0))
 
 
@@ -775,7 +775,7 @@ def _level(joints: list[Joint], parent: np.ndarray | None) -> _Level:
         back=back if back.any() else None,
     )
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-068
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-071
 def _local(level: _Level, q) -> tuple[list, object]:
     """Rotations (3, 3, n, N) after the first, second, … axis, and joint centres (3, n, N), seen from the
     parents."""
@@ -803,7 +803,7 @@ def _step(level: _Level, q, R_parent, p_parent) -> tuple:
         R, centre = compose(R_parent, R), p_parent + rotate(R_parent, centre)
     return R, (centre if level.back is None else centre - rotate(R, level.back)), centre, R_local
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-070
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-073
 class Chain:
     "Forward kinematics of `bodies` and of the bodies they hang from, one level of the tree after another."
 
@@ -845,7 +845,7 @@ class Chain:
             found.append((R, p, centre))
         return [tuple(part) for part in zip(*found)]
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-072
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-075
 def _cross(a, b):
     "a × b of (3, …)."
     (ax, ay, az), (bx, by, bz) = parts(a, 0), parts(b, 0)
@@ -888,7 +888,7 @@ def twists(self: Chain, q: Array) -> tuple[Array, Array, Array, Array, Array]:
 
     return (*(join(part) for part in zip(*found)), *(join(part) for part in zip(*pairs)))
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-073
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-076
 @patch(as_prop=True)
 def moving(self: Chain) -> np.ndarray:
     "(K,) the coordinate of each twist; -1 where nothing moves."
@@ -904,7 +904,7 @@ def moved(self: Chain) -> np.ndarray:
         first += n
     return np.concatenate(found)
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-077
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-080
 @patch
 def _frames(self: Skeleton, q, bodies: tuple[str, ...], wanted: str):
     """What `wanted` of "R" (3, 3, B, N), "p" origins (3, B, N) and "c" joint centres (3, B, N) of `bodies`, N
@@ -942,7 +942,7 @@ def _batch(x, q):
     x = xp.moveaxis(x, (-1, -2), (0, 1))
     return x.reshape(*q.shape[:-1], *x.shape[1:])
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-078
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-081
 @patch
 def joint_centres(self: Skeleton, q: Array) -> Array:
     "Poses (…, 33) rad, m -> joint centres (…, J, 3) m, ordered as `joint_names`."
@@ -975,7 +975,7 @@ def points(self: Skeleton, q: Array, bodies: Sequence[str], locations: Array) ->
     chosen = like(np.array([[b == n for n in names] for b in bodies], float), q)
     return _batch((with_one[:, :, None] * chosen[:, None]).reshape(len(bodies), -1) @ frames, q)
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-085
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-088
 def _markers_named(skeleton: Skeleton, names) -> list[Marker]:
     "Markers by name, upper and lower case alike."
     known = {m.name.lower(): m for m in skeleton.markers}
@@ -999,14 +999,14 @@ def centre_of_mass(self: Skeleton, q: Array) -> Array:
     points = self.points(q, names, np.array([self.bodies[b].mass_center for b in names]))
     return (points * like(share[:, None], points)).sum(-2)
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-096
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-099
 @patch
 def contact_points(self: Skeleton, q: Array) -> Array:
     "Poses (…, 33) -> lowest point (…, 12, 3) m of each contact sphere, ordered as `contacts`."
     centres = self.points(q, [s.body for s in self.contacts], np.array([s.location for s in self.contacts]))
     return centres - like(np.array([[0, s.radius, 0] for s in self.contacts]), centres)
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-098
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-101
 SHOULDER_HEIGHT = 0.818                                 # height of the shoulder joints / body height
 BODY_HEIGHT_M, BODY_MASS_KG = (1.0, 2.3), (15.0, 250.0)
 
@@ -1029,7 +1029,7 @@ def check_size(skeleton: Skeleton, where: str, height_m: tuple[float, float] = B
             raise InputError(where, f"a body {what} of {value:.1f} {unit}", f"{low:g} to {high:g} {unit}",
                              cure)
 
-# %% ../nbs/03_skeleton.ipynb #03-skeleton-099
+# %% ../nbs/03_skeleton.ipynb #03-skeleton-102
 @patch(cls_method=True)
 def from_osim(cls: Skeleton, path: str | Path, height_m: tuple[float, float] = BODY_HEIGHT_M,
               mass_kg: tuple[float, float] = BODY_MASS_KG) -> Skeleton:

@@ -295,7 +295,7 @@ BAD = {
     "far out of range": (lambda m: changed(m, "knee_angle_r", np.deg2rad(200)),
                          "knee_angle_r of 200 degrees"),
     "flying": (lambda m: changed(m, "pelvis_ty", 5 * m.time), "feet more than 10 cm above the ground"),
-    "upside down": (lambda m: changed(m, "pelvis_tilt", np.pi), "lower than the feet"),
+    "upside down": (lambda m: changed(m, "pelvis_tilt", np.pi), "this looks upside down"),
     "short": (lambda m: m.slice(0, 0.3), "at least 0.50 s"),
     "nan": (lambda m: changed(m, "hip_flexion_l", np.where(m.time > 1, np.nan, 0.0)), "not numbers"),
     "columns": (lambda m: Motion(m.time, m.values[:, :10], m.names[:10]), "missing"),

@@ -400,7 +400,7 @@ WRONG_MODELS = {
     "unknown encoding": (lambda t: t.replace("UTF-8", "klingon", 1), "line 1, .*(encoding|XML)"),
     "entities": (bomb, r"document type declaration \(DTD\)"),
     "depth": (lambda t: t.replace("<Model", "<a>" * 200 + "<Model", 1), "100 levels"),
-    "elements": (lambda t: t.replace("<BodySet>", "<a/>" * 200_001 + "<BodySet>", 1), "200000 elements"),
+    "elements": (lambda t: t.replace("<BodySet>", "<a/>" * 100_001 + "<BodySet>", 1), "100000 elements"),
 }
 
 
@@ -420,7 +420,7 @@ def test_the_size_of_a_body_can_be_said_otherwise(model_text, tmp_path):
     (tmp_path / "child.osim").write_text(light, encoding="utf-8")
     with pytest.raises(InputError, match="a body mass of 7.5 kg"):
         Skeleton.from_osim(tmp_path / "child.osim")
-    assert abs(Skeleton.from_osim(tmp_path / "child.osim", mass_kg=(5, 250)).mass - 7.52) < 0.01
+    assert abs(Skeleton.from_osim(tmp_path / "child.osim", mass_kg=(5, 250)).mass - 7.53) < 0.02
 
 
 def test_wrong_poses_and_names(default):

@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import with_activations
+
 from bige.cli import main
 from bige.files import InputError, Suspicion
 from bige.markers import Markers, read_markers, write_trc
@@ -139,6 +141,32 @@ def test_verbs_refuse_what_cannot_be(verb, how, tmp_path, capsys):
     write_motion(change(SQUAT), tmp_path / "squat.mot")
     status, _, err = run(capsys, *verb_on(verb, tmp_path / "squat.mot", tmp_path / "out"))
     assert status == 2 and cause in err and not list((tmp_path / "out").glob("*.mot"))
+
+
+@pytest.mark.parametrize("how", FOR_VERBS[:2])
+def test_dataset_says_what_looks_wrong(how, tmp_path, capsys):
+    "Simulated repetitions of two people, those of one with a fault."
+    change, cause = WRONG[how]
+    for person, motion in (("anna", SQUAT), ("ben", change(SQUAT))):
+        (tmp_path / person).mkdir()
+        simulated = with_activations(motion, 0.4)
+        write_motion(simulated, tmp_path / person / "kinematics_activations_squat_muscle_driven.mot")
+    line = "dataset", tmp_path / "anna", tmp_path / "ben", "--out", tmp_path / "data.npz"
+    status, _, err = run(capsys, *line)
+    assert status == 0 and err.count("bige: suspicious: ") == 1 and cause in err
+    status, _, err = run(capsys, *line[:-1], tmp_path / "again.npz", "--strict")
+    assert status == 2
+
+
+def test_generate_says_what_looks_wrong_with_the_repetition_to_start_from(tmp_path, monkeypatch, capsys):
+    "Before any work: the search itself is not run."
+    change, cause = WRONG["one knee in radians"]
+    write_motion(change(SQUAT), tmp_path / "squat.mot")
+    def stop(request, out):
+        raise InputError(out, "the search", "none", "this is a test")
+    monkeypatch.setattr("bige.cli._answer_one", stop)
+    status, _, err = run(capsys, "generate", "--like", tmp_path / "squat.mot", "--out", tmp_path / "out")
+    assert status == 2 and "bige: suspicious: " in err and cause in err
 
 
 def test_segment_refuses_knees_that_do_not_bend_together(tmp_path, capsys):

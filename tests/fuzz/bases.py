@@ -109,7 +109,7 @@ def _weights(folder: Path) -> dict[str, bytes]:
 SIMULATION = {"trial": "t", "status": "Solve_Succeeded", "reason": None, "body_weight_n": 700.5,
               "model": "t.osim",
               "preset": "squat", "rms_deg": 1.2, "residuals": {"force_n": 3.0, "worst": ["pelvis_ty"]}}
-IK = {"people": {"walk": {"model": "walk.osim", "mass_kg": 70.0,
+IK = {"persons": {"walk": {"model": "walk.osim", "mass_kg": 70.0,
                           "marker_offsets": {"LASI": [0.0, 0.0, 0.01]}}},
       "trials": {"a": {"file": "walk.mot", "person": "walk", "rms_mm": 7.5, "frames": 120}}}
 METRICS = {"method": "guided", "seed": 3, "n": 1, "satisfied": 1, "shortfalls": [], "exercise": "squat",

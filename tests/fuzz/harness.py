@@ -3,6 +3,7 @@ import multiprocessing
 import resource
 import shutil
 import signal
+import sys
 import time
 import traceback
 import warnings
@@ -107,7 +108,8 @@ def judge(kind: Kind, path: Path, harmless: bool) -> tuple[str, str]:
 
 def _work(pipe, folder: Path) -> None:
     "Judge files until told to stop. More processor time than is allowed ends the process."
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    if sys.platform == "linux":         # others bound no address space
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     while (asked := pipe.recv()) is not None:
         name, content, harmless = asked
         kind = KINDS[name]

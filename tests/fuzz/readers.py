@@ -233,8 +233,10 @@ def read_simulation(path: Path) -> dict:
 
 
 def read_ik(path: Path) -> dict:
-    """The model of a trial, as ik.json tells."""
+    """The model of a trial, as ik.json tells, and its entries, as a later `bige ik` reads them."""
+    from bige.inverse_kinematics import read_record
     from bige.markers import model_of_trial
+    read_record(path.parent)
     model_of_trial(path.with_name("walk.mot"))
     return {}
 

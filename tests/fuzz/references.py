@@ -249,7 +249,7 @@ def yaml_plain(node):
 
 def yaml_document(text: str):
     """The plain data of a document without tags, anchors and deep nesting."""
-    need(len(text) <= 200_000, "size")
+    need(len(text) <= 100_000, "size")
     try:
         depth = 0
         for event in yaml.parse(text, Loader=yaml.BaseLoader):
