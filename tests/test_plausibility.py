@@ -193,7 +193,7 @@ def test_what_only_an_absurd_motion_satisfies_is_not_satisfied(models, name):
         assert rows or invariant.defects(motion, SKELETON) == []
 
 
-@pytest.mark.parametrize("seconds", [3, 5, 7])
+@pytest.mark.parametrize("seconds", [5, *(pytest.param(s, marks=pytest.mark.slow) for s in (3, 7))])
 def test_slow_repetitions_keep_their_knees(models, embedded, seconds):
     found = generate(override(default_constraints(), f"duration.low={seconds}"), n=2, models=models, steps=25)
     assert found.satisfied.any()
@@ -233,7 +233,7 @@ def test_an_own_repetition_is_plausible_to_itself_within_the_model(models, squat
 
 @pytest.mark.parametrize("method", ["vqvae", "published"])
 def test_other_methods_pass_the_same_gate(models, method):
-    found = generate(n=3, models=models, method=method, iterations=12)
+    found = generate(n=3, models=models, method=method, iterations=6)
     assert len(found.implausible) == 3 and any(found.implausible)
     for good, rows in zip(found.satisfied, found.implausible):
         assert not (good and rows)
