@@ -682,14 +682,14 @@ def _joined_mesh(poses: Sequence[PlacedPose]) -> tuple[np.ndarray, ...]:
 def _facing_triangles(vertices: np.ndarray, normals: np.ndarray, faces: np.ndarray,
                       colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     "Corners on the level page (F, 3, 3) m and shaded colours (F, 3, 3) of the triangles that are seen."
-    light = 0.3
+    light, normals = 0.3, normals.astype(np.float32)
     for way, power in (((4, 6, 5), 0.62), ((-4, 3, 2), 0.25)):
-        light = light + power * np.maximum(normals @ (np.array(way) / np.linalg.norm(way)), 0)
-    page = project(vertices, tilt_deg=0)
+        light = light + power * np.maximum(normals @ np.float32(way / np.linalg.norm(way)), 0)
+    page = project(vertices, tilt_deg=0).astype(np.float32)
     first, second, third = (page[corner, :2] for corner in faces.T)
     (ax, ay), (bx, by) = (second - first).T, (third - first).T
     faces = faces[ax * by > ay * bx]
-    return page[faces], np.clip(light[:, None] * colours, 0, 1)[faces]
+    return page[faces], np.clip(light[:, None] * colours.astype(np.float32), 0, 1)[faces]
 
 # %% ../nbs/32_rendering.ipynb #32-rendering-072
 def _specks(pieces: int) -> np.ndarray:
@@ -737,7 +737,7 @@ def row_of_poses(poses: Sequence[PlacedPose], window: Sequence[float], pixels: i
     "Level picture (H, W, 4) of poses at `pixels` a metre; window (left, right, bottom, top) m."
     left, right, bottom, top = window
     corners, colours = _facing_triangles(*_joined_mesh(poses))
-    corners = (corners - [left, bottom, 0]) * [pixels, pixels, 1]
+    corners = (corners - np.float32([left, bottom, 0])) * np.float32([pixels, pixels, 1])
     return rasterise(corners, colours, round((right - left) * pixels), round((top - bottom) * pixels))
 
 # %% ../nbs/32_rendering.ipynb #32-rendering-074

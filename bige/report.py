@@ -403,7 +403,8 @@ def _bvh_file(shown: Sequence, out: Path, exercise: Exercise) -> None:
     write_bvh(shown[0].recording, out, shown[0].person.skeleton)
 
 # %% ../nbs/34_report.ipynb #34-report-047
-SUFFIXES = {".mp4": write_mp4, ".gif": write_gif, ".png": write_png, ".html": write_viewer_page, ".bvh": _bvh_file}
+SUFFIXES = {".mp4": write_mp4, ".gif": write_gif, ".png": write_png,
+            ".html": write_viewer_page, ".bvh": _bvh_file}
 STYLES = {"scene": None, "strip": _strip_file, "panel": _panel_file, "curves": _curve_file}
 
 

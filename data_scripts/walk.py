@@ -1,4 +1,4 @@
-"""Walk the documented path in an empty environment: the commands of README and the pages, as they are printed.
+"""Walk the documented path in an empty environment: the commands of README and the pages as printed.
 
     python data_scripts/walk.py [WORK_FOLDER] [--data DATA_FOLDER] [--page README.md …]
 
@@ -25,7 +25,7 @@ from pathlib import Path
 import run_tutorial
 
 ROOT = Path(__file__).resolve().parents[1]
-# (page, heading): where a reader goes, in this order; the tuning page follows the demo with no extra but its own
+# (page, heading) in the order of a reader; the tuning page follows the demo with no extra but its own
 PATH = (("README.md", "Two commands"), ("nbs/book/howto/tune.md", ""), ("nbs/book/tutorial.md", ""),
         ("README.md", "Your own request"), ("README.md", "Your own data"), ("nbs/book/howto/model.md", ""),
         ("nbs/book/howto/constraint.md", ""))
@@ -46,7 +46,7 @@ class Step:
 
 
 def lines_of(page: str, heading: str) -> list[str]:
-    """The commands of a page's shell blocks, or of one section's, continued lines joined, without comments."""
+    """The commands of a page's shell blocks, or of one section; continued lines are joined."""
     text = (ROOT / page).read_text(encoding="utf-8")
     if heading:
         text = re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", text, re.S | re.M)[1]

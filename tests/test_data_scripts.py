@@ -140,3 +140,23 @@ def test_the_recipe_for_another_exercise_runs_as_it_stands(shared, tmp_path):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert (tmp_path / "lunges" / "new" / "sample_00.mot").exists()
+
+
+def test_the_walk_reads_the_lines_of_the_pages(monkeypatch):
+    """Every `bige` line of a page's shell blocks is walked, as it stands."""
+    monkeypatch.syspath_prepend(ROOT / "data_scripts")
+    import walk
+    for page, heading in walk.PATH:
+        lines = walk.lines_of(page, heading)
+        text = (walk.ROOT / page).read_text(encoding="utf-8").replace("\\\n", " ")
+        assert lines and all(line in text for line in lines)
+    readme = walk.lines_of("README.md", "Your own data")
+    assert readme[-1] == "bige tune" and "bige verify generated --jobs 2" in readme
+
+
+@pytest.mark.slow
+def test_the_documented_path_works_in_an_empty_environment(tmp_path):
+    """`make demo`, then the tuning page with its documented extra, exactly as printed."""
+    done = subprocess.run([sys.executable, ROOT / "data_scripts" / "walk.py", tmp_path, "--page", "README.md",
+                           "nbs/book/howto/tune.md"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
