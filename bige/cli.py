@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import difflib
+import gc
 import json
 import os
 import re
@@ -288,7 +290,6 @@ _CACHES = {"MPLCONFIGDIR": (".config", "matplotlib"), "BIGE_CACHE": (".cache", "
 
 def _find_caches() -> None:
     "Caches in a temporary folder where the home folder cannot be written."
-    import atexit
     import shutil
     import tempfile
     for variable, parts in _CACHES.items():
@@ -310,6 +311,7 @@ def main(argv: list[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, _INTERRUPT)
         _speak_plainly()
         _find_caches()
+        atexit.register(gc.freeze)      # what is left is not searched for cycles at the end: 0.3 s of torch
     try:
         return _run(parser().parse_args(argv))
     except SystemExit as stop:          # argparse has said what there is to say
@@ -429,6 +431,7 @@ _STRICT = _option("--strict", action="store_true",
 def _segment(trial: str, reps: int | str, exercise: str | None, out: str) -> tuple[dict, str]:
     from bige.files import output_folder
     from bige.segmentation import segment_file
+    from bige.skeleton import Skeleton
     from bige.tables import table
     with output_folder(out) as folder:
         found = segment_file(trial, folder, reps, **_given(exercise=exercise))
@@ -437,8 +440,8 @@ def _segment(trial: str, reps: int | str, exercise: str | None, out: str) -> tup
         rows.append({"repetition": len(rows) + 1, "start (s)": f"{start:.2f}", "end (s)": f"{end:.2f}",
                      "deepest (deg)": f"{depth:.1f}", "": "cut by the recording" if cut else ""})
     head = f"{_plural(len(rows), 'repetition')}, confidence {found.confidence:.2f}"
-    body = (f"model {found.model}, {found.mass_kg:.1f} kg" if found.model else
-            "no model beside the trial: later steps assume the embedded one, 75.3 kg")
+    assumed = f"no model beside the trial: later steps take the embedded one, {Skeleton.default().mass:.1f} kg"
+    body = f"model {found.model}, {found.mass_kg:.1f} kg" if found.model else assumed
     heads = [head, *filter(None, [found.rejected_as()]), body]
     return found.to_json(), "\n".join([*heads, table(rows), f"written to {out}"])
 
@@ -819,17 +822,30 @@ def _generate(constraints: str | None, settings: list[str], exercise: str | None
         show("starting")
         from bige.answers import Request
         options |= _given(exercise=exercise) | {k: Path(f) for k, f in files.items() if f}
-        request = Request(constraints=_constraints(constraints, settings, exercise), apart_deg=apart, **options)
+        wanted = _constraints(constraints, settings, exercise)
+        request = Request(constraints=wanted, apart_deg=apart, **options)
         if sessions:
             return _answer_each(request, sessions, out, force, show)
         return _answer_one(request, out, force, show)
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-076
+# %% ../nbs/36_command_line.ipynb #36-command-line-077
+def _skip_help_texts() -> None:
+    "Import matplotlib without the help texts of its classes, where it is not imported yet."
+    if "matplotlib.artist" in sys.modules:
+        return
+    from matplotlib import _docstring, artist
+    if hasattr(artist.Artist, "_update_set_signature_and_docstring"):
+        artist.Artist._update_set_signature_and_docstring = classmethod(lambda _: None)
+    if hasattr(_docstring, "_ArtistKwdocLoader"):
+        _docstring._ArtistKwdocLoader.__missing__ = lambda *_: ""
+
+# %% ../nbs/36_command_line.ipynb #36-command-line-078
 def _answer_one(request, out: str, force: bool, show: Callable[[str], None]) -> tuple[dict, str, int]:
     "Answer a request into a folder, in place of a former answer there."
     from bige.answers import answer, check_answer_folder, former_files
     from bige.files import output_folder
     from bige.motion import samples_of
+    _skip_help_texts()
     from bige.report import write_pages
     with output_folder(out) as folder:
         if not force:
@@ -859,7 +875,7 @@ def _too_few(found) -> int:
          "these are written. Cure: widen the limits, or take another --seed.")
     return 2
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-077
+# %% ../nbs/36_command_line.ipynb #36-command-line-079
 def _outcome(found) -> list[str]:
     "What came out: how many motions satisfy every limit, what is violated, what changed."
     motions = _plural(len(found), found.exercise.title, found.exercise.plural)
@@ -876,7 +892,7 @@ def _outcome(found) -> list[str]:
         lines.append(f"sample_00 against {found.request.like.name}, at the bottom: {said}")
     return lines
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-082
+# %% ../nbs/36_command_line.ipynb #36-command-line-084
 def _answer_each(request, folder: str, out: str, force: bool,
                  show: Callable[[str], None]) -> tuple[dict, str, int]:
     "Answer a request for every model in a folder."
@@ -894,7 +910,7 @@ def _answer_each(request, folder: str, out: str, force: bool,
     record = {"folder": out, "participants": participants, "failed": found.failed, "tables": table_rows(rows)}
     return record, "\n".join([*lines, "", tables(rows).rstrip()]), 2 if found.failed else 0
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-084
+# %% ../nbs/36_command_line.ipynb #36-command-line-086
 def _motions_in(folder: str) -> list:
     "The motions in a folder: .mot files, or what another generator wrote as .npy."
     from bige.baselines import holds_joints, read_baseline
@@ -929,7 +945,7 @@ def _skeleton_beside(folder: str):
     model = model_beside(folder)
     return Skeleton.from_osim(model) if model else None
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-085
+# %% ../nbs/36_command_line.ipynb #36-command-line-087
 @_verb("evaluate", "the tables of the paper for folders of motions",
        _option("folders", nargs="+", metavar="FOLDER",
                help="a folder of .mot files; or what MDM and T2M-GPT write: results.npy, joints or "
@@ -949,7 +965,7 @@ def _evaluate(folders: list[str], reference: str | None, format: str,
     rows["reference"] = evaluate(compared, compared, **given)
     return table_rows(rows), tables(rows, format).rstrip("\n")
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-089
+# %% ../nbs/36_command_line.ipynb #36-command-line-091
 def _refuse_picture(out: str, inputs: list[str | None]) -> None:
     "InputError where a picture would take the place of an input, or of a part of an answer."
     from bige.files import refuse_finished, refuse_overwriting
@@ -985,7 +1001,7 @@ def _render(motions: list[str], out: str, style: str, exercise: str | None,
                      progress=lambda done, total: show(f"{done} of {total} pictures"))
     return {"picture": out}, f"written to {out}"
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-092
+# %% ../nbs/36_command_line.ipynb #36-command-line-094
 @_verb("tune", "the tuning page in the browser: move sliders, see the motion, save files", _CONSTRAINTS,
        _option("-n", type=_count, default=5, metavar="N", help="how many motions (default 5)"),
        _option("--seed", type=_seed, default=0, metavar="N"),
@@ -998,7 +1014,7 @@ def _tune(constraints: str | None, model: str | None, n: int, seed: int, port: i
     launch(constraints, model, n, seed, port, not no_browser, **_given(exercise=exercise))
     return {}, "the tuning page is closed"
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-094
+# %% ../nbs/36_command_line.ipynb #36-command-line-096
 @_verb("verify", "simulate what bige generate made, and compare with the surrogate",
        _option("folder", metavar="FOLDER",
                help="written by bige generate; verification.json and the simulations go there"),
@@ -1036,6 +1052,6 @@ def _findings(record: dict) -> str:
         parts += [f"{Path(s['file']).stem}: {s['reason']}" for s in checked["samples"] if s["reason"]]
     return "\n\n".join(part for part in parts if part)
 
-# %% ../nbs/36_command_line.ipynb #36-command-line-100
+# %% ../nbs/36_command_line.ipynb #36-command-line-102
 if __name__ == "__main__" and "__file__" in globals():
     sys.exit(main())

@@ -53,9 +53,9 @@ _VELOCITY = (-0.318323436899127, -8.14915604347525, -0.374121508647863, 0.885644
 
 def force_length(length: np.ndarray) -> np.ndarray:
     """Active force-length factor (..., M) at fibre length / optimal length (..., M)."""
-    return sum(
-        b1 * np.exp(-0.5 * ((length - b2) / (b3 + b4 * length)) ** 2) for b1, b2, b3, b4 in _LENGTH_BUMPS
-    )
+    def bump(b1, b2, b3, b4):
+        return b1 * np.exp(-0.5 * ((length - b2) / (b3 + b4 * length)) ** 2)
+    return sum(bump(*numbers) for numbers in _LENGTH_BUMPS)
 
 
 def force_velocity(velocity: np.ndarray) -> np.ndarray:
@@ -198,10 +198,9 @@ def sample_muscles(model_path: str, out_path: str, legs: list, muscles: list, si
 
     def lengths(which):
         model.realizePosition(state)
-        return [
-            [m.getLength(state) if use else 0.0 for m, use in zip(row, flags)]
-            for row, flags in zip(muscle, which)
-        ]
+        def length(m, use):
+            return m.getLength(state) if use else 0.0
+        return [list(map(length, row, flags)) for row, flags in zip(muscle, which)]
 
     L, R = np.zeros((len(poses), 2, len(muscles))), np.zeros((len(poses), 2, len(muscles), len(legs)))
     crossed, everything = np.ones((2, len(muscles), len(legs)), bool), np.ones((2, len(muscles)), bool)
@@ -219,20 +218,12 @@ def sample_muscles(model_path: str, out_path: str, legs: list, muscles: list, si
             move(d, value - nudge)
             R[n, ..., d] = (np.array(lengths(crossed[..., d])) - ahead) / (2 * nudge)
             move(d, value)
-    parameters = [
-        [
-            [
-                m.getMaxIsometricForce(),
-                m.getOptimalFiberLength(),
-                m.getTendonSlackLength(),
-                m.getPennationAngleAtOptimalFiberLength(),
-                m.getMaxContractionVelocity(),
-            ]
-            for m in row
-        ]
-        for row in muscle
-    ]
-    np.savez(out_path, L=L, R=R, parameters=np.array(parameters))
+    def five(m):
+        return (m.getMaxIsometricForce(), m.getOptimalFiberLength(), m.getTendonSlackLength(),
+                m.getPennationAngleAtOptimalFiberLength(), m.getMaxContractionVelocity())
+
+    parameters = np.array([[five(m) for m in row] for row in muscle])
+    np.savez(out_path, L=L, R=R, parameters=parameters)
 
 # %% ../nbs/10_muscles.ipynb #10-muscles-036
 def _equations(x: np.ndarray, exponents: np.ndarray, span: list) -> np.ndarray:
@@ -279,12 +270,9 @@ def fit_muscle(x: np.ndarray, length: np.ndarray, arms: np.ndarray, tolerance: f
     full = np.zeros((len(solution), 7), np.int8)
     full[:, span] = exponents
     unseen = np.sqrt((error[:, held_out] ** 2).mean(1))
-    return (
-        full,
-        solution,
-        dict(degree=int(full.sum(1).max()), left_out=1 - keep.mean(), length_rms=unseen[0],
-             arm_rms=unseen[1:].max()),
-    )
+    record = dict(degree=int(full.sum(1).max()), left_out=1 - keep.mean(), length_rms=unseen[0],
+                  arm_rms=unseen[1:].max())
+    return full, solution, record
 
 # %% ../nbs/10_muscles.ipynb #10-muscles-042
 def _leg_table(exponents: np.ndarray, muscle: np.ndarray,
@@ -359,17 +347,18 @@ class MuscleGeometry:
                 values = np.stack([_horner(x, ladder, products, matrix[:, m, 0]) for m in range(40)], axis=1)
             else:
                 values = np.tensordot(np.stack(products, axis=1), matrix, 1)
-            lengths[:, 40 * s : 40 * s + 40], arms[:, 40 * s : 40 * s + 40, LEG_COLUMNS[side]] = (
-                values[:, :, 0], values[:, :, 1:])
+            leg = np.s_[40 * s : 40 * s + 40]
+            lengths[:, leg] = values[:, :, 0]
+            arms[:, leg, LEG_COLUMNS[side]] = values[:, :, 1:]
         return lengths, arms
 
     @cached_property
     def _legs(self) -> list:
-        tables = [
-            _leg_table(self.exponents[mine], self.muscle[mine] % 40, self.coefficients[mine])
-            for mine in (self.muscle < 40, self.muscle >= 40)
-        ]
-        return [(_ladder(terms), matrix) for terms, matrix in tables]
+        tables = []
+        for mine in (self.muscle < 40, self.muscle >= 40):
+            terms, matrix = _leg_table(self.exponents[mine], self.muscle[mine] % 40, self.coefficients[mine])
+            tables.append((_ladder(terms), matrix))
+        return tables
 
     def save(self, path: str | Path) -> None:
         """Write as .npz, whole or not at all."""
@@ -408,14 +397,11 @@ def check_muscles(model_path: str | Path) -> None:
     found = {e.get("name"): e for e in forces if "Muscle" in e.tag}
     missing = [name for name in MUSCLE_NAMES if name not in found]
     if missing:
-        raise InputError(
-            model_path,
-            f"{80 - len(missing)} of the 80 leg muscles; missing {', '.join(missing[:4])}"
-            + (", …" if len(missing) > 4 else ""),
-            "a full-body model with the muscles of LaiUhlrich2022 (Rajagopal family)",
-            "scale such a model to the participant: bige ik TRIAL --model LaiUhlrich2022.osim; "
-            "the model that bige ik writes without --model has bones and joints only",
-        )
+        few = ", ".join(missing[:4]) + ", …" * (len(missing) > 4)
+        raise InputError(model_path, f"{80 - len(missing)} of the 80 leg muscles; missing {few}",
+                         "a full-body model with the muscles of LaiUhlrich2022 (Rajagopal family)",
+                         "scale such a model to the participant: bige ik TRIAL --model LaiUhlrich2022.osim; "
+                         "the model that bige ik writes without --model has these muscles too")
     for name in MUSCLE_NAMES:
         _check_muscle(found[name], model_path)
 
@@ -491,13 +477,11 @@ def _fit_samples(digest, angles, lengths, arms, parameters, poses, model_path) -
     record = np.array([[fit[2][key] for key in RECORD] for fit in fits])
     worst = int(record[:, 2:].max(1).argmax())
     if record[worst, 2:].max() > 3e-3:
-        raise InputError(
-            model_path,
-            f"muscle {MUSCLE_NAMES[worst]}, whose length or moment arms the fit misses by "
-            f"{record[worst, 2:].max() * 1e3:.1f} mm",
-            "at most 3 mm RMS on poses not used in the fit",
-            "check the path points and wrapping surfaces of that muscle",
-        )
+        off_mm = 1e3 * record[worst, 2:].max()
+        raise InputError(model_path, f"muscle {MUSCLE_NAMES[worst]}, whose length or moment arms the fit "
+                                     f"misses by {off_mm:.1f} mm",
+                         "at most 3 mm RMS on poses not used in the fit",
+                         "check the path points and wrapping surfaces of that muscle")
     check = slice(poses, None)
     return MuscleGeometry(digest, np.repeat(np.arange(80), [len(f[1]) for f in fits]),
                           np.vstack([f[0] for f in fits]), np.concatenate([f[1] for f in fits]),

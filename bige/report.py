@@ -5,7 +5,6 @@
 # %% ../nbs/34_report.ipynb #34-report-002
 from __future__ import annotations
 
-import json
 import shlex
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +18,7 @@ from .exercises import Exercise, load_exercise
 from .files import InputError, atomic_write
 from .markers import Markers
 from .motion import COORDINATES, Motion, samples_of
+from .parsing import read_json
 from .rendering import (COLOURS, CSS_COLOURS, FORCE_COLUMNS, drawables, effort_order, figure_of_panels,
                             peak_activation, peak_progress_deg, percent_frames, png, preview, read_recording,
                             save_picture, strip, titles_of, trial_name, write_gif, write_mp4, write_png)
@@ -366,7 +366,7 @@ def write_pages(answer: Answer, folder: Path | str) -> None:
     "preview.png and report.html of an answer, with what `bige verify` left in the folder, if it ran."
     folder = Path(folder)
     found = folder / "verification.json"
-    verification = json.loads(found.read_text(encoding="utf-8")) if found.is_file() else None
+    verification = read_json(found, "what bige verify left") if found.is_file() else None
     overview = png(preview(answer.motions, answer.skeleton, exercise=answer.exercise))
     page = report_page(answer, overview, verification)
     with atomic_write(folder / "preview.png", "wb") as file:
