@@ -361,7 +361,7 @@ def _segment(trial: str, reps: int | str, exercise: str | None, out: str) -> tup
         rows.append({"repetition": len(rows) + 1, "start (s)": f"{start:.2f}", "end (s)": f"{end:.2f}",
                      "deepest (deg)": f"{depth:.1f}", "": "cut by the recording" if cut else ""})
     head = f"{_plural(len(rows), 'repetition')}, confidence {found.confidence:.2f}"
-    assumed = f"no model beside the trial: later steps take the embedded one, {Skeleton.default().mass:.1f} kg"
+    assumed = f"no model beside it: later steps take the embedded one, {Skeleton.default().mass:.1f} kg"
     body = f"model {found.model}, {found.mass_kg:.1f} kg" if found.model else assumed
     heads = [head, *filter(None, [found.rejected_as()]), body]
     return found.to_json(), "\n".join([*heads, table(rows), f"written to {out}"])
