@@ -587,6 +587,7 @@ def test_a_static_trial_of_another_person_is_left_out(made_up, tmp_path):
     assert any("static trial" in str(s) for s in ik.fit_suspicions(fit))
 
 
+@pytest.mark.slow
 def test_a_real_static_trial_helps(shared):
     """Marker RMS 8.9 became 17.3 mm, and the error of pelvis tilt 1.9 became 3.9 degrees."""
     folder, names = shared / "labval_s4_62.6kg", ("pelvis_tilt", "knee_angle_r", "ankle_angle_r")

@@ -263,6 +263,7 @@ def test_ik_counts_the_frames_that_it_bridges_and_loses(markers, tmp_path, capsy
     assert status == 2 and "frames lost" in err         # nothing to do, and still said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change,words", [
     (lambda m: replace(m, time=10 * m.time), "2.5 frames a second"),
     (lambda m: replace(m, positions=m.positions * 1.45), "times the model's size")])
@@ -303,6 +304,7 @@ def test_the_shipped_repetitions_are_not_suspected():
     assert said == []
 
 
+@pytest.mark.slow
 def test_recorded_markers_with_z_up_are_refused(shared, tmp_path):
     from bige.inverse_kinematics import fit_markers
     (markers,) = read_markers(shared / "labval_s4_62.6kg/squat/squats1.trc").values()
