@@ -9,8 +9,9 @@ import hashlib
 import itertools
 import os
 import tempfile
+import warnings
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib import resources
 from pathlib import Path
 import numpy as np
@@ -417,7 +418,23 @@ def check_muscles(model_path: str | Path) -> None:
 # %% ../nbs/10_muscles.ipynb #10-muscles-050
 def cache_folder() -> Path:
     """Where fitted geometries are kept: $BIGE_CACHE, else ~/.cache/bige."""
-    return Path(os.environ.get("BIGE_CACHE", Path.home() / ".cache" / "bige"))
+    return Path(os.environ.get("BIGE_CACHE") or os.path.expanduser("~/.cache/bige"))
+
+@lru_cache(maxsize=1)
+def _stand_in() -> tempfile.TemporaryDirectory:
+    return tempfile.TemporaryDirectory(prefix="bige-cache-")
+
+@lru_cache(maxsize=None)
+def _writable(folder: Path) -> Path:
+    """The folder, or, where it cannot be written, one that ends with this process; which is said once."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+        return folder
+    except OSError as error:
+        warnings.warn(f"{folder} cannot be written ({error.strerror}), so each command fits the muscles "
+                      "of an own model again; set BIGE_CACHE to a folder that can be written", stacklevel=3)
+        return Path(_stand_in().name)
 
 # %% ../nbs/10_muscles.ipynb #10-muscles-051
 def default_geometry() -> MuscleGeometry:
@@ -429,8 +446,11 @@ def fit_geometry(model_path: str | Path, poses: int = 1500, refit: bool = False)
     """Fitted muscle geometry of an .osim model: from the cache, else measured with OpenSim (about 15 s)."""
     check_muscles(model_path)
     digest = file_digest(model_path)
-    kept = cache_folder() / f"muscles-{digest[:20]}-{poses}.npz"
-    if kept.exists() and not refit:
+    name = f"muscles-{digest[:20]}-{poses}.npz"
+    kept = cache_folder() / name
+    if not os.path.isfile(kept):                # also where the folder must not even be looked into
+        kept = _writable(cache_folder()) / name
+    if os.path.isfile(kept) and not refit:
         return MuscleGeometry.load(kept)
     angles = np.vstack([_random_poses(poses, 0), _knee_sweep(24), _random_poses(24, 1)])
     with (
@@ -443,8 +463,7 @@ def fit_geometry(model_path: str | Path, poses: int = 1500, refit: bool = False)
         with np.load(out) as sampled:
             lengths, arms, parameters = sampled["L"], sampled["R"], sampled["parameters"]
     geometry = _fit_samples(digest, angles, lengths, arms, parameters, poses, model_path)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    geometry.save(kept)
+    geometry.save(_writable(kept.parent) / name)
     return geometry
 
 # %% ../nbs/10_muscles.ipynb #10-muscles-053
