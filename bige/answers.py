@@ -21,8 +21,8 @@ from fastcore.basics import patch
 from .constraint_files import (ConstraintSet, default_constraints, read_constraints, to_yaml,
                                    write_constraints)
 from .exercises import Exercise, load_exercise
-from .files import (InputError, atomic_write, output_folder, refuse_finished, round_digits, sweep, to_json,
-                        versions, whole_folder)
+from .files import (InputError, atomic_write, output_folder, refuse_finished, round_digits, sweep,
+                        to_json, versions, whole_folder)
 from .guidance import APART_DEG, Guided, Models, Progress, changes, generate, one_repetition
 from .metrics import REFERENCE_ROW, Band, evaluate, shipped_scores, tables
 from .motion import Motion, read_motion, samples_of, write_motion

@@ -15,6 +15,7 @@ from bige import segmentation
 from bige.dataset import save_dataset, select, toy_dataset
 from bige.files import atomic_write, sweep, whole_folder
 from bige.motion import analytic_squat, read_motion, write_motion
+from conftest import with_activations
 from faults import FAILED, KILLED, Case, Fault, in_a_process, try_every
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -228,3 +229,103 @@ def test_what_another_process_is_writing_stays(tmp_path):
     (tmp_path / ".hidden.tmp").write_text("mine")
     sweep(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == [".hidden.tmp", "a.txt", "b.txt", "c.txt"]
+
+
+# finished work of others, through the command line
+
+def refused(words: list, capsys, said: str) -> None:
+    from bige.cli import main
+    assert main([str(w) for w in words]) == 2
+    message = capsys.readouterr().err
+    assert said in message and "--force" in message
+
+
+def run(*words) -> int:
+    from bige.cli import main
+    return main([str(w) for w in words])
+
+
+@pytest.fixture
+def simulated(tmp_path) -> Path:
+    "Repetitions with activations of two participants."
+    squat = analytic_squat(reps=1)
+    for person, depth in (("anna", 0.3), ("ben", 0.5)):
+        (tmp_path / "simulated" / person).mkdir(parents=True)
+        write_motion(with_activations(squat, depth), tmp_path / "simulated" / person / "squat.mot")
+    return tmp_path / "simulated"
+
+
+def test_dataset_keeps_its_input_and_other_participants(simulated, tmp_path, capsys):
+    data, trial = tmp_path / "data.npz", simulated / "anna" / "squat.mot"
+    before = trial.read_bytes()
+    refused(["dataset", simulated, "--out", trial], capsys, "no data set of bige")
+    assert trial.read_bytes() == before
+    assert run("dataset", simulated / "anna", simulated / "ben", "--out", data) == 0
+    assert run("dataset", simulated / "anna", simulated / "ben", "--out", data) == 0
+    both = data.read_bytes()
+    write_motion(with_activations(analytic_squat(reps=1), 0.4), simulated / "ben" / "squat2.mot")
+    assert run("dataset", simulated / "anna", simulated / "ben", "--out", data) == 0
+    assert data.read_bytes() != both
+    (tmp_path / "carl").mkdir()
+    for name in ("squat", "again"):
+        (tmp_path / "carl" / f"{name}.mot").write_bytes(before)
+    (tmp_path / "dora").mkdir()
+    (tmp_path / "dora" / "squat.mot").write_bytes((simulated / "ben" / "squat.mot").read_bytes())
+    both = data.read_bytes()
+    others = ["dataset", tmp_path / "carl", tmp_path / "dora", "--out", data]
+    refused(others, capsys, "anna")
+    assert data.read_bytes() == both
+    assert run(*others, "--force") == 0 and data.read_bytes() != both
+
+
+def test_train_keeps_another_run(tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    line = ["train", "surrogate", "--data", tmp_path / "no.npz", "--out", tmp_path / "run"]
+    cases = (("checkpoint.pt", "continue it with --resume"), ("surrogate.safetensors", "a run that is finished"),
+             ("run.json", "a run that is finished"))
+    for name, said in cases:
+        (tmp_path / "run" / name).write_text("of yesterday")
+        refused(line, capsys, said)
+        for more in ("--resume", "--force"):        # no complaint about the run: about the data
+            assert run(*line, more) == 2 and "no.npz" in capsys.readouterr().err
+        assert (tmp_path / "run" / name).read_text() == "of yesterday"
+
+
+def test_render_keeps_a_report(tmp_path, capsys, short_answers):
+    out = tmp_path / "out"
+    short_answers[1].save(out, [lambda found, part: (part / "report.html").write_text("report")])
+    line = ["render", out / "sample_00.mot", "-o"]
+    refused([*line, out / "report.html"], capsys, "bige generate wrote")
+    refused([*line, out / "sample_00.mot"], capsys, "reads")
+    assert (out / "report.html").read_text() == "report"
+    assert run(*line, out / "turn.html") == run(*line, out / "turn.html") == 0
+
+
+def test_predictions_of_another_recording_stay(tmp_path, capsys):
+    for person, depth in (("anna", 90), ("ben", 70)):
+        (tmp_path / person).mkdir()
+        write_motion(analytic_squat(reps=1, depth_deg=depth), tmp_path / person / "squat.mot")
+    out = ["--out", tmp_path / "out"]
+    for verb, file in (("predict", "squat_predicted.mot"), ("reconstruct", "squat_rep1_reconstructed.mot")):
+        assert run(verb, tmp_path / "anna" / "squat.mot", *out) == 0
+        assert (tmp_path / "out" / file).is_file()
+    before = (tmp_path / "out" / "squat_predicted.mot").read_bytes()
+    assert run("predict", tmp_path / "anna" / "squat.mot", "--mass", "60", *out) == 0
+    assert (tmp_path / "out" / "squat_predicted.mot").read_bytes() != before
+    before = (tmp_path / "out" / "squat_predicted.mot").read_bytes()
+    refused(["predict", tmp_path / "ben" / "squat.mot", *out], capsys, "squat_predicted.mot")
+    assert (tmp_path / "out" / "squat_predicted.mot").read_bytes() == before
+    (tmp_path / "ben" / "squat.mot").rename(tmp_path / "ben" / "deep.mot")
+    assert run("reconstruct", tmp_path / "ben" / "deep.mot", *out) == 0
+    record = json.loads((tmp_path / "out" / "reconstruction.json").read_text())
+    assert list(record) == ["squat", "deep"]
+
+
+def test_generate_keeps_the_request_it_reads(tmp_path, capsys, short_answers):
+    out, request = tmp_path / "out", tmp_path / "out" / "constraints.yaml"
+    short_answers[1].save(out)
+    noted = "# as agreed with Anna\n" + request.read_text()
+    request.write_text(noted)
+    refused(["generate", "-n", "1", "--constraints", request, "--out", out], capsys, "constraints.yaml")
+    refused(["generate", "-n", "3", "--out", out], capsys, "constraints.yaml")
+    assert request.read_text() == noted

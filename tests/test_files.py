@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from bige.files import (InputError, atomic_write, open_npz, output_folder, plain, round_digits, similar,
-                        to_json,
-                        whole_folder, write_npz)
+from bige.files import (InputError, atomic_write, open_npz, output_folder, plain, read_trials,
+                        refuse_overwriting, round_digits, similar, sweep, to_json, whole_folder, write_npz,
+                        write_trials)
 
 
 def content(folder) -> dict[str, str]:
@@ -121,3 +121,122 @@ def test_archives(tmp_path):
     with pytest.raises(InputError, match="a file without time"):
         with open_npz(tmp_path / "a.npz", ["q", "time"], "poses", "write it again"):
             pass
+
+
+# who may write, and what is said when nobody can
+
+def test_an_empty_name_is_no_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="an empty name.*a folder.*give a name"), output_folder(""):
+        pass
+
+
+def test_a_disk_that_is_full_is_named_by_the_file(run):
+    resource = pytest.importorskip("resource")
+    limits, before = resource.getrlimit(resource.RLIMIT_FSIZE), content(run)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(InputError, match="a.mot: found a write that failed .File too large"):
+            with atomic_write(run / "a.mot") as file:
+                file.write("x" * 100_000)
+        for how in ("within the block", "as the buffer is written"):
+            with pytest.raises(InputError, match=f"{run.name}.*a write that failed") as failed:
+                with whole_folder(run, former) as part, open(part / "c.mot", "w") as file:
+                    file.write("x" * (100_000 if how == "within the block" else 20_000))
+            assert ".partial" not in str(failed.value)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert content(run) == before
+
+
+def test_an_exchange_that_was_killed_is_taken_back_by_the_next_one(run):
+    """Not only by a later command: the next exchange finds the mixture that a dead process left."""
+    before = content(run)
+    pid = os.fork()
+    if not pid:
+        replace = os.replace
+
+        def die_at_c(source, target):
+            if os.path.basename(target) == "c.mot":
+                os._exit(9)
+            replace(source, target)
+        with whole_folder(run, former) as part:
+            for name in ("a.mot", "c.mot"):
+                (part / name).write_text("killed")
+            os.replace = die_at_c
+    os.waitpid(pid, 0)
+    assert content(run)["a.mot"] == "killed"
+    with whole_folder(run) as part:
+        (part / "d.mot").write_text("new")
+    assert content(run) == before | {"d.mot": "new"}
+
+
+def test_taking_back_can_be_repeated(run):
+    "A kill while an exchange is taken back: what is back already is left alone."
+    before = content(run)
+    for moves in (1, 2, 3, 4, 5, 6):
+        for die_in in ("exchange", "taking back"):
+            pid = os.fork()
+            if not pid:
+                replace, done = os.replace, []
+
+                def count(source, target):
+                    back = ".former" in str(source)
+                    done.append(back)
+                    if sum(done) == moves and back or not back and len(done) == moves:
+                        os._exit(9)
+                    replace(source, target)
+                if die_in == "exchange":
+                    with whole_folder(run, former) as part:
+                        for name in ("a.mot", "b.mot", "c.mot", "d.mot"):
+                            (part / name).write_text("killed")
+                        os.replace = count
+                else:
+                    os.replace = count
+                    sweep(run)
+                os._exit(0)
+            os.waitpid(pid, 0)
+        sweep(run)
+        found = content(run)
+        new = dict.fromkeys(("a.mot", "b.mot", "c.mot", "d.mot"), "killed")
+        assert found in (before, new | {"mine.md": "old"})
+        for name in set(found) - set(before):
+            (run / name).unlink()
+        for name in before:
+            (run / name).write_text("old")
+
+
+def test_a_guard_refuses_what_no_former_run_wrote(run):
+    cases = ({"a.mot": "new"}, False), ({"mine.md": "new"}, True), ({"mine.md": "old"}, False)
+    for files, refused in cases:
+        before = content(run)
+        try:
+            with whole_folder(run, former, guard=True) as part:
+                for name, text in files.items():
+                    (part / name).write_text(text)
+        except InputError as error:
+            assert refused and "mine.md" in error.where and "--force" in error.cure
+            assert content(run) == before
+        else:
+            assert not refused
+
+
+def test_inputs_are_not_outputs(tmp_path):
+    (tmp_path / "a.mot").write_text("a")
+    os.symlink(tmp_path / "a.mot", tmp_path / "b.mot")
+    refuse_overwriting([tmp_path / "a.mot", tmp_path / "c.mot"], [None, tmp_path / "c.mot", tmp_path])
+    with pytest.raises(InputError, match="reads.*--force"):
+        refuse_overwriting([tmp_path / "b.mot"], [str(tmp_path / "a.mot")])
+
+
+def test_a_record_of_trials(tmp_path):
+    path = tmp_path / "segments.json"
+    assert read_trials(path) == {}
+    write_trials(path, {"one": {"trial": "one", "n": 5}})
+    assert json.loads(path.read_text()) == {"trial": "one", "n": 5}
+    write_trials(path, read_trials(path) | {"two": {"trial": "two", "n": 3}})
+    assert list(read_trials(path)) == ["one", "two"]
+    for bad in ("[1]", "no JSON", '{"one": 3}'):
+        path.write_text(bad)
+        with pytest.raises(InputError, match="no record of trials"):
+            read_trials(path)

@@ -16,10 +16,10 @@ import pytest
 
 import endless
 from bige.cli import main
-from bige.files import InputError
+from bige.files import InputError, locked
 from bige.motion import ACTIVATIONS, COORDINATES, analytic_squat, read_motion, write_motion
 from bige import simulation
-from bige.jobs import Here, Processes, WorkerDied, interruptible, locked, work_through, workers
+from bige.jobs import Here, Processes, WorkerDied, interruptible, work_through, workers
 from bige.simulation import find_trials, motion_file, read_records, simulate_files
 from conftest import living, until
 
