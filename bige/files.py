@@ -408,10 +408,10 @@ def read_trials(path: str | Path) -> dict[str, dict]:
     raise InputError(path, "a file that is no record of trials", "JSON that bige wrote", "remove the file")
 
 def write_trials(path: str | Path, records: Mapping[str, dict]) -> None:
-    "Write the records of trials by name, whole or not at all."
+    "Write the records of trials in the order of their names, whole or not at all."
     single = next(iter(records.values())) if len(records) == 1 else None
     with atomic_write(path) as file:
-        file.write(to_json(single or dict(records)))
+        file.write(to_json(single or dict(sorted(records.items()))))
 
 # %% ../nbs/A1_files.ipynb #a1-files-061
 def write_npz(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -281,7 +281,8 @@ def test_dataset_keeps_its_input_and_other_participants(simulated, tmp_path, cap
 def test_train_keeps_another_run(tmp_path, capsys):
     (tmp_path / "run").mkdir()
     line = ["train", "surrogate", "--data", tmp_path / "no.npz", "--out", tmp_path / "run"]
-    cases = (("checkpoint.pt", "continue it with --resume"), ("surrogate.safetensors", "a run that is finished"),
+    cases = (("checkpoint.pt", "continue it with --resume"),
+             ("surrogate.safetensors", "a run that is finished"),
              ("run.json", "a run that is finished"))
     for name, said in cases:
         (tmp_path / "run" / name).write_text("of yesterday")
@@ -318,7 +319,7 @@ def test_predictions_of_another_recording_stay(tmp_path, capsys):
     (tmp_path / "ben" / "squat.mot").rename(tmp_path / "ben" / "deep.mot")
     assert run("reconstruct", tmp_path / "ben" / "deep.mot", *out) == 0
     record = json.loads((tmp_path / "out" / "reconstruction.json").read_text())
-    assert list(record) == ["squat", "deep"]
+    assert list(record) == ["deep", "squat"]
 
 
 def test_generate_keeps_the_request_it_reads(tmp_path, capsys, short_answers):
