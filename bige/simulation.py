@@ -327,16 +327,16 @@ def _finished(record: dict, job: dict, folder: Path, trial: str) -> bool:
     return solved and motion_file(folder, trial).exists()
 
 def _refuse_other(out: Path, records: dict, jobs: dict) -> None:
-    """InputError where a trial would take the place of a finished one of another recording, or of files that
-    no simulation wrote."""
+    """InputError where a trial would take the place of a finished one of another recording with another
+    model, or of files that no simulation wrote."""
     for trial, job in jobs.items():
         former = records.get(trial, {})
         if not former:
             for file in (f for f in result_files(out, trial) if f.exists()):
                 refuse_finished(file, "a file that no bige simulate wrote here")
         elif former.get("status") == "Solve_Succeeded" and "job" in former:
-            if former["job"].get("input") != job["input"]:
-                refuse_finished(out / "simulation.json", f"{trial} of another recording")
+            if all(former["job"].get(key) != job[key] for key in ("input", "model")):
+                refuse_finished(out / "simulation.json", f"{trial} of another recording and person")
 
 @lru_cache(maxsize=4)
 def _packed(model: Path | None, digest: str | None) -> bytes:

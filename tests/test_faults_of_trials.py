@@ -150,8 +150,11 @@ def test_trials_of_another_recording_stay(tmp_path, quick):
         write_motion(analytic_squat(reps=1, rate_hz=30, depth_deg=depth), tmp_path / person / "squat.mot")
     out = tmp_path / "out"
     simulate_files([tmp_path / "anna" / "squat.mot"], out, mode="qp")
+    record = json.loads((out / "simulation.json").read_text())
+    record["job"]["model"] = "anna's"
+    (out / "simulation.json").write_text(json.dumps(record))
     before = {p.name: p.read_bytes() for p in out.iterdir()}
-    with pytest.raises(InputError, match="squat of another recording.*--force"):
+    with pytest.raises(InputError, match="squat of another recording and person.*--force"):
         simulate_files([tmp_path / "ben" / "squat.mot"], out, mode="qp")
     assert before == {p.name: p.read_bytes() for p in out.iterdir()}
     simulate_files([tmp_path / "ben" / "squat.mot"], out, mode="qp", force=True)
