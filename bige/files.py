@@ -111,11 +111,11 @@ _REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    "An error of the disk within the block becomes an InputError that names `path`."
+    "An error of the disk within the block that names no file becomes an InputError that names `path`."
     try:
         yield
     except OSError as error:
-        if error.errno not in _REFUSED:
+        if error.errno not in _REFUSED or error.filename:
             raise
         final = re.sub(r"[/\\]\.partial-\w+[/\\]new", "", str(path))       # where it was to appear
         raise InputError(final, f"a write that failed ({error.strerror})", "room on a disk that works",

@@ -16,7 +16,7 @@ import pytest
 
 import endless
 from bige.cli import main
-from bige.files import InputError, locked
+from bige.files import InputError, draft_folder, locked
 from bige.motion import ACTIVATIONS, COORDINATES, analytic_squat, read_motion, write_motion
 from bige import simulation
 from bige.jobs import Here, Processes, WorkerDied, interruptible, work_through, workers
@@ -219,13 +219,13 @@ def test_a_bad_person_costs_only_their_own_trials(squat, tmp_path):
 
 
 def test_leftovers_of_a_killed_process_are_swept(squat, tmp_path):
-    old, new = tmp_path / "out" / ".partial-old", tmp_path / "out" / ".partial-new"
-    for part in (old, new):
-        part.mkdir(parents=True)
+    old = tmp_path / "out" / ".partial-old"
+    old.mkdir(parents=True)
     os.utime(old, (time.time() - 3600,) * 2)
     write_motion(squat, tmp_path / "a.mot")
-    simulate_files([tmp_path / "a.mot"], tmp_path / "out", mode="qp")
-    assert not old.exists() and new.exists()  # a fresh one may belong to a command that is still at work
+    with draft_folder(tmp_path / "out") as new:         # of a command that is still at work
+        simulate_files([tmp_path / "a.mot"], tmp_path / "out", mode="qp")
+        assert not old.exists() and new.exists()
 
 
 # worker processes
