@@ -447,10 +447,9 @@ def fit_geometry(model_path: str | Path, poses: int = 1500, refit: bool = False)
     check_muscles(model_path)
     digest = file_digest(model_path)
     name = f"muscles-{digest[:20]}-{poses}.npz"
-    kept = cache_folder() / name
-    if not os.path.isfile(kept):                # also where the folder must not even be looked into
-        kept = _writable(cache_folder()) / name
-    if os.path.isfile(kept) and not refit:
+    places = [cache_folder(), *([Path(_stand_in().name)] if _stand_in.cache_info().currsize else [])]
+    kept = next((place / name for place in places if os.path.isfile(place / name)), None)
+    if kept and not refit:
         return MuscleGeometry.load(kept)
     angles = np.vstack([_random_poses(poses, 0), _knee_sweep(24), _random_poses(24, 1)])
     with (
@@ -463,7 +462,7 @@ def fit_geometry(model_path: str | Path, poses: int = 1500, refit: bool = False)
         with np.load(out) as sampled:
             lengths, arms, parameters = sampled["L"], sampled["R"], sampled["parameters"]
     geometry = _fit_samples(digest, angles, lengths, arms, parameters, poses, model_path)
-    geometry.save(_writable(kept.parent) / name)
+    geometry.save(_writable(cache_folder()) / name)
     return geometry
 
 # %% ../nbs/10_muscles.ipynb #10-muscles-053
