@@ -16,7 +16,7 @@ from concurrent import futures
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from .files import InputError, draft_folder, locked, sweep  # noqa: F401  (14 takes the lock from here)
+from .files import InputError, draft_folder, sweep
 
 # %% auto #0
 __all__ = ['ONE_THREAD', 'work_through', 'WorkerDied', 'Here', 'Processes', 'Cluster', 'workers', 'interruptible']
