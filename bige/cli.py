@@ -204,8 +204,10 @@ def missing_file(error: Exception) -> Exception:
     "The error about a path: where that does not exist, one that says so; else the error itself."
     from bige.files import InputError
     path = Path(getattr(error, "where", ""))
-    if not getattr(error, "where", "") or os.path.lexists(path) or not error.found.lower().startswith(_GONE):
+    if not getattr(error, "where", "") or os.path.lexists(path):
         return error
+    if not error.found.lower().startswith(_GONE) or error.expected.startswith("a name ending in"):
+        return error          # another error, or one about the name of a result
     near = difflib.get_close_matches(path.name, os.listdir(path.parent) if path.parent.is_dir() else [], n=1)
     cure = f"did you mean {path.parent / near[0]}" if near else "check the path"
     return InputError(str(path), "no such file or folder", "one that exists", cure)
