@@ -9,6 +9,7 @@ export OMP_NUM_THREADS ?= 1
 
 .PHONY: demo test test-core test-nimble test-slow walk lint form notebooks readme docs train clean
 
+# LOCKED=1: on Linux with x86-64 the wheels of all packages but torch are checked against constraints.lock.
 demo: $(VENV)/.core
 	rm -rf $(OUT)
 	$(BIN)/bige generate --seed 0 -n 20 --out $(OUT)
@@ -67,6 +68,7 @@ train: $(VENV)/.dev $(NIMBLE)/.nimble
 
 $(VENV)/.core: settings.ini setup.py constraints.txt | $(VENV)/bin/python
 	$(BIN)/python $(PIP) -c constraints.txt setuptools wheel
+	$(if $(LOCKED),$(BIN)/python $(PIP) --require-hashes --no-deps -r constraints.lock)
 	$(BIN)/python $(PIP) -c constraints.txt -e .
 	touch $@
 

@@ -48,8 +48,8 @@ def hashes(pins: list[str], python: str) -> dict[str, str]:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         platforms = [part for name in PLATFORMS for part in ("--platform", name)]
-        command = [sys.executable, "-m", "pip", "install", "-q", "--dry-run", "--ignore-installed", "--no-deps",
-                   "--only-binary", ":all:", "--python-version", python, *platforms]
+        command = [sys.executable, "-m", "pip", "install", "-q", "--dry-run", "--ignore-installed",
+                   "--no-deps", "--only-binary", ":all:", "--python-version", python, *platforms]
         subprocess.run([*command, "--target", folder, "--report", report, *pins], check=True)
         found = json.loads(report.read_text())["install"]
     by_name = {}
@@ -65,7 +65,7 @@ def main() -> None:
     pinned = {plain(line.split("==")[0]): line for line in lines if "==" in line}
     pins = [pinned[name] for name in sorted(needed("bige", set(pinned)) | {"setuptools", "wheel"})]
     found = [hashes(pins, python) for python in PYTHONS]
-    text = f"# Written by data_scripts/lock.py: Linux on x86-64, Python {', '.join(PYTHONS)}; without torch.\n"
+    text = f"# Of data_scripts/lock.py: Linux on x86-64, Python {', '.join(PYTHONS)}; without torch.\n"
     for pin in pins:
         allowed = dict.fromkeys(h[pin] for h in found)
         text += f"{pin} \\\n" + " \\\n".join(f"    --hash=sha256:{h}" for h in allowed) + "\n"

@@ -109,7 +109,8 @@ def test_tuning_page(environment, bare, tmp_path):
         page = subprocess.Popen([bige, "tune", "--port", str(port), "--no-browser"], cwd=tmp_path, env=bare,
                                 stdout=said, stderr=subprocess.STDOUT, start_new_session=True)
     try:
-        text = until(lambda: answered(f"http://127.0.0.1:{port}/"))
+        address = until(lambda: re.search(r"http://\S+", (tmp_path / "said.txt").read_text()))[0]
+        text = until(lambda: answered(address))
     finally:
         os.killpg(page.pid, signal.SIGINT)
         page.wait(timeout=60)
