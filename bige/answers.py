@@ -352,16 +352,17 @@ def _as_written(path: Path, record: dict) -> bool:
 def check_answer_folder(request: Request, folder: Path | str) -> None:
     "InputError where the answer to a request would take the place of a file that no former answer wrote."
     folder = Path(folder)
-    new: dict[str, bytes | None] = {f"sample_{i:02d}.mot": None for i in range(request.n)}
-    new |= dict.fromkeys(_ABOUT[:-1])
-    new["constraints.yaml"] = to_yaml(request.constraints).encode()
-    if request.model:
-        new[Path(request.model).name] = _content(request.model, "an OpenSim model (.osim)")
-    if request.like:
-        new[f"start/{Path(request.like).name}"] = _content(request.like, "a repetition (.mot)")
+    copies = {Path(request.model).name: request.model} if request.model else {}
+    copies |= {f"start/{Path(request.like).name}": request.like} if request.like else {}
+    names = [*(f"sample_{i:02d}.mot" for i in range(request.n)), *_ABOUT[:-1], "constraints.yaml", *copies]
     own = former_files(folder)
-    for file in (folder / name for name in new if (folder / name).is_file()):
-        if file not in own and file.read_bytes() != new[file.relative_to(folder).as_posix()]:
+    for name in (n for n in names if (folder / n).is_file() and folder / n not in own):
+        file, new = folder / name, None
+        if name == "constraints.yaml":
+            new = to_yaml(request.constraints).encode()
+        elif name in copies:
+            new = _content(copies[name], "a file to read")
+        if file.read_bytes() != new:
             refuse_finished(file, "a file that no earlier bige generate wrote as it is")
 
 # %% ../nbs/29_answers.ipynb #29-answers-036
@@ -480,7 +481,7 @@ def _verify_mode(found: Answer, mode: str, jobs: int | None, progress: Callable 
     files = _named_samples(found.folder, _read_record(found.folder))
     model = found.person and found.folder / found.person.path.name
     each = progress and (lambda trial, record, finished, total: progress(mode, finished, total))
-    records = simulate_files(files, out, model, jobs=jobs, mode=mode, done=each)
+    records = simulate_files(files, out, model, jobs=jobs, mode=mode, done=each, force=True)
     given = (found.constraints, found.skeleton, mode, found.exercise)
     for file, sample in zip(files, found.motions):
         simulated.append(_simulated(out, file.stem, records[file.stem]))

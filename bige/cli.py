@@ -204,8 +204,10 @@ def missing_file(error: Exception) -> Exception:
     "The error about a path: where that does not exist, one that says so; else the error itself."
     from bige.files import InputError
     path = Path(getattr(error, "where", ""))
-    if not getattr(error, "where", "") or os.path.lexists(path) or not error.found.lower().startswith(_GONE):
+    if not getattr(error, "where", "") or os.path.lexists(path):
         return error
+    if not error.found.lower().startswith(_GONE) or error.expected.startswith("a name ending in"):
+        return error          # another error, or one about the name of a result
     near = difflib.get_close_matches(path.name, os.listdir(path.parent) if path.parent.is_dir() else [], n=1)
     cure = f"did you mean {path.parent / near[0]}" if near else "check the path"
     return InputError(str(path), "no such file or folder", "one that exists", cure)
@@ -427,20 +429,20 @@ _STRICT = _option("--strict", action="store_true",
 @_verb("segment", "cut a trial into repetitions",
        _option("trial", metavar="TRIAL.mot"),
        _option("--reps", type=_reps, default="auto", metavar="N|auto", help="how many (default: auto)"),
-       _EXERCISE, _STRICT, _OUT)
-def _segment(trial: str, reps: int | str, exercise: str | None, out: str) -> tuple[dict, str]:
+       _EXERCISE, _STRICT, _FORCE, _OUT)
+def _segment(trial: str, reps: int | str, exercise: str | None, out: str, force: bool) -> tuple[dict, str]:
     from bige.files import output_folder
     from bige.segmentation import segment_file
     from bige.skeleton import Skeleton
     from bige.tables import table
     with output_folder(out) as folder:
-        found = segment_file(trial, folder, reps, **_given(exercise=exercise))
+        found = segment_file(trial, folder, reps, force=force, **_given(exercise=exercise))
     rows = []
     for (start, end), depth, cut in zip(found.segments, found.depths_deg, found.cut):
         rows.append({"repetition": len(rows) + 1, "start (s)": f"{start:.2f}", "end (s)": f"{end:.2f}",
                      "deepest (deg)": f"{depth:.1f}", "": "cut by the recording" if cut else ""})
     head = f"{_plural(len(rows), 'repetition')}, confidence {found.confidence:.2f}"
-    assumed = f"no model beside the trial: later steps take the embedded one, {Skeleton.default().mass:.1f} kg"
+    assumed = f"no model beside it: later steps take the embedded one, {Skeleton.default().mass:.1f} kg"
     body = f"model {found.model}, {found.mass_kg:.1f} kg" if found.model else assumed
     heads = [head, *filter(None, [found.rejected_as()]), body]
     return found.to_json(), "\n".join([*heads, table(rows), f"written to {out}"])
@@ -455,9 +457,9 @@ _JOBS = _option("--jobs", type=_count, default=1, metavar="N", help="processes s
                help="scale the model to the participant (auto: unless --model already fits; default auto)"),
        _option("--mass", type=_kilograms, metavar="KG",
                help="body mass of the one participant (default: the session's metadata, else assumed)"),
-       _MODEL, _JOBS, _STRICT, _OUT)
+       _MODEL, _JOBS, _STRICT, _FORCE, _OUT)
 def _ik(markers: list[str], scale: str, mass: float | None, model: str | None, jobs: int,
-        out: str) -> tuple[dict, str]:
+        out: str, force: bool) -> tuple[dict, str]:
     from bige.files import output_folder
     from bige.inverse_kinematics import ik_files
     from bige.tables import table
@@ -466,7 +468,7 @@ def _ik(markers: list[str], scale: str, mass: float | None, model: str | None, j
         def count_participant(done: int, total: int, person: str) -> None:
             show(f"{done} of {_plural(total, 'participant')}")
         record = ik_files(markers, folder, model=model, jobs=jobs, scale=scaling, progress=count_participant,
-                          **_given(mass_kg=mass))
+                          force=force, **_given(mass_kg=mass))
     _refuse_unfitted(record["trials"], out)
     rows = [{"trial": trial, "frames": _frames_of(r), "marker RMS (mm)": f"{r['rms_mm']:.1f}",
              "largest (mm)": f"{r['max_mm']:.1f}"} for trial, r in record["trials"].items()]
@@ -509,7 +511,7 @@ def _refuse_unfitted(trials: dict, out: str) -> None:
        _option("--model", metavar="M.osim",
                help="OpenSim model for all trials (default: each participant's own where there is one beside "
                "the trials, else the embedded one)"),
-       _EXERCISE, _STRICT, _OUT)
+       _EXERCISE, _STRICT, _FORCE, _OUT)
 def _simulate(trials: list[str], out: str, cutoff: float | None, preset: str | None, exercise: str | None,
               **settings) -> tuple[dict, str, int]:
     from bige.files import output_folder

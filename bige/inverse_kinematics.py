@@ -23,7 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .files import InputError, Suspicion, atomic_write
+from .files import (InputError, Suspicion, atomic_write, draft_folder, locked, refuse_finished, sweep,
+                        whole_folder)
 from .jobs import WorkerDied, work_through, workers
 from .geometry import Curve, xyz_angles
 from .markers import Markers, read_markers, session_mass
@@ -1040,12 +1041,31 @@ def _other_people(record: dict, people: dict, out: Path) -> dict:
     return {"persons": persons, "trials": trials}
 
 
-def _drop_plain_names(record: dict, job: PersonJob) -> None:
-    "Remove what a person's trials were called in `record` when no other person had a trial of that name."
-    for plain in (t.removeprefix(f"{job.person}_") for t in job.trials):
-        old = record["trials"].get(plain, {})
-        if plain not in job.trials and old.get("person") == job.person and old.get("file"):
-            (job.out / Path(old["file"]).name).unlink(missing_ok=True)     # in this folder, whatever it says
+def _refuse_loss(record: dict, people: dict, out: Path) -> None:
+    "InputError where a person in `record` has other trials too: fitted with the model that would go."
+    for person, trials in people.items():
+        now = {*trials, *(t.removeprefix(f"{person}_") for t in trials)}
+        former = {t for t, e in record["trials"].items() if e.get("person") == person}
+        if lost := sorted(former - now):
+            found = f"{', '.join(lost)} of {person}, fitted with the model that would be replaced"
+            refuse_finished(out / "ik.json", found)
+
+
+def _publish(job: PersonJob, result: dict, drafts: Path, force: bool) -> None:
+    "A person's files, from the folder `drafts`, and the person's part of ik.json go to their places as one."
+    def former(folder: Path) -> list[Path]:
+        own = [e["file"] for e in record["trials"].values() if e.get("person") == job.person and e.get("file")]
+        own += [f"{job.person}.osim"] * (job.person in record["persons"])
+        own += ["ik.json"] * bool(record["persons"])
+        return [folder / Path(name).name for name in own]      # in this folder, whatever the record says
+    with locked(job.out), whole_folder(job.out, former, guard=not force) as part:
+        record = read_record(job.out)
+        for file in drafts.iterdir():
+            os.replace(file, part / file.name)
+        others = _other_people(record, {job.person: job.trials}, job.out)
+        added = {"persons": {job.person: result["person"]}, "trials": result["trials"]}
+        with atomic_write(part / "ik.json") as file:
+            json.dump(_sorted_record(others, added), file, indent=1)
 
 
 def _is_done(job: PersonJob, record: dict) -> bool:
@@ -1074,32 +1094,39 @@ def _sorted_record(*records: dict) -> dict:
 
 def ik_files(paths: Sequence[str | Path], out: str | Path, model: str | Path | None = None, jobs: int = 1,
              progress: Callable[[int, int, str], None] | None = None, scale: bool | None = None, *,
-             mass_kg: float | None = None) -> dict:
+             mass_kg: float | None = None, force: bool = False) -> dict:
     """Marker files -> `<person>.osim`, `<trial>.mot` and `ik.json` in folder `out`; returns what ik.json says
     of these people. A trial name that two of them have becomes `<person>_<trial>`. `scale`: whether to scale
     the model to the person; None: unless the model given already fits. `mass_kg`: of the one person whose
     markers these are; None: what the session's metadata say, else assumed. `progress(done, total, person)`
-    is called after each."""
+    is called after each. InputError where other trials of one of them lie there, or files that no run
+    wrote, unless `force`."""
     people = collect_trials(paths)
     _check_given_mass(mass_kg, people)
     masses = {person: person_mass(person, trials, mass_kg) for person, trials in people.items()}
     out = _folder(out)
     if model:
         Skeleton.from_osim(model)
+    sweep(out)
     names, record = file_names([t for trials in people.values() for t in trials]), read_record(out)
-    others, report = _other_people(record, people, out), {"persons": {}, "trials": {}}
+    _other_people(record, people, out)
+    if not force:
+        _refuse_loss(record, people, out)
+    report = {"persons": {}, "trials": {}}
     todo = {p: PersonJob(p, trials, names, out, model, scale, *masses[p]) for p, trials in people.items()}
     for person in [p for p, job in todo.items() if _is_done(job, record)]:
         report["persons"][person] = record["persons"][person]
         report["trials"] |= {t: record["trials"].get(t, {}) for t in todo.pop(person).trials}
-    for person, result in _fit_people(list(todo.values()), jobs):
-        report["persons"][person] = result["person"]
-        report["trials"] |= result["trials"]
-        with atomic_write(out / "ik.json") as file:
-            json.dump(_sorted_record(others, report), file, indent=1)
-        _drop_plain_names(record, todo[person])
-        if progress:
-            progress(len(report["persons"]), len(people), person)
+    with draft_folder(out) as drafts:
+        for person in todo:
+            (drafts / person).mkdir()
+        hidden = [replace(job, out=drafts / person) for person, job in todo.items()]
+        for person, result in _fit_people(hidden, jobs):
+            _publish(todo[person], result, drafts / person, force)
+            report["persons"][person] = result["person"]
+            report["trials"] |= result["trials"]
+            if progress:
+                progress(len(report["persons"]), len(people), person)
     for entry in report["persons"].values():
         warn_again(entry.get("suspicions", ()))
     return _sorted_record(report)

@@ -12,7 +12,7 @@ import tempfile
 import warnings
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib import resources
 from pathlib import Path
 import numpy as np
@@ -423,7 +423,23 @@ def _check_muscle(muscle: ET.Element, path: str | Path) -> None:
 # %% ../nbs/10_muscles.ipynb #10-muscles-052
 def cache_folder() -> Path:
     """Where fitted geometries are kept: $BIGE_CACHE, else ~/.cache/bige."""
-    return Path(os.environ.get("BIGE_CACHE", Path.home() / ".cache" / "bige"))
+    return Path(os.environ.get("BIGE_CACHE") or os.path.expanduser("~/.cache/bige"))
+
+@lru_cache(maxsize=1)
+def _stand_in() -> tempfile.TemporaryDirectory:
+    return tempfile.TemporaryDirectory(prefix="bige-cache-")
+
+@lru_cache(maxsize=None)
+def _writable(folder: Path) -> Path:
+    """The folder, or, where it cannot be written, one that ends with this process; which is said once."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+        return folder
+    except OSError as error:
+        warnings.warn(f"{folder} cannot be written ({error.strerror}), so each command fits the muscles "
+                      "of an own model again; set BIGE_CACHE to a folder that can be written", stacklevel=3)
+        return Path(_stand_in().name)
 
 # %% ../nbs/10_muscles.ipynb #10-muscles-053
 def default_geometry() -> MuscleGeometry:
@@ -435,8 +451,10 @@ def fit_geometry(model_path: str | Path, poses: int = 1500, refit: bool = False)
     """Fitted muscle geometry of an .osim model: from the cache, else measured with OpenSim (about 15 s)."""
     check_muscles(model_path)
     digest = file_digest(model_path)
-    kept = cache_folder() / f"muscles-{digest[:20]}-{poses}.npz"
-    if kept.exists() and not refit and (geometry := _kept_geometry(kept)):
+    name = f"muscles-{digest[:20]}-{poses}.npz"
+    places = [cache_folder(), *([Path(_stand_in().name)] if _stand_in.cache_info().currsize else [])]
+    kept = next((place / name for place in places if os.path.isfile(place / name)), None)
+    if kept and not refit and (geometry := _kept_geometry(kept)):
         return geometry
     angles = np.vstack([_random_poses(poses, 0), _knee_sweep(24), _random_poses(24, 1)])
     with (
@@ -449,7 +467,7 @@ def fit_geometry(model_path: str | Path, poses: int = 1500, refit: bool = False)
         with np.load(out) as sampled:
             lengths, arms, parameters = sampled["L"], sampled["R"], sampled["parameters"]
     geometry = _fit_samples(digest, angles, lengths, arms, parameters, poses, model_path)
-    _keep(geometry, kept)
+    geometry.save(_writable(cache_folder()) / name)
     return geometry
 
 
@@ -459,15 +477,6 @@ def _kept_geometry(path: Path) -> MuscleGeometry | None:
         return MuscleGeometry.load(path)
     except InputError:
         return None
-
-
-def _keep(geometry: MuscleGeometry, path: Path) -> None:
-    """Write a fit into the cache; a warning where that cannot be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        geometry.save(path)
-    except (OSError, InputError):
-        warnings.warn(f"the fit is not kept: {path.parent} cannot be written (set BIGE_CACHE)")
 
 # %% ../nbs/10_muscles.ipynb #10-muscles-055
 def _fit_samples(digest, angles, lengths, arms, parameters, poses, model_path) -> MuscleGeometry:

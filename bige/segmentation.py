@@ -5,6 +5,7 @@
 # %% ../nbs/09_segmentation.ipynb #09-segmentation-002
 from __future__ import annotations
 
+import hashlib
 import re
 import warnings
 from collections import Counter
@@ -18,7 +19,7 @@ from scipy.interpolate import CubicSpline
 from scipy.signal import find_peaks, savgol_filter
 
 from .exercises import Exercise, load_exercise
-from .files import InputError, Suspicion, to_json, whole_folder
+from .files import InputError, Suspicion, locked, read_trials, refuse_finished, whole_folder, write_trials
 from .markers import model_of_trial
 from .motion import COORDINATES, TRANSLATIONS, Motion, rate_suspicions, read_motion, write_motion
 from .parsing import read_json
@@ -545,19 +546,19 @@ def _check_model(model: Path, out: Path, trial: str) -> None:
         raise InputError(there, f"another model of this name, of {others[0]}", f"the same model as {model}",
                          "choose another folder, or remove the earlier repetitions")
 
-def _with_others(out: Path, trial: str, record: dict) -> dict:
-    "A trial's record for segments.json, beside those of other trials in the folder."
-    path = out / "segments.json"
-    kept = read_json(path, "a record of repetitions") if path.is_file() else {}
-    kept = {kept["trial"]: kept} if isinstance(kept.get("trial"), str) else kept
-    kept = {name: r for name, r in kept.items() if name == trial or repetition_files(out, name)}
-    return record if set(kept) <= {trial} else {**kept, trial: record}
+def _own_files(folder: Path, trial: str, known: dict, model: Path | None) -> list[Path]:
+    "What an earlier run wrote for this trial, and what all runs share."
+    reps = len(known.get(trial, {}).get("segments", ()))
+    names = {f"{trial}_rep{i}.mot" for i in range(1, reps + 1)}
+    files = [f for f in repetition_files(folder, trial) if f.name in names]
+    return files + [folder / "segments.json"] * bool(known) + ([folder / model.name] if model else [])
 
 def segment_file(path: str | Path, out: str | Path, reps: str | int = "auto",
-                 exercise: Exercise | str = "squat") -> Segmentation:
+                 exercise: Exercise | str = "squat", *, force: bool = False) -> Segmentation:
     """Write `<trial>_rep1.mot` ..., segments.json and a copy of the person's model, where one lies beside the
     trial at `path`, into the folder `out`, all or none; earlier repetitions of the same trial there are
-    replaced."""
+    replaced. InputError where those are of another recording, or files are in the way that no run wrote,
+    unless `force`. segments.json holds the record itself, or those of several trials by name."""
     path, out = Path(path), Path(out)
     motion, model = read_motion(path), _model_beside(path)
     skeleton = Skeleton.from_osim(model) if model else None
@@ -568,13 +569,18 @@ def segment_file(path: str | Path, out: str | Path, reps: str | int = "auto",
         _check_model(model, out, path.stem)
         found = replace(found, model=model.name, mass_kg=skeleton.mass)
     found = replace(found, suspicions=tuple(map(str, said)))
-    record = _with_others(out, path.stem, found.to_json(path.stem))
-    with whole_folder(out, lambda folder: repetition_files(folder, path.stem)) as part:
+    source = hashlib.sha256(path.read_bytes()).hexdigest()
+    with locked(out), whole_folder(out, lambda folder: _own_files(folder, path.stem, known, model),
+                                   guard=not force) as part:
+        known = read_trials(out / "segments.json")
+        if not force and known.get(path.stem, {}).get("source", source) != source:
+            refuse_finished(out / "segments.json", f"{path.stem} of another recording")
         if model:
             (part / model.name).write_bytes(model.read_bytes())
         for i, (start, end) in enumerate(found.segments, 1):
             write_motion(motion.slice(start, end), part / f"{path.stem}_rep{i}.mot")
-        (part / "segments.json").write_text(to_json(record), encoding="utf-8", newline="\n")
+        record = found.to_json(path.stem) | {"source": source}
+        write_trials(part / "segments.json", known | {path.stem: record})
     for suspicion in said:
         warnings.warn(suspicion, stacklevel=2)
     return found

@@ -6,12 +6,9 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import platform
 import re
-import shutil
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable
@@ -25,8 +22,9 @@ from fastcore.basics import patch
 
 from .dynamics import MusculoskeletalModel, Simulation
 from .exercises import Exercise, load_exercise
-from .files import InputError, Suspicion, atomic_write, plain, versions
-from .jobs import WorkerDied, interruptible, locked, work_through, workers
+from .files import (InputError, Suspicion, atomic_write, locked, plain, refuse_finished, sweep, versions,
+                        whole_folder)
+from .jobs import WorkerDied, interruptible, work_through, workers
 from .markers import model_of_trial, read_session, session_mass
 from .motion import (ACTIVATIONS, COORDINATES, GRAVITY, TRANSLATIONS, Motion, read_motion, warn_again,
                          write_motion)
@@ -40,8 +38,8 @@ from .tracking import PRESETS, Settings, settings_for
 # %% auto #0
 __all__ = ['MODES', 'CUTOFF_HZ', 'MEAN_FORCE_BW', 'RESIDUAL_SHARE', 'RESIDUAL_ARM_M', 'RESERVE_SHARE', 'MASS_TOLERANCE',
            'tracking_settings', 'settings_of', 'peak_gb', 'simulate', 'result_figures', 'result_suspicions',
-           'moment_columns', 'sphere_columns', 'foot_force_columns', 'motion_file', 'read_records', 'add_record',
-           'Trial', 'find_trials', 'simulate_files']
+           'moment_columns', 'sphere_columns', 'foot_force_columns', 'motion_file', 'result_files', 'read_records',
+           'add_record', 'Trial', 'find_trials', 'simulate_files']
 
 # %% ../nbs/14_simulation.ipynb #14-simulation-006
 MODES = ("tracking", "qp")
@@ -235,30 +233,21 @@ def motion_file(folder: str | Path, trial: str) -> Path:
     return (Path(folder) / trial).with_name(f"kinematics_activations_{Path(trial).name}_muscle_driven.mot")
 
 
-def _write_files(result: Simulation, folder, trial: str) -> None:
-    place, name = motion_file(folder, trial).parent, Path(trial).name
-    place.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=".partial-", dir=place))
-    try:
-        for file, (names, values) in {
-            f"ground_forces_spheres_{name}.mot": sphere_columns(result),
-            f"ground_forces_{name}.mot": foot_force_columns(result),
-            f"kinetics_{name}_muscle_driven.mot": moment_columns(result),
-        }.items():
-            write_motion(Motion(result.motion.time, values, names), part / file)
-        write_motion(result.motion, part / motion_file(folder, trial).name)
-        motion_file(folder, trial).unlink(missing_ok=True)
-        for file in sorted(part.iterdir(), key=lambda p: p.name.startswith("kinematics")):
-            os.replace(file, place / file.name)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+def result_files(folder: str | Path, trial: str) -> list[Path]:
+    """Where the four motion files of a trial lie."""
+    motion, name = motion_file(folder, trial), Path(trial).name
+    others = (f"ground_forces_spheres_{name}.mot", f"ground_forces_{name}.mot",
+              f"kinetics_{name}_muscle_driven.mot")
+    return [*(motion.with_name(other) for other in others), motion]
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what a killed process may have left."""
-    for part in folder.rglob(".partial-*"):
-        if time.time() - part.stat().st_mtime > 60:
-            shutil.rmtree(part, ignore_errors=True)
+def _write_files(result: Simulation, folder: Path, trial: str) -> None:
+    *others, motion = result_files(folder, trial)
+    motion.parent.mkdir(parents=True, exist_ok=True)
+    for file, (names, values) in zip(others, (sphere_columns(result), foot_force_columns(result),
+                                              moment_columns(result))):
+        write_motion(Motion(result.motion.time, values, names), file)
+    write_motion(result.motion, motion)
 
 # %% ../nbs/14_simulation.ipynb #14-simulation-031
 _RECORD_TYPES = {"trial": str, "status": str, "reason": str, "body_weight_n": float, "model": str}
@@ -277,9 +266,11 @@ def read_records(folder: str | Path) -> dict[str, dict]:
     return {trial: record or {} for trial, record in records.items()}
 
 # %% ../nbs/14_simulation.ipynb #14-simulation-033
-def add_record(folder: str | Path, trial: str, record: dict) -> None:
-    """Put one trial's record into `simulation.json`."""
-    with locked(folder):
+def add_record(folder: str | Path, trial: str, record: dict, result: Simulation | None = None) -> None:
+    """Put one trial's record into `simulation.json`, together with the motion files of its `result`."""
+    with locked(folder), whole_folder(folder) as part:
+        if result:
+            _write_files(result, part, trial)
         records = read_records(folder)
         old, new = records.get(trial, {}), {"trial": trial, **plain(record)}
         if (
@@ -289,7 +280,7 @@ def add_record(folder: str | Path, trial: str, record: dict) -> None:
         ):
             new = old | {"last_attempt": {k: new[k] for k in ("status", "reason", "job") if k in new}}
         records[trial] = new
-        with atomic_write(Path(folder) / "simulation.json") as file:
+        with atomic_write(part / "simulation.json") as file:
             json.dump(records if len(records) > 1 else new, file, indent=1, allow_nan=False)
 
 # %% ../nbs/14_simulation.ipynb #14-simulation-034
@@ -297,10 +288,7 @@ def add_record(folder: str | Path, trial: str, record: dict) -> None:
 def save(self: Simulation, folder: str | Path, trial: str) -> None:
     """Write the four motion files and the record of a simulation that succeeded; of another one, the
     record only."""
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    if self.status == "Solve_Succeeded":
-        _write_files(self, folder, trial)
-    add_record(folder, trial, self.record)
+    add_record(folder, trial, self.record, self if self.status == "Solve_Succeeded" else None)
 
 # %% ../nbs/14_simulation.ipynb #14-simulation-037
 @dataclass(frozen=True)
@@ -399,6 +387,18 @@ def _finished(record: dict, job: dict, folder: Path, trial: str) -> bool:
     solved = record.get("status") == "Solve_Succeeded" and record.get("job") == job
     return solved and motion_file(folder, trial).exists()
 
+def _refuse_other(out: Path, records: dict, jobs: dict) -> None:
+    """InputError where a trial would take the place of a finished one of another recording with another
+    model, or of files that no simulation wrote."""
+    for trial, job in jobs.items():
+        former = records.get(trial, {})
+        if not former:
+            for file in (f for f in result_files(out, trial) if f.exists()):
+                refuse_finished(file, "a file that no bige simulate wrote here")
+        elif former.get("status") == "Solve_Succeeded" and "job" in former:
+            if all(former["job"].get(key) != job[key] for key in ("input", "model")):
+                refuse_finished(out / "simulation.json", f"{trial} of another recording and person")
+
 @lru_cache(maxsize=4)
 def _packed(model: Path | None, digest: str | None) -> bytes:
     """A model, prepared once for its trials; `digest` tells apart what lay at one path at two times."""
@@ -430,22 +430,23 @@ def _mass_suspicions(trial: Trial, kg: float) -> list[str]:
 def _keep(out: Path, trial: Trial, answer: Simulation | Exception, job: dict) -> dict:
     """Write what came of a trial; returns its record."""
     record, name = _outcome(answer), trial.name
-    if record["status"] == "Solve_Succeeded":
+    solved = record["status"] == "Solve_Succeeded"
+    if solved:
         record["suspicions"] = record["suspicions"] + _mass_suspicions(trial, record["mass_kg"])
-        _write_files(answer, out, name)
-    add_record(out, name, record | {"job": job})
+    add_record(out, name, record | {"job": job}, answer if solved else None)
     return {"trial": name, **record, "job": job}
 
 # %% ../nbs/14_simulation.ipynb #14-simulation-047
 def simulate_files(paths: Iterable[str | Path], out: str | Path, model: str | Path | None = None, *,
                    jobs: int | None = None, cluster: str | None = None, done: Callable | None = None,
                    mode: str = "tracking", start: float | None = None, end: float | None = None,
-                   **options: Any) -> dict[str, dict]:
+                   force: bool = False, **options: Any) -> dict[str, dict]:
     """Simulate trials into folder `out`; returns trial -> record.
 
     `paths`: motion files, OpenCap sessions, folders of either. `jobs` worker processes, or those of the
     dask cluster at address `cluster`; without either, this process does it. `done(trial, record,
-    finished, total)` is called after each. `options` are those of `simulate`: exercise, preset,
+    finished, total)` is called after each. `force`: finished trials of other recordings with these names
+    may be overwritten. `options` are those of `simulate`: exercise, preset,
     intervals, cutoff_hz. A bad model given for all, and a single bad trial, raise InputError; any other
     failure is recorded and the rest go on. What looks wrong is in the record, and warned of."""
     trials, out, how = find_trials(paths, model), Path(out), {"mode": mode, "start": start, "end": end}
@@ -456,9 +457,11 @@ def simulate_files(paths: Iterable[str | Path], out: str | Path, model: str | Pa
         # refuses a bad model once, and puts its muscle fit into the cache
         _packed(*next(iter(digests.items())))
     out.mkdir(parents=True, exist_ok=True)
-    _sweep(out)
+    sweep(out, deep=True)
     records = read_records(out)
     job_of = {t: plain({"input": _digest(t.path), "model": digests[t.model], **settings}) for t in trials}
+    if not force:
+        _refuse_other(out, records, {t.name: job_of[t] for t in trials})
     finished = [t.name for t in trials if _finished(records.get(t.name, {}), job_of[t], out, t.name)]
     outcome = {name: records[name] for name in finished}
     for name in finished:
