@@ -1054,7 +1054,8 @@ def _refuse_loss(record: dict, people: dict, out: Path) -> None:
 def _publish(job: PersonJob, result: dict, drafts: Path, force: bool) -> None:
     "A person's files, from the folder `drafts`, and the person's part of ik.json go to their places as one."
     def former(folder: Path) -> list[Path]:
-        own = [e["file"] for e in record["trials"].values() if e.get("person") == job.person and e.get("file")]
+        mine = [e for e in record["trials"].values() if e.get("person") == job.person]
+        own = [e["file"] for e in mine if e.get("file")]
         own += [f"{job.person}.osim"] * (job.person in record["persons"])
         own += ["ik.json"] * bool(record["persons"])
         return [folder / Path(name).name for name in own]      # in this folder, whatever the record says

@@ -22,7 +22,6 @@ from .exercises import Exercise, load_exercise
 from .files import InputError, Suspicion, locked, read_trials, refuse_finished, whole_folder, write_trials
 from .markers import model_of_trial
 from .motion import COORDINATES, TRANSLATIONS, Motion, rate_suspicions, read_motion, write_motion
-from .parsing import read_json
 from .skeleton import Skeleton
 
 if TYPE_CHECKING:
