@@ -579,7 +579,8 @@ def segment_file(path: str | Path, out: str | Path, reps: str | int = "auto",
         for i, (start, end) in enumerate(found.segments, 1):
             write_motion(motion.slice(start, end), part / f"{path.stem}_rep{i}.mot")
         record = found.to_json(path.stem) | {"source": source}
-        write_trials(part / "segments.json", known | {path.stem: record})
+        there = {trial: r for trial, r in known.items() if repetition_files(out, trial)}
+        write_trials(part / "segments.json", there | {path.stem: record})
     for suspicion in said:
         warnings.warn(suspicion, stacklevel=2)
     return found
