@@ -354,7 +354,7 @@ def check_answer_folder(request: Request, folder: Path | str) -> None:
     folder = Path(folder)
     copies = {Path(request.model).name: request.model} if request.model else {}
     copies |= {f"start/{Path(request.like).name}": request.like} if request.like else {}
-    names = [*(f"sample_{i:02d}.mot" for i in range(request.n)), *_ABOUT[:-1], "constraints.yaml", *copies]
+    names = [*(f"sample_{i:02d}.mot" for i in range(request.n)), *_ABOUT, "constraints.yaml", *copies]
     own = former_files(folder)
     for name in (n for n in names if (folder / n).is_file() and folder / n not in own):
         file, new = folder / name, None

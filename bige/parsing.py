@@ -328,7 +328,8 @@ def read_npz(path: str | Path, keys: Sequence[str], what: str, cure: str) -> dic
     except _DAMAGED as error:
         if isinstance(error, InputError):
             raise
-        found = "a folder" if path.is_dir() else "no readable .npz file" if path.exists() else "no file"
+        found = ("a folder" if path.is_dir() else "no file" if not path.exists() else
+                 "something that is not a plain file" if not path.is_file() else "no readable .npz file")
         raise InputError(path, f"{found} ({type(error).__name__})", what, cure) from None
     if odd := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
         raise InputError(path, f"{odd[0]}, which is no array", what, cure)

@@ -180,14 +180,14 @@ def result_suspicions(result: Simulation) -> list[Suspicion]:
               "check axes and units of the recording, whether something else carries the person (a chair), "
               "and that it starts and ends at rest")
     if force > RESIDUAL_SHARE:
-        doubt(f"a residual force of {force:.0%} of body weight (RMS)", f"{RESIDUAL_SHARE:.0%} at most",
+        doubt(f"a residual force of {force:.1%} of body weight (RMS)", f"{RESIDUAL_SHARE:.0%} at most",
               "check pelvis_tx, pelvis_ty and pelvis_tz, and that only the feet carry the person")
     if moment > RESIDUAL_ARM_M:
-        doubt(f"a residual moment of {moment * result.record['body_weight_n']:.0f} N·m (RMS)",
+        doubt(f"a residual moment of {moment * result.record['body_weight_n']:.1f} N·m (RMS)",
               f"{RESIDUAL_ARM_M * result.record['body_weight_n']:.0f} N·m at most",
               "check the pelvis' angles, and that only the feet carry the person")
     if reserve > RESERVE_SHARE:
-        doubt(f"reserve actuators with {reserve:.0%} of the largest leg moment",
+        doubt(f"reserve actuators with {reserve:.1%} of the largest leg moment",
               f"{RESERVE_SHARE:.0%} at most",
               "check units and signs of the leg angles, and that the model is this person's")
     return said

@@ -18,6 +18,8 @@ import pytest
 from bige.cli import INSTALL, asset_folder, explain, in_ascii, main, status_line
 from bige.files import InputError, output_folder, whole_folder
 from bige.motion import ACTIVATIONS, Motion, analytic_squat, example_squat, read_motion, write_motion
+from bige.inverse_kinematics import write_osim
+from bige.skeleton import Skeleton
 
 BIGE = [sys.executable, "-m", "bige.cli"]
 SHIPPED = {"vqvae": "vqvae.safetensors", "surrogate": "surrogate.safetensors", "data": "reference.npz"}
@@ -430,10 +432,13 @@ def request_of(monkeypatch, tmp_path):
 
 
 def test_what_is_answered_depends_on_every_option(request_of, tmp_path):
-    line = ["-n", "1", "--method", "vqvae", "--model", "anna.osim"]
+    write_motion(analytic_squat(1), tmp_path / "a.mot")
+    write_osim(Skeleton.default(), tmp_path / "anna.osim")
+    line = ["-n", "1", "--method", "vqvae", "--model", str(tmp_path / "anna.osim")]
     key = request_of(*line).key
     assert request_of(*line).key == key
-    for options in ("--apart 5", "--like a.mot", "--seed 1", "-n 2", "--verified", "--method guided",
+    like = f"--like {tmp_path / 'a.mot'}"
+    for options in ("--apart 5", like, "--seed 1", "-n 2", "--verified", "--method guided",
                     "--set muscle_range.high=0.5", "--model ben.osim", "--vqvae v", "--surrogate s",
                     "--data d"):
         assert request_of(*line, *options.split()).key != key, options
@@ -868,7 +873,7 @@ def test_folders_made_for_nothing_are_removed(tmp_path):
 
 
 def test_a_mistake_of_ours_is_not_hidden(monkeypatch, squat, tmp_path):
-    monkeypatch.setattr("bige.segmentation.segment_file", lambda *_: {}["bug"])
+    monkeypatch.setattr("bige.segmentation.segment_file", lambda *_, **__: {}["bug"])
     with pytest.raises(KeyError):
         main(["segment", str(squat), "--out", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()

@@ -38,7 +38,7 @@ def test_compiled_bones_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
 
     with monkeypatch.context() as disk:
         disk.setattr(np, "savez_compressed", full)
-        with pytest.raises(OSError):
+        with pytest.raises(InputError, match="bones.npz.*No space left"):
             bones.record(Path(__file__), {"bones.npz": {"a": np.zeros(3)}})
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {
         "provenance.json": b'{"files": {}, "skeleton": 1}',

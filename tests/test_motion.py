@@ -731,8 +731,8 @@ def test_marker_archives(markers, tmp_path):
     np.savez(tmp_path / "objects.npz", marker_names=np.array([{}], dtype=object))
     np.savez(tmp_path / "none.npz", marker_names=np.array(UI_PRMD_MARKERS))
     (tmp_path / "text.npz").write_text("no archive")
-    for name, part in (("m", "span"), ("shape", "array a"), ("objects", "unreadable archive"),
-                       ("none", "no trials"), ("text", "unreadable archive")):
+    for name, part in (("m", "span"), ("shape", "array a"), ("objects", "no readable .npz"),
+                       ("none", "0 trials"), ("text", "no readable .npz")):
         refuse(read_markers, tmp_path / f"{name}.npz", part)
 
 

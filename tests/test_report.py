@@ -221,6 +221,7 @@ def test_a_report_says_one_state(found, text, folder, tmp_path):
 
 
 def test_a_new_answer_in_the_same_folder_is_not_verified(found, tmp_path):
+    found.save(tmp_path, extras=[write_pages])
     (tmp_path / "verification.json").write_text(json.dumps(VERIFIED))
     found.save(tmp_path, extras=[write_pages])
     assert "confirmed them yet" in (tmp_path / "report.html").read_text(encoding="utf-8")

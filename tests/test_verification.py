@@ -33,7 +33,8 @@ def generated(folder, motions, text=KNEE, **notes):
     for i, m in enumerate(motions):
         write_motion(m, folder / f"sample_{i:02d}.mot")
     write_constraints(parse_constraints(text), folder / "constraints.yaml")
-    (folder / "metrics.json").write_text(json.dumps({"model": None, **notes}))
+    samples = [{"file": f"sample_{i:02d}.mot"} for i in range(len(motions))]
+    (folder / "metrics.json").write_text(json.dumps({"model": None, "samples": samples, **notes}))
     return folder
 
 
@@ -287,7 +288,8 @@ def test_the_persons_model_is_taken_from_the_folder(shared, squat, tmp_path):
         (lambda f: (f / "metrics.json").unlink(), "metrics.json"),
         (lambda f: (f / "metrics.json").write_text("{"), "metrics.json"),
         (lambda f: (f / "metrics.json").write_text("[]"), "metrics.json"),
-        (lambda f: (f / "metrics.json").write_text('{"model": "../anna.osim"}'), "anna.osim"),
+        (lambda f: (f / "metrics.json").write_text('{"model": "../anna.osim", "samples": [{}]}'),
+         "anna.osim"),
         (lambda f: (f / "sample_00.mot").write_text("x"), "sample_00.mot"),
         (
             lambda f: write_motion(example_squat().with_columns([], np.zeros((len(example_squat().time), 0))),
@@ -343,7 +345,7 @@ def draws_of(squat, monkeypatch, good):
         steps = 2 + seed % 3
         return Guided(motions, constraints, "guided", seed, peaks[:, None, None] * np.ones((1, 2, 3)), ("a",),
                       peaks * np.ones((steps, 1, n)), np.arange(n), tuple({} for _ in peaks),
-                      SimpleNamespace(name="s"), 1.0)
+                      SimpleNamespace(name="s"), 1.0, implausible=tuple([] for _ in peaks))
 
     monkeypatch.setattr(verification, "generate", fake)
     monkeypatch.setattr(verification, "satisfied_in_simulation", lambda motion,
