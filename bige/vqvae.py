@@ -498,15 +498,20 @@ def load_model(path: str | Path | None, kind: str, config_type: type, network: C
     """The `network(config)` of `kind` in `path`, or the shipped one when `path` is None; frozen, in
     evaluation mode."""
     with resources.as_file(resources.files("bige") / "assets" / f"{kind}.safetensors") as default:
-        tensors, config, _ = read_model(path or default, kind, config_type)
-        try:
-            with torch.device("meta"):                  # shapes without memory
-                sketch = network(config)
-        except (TypeError, ValueError, RuntimeError, AssertionError, ZeroDivisionError) as error:
-            raise InputError(path or default, f"a configuration that builds no network ({error})",
-                             "sizes above zero", "train again; the file was changed") from None
-        check_fit(sketch.state_dict(), tensors, path or default)
-        return fill_model(network(config), tensors, path or default)
+        path = path or default
+        tensors, config, _ = read_model(path, kind, config_type)
+        if config != config_type():         # other sizes than usual ones: their shapes first, without memory
+            check_fit(_sketch(config, network, path).state_dict(), tensors, path)
+        return fill_model(network(config), tensors, path)
+
+def _sketch(config: object, network: Callable, path: str | Path) -> nn.Module:
+    "The network of a configuration, its tensors without content."
+    try:
+        with torch.device("meta"):
+            return network(config)
+    except (TypeError, ValueError, RuntimeError, AssertionError, ZeroDivisionError) as error:
+        raise InputError(path, f"a configuration that builds no network ({error})", "sizes above zero",
+                         "train again; the file was changed") from None
 
 # %% ../nbs/19_vqvae.ipynb #19-vqvae-065
 def load_vqvae(path: str | Path | None = None) -> VQVAE:

@@ -259,6 +259,7 @@ def test_twenty_visits_make_four_kernels(served, visit):
     assert served.visit()           # there is room again
 
 
+@pytest.mark.slow
 def test_a_kernel_without_a_page_ends_and_one_with_a_page_stays():
     served = Served('print("quiet")', idle=4)
     try:
@@ -279,6 +280,7 @@ def test_it_listens_on_this_machine_only(served):
     assert [a for a in listening if a.endswith(f":{served.port:04X}")] == [f"0100007F:{served.port:04X}"]
 
 
+@pytest.mark.slow
 def test_the_browser_is_opened_without_the_token_on_a_command_line(tmp_path):
     said = f'#!/bin/sh\necho "$@" > {tmp_path}/new && mv {tmp_path}/new {tmp_path}/said'
     (tmp_path / "browser").write_text(said)

@@ -915,6 +915,7 @@ def test_a_file_that_is_too_large_is_not_sent(page, tmp_path):
     assert "squats satisfy" in press(page, "Other squats") and press(page, "Undo") and table(page) == kept
 
 
+@pytest.mark.slow
 def test_loading_the_page_again_leaves_no_kernel_behind(browser, served):
     """Kernels of the server are counted by its limit: a fifth page at a time would be refused."""
     context = browser.new_context()
