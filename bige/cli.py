@@ -27,6 +27,7 @@ __all__ = ['INSTALL', 'explain', 'parser', 'Interrupt', 'status_line', 'missing_
 # %% ../nbs/37_command_line.ipynb #37-command-line-006
 INSTALL = {     # imported name -> what pip installs: an extra of bige, or a package of another name
     "vtkmodules": "'bige[pictures]'", "imageio_ffmpeg": "'bige[pictures]'", "PIL": "'bige[pictures]'",
+    "jupyter_core": "'bige[tune]'", "jupyter_server": "'bige[tune]'", "tornado": "'bige[tune]'",
     "voila": "'bige[tune]'", "ipykernel": "'bige[tune]'", "ipywidgets": "'bige[tune]'",
     "anywidget": "'bige[tune]'", "vector_quantize_pytorch": "'bige[train]'", "loguru": "'bige[train]'",
     "deepspeed": "'bige[deepspeed]'", "distributed": "'bige[cluster]'", "opensim": "'bige[opensim]'",

@@ -152,6 +152,8 @@ TORCH = {"pose", "calibration", "inverse_kinematics",
 
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_nothing_heavy(module):
+    if module == "tuning_server":
+        pytest.importorskip("voila", reason="the server of the tuning page needs 'bige[tune]'")
     allowed = {"torch"} if module in TORCH else set()
     # whose classes are widgets, and a server
     allowed |= {"tuning_page": {"anywidget"}, "tuning_server": {"voila"}}.get(module, set())
