@@ -406,15 +406,16 @@ def _beside(folder: Path, name: str | None) -> Path | None:
     return model
 
 # %% ../nbs/30_answers.ipynb #30-answers-043
-def _read_samples(folder: Path) -> tuple[Motion, ...]:
+def _read_samples(folder: Path) -> tuple[dict, tuple[Motion, ...]]:
+    "The record in a folder, and the samples that it names."
     if not folder.is_dir():
         raise InputError(folder, "no such folder", "a folder that bige generate wrote", "check the path")
     files = samples_of(folder)
     if not files:
         raise InputError(folder, "no sample_00.mot", "a folder that bige generate wrote",
                          "for recorded trials use bige simulate")
-    named = _read_record(folder).get("samples") or ()
-    files = _named_samples(folder, {"samples": named})
+    record = _read_record(folder)
+    named, files = record.get("samples") or (), _named_samples(folder, record)
     if not 0 < len(named) == len(files):
         raise InputError(folder, f"{len(files)} of the {len(named)} samples that metrics.json names",
                          "all of them", "run bige generate again")
@@ -422,7 +423,7 @@ def _read_samples(folder: Path) -> tuple[Motion, ...]:
     for sample in samples:
         sample.coordinates()
         sample.activations()
-    return samples
+    return record, samples
 
 
 def _asked(record: dict, folder: Path, n: int) -> Request:
@@ -441,8 +442,7 @@ def load(cls: Answer, folder: Path | str) -> Answer:
     "The answer in a folder that `save` filled (`bige generate`); InputError when it is none."
     folder = Path(folder)
     sweep(folder)                   # an exchange of files that was killed is taken back
-    motions = _read_samples(folder)
-    record = _read_record(folder)
+    record, motions = _read_samples(folder)
     request = _asked(record, folder, len(motions))
     scored = [s for s in record.get("samples") or () if s and s.get("constraints")]
     satisfaction = tuple(s["constraints"] for s in scored)
@@ -504,7 +504,7 @@ def verify(found: Answer | Path | str, mode: str = "both", jobs: int | None = No
     elif found.folder is None:
         raise InputError("verify", "an answer that was not saved", "an answer in a folder", "save it first")
     else:
-        found = replace(found, motions=_read_samples(found.folder))  # with the digits that the files have
+        found = replace(found, motions=_read_samples(found.folder)[1])  # with the digits that the files have
     if exercise is not None:
         found = replace(found, request=replace(found.request, exercise=exercise))
     record = {
