@@ -193,11 +193,12 @@ def read_motion_axes(joint: ET.Element, coordinates: list[str], where: str) -> t
         cure = "swap parent and child in the model"
         raise InputError(where, "a reversed joint", "the parent nearer to the ground", cure)
     transform = joint.find("SpatialTransform")
-    names = [] if transform is None else [str(axis.get("name")) for axis in transform]
+    found = [] if transform is None else transform.findall("TransformAxis")
+    names = [str(axis.get("name")) for axis in found]
     if sorted(names) != _AXES:
         raise InputError(where, f"axes {', '.join(names) or 'missing'}", ", ".join(_AXES),
                          "correct the SpatialTransform")
-    axes = [_read_axis(transform[names.index(name)], coordinates, where) for name in _AXES]
+    axes = [_read_axis(found[names.index(name)], coordinates, where) for name in _AXES]
     return tuple(axes[:3]), tuple(axes[3:])
 
 # %% ../nbs/03_skeleton.ipynb #03-skeleton-020
@@ -521,7 +522,7 @@ def _range(coordinate: ET.Element, where: str) -> np.ndarray:
     return low_high
 
 def _check_tree(joints: list[Joint], bodies: dict[str, Body], follows: set[str], where: str) -> None:
-    "Each of the 33 coordinates moves a joint; each body has one; bodies that move have mass."
+    "Each of the 33 coordinates moves a joint; each body has one, the pelvis alone at the ground; bodies that move have mass."
     idle = [c for c in COORDINATES if not any(c in j.coordinates for j in joints)]
     if idle:
         raise InputError(where, f"a coordinate {idle[0]} that moves nothing", "all 33 coordinates at work",
@@ -529,6 +530,9 @@ def _check_tree(joints: list[Joint], bodies: dict[str, Body], follows: set[str],
     if loose := sorted(set(bodies) - {j.child for j in joints}):
         raise InputError(f"{where}, Body {loose[0]}", "no joint to it", "one joint for each body",
                          "remove it, or connect it")
+    if more := [j.name for j in joints if j.parent == "ground"][1:]:
+        raise InputError(f"{where}, joint {more[0]}", "another joint at the ground", "one, the pelvis'",
+                         "make the body that it moves against its parent")
     for j in joints:
         if j.coordinates and j.child not in follows and bodies[j.child].mass == 0:
             raise InputError(f"{where}, Body {j.child}", "a mass of 0 kg", "bodies with mass",
