@@ -10,7 +10,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -217,8 +217,8 @@ class Dataset:
         return RATE_HZ / self.stretch
 
 # %% ../nbs/17_dataset.ipynb #17-dataset-053
-def _check(data: Dataset) -> None:
-    "Refuse arrays that do not fit together or are no data."
+def _check_shapes(data: Dataset) -> None:
+    "Refuse arrays that do not fit together."
     n = len(data.subjects) if data.subjects.ndim else 0
     if n == 0:
         _refuse(data, "no repetition", "at least one")
@@ -235,7 +235,11 @@ def _check(data: Dataset) -> None:
     for key, shape in wanted.items():
         if (found := getattr(data, key).shape) != shape:
             _refuse(data, f"{key} of shape {found}", f"{shape}")
-    _check_numbers(data, n)
+
+def _check(data: Dataset) -> None:
+    "Refuse arrays that do not fit together or are no data."
+    _check_shapes(data)
+    _check_numbers(data, len(data))
     if (holes := (np.diff(data.mask.astype(int)) > 0).any(1) | (data.mask.sum(1) < 2)).any():
         _refuse(data, f"a mask with holes or under two frames: {data.trials[holes.argmax()]}",
                 "recorded frames first, then the others")
@@ -307,9 +311,16 @@ def reference(exercise: Exercise | str = "squat") -> Dataset:
     return data
 
 # %% ../nbs/17_dataset.ipynb #17-dataset-064
+def _view(data: Dataset, **arrays: np.ndarray) -> Dataset:
+    "The record with other arrays made of its own: their numbers were checked when it was made."
+    view = object.__new__(Dataset)
+    vars(view).update(vars(data) | arrays)
+    _check_shapes(view)
+    return view
+
 def select(data: Dataset, chosen: np.ndarray | Sequence[int]) -> Dataset:
     "The repetitions of `chosen`: indices or a boolean mask (N,)."
-    return replace(data, **{k: getattr(data, k)[chosen] for k in _ARRAYS})
+    return _view(data, **{k: getattr(data, k)[chosen] for k in _ARRAYS})
 
 def part(data: Dataset, split: str) -> Dataset:
     "The repetitions of one `split`, 'train' or 'val'; InputError when there are none."
@@ -325,8 +336,8 @@ def with_mirrored(data: Dataset) -> Dataset:
     twice = {
         k: np.concatenate([getattr(data, k)] * 2) for k in _ARRAYS if k not in ("kinematics", "activations")
     }
-    return replace(data, kinematics=np.concatenate([data.kinematics, K]),
-                   activations=np.concatenate([data.activations, A]), **twice)
+    return _view(data, kinematics=np.concatenate([data.kinematics, K]),
+                 activations=np.concatenate([data.activations, A]), **twice)
 
 # %% ../nbs/17_dataset.ipynb #17-dataset-066
 def repetition(data: Dataset, i: int) -> Motion:
