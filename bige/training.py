@@ -18,6 +18,7 @@ import signal
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -29,6 +30,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from .files import InputError, atomic_write, git_commit, refuse_finished, versions, write_json
+from .parsing import read_json
 
 # %% auto #0
 __all__ = ['Draw', 'Loss', 'Plan', 'learning_rate', 'seed_of', 'batch_indices', 'rank', 'world_size', 'split_batch',
@@ -222,8 +224,10 @@ class PlainStep:
             save_checkpoint(out / "checkpoint.pt", weights | progress)
 
     def load(self, out: Path) -> dict:
-        with _readable(out / "checkpoint.pt"):
-            state = torch.load(out / "checkpoint.pt", map_location="cpu", weights_only=True)
+        path = out / "checkpoint.pt"
+        with _readable(path):
+            _check_sums(path)
+            state = torch.load(path, map_location="cpu", weights_only=True)
             self.model.load_state_dict(state.pop("model"))
             self.optimiser.load_state_dict(state.pop("optimiser"))
         return state
@@ -263,16 +267,23 @@ def _readable(path: Path) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:  # a damaged file fails in many ways inside the unpickler
-        raise InputError(path, f"a checkpoint that cannot be read ({type(error).__name__})",
-                         "the last checkpoint of this model", "start again without --resume") from None
+        raise _unreadable(path, f"a checkpoint that cannot be read ({type(error).__name__})") from None
+
+def _check_sums(path: Path) -> None:
+    "InputError where a part of a checkpoint is not what was written; PyTorch does not compare the checksums."
+    with zipfile.ZipFile(path) as archive:
+        if damaged := archive.testzip():
+            raise _unreadable(path, f"a checkpoint whose part {damaged} is damaged")
+
+def _unreadable(path: Path, found: str) -> InputError:
+    return InputError(path, found, "the last checkpoint of this model", "start again without --resume")
 
 # %% ../nbs/18_training.ipynb #18-training-038
 def _same_terms(path: Path, terms: dict) -> None:
     """Refuse to go on with a run whose plan.json says otherwise than `terms`. (One begun by an older version
     says less.)"""
-    with _readable(path):
-        found = json.loads(path.read_text())
-        other = [k for k in terms if k in found and found[k] != terms[k]]
+    found = read_json(path, "the plan of a run")
+    other = [k for k in terms if k in found and found[k] != terms[k]]
     if other:
         begun, asked = (", ".join(f"{k} {what[k]}" for k in other) for what in (found, terms))
         raise InputError(path, f"another run, with {begun}", asked,
