@@ -421,6 +421,7 @@ def _refuse_other_models(out: Path, records: dict, trials: list[Trial], copies: 
             whose = ", ".join(sorted(of)) or "no simulation"
             refuse_finished(file, f"another model of this name, of {whose}")
 
+# %% ../nbs/14_simulation.ipynb #14-simulation-050
 @lru_cache(maxsize=4)
 def _packed(model: Path | None, digest: str | None) -> bytes:
     """A model, prepared once for its trials; `digest` tells apart what lay at one path at two times."""
@@ -458,7 +459,7 @@ def _keep(out: Path, trial: Trial, answer: Simulation | Exception, job: dict) ->
     add_record(out, name, record | {"job": job}, answer if solved else None, trial.model)
     return {"trial": name, **record, "job": job}
 
-# %% ../nbs/14_simulation.ipynb #14-simulation-047
+# %% ../nbs/14_simulation.ipynb #14-simulation-051
 def simulate_files(paths: Iterable[str | Path], out: str | Path, model: str | Path | None = None, *,
                    jobs: int | None = None, cluster: str | None = None, done: Callable | None = None,
                    mode: str = "tracking", start: float | None = None, end: float | None = None,
