@@ -465,10 +465,11 @@ class Skeleton:
         )
 
 # %% ../nbs/03_skeleton.ipynb #03-skeleton-043
-def open_model(path: str | Path) -> ET.Element:
-    "The Model element of an .osim file, or InputError."
+def open_model(path: str | Path, content: bytes | None = None) -> ET.Element:
+    "The Model element of an .osim file, or of the `content` that was read from there; or InputError."
     kind = "an OpenSim model (.osim)"
-    root = parse_xml(read_bytes(path, kind, XML_BYTES), path, kind)
+    content = read_bytes(path, kind, XML_BYTES) if content is None else content
+    root = parse_xml(content, path, kind)
     model = root.find("Model") if root.tag == "OpenSimDocument" else None
     if model is None or model.find("BodySet") is None:
         raise InputError(str(path), f"a <{root.tag}> document without a model",
@@ -522,7 +523,7 @@ def _range(coordinate: ET.Element, where: str) -> np.ndarray:
     return low_high
 
 def _check_tree(joints: list[Joint], bodies: dict[str, Body], follows: set[str], where: str) -> None:
-    "Each of the 33 coordinates moves a joint; each body has one, the pelvis alone at the ground; bodies that move have mass."
+    "Each coordinate moves a joint; each body has one, the pelvis alone at the ground; what moves has mass."
     idle = [c for c in COORDINATES if not any(c in j.coordinates for j in joints)]
     if idle:
         raise InputError(where, f"a coordinate {idle[0]} that moves nothing", "all 33 coordinates at work",
@@ -539,10 +540,10 @@ def _check_tree(joints: list[Joint], bodies: dict[str, Body], follows: set[str],
                              "use a model with mass properties (scaled in OpenSim, not exported for display)")
 
 # %% ../nbs/03_skeleton.ipynb #03-skeleton-048
-def read_skeleton(path: str | Path) -> Skeleton:
+def read_skeleton(path: str | Path, content: bytes | None = None) -> Skeleton:
     """The skeleton in any .osim whose coordinates include the 33; others are held at their default value.
-    `InputError` when there is none."""
-    model, where = open_model(path), str(path)
+    `content`: that of the file, where it was read already. `InputError` when there is none."""
+    model, where = open_model(path, content), str(path)
     try:
         return _skeleton(model, where)
     except InputError:
@@ -1036,9 +1037,9 @@ def check_size(skeleton: Skeleton, where: str, height_m: tuple[float, float] = B
 # %% ../nbs/03_skeleton.ipynb #03-skeleton-102
 @patch(cls_method=True)
 def from_osim(cls: Skeleton, path: str | Path, height_m: tuple[float, float] = BODY_HEIGHT_M,
-              mass_kg: tuple[float, float] = BODY_MASS_KG) -> Skeleton:
-    """The skeleton in an .osim file, as `read_skeleton` reads it; InputError unless it is of a body of such a
-    height and mass."""
-    skeleton = read_skeleton(path)
+              mass_kg: tuple[float, float] = BODY_MASS_KG, content: bytes | None = None) -> Skeleton:
+    """The skeleton in an .osim file, as `read_skeleton` reads it from there or from its `content`; InputError
+    unless it is of a body of such a height and mass."""
+    skeleton = read_skeleton(path, content)
     check_size(skeleton, str(path), height_m, mass_kg)
     return skeleton

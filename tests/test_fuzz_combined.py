@@ -1,4 +1,4 @@
-"""Several mutations of one file, found and made small by hypothesis: refused, or read as a reference reads it."""
+"""Several mutations of one file, made small by hypothesis: refused, or read as a reference reads it."""
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ pytest.importorskip("torch")
 
 
 class Prepared:
-    """Content of each base file, and a folder for each with what lies beside it; every reader was used once."""
+    """Content of each base file, and a folder for each with what lies beside it."""
 
     def __init__(self, folder: Path):
         (folder / "made").mkdir()
@@ -36,7 +36,7 @@ def prepared(tmp_path_factory):
 
 
 def mutated(kind, content, numbers):
-    """`content` changed by the mutations of these cases, one after the other; what cannot be changed stays."""
+    """`content` changed by the mutations of these cases; what cannot be changed stays."""
     for i in numbers:
         try:
             content = case(kind, content, i)[1]
