@@ -396,7 +396,12 @@ def find_simulations(sources: Iterable[str | Path]) -> list[Path]:
         if source.is_file():
             files += [] if _beside(source) else [source]
         elif source.is_dir():
-            files += _simulations_in(source)
+            own = _simulations_in(source)
+            if not own:
+                warnings.warn(Suspicion(source, "no simulated repetition", "files of bige simulate in it",
+                                        "run bige simulate for this participant, or leave the folder out"),
+                              stacklevel=2)
+            files += own
         else:
             raise InputError(source, "nothing there", "a .mot file or a folder of them", "check the path")
     if not files:
@@ -497,7 +502,7 @@ def build_dataset(sources: Iterable[str | Path], out: str | Path | None = None, 
     from bige.simulation import read_records
     read = lru_cache(maxsize=None)(read_records)  # a folder's records are read once
     exercise = load_exercise(exercise)
-    motions, mass = {}, {}
+    motions, mass, seen = {}, {}, {}
     for path in find_simulations(sources):
         record = record_of(path, read)
         for key, rep in _keyed(path, record, exercise).items():
@@ -505,6 +510,11 @@ def build_dataset(sources: Iterable[str | Path], out: str | Path | None = None, 
                 raise InputError(path, f"a second repetition named {key[1]} of {key[0]}", "each trial once",
                                  "name the trials differently or give each folder once")
             motions[key], mass[key] = rep, mass_of(path, record)
+            before = seen.setdefault(rep.coordinates().tobytes(), key)
+            if before != key:
+                warnings.warn(Suspicion(path, f"the recording of {'/'.join(before)} again", "each one once",
+                                        "leave one of the two out: it would train and validate"),
+                              stacklevel=2)
             for suspicion in judge_recording(rep):
                 warnings.warn(suspicion, stacklevel=2)
         if done:

@@ -278,6 +278,9 @@ def read_marker_archive(path: str | Path) -> dict[str, Markers]:
         found = f"marker_names of type {names.dtype} and {len(arrays)} trials"
         raise InputError(path, found, _ARCHIVE, _ARCHIVE_CURE)
     for key, array in arrays.items():
+        if not re.fullmatch(r"\w[\w .-]*", key):
+            raise InputError(path, f"a trial named {key!r}", "letters, digits, '_', '-', '.' and spaces",
+                             "rename the array: the name becomes that of a file")
         numbers = array.dtype.kind in "fi" and not np.isinf(array).any()
         if array.ndim != 3 or array.shape[1:] != (len(names), 3) or len(array) < 2 or not numbers:
             found = f"{array.dtype} of shape {array.shape} for {len(names)} marker names"
