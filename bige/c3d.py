@@ -63,7 +63,7 @@ def extract_c3d(path: str, out: str, plates: bool) -> None:
     first = file["header"]["points"]["first_frame"]
     arrays = {"points": file["data"]["points"][:3],
               "residuals": file["data"]["meta_points"]["residuals"][0]}
-    groups = {name: {key: p["value"] if isinstance(p["value"], list) else p["value"].ravel("F").tolist()
+    groups = {name: {key: p["value"] if isinstance(p["value"], list) else p["value"].T.tolist()
                      for key, p in group.items() if key != "__METADATA__"}
               for name, group in file["parameters"].items()}
     said = {"groups": groups, "first_frame": first, "analog_hz": file["header"]["analogs"]["frame_rate"]}
@@ -180,8 +180,8 @@ def _events(groups: Mapping[str, Mapping[str, list]]) -> tuple[tuple[float, str]
     event = groups.get("EVENT", {})
     labels, times = _numbered(event, "LABELS"), _numbered(event, "TIMES")
     sides = _numbered(event, "CONTEXTS") + [""] * len(labels)
-    return tuple((60 * times[2 * i] + times[2 * i + 1], f"{side} {label}".strip())
-                 for i, (label, side) in enumerate(zip(labels, sides)) if 2 * i + 1 < len(times))
+    return tuple((float(60 * minutes + seconds), f"{side} {label}".strip())
+                 for (minutes, seconds), label, side in zip(times, labels, sides))
 
 def _metres(path: Path, point: Mapping[str, list]) -> float:
     "How many metres the unit of the positions is."
