@@ -290,7 +290,7 @@ def read_marker_archive(path: str | Path) -> dict[str, Markers]:
             for key, array in sorted(arrays.items())}
 
 # %% ../nbs/02_markers.ipynb #02-markers-031
-OTHER_NAMES = {"FWT": "ASI", "BWT": "PSI", "HEL": "HEE"}        # after L or R
+OTHER_NAMES = {"FWT": "ASI", "BWT": "PSI", "HEL": "HEE", "IWR": "WRA", "OWR": "WRB"}    # after L or R
 
 def usual_names(names: Sequence[str]) -> dict[str, str]:
     "Names of other templates -> the usual name, for those of `names` whose usual name is free."
