@@ -155,6 +155,13 @@ def test_files_that_are_no_whole_c3d(tmp_path):
         read_c3d(tmp_path / "large.c3d")
 
 
+def test_without_ezc3d_the_message_names_it(tmp_path, monkeypatch):
+    path = written(trial(), tmp_path)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="pip install ezc3d"):
+        read_c3d(path)
+
+
 def damaged(whole: bytes, seed: int) -> bytes:
     """The file with one to five other bytes among its parameters."""
     draw, data = random.Random(seed), bytearray(whole)
@@ -438,6 +445,7 @@ def inverse_dynamics_of(model: str, motion: str, loads: str, out: str) -> None:
     assert tool.run()
 
 
+@pytest.mark.slow
 @needs_opensim
 def test_opensim_takes_the_external_loads(shared, tmp_path):
     """Its inverse dynamics with what the .c3d file holds equals that with the laboratory's own table."""
@@ -465,5 +473,22 @@ def test_ik_of_a_c3d_file(shared, tmp_path, capsys):
     assert main(["ik", str(shared / "c3d" / "squat.c3d"), "--out", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "53 markers in 2539 frames at 120 Hz, 1.7 % of the samples missing" in said
+    assert "25 markers not used, unknown to the model (ARIEL, LFSH" in said
     motion = read_motion(tmp_path / "squat.mot")
     assert len(motion.time) == 2539 and np.rad2deg(motion["knee_angle_r"].max()) > 100
+
+
+@pytest.mark.slow
+def test_ik_writes_the_plates_as_external_loads(shared, tmp_path, capsys):
+    path, truth, on = sit_to_stand(shared, tmp_path)
+    command = ["ik", str(path), "--mass", "62.6", "--out", str(tmp_path / "out")]
+    assert main(command) == 0 and "2 force plates" in capsys.readouterr().out
+    found, bodies = read_external_loads(tmp_path / "out" / "plates" / "ground_forces_STS1.xml")
+    assert bodies == {"r": "calcn_r", "l": "calcn_l"}
+    stands = on & (truth.forces[:, :2, 1] > 50)
+    assert np.abs(found.forces - truth.forces[:, :2])[stands].max() < 0.1
+    assert main(command) == 0           # the same run again changes nothing
+    path.write_bytes(path.read_bytes().replace(b"Nmm", b"V  "))
+    capsys.readouterr()
+    assert main([*command[:-1], str(tmp_path / "other")]) == 2
+    assert "ANALOG:UNITS, plate 1" in capsys.readouterr().err and (tmp_path / "other" / "STS1.mot").exists()
