@@ -1,4 +1,4 @@
-"""C3D files for tests, written by ezc3d: markers, and force plates of types 1 to 4 that measured known forces."""
+"""C3D files for tests, written by ezc3d: markers, and plates of types 1 to 4 that measured known forces."""
 import ezc3d
 import numpy as np
 
@@ -36,7 +36,7 @@ def trial(positions=None, names=None, unit="mm", up="z", rate=100.0):
     return file
 
 
-def _channels(kind, force, moment, half, origin, calibration):
+def _channels(kind, force, moment, origin, calibration):
     """What a plate gives, (C, N), for force (N, 3) and moment (N, 3) about its middle in its own axes."""
     if kind == 1:
         point = np.stack([-moment[:, 1], moment[:, 0]], 1) / force[:, 2:]
@@ -74,10 +74,11 @@ def add_plates(file, plates, unit="mm", up="z", moment_unit=None, each=1, sign=1
         moment = np.cross(plate["points"] - middle, plate["forces"]) + plate["couples"]
         force, moment = sign * plate["forces"] @ turn @ axes, sign * moment @ turn @ axes
         half = np.linalg.norm(x) / 2, np.linalg.norm(y) / 2
-        origin = np.array([half[0] * 0.7, half[1] * 0.7, -0.04] if plate["kind"] == 3 else [0.002, -0.003, -0.04])
+        sensors = [0.7 * half[0], 0.7 * half[1], -0.04]         # m, where the four of type 3 sit
+        origin = np.array(sensors if plate["kind"] == 3 else [0.002, -0.003, -0.04])
         calibration = np.diag([500.0] * 3 + [250 / metres] * 3) + rng.normal(size=(6, 6))
         scaled = np.diag([1.0] * 3 + [metres] * 3) @ calibration
-        found = _channels(plate["kind"], force, moment, half, origin, scaled)
+        found = _channels(plate["kind"], force, moment, origin, scaled)
         if plate["kind"] == 1:
             found[3:5] /= metres
             found[5] /= per_moment

@@ -1,4 +1,4 @@
-"""C3D files: markers, gaps, axes and units; force plates of types 1 to 4, by foot, as OpenSim's external loads."""
+"""C3D files: markers, gaps, axes and units; force plates, by foot, as OpenSim's external loads."""
 import importlib.util
 import os
 import random
@@ -18,8 +18,8 @@ from c3d_files import BODY, METRES, UP, add_plates, set_parameter, swaying, tria
 from bige.c3d import contents, read_c3d, upward_axis
 from bige.cli import main
 from bige.files import InputError, Suspicion
-from bige.force_plates import (PlateForces, forces_by_foot, read_external_loads, read_force_table, read_plates,
-                               write_external_loads)
+from bige.force_plates import (PlateForces, forces_by_foot, read_external_loads, read_force_table,
+                               read_plates, write_external_loads)
 from bige.markers import foot_forces, read_markers, usual_names
 from bige.motion import read_motion
 from bige.opensim_process import run_opensim
@@ -74,7 +74,8 @@ def test_missing_samples_are_gaps(tmp_path):
     file["data"]["meta_points"]["residuals"][0, 2, 9:12] = -1
     markers = read_markers(written(file, tmp_path))["trial"]
     assert [tuple(gap) for gap in markers.gaps()] == [("C7", 4, 6), ("CLAV", 7, 8), ("STRN", 9, 12)]
-    assert f"{600 / (30 * len(BODY)):.1f} % of the samples missing" in contents(read_c3d(tmp_path / "trial.c3d"))
+    said = contents(read_c3d(tmp_path / "trial.c3d"))
+    assert f"{600 / (30 * len(BODY)):.1f} % of the samples missing" in said
 
 
 def test_events_are_told_and_not_used(tmp_path):
@@ -129,7 +130,7 @@ def test_bad_markers_are_one_named_error(tmp_path, change, message, capsys):
 def test_a_file_without_a_rate_is_refused(tmp_path):
     path = written(trial(), tmp_path)
     data = bytearray(path.read_bytes())
-    parameter = data.index(b"RATE") + 4 + 4         # behind its name: two bytes of offset, type, no dimensions
+    parameter = data.index(b"RATE") + 4 + 4     # behind its name: two bytes of offset, type, no dimensions
     for place in (20, parameter):                   # the header's and POINT:RATE
         assert np.frombuffer(data, "<f4", 1, place) == 100
         data[place:place + 4] = bytes(4)
@@ -277,12 +278,12 @@ def test_unloaded_plates_have_no_point_of_their_own(tmp_path):
     (changed("FORCE_PLATFORM", "USED", [0]), "no force plates"),
     (changed("FORCE_PLATFORM", "TYPE", [6, 6]), "TYPE, plate 1: found type 6"),
     (changed("FORCE_PLATFORM", "TYPE", [2]), r"TYPE: found numbers of shape \(1,\)"),
-    (changed("FORCE_PLATFORM", "CORNERS", np.zeros((3, 4, 2))), "CORNERS, plate 1: found corners around 0 m²"),
+    (changed("FORCE_PLATFORM", "CORNERS", np.zeros((3, 4, 2))), "CORNERS, plate 1: found corners around 0"),
     (changed("FORCE_PLATFORM", "CORNERS", np.ones(3)), "CORNERS: found numbers of shape"),
     (changed("FORCE_PLATFORM", "ORIGIN", [0.0]), "ORIGIN: found"),
     (changed("FORCE_PLATFORM", "CHANNEL", np.zeros((6, 2), int)), "CHANNEL, plate 1: found channels"),
     (changed("FORCE_PLATFORM", "CHANNEL", np.full((6, 2), 900)), "FORCE_PLATFORM|ANALOG:UNITS"),
-    (changed("FORCE_PLATFORM", "CAL_MATRIX", np.zeros((6, 6, 2))), "CAL_MATRIX, plate 2: found a matrix without"),
+    (changed("FORCE_PLATFORM", "CAL_MATRIX", np.zeros((6, 6, 2))), "CAL_MATRIX, plate 2: found a matrix"),
     (changed("FORCE_PLATFORM", "CAL_MATRIX", [0.0]), "CAL_MATRIX: found numbers of shape"),
     (changed("ANALOG", "UNITS", ["V"] * 12), "ANALOG:UNITS, plate 1: found 'V' for a force"),
 ])
@@ -349,14 +350,16 @@ def test_both_feet_or_a_chair_on_a_plate_belong_to_no_foot(place, what):
 # external loads
 
 def test_external_loads_come_back(tmp_path):
-    plates = standing([[0.1, 0, 0.15], [0.05, 0, -0.16]], 300 + 200 * np.random.default_rng(0).random((50, 2)))
+    newtons = np.random.default_rng(0).uniform(300, 500, (50, 2))
+    plates = standing([[0.1, 0, 0.15], [0.05, 0, -0.16]], newtons)
     feet = forces_by_foot(plates, plates.time, FEET)
     write_external_loads(feet, tmp_path / "loads.xml")
     found, bodies = read_external_loads(tmp_path / "loads.xml")
     assert bodies == {"r": "calcn_r", "l": "calcn_l"} and found.names == ("r", "l")
     for key in ("time", "forces", "points", "couples"):
         assert np.abs(getattr(found, key) - getattr(feet, key)).max() < 1e-8
-    assert read_motion(tmp_path / "loads.mot").has(["ground_force_r_vx", "ground_force_l_pz", "ground_force_l_my"])
+    columns = ["ground_force_r_vx", "ground_force_l_pz", "ground_force_l_my"]
+    assert read_motion(tmp_path / "loads.mot").has(columns)
     with pytest.raises(InputError, match="a force 1 on no body"):
         write_external_loads(plates, tmp_path / "plates.xml")
 
@@ -366,7 +369,7 @@ def test_tables_of_others_are_read(tmp_path):
     for prefix, name in (("1_ground_force_", "1"), ("ground_force_", "1"), ("plate_", "plate")):
         labels = "\t".join(["time", *(f"{prefix}{k}{c}" for k in "vp" for c in "xyz")])
         path = tmp_path / "grf.mot"
-        path.write_text(f"forces\nversion=1\nnRows=4\nnColumns=7\ninDegrees=yes\nendheader\n{labels}\n{rows}\n")
+        path.write_text(f"forces\nnRows=4\nnColumns=7\ninDegrees=yes\nendheader\n{labels}\n{rows}\n")
         found = read_force_table(path)
         assert found.names == (name,) and np.array_equal(found.forces[0, 0], [1, 2, 3])
         assert not found.couples.any()
@@ -398,11 +401,11 @@ def test_wrong_external_loads_are_one_named_error(tmp_path, text, message):
 # real trials
 
 def sit_to_stand(shared, folder: Path, kinds=(2, 2)) -> tuple[Path, PlateForces, np.ndarray]:
-    """The sit-to-stand of labval_s4 as a .c3d file; its forces as the laboratory gives them; which of them are
-    on a plate."""
+    """The sit-to-stand of labval_s4 as a .c3d file; its forces as the laboratory gives them; which of them
+    are on a plate."""
     lab = shared / "labval_s4_62.6kg" / "sts"
     markers, truth = read_markers(lab / "STS1.trc")["STS1"], read_force_table(lab / "STS1_grf.mot")
-    # where a plate is not loaded its type 1 or 2 holds no point: there the table's points say nothing
+    # where a plate begins to be loaded the table's points are interpolated, and not on the plate
     on = (truth.forces[:, :2, 1] > 20) & (truth.points[:, :2, 1] == 0.006)
     middles = np.array([[-0.25, 0.006, -0.5], [-0.25, 0.006, -0.75]])
     plates = []
@@ -462,8 +465,8 @@ def test_opensim_takes_the_external_loads(shared, tmp_path):
                     str(tmp_path / f"{name}.sto"))
         found.append(read_motion(tmp_path / f"{name}.sto"))
     stands = np.interp(found[0].time, truth.time, truth.forces[:, :2, 1].min(1)) > 60
-    ours, theirs = (np.stack([m[f"{c}_moment"] for c in ("hip_flexion_r", "knee_angle_r", "ankle_angle_l")], 1)
-                    for m in found)
+    moments = [f"{c}_moment" for c in ("hip_flexion_r", "knee_angle_r", "ankle_angle_l")]
+    ours, theirs = (np.stack([m[name] for name in moments], 1) for m in found)
     assert np.abs(theirs[stands]).max() > 20 and stands.sum() > 50
     assert np.abs(ours - theirs)[stands].max() < 0.1
 
