@@ -24,7 +24,7 @@ from .files import InputError, Suspicion
 from .parsing import read_bytes
 
 # %% auto #0
-__all__ = ['extract_c3d', 'upward_axis', 'C3D', 'read_c3d', 'contents']
+__all__ = ['extract_c3d', 'texts', 'number', 'upward_axis', 'C3D', 'read_c3d', 'contents']
 
 # %% ../nbs/A8_c3d.ipynb #a8-c3d-005
 _BYTE_ORDER = {84: "<", 85: "<", 86: ">"}       # of whole numbers, by processor: Intel, DEC, MIPS
@@ -50,12 +50,14 @@ def _check_complete(path: Path, data: bytes) -> None:
 def extract_c3d(path: str, out: str, plates: bool) -> None:
     """For a process of its own: points, residuals, parameters and, with `plates`, what ezc3d's filter makes
     of the force plates, into the folder `out`."""
-    import json
+    import json, os
     import numpy
     try:
         import resource
-        resource.setrlimit(resource.RLIMIT_CPU, (300, 300))         # s
-        resource.setrlimit(resource.RLIMIT_AS, (16 << 30, 16 << 30))
+        size = os.path.getsize(path)        # a megabyte takes up to 0.5 s and 40 megabytes
+        seconds, most = 20 + size // 200_000, 4 * 10**9 + 100 * size
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
     except (ImportError, ValueError):
         pass
     import ezc3d
@@ -99,15 +101,20 @@ def _run_ezc3d(path: Path, plates: bool) -> tuple[dict, dict]:
 _COMPUTED = ("ANGLES", "FORCES", "MOMENTS", "POWERS", "SCALARS", "REACTIONS")   # lists of labels, group POINT
 _UNNAMED = re.compile(r"\*|$|unlabel|uname", re.I)
 
-def _numbered(group: Mapping[str, list], name: str) -> list:
-    "A parameter with its continuations: LABELS, LABELS2, …"
+def texts(group: Mapping[str, list], name: str) -> list[str]:
+    "A parameter of texts with its continuations: LABELS, LABELS2, …"
     more = sorted((k for k in group if re.fullmatch(name + r"\d+", k)), key=lambda k: int(k[len(name):]))
-    return [value for key in (name, *more) for value in group.get(key, [])]
+    return [str(value).strip() for key in (name, *more) for value in group.get(key, [])]
+
+def number(group: Mapping[str, list], name: str) -> float:
+    "The first number of a parameter, 0 without one."
+    value = next(iter(group.get(name, [])), 0)
+    return float(value) if isinstance(value, (int, float)) else 0.
 
 def _marker_labels(point: Mapping[str, list], count: int) -> tuple[list[str], list[str]]:
     "A name for each of `count` points, '' for those without one and for computed quantities; and the latter."
-    labels = [label.strip() for label in _numbered(point, "LABELS")][:count]
-    computed = {label.strip() for key in _COMPUTED for label in _numbered(point, key)} - {""}
+    labels = texts(point, "LABELS")[:count]
+    computed = {label for key in _COMPUTED for label in texts(point, key)} - {""}
     bare = [label.rpartition(":")[2].strip() for label in labels]
     is_marker = [not _UNNAMED.match(b) and not {label, b} & computed for label, b in zip(labels, bare)]
     names = [b if good else "" for b, good in zip(bare, is_marker)] + [""] * (count - len(labels))
@@ -172,28 +179,29 @@ class C3D:
     @property
     def plate_count(self) -> int:
         "How many force plates the file describes."
-        return int(next(iter(self.groups.get("FORCE_PLATFORM", {}).get("USED", [])), 0))
+        count = number(self.groups.get("FORCE_PLATFORM", {}), "USED")
+        return int(count) if 0 <= count < 1000 else 0
 
 # %% ../nbs/A8_c3d.ipynb #a8-c3d-015
 def _events(groups: Mapping[str, Mapping[str, list]]) -> tuple[tuple[float, str], ...]:
     "Time (s) and label of each event of the group EVENT."
     event = groups.get("EVENT", {})
-    labels, times = _numbered(event, "LABELS"), _numbered(event, "TIMES")
-    sides = _numbered(event, "CONTEXTS") + [""] * len(labels)
+    labels, times = texts(event, "LABELS"), [t for t in event.get("TIMES", []) if np.shape(t) == (2,)]
+    sides = texts(event, "CONTEXTS") + [""] * len(labels)
     return tuple((float(60 * minutes + seconds), f"{side} {label}".strip())
                  for (minutes, seconds), label, side in zip(times, labels, sides))
 
 def _metres(path: Path, point: Mapping[str, list]) -> float:
     "How many metres the unit of the positions is."
-    unit = next(iter(point.get("UNITS", [])), "")
-    if str(unit).strip().lower() not in _METRES_OF:
+    unit = next(iter(texts(point, "UNITS")), "")
+    if unit.lower() not in _METRES_OF:
         raise InputError(f"{path}, POINT:UNITS", f"'{unit}'" if unit else "no unit", "m, cm or mm",
                          "export the file with the unit of its positions")
-    return _METRES_OF[unit.strip().lower()]
+    return _METRES_OF[unit.lower()]
 
 def _rate_hz(path: Path, point: Mapping[str, list]) -> float:
     "Frames per second."
-    rate = float(next(iter(point.get("RATE", [])), 0))
+    rate = number(point, "RATE")
     if not 1 <= rate <= 1e5:
         raise InputError(f"{path}, POINT:RATE", f"{rate:g}", "frames per second, from 1 to 100000",
                          "export the file with its frame rate")
@@ -211,7 +219,7 @@ def read_c3d(path: str | Path, plates: bool = False) -> C3D:
         found = f"{len(keep)} named markers among {points.shape[1]} points in {points.shape[2]} frames"
         raise InputError(path, found, "named markers and two frames or more",
                          "label the markers, and export them with their trajectories")
-    _check_distinct(path, names, _numbered(point, "LABELS"))
+    _check_distinct(path, names, texts(point, "LABELS"))
     rate, metres = _rate_hz(path, point), _metres(path, point)
     lost = (arrays["residuals"] < 0) | ~np.isfinite(points).all(0) | (points == 0).all(0)
     stored = np.where(lost, np.nan, points)[:, keep].transpose(2, 1, 0) * metres

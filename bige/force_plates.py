@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .c3d import C3D, read_c3d
+from .c3d import C3D, read_c3d, texts
 from .files import InputError, Suspicion, atomic_write
 from .parsing import check_count, check_time, check_width, parse_numbers, read_lines
 
@@ -86,7 +86,8 @@ def _check_corners(file: C3D) -> np.ndarray:
 def _channels(file: C3D, k: int, kind: int) -> list[int]:
     "The analog channels of plate `k`, counted from 1."
     rows = file.groups[_PARAMETERS].get("CHANNEL", [])
-    channels = [int(c) for c in np.ravel(rows[k])] if k < len(rows) else []
+    channels = [int(c) for c in np.ravel(rows[k]) if isinstance(c, (np.integer, np.floating))] \
+        if k < len(rows) else []
     needed = 8 if kind == 3 else 6
     if len(channels) < needed or min(channels[:needed]) < 1:
         raise InputError(f"{file.source}, {_PARAMETERS}:CHANNEL, plate {k + 1}", f"channels {channels}",
@@ -95,7 +96,7 @@ def _channels(file: C3D, k: int, kind: int) -> list[int]:
 
 def _si_units(file: C3D, k: int, kind: int) -> tuple[float, float]:
     "What one unit of plate `k`'s forces is in N, and one of its moments in N·m."
-    units = [u for key in ("UNITS", "UNITS2") for u in file.groups.get("ANALOG", {}).get(key, [])]
+    units = texts(file.groups.get("ANALOG", {}), "UNITS")
     found = [units[c - 1] if c <= len(units) else "" for c in _channels(file, k, kind)]
     force, moment = (re.sub("[^a-z]", "", found[i].lower()) for i in (2, 5))
     where = f"{file.source}, ANALOG:UNITS, plate {k + 1}"

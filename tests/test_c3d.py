@@ -198,8 +198,8 @@ def test_what_crashes_ezc3d_is_refused(tmp_path):
 @pytest.mark.slow
 def test_damaged_parameters_never_end_the_process(tmp_path):
     path = written(add_plates(trial(), [pressed(2)]), tmp_path)
-    found = outcomes(path.read_bytes(), tmp_path, range(150))
-    assert {"read", "refused", "crashed"} >= set(found) and len(found) == 150
+    found = outcomes(path.read_bytes(), tmp_path, range(100))
+    assert {"read", "refused", "crashed"} >= set(found) and len(found) == 100
 
 
 # force plates
