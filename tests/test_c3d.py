@@ -228,6 +228,7 @@ def assert_read(found: PlateForces, plates: list[dict], factor: float = 1.0) -> 
 
 def check_four_types(folder, unit, up, moment_unit, sign, place) -> None:
     plates = [pressed(kind, np.add(place, (0.6 * kind, 0, 0)), seed=kind) for kind in (1, 2, 3, 4)]
+    plates += [plate | {"corners": plate["corners"][[1, 0, 3, 2]]} for plate in plates]   # z down
     file = add_plates(trial(unit=unit, up=up), plates, unit, up, moment_unit, sign=sign)
     assert_read(read_plates(written(file, folder)), plates)
 
