@@ -12,7 +12,8 @@ import numpy as np
 from .dynamics import body_motions, inverse_dynamics
 from .filters import lowpass
 from .files import InputError
-from .motion import COORDINATES, read_motion
+from .force_plates import read_force_table
+from .motion import COORDINATES
 from .skeleton import Skeleton
 
 # %% auto #0
@@ -92,27 +93,16 @@ def force_plates(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Forces (T, 2, 3) N, centres of pressure (T, 2, 3) m and free vertical couples (T, 2) N·m of the
     right and left plate at `time` (s)."""
-    file = read_motion(path)
-    missing = [p + c for p in plates for c in ("vx", "vy", "vz", "px", "py", "pz") if p + c not in file.names]
-    if missing:
-        raise InputError(file.source, f"no column {missing[0]}",
-                         "force and centre of pressure of a plate under each foot",
-                         "name the plates' column prefixes, right foot first")
+    file = read_force_table(path, {p: (p + "v", p + "p", p + "m") for p in plates})
     if time[0] < file.time[0] - 0.02 or time[-1] > file.time[-1] + 0.02:
         raise InputError(file.source, f"forces from {file.time[0]:g} to {file.time[-1]:g} s",
                          f"{time[0]:g} to {time[-1]:g} s", "use the forces of the same trial")
 
-    def at(name, filtered=True):
-        values = file[name][:, None]
-        return np.interp(time, file.time,
-                         (lowpass(values, file.rate_hz, cutoff_hz) if filtered else values)[:, 0])
-
-    forces, points = (
-        np.stack([np.stack([at(p + kind + c, kind == "v") for c in "xyz"], 1) for p in plates], 1)
-        for kind in "vp"
-    )
-    couples = np.stack([at(p + "my") if p + "my" in file.names else 0 * time for p in plates], 1)
-    return forces, points, couples
+    def at(values, cutoff=None):
+        flat = values.reshape(len(file.time), -1)
+        flat = flat if cutoff is None else lowpass(flat, file.rate_hz, cutoff)
+        return np.stack([np.interp(time, file.time, x) for x in flat.T], 1).reshape(-1, *values.shape[1:])
+    return at(file.forces, cutoff_hz), at(file.points), at(file.couples[..., 1], cutoff_hz)
 
 # %% ../nbs/15_validation.ipynb #15-validation-016
 def plate_moments(skeleton: Skeleton, kinematics: tuple, forces: np.ndarray, points: np.ndarray,
