@@ -454,7 +454,7 @@ _MODEL = _option("--model", metavar="M.osim", help="OpenSim model (default: the 
 _JOBS = _option("--jobs", type=_count, default=1, metavar="N", help="processes side by side (default 1)")
 
 @_verb("ik", "markers to joint angles and a scaled model",
-       _option("markers", nargs="+", metavar="MARKERS", help=".trc or .npz files, or a UI-PRMD folder"),
+       _option("markers", nargs="+", metavar="MARKERS", help=".trc, .c3d or .npz files, or a UI-PRMD folder"),
        _option("--scale", choices=("auto", "yes", "no"), default="auto",
                help="scale the model to the participant (auto: unless --model already fits; default auto)"),
        _option("--mass", type=_kilograms, metavar="KG",
@@ -471,12 +471,46 @@ def _ik(markers: list[str], scale: str, mass: float | None, model: str | None, j
             show(f"{done} of {_plural(total, 'participant')}")
         record = ik_files(markers, folder, model=model, jobs=jobs, scale=scaling, progress=count_participant,
                           force=force, **_given(mass_kg=mass))
+        recordings = _c3d_files(markers)
+        _write_plates(recordings, folder, force)
     _refuse_unfitted(record["trials"], out)
     rows = [{"trial": trial, "frames": _frames_of(r), "marker RMS (mm)": f"{r['rms_mm']:.1f}",
              "largest (mm)": f"{r['max_mm']:.1f}"} for trial, r in record["trials"].items()]
     models = [{"participant": name, "model": r.get("model", f"{name}.osim"), "kg": f"{r['mass_kg']:.1f}",
                "mass": r["mass_is"]} for name, r in record["persons"].items() if "mass_is" in r]
-    return record, "\n\n".join(filter(None, [table(rows), table(models)])) + f"\nwritten to {out}"
+    said = "\n".join(_said_of(recordings, record["persons"]))
+    return record, "\n\n".join(filter(None, [table(rows), table(models), said])) + f"\nwritten to {out}"
+
+def _c3d_files(markers: list[str]) -> dict:
+    "The recordings in the .c3d files among the inputs, by path."
+    paths = [p for m in map(Path, markers) for p in (sorted(m.rglob("*")) if m.is_dir() else [m])
+             if p.suffix.lower() == ".c3d"]
+    if not paths:
+        return {}
+    from bige.c3d import read_c3d
+    return {p: read_c3d(p) for p in paths}
+
+def _said_of(recordings: dict, people: dict) -> list[str]:
+    "What each .c3d file held, and which markers of its participants the model does not know."
+    if not recordings:
+        return []
+    from bige.c3d import contents
+    left = [f"{person}: {_plural(len(names), 'marker')} not used, unknown to the model ({', '.join(names)})"
+            for person, fit in people.items() if (names := fit.get("unmatched_markers"))]
+    return [f"{path.name}: {contents(file)}" for path, file in recordings.items()] + left
+
+def _write_plates(recordings: dict, folder: Path, force: bool) -> None:
+    "The force plates of .c3d files, by foot, as OpenSim's external loads into `folder`/plates."
+    with_plates = [path for path, file in recordings.items() if file.plate_count]
+    if not with_plates:
+        return
+    from bige.files import whole_folder
+    from bige.force_plates import read_plates, write_external_loads
+    from bige.markers import foot_forces, read_markers
+    with whole_folder(folder / "plates", guard=not force) as part:
+        for path in with_plates:
+            feet = foot_forces(read_plates(path), read_markers(path)[path.stem])
+            write_external_loads(feet, part / f"ground_forces_{path.stem}.xml")
 
 def _frames_of(r: dict) -> str:
     "How many frames of a trial were written, and how many of them were bridged."
