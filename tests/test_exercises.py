@@ -26,32 +26,56 @@ def record(tmp_path):
 
 
 def test_a_file_of_a_user_is_an_exercise(record, tmp_path):
-    mine = record({"name": "lunge", "progress": ["knee_angle_r"], "planted": []})
-    assert mine.progress == ("knee_angle_r",) and mine.planted == ()
+    contacts = {"l": "heel_free", "r": "swing", "seat": {"height": 0.45, "friction": 0.6, "until": "ascent"}}
+    mine = record({"name": "lunge", "progress": ["knee_angle_r"], "contacts": contacts, "leading": "r"})
+    assert mine.progress == ("knee_angle_r",) and mine.planted == ("l",) and mine.seat["height"] == 0.45
     assert mine.source == str(tmp_path / "mine.yaml")
     assert load_exercise(tmp_path / "mine.yaml") == load_exercise(str(tmp_path / "mine.yaml")) == mine
     assert load_exercise(mine) is mine and pickle.loads(pickle.dumps(mine)) == mine
+
+
+def seat(**entries) -> dict:
+    "Contacts with a seat."
+    return {"contacts": {"l": "planted", "r": "planted",
+                         "seat": {"height": "recorded", "friction": 0.5} | entries}}
 
 
 CORRUPTED = {
     "muscle": ({"effort": ["vasmed_l", "vasmd_r"]}, ["`effort`", "'vasmd_r'", "did you mean 'vasmed_r'?"]),
     "muscle without side": ({"effort": ["vasmed"]}, ["`effort`", "'vasmed'", "with their side"]),
     "coordinate": ({"progress": ["knee_angel_l"]}, ["`progress`", "did you mean 'knee_angle_l'?"]),
-    "translation": ({"progress": ["pelvis_ty"]}, ["`progress`", "'pelvis_ty'", "joint angles"]),
+    "translation": ({"progress": ["pelvis_tx"]}, ["`progress`", "'pelvis_tx'", "joint angles", "pelvis_ty"]),
+    "angle and height": ({"progress": ["pelvis_ty", "knee_angle_l"]}, ["`progress`", "pelvis_ty alone"]),
+    "height in degrees": ({"progress": ["pelvis_ty"]}, ["`least_progress_deg`", "least_progress_cm alone"]),
+    "angle in centimetres": ({"least_progress_cm": 10}, ["`least_progress_cm`", "least_progress_deg alone"]),
+    "neither": ({"least_progress_deg": None}, ["`least_progress_deg`", "None", "above 0"]),
+    "leading": ({"leading": "right"}, ["`leading`", "'right'", "null"]),
+    "progress of both legs": ({"leading": "r"}, ["`progress`", "knee_angle_l", "end in _r"]),
     "no progress": ({"progress": []}, ["`progress`", "no entry"]),
     "curve": ({"curves": {"vasmed_l": "vastus"}}, ["`curves`", "'vasmed_l'", "without their side"]),
-    "foot": ({"planted": ["left"]}, ["`planted`", "'left'", "l and r"]),
+    "foot": ({"contacts": {"l": "plantd", "r": "planted"}}, ["`contacts`, l", "did you mean 'planted'?"]),
+    "one foot": ({"contacts": {"l": "planted"}}, ["`contacts`, r", "None", "heel_free"]),
+    "third foot": ({"contacts": {"l": "planted", "r": "planted", "hand": "planted"}},
+                   ["'hand'", "l, r, and seat"]),
+    "in the air": ({"contacts": {"l": "swing", "r": "swing"}}, ["`contacts`", "no seat", "carries the body"]),
+    "seat": (seat(), ["seat", "height, friction", "until", "each of them"]),
+    "seat as text": ({"contacts": {"l": "planted", "r": "planted", "seat": "chair"}}, ["seat", "'chair'"]),
+    "high seat": (seat(height=3, until="pause"), ["seat, height", "3", "up to 2 m"]),
+    "seat without friction": (seat(friction=0, until="pause"), ["seat, friction", "above 0"]),
+    "seat until": (seat(until="lift"), ["seat, until", "'lift'", "descent, pause, ascent, turning"]),
     "text for a list": ({"progress": "knee_angle_l"}, ["`progress`", "a list"]),
     "text for a number": ({"together": "yes"}, ["`together`", "a number"]),
     "truth for a number": ({"together": True}, ["`together`", "a number"]),
     "correlation": ({"together": 1.5}, ["`together`", "from 0 to 1"]),
     "rise": ({"least_progress_deg": 0}, ["`least_progress_deg`", "above 0"]),
-    "phases": ({"phases": ["down", "up"]}, ["`phases`", "three names"]),
+    "phases": ({"phases": ["down"]}, ["`phases`", "three names"]),
     "request": ({"request": [{"low": 1}]}, ["`request`", "`kind`"]),
     "slider": ({"sliders": [{"key": "depth"}]}, ["`sliders`", "`entry`"]),
     "peak": ({"usual_peak_deg": [120, 60]}, ["`usual_peak_deg`", "the lower first"]),
     "name": ({"name": "My squat"}, ["`name`", "lower-case"]),
-    "unknown field": ({"plantd": ["l"]}, ["`plantd`", "an unknown field", "did you mean 'planted'?"]),
+    "repeated phase": ({"phases": ["down", "up", "down", "up"]}, ["`phases`", "or two"]),
+    "unknown field": ({"contact": {"l": "planted"}},
+                      ["`contact`", "an unknown field", "did you mean 'contacts'?"]),
 }
 
 
@@ -64,7 +88,8 @@ def test_corrupted_records(record, how):
     assert "mine.yaml" in message and all(part in message for part in parts), message
 
 
-@pytest.mark.parametrize("field", ["name", "progress", "phases", "effort", "request", "curves"])
+@pytest.mark.parametrize("field", ["name", "repetition", "progress", "phases", "contacts", "effort",
+                                   "request", "curves"])
 def test_missing_fields(record, field):
     with pytest.raises(InputError, match=f"found no {field}; expected every field"):
         record({}, drop=[field])
@@ -134,3 +159,30 @@ def test_tensors_and_batches(precision):
             assert int(SQUAT.bottom(values)[i, 0]) == int(SQUAT.bottom(alone))
             assert [int(f[i, 0]) for f in SQUAT.cycle(values)] == [int(f) for f in SQUAT.cycle(alone)]
             assert float(SQUAT.frame_at(values, 30)[i, 0]) == pytest.approx(float(SQUAT.frame_at(alone, 30)))
+
+
+# ---------------------------------------------------------------------- heights, and the leading leg
+
+
+def test_a_height_is_a_progress(record):
+    """The pelvis rises by 40 cm: signal in m, shown in cm."""
+    rise = record({"progress": ["pelvis_ty"], "least_progress_deg": None, "least_progress_cm": 15,
+                   "usual_peak_deg": [0, 180], "phases": ["rise", "standing"]})
+    assert rise.unit == "cm" and rise.least_progress == 0.15 and rise.in_unit(0.4) == 40 and not rise.returns
+    q = example_squat().coordinates()
+    assert np.array_equal(rise.signal(q), example_squat()["pelvis_ty"])
+    assert SQUAT.unit == "deg" and SQUAT.least_progress == np.deg2rad(17.2) and SQUAT.returns
+
+
+@pytest.mark.parametrize("leading", "lr")
+def test_the_leading_leg(leading):
+    """Whichever leg leads, the canonical form has the leg of the record in the lead, and is the same."""
+    raised = replace(SQUAT, progress=(f"hip_flexion_{leading}",), leading=leading)
+    motion = example_squat()
+    one = motion.with_columns(["hip_flexion_r"], 0.1 * motion.columns(["hip_flexion_r"]))
+    assert raised.led_by(one.coordinates()) == "l" and raised.led_by(one.mirror().coordinates()) == "r"
+    forms = [raised.canonical(motion) for motion in (one, one.mirror())]
+    assert [side for _, side in forms] == ["l", "r"]
+    assert np.array_equal(forms[0][0].values, forms[1][0].values)
+    assert raised.led_by(forms[0][0].coordinates()) == leading
+    assert SQUAT.led_by(one.coordinates()) is None and SQUAT.canonical(one) == (one, None)
