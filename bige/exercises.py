@@ -284,7 +284,7 @@ def contact_words(exercise: Exercise) -> list[str]:
     "What each foot does, and until when there is a seat, in words."
     feet = [f"{_SIDES[side]} {exercise.contacts[side].replace('_', ' ')}" for side in "lr"]
     seat = exercise.seat
-    until = seat and ("the turning point" if seat["until"] == "turning" else seat["until"])
+    until = seat and ("the turning point" if seat["until"] == "turning" else f"the {seat['until']} begins")
     return feet + ([f"seat until {until}"] if seat else [])
 
 def exercise_rows() -> list[dict[str, str]]:
@@ -293,7 +293,7 @@ def exercise_rows() -> list[dict[str, str]]:
     rows = []
     for exercise in map(load_exercise, shipped_exercises()):
         row = {"name": [exercise.name], "repetition": [exercise.repetition], "progress": exercise.progress,
-               "leading": [_SIDES.get(exercise.leading, "both")], "phases": exercise.phases,
+               "leading leg": [_SIDES.get(exercise.leading, "both alike")], "phases": exercise.phases,
                "contacts": contact_words(exercise), "effort muscles": exercise.effort,
                "request": [c["kind"] for c in exercise.request]}
         rows.append({key: ", ".join(names) for key, names in row.items()})
