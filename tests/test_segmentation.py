@@ -192,6 +192,7 @@ def test_shared_rests_are_outside(real):
 
 # ---------------------------------------------------------------------- the other exercises
 
+PROGRESS = ("knee_angle_r", "knee_angle_l", "hip_flexion_r", "hip_flexion_l", "pelvis_ty", "pelvis_tilt")
 ARCHIVES = {"hurdle_step": ("m02", "hurdle_step_m02"), "inline_lunge": ("m03", "lunges_sts"),
             "side_lunge": ("m04", "lunges_sts"), "sit_to_stand": ("m05", "lunges_sts")}
 NO_PELVIS = {"m03_s10_e01_inc", "m03_s10_e02_inc"}      # RASI is missing throughout
@@ -281,9 +282,6 @@ def test_six_stays_on_the_seat(shared, name, how):
     whole = "standing" in how
     assert len(found.segments) == 6 and sum(found.cut) == (not whole) and found.cut[:5] == (False,) * 5
     assert 36 < 100 * min(found.depths[:5]) <= 100 * max(found.depths[:5]) < 46
-
-
-PROGRESS = ("knee_angle_r", "knee_angle_l", "hip_flexion_r", "hip_flexion_l", "pelvis_ty", "pelvis_tilt")
 
 
 def test_a_rise_begins_with_the_trunk_and_ends_standing(shared):
@@ -482,6 +480,74 @@ def test_no_repetition(what):
         time = np.arange(0, rng.uniform(2, 12), 1 / 60)
         with pytest.raises(InputError, match="no repetition found"):
             segment(knees(time, *NOTHING[what](time, rng)))
+
+
+IDLE = {
+    "still": lambda t, rng: 0 * t,
+    "standing": lambda t, rng: rng.normal(0, 1, t.size),
+    "sway": lambda t, rng: 4 * np.sin(2 * np.pi * t * rng.uniform(.2, 1.5)),
+    "white noise": lambda t, rng: rng.normal(0, 20, t.size)}
+
+
+@pytest.mark.parametrize("what", IDLE)
+@pytest.mark.parametrize("exercise", ARCHIVES)
+def test_nothing_to_count(exercise, what):
+    """The same in every coordinate, in degrees and in millimetres; without the shared data too."""
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        time = np.arange(0, rng.uniform(2, 12), 1 / 60)
+        signal = IDLE[what](time, rng)
+        scale = [0.001 if name == "pelvis_ty" else np.deg2rad(1) for name in PROGRESS]
+        with pytest.raises(InputError, match="no repetition found"):
+            segment(Motion(time, signal[:, None] * scale + 0.5, PROGRESS), exercise=exercise)
+
+
+@pytest.mark.parametrize("leading", "lr")
+def test_made_up_steps_are_counted_on_their_side(leading):
+    """Five hip flexions of one leg; of one of them the other leg's, and one of half the height."""
+    step = replace(load_exercise("hurdle_step"), progress=(f"hip_flexion_{leading}",), leading=leading)
+    time = np.arange(0, 20, 1 / 60)
+    legs = {side: np.zeros(time.size) for side in "lr"}
+    for i, (side, height) in enumerate(zip("rrlrr", (90, 85, 92, 50, 88))):
+        hill = height / 2 * (1 + np.cos(2 * np.pi * (time - 2.5 - 3.5 * i) / 2.5))
+        legs[side] = legs[side] + np.where(np.abs(time - 2.5 - 3.5 * i) < 1.25, hill, 0)
+    names = ("hip_flexion_l", "hip_flexion_r")
+    motion = Motion(time, np.deg2rad(np.stack([legs["l"], legs["r"]], axis=1)), names)
+    found = segment(motion, exercise=step)
+    assert found.sides == tuple("rrlrr") and segment(motion.mirror(), exercise=step).sides == tuple("llrll")
+    strict = segment(motion, exercise=replace(step, fair_share=0.75))
+    assert strict.sides == tuple("rrlr") and np.rad2deg(strict.rejected[0].depth) == pytest.approx(50, abs=1)
+
+
+def glide(time, moments):
+    "A curve through (s, value), at rest at each of them."
+    x = np.full(time.size, float(moments[0][1]))
+    for (a, low), (b, high) in zip(moments, moments[1:]):
+        share = np.clip((time - a) / (b - a), 0, 1)
+        x = x + (high - low) * (1 - np.cos(np.pi * share)) / 2
+    return x
+
+
+def test_made_up_sit_to_stands():
+    """Lean at 1 s, rise from 1.5 to 2.5 s, down from 4 to 5 s; lean at 6 s, rise from 6.5 to 7.5 s, down from
+    9 to 10 s; the recording ends on the seat at 11 s."""
+    time = np.arange(0, 11, 0.01)
+    height = glide(time, [(1.5, .5), (2.5, .9), (4, .9), (5, .5), (6.5, .5), (7.5, .9), (9, .9), (10, .5)])
+    tilt = glide(time, [(1, 0), (1.6, -40), (2.5, 0), (6, 0), (6.6, -40), (7.5, 0)])
+    motion = Motion(time, np.stack([height, np.deg2rad(tilt)], axis=1), ("pelvis_ty", "pelvis_tilt"))
+    found = segment(motion, exercise="sit_to_stand")
+    assert np.allclose(found.segments[:2], [[1.1, 2.4], [6.1, 7.4]], atol=0.12)
+    assert found.cut == (False, False, True) and np.allclose(found.depths[:2], 0.4, atol=0.01)
+    assert found.to_json()["segments"][0].keys() == {"start_s", "end_s"}
+    assert list(found.to_pandas().columns)[3] == "depth_cm"
+    assert len(segment(motion.slice(0, 9), exercise="sit_to_stand").segments) == 2
+    no_lead_in = replace(load_exercise("sit_to_stand"), lead_in=None)
+    assert np.allclose(segment(motion, exercise=no_lead_in).segments[0], [1.55, 2.4], atol=0.12)
+    with pytest.raises(InputError, match="pelvis_tilt"):
+        segment(Motion(time, height[:, None], ("pelvis_ty",)), exercise="sit_to_stand")
+    low = Motion(time, motion.values * [0.3, 1], motion.names, "low.mot")
+    with pytest.raises(InputError, match="up to 12 cm, rejected as shallow; expected pelvis_ty rising by 15"):
+        segment(low, exercise="sit_to_stand")
 
 
 @pytest.mark.parametrize("frames", [2, 4, 10, 20])
