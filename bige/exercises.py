@@ -37,15 +37,16 @@ class Exercise:
     counted as one, in words. `progress`: joint angles, or the height pelvis_ty, whose mean rises from the
     starting posture to the turning point. `least_progress_deg` or `least_progress_cm`: smallest rise that is
     a repetition, of angles or of a height. `fair_share`: share of a trial's median rise that each must reach.
-    `together`: least correlation between the progress angles (0: not required). `leading`: side of the leading leg in the canonical form; None: both legs alike. `phases`:
-    names of the movement to the turning point, the pause there and the movement back; two where the
-    repetition ends at the turning point. `contacts`: of each foot ("l", "r") planted, heel_free or swing,
-    and of a "seat" its height, friction and until when. `lead_in`: coordinate that moves before the
-    progress rises, of a repetition that ends at the turning point. `effort`: muscles whose peak activation defines the
-    moment "peak" and the order of samples. `request`: constraints of the default request. `curves`: column
-    without side -> title, for the report. `simulation`: settings of the simulation. `sliders`: entries of
-    the tuning page. `usual_peak_deg`: a repetition that turns outside is no usual start of a search.
-    `validation`: participants held out of training. `source`: where the record came from, for messages."""
+    `together`: least correlation between the progress angles (0: not required). `leading`: side of the
+    leading leg in the canonical form; None: both legs alike. `phases`: names of the movement to the turning
+    point, the pause there and the movement back; two where the repetition ends at the turning point.
+    `contacts`: of each foot ("l", "r") planted, heel_free or swing, and of a "seat" its height, friction and
+    until when. `lead_in`: coordinate that moves before the progress rises, of a repetition that ends at the
+    turning point. `effort`: muscles whose peak activation defines the moment "peak" and the order of samples.
+    `request`: constraints of the default request. `curves`: column without side -> title, for the report.
+    `simulation`: settings of the simulation. `sliders`: entries of the tuning page. `usual_peak_deg`: a
+    repetition that turns outside is no usual start of a search. `validation`: participants held out of
+    training. `source`: where the record came from, for messages."""
     name: str
     title: str
     plural: str
