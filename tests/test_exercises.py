@@ -143,6 +143,17 @@ def test_requests_sliders_and_settings_of_shipped_exercises(name):
     assert settings_for(exercise).max_iterations > 0 and exercise.repetition and exercise.validation
 
 
+def test_a_request_names_phases_of_its_own_exercise():
+    """A phase of another exercise was accepted, and the search for squats ended in a ValueError."""
+    from bige.constraint_files import parse_constraints
+    for name, others in (("hurdle_step", (None, "squat", "sit_to_stand")), ("sit_to_stand", (None, "squat"))):
+        text = f"constraints:\n  - {{kind: tempo, phase: {load_exercise(name).phases[0]}, low: 1, high: 2}}\n"
+        assert parse_constraints(text, exercise=name).of("tempo")
+        for other in others:
+            with pytest.raises(InputError, match=load_exercise(name).phases[0]):
+                parse_constraints(text, exercise=other)
+
+
 def test_contacts_of_shipped_exercises():
     feet = {name: load_exercise(name).contacts for name in shipped_exercises()}
     assert feet["squat"] == {"l": "planted", "r": "planted"} == feet["side_lunge"]
