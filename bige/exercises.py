@@ -350,7 +350,7 @@ def led_by(self: Exercise, q: np.ndarray) -> str | None:
     return max(sides, key=lambda side: q[:, columns[side]].mean(-1).max())
 
 @patch
-def canonical(self: Exercise, motion: Motion) -> tuple[Motion, str | None]:
+def to_leading_leg(self: Exercise, motion: Motion) -> tuple[Motion, str | None]:
     """A repetition with the leg of the record in the lead, mirrored if need be, and the side that led in the
     recording."""
     side = self.led_by(motion.coordinates())

@@ -254,8 +254,8 @@ def test_the_leading_leg(leading):
     motion = example_squat()
     one = motion.with_columns(["hip_flexion_r"], 0.1 * motion.columns(["hip_flexion_r"]))
     assert raised.led_by(one.coordinates()) == "l" and raised.led_by(one.mirror().coordinates()) == "r"
-    forms = [raised.canonical(motion) for motion in (one, one.mirror())]
+    forms = [raised.to_leading_leg(motion) for motion in (one, one.mirror())]
     assert [side for _, side in forms] == ["l", "r"]
     assert np.array_equal(forms[0][0].values, forms[1][0].values)
     assert raised.led_by(forms[0][0].coordinates()) == leading
-    assert SQUAT.led_by(one.coordinates()) is None and SQUAT.canonical(one) == (one, None)
+    assert SQUAT.led_by(one.coordinates()) is None and SQUAT.to_leading_leg(one) == (one, None)
