@@ -408,8 +408,31 @@ def _info() -> tuple[dict, str]:
 def _exercises() -> tuple[list, str]:
     from bige.exercises import exercise_rows
     from bige.tables import table
-    rows = exercise_rows()
-    return rows, table(rows)
+    files = _assets_by_exercise()
+    rows = [row | {"assets": ", ".join(files.get(row["name"], ["none"]))} for row in exercise_rows()]
+    blocks = [table([{"name": key, row["name"]: text} for key, text in row.items() if key != "name"])
+              for row in rows]
+    return rows, "\n\n".join(blocks)
+
+def _assets_by_exercise() -> dict[str, list[str]]:
+    "Exercise -> shipped files of repetitions and weights; those that name no exercise are of the squat."
+    import numpy as np
+    from safetensors import safe_open
+    from bige.exercises import load_exercise
+    found = {}
+    for path in sorted(asset_folder().iterdir()):
+        if path.suffix == ".safetensors":
+            with safe_open(path, "numpy") as file:
+                named = json.loads(file.metadata()["bige"]).get("exercise")
+        elif path.suffix == ".npz":
+            with np.load(path) as file:
+                if "trials" not in file:
+                    continue
+                named = str(file["exercise"]) if "exercise" in file else None
+        else:
+            continue
+        found.setdefault(named or load_exercise().name, []).append(path.name)
+    return found
 
 _EXERCISE = _option("--exercise", metavar="NAME|FILE.yaml",
                     help="one of `bige exercises`, or a file (default: what the input says, else squat)")
@@ -439,15 +462,25 @@ def _segment(trial: str, reps: int | str, exercise: str | None, out: str, force:
     from bige.tables import table
     with output_folder(out) as folder:
         found = segment_file(trial, folder, reps, force=force, **_given(exercise=exercise))
-    rows = []
-    for (start, end), depth, cut in zip(found.segments, found.depths_deg, found.cut):
-        rows.append({"repetition": len(rows) + 1, "start (s)": f"{start:.2f}", "end (s)": f"{end:.2f}",
-                     "deepest (deg)": f"{depth:.1f}", "": "cut by the recording" if cut else ""})
-    head = f"{_plural(len(rows), 'repetition')}, confidence {found.confidence:.2f}"
+    head = f"{_plural(len(found.segments), 'repetition')}, confidence {found.confidence:.2f}"
+    counted = f"counted: {found.exercise.title}, {found.exercise.repetition}"
     assumed = f"no model beside it: later steps take the embedded one, {Skeleton.default().mass:.1f} kg"
     body = f"model {found.model}, {found.mass_kg:.1f} kg" if found.model else assumed
-    heads = [head, *filter(None, [found.rejected_as()]), body]
-    return found.to_json(), "\n".join([*heads, table(rows), f"written to {out}"])
+    heads = [head, counted, *filter(None, [found.rejected_as()]), body]
+    return found.to_json(), "\n".join([*heads, table(_repetition_rows(found)), f"written to {out}"])
+
+def _repetition_rows(found) -> list[dict[str, str]]:
+    "The table of a segmentation: times, depth in the unit of the exercise, and which leg led."
+    exercise = found.exercise
+    depth_title = "turning point (deg)" if exercise.unit == "deg" else "rise (cm)"
+    rows = []
+    for i, (start, end) in enumerate(found.segments):
+        row = {"repetition": i + 1, "start (s)": f"{start:.2f}", "end (s)": f"{end:.2f}",
+               depth_title: f"{exercise.in_unit(found.depths[i]):.1f}"}
+        if exercise.leading:
+            row["leading leg"] = {"l": "left", "r": "right"}[found.sides[i]]
+        rows.append(row | {"": "cut by the recording" if found.cut[i] else ""})
+    return rows
 
 # %% ../nbs/37_command_line.ipynb #37-command-line-049
 _MODEL = _option("--model", metavar="M.osim", help="OpenSim model (default: the embedded one)")

@@ -17,7 +17,7 @@ import numpy as np
 from fastcore.basics import patch
 
 from .files import InputError, similar
-from .motion import COORDINATES, MUSCLES, TRANSLATIONS
+from .motion import COORDINATES, MUSCLES, TRANSLATIONS, Motion
 from .parsing import read_yaml
 from .geometry import namespace
 
@@ -25,35 +25,44 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # %% auto #0
-__all__ = ['STANDING', 'Exercise', 'check_exercise', 'check_names', 'check_shape', 'read_exercise', 'shipped_exercises',
-           'load_exercise', 'exercise_rows']
+__all__ = ['FOOT_CONTACTS', 'SEAT', 'STANDING', 'Exercise', 'check_exercise', 'check_names', 'check_shape', 'check_progress',
+           'check_contacts', 'read_exercise', 'shipped_exercises', 'load_exercise', 'contact_words', 'exercise_rows']
 
 # %% ../nbs/08_exercises.ipynb #08-exercises-005
 @dataclass(frozen=True)
 class Exercise:
     """What the package knows about an exercise.
 
-    `name`, `title`, `plural`: as an argument, in a sentence, for several repetitions. `progress`: joint
-    angles whose mean rises from the starting posture to the turning point. `least_progress_deg`: smallest
-    rise that is a repetition, deg. `together`: least correlation between the progress angles (0: not
-    required). `phases`: names of the movement to the turning point, the pause there and the movement back.
-    `planted`: sides ("l", "r") of the feet that stay on the ground. `effort`: muscles whose peak
-    activation defines the moment "peak" and the order of samples. `request`: constraints of the default
-    request. `curves`: column without side -> title, for the report. `simulation`: settings of the
-    simulation. `sliders`: entries of the tuning page. `usual_peak_deg`: a repetition that turns outside is
-    no usual start of a search. `validation`: participants held out of training. `source`: where the record
-    came from, for messages."""
+    `name`, `title`, `plural`: as an argument, in a sentence, for several repetitions. `repetition`: what is
+    counted as one, in words. `progress`: joint angles, or the height pelvis_ty, whose mean rises from the
+    starting posture to the turning point. `least_progress_deg` or `least_progress_cm`: smallest rise that is
+    a repetition, of angles or of a height. `fair_share`: share of a trial's median rise that each must reach.
+    `together`: least correlation between the progress angles (0: not required). `leading`: side of the
+    leading leg in the canonical form; None: both legs alike. `phases`: names of the movement to the turning
+    point, the pause there and the movement back; two where the repetition ends at the turning point.
+    `contacts`: of each foot ("l", "r") planted, heel_free or swing, and of a "seat" its height, friction and
+    until when. `lead_in`: coordinate that moves before the progress rises, of a repetition that ends at the
+    turning point. `effort`: muscles whose peak activation defines the moment "peak" and the order of samples.
+    `request`: constraints of the default request. `curves`: column without side -> title, for the report.
+    `simulation`: settings of the simulation. `sliders`: entries of the tuning page. `usual_peak_deg`: a
+    repetition that turns outside is no usual start of a search. `validation`: participants held out of
+    training. `source`: where the record came from, for messages."""
     name: str
     title: str
     plural: str
+    repetition: str
     progress: tuple[str, ...]
-    least_progress_deg: float
     together: float
-    phases: tuple[str, str, str]
-    planted: tuple[str, ...]
+    phases: tuple[str, ...]
+    contacts: Mapping[str, str | Mapping]
     effort: tuple[str, ...]
     request: tuple[Mapping, ...]
     curves: Mapping[str, str]
+    least_progress_deg: float | None = None
+    least_progress_cm: float | None = None
+    leading: str | None = None
+    lead_in: str | None = None
+    fair_share: float = 0.75
     simulation: Mapping = field(default_factory=dict)
     sliders: tuple[Mapping, ...] = ()
     usual_peak_deg: tuple[float, float] = (0., 180.)
@@ -64,21 +73,53 @@ class Exercise:
         check_exercise(self)
 
 # %% ../nbs/08_exercises.ipynb #08-exercises-007
+@patch(as_prop=True)
+def unit(self: Exercise) -> str:
+    "Unit in which the progress is shown: deg, or cm for a height."
+    return "cm" if "pelvis_ty" in self.progress else "deg"
+
+@patch
+def in_unit(self: Exercise, progress: np.ndarray | float) -> np.ndarray | float:
+    "Progress (...) in rad or m -> in the unit of the exercise."
+    return 100 * progress if self.unit == "cm" else np.rad2deg(progress)
+
+@patch(as_prop=True)
+def least_progress(self: Exercise) -> float:
+    "The smallest rise that is a repetition, rad or m."
+    return self.least_progress_cm / 100 if self.unit == "cm" else np.deg2rad(self.least_progress_deg)
+
+# %% ../nbs/08_exercises.ipynb #08-exercises-008
+@patch(as_prop=True)
+def returns(self: Exercise) -> bool:
+    "Whether a repetition ends in the starting posture (else at the turning point)."
+    return len(self.phases) == 3
+
+@patch(as_prop=True)
+def planted(self: Exercise) -> tuple[str, ...]:
+    "Sides of the feet that stay on their place, with the heel or without."
+    return tuple(side for side in "lr" if self.contacts[side] != "swing")
+
+@patch(as_prop=True)
+def seat(self: Exercise) -> Mapping | None:
+    "The seat, if there is one: `height` (recorded, or m), `friction`, `until` (turning, or a phase)."
+    return self.contacts.get("seat")
+
+# %% ../nbs/08_exercises.ipynb #08-exercises-010
 _ANGLES = tuple(n for n in COORDINATES if n not in TRANSLATIONS)
 _MUSCLES = tuple(f"{muscle}_{side}" for side in "lr" for muscle in MUSCLES)
 _CURVES = tuple(dict.fromkeys(re.sub("_[lr]$", "", n) for n in COORDINATES)) + MUSCLES + ("ground_force",)
 
 def check_exercise(exercise: Exercise) -> None:
-    """InputError for a name that the model does not have, a number out of range, or a field without its
-    entries."""
-    check_names(exercise, "progress", _ANGLES, "joint angles of the model")
+    """InputError for a name that the model does not have, a number out of range, contacts that carry nobody,
+    or a field without its entries."""
+    check_names(exercise, "progress", (*_ANGLES, "pelvis_ty"), "joint angles of the model, or pelvis_ty")
     check_names(exercise, "effort", _MUSCLES, "muscles with their side, such as vasmed_l")
     check_names(exercise, "curves", _CURVES, "coordinates or muscles without their side, or ground_force")
-    if exercise.planted:
-        check_names(exercise, "planted", ("l", "r"), "the sides l and r")
     check_shape(exercise)
+    check_progress(exercise)
+    check_contacts(exercise)
 
-# %% ../nbs/08_exercises.ipynb #08-exercises-008
+# %% ../nbs/08_exercises.ipynb #08-exercises-011
 def check_names(exercise: Exercise, key: str, known: Collection[str], what: str) -> None:
     "InputError unless field `key` holds names, all of them among `known`."
     names = tuple(getattr(exercise, key))
@@ -89,19 +130,23 @@ def check_names(exercise: Exercise, key: str, known: Collection[str], what: str)
         if name not in known:
             raise InputError(where, repr(name), what, similar(str(name), known) or "correct the name")
 
-# %% ../nbs/08_exercises.ipynb #08-exercises-009
+def _need(good: bool, exercise: Exercise, key: str, expected: str) -> None:
+    "InputError about field `key` unless it is `good`."
+    if not good:
+        raise InputError(f"{exercise.source}, `{key}`", repr(getattr(exercise, key)), expected, "correct it")
+
+# %% ../nbs/08_exercises.ipynb #08-exercises-012
 def check_shape(exercise: Exercise) -> None:
-    "InputError for numbers out of range, phases other than three, or constraints without their kind."
+    "InputError for numbers out of range, phases other than two or three, or constraints without their kind."
     def need(good: bool, key: str, expected: str) -> None:
-        if not good:
-            raise InputError(f"{exercise.source}, `{key}`", repr(getattr(exercise, key)), expected,
-                             "correct it")
+        _need(good, exercise, key, expected)
     need(re.fullmatch(r"[a-z][a-z0-9_]*", exercise.name), "name",
          "lower-case letters, digits and underscores")
-    need(0 < exercise.least_progress_deg < 180, "least_progress_deg",
-         "an angle above 0 and below 180 degrees")
     need(0 <= exercise.together <= 1, "together", "a correlation from 0 to 1")
-    need(len(exercise.phases) == 3, "phases", "three names: movement, pause, movement back")
+    need(0 < exercise.fair_share <= 1, "fair_share", "a share above 0 and up to 1")
+    phases = exercise.phases
+    need(len(phases) in (2, 3) and len(set(map(str, phases))) == len(phases), "phases",
+         "three names: movement, pause, movement back; or two, when nothing leads back")
     angles = exercise.usual_peak_deg
     need(len(angles) == 2 and 0 <= angles[0] < angles[1] <= 180, "usual_peak_deg",
          "two angles from 0 to 180 degrees, the lower first")
@@ -114,9 +159,74 @@ def _has_kind(entry) -> bool:
     "Whether an entry is a mapping that names its kind."
     return isinstance(entry, Mapping) and "kind" in entry
 
-# %% ../nbs/08_exercises.ipynb #08-exercises-013
+# %% ../nbs/08_exercises.ipynb #08-exercises-014
+def check_progress(exercise: Exercise) -> None:
+    "InputError for angles mixed with a height, a least rise in another unit, or progress of the wrong leg."
+    def need(good: bool, key: str, expected: str) -> None:
+        _need(good, exercise, key, expected)
+    height = "pelvis_ty" in exercise.progress
+    need(not height or len(exercise.progress) == 1, "progress", "joint angles, or pelvis_ty alone")
+    right, other = ("least_progress_cm", "least_progress_deg")[::1 if height else -1]
+    need(getattr(exercise, other) is None, other, f"{right} alone, for this progress")
+    least, most = getattr(exercise, right), 100 if height else 180
+    need(least is not None and 0 < least < most, right,
+         f"a {'height' if height else 'rise of the angle'} above 0 and below {most}")
+    need(not height or exercise.usual_peak_deg == (0, 180), "usual_peak_deg",
+         "none: the progress is a height")
+    side = exercise.leading
+    need(side in (None, "l", "r"), "leading", "l, r, or null for both legs alike")
+    need(side is None or all(name.endswith(f"_{side}") for name in exercise.progress), "progress",
+         f"angles of the leading leg, which end in _{side}")
+    need(side is None or exercise.together == 0, "together", "0: with a leading leg its mean alone counts")
+    first = exercise.lead_in
+    need(first is None or first in COORDINATES and not exercise.returns, "lead_in",
+         "null, or, where a repetition ends at the turning point, a coordinate")
+
+# %% ../nbs/08_exercises.ipynb #08-exercises-016
+FOOT_CONTACTS = ("planted", "heel_free", "swing")
+SEAT = ("height", "friction", "until")
+
+def check_contacts(exercise: Exercise) -> None:
+    "InputError for contacts other than those of both feet and a seat, or that leave the body in the air."
+    where, contacts = f"{exercise.source}, `contacts`", exercise.contacts
+    for key in contacts:
+        if key not in ("l", "r", "seat"):
+            raise InputError(where, f"the entry {key!r}", "l, r, and seat where there is one", "remove it")
+    for side in "lr":
+        found = contacts.get(side)
+        if found not in FOOT_CONTACTS:
+            raise InputError(f"{where}, {side}", repr(found), ", ".join(FOOT_CONTACTS),
+                             similar(str(found), FOOT_CONTACTS) or "say what the foot does")
+    if not exercise.planted and "seat" not in contacts:
+        raise InputError(where, "two feet that swing and no seat", "something that carries the body",
+                         "let one foot be planted or heel_free, or add a seat")
+    if "seat" in contacts:
+        _check_seat(contacts["seat"], f"{where}, seat", (*exercise.phases, "turning"))
+
+# %% ../nbs/08_exercises.ipynb #08-exercises-017
+def _check_seat(seat, where: str, moments: Collection[str]) -> None:
+    "InputError for a seat with unknown entries, or a height, friction or end that no seat has."
+    def need(good: bool, key: str, expected: str) -> None:
+        if not good:
+            raise InputError(f"{where}, {key}", repr(seat[key]), expected, "correct it")
+    def number(key: str, low: float, high: float) -> bool:
+        return _is_number(seat[key]) and low < seat[key] <= high
+    if not isinstance(seat, Mapping) or set(seat) != set(SEAT):
+        found = ", ".join(map(str, seat)) if isinstance(seat, Mapping) else repr(seat)
+        raise InputError(where, found or "nothing", f"the entries {', '.join(SEAT)}", "give each of them")
+    need(seat["height"] == "recorded" or number("height", 0, 2), "height",
+         "recorded, or a height above 0 and up to 2 m")
+    need(number("friction", 0, 2), "friction", "a coefficient above 0 and up to 2")
+    need(seat["until"] in moments, "until", f"one of {', '.join(moments)}")
+
+def _is_number(value) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+# %% ../nbs/08_exercises.ipynb #08-exercises-021
 _TYPES = {"str": (str, "text"), "float": ((int, float), "a number"),
-          "tuple": (list, "a list"), "Mapping": (dict, "a mapping")}
+          "tuple": (list, "a list"), "Mapping": (dict, "a mapping"),
+          "str | None": ((str, type(None)), "text, or null"),
+          "float | None": ((int, float, type(None)), "a number")}
 _EXAMPLES = "see the files in bige/assets/exercises"
 
 def read_exercise(path: str | Path) -> Exercise:
@@ -129,7 +239,7 @@ def read_exercise(path: str | Path) -> Exercise:
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
     return Exercise(**values, source=str(path))
 
-# %% ../nbs/08_exercises.ipynb #08-exercises-014
+# %% ../nbs/08_exercises.ipynb #08-exercises-022
 def _check_fields(path: Path, record: dict) -> None:
     "InputError unless `record` has the fields of an exercise, each of its type."
     known = {f.name: f for f in fields(Exercise) if f.name != "source"}
@@ -146,7 +256,7 @@ def _check_fields(path: Path, record: dict) -> None:
         if not isinstance(value, kind) or isinstance(value, bool):
             raise InputError(f"{path}, `{name}`", repr(value), words, _EXAMPLES)
 
-# %% ../nbs/08_exercises.ipynb #08-exercises-016
+# %% ../nbs/08_exercises.ipynb #08-exercises-024
 def shipped_exercises() -> dict[str, Path]:
     "Name -> file of the exercises that the package holds."
     folder = Path(str(resources.files("bige"))) / "assets" / "exercises"
@@ -168,25 +278,34 @@ def load_exercise(name: str | Path | Exercise = "squat") -> Exercise:
     cure = similar(str(name), known) or "choose one of these"
     raise InputError("--exercise", repr(str(name)), ", ".join(known) + ", or the path of a .yaml file", cure)
 
-# %% ../nbs/08_exercises.ipynb #08-exercises-021
+# %% ../nbs/08_exercises.ipynb #08-exercises-029
+_SIDES = {"l": "left", "r": "right"}
+
+def contact_words(exercise: Exercise) -> list[str]:
+    "What each foot does, and until when there is a seat, in words."
+    feet = [f"{_SIDES[side]} {exercise.contacts[side].replace('_', ' ')}" for side in "lr"]
+    seat = exercise.seat
+    until = seat and ("the turning point" if seat["until"] == "turning" else f"the {seat['until']} begins")
+    return feet + ([f"seat until {until}"] if seat else [])
+
 def exercise_rows() -> list[dict[str, str]]:
-    """One row for each shipped exercise: name, progress, phases, planted feet, effort muscles, kinds of its
-    default request."""
-    words = {"l": "left", "r": "right"}
+    """One row for each shipped exercise: name, what one repetition is, progress, leading leg, phases,
+    contacts, effort muscles, kinds of its default request."""
     rows = []
     for exercise in map(load_exercise, shipped_exercises()):
-        row = {"name": [exercise.name], "progress": exercise.progress, "phases": exercise.phases,
-               "planted feet": [words[side] for side in exercise.planted] or ["none"],
-               "effort muscles": exercise.effort, "request": [c["kind"] for c in exercise.request]}
+        row = {"name": [exercise.name], "repetition": [exercise.repetition], "progress": exercise.progress,
+               "leading leg": [_SIDES.get(exercise.leading, "both alike")], "phases": exercise.phases,
+               "contacts": contact_words(exercise), "effort muscles": exercise.effort,
+               "request": [c["kind"] for c in exercise.request]}
         rows.append({key: ", ".join(names) for key, names in row.items()})
     return rows
 
-# %% ../nbs/08_exercises.ipynb #08-exercises-024
+# %% ../nbs/08_exercises.ipynb #08-exercises-032
 STANDING = 0.1        # share of the progress up to which a frame belongs to the starting posture
 
 @patch
 def signal(self: Exercise, q: np.ndarray | Tensor) -> np.ndarray | Tensor:
-    "Poses (..., T, 33) rad, m -> progress signal (..., T) rad: mean of the progress angles."
+    "Poses (..., T, 33) rad, m -> progress signal (..., T) rad, or m of a height: mean of `progress`."
     return q[..., [COORDINATES.index(n) for n in self.progress]].mean(-1)
 
 @patch
@@ -196,7 +315,7 @@ def progress_share(self: Exercise, q: np.ndarray | Tensor) -> np.ndarray | Tenso
     low, high = xp.amin(x, -1)[..., None], xp.amax(x, -1)[..., None]
     return (x - low) / (high - low + 1e-6)
 
-# %% ../nbs/08_exercises.ipynb #08-exercises-025
+# %% ../nbs/08_exercises.ipynb #08-exercises-033
 @patch
 def bottom(self: Exercise, q: np.ndarray | Tensor) -> np.ndarray | Tensor:
     "Poses (..., T, 33) -> frame (...) of the turning point."
@@ -214,3 +333,25 @@ def frame_at(self: Exercise, q: np.ndarray | Tensor, percent: float) -> np.ndarr
     "Poses (..., T, 33) -> frame (...) at `percent` of the cycle, not rounded."
     first, last = self.cycle(q)
     return first + percent / 100 * (last - first)
+
+# %% ../nbs/08_exercises.ipynb #08-exercises-041
+@patch
+def progress_of(self: Exercise, side: str) -> list[str]:
+    "Names of the progress angles when the leg of `side` leads."
+    return [f"{name[:-1]}{side}" for name in self.progress]
+
+@patch
+def led_by(self: Exercise, q: np.ndarray) -> str | None:
+    "Poses (T, 33) of a repetition -> side of the leg that leads, l or r; None: both legs alike."
+    if self.leading is None:
+        return None
+    sides = self.leading + "lr".replace(self.leading, "")
+    columns = {side: [COORDINATES.index(name) for name in self.progress_of(side)] for side in sides}
+    return max(sides, key=lambda side: q[:, columns[side]].mean(-1).max())
+
+@patch
+def to_leading_leg(self: Exercise, motion: Motion) -> tuple[Motion, str | None]:
+    """A repetition with the leg of the record in the lead, mirrored if need be, and the side that led in the
+    recording."""
+    side = self.led_by(motion.coordinates())
+    return (motion if side == self.leading else motion.mirror()), side
