@@ -121,7 +121,7 @@ def read_paths(path: str | Path) -> dict[str, MusclePath]:
     found = {name: _read_path(muscles[name], cylinders, path) for name in MUSCLE_NAMES}
     for name, muscle in found.items():
         if odd := sorted(set(muscle.bodies) - known):
-            raise InputError(f"{path}, muscle {name}", f"a point on {odd[0]}", "points on bodies of the model",
+            raise InputError(f"{path}, muscle {name}", f"a point on {odd[0]}", "points on bodies",
                              "attach the path to a body instead of an offset frame")
     return found
 
@@ -376,7 +376,7 @@ def loaded_joints(skeleton: Skeleton) -> dict[str, str]:
 
 
 def joint_loads(model: MusculoskeletalModel, result: Simulation) -> dict[str, np.ndarray]:
-    "Joint -> contact force (T, 3) N on its distal body, in that body's frame."
+    "Joint on distal body, as in hip_r_on_femur_r -> contact force (T, 3) N in the frame of that body."
     skeleton, time = model.skeleton, result.motion.time
     poses, _ = body_motions(skeleton, result.motion.coordinates(), *coordinate_rates(result))
     outside = muscle_forces(muscle_paths(model), poses, result.tendon_forces)
@@ -387,7 +387,8 @@ def joint_loads(model: MusculoskeletalModel, result: Simulation) -> dict[str, np
     loads = {}
     for joint, child in loaded_joints(skeleton).items():
         local = np.einsum("tji,tj->ti", poses[child].R, forces[child])
-        loads[joint] = np.stack([np.interp(np.maximum(time, bound), time, x) for x in local.T], 1)
+        held = [np.interp(np.maximum(time, bound), time, x) for x in local.T]
+        loads[f"{joint}_on_{child}"] = np.stack(held, 1)
     return loads
 
 # %% ../nbs/13z_joint_loads.ipynb #13z-joint-loads-035
@@ -398,14 +399,13 @@ def load_figures(loads: dict[str, np.ndarray], time: np.ndarray, weight: float) 
     for joint, force in loads.items():
         size = np.linalg.norm(force, axis=1)
         peak, impulse = float(size.max()), float(np.trapezoid(size, time))
-        figures[joint] = {"peak_n": round(peak, 1), "peak_bw": round(peak / weight, 3),
-                          "peak_at_s": round(float(time[size.argmax()]), 3),
-                          "impulse_n_s": round(impulse, 1), "impulse_bw_s": round(impulse / weight, 3)}
+        figures[joint.partition("_on_")[0]] = {
+            "peak_n": round(peak, 1), "peak_bw": round(peak / weight, 3),
+            "peak_at_s": round(float(time[size.argmax()]), 3),
+            "impulse_n_s": round(impulse, 1), "impulse_bw_s": round(impulse / weight, 3)}
     return figures
 
 
-def load_columns(skeleton: Skeleton, loads: dict[str, np.ndarray]) -> tuple[tuple, np.ndarray]:
+def load_columns(loads: dict[str, np.ndarray]) -> tuple[tuple, np.ndarray]:
     "Names and values (T, 3 J): force (N) of each joint on its distal body, in that body's frame."
-    bodies = loaded_joints(skeleton)
-    names = tuple(f"{joint}_on_{bodies[joint]}_f{axis}" for joint in loads for axis in "xyz")
-    return names, np.hstack(list(loads.values()))
+    return tuple(f"{joint}_f{axis}" for joint in loads for axis in "xyz"), np.hstack(list(loads.values()))

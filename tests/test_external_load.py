@@ -1,18 +1,23 @@
 """Loads: what the text may say, and joint moments against OpenSim's with the same bodies added."""
 
 import importlib.util
+import pickle
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bige.dynamics import body_motions, inverse_dynamics
+from bige.cli import main
+from bige.dynamics import MusculoskeletalModel, body_motions, inverse_dynamics
 from bige.external_load import (LOAD_FORMS, LOAD_LIMITS_KG, ExternalLoad, joined_bodies, load_bodies,
                                 load_segments, loaded_skeleton, read_load)
 from bige.files import InputError
-from bige.motion import COORDINATES, GRAVITY
+from bige.motion import COORDINATES, GRAVITY, Motion, example_squat, read_motion, write_motion
+from bige.muscles import MUSCLE_NAMES
 from bige.opensim_process import run_opensim
+from bige.simulation import read_records, settings_of, simulate
+from bige import simulation
 from bige.skeleton import Body, Skeleton
 
 needs_opensim = pytest.mark.skipif(importlib.util.find_spec("opensim") is None,
@@ -136,3 +141,58 @@ def test_joint_moments_agree_with_opensim(shared, tmp_path):
         found = inverse_dynamics(skeleton, *body_motions(skeleton, q, qd, qdd))
         assert np.abs(found - expected).max() / np.abs(expected).max() < 1e-6, load
         assert np.abs(alone - expected).max() / np.abs(expected).max() > 0.05, load  # it is not overlooked
+
+
+# ---- through the simulation and the command
+
+SOME = {"mode": "qp", "start": 1.0, "end": 1.4}
+
+
+@pytest.mark.filterwarnings("ignore")  # a part does not start and end at rest
+def test_static_optimisation_carries_the_load(tmp_path):
+    squat, model = example_squat(), MusculoskeletalModel()
+    alone, loaded = (simulate(squat, model, load=load, **SOME) for load in (None, "barbell:20"))
+    more = loaded.ground_forces[..., 1].sum(1) - alone.ground_forces[..., 1].sum(1)
+    assert np.abs(more / (20 * GRAVITY) - 1).mean() < 0.35 and loaded.record["load"] == "barbell:20"
+    assert alone.record["body_weight_n"] == loaded.record["body_weight_n"] and "load" not in alone.record
+    assert loaded.record["mass_kg"] == alone.record["mass_kg"] and loaded.record["load_kg"] == 20
+    for joint in ("tibiofemoral_r", "hip_l", "lumbosacral"):
+        light, heavy = (r.record["joint_loads"][joint]["peak_bw"] for r in (alone, loaded))
+        assert heavy > 1.1 * light, joint
+    loaded.save(tmp_path, "one")
+    stored = read_motion(tmp_path / "kinetics_one_joint_loads.mot")
+    np.testing.assert_allclose(stored["hip_l_on_femur_l_fy"], loaded.joint_loads["hip_l_on_femur_l"][:, 1],
+                               atol=1e-5)
+
+
+def test_a_loaded_person_is_not_suspected_of_weighing_too_much():
+    squat = example_squat()
+    coarse = Motion.from_arrays(squat.time[::3], squat.coordinates()[::3])
+    loaded = simulate(coarse, mode="qp", load="vest:15")
+    assert loaded.record["mean_vertical_force_bw"] > 1.1
+    assert not [said for said in loaded.record["suspicions"] if "mean vertical" in said]
+
+
+def test_a_model_takes_its_muscle_paths_along():
+    model = pickle.loads(simulation._packed(None, None))
+    assert set(model.paths) == set(MUSCLE_NAMES)
+
+
+def test_settings_without_a_load_are_those_of_former_results():
+    assert "load" not in settings_of("qp") and settings_of("qp", load="vest:15")["load"] == "vest:15"
+
+
+@pytest.mark.parametrize("text", ["barbell:nan", "vest:1000", "dumbbells:10", "sandbag:20"])
+def test_the_command_refuses_what_is_no_load(text, tmp_path, capsys):
+    write_motion(example_squat(), tmp_path / "squat.mot")
+    command = ["simulate", str(tmp_path / "squat.mot"), "--load", text, "--out", str(tmp_path / "out")]
+    assert main(command) == 2 and not (tmp_path / "out").exists()
+    assert f"--load: found the load '{text}'" in capsys.readouterr().err
+
+
+def test_the_command_shows_the_load(tmp_path, capsys):
+    write_motion(example_squat(), tmp_path / "squat.mot")
+    main(["simulate", str(tmp_path / "squat.mot"), "--mode", "qp", "--start", "1", "--end", "1.2",
+          "--load", "dumbbells:2x2", "--jobs", "1", "--out", str(tmp_path / "out")])
+    assert "dumbbells:2x2" in capsys.readouterr().out
+    assert read_records(tmp_path / "out")["squat"]["job"]["load"] == "dumbbells:2x2"
