@@ -383,12 +383,12 @@ def joint_loads(model: MusculoskeletalModel, result: Simulation) -> dict[str, np
     for body, force in contact_forces(skeleton, result).items():
         outside[body] = outside[body] + force
     forces = joint_forces(skeleton, poses, outside)
-    bound = time[0] + np.ptp(time) / result.record["intervals"] if "intervals" in result.record else time[0]
+    interval = np.ptp(time) / result.record["intervals"] if "intervals" in result.record else 0.0
+    frames = np.maximum(np.arange(len(time)), np.searchsorted(time, time[0] + interval - 1e-9))
     loads = {}
     for joint, child in loaded_joints(skeleton).items():
         local = np.einsum("tji,tj->ti", poses[child].R, forces[child])
-        held = [np.interp(np.maximum(time, bound), time, x) for x in local.T]
-        loads[f"{joint}_on_{child}"] = np.stack(held, 1)
+        loads[f"{joint}_on_{child}"] = local[frames]
     return loads
 
 # %% ../nbs/13z_joint_loads.ipynb #13z-joint-loads-035
