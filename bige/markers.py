@@ -278,6 +278,9 @@ def read_marker_archive(path: str | Path) -> dict[str, Markers]:
         found = f"marker_names of type {names.dtype} and {len(arrays)} trials"
         raise InputError(path, found, _ARCHIVE, _ARCHIVE_CURE)
     for key, array in arrays.items():
+        if not re.fullmatch(r"\w[\w .-]*", key):
+            raise InputError(path, f"a trial named {key!r}", "letters, digits, '_', '-', '.' and spaces",
+                             "rename the array: the name becomes that of a file")
         numbers = array.dtype.kind in "fi" and not np.isinf(array).any()
         if array.ndim != 3 or array.shape[1:] != (len(names), 3) or len(array) < 2 or not numbers:
             found = f"{array.dtype} of shape {array.shape} for {len(names)} marker names"
@@ -329,7 +332,8 @@ def _session_metadata(path: Path) -> dict[str, float]:
     if not path.exists():
         return {}
     found = read_yaml(path, "a YAML file")
-    found = found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        raise InputError(path, type(found).__name__, "a mapping, such as mass_kg: 72", "correct the metadata")
     values = {key: found[key] for key in POSSIBLE if found.get(key) is not None}
     _check_last_value(path)
     for key, value in values.items():

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ['TRANSLATIONS', 'COORDINATES', 'MUSCLES', 'ACTIVATIONS', 'GRAVITY', 'ANGLES', 'ACTIVATION_SLACK', 'USUAL_RATES_HZ',
            'POSSIBLE_RATES_HZ', 'is_angle', 'short_name', 'read_only', 'Motion', 'analytic_squat', 'check_last_cell',
-           'gap_runs', 'fill_gaps', 'check_activations', 'read_motion', 'write_motion', 'samples_of', 'frames_between',
-           'resample_array', 'rate_suspicions', 'warn_again', 'example_squat']
+           'gap_runs', 'fill_gaps', 'check_activations', 'continuous', 'read_motion', 'write_motion', 'samples_of',
+           'frames_between', 'resample_array', 'rate_suspicions', 'warn_again', 'example_squat']
 
 # %% ../nbs/01_motion.ipynb #01-motion-005
 TRANSLATIONS = ("pelvis_tx", "pelvis_ty", "pelvis_tz")
@@ -377,6 +377,11 @@ def check_activations(names: Sequence[str], values: np.ndarray, source: str) -> 
                          "activations from 0 to 1" + ", not per cent" * (cure == "divide by 100"), cure)
 
 # %% ../nbs/01_motion.ipynb #01-motion-054
+def continuous(angle: np.ndarray) -> np.ndarray:
+    "An angle (T,) rad that was kept within ±180°, without its turns of 360°; any other as it is."
+    return np.unwrap(angle) if np.abs(angle).max(initial=0) < np.pi + 1e-6 else angle
+
+# %% ../nbs/01_motion.ipynb #01-motion-057
 _NOT_ANGLES = re.compile(r"/activation$|_t[xyz]$|force|moment|torque|grf|_[vpm][xyz]$|length|power|emg", re.I)
 
 def read_motion(path: str | Path, in_degrees: bool | None = None, fill: str | None = None,
@@ -395,6 +400,9 @@ def read_motion(path: str | Path, in_degrees: bool | None = None, fill: str | No
     if _in_degrees(table, in_degrees):
         values = np.where([is_angle(n) for n in table.names], np.deg2rad(values), values)
     _check_units(table, values)
+    if "pelvis_rotation" in table.names:
+        k = list(table.names).index("pelvis_rotation")
+        values = np.column_stack([values[:, :k], continuous(values[:, k]), values[:, k + 1:]])
     check_activations(table.names, values, str(table.path))
     return Motion(table.time, values, table.names, str(table.path))
 
@@ -409,7 +417,7 @@ def _check_units(table: _Table, values: np.ndarray) -> None:
         words = f"{table.path}: unit of {', '.join(unknown[:5])} unknown, values kept as printed"
         warnings.warn(words, stacklevel=3)
 
-# %% ../nbs/01_motion.ipynb #01-motion-056
+# %% ../nbs/01_motion.ipynb #01-motion-059
 _HEADER = """Coordinates
 version=1
 nRows={rows}
@@ -436,12 +444,12 @@ def write_motion(motion: Motion, path: str | Path, in_degrees: bool = True) -> N
         file.write(header + "\t".join(("time", *motion.names)) + "\n")
         file.write("\n".join(row % tuple(r) for r in table.tolist()) + "\n")
 
-# %% ../nbs/01_motion.ipynb #01-motion-060
+# %% ../nbs/01_motion.ipynb #01-motion-063
 def samples_of(folder: str | Path) -> list[Path]:
     "The files sample_00.mot, sample_01.mot, … in a folder, in order."
     return sorted(f for f in Path(folder).glob("sample_*.mot") if f.stem[7:].isdigit())
 
-# %% ../nbs/01_motion.ipynb #01-motion-066
+# %% ../nbs/01_motion.ipynb #01-motion-069
 def frames_between(time: np.ndarray, rate_hz: float, start: float | None, end: float | None) -> slice:
     """Which of the evenly spaced times (T,) s lie from `start` to `end` s, within half a frame; None: no
     limit."""
@@ -468,7 +476,7 @@ def slice(self: Motion, start: float | None = None, end: float | None = None) ->
     found = self.frames(start, end)
     return replace(self, time=self.time[found], values=self.values[found])
 
-# %% ../nbs/01_motion.ipynb #01-motion-069
+# %% ../nbs/01_motion.ipynb #01-motion-072
 def resample_array(time: np.ndarray, values: np.ndarray, rate_hz: float) -> tuple[np.ndarray, np.ndarray]:
     """Anti-aliased resampling along the first axis: (new time, new values). Zero-lag Butterworth filter, then
     cubic splines."""
@@ -492,7 +500,7 @@ def resample(self: Motion, rate_hz: float) -> Motion:
     share = [n.endswith("/activation") for n in self.names]
     return replace(self, time=time, values=np.where(share, np.clip(values, 0, 1), values))
 
-# %% ../nbs/01_motion.ipynb #01-motion-075
+# %% ../nbs/01_motion.ipynb #01-motion-078
 USUAL_RATES_HZ, POSSIBLE_RATES_HZ = (10., 2000.), (1., 20_000.)
 
 def rate_suspicions(time: np.ndarray, source: str) -> list[Suspicion]:
@@ -509,13 +517,13 @@ def rate_suspicions(time: np.ndarray, source: str) -> list[Suspicion]:
         raise InputError(where, *parts)
     return [Suspicion(where, *parts)]
 
-# %% ../nbs/01_motion.ipynb #01-motion-078
+# %% ../nbs/01_motion.ipynb #01-motion-081
 def warn_again(texts: Iterable[str]) -> None:
     "Warn of suspicions that are text already."
     for text in texts:
-        warnings.warn(Suspicion.__new__(Suspicion, text), stacklevel=3)
+        warnings.warn(Suspicion.from_text(text), stacklevel=3)
 
-# %% ../nbs/01_motion.ipynb #01-motion-081
+# %% ../nbs/01_motion.ipynb #01-motion-084
 _MEDIOLATERAL = ("pelvis_list", "pelvis_rotation", "pelvis_tz", "lumbar_bending", "lumbar_rotation")
 _SIDE = re.compile(r"_([lr])(?=$|/|_beta)")
 
@@ -530,7 +538,7 @@ def mirror(self: Motion) -> Motion:
     sign = np.where([n.split("/")[0] in _MEDIOLATERAL for n in self.names], -1.0, 1.0)
     return replace(self, values=self.columns(partner) * sign)
 
-# %% ../nbs/01_motion.ipynb #01-motion-084
+# %% ../nbs/01_motion.ipynb #01-motion-087
 def example_squat() -> Motion:
     """A deep squat of a recorded participant with arms overhead (UI-PRMD, public domain), shipped with the
     package."""

@@ -33,7 +33,8 @@ __all__ = ['WINDOW_S', 'ORDER', 'GRID_HZ', 'MIN_WIDTH_S', 'FAIR_SHARE', 'SHALLOW
            'USUAL_SECONDS', 'FASTEST_DEG_S', 'ProgressAngles', 'smooth_progress', 'none_found', 'Excursion',
            'find_excursions', 'rejections', 'boundaries', 'time_normalise', 'Pairs', 'own_cost', 'possible_pairs',
            'differences', 'best_choices', 'Score', 'Rejected', 'likeness', 'Segmentation', 'segment', 'unrest', 'Fault',
-           'likely_faults', 'judge_recording', 'repetition_suspicions', 'repetition_files', 'segment_file']
+           'likely_faults', 'judge_recording', 'repetition_suspicions', 'repetition_files', 'model_if_known',
+           'segment_file']
 
 # %% ../nbs/09_segmentation.ipynb #09-segmentation-006
 WINDOW_S, ORDER = 0.35, 3       # Savitzky-Golay window and polynomial order of the published method
@@ -528,12 +529,14 @@ def repetition_files(folder: Path, trial: str) -> list[Path]:
     "The files `<trial>_rep1.mot` ... of an earlier run in a folder."
     return [f for f in folder.iterdir() if re.fullmatch(re.escape(trial) + r"_rep\d+\.mot", f.name)]
 
-def _model_beside(path: Path) -> Path | None:
-    "The person's model; None, with a warning, where several lie beside the trial and none is named like it."
+def model_if_known(path: str | Path) -> Path | None:
+    """The .osim of the person whose trial lies at `path`, as `model_of_trial` finds it; None, with a warning,
+    where several lie beside the trial and none is named like it."""
     try:
         return model_of_trial(path)
     except InputError as error:
-        warnings.warn(f"no model is copied beside the repetitions: {error}", stacklevel=3)
+        warnings.warn(f"no person's model is taken: {error}", stacklevel=3)
+        return None
 
 def _check_model(model: Path, out: Path, trial: str) -> None:
     "InputError when `out` holds repetitions of another trial with a different model of the same name."
@@ -559,7 +562,7 @@ def segment_file(path: str | Path, out: str | Path, reps: str | int = "auto",
     replaced. InputError where those are of another recording, or files are in the way that no run wrote,
     unless `force`. segments.json holds the record itself, or those of several trials by name."""
     path, out = Path(path), Path(out)
-    motion, model = read_motion(path), _model_beside(path)
+    motion, model = read_motion(path), model_if_known(path)
     skeleton = Skeleton.from_osim(model) if model else None
     said = judge_recording(motion, skeleton)
     found = segment(motion, reps, exercise)

@@ -483,7 +483,7 @@ def write_model(path, kg):
 def test_one_of_two_models_is_the_persons(trial, tmp_path):
     for name in ("anna.osim", "ben.osim"):
         write_model(tmp_path / name, 70)
-    with pytest.warns(UserWarning, match="no model is copied.*2 models beside it, 0 of them named"):
+    with pytest.warns(UserWarning, match="no person.s model is taken.*2 models beside it, 0 of them named"):
         segment_file(trial, tmp_path / "nobody")
     assert not list((tmp_path / "nobody").glob("*.osim"))
     (tmp_path / "ik.json").write_text(json.dumps({"trials": {"t": {"person": "ben", "file": "three.mot"}}}))
