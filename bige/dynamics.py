@@ -367,6 +367,7 @@ class Simulation:
     tendon_forces: np.ndarray  # (T, 80) N along each tendon
     status: str  # "Solve_Succeeded", or a named reason
     record: dict = field(default_factory=dict)
+    joint_loads: dict = field(default_factory=dict)  # joint -> (T, 3) N on its distal body, in its frame
 
     @property
     def foot_forces(self) -> np.ndarray:

@@ -5,6 +5,7 @@
 # %% ../nbs/14_simulation.ipynb #14-simulation-003
 from __future__ import annotations
 
+import copy
 import json
 import pickle
 import platform
@@ -12,6 +13,7 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -22,9 +24,11 @@ from fastcore.basics import patch
 
 from .dynamics import MusculoskeletalModel, Simulation
 from .exercises import Exercise, load_exercise
+from .external_load import ExternalLoad, loaded_skeleton, read_load
 from .files import (InputError, Suspicion, atomic_write, locked, plain, refuse_finished, sweep, versions,
                         whole_folder)
 from .jobs import WorkerDied, interruptible, work_through, workers
+from .joint_loads import joint_loads, load_columns, load_figures, muscle_paths
 from .markers import model_of_trial, read_session, session_mass
 from .motion import (ACTIVATIONS, COORDINATES, GRAVITY, TRANSLATIONS, Motion, read_motion, warn_again,
                          write_motion)
@@ -37,9 +41,9 @@ from .tracking import PRESETS, Settings, settings_for
 
 # %% auto #0
 __all__ = ['MODES', 'CUTOFF_HZ', 'MEAN_FORCE_BW', 'RESIDUAL_SHARE', 'RESIDUAL_ARM_M', 'RESERVE_SHARE', 'MASS_TOLERANCE',
-           'tracking_settings', 'settings_of', 'peak_gb', 'simulate', 'result_figures', 'result_suspicions',
-           'moment_columns', 'sphere_columns', 'foot_force_columns', 'motion_file', 'result_files', 'model_file',
-           'read_records', 'add_record', 'Trial', 'find_trials', 'simulate_files']
+           'tracking_settings', 'settings_of', 'peak_gb', 'loaded_model', 'simulate', 'result_figures',
+           'result_suspicions', 'moment_columns', 'sphere_columns', 'foot_force_columns', 'motion_file', 'result_files',
+           'model_file', 'read_records', 'add_record', 'Trial', 'find_trials', 'simulate_files']
 
 # %% ../nbs/14_simulation.ipynb #14-simulation-006
 MODES = ("tracking", "qp")
@@ -75,12 +79,14 @@ def tracking_settings(exercise: Exercise | str, preset: str | None, intervals: i
     return settings, intervals and int(intervals)
 
 def settings_of(mode: str, preset: str | None = None, intervals: int | str | None = None,
-                cutoff_hz: float | None = None, exercise: Exercise | str = "squat") -> dict:
+                cutoff_hz: float | None = None, exercise: Exercise | str = "squat",
+                load: ExternalLoad | str | None = None) -> dict:
     """All that decides the result besides trial and model, as plain values; InputError for what cannot be."""
     _check_options(mode, preset, intervals, cutoff_hz)
     settings, number = tracking_settings(exercise, preset, intervals, cutoff_hz)
     name = preset or load_exercise(exercise).simulation.get("preset", "other")
     record = {"mode": mode, "preset": name, "cutoff_hz": settings.cutoff_hz}
+    record |= {"load": str(read_load(str(load)))} if load else {}
     if mode == "tracking":
         return record | {"tracking": asdict(settings), "intervals": number}
     return record | {"weights": dict(QP_WEIGHTS), "tendon_stretch": WORKING_STRETCH}
@@ -98,21 +104,47 @@ def peak_gb() -> float:
     )
 
 # %% ../nbs/14_simulation.ipynb #14-simulation-012
+@lru_cache(maxsize=2)
+def loaded_model(model: MusculoskeletalModel, load: ExternalLoad) -> MusculoskeletalModel:
+    """The model of a participant who carries a load."""
+    loaded = copy.copy(model)
+    loaded.skeleton = loaded_skeleton(model.skeleton, load)
+    return loaded
+
+# %% ../nbs/14_simulation.ipynb #14-simulation-015
+def _describe_loads(result: Simulation, model: MusculoskeletalModel, load: ExternalLoad | None) -> Simulation:
+    """The result with joint loads, and its record with their figures and with the external load."""
+    if load:
+        carried = model.skeleton.mass * GRAVITY / model.weight
+        result.record.update(load=str(load), load_kg=load.mass, carried_bw=round(carried, 4))
+    if result.status != "Solve_Succeeded":
+        return result
+    try:
+        loads = joint_loads(model, result)
+    except InputError as error:  # a model whose muscles slide over other shapes than cylinders
+        result.record["joint_loads"] = {"reason": str(error)}
+        return result
+    result.record["joint_loads"] = load_figures(loads, result.motion.time, model.weight)
+    return replace(result, joint_loads=loads)
+
+# %% ../nbs/14_simulation.ipynb #14-simulation-017
 def simulate(motion: Motion, model: MusculoskeletalModel | str | Path | None = None, mode: str = "tracking",
              start: float | None = None, end: float | None = None, *, exercise: Exercise | str = "squat",
              preset: str | None = None, intervals: int | str | None = None,
-             cutoff_hz: float | None = None) -> Simulation:
+             cutoff_hz: float | None = None, load: ExternalLoad | str | None = None) -> Simulation:
     """Muscle activations, joint moments and ground forces of a motion, or of its part from `start` to `end`
     (s).
 
     `model`: None for the default, an .osim path or a MusculoskeletalModel. `preset`: None for the
     exercise's. `intervals` of the tracking mesh: a number, or for each second as in "12/s"; default
-    18.3/s."""
-    settings = settings_of(mode, preset, intervals, cutoff_hz, exercise)
+    18.3/s. `load`: what the participant carries, such as "barbell:40"."""
+    settings = settings_of(mode, preset, intervals, cutoff_hz, exercise, load)
+    load = read_load(settings["load"]) if load else None
     motion.coordinates()
     clock, cpu = time.perf_counter(), time.process_time()
     model = model if isinstance(model, MusculoskeletalModel) else MusculoskeletalModel(model)
     said = judge_recording(motion.slice(start, end), model.skeleton)
+    model = loaded_model(model, load) if load else model
     with interruptible():
         if mode == "qp":
             result = solve_qp(model, motion, start, end, settings["cutoff_hz"])
@@ -121,13 +153,14 @@ def simulate(motion: Motion, model: MusculoskeletalModel | str | Path | None = N
             result = tracking.track(model, motion, start, end, *how)
     cost = {"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - clock}
     _describe(result, model, mode, {name: round(seconds, 3) for name, seconds in cost.items()})
+    result = _describe_loads(result, model, load)
     said += result_suspicions(result)
     result.record["suspicions"] = [str(s) for s in said]
     for suspicion in said:
         warnings.warn(suspicion, stacklevel=2)
     return result
 
-# %% ../nbs/14_simulation.ipynb #14-simulation-014
+# %% ../nbs/14_simulation.ipynb #14-simulation-019
 def _describe(result: Simulation, model: MusculoskeletalModel, mode: str, cost: dict) -> None:
     """Complete the record with what both modes share."""
     up, time = result.vertical_force, result.motion.time
@@ -143,7 +176,7 @@ def _describe(result: Simulation, model: MusculoskeletalModel, mode: str, cost: 
     if result.status != "Solve_Succeeded":
         result.record.setdefault("reason", f"the solver stopped with {result.status}")
 
-# %% ../nbs/14_simulation.ipynb #14-simulation-016
+# %% ../nbs/14_simulation.ipynb #14-simulation-021
 MEAN_FORCE_BW, RESIDUAL_SHARE, RESIDUAL_ARM_M, RESERVE_SHARE = (0.9, 1.1), 0.05, 0.01, 0.10
 _COUNTED = tuple(n for n in LEG_RESERVES if not n.startswith(("mtp", "hip_rotation")))
 
@@ -164,7 +197,7 @@ def result_figures(result: Simulation) -> dict[str, float]:
             "residual_moment_bw_m": _rms(reserves, COORDINATES[:3]) / weight,
             "largest_reserve_share": largest / max(float(np.nanmax(np.abs(legs))), 1e-9)}
 
-# %% ../nbs/14_simulation.ipynb #14-simulation-017
+# %% ../nbs/14_simulation.ipynb #14-simulation-022
 def result_suspicions(result: Simulation) -> list[Suspicion]:
     "What looks wrong about a simulation that succeeded; its record gets the figures."
     if result.status != "Solve_Succeeded":
@@ -174,9 +207,10 @@ def result_suspicions(result: Simulation) -> list[Suspicion]:
     mean, force, moment, reserve = figures.values()
     def doubt(found: str, expected: str, cure: str) -> None:
         said.append(Suspicion(source, found, expected, cure))
-    if not MEAN_FORCE_BW[0] <= mean <= MEAN_FORCE_BW[1]:
+    low, high = (bound * result.record.get("carried_bw", 1) for bound in MEAN_FORCE_BW)
+    if not low <= mean <= high:
         doubt(f"a mean vertical ground force of {mean:.2f} body weights",
-              f"{MEAN_FORCE_BW[0]:g} to {MEAN_FORCE_BW[1]:g} from rest to rest",
+              f"{low:.3g} to {high:.3g} from rest to rest",
               "check axes and units of the recording, whether something else carries the person (a chair), "
               "and that it starts and ends at rest")
     if force > RESIDUAL_SHARE:
@@ -192,7 +226,7 @@ def result_suspicions(result: Simulation) -> list[Suspicion]:
               "check units and signs of the leg angles, and that the model is this person's")
     return said
 
-# %% ../nbs/14_simulation.ipynb #14-simulation-024
+# %% ../nbs/14_simulation.ipynb #14-simulation-033
 def moment_columns(result: Simulation) -> tuple[tuple, np.ndarray]:
     """Names and values (T, 33): moment of each joint (N·m), force along each translation (N)."""
     return tuple(
@@ -212,7 +246,7 @@ def sphere_columns(result: Simulation) -> tuple[tuple, np.ndarray]:
     ]
     return tuple(n for s, f in order for n in _names(f"s{s + 1}_{'rl'[f]}")), np.hstack(columns)
 
-# %% ../nbs/14_simulation.ipynb #14-simulation-026
+# %% ../nbs/14_simulation.ipynb #14-simulation-035
 def foot_force_columns(result: Simulation) -> tuple[tuple, np.ndarray]:
     """Names and values (T, 18): for each foot force (N), centre of pressure (m) and free moment (N·m)."""
     names, columns = [], []
@@ -226,7 +260,7 @@ def foot_force_columns(result: Simulation) -> tuple[tuple, np.ndarray]:
         columns += [force.sum(1), pressure, free]
     return tuple(names), np.hstack(columns)
 
-# %% ../nbs/14_simulation.ipynb #14-simulation-029
+# %% ../nbs/14_simulation.ipynb #14-simulation-038
 def motion_file(folder: str | Path, trial: str) -> Path:
     """Where the motion with activations of a trial lies; a trial's name may hold folders, as in
     anna/squat1."""
@@ -234,10 +268,10 @@ def motion_file(folder: str | Path, trial: str) -> Path:
 
 
 def result_files(folder: str | Path, trial: str) -> list[Path]:
-    """Where the four motion files of a trial lie."""
+    """Where the five motion files of a trial lie."""
     motion, name = motion_file(folder, trial), Path(trial).name
     others = (f"ground_forces_spheres_{name}.mot", f"ground_forces_{name}.mot",
-              f"kinetics_{name}_muscle_driven.mot")
+              f"kinetics_{name}_muscle_driven.mot", f"kinetics_{name}_joint_loads.mot")
     return [*(motion.with_name(other) for other in others), motion]
 
 
@@ -249,12 +283,13 @@ def model_file(folder: str | Path, trial: str, model: str | Path) -> Path:
 def _write_files(result: Simulation, folder: Path, trial: str) -> None:
     *others, motion = result_files(folder, trial)
     motion.parent.mkdir(parents=True, exist_ok=True)
-    for file, (names, values) in zip(others, (sphere_columns(result), foot_force_columns(result),
-                                              moment_columns(result))):
+    tables = [sphere_columns(result), foot_force_columns(result), moment_columns(result)]
+    tables += [load_columns(result.joint_loads)] if result.joint_loads else []
+    for file, (names, values) in zip(others, tables):
         write_motion(Motion(result.motion.time, values, names), file)
     write_motion(result.motion, motion)
 
-# %% ../nbs/14_simulation.ipynb #14-simulation-031
+# %% ../nbs/14_simulation.ipynb #14-simulation-040
 _RECORD_TYPES = {"trial": str, "status": str, "reason": str, "body_weight_n": float, "model": str}
 
 def read_records(folder: str | Path) -> dict[str, dict]:
@@ -262,7 +297,7 @@ def read_records(folder: str | Path) -> dict[str, dict]:
     only)."""
     return read_trial_records(Path(folder) / "simulation.json", _RECORD_TYPES)
 
-# %% ../nbs/14_simulation.ipynb #14-simulation-033
+# %% ../nbs/14_simulation.ipynb #14-simulation-042
 def add_record(folder: str | Path, trial: str, record: dict, result: Simulation | None = None,
                model: Path | None = None) -> None:
     """Put one trial's record into `simulation.json`, together with the motion files of its `result` and a
@@ -284,14 +319,14 @@ def add_record(folder: str | Path, trial: str, record: dict, result: Simulation 
         with atomic_write(part / "simulation.json") as file:
             json.dump(records if len(records) > 1 else new, file, indent=1, allow_nan=False)
 
-# %% ../nbs/14_simulation.ipynb #14-simulation-034
+# %% ../nbs/14_simulation.ipynb #14-simulation-043
 @patch
 def save(self: Simulation, folder: str | Path, trial: str) -> None:
-    """Write the four motion files and the record of a simulation that succeeded; of another one, the
+    """Write the motion files and the record of a simulation that succeeded; of another one, the
     record only."""
     add_record(folder, trial, self.record, self if self.status == "Solve_Succeeded" else None)
 
-# %% ../nbs/14_simulation.ipynb #14-simulation-037
+# %% ../nbs/14_simulation.ipynb #14-simulation-046
 @dataclass(frozen=True)
 class Trial:
     """A motion file to simulate, its name in the results, and its participant's model (None: the default)."""
@@ -300,7 +335,7 @@ class Trial:
     path: Path
     model: Path | None = None
 
-# %% ../nbs/14_simulation.ipynb #14-simulation-038
+# %% ../nbs/14_simulation.ipynb #14-simulation-047
 _RESULTS = ("kinematics_activations_", "kinetics_", "ground_forces_", "GRF_")
 
 
@@ -315,7 +350,7 @@ def _is_motion(path: Path) -> bool:
         return True  # to be refused by name when its turn comes
     return "endheader" not in head or any(name in head for name in COORDINATES)
 
-# %% ../nbs/14_simulation.ipynb #14-simulation-039
+# %% ../nbs/14_simulation.ipynb #14-simulation-048
 def _session_trials(folder: Path, prefix: str, model) -> list[Trial]:
     session = read_session(folder)
     if not session.kinematics:
@@ -326,7 +361,7 @@ def _session_trials(folder: Path, prefix: str, model) -> list[Trial]:
                          "choose one with --model")
     return [Trial(prefix + name, path, model or session.model) for name, path in session.kinematics.items()]
 
-# %% ../nbs/14_simulation.ipynb #14-simulation-040
+# %% ../nbs/14_simulation.ipynb #14-simulation-049
 def _folder_trials(folder: Path, prefix: str, model) -> list[Trial]:
     sessions = [p.parent for p in sorted(folder.rglob("OpenSimData")) if p.is_dir()]
     if folder in sessions:
@@ -343,7 +378,7 @@ def _folder_trials(folder: Path, prefix: str, model) -> list[Trial]:
         for p in files
     ]
 
-# %% ../nbs/14_simulation.ipynb #14-simulation-041
+# %% ../nbs/14_simulation.ipynb #14-simulation-050
 def find_trials(paths: Iterable[str | Path], model: str | Path | None = None) -> list[Trial]:
     """Trials in motion files, OpenCap sessions and folders of either; `model` stands in for every
     participant's own."""
@@ -367,7 +402,7 @@ def find_trials(paths: Iterable[str | Path], model: str | Path | None = None) ->
                          "simulate them into different --out folders")
     return trials
 
-# %% ../nbs/14_simulation.ipynb #14-simulation-044
+# %% ../nbs/14_simulation.ipynb #14-simulation-053
 @lru_cache(maxsize=1)
 def _unpack(model: bytes) -> MusculoskeletalModel:
     return pickle.loads(model)  # sent by the process that started this one, never read from a file
@@ -378,7 +413,7 @@ def _attempt(motion: Motion, model: bytes, options: dict) -> Simulation:
         warnings.simplefilter("ignore")
         return simulate(motion, _unpack(model), **options)
 
-# %% ../nbs/14_simulation.ipynb #14-simulation-046
+# %% ../nbs/14_simulation.ipynb #14-simulation-055
 def _digest(path: Path | None) -> str | None:
     if path is None:
         return default_geometry().digest
@@ -421,12 +456,15 @@ def _refuse_other_models(out: Path, records: dict, trials: list[Trial], copies: 
             whose = ", ".join(sorted(of)) or "no simulation"
             refuse_finished(file, f"another model of this name, of {whose}")
 
-# %% ../nbs/14_simulation.ipynb #14-simulation-050
+# %% ../nbs/14_simulation.ipynb #14-simulation-059
 @lru_cache(maxsize=4)
 def _packed(model: Path | None, digest: str | None) -> bytes:
     """A model, prepared once for its trials; `digest` tells apart what lay at one path at two times."""
     prepared = MusculoskeletalModel(model)
-    # without its caches for quick evaluation, which do not travel
+    # without its caches for quick evaluation, which do not travel; with its muscle paths, which a worker
+    # elsewhere cannot read
+    with suppress(InputError):
+        muscle_paths(prepared)
     prepared.skeleton = replace(prepared.skeleton)
     return pickle.dumps(prepared)
 
@@ -459,7 +497,7 @@ def _keep(out: Path, trial: Trial, answer: Simulation | Exception, job: dict) ->
     add_record(out, name, record | {"job": job}, answer if solved else None, trial.model)
     return {"trial": name, **record, "job": job}
 
-# %% ../nbs/14_simulation.ipynb #14-simulation-051
+# %% ../nbs/14_simulation.ipynb #14-simulation-060
 def simulate_files(paths: Iterable[str | Path], out: str | Path, model: str | Path | None = None, *,
                    jobs: int | None = None, cluster: str | None = None, done: Callable | None = None,
                    mode: str = "tracking", start: float | None = None, end: float | None = None,
@@ -470,7 +508,7 @@ def simulate_files(paths: Iterable[str | Path], out: str | Path, model: str | Pa
     dask cluster at address `cluster`; without either, this process does it. `done(trial, record,
     finished, total)` is called after each. `force`: finished trials of other recordings with these names
     may be overwritten. `options` are those of `simulate`: exercise, preset,
-    intervals, cutoff_hz. A bad model given for all, and a single bad trial, raise InputError; any other
+    intervals, cutoff_hz, load. A bad model given for all, and a single bad trial, raise InputError; any other
     failure is recorded and the rest go on. What looks wrong is in the record, and warned of."""
     trials, out, how = find_trials(paths, model), Path(out), {"mode": mode, "start": start, "end": end}
     options["exercise"] = load_exercise(options.get("exercise", "squat"))
