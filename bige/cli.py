@@ -575,6 +575,9 @@ def _refuse_unfitted(trials: dict, out: str) -> None:
                help="low-pass filter of the coordinates (default: the preset's; 4 for squats)"),
        _option("--start", type=_seconds, metavar="S", help="first second"),
        _option("--end", type=_seconds, metavar="S", help="last second"),
+       _option("--load", metavar="LOAD",
+               help="what the participant carries: barbell:40 (kg in all, on the trapezius), dumbbells:2x10 "
+               "(kg in each hand) or vest:15"),
        _either(_JOBS, _option("--cluster", metavar="ADDRESS",
                               help="address of a dask.distributed scheduler whose workers do the trials")),
        _option("--model", metavar="M.osim",
@@ -613,6 +616,7 @@ def _trial_table(record: dict) -> str:
         if "body_weight_n" in r:
             assumed = " (assumed)" * (r.get("model") == "default")
             body = {"model": r.get("model", "") + assumed, "kg": f"{r['body_weight_n'] / 9.80665:.1f}"}
+            body |= {"load": r["load"]} if "load" in r else {}
         suspicions = {"suspicions": str(len(r["suspicions"]) or "")} if "suspicions" in r else {}
         return {"trial": trial, "status": r["status"], **body, **suspicions, **costs, "reason": reason}
     return table([row(trial, r) for trial, r in record.items()])
