@@ -218,7 +218,7 @@ def _digests(models: Models, person: Person | None, like: bytes | None) -> dict[
 
 def _advice(like: Motion, found: Guided) -> list[list[dict]]:
     "For each motion, what differs from the repetition that it began from."
-    poses, rate_hz = one_repetition(like)
+    poses, rate_hz = one_repetition(like, found.exercise)
     time = np.arange(poses.shape[1]) / rate_hz
     before = Motion.from_arrays(time, poses[0].double().numpy())
     return [changes(before, motion, exercise=found.exercise) for motion in found.motions]

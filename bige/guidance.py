@@ -689,7 +689,7 @@ def generate(constraints: ConstraintSet | None = None, n: int = 20, seed: int = 
 
 # %% ../nbs/28_guidance.ipynb #28-guidance-065
 def _starts(models, constraints, n, g, skeleton, like, apart_deg) -> list[Start]:
-    own, rate_hz = one_repetition(like) if like else (None, models.rate_hz)
+    own, rate_hz = one_repetition(like, models.exercise) if like else (None, models.rate_hz)
     rate_hz = min(rate_hz, frame_rate(constraints))
     rows = choose_starts(models, tuple(constraints), n, g, apart_deg)
     known = starting_motions(models, rows, g, own)
@@ -722,8 +722,15 @@ def _result(models, constraints, found: Search, start: Batch | None, limits: Ran
 MAX_REPETITION_S = 9.0
 
 
-def one_repetition(motion: Motion) -> tuple[Tensor, float]:
+def one_repetition(motion: Motion, exercise: Exercise | str = "squat") -> tuple[Tensor, float]:
     "A repetition as (1, 196, 33) on the default skeleton, and its frames a second."
+    exercise = load_exercise(exercise)
+    rise = float(np.ptp(exercise.signal(motion.coordinates())))
+    if rise < exercise.least_progress:
+        found = f"{', '.join(exercise.progress)} that change by {exercise.in_unit(rise):.1f} {exercise.unit}"
+        least = f"{exercise.in_unit(exercise.least_progress):.1f} {exercise.unit}"
+        raise InputError(motion.source or "--like", found, f"a repetition of {least} at least",
+                         f"give one repetition: {exercise.repetition}")
     if motion.duration > MAX_REPETITION_S:
         raise InputError(motion.source or "--like", f"{motion.duration:.1f} s of motion",
                          f"one repetition, {MAX_REPETITION_S:.0f} s at most",

@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['WINDOW_S', 'ORDER', 'GRID_HZ', 'MIN_WIDTH_S', 'SHALLOW', 'BRIEF', 'NOT_TOGETHER', 'UNFAIR', 'QUIET', 'GAP_S',
-           'NEAREST', 'CURVE_POINTS', 'RESTLESS_M', 'AT_REST_M', 'RANGE_SLACK_DEG', 'JUDGED_FRAMES', 'USUAL_SECONDS',
-           'FASTEST', 'ProgressCurves', 'smooth_progress', 'none_found', 'recorded_progress', 'Excursion',
-           'find_excursions', 'rejections', 'departures', 'boundaries', 'time_normalise', 'Pairs', 'own_cost',
-           'possible_pairs', 'differences', 'best_choices', 'Score', 'Rejected', 'likeness', 'Segmentation', 'segment',
-           'unrest', 'Fault', 'likely_faults', 'judge_recording', 'repetition_suspicions', 'repetition_files',
-           'model_if_known', 'segment_file']
+           'NEAREST', 'CURVE_POINTS', 'RESTLESS_M', 'AT_REST_M', 'RANGE_SLACK_DEG', 'JUMP', 'JUDGED_FRAMES',
+           'USUAL_SECONDS', 'FASTEST', 'ProgressCurves', 'smooth_progress', 'none_found', 'recorded_progress',
+           'Excursion', 'find_excursions', 'rejections', 'departures', 'boundaries', 'time_normalise', 'Pairs',
+           'own_cost', 'possible_pairs', 'differences', 'best_choices', 'Score', 'Rejected', 'likeness', 'Segmentation',
+           'segment', 'unrest', 'Fault', 'likely_faults', 'jump_suspicions', 'judge_recording', 'repetition_suspicions',
+           'repetition_files', 'model_if_known', 'segment_file']
 
 # %% ../nbs/09_segmentation.ipynb #09-segmentation-006
 WINDOW_S, ORDER = 0.35, 3       # Savitzky-Golay window and polynomial order of the published method
@@ -560,6 +560,27 @@ def _range_suspicions(motion: Motion, skeleton: Skeleton, q: np.ndarray) -> list
                       "check the unit and the sign of these coordinates")] if far else []
 
 # %% ../nbs/09_segmentation.ipynb #09-segmentation-112
+JUMP = {"deg": 2000., "m": 6.}  # a second, from one frame to the next
+
+def jump_suspicions(motion: Motion) -> list[Suspicion]:
+    "Coordinates that change faster from one frame to the next than a body does, and when."
+    q, names = motion.coordinates(), np.array(COORDINATES)
+    speed = np.abs(np.diff(q, axis=0)) / np.diff(motion.time)[:, None]
+    shift = np.isin(names, TRANSLATIONS)
+    share = np.where(shift, speed / JUMP["m"], np.rad2deg(speed) / JUMP["deg"])
+    if share.max(initial=0) <= 1:
+        return []
+    at, k = np.unravel_index(share.argmax(), share.shape)
+    step = abs(q[at + 1, k] - q[at, k])
+    found = f"{100 * step:.0f} cm" if shift[k] else f"{np.rad2deg(step):.0f}°"
+    more = int((share.max(0) > 1).sum()) - 1
+    others = f", and {more} other coordinates jump" * (more > 0)
+    return [Suspicion(motion.source,
+                      f"{names[k]} changes by {found} within a frame at {motion.time[at]:.3f} s{others}",
+                      f"at most {JUMP['deg']:g}° or {JUMP['m']:g} m a second",
+                      "check the markers of these frames, or cut them out")]
+
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-115
 JUDGED_FRAMES = 100
 
 def judge_recording(motion: Motion, skeleton: Skeleton | None = None) -> list[Suspicion]:
@@ -573,9 +594,9 @@ def judge_recording(motion: Motion, skeleton: Skeleton | None = None) -> list[Su
     feet = _feet_suspicions(motion, skeleton, q)
     if not feet:
         _check_pelvis_up(motion, skeleton, q)
-    return said + feet + _range_suspicions(motion, skeleton, q)
+    return said + feet + _range_suspicions(motion, skeleton, q) + jump_suspicions(motion)
 
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-117
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-120
 USUAL_SECONDS, FASTEST = (0.5, 20.), {"deg": 1000., "cm": 300.}
 
 def repetition_suspicions(motion: Motion, found: Segmentation,
@@ -595,7 +616,7 @@ def repetition_suspicions(motion: Motion, found: Segmentation,
                 "check the unit of the times"))
     return said
 
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-120
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-123
 def repetition_files(folder: Path, trial: str) -> list[Path]:
     "The files `<trial>_rep1.mot` ... of an earlier run in a folder."
     return [f for f in folder.iterdir() if re.fullmatch(re.escape(trial) + r"_rep\d+\.mot", f.name)]

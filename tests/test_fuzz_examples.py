@@ -158,11 +158,7 @@ def test_a_record_of_people_is_checked_and_deletes_in_its_own_folder_only(tmp_pa
     assert (tmp_path / "kept.mot").is_file()
 
 
-# What is still read, written or passed in silence: each test fails today, and passing ends the mark.
-
-def known(defect: str):
-    return pytest.mark.xfail(strict=True, raises=(AssertionError, pytest.fail.Exception), reason=defect)
-
+# What was read, written or passed in silence.
 
 @pytest.mark.parametrize("name", ["/tmp/outside", "../outside", "a/b", "", ".."])
 def test_a_trial_of_a_marker_archive_is_a_name_of_a_file(tmp_path, name):
@@ -182,7 +178,6 @@ def with_one_frame(motion, names, values, frame=101):
     return motion.with_columns(names, changed)
 
 
-@known("recordings are judged by a hundred of their frames, and not by what lies between")
 @pytest.mark.parametrize("names, values", [
     (["knee_angle_l"], np.deg2rad(130)), (["pelvis_tilt"], np.deg2rad(40)), (["arm_flex_r"], np.deg2rad(170)),
     (["pelvis_ty"], 1.3), (list(COORDINATES), 0.0)], ids=["knee", "pelvis tilt", "arm", "height", "all zero"])
@@ -224,7 +219,6 @@ def test_the_same_recording_of_two_participants_is_suspected(tmp_path, capsys):
     assert status == 2 and "anna" in capsys.readouterr().err
 
 
-@known("any motion of at most 9 s is a repetition to start from")
 @pytest.mark.parametrize("end", [0.034, 0.4], ids=["two frames", "standing"])
 def test_what_is_no_repetition_is_no_start(end):
     "`bige generate --like`: it reports that the activation of a motionless person is not reached."
