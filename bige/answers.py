@@ -27,9 +27,9 @@ from .guidance import (APART_DEG, Guided, Models, Progress, changes, generate, o
                            satisfied_and_plausible)
 from .metrics import REFERENCE_ROW, Band, evaluate, shipped_scores, tables
 from .motion import Motion, read_motion, samples_of, write_motion
-from .parsing import check_types, read_json
+from .parsing import check_types, read_bytes, read_json
 from .reachability import check_reach
-from .skeleton import Skeleton
+from .skeleton import XML_BYTES, Skeleton
 from .verification import ALLOWED, VERIFICATION_MODES, Simulated, compare, generate_verified, mode_record
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['Request', 'Person', 'read_person', 'Answer', 'answer', 'former_files', 'check_answer_folder', 'model_beside',
-           'verify', 'recorded', 'models_in', 'Sessions', 'sessions']
+           'check_verification', 'verify', 'recorded', 'models_in', 'Sessions', 'sessions']
 
 # %% ../nbs/30_answers.ipynb #30-answers-005
 @dataclass(frozen=True)
@@ -117,7 +117,9 @@ class Person:
     @cached_property
     def skeleton(self) -> Skeleton:
         "The skeleton, that of `mechanics` where this is known."
-        return self.mechanics.skeleton if "mechanics" in vars(self) else Skeleton.from_osim(self.path)
+        if "mechanics" in vars(self):
+            return self.mechanics.skeleton
+        return Skeleton.from_osim(self.path, content=self.content)
 
 # %% ../nbs/30_answers.ipynb #30-answers-013
 def _content(path: Path | str, what: str) -> bytes:
@@ -132,7 +134,9 @@ def _remembered(path: Path, content: bytes) -> Person:
 
 def read_person(path: Path | str | None) -> Person | None:
     "The participant's model in a file (None: none); the last few are remembered by their content."
-    return None if path is None else _remembered(Path(path), _content(path, "an OpenSim model (.osim)"))
+    if path is None:
+        return None
+    return _remembered(Path(path), read_bytes(path, "an OpenSim model (.osim)", XML_BYTES))
 
 # %% ../nbs/30_answers.ipynb #30-answers-015
 @dataclass(eq=False)
@@ -489,14 +493,40 @@ def _verify_mode(found: Answer, mode: str, jobs: int | None, progress: Callable 
         rows.append(row | compare(sample, simulated[-1], *given))
     return mode_record(found.motions, simulated, rows)
 
-# %% ../nbs/30_answers.ipynb #30-answers-050
+# %% ../nbs/30_answers.ipynb #30-answers-051
+def check_verification(folder: Path | str, mode: str = "both") -> None:
+    "InputError where a verification would take the place of a file in `folder` that none wrote."
+    from bige.simulation import read_records, result_files
+
+    folder = Path(folder)
+    path = folder / "verification.json"
+    if path.is_file() and not _verified(path):
+        refuse_finished(path, "a file that no bige verify wrote")
+    samples = _named_samples(folder, _read_record(folder))
+    for out in (folder / "verification" / m for m in VERIFICATION_MODES[mode]):
+        sweep(out)                  # an exchange of files that was killed is taken back
+        records = read_records(out)
+        for trial in (s.stem for s in samples if s.stem not in records):
+            for file in filter(Path.is_file, result_files(out, trial)):
+                refuse_finished(file, "a file that no bige verify wrote")
+
+
+def _verified(path: Path) -> bool:
+    try:
+        return "modes" in read_json(path, "what bige verify left")
+    except InputError:
+        return False
+
+# %% ../nbs/30_answers.ipynb #30-answers-052
 def verify(found: Answer | Path | str, mode: str = "both", jobs: int | None = None,
-           progress: Callable | None = None, exercise: Exercise | str | None = None) -> dict:
+           progress: Callable | None = None, exercise: Exercise | str | None = None, *,
+           force: bool = False) -> dict:
     """Simulate the samples of an answer in its folder and compare; writes verification.json there, returns
     its content.
 
     `mode`: 'qp', 'tracking' or 'both'. `jobs` worker processes. `progress(mode, finished, total)` after each
-    sample. `exercise`: in place of the answer's."""
+    sample. `exercise`: in place of the answer's. InputError where a file is in the way that no verification
+    wrote, unless `force`."""
     if mode not in VERIFICATION_MODES:
         raise InputError("--mode", repr(mode), " or ".join(VERIFICATION_MODES), "choose one of them")
     if not isinstance(found, Answer):
@@ -507,6 +537,8 @@ def verify(found: Answer | Path | str, mode: str = "both", jobs: int | None = No
         found = replace(found, motions=_read_samples(found.folder)[1])  # with the digits that the files have
     if exercise is not None:
         found = replace(found, request=replace(found.request, exercise=exercise))
+    if not force:
+        check_verification(found.folder, mode)
     record = {
         "n": len(found),
         "model": found.person and found.person.path.name,
@@ -519,7 +551,7 @@ def verify(found: Answer | Path | str, mode: str = "both", jobs: int | None = No
         file.write(json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     return record
 
-# %% ../nbs/30_answers.ipynb #30-answers-055
+# %% ../nbs/30_answers.ipynb #30-answers-057
 def recorded(request: Request, folder: Path | str, models: Models) -> dict | None:
     "The scores in a folder, if it holds the answer to the very same request; else None."
     folder = Path(folder)
@@ -559,7 +591,7 @@ def models_in(folder: Path | str) -> dict[str, Path]:
                          "check the path, or give one model with --model")
     return {"_".join(f.relative_to(folder).with_suffix("").parts): f for f in found}
 
-# %% ../nbs/30_answers.ipynb #30-answers-056
+# %% ../nbs/30_answers.ipynb #30-answers-058
 @dataclass(frozen=True)
 class Sessions:
     "Scores (content of metrics.json) by participant, and why others failed."

@@ -314,6 +314,7 @@ def main(argv: list[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, _INTERRUPT)
         _speak_plainly()
         _find_caches()
+        gc.set_threshold(50_000, 20, 100)       # imports make 350,000 objects that stay: 0.2 s less
         atexit.register(gc.freeze)      # what is left is not searched for cycles at the end: 0.3 s of torch
     try:
         return _run(parser().parse_args(argv))
@@ -407,8 +408,31 @@ def _info() -> tuple[dict, str]:
 def _exercises() -> tuple[list, str]:
     from bige.exercises import exercise_rows
     from bige.tables import table
-    rows = exercise_rows()
-    return rows, table(rows)
+    files = _assets_by_exercise()
+    rows = [row | {"assets": ", ".join(files.get(row["name"], ["none"]))} for row in exercise_rows()]
+    blocks = [table([{"name": key, row["name"]: text} for key, text in row.items() if key != "name"])
+              for row in rows]
+    return rows, "\n\n".join(blocks)
+
+def _assets_by_exercise() -> dict[str, list[str]]:
+    "Exercise -> shipped files of repetitions and weights; those that name no exercise are of the squat."
+    import numpy as np
+    from safetensors import safe_open
+    from bige.exercises import load_exercise
+    found = {}
+    for path in sorted(asset_folder().iterdir()):
+        if path.suffix == ".safetensors":
+            with safe_open(path, "numpy") as file:
+                named = json.loads(file.metadata()["bige"]).get("exercise")
+        elif path.suffix == ".npz":
+            with np.load(path) as file:
+                if "trials" not in file:
+                    continue
+                named = str(file["exercise"]) if "exercise" in file else None
+        else:
+            continue
+        found.setdefault(named or load_exercise().name, []).append(path.name)
+    return found
 
 _EXERCISE = _option("--exercise", metavar="NAME|FILE.yaml",
                     help="one of `bige exercises`, or a file (default: what the input says, else squat)")
@@ -438,15 +462,25 @@ def _segment(trial: str, reps: int | str, exercise: str | None, out: str, force:
     from bige.tables import table
     with output_folder(out) as folder:
         found = segment_file(trial, folder, reps, force=force, **_given(exercise=exercise))
-    rows = []
-    for (start, end), depth, cut in zip(found.segments, found.depths_deg, found.cut):
-        rows.append({"repetition": len(rows) + 1, "start (s)": f"{start:.2f}", "end (s)": f"{end:.2f}",
-                     "deepest (deg)": f"{depth:.1f}", "": "cut by the recording" if cut else ""})
-    head = f"{_plural(len(rows), 'repetition')}, confidence {found.confidence:.2f}"
+    head = f"{_plural(len(found.segments), 'repetition')}, confidence {found.confidence:.2f}"
+    counted = f"counted: {found.exercise.title}, {found.exercise.repetition}"
     assumed = f"no model beside it: later steps take the embedded one, {Skeleton.default().mass:.1f} kg"
     body = f"model {found.model}, {found.mass_kg:.1f} kg" if found.model else assumed
-    heads = [head, *filter(None, [found.rejected_as()]), body]
-    return found.to_json(), "\n".join([*heads, table(rows), f"written to {out}"])
+    heads = [head, counted, *filter(None, [found.rejected_as()]), body]
+    return found.to_json(), "\n".join([*heads, table(_repetition_rows(found)), f"written to {out}"])
+
+def _repetition_rows(found) -> list[dict[str, str]]:
+    "The table of a segmentation: times, depth in the unit of the exercise, and which leg led."
+    exercise = found.exercise
+    depth_title = "turning point (deg)" if exercise.unit == "deg" else "rise (cm)"
+    rows = []
+    for i, (start, end) in enumerate(found.segments):
+        row = {"repetition": i + 1, "start (s)": f"{start:.2f}", "end (s)": f"{end:.2f}",
+               depth_title: f"{exercise.in_unit(found.depths[i]):.1f}"}
+        if exercise.leading:
+            row["leading leg"] = {"l": "left", "r": "right"}[found.sides[i]]
+        rows.append(row | {"": "cut by the recording" if found.cut[i] else ""})
+    return rows
 
 # %% ../nbs/37_command_line.ipynb #37-command-line-049
 _MODEL = _option("--model", metavar="M.osim", help="OpenSim model (default: the embedded one)")
@@ -569,15 +603,22 @@ def _dataset(folders: list[str], exercise: str | None, out: str, force: bool) ->
     def count_file(path) -> None:
         read.append(path)
         show(f"{len(read)} files read")
-    former = set() if force else _participants_in(out)
-    with whole_folder(Path(out).parent) as part, status_line() as show:
-        data = build_dataset(folders, part / Path(out).name, done=count_file, **_given(exercise=exercise))
+    former, out_name = set() if force else _participants_in(out), Path(out).name
+    with whole_folder(Path(out).parent, lambda folder: [folder / out_name], not force) as part:
+        with status_line() as show, _suspicions() as said:
+            data = build_dataset(folders, part / out_name, done=count_file, **_given(exercise=exercise))
+            models = _models_of(folders, **_given(exercise=exercise))
         _refuse_loss(out, former, set(data.subjects.tolist()))
+        _add_suspicions(part / out_name, said)
+        for name, content in models.items():
+            (part / f"{Path(out).stem}_models").mkdir(exist_ok=True)
+            (part / f"{Path(out).stem}_models" / f"{name}.osim").write_bytes(content)
     train, val = (sorted(set(data.subjects[data.split == s].tolist())) for s in ("train", "val"))
     record = {"file": out, "repetitions": len(data), "train_participants": train,
-              "validation_participants": val}
-    head = f"{_plural(len(data), 'repetition')} of {_plural(len(train) + len(val), 'participant')}"
-    return record, f"{head}, {len(val)} of them for validation\n{_participants(data)}\nwritten to {out}"
+              "validation_participants": val, "models": sorted(models), "suspicions": said}
+    head = (f"{_plural(len(data), 'repetition')} of {_plural(len(train) + len(val), 'participant')}, "
+            f"{len(val)} of them for validation")
+    return record, f"{head}\n{_participants(data, models)}\nwritten to {out}"
 
 def _participants_in(out: str) -> set[str]:
     "The participants of the data set at `out`, where there is one; InputError for a file of another kind."
@@ -596,17 +637,60 @@ def _refuse_loss(out: str, former: set[str], new: set[str]) -> None:
         who = ", ".join(lost)
         refuse_finished(out, f"a data set with repetitions of {who}, who are not in these folders")
 
-def _participants(data) -> str:
-    "Repetitions, body mass and split of each participant."
+def _participants(data, models: dict) -> str:
+    "Repetitions, model, body mass and split of each participant."
     from bige.tables import table
     rows = []
     for name in sorted(set(data.subjects.tolist())):
         own = data.subjects == name
-        rows.append({"participant": name, "repetitions": int(own.sum()), "kg": f"{data.mass[own].mean():.1f}",
+        rows.append({"participant": name, "repetitions": int(own.sum()),
+                     "model": f"{name}.osim" if name in models else "none beside it",
+                     "kg": f"{data.mass[own].mean():.1f}",
                      "for": {"train": "training", "val": "validation"}[str(data.split[own][0])]})
     return table(rows)
 
-# %% ../nbs/37_command_line.ipynb #37-command-line-061
+# %% ../nbs/37_command_line.ipynb #37-command-line-058
+@contextmanager
+def _suspicions() -> Iterator[list[str]]:
+    "The suspicions that are warned of within the block, as text; they are shown as always."
+    from bige.files import Suspicion
+    found, show = [], warnings.showwarning
+    def note(message, category, *rest, **more) -> None:
+        if issubclass(category, Suspicion):
+            found.append(str(message))
+        show(message, category, *rest, **more)
+    warnings.showwarning = note
+    try:
+        yield found
+    finally:
+        warnings.showwarning = show
+
+def _add_suspicions(path: Path, said: list[str]) -> None:
+    "The array `suspicions` (N,) in a data set of trials that look wrong."
+    if said:
+        from bige.files import write_npz
+        from bige.parsing import read_npz
+        arrays = read_npz(path, [], "a data set", "let bige write it again")
+        write_npz(path, arrays | {"suspicions": sorted(set(said))})
+
+def _models_of(folders: list[str], **exercise) -> dict[str, bytes]:
+    "Participant -> content of the model that lies beside the simulations."
+    from functools import cache
+    from bige.dataset import find_simulations, record_of, subject_of
+    from bige.files import Suspicion
+    from bige.segmentation import model_if_known
+    from bige.simulation import read_records
+    read, found = cache(read_records), {}
+    for path in find_simulations(folders):
+        if not (model := model_if_known(path)):
+            continue
+        name, content = subject_of(path, record_of(path, read), **exercise), model.read_bytes()
+        if found.setdefault(name, content) != content:
+            warnings.warn(Suspicion(path, f"another model of {name}, {model}", "one model a participant",
+                                    "the first is copied; scale one model for all trials"), stacklevel=2)
+    return found
+
+# %% ../nbs/37_command_line.ipynb #37-command-line-062
 @_verb("train", "train the motion model or the surrogate",
        _option("network", choices=("vqvae", "surrogate")),
        _option("--data", required=True, metavar="DATA.npz"),
@@ -633,7 +717,7 @@ def _train(network: str, data: str, out: str, steps: int | None, seed: int, resu
     said = f"on the validation participants:\n{_training_scores(record)}\nwritten to {out}"
     return record, said if first else None
 
-# %% ../nbs/37_command_line.ipynb #37-command-line-062
+# %% ../nbs/37_command_line.ipynb #37-command-line-063
 def _training_of(network: str) -> tuple[Callable, object]:
     "The function that trains a network, and the plan of the shipped weights."
     if network == "vqvae":
@@ -653,7 +737,7 @@ def _training_scores(record: dict) -> str:
         rows = [{"muscle": m, "R²": f"{r2[m]:.2f}", "RMSE": f"{rmse[m]:.3f}"} for m in TABLE_MUSCLES]
     return table(rows)
 
-# %% ../nbs/37_command_line.ipynb #37-command-line-067
+# %% ../nbs/37_command_line.ipynb #37-command-line-068
 def _files_of(records: dict[str, dict], trial: str, folder: Path) -> list[Path]:
     "The files of an earlier run for a trial, and the record where there was one."
     rows = records.get(trial, {}).get("repetitions", ())
@@ -665,13 +749,14 @@ def _files_of(records: dict[str, dict], trial: str, folder: Path) -> list[Path]:
        _option("trial", metavar="TRIAL.mot"), _FORCE, _OUT)
 def _reconstruct(trial: str, out: str, force: bool) -> tuple[dict, str]:
     from bige.dataset import repetitions
-    from bige.files import locked, read_trials, whole_folder, write_trials
+    from bige.files import locked, whole_folder, write_trials
     from bige.motion import read_motion, write_motion
+    from bige.parsing import read_trial_records
     from bige.tables import table
     from bige.vqvae import load_vqvae, reconstruct_motion
     name, rows = Path(trial).stem, []
     with locked(out), whole_folder(out, lambda folder: _files_of(former, name, folder), not force) as part:
-        former = read_trials(Path(out) / "reconstruction.json")
+        former = read_trial_records(Path(out) / "reconstruction.json", {"repetitions": list})
         motion, model = read_motion(trial), load_vqvae()
         motion.coordinates()
         for k, repetition in enumerate(repetitions(motion), 1):
@@ -684,7 +769,7 @@ def _reconstruct(trial: str, out: str, force: bool) -> tuple[dict, str]:
                "pelvis (cm)": f"{r['pelvis_cm']:.1f}"} for r in rows]
     return record, f"mean errors\n{table(errors)}\nwritten to {out}"
 
-# %% ../nbs/37_command_line.ipynb #37-command-line-070
+# %% ../nbs/37_command_line.ipynb #37-command-line-071
 def _surrogate_of(choice: str):
     "The surrogate of the command line: the shipped one, or a file."
     from bige.surrogate import load_surrogate
@@ -694,22 +779,23 @@ def _surrogate_of(choice: str):
             "download transformer_surrogate_model_v2.pth from the BIGE authors and give its path")
     return load_surrogate(None if choice == "default" else choice)
 
-def _mass_of(network, mass: float | None, model: str | None) -> tuple[float | None, str | None]:
+def _mass_of(network, mass: float | None, person) -> tuple[float | None, str | None]:
     "The body mass (kg) that a network is told, and where it comes from; the published network asks for none."
     from bige.skeleton import Skeleton
     from bige.surrogate import PublishedSurrogate
     if isinstance(network, PublishedSurrogate):
-        if mass or model:
+        if mass or person:
             raise _input_error(
                 "--mass or --model", "beside the published network", "a network that asks for the body mass",
                 "leave out --mass and --model, or take the shipped surrogate")
         return None, None
     if mass:
         return mass, "as given"
-    person = Skeleton.from_osim(model) if model else Skeleton.default()
-    return person.mass, Path(model).name if model else "assumed: the embedded model's"
+    if person:
+        return person.skeleton.mass, person.path.name
+    return Skeleton.default().mass, "assumed: the embedded model's"
 
-# %% ../nbs/37_command_line.ipynb #37-command-line-071
+# %% ../nbs/37_command_line.ipynb #37-command-line-072
 def _predictions(folder: Path, name: str, motion) -> list[Path]:
     "The files of an earlier prediction for the same recording: its coordinates are these."
     import numpy as np
@@ -737,49 +823,48 @@ def _predict(trial: str, surrogate: str, mass: float | None, model: str | None, 
              force: bool) -> tuple[dict, str]:
     from bige.files import whole_folder
     from bige.motion import ACTIVATIONS, Motion, read_motion, write_motion
+    from bige.segmentation import model_if_known
     name = Path(trial).stem
     with whole_folder(out, lambda folder: _predictions(folder, name, motion), not force) as part:
         motion = read_motion(trial)
         motion.coordinates()
-        model = model or (None if mass else _model_beside(trial))
-        said = _judged(motion, model)
+        person = _person_of(model or (None if mass else model_if_known(trial)))
+        said = _judged(motion, person)
         from bige.surrogate import predict_activations
         network = _surrogate_of(surrogate)
-        kg, whose = _mass_of(network, mass, model)
+        kg, whose = _mass_of(network, mass, person)
         found = predict_activations(motion, network, kg)
         write_motion(found.motion, part / f"{name}_predicted.mot")
         if found.uncertainty is not None:
             uncertainty = Motion(motion.time, found.uncertainty, ACTIVATIONS)
             write_motion(uncertainty, part / f"{name}_uncertainty.sto")
+        if person:
+            (part / person.path.name).write_bytes(person.content)
     peaks = dict(zip(ACTIVATIONS, found.motion.activations().max(0).tolist()))
     sd = None if found.uncertainty is None else float(found.uncertainty.mean())
     words = [f"80 activations for {len(motion.time)} frames"]
     words += [f"a body of {kg:.1f} kg ({whose})"] if kg else []
     words += [f"mean uncertainty {sd:.3f}"] if sd is not None else []
-    record = {"file": f"{name}_predicted.mot", "mass_kg": kg, "mass_of": whose, "peaks": peaks,
-              "mean_uncertainty": sd, "suspicions": said}
+    record = {"file": f"{name}_predicted.mot", "model": person and person.path.name, "mass_kg": kg,
+              "mass_of": whose, "peaks": peaks, "mean_uncertainty": sd, "suspicions": said}
     return record, f"{', '.join(words)}\nwritten to {out}"
 
-def _judged(motion, model) -> list[str]:
+def _person_of(model: str | Path | None):
+    "The `Person` whose model this is, or None; what is heavy is imported for a model only."
+    if model is None:
+        return None
+    from bige.answers import read_person
+    return read_person(model)
+
+def _judged(motion, person) -> list[str]:
     "What looks wrong about a recording, as text, after a warning of each."
     from bige.segmentation import judge_recording
-    from bige.skeleton import Skeleton
-    found = judge_recording(motion, Skeleton.from_osim(model) if model else None)
+    found = judge_recording(motion, person and person.skeleton)
     for suspicion in found:
         warnings.warn(suspicion, stacklevel=2)
     return [str(s) for s in found]
 
-def _model_beside(trial: str):
-    "The model of the participant, where it lies beside the trial; None where it cannot be told."
-    from bige.files import InputError
-    from bige.markers import model_of_trial
-    try:
-        return model_of_trial(trial)
-    except InputError as error:
-        warnings.warn(f"the embedded model is used: {error}", stacklevel=2)
-        return None
-
-# %% ../nbs/37_command_line.ipynb #37-command-line-074
+# %% ../nbs/37_command_line.ipynb #37-command-line-075
 def _constraints(file: str | None, settings: list[str], exercise: str | None):
     "The constraints of a file, else the exercise's default request, with single values changed."
     from bige.constraint_files import default_constraints, override, read_constraints
@@ -794,7 +879,7 @@ _OWN = [_option(f"--{name}", metavar="FILE",
 _DATA = _option("--data", metavar="DATA.npz",
                 help="own repetitions to start from (of bige dataset; default: the shipped ones)")
 
-# %% ../nbs/37_command_line.ipynb #37-command-line-075
+# %% ../nbs/37_command_line.ipynb #37-command-line-076
 @_verb("generate", "new motions that satisfy constraints", _CONSTRAINTS,
        _option("--set", dest="settings", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
                help="change one value, for example muscle_range.high=0.5"),
@@ -819,7 +904,7 @@ def _generate(constraints: str | None, settings: list[str], exercise: str | None
         raise _input_error("--sessions", "beside --model", "one of the two", "leave one of them out")
     if options["like"]:
         from bige.motion import read_motion
-        _judged(read_motion(options["like"]), options["model"])
+        _judged(read_motion(options["like"]), _person_of(options["model"]))
     files = {k: options.pop(k) for k in ("model", "like", "vqvae", "surrogate", "data")}
     with status_line() as show:
         show("starting")
@@ -832,23 +917,11 @@ def _generate(constraints: str | None, settings: list[str], exercise: str | None
         return _answer_one(request, out, force, show)
 
 # %% ../nbs/37_command_line.ipynb #37-command-line-077
-def _skip_help_texts() -> None:
-    "Import matplotlib without the help texts of its classes, where it is not imported yet."
-    if "matplotlib.artist" in sys.modules:
-        return
-    from matplotlib import _docstring, artist
-    if hasattr(artist.Artist, "_update_set_signature_and_docstring"):
-        artist.Artist._update_set_signature_and_docstring = classmethod(lambda _: None)
-    if hasattr(_docstring, "_ArtistKwdocLoader"):
-        _docstring._ArtistKwdocLoader.__missing__ = lambda *_: ""
-
-# %% ../nbs/37_command_line.ipynb #37-command-line-078
 def _answer_one(request, out: str, force: bool, show: Callable[[str], None]) -> tuple[dict, str, int]:
     "Answer a request into a folder, in place of a former answer there."
     from bige.answers import answer, check_answer_folder, former_files
     from bige.files import output_folder
     from bige.motion import samples_of
-    _skip_help_texts()
     from bige.report import write_pages
     with output_folder(out) as folder:
         if not force:
@@ -878,7 +951,7 @@ def _too_few(found) -> int:
          "these are written. Cure: widen the limits, or take another --seed.")
     return 2
 
-# %% ../nbs/37_command_line.ipynb #37-command-line-079
+# %% ../nbs/37_command_line.ipynb #37-command-line-078
 def _outcome(found) -> list[str]:
     "What came out: how many motions satisfy every limit, what is violated, what changed."
     motions = _plural(len(found), found.exercise.title, found.exercise.plural)
@@ -895,7 +968,7 @@ def _outcome(found) -> list[str]:
         lines.append(f"sample_00 against {found.request.like.name}, at the bottom: {said}")
     return lines
 
-# %% ../nbs/37_command_line.ipynb #37-command-line-084
+# %% ../nbs/37_command_line.ipynb #37-command-line-083
 def _answer_each(request, folder: str, out: str, force: bool,
                  show: Callable[[str], None]) -> tuple[dict, str, int]:
     "Answer a request for every model in a folder."
@@ -913,7 +986,7 @@ def _answer_each(request, folder: str, out: str, force: bool,
     record = {"folder": out, "participants": participants, "failed": found.failed, "tables": table_rows(rows)}
     return record, "\n".join([*lines, "", tables(rows).rstrip()]), 2 if found.failed else 0
 
-# %% ../nbs/37_command_line.ipynb #37-command-line-086
+# %% ../nbs/37_command_line.ipynb #37-command-line-085
 def _motions_in(folder: str) -> list:
     "The motions in a folder: .mot files, or what another generator wrote as .npy."
     from bige.baselines import holds_joints, read_baseline
@@ -948,7 +1021,7 @@ def _skeleton_beside(folder: str):
     model = model_beside(folder)
     return Skeleton.from_osim(model) if model else None
 
-# %% ../nbs/37_command_line.ipynb #37-command-line-087
+# %% ../nbs/37_command_line.ipynb #37-command-line-086
 @_verb("evaluate", "the tables of the paper for folders of motions",
        _option("folders", nargs="+", metavar="FOLDER",
                help="a folder of .mot files; or what MDM and T2M-GPT write: results.npy, joints or "
@@ -968,7 +1041,7 @@ def _evaluate(folders: list[str], reference: str | None, format: str,
     rows["reference"] = evaluate(compared, compared, **given)
     return table_rows(rows), tables(rows, format).rstrip("\n")
 
-# %% ../nbs/37_command_line.ipynb #37-command-line-091
+# %% ../nbs/37_command_line.ipynb #37-command-line-090
 def _refuse_picture(out: str, inputs: list[str | None]) -> None:
     "InputError where a picture would take the place of an input, or of a part of an answer."
     from bige.files import refuse_finished, refuse_overwriting
@@ -1004,7 +1077,7 @@ def _render(motions: list[str], out: str, style: str, exercise: str | None,
                      progress=lambda done, total: show(f"{done} of {total} pictures"))
     return {"picture": out}, f"written to {out}"
 
-# %% ../nbs/37_command_line.ipynb #37-command-line-094
+# %% ../nbs/37_command_line.ipynb #37-command-line-093
 @_verb("tune", "the tuning page in the browser: move sliders, see the motion, save files", _CONSTRAINTS,
        _option("-n", type=_count, default=5, metavar="N", help="how many motions (default 5)"),
        _option("--seed", type=_seed, default=0, metavar="N"),
@@ -1017,13 +1090,14 @@ def _tune(constraints: str | None, model: str | None, n: int, seed: int, port: i
     launch(constraints, model, n, seed, port, not no_browser, **_given(exercise=exercise))
     return {}, "the tuning page is closed"
 
-# %% ../nbs/37_command_line.ipynb #37-command-line-096
+# %% ../nbs/37_command_line.ipynb #37-command-line-095
 @_verb("verify", "simulate what bige generate made, and compare with the surrogate",
        _option("folder", metavar="FOLDER",
                help="written by bige generate; verification.json and the simulations go there"),
        _option("--mode", choices=("qp", "tracking", "both"), default="both",
-               help="qp: a second a sample; tracking: half a minute (default both)"), _EXERCISE, _JOBS)
-def _verify(folder: str, mode: str, exercise: str | None, jobs: int) -> tuple[dict, str, int]:
+               help="qp: a second a sample; tracking: half a minute (default both)"),
+       _EXERCISE, _JOBS, _FORCE)
+def _verify(folder: str, mode: str, exercise: str | None, jobs: int, force: bool) -> tuple[dict, str, int]:
     from bige.answers import Answer, verify
     from bige.report import write_pages
     found = Answer.load(folder)
@@ -1031,7 +1105,7 @@ def _verify(folder: str, mode: str, exercise: str | None, jobs: int) -> tuple[di
     with status_line() as show:
         def count_sample(mode: str, finished: int, total: int) -> None:
             show(f"{mode}: {finished} of {_plural(total, 'sample')}")
-        record = verify(found, mode, jobs, progress=count_sample)
+        record = verify(found, mode, jobs, progress=count_sample, force=force)
     if (Path(folder) / "report.html").is_file():
         write_pages(found, folder)
     failed = sum(record["n"] - checked["simulated"] for checked in record["modes"].values())
@@ -1055,6 +1129,6 @@ def _findings(record: dict) -> str:
         parts += [f"{Path(s['file']).stem}: {s['reason']}" for s in checked["samples"] if s["reason"]]
     return "\n\n".join(part for part in parts if part)
 
-# %% ../nbs/37_command_line.ipynb #37-command-line-102
+# %% ../nbs/37_command_line.ipynb #37-command-line-101
 if __name__ == "__main__" and "__file__" in globals():
     sys.exit(main())

@@ -367,8 +367,8 @@ class ConstraintSet:
 
 
 def phases_for(exercise: Exercise | str | None) -> tuple[str, ...]:
-    "Phases that a request may name: those of the shipped exercises, and of this one."
-    return tuple(dict.fromkeys([*PHASES, *(load_exercise(exercise).phases if exercise else ())]))
+    "Phases that a request may name: those of the exercise, or of the squat if none is given."
+    return (load_exercise(exercise) if exercise else load_exercise()).phases
 
 # %% ../nbs/25_constraint_files.ipynb #25-constraint-files-039
 def _check_pair(a: Constraint, b: Constraint) -> None:

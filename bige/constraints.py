@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from bige.skeleton import Skeleton
 
 # %% auto #0
-__all__ = ['SIDED_MUSCLES', 'RAD', 'LIMIT_WINDOW_S', 'UNITS', 'KINDS', 'LIMITS', 'REQUIRED', 'REQUEST_FIELDS', 'MUSCLE_GROUPS',
-           'ACTIVE', 'LENGTH', 'AXES', 'LEG_JOINTS', 'SIDE_FIELDS', 'LEG_KIND', 'BALANCE_HZ', 'NATURAL', 'PHASES',
-           'TOLERANCES', 'ABOUT', 'GOAL_SIGN', 'Batch', 'rate_of_change', 'vector_length', 'at_frame', 'moment_frame',
-           'window_frames', 'at_frames', 'at_moment', 'Kind', 'kind', 'both_sides', 'members', 'joints', 'joint_parts',
-           'from_feet', 'outward_values', 'body_lean', 'leg_centres', 'foot_points', 'balance_every', 'needed_push',
-           'imbalance', 'ramp', 'phases', 'Constraint', 'limits_of', 'name_of', 'constraint_values', 'limited_values',
-           'loss', 'metric', 'violation', 'in_words']
+__all__ = ['SIDED_MUSCLES', 'RAD', 'LIMIT_WINDOW_S', 'UNITS', 'KINDS', 'LIMITS', 'REQUIRED', 'TOLERANCES', 'ABOUT', 'GOAL_SIGN',
+           'REQUEST_FIELDS', 'MUSCLE_GROUPS', 'ACTIVE', 'LENGTH', 'AXES', 'LEG_JOINTS', 'SIDE_FIELDS', 'LEG_KIND',
+           'BALANCE_HZ', 'NATURAL', 'PHASES', 'Batch', 'rate_of_change', 'vector_length', 'at_frame', 'moment_frame',
+           'window_frames', 'at_frames', 'at_moment', 'Kind', 'kind', 'both_sides', 'Constraint', 'limits_of',
+           'name_of', 'in_words', 'constraint_values', 'limited_values', 'loss', 'metric', 'violation', 'members',
+           'joints', 'joint_parts', 'from_feet', 'outward_values', 'body_lean', 'leg_centres', 'foot_points',
+           'balance_every', 'needed_push', 'imbalance', 'ramp', 'phases']
 
 # %% ../nbs/24_constraints.ipynb #24-constraints-005
 SIDED_MUSCLES = tuple(a.partition("/")[0] for a in ACTIVATIONS)          # vasmed_l, …
@@ -71,7 +71,7 @@ class Batch:
         "Named activations (B, T, names)."
         return self.a[..., [SIDED_MUSCLES.index(n) for n in names]]
 
-# %% ../nbs/24_constraints.ipynb #24-constraints-007
+# %% ../nbs/24_constraints.ipynb #24-constraints-011
 def rate_of_change(x: Tensor, rate_hz: float) -> Tensor:
     "Change per second of x (B, T, C): (B, T - 1, C)."
     return (x[:, 1:] - x[:, :-1]) * rate_hz
@@ -84,7 +84,7 @@ def at_frame(x: Tensor, frame: Tensor) -> Tensor:
     "x (B, T, C) at `frame` (B,): (B, 1, C)."
     return x.gather(1, frame[:, None, None].expand(-1, 1, x.shape[-1]))
 
-# %% ../nbs/24_constraints.ipynb #24-constraints-010
+# %% ../nbs/24_constraints.ipynb #24-constraints-014
 def moment_frame(batch: Batch, moment: str) -> Tensor:
     "The frame (B,) of a moment: 'peak', 'bottom' or a percentage of the cycle such as '30 %'."
     if moment == "peak":
@@ -93,7 +93,7 @@ def moment_frame(batch: Batch, moment: str) -> Tensor:
         return batch.exercise.bottom(batch.q)
     return batch.exercise.frame_at(batch.q, float(moment.rstrip(" %"))).round().long()
 
-# %% ../nbs/24_constraints.ipynb #24-constraints-012
+# %% ../nbs/24_constraints.ipynb #24-constraints-018
 LIMIT_WINDOW_S = 0.1  # s around a moment in which limits hold
 
 
@@ -104,7 +104,7 @@ def window_frames(batch: Batch, frame: Tensor) -> Tensor:
     first = (frame - half).clamp(0, last - 2 * half)
     return first[..., None] + first.new_tensor(range(2 * half + 1))
 
-# %% ../nbs/24_constraints.ipynb #24-constraints-015
+# %% ../nbs/24_constraints.ipynb #24-constraints-021
 def at_frames(x: Tensor, frames: Tensor) -> Tensor:
     "x (B, T, C) at `frames` (B, W): (B, W, C)."
     return x.gather(1, frames[..., None].expand(-1, -1, x.shape[-1]))
@@ -122,7 +122,7 @@ def at_moment(batch: Batch, moment: str | None, window: bool = False) -> Batch:
         batch.moments[key] = Batch(q, a, batch.skeleton, batch.rate_hz, exercise=batch.exercise)
     return batch.moments[key]
 
-# %% ../nbs/24_constraints.ipynb #24-constraints-019
+# %% ../nbs/24_constraints.ipynb #24-constraints-025
 UNITS = {
     "": ("a share", 1.), "%": ("a share", 0.01),
     "deg": ("an angle", RAD), "rad": ("an angle", 1.),
@@ -134,7 +134,7 @@ UNITS = {
     "deg/s2": ("a turning acceleration", RAD), "rad/s2": ("a turning acceleration", 1.),
 }
 
-# %% ../nbs/24_constraints.ipynb #24-constraints-020
+# %% ../nbs/24_constraints.ipynb #24-constraints-027
 @dataclass(frozen=True)
 class Kind:
     """One word of the vocabulary. `value(batch, constraint)` -> (B, frames, components) SI; `scale`: the
@@ -164,7 +164,7 @@ class Kind:
     distance: bool = False
     span: str = ""
 
-# %% ../nbs/24_constraints.ipynb #24-constraints-021
+# %% ../nbs/24_constraints.ipynb #24-constraints-028
 KINDS: dict[str, Kind] = {}
 
 def kind(name: str, says: str, unit: str | None, **options: object) -> Callable:
@@ -174,7 +174,7 @@ def kind(name: str, says: str, unit: str | None, **options: object) -> Callable:
         return value
     return register
 
-# %% ../nbs/24_constraints.ipynb #24-constraints-023
+# %% ../nbs/24_constraints.ipynb #24-constraints-030
 LIMITS = {"low": None, "high": None}
 REQUIRED = object()  # a field without which the constraint says nothing
 
@@ -184,7 +184,7 @@ def both_sides(name: str, known: Sequence[str]) -> tuple[str, ...]:
     pair = f"{name}_l", f"{name}_r"
     return (name,) if name in known else pair if all(p in known for p in pair) else ()
 
-
+# %% ../nbs/24_constraints.ipynb #24-constraints-032
 def _coordinate_parts(c) -> tuple[str, ...]:
     return both_sides(c["coordinate"], COORDINATES)
 
@@ -207,294 +207,7 @@ def _coordinate_range(batch: Batch, c):
 def _pelvis_tilt(batch: Batch, c):
     return batch.coordinate("pelvis_tilt")
 
-# %% ../nbs/24_constraints.ipynb #24-constraints-025
-_LESS = {"high": None}
-
-
-@kind("asymmetry", "left and right hip, knee and ankle move alike", "deg", fields=_LESS)
-def _asymmetry(batch: Batch, c):
-    return leg_differences(batch.q)
-
-
-@kind("angular_velocity", "the leg joints and the pelvis turn slowly", "deg/s", scale=60.0, fields=_LESS,
-      weight=0.5)
-def _angular_velocity(batch: Batch, c):
-    return joint_rates(batch.q, batch.rate_hz)
-
-
-@kind("com_velocity", "the pelvis moves slowly", "m/s", scale=60.0, fields=_LESS, weight=50.0)
-def _com_velocity(batch: Batch, c):
-    return vector_length(pelvis_velocity(batch.q, batch.rate_hz))
-
-
-@kind("com_acceleration", "the pelvis moves evenly", "m/s2", scale=3600.0, fields=_LESS, weight=100.0)
-def _com_acceleration(batch: Batch, c):
-    return vector_length(pelvis_acceleration(batch.q, batch.rate_hz))
-
-
-@kind("foot_sliding", "feet on the ground stay where they are", "m/s", scale=60.0, fields=_LESS, weight=0.1)
-def _foot_sliding(batch: Batch, c):
-    return sliding_speed(batch.contact_points, batch.rate_hz)[..., None]
-
-# %% ../nbs/24_constraints.ipynb #24-constraints-027
-_ANGLES = [i for i, n in enumerate(COORDINATES) if n not in TRANSLATIONS]
-
-
-@kind("proximity", "the latent stays near those of real motions", "", weight=0.01, natural=True,
-      of_latent=True)
-def _proximity(batch: Batch, c):
-    return (batch.drift + 1e-12)[:, None, None] ** 0.5
-
-
-@kind("smoothness", "joints accelerate no more than in the real motion it started from", "deg/s2",
-      scale=3600.0, natural=True)
-def _smoothness(batch: Batch, c):
-    change = batch.q if batch.start is None else batch.q - batch.start
-    return rate_of_change(rate_of_change(change[..., _ANGLES], batch.rate_hz), batch.rate_hz)
-
-
-@kind("ground", "the lowest point of the feet is on the ground", "cm", weight=10.0, natural=True)
-def _ground(batch: Batch, c):
-    return batch.contact_points[..., 1].amin(-1, keepdim=True)
-
-# %% ../nbs/24_constraints.ipynb #24-constraints-029
-REQUEST_FIELDS = {"low": None, "high": None, "target": None, "within": None, "goal": None}
-MUSCLE_GROUPS = {
-    "quadriceps": ("recfem", "vasint", "vaslat", "vasmed"),
-    "vasti": ("vasint", "vaslat", "vasmed"),
-    "hamstrings": ("bflh", "bfsh", "semimem", "semiten"),
-    "gluteus_maximus": ("glmax1", "glmax2", "glmax3"),
-    "gluteus_medius": ("glmed1", "glmed2", "glmed3"),
-    "gluteus_minimus": ("glmin1", "glmin2", "glmin3"),
-    "gluteals": ("glmax1", "glmax2", "glmax3", "glmed1", "glmed2", "glmed3", "glmin1", "glmin2", "glmin3"),
-    "hip_flexors": ("iliacus", "psoas"),
-    "adductors": ("addbrev", "addlong", "addmagDist", "addmagIsch", "addmagMid", "addmagProx", "grac"),
-    "gastrocnemius": ("gaslat", "gasmed"),
-    "triceps_surae": ("gaslat", "gasmed", "soleus"),
-    "dorsiflexors": ("edl", "ehl", "tibant"),
-    "peroneals": ("perbrev", "perlong"),
-}
-ACTIVE = SIDED_MUSCLES + tuple(
-    f"{g}_{side}" for g in MUSCLE_GROUPS for side in "lr"
-)  # all that `muscle` may name
-
-
-def members(name: str) -> tuple[str, ...]:
-    "Muscles of a group of one side (`vasti_l`); of a muscle, itself."
-    return tuple(f"{m}{name[-2:]}" for m in MUSCLE_GROUPS.get(name[:-2], (name[:-2],)))
-
-# %% ../nbs/24_constraints.ipynb #24-constraints-030
-@kind("coordinate", "a coordinate of the model", None, signed=True, parts=_coordinate_parts,
-      fields={"coordinate": REQUIRED, **REQUEST_FIELDS, "unit": None, "at": "bottom"})
-def _coordinate(batch: Batch, c):
-    return batch.coordinate(*c.parts)
-
-
-@kind("muscle", "activation of a muscle, or mean activation of a muscle group", "", signed=True, peaks=True,
-      fields={"muscle": REQUIRED, **REQUEST_FIELDS, "at": "peak"},
-      parts=lambda c: both_sides(c["muscle"], ACTIVE))
-def _muscle(batch: Batch, c):
-    return batch.muscle(*[m for p in c.parts for m in members(p)]).unflatten(-1, (len(c.parts), -1)).mean(-1)
-
-# %% ../nbs/24_constraints.ipynb #24-constraints-032
-LENGTH = dict(scale=0.43, signed=True)  # m, a thigh: one centimetre counts as the 1.3 degrees that move it
-AXES = {"forward": 0, "up": 1, "right": 2}
-_MIDDLE = ("back", "torso", "pelvis", "ground_pelvis")
-
-
-def joints(skeleton: Skeleton) -> tuple[str, ...]:
-    "Names of the joint centres: walker_knee_l of a model is knee_l here."
-    return tuple(n.removeprefix("walker_") for n in skeleton.joint_names)
-
-
-def joint_parts(name: str) -> tuple[str, ...]:
-    "A joint or body of a model not yet known: one name with its side, else both."
-    return (name,) if name[-2:] in ("_l", "_r") or name in _MIDDLE else (f"{name}_l", f"{name}_r")
-
-
-def from_feet(batch: Batch, x: Tensor) -> Tensor:
-    "Points (B, T, P, 3) m counted from the middle of the feet, heights from the ground."
-    return x - batch.contact_points.mean(-2, keepdim=True) * x.new_tensor([1.0, 0.0, 1.0])
-
-
-def outward_values(x: Tensor, c: Constraint) -> Tensor:
-    "Mediolateral values (..., 2) outward where sides are compared: equal means as far from the middle."
-    mediolateral = c["plane"] == "frontal" or c["axis"] == "right"
-    return x * x.new_tensor([-1.0, 1.0]) if c["goal"] == "equal" and mediolateral else x
-
-# %% ../nbs/24_constraints.ipynb #24-constraints-033
-@kind("joint_centre", "where a joint centre is", "m", **LENGTH,
-      fields={"joint": REQUIRED, "axis": "up", "from": "feet", **REQUEST_FIELDS, "at": "bottom"},
-      parts=lambda c: tuple(f"{p} {c['axis']} from {c['from']}" for p in joint_parts(c["joint"])))
-def _joint_centre(batch: Batch, c):
-    known, centres = joints(batch.skeleton), batch.joint_centres
-    def of(name):
-        return centres[..., [known.index(n) for n in both_sides(name.removeprefix("walker_"), known)], :]
-    x = of(c["joint"])
-    x = from_feet(batch, x) if c["from"] == "feet" else x - of(c["from"])
-    return outward_values(x[..., AXES[c["axis"]]], c)
-
-# %% ../nbs/24_constraints.ipynb #24-constraints-034
-@kind("centre_of_mass",
-      "where the centre of mass of the whole body is, from the middle of the feet and the ground", "m",
-      **LENGTH, fields={"axis": "up", **REQUEST_FIELDS, "at": "bottom"},
-      parts=lambda c: (f"centre of mass {c['axis']}",))
-def _centre_of_mass(batch: Batch, c):
-    return from_feet(batch, batch.skeleton.centre_of_mass(batch.q)[..., None, :])[..., AXES[c["axis"]]]
-
-
-def body_lean(batch: Batch, bodies: Sequence[str], plane: str) -> Tensor:
-    """Angle (B, T, bodies) rad of each long axis from the vertical; forward (sagittal), right (frontal)
-    positive."""
-    axis = batch.skeleton.body_transforms(batch.q, tuple(bodies))[..., :3, 1]
-    return axis[..., 0 if plane == "sagittal" else 2].atan2(axis[..., 1])
-
-
-@kind("body", "how far a body leans from the vertical", "deg", signed=True,
-      fields={"body": REQUIRED, "plane": "sagittal", **REQUEST_FIELDS, "at": "bottom"},
-      parts=lambda c: tuple(f"{p} {c['plane']}" for p in joint_parts(c["body"])))
-def _body(batch: Batch, c):
-    return outward_values(body_lean(batch, both_sides(c["body"], batch.skeleton.body_names), c["plane"]), c)
-
 # %% ../nbs/24_constraints.ipynb #24-constraints-036
-LEG_JOINTS = ("hip", "knee", "ankle")
-SIDE_FIELDS = {"side": "both", **REQUEST_FIELDS, "at": "bottom"}
-
-
-def _sides(c, name: str) -> tuple[str, ...]:
-    return tuple(f"{name}_{s[0]}" for s in ("left", "right") if c["side"] in (s, "both"))
-
-
-LEG_KIND = dict(signed=True, fields=SIDE_FIELDS, needs={"joint": LEG_JOINTS},
-                parts=lambda c: _sides(c, c.kind.name))
-_OF_COORDINATES = dict(signed=True, fields=SIDE_FIELDS, parts=lambda c: _sides(c, "knee_angle"))
-
-
-def leg_centres(batch: Batch) -> tuple:
-    "Centres of hips, knees and ankles, each (B, T, 2, 3) m, left then right."
-    known, centres = joints(batch.skeleton), batch.joint_centres
-    return tuple(centres[..., [known.index(f"{j}_{side}") for side in "lr"], :] for j in LEG_JOINTS)
-
-# %% ../nbs/24_constraints.ipynb #24-constraints-037
-@kind("thigh_angle", "how far the thigh has turned from hanging; 90 deg is parallel to the ground", "deg",
-      **LEG_KIND)
-def _thigh_angle(batch: Batch, c):
-    hip, knee, _ = leg_centres(batch)
-    return vector_length((knee - hip)[..., [0, 2]])[..., 0].atan2((hip - knee)[..., 1])
-
-
-@kind("knee_depth", "how far the knees bend", "deg", **_OF_COORDINATES)
-def _knee_depth(batch: Batch, c):
-    return batch.coordinate("knee_angle_l", "knee_angle_r")
-
-
-@kind("hip_height", "height of the hip above the ground", "m", **LENGTH | LEG_KIND)
-def _hip_height(batch: Batch, c):
-    return leg_centres(batch)[0][..., 1]
-
-# %% ../nbs/24_constraints.ipynb #24-constraints-038
-def foot_points(batch: Batch) -> Tensor:
-    "Contact points (B, T, 2, 6, 3) m, left foot then right."
-    return batch.contact_points.unflatten(-2, (2, 6)).flip(-3)
-
-
-@kind("knee_over_toe", "how far the knee is in front of the toes", "cm", **LENGTH | LEG_KIND)
-def _knee_over_toe(batch: Batch, c):
-    return leg_centres(batch)[1][..., 0] - foot_points(batch)[..., 0].amax(-1)
-
-
-@kind("knee_valgus", "how far the knee is inside the line from hip to ankle, seen from the front", "cm",
-      **LENGTH | LEG_KIND | dict(usual={"high": 0.0}))
-def _knee_valgus(batch: Batch, c):
-    hip, knee, ankle = (p[..., [1, 2]] for p in leg_centres(batch))
-    line, to_knee = (hip - ankle) / vector_length(hip - ankle), knee - ankle
-    return (line[..., 0] * to_knee[..., 1] - line[..., 1] * to_knee[..., 0]) * line.new_tensor([1.0, -1.0])
-
-
-@kind("heel_contact", "how far the heel is off the ground", "cm",
-      **LENGTH | LEG_KIND | dict(needs={}, fields=SIDE_FIELDS | {"at": "all"}, usual={"high": 1.0}))
-def _heel_contact(batch: Batch, c):
-    foot = foot_points(batch)
-    return foot[..., 1].gather(-1, foot[..., 0].argmin(-1, keepdim=True))[..., 0]
-
-
-@kind("trunk_lean", "how far the trunk leans forward", "deg", signed=True,
-      fields=REQUEST_FIELDS | {"at": "bottom"}, needs={"body": ("torso",)},
-      parts=lambda c: ("torso sagittal",))
-def _trunk_lean(batch: Batch, c):
-    return body_lean(batch, ("torso",), "sagittal")
-
-# %% ../nbs/24_constraints.ipynb #24-constraints-043
-BALANCE_HZ = 15.0
-
-
-def balance_every(rate_hz: float) -> int:
-    "Every how many frames the balance is evaluated."
-    return max(1, round(rate_hz / BALANCE_HZ))
-
-
-def needed_push(batch: Batch) -> tuple:
-    """Zero-moment point (B, t, 2) m forward and right, `BALANCE_HZ` times a second, without the turning of
-    the bodies (Vukobratović and Borovac 2004), and the contact points (B, t, 12, 3) m then."""
-    every = balance_every(batch.rate_hz)
-    hz = batch.rate_hz / every
-    com, points = batch.skeleton.centre_of_mass(batch.q[:, ::every]), batch.contact_points[:, ::every]
-    push = rate_of_change(rate_of_change(com, hz), hz) / GRAVITY + com.new_tensor(
-        [0.0, 1.0, 0.0]
-    )  # body weights
-    com, points = com[:, 1:-1], points[:, 1:-1]
-    height = com[..., 1:2] - points[..., 1].amin(-1, keepdim=True)
-    return (com - height * push / push[..., 1:2].clamp(min=0.1))[..., [0, 2]], points
-
-
-def imbalance(batch: Batch) -> Tensor:
-    "How far (B, t, 1) m the zero-moment point lies outside the rectangle around both feet; kept."
-    if "imbalance" not in batch.moments:
-        at, points = needed_push(batch)
-        feet = points[..., [0, 2]]
-        batch.moments["imbalance"] = vector_length(distance_from_range(at, feet.amin(-2), feet.amax(-2)))
-    return batch.moments["imbalance"]
-
-
-@kind("balance", "the body does not tip over its feet", "cm", scale=LENGTH["scale"], fields=_LESS,
-      usual={"high": 2.0}, natural=True)
-def _balance(batch: Batch, c):
-    return imbalance(batch)
-
-
-NATURAL = tuple(name for name, k in KINDS.items() if k.natural)  # in every set that does not mention them
-
-# %% ../nbs/24_constraints.ipynb #24-constraints-047
-PHASES = tuple(dict.fromkeys(p for path in shipped_exercises().values() for p in read_exercise(path).phases))
-
-
-def ramp(x: Tensor, middle: float, width: float) -> Tensor:
-    "For x (B, T): 0 below, 1 above, a straight line in between."
-    return ((x - middle) / width + 0.5).clamp(0, 1)
-
-
-def phases(batch: Batch) -> tuple:
-    "Seconds of the movement to the turning point, of the pause there and of the movement back, each (B,)."
-    depth, seconds = batch.exercise.progress_share(batch.q), 1 / batch.rate_hz
-    bent, deep = ramp(depth, STANDING, 0.1), ramp(depth, 0.95, 0.05)
-    after = depth.cumsum(1).new_tensor(range(depth.shape[1])) > depth.argmax(1, keepdim=True)
-    moving = bent * (1 - deep)
-    return (seconds * (moving * ~after).sum(1), seconds * (bent * deep).sum(1),
-            seconds * (moving * after).sum(1))
-
-
-@kind("duration", "time from leaving the standing posture to regaining it", "s", signed=True,
-      fields=REQUEST_FIELDS, span="whole")
-def _duration(batch: Batch, c):
-    return sum(phases(batch))[:, None, None]
-
-
-@kind("tempo", "time of one phase of the repetition", "s", signed=True,
-      fields={"phase": REQUIRED, **REQUEST_FIELDS}, parts=lambda c: (f"{c['phase']} time",), span="phase")
-def _tempo(batch: Batch, c):
-    return phases(batch)[batch.exercise.phases.index(c["phase"])][:, None, None]
-
-# %% ../nbs/24_constraints.ipynb #24-constraints-049
 @dataclass(frozen=True)
 class Constraint:
     """A kind with its fields as in a file (numbers in the constraint's unit), its weight, and where it was
@@ -535,21 +248,13 @@ class Constraint:
         "A short name: kind, what it is about, and the moment and side where they are not the usual ones."
         return name_of(self)
 
-# %% ../nbs/24_constraints.ipynb #24-constraints-050
+# %% ../nbs/24_constraints.ipynb #24-constraints-037
 TOLERANCES = {
     "a share": 0.02,
     "an angle": 2 * RAD,
     "a length": 0.01,
     "a time": 0.1,
 }  # SI: of a `target` without `within`
-ABOUT = (
-    "muscles",
-    "muscle",
-    "coordinate",
-    "joint",
-    "body",
-    "phase",
-)  # fields that tell two constraints of one kind apart
 
 
 def limits_of(c: Constraint) -> tuple[float | None, float | None]:
@@ -562,6 +267,16 @@ def limits_of(c: Constraint) -> tuple[float | None, float | None]:
         return target - around, target + around
     return (low, high) if within is None else (-within, within)
 
+# %% ../nbs/24_constraints.ipynb #24-constraints-040
+ABOUT = (
+    "muscles",
+    "muscle",
+    "coordinate",
+    "joint",
+    "body",
+    "phase",
+)  # fields that tell two constraints of one kind apart
+
 
 def name_of(c: Constraint) -> str:
     "The kind, what it is about, and whatever is not as usual."
@@ -572,10 +287,29 @@ def name_of(c: Constraint) -> str:
     words = [f"from {c[k]}" if k == "from" else c[k] for k in unusual]
     return " ".join([c.kind.name, *about, *words, *filter(None, [c["goal"]])])
 
-# %% ../nbs/24_constraints.ipynb #24-constraints-051
+# %% ../nbs/24_constraints.ipynb #24-constraints-041
 GOAL_SIGN = {"minimise": 1.0, "maximise": -1.0}
 
 
+
+
+def in_words(c: Constraint) -> str:
+    "The request in words, with its unit and moment: '90 to 110 deg at the bottom'."
+    unit = f" {c.unit}" if c.unit else ""
+    low, high = (None if x is None else f"{x / c.per_unit:.4g}" for x in c.limits)
+    places = {None: "", "peak": " at the peak", "bottom": " at the bottom", "all": " throughout"}
+    place = places.get(c["at"], f" at {c['at']} of the cycle")
+    if c["goal"] == "equal":
+        return "left and right equal" + (f" within {c['within']:.4g}{unit}" if c["within"] else "") + place
+    if c["goal"] in GOAL_SIGN:
+        return ("as small" if c["goal"] == "minimise" else "as large") + f" as possible{place}"
+    if low and high:
+        return f"{low} to {high}{unit}{place}"
+    return (
+        f"at least {low}{unit}" if low else f"at most {high}{unit}" if high else "as little as possible"
+    ) + place
+
+# %% ../nbs/24_constraints.ipynb #24-constraints-044
 _AMOUNTS = ("low", "high", "target", "within")  # what a value does not depend on
 
 
@@ -606,7 +340,7 @@ def _values(c: Constraint, batch: Batch, window: bool) -> Tensor:
         x = x[..., :1] if c["side"] == "left" else x[..., 1:]
     return x[..., :1] - x[..., 1:] if c["goal"] == "equal" else x
 
-
+# %% ../nbs/24_constraints.ipynb #24-constraints-046
 def limited_values(c: Constraint, batch: Batch) -> Tensor:
     """What limits apply to, (B, frames, components) SI: the values in every frame of the window around the
     moment, or the root mean square of kinds that are not `signed`."""
@@ -614,7 +348,7 @@ def limited_values(c: Constraint, batch: Batch) -> Tensor:
         return constraint_values(c, batch, window=True)
     return ((constraint_values(c, batch) ** 2).mean((1, 2), keepdim=True) + 1e-12) ** 0.5
 
-# %% ../nbs/24_constraints.ipynb #24-constraints-052
+# %% ../nbs/24_constraints.ipynb #24-constraints-047
 def loss(c: Constraint, batch: Batch) -> Tensor:
     "Unweighted loss of each motion, (B,)."
     if c.limits != (None, None):
@@ -623,7 +357,7 @@ def loss(c: Constraint, batch: Batch) -> Tensor:
     x = constraint_values(c, batch) / c.kind.scale
     return GOAL_SIGN[c["goal"]] * x.mean((1, 2)) if c["goal"] in GOAL_SIGN else (x**2).sum(-1).mean(1)
 
-
+# %% ../nbs/24_constraints.ipynb #24-constraints-048
 def metric(c: Constraint, batch: Batch) -> Tensor:
     """What tables print, (B,), in the constraint's unit: mean or root mean square value; distance for kinds
     that say so."""
@@ -640,19 +374,291 @@ def violation(c: Constraint, batch: Batch) -> Tensor | None:
         return None
     return distance_from_range(limited_values(c, batch), *c.limits).amax((1, 2)) / c.per_unit
 
+# %% ../nbs/24_constraints.ipynb #24-constraints-052
+_LESS = {"high": None}
+
+
+@kind("asymmetry", "left and right hip, knee and ankle move alike", "deg", fields=_LESS)
+def _asymmetry(batch: Batch, c):
+    return leg_differences(batch.q)
+
+
+@kind("angular_velocity", "the leg joints and the pelvis turn slowly", "deg/s", scale=60.0, fields=_LESS,
+      weight=0.5)
+def _angular_velocity(batch: Batch, c):
+    return joint_rates(batch.q, batch.rate_hz)
+
 # %% ../nbs/24_constraints.ipynb #24-constraints-053
-def in_words(c: Constraint) -> str:
-    "The request in words, with its unit and moment: '90 to 110 deg at the bottom'."
-    unit = f" {c.unit}" if c.unit else ""
-    low, high = (None if x is None else f"{x / c.per_unit:.4g}" for x in c.limits)
-    places = {None: "", "peak": " at the peak", "bottom": " at the bottom", "all": " throughout"}
-    place = places.get(c["at"], f" at {c['at']} of the cycle")
-    if c["goal"] == "equal":
-        return "left and right equal" + (f" within {c['within']:.4g}{unit}" if c["within"] else "") + place
-    if c["goal"] in GOAL_SIGN:
-        return ("as small" if c["goal"] == "minimise" else "as large") + f" as possible{place}"
-    if low and high:
-        return f"{low} to {high}{unit}{place}"
-    return (
-        f"at least {low}{unit}" if low else f"at most {high}{unit}" if high else "as little as possible"
-    ) + place
+@kind("com_velocity", "the pelvis moves slowly", "m/s", scale=60.0, fields=_LESS, weight=50.0)
+def _com_velocity(batch: Batch, c):
+    return vector_length(pelvis_velocity(batch.q, batch.rate_hz))
+
+
+@kind("com_acceleration", "the pelvis moves evenly", "m/s2", scale=3600.0, fields=_LESS, weight=100.0)
+def _com_acceleration(batch: Batch, c):
+    return vector_length(pelvis_acceleration(batch.q, batch.rate_hz))
+
+
+@kind("foot_sliding", "feet on the ground stay where they are", "m/s", scale=60.0, fields=_LESS, weight=0.1)
+def _foot_sliding(batch: Batch, c):
+    return sliding_speed(batch.contact_points, batch.rate_hz)[..., None]
+
+# %% ../nbs/24_constraints.ipynb #24-constraints-063
+_ANGLES = [i for i, n in enumerate(COORDINATES) if n not in TRANSLATIONS]
+
+
+@kind("proximity", "the latent stays near those of real motions", "", weight=0.01, natural=True,
+      of_latent=True)
+def _proximity(batch: Batch, c):
+    return (batch.drift + 1e-12)[:, None, None] ** 0.5
+
+
+@kind("smoothness", "joints accelerate no more than in the real motion it started from", "deg/s2",
+      scale=3600.0, natural=True)
+def _smoothness(batch: Batch, c):
+    change = batch.q if batch.start is None else batch.q - batch.start
+    return rate_of_change(rate_of_change(change[..., _ANGLES], batch.rate_hz), batch.rate_hz)
+
+# %% ../nbs/24_constraints.ipynb #24-constraints-064
+@kind("ground", "the lowest point of the feet is on the ground", "cm", weight=10.0, natural=True)
+def _ground(batch: Batch, c):
+    return batch.contact_points[..., 1].amin(-1, keepdim=True)
+
+# %% ../nbs/24_constraints.ipynb #24-constraints-068
+REQUEST_FIELDS = {"low": None, "high": None, "target": None, "within": None, "goal": None}
+MUSCLE_GROUPS = {
+    "quadriceps": ("recfem", "vasint", "vaslat", "vasmed"),
+    "vasti": ("vasint", "vaslat", "vasmed"),
+    "hamstrings": ("bflh", "bfsh", "semimem", "semiten"),
+    "gluteus_maximus": ("glmax1", "glmax2", "glmax3"),
+    "gluteus_medius": ("glmed1", "glmed2", "glmed3"),
+    "gluteus_minimus": ("glmin1", "glmin2", "glmin3"),
+    "gluteals": ("glmax1", "glmax2", "glmax3", "glmed1", "glmed2", "glmed3", "glmin1", "glmin2", "glmin3"),
+    "hip_flexors": ("iliacus", "psoas"),
+    "adductors": ("addbrev", "addlong", "addmagDist", "addmagIsch", "addmagMid", "addmagProx", "grac"),
+    "gastrocnemius": ("gaslat", "gasmed"),
+    "triceps_surae": ("gaslat", "gasmed", "soleus"),
+    "dorsiflexors": ("edl", "ehl", "tibant"),
+    "peroneals": ("perbrev", "perlong"),
+}
+
+# %% ../nbs/24_constraints.ipynb #24-constraints-069
+ACTIVE = SIDED_MUSCLES + tuple(
+    f"{g}_{side}" for g in MUSCLE_GROUPS for side in "lr"
+)  # all that `muscle` may name
+
+
+def members(name: str) -> tuple[str, ...]:
+    "Muscles of a group of one side (`vasti_l`); of a muscle, itself."
+    return tuple(f"{m}{name[-2:]}" for m in MUSCLE_GROUPS.get(name[:-2], (name[:-2],)))
+
+# %% ../nbs/24_constraints.ipynb #24-constraints-071
+@kind("coordinate", "a coordinate of the model", None, signed=True, parts=_coordinate_parts,
+      fields={"coordinate": REQUIRED, **REQUEST_FIELDS, "unit": None, "at": "bottom"})
+def _coordinate(batch: Batch, c):
+    return batch.coordinate(*c.parts)
+
+
+@kind("muscle", "activation of a muscle, or mean activation of a muscle group", "", signed=True, peaks=True,
+      fields={"muscle": REQUIRED, **REQUEST_FIELDS, "at": "peak"},
+      parts=lambda c: both_sides(c["muscle"], ACTIVE))
+def _muscle(batch: Batch, c):
+    return batch.muscle(*[m for p in c.parts for m in members(p)]).unflatten(-1, (len(c.parts), -1)).mean(-1)
+
+# %% ../nbs/24_constraints.ipynb #24-constraints-076
+LENGTH = dict(scale=0.43, signed=True)  # m, a thigh: one centimetre counts as the 1.3 degrees that move it
+AXES = {"forward": 0, "up": 1, "right": 2}
+_MIDDLE = ("back", "torso", "pelvis", "ground_pelvis")
+
+
+def joints(skeleton: Skeleton) -> tuple[str, ...]:
+    "Names of the joint centres: walker_knee_l of a model is knee_l here."
+    return tuple(n.removeprefix("walker_") for n in skeleton.joint_names)
+
+
+def joint_parts(name: str) -> tuple[str, ...]:
+    "A joint or body of a model not yet known: one name with its side, else both."
+    return (name,) if name[-2:] in ("_l", "_r") or name in _MIDDLE else (f"{name}_l", f"{name}_r")
+
+
+def from_feet(batch: Batch, x: Tensor) -> Tensor:
+    "Points (B, T, P, 3) m counted from the middle of the feet, heights from the ground."
+    return x - batch.contact_points.mean(-2, keepdim=True) * x.new_tensor([1.0, 0.0, 1.0])
+
+
+def outward_values(x: Tensor, c: Constraint) -> Tensor:
+    "Mediolateral values (..., 2) outward where sides are compared: equal means as far from the middle."
+    mediolateral = c["plane"] == "frontal" or c["axis"] == "right"
+    return x * x.new_tensor([-1.0, 1.0]) if c["goal"] == "equal" and mediolateral else x
+
+# %% ../nbs/24_constraints.ipynb #24-constraints-078
+@kind("joint_centre", "where a joint centre is", "m", **LENGTH,
+      fields={"joint": REQUIRED, "axis": "up", "from": "feet", **REQUEST_FIELDS, "at": "bottom"},
+      parts=lambda c: tuple(f"{p} {c['axis']} from {c['from']}" for p in joint_parts(c["joint"])))
+def _joint_centre(batch: Batch, c):
+    known, centres = joints(batch.skeleton), batch.joint_centres
+    def of(name):
+        return centres[..., [known.index(n) for n in both_sides(name.removeprefix("walker_"), known)], :]
+    x = of(c["joint"])
+    x = from_feet(batch, x) if c["from"] == "feet" else x - of(c["from"])
+    return outward_values(x[..., AXES[c["axis"]]], c)
+
+# %% ../nbs/24_constraints.ipynb #24-constraints-081
+@kind("centre_of_mass",
+      "where the centre of mass of the whole body is, from the middle of the feet and the ground", "m",
+      **LENGTH, fields={"axis": "up", **REQUEST_FIELDS, "at": "bottom"},
+      parts=lambda c: (f"centre of mass {c['axis']}",))
+def _centre_of_mass(batch: Batch, c):
+    return from_feet(batch, batch.skeleton.centre_of_mass(batch.q)[..., None, :])[..., AXES[c["axis"]]]
+
+# %% ../nbs/24_constraints.ipynb #24-constraints-082
+def body_lean(batch: Batch, bodies: Sequence[str], plane: str) -> Tensor:
+    """Angle (B, T, bodies) rad of each long axis from the vertical; forward (sagittal), right (frontal)
+    positive."""
+    axis = batch.skeleton.body_transforms(batch.q, tuple(bodies))[..., :3, 1]
+    return axis[..., 0 if plane == "sagittal" else 2].atan2(axis[..., 1])
+
+
+@kind("body", "how far a body leans from the vertical", "deg", signed=True,
+      fields={"body": REQUIRED, "plane": "sagittal", **REQUEST_FIELDS, "at": "bottom"},
+      parts=lambda c: tuple(f"{p} {c['plane']}" for p in joint_parts(c["body"])))
+def _body(batch: Batch, c):
+    return outward_values(body_lean(batch, both_sides(c["body"], batch.skeleton.body_names), c["plane"]), c)
+
+# %% ../nbs/24_constraints.ipynb #24-constraints-085
+LEG_JOINTS = ("hip", "knee", "ankle")
+SIDE_FIELDS = {"side": "both", **REQUEST_FIELDS, "at": "bottom"}
+
+
+def _sides(c, name: str) -> tuple[str, ...]:
+    return tuple(f"{name}_{s[0]}" for s in ("left", "right") if c["side"] in (s, "both"))
+
+
+LEG_KIND = dict(signed=True, fields=SIDE_FIELDS, needs={"joint": LEG_JOINTS},
+                parts=lambda c: _sides(c, c.kind.name))
+_OF_COORDINATES = dict(signed=True, fields=SIDE_FIELDS, parts=lambda c: _sides(c, "knee_angle"))
+
+
+def leg_centres(batch: Batch) -> tuple:
+    "Centres of hips, knees and ankles, each (B, T, 2, 3) m, left then right."
+    known, centres = joints(batch.skeleton), batch.joint_centres
+    return tuple(centres[..., [known.index(f"{j}_{side}") for side in "lr"], :] for j in LEG_JOINTS)
+
+# %% ../nbs/24_constraints.ipynb #24-constraints-086
+@kind("thigh_angle", "how far the thigh has turned from hanging; 90 deg is parallel to the ground", "deg",
+      **LEG_KIND)
+def _thigh_angle(batch: Batch, c):
+    hip, knee, _ = leg_centres(batch)
+    return vector_length((knee - hip)[..., [0, 2]])[..., 0].atan2((hip - knee)[..., 1])
+
+
+@kind("knee_depth", "how far the knees bend", "deg", **_OF_COORDINATES)
+def _knee_depth(batch: Batch, c):
+    return batch.coordinate("knee_angle_l", "knee_angle_r")
+
+
+@kind("hip_height", "height of the hip above the ground", "m", **LENGTH | LEG_KIND)
+def _hip_height(batch: Batch, c):
+    return leg_centres(batch)[0][..., 1]
+
+# %% ../nbs/24_constraints.ipynb #24-constraints-091
+def foot_points(batch: Batch) -> Tensor:
+    "Contact points (B, T, 2, 6, 3) m, left foot then right."
+    return batch.contact_points.unflatten(-2, (2, 6)).flip(-3)
+
+
+@kind("knee_over_toe", "how far the knee is in front of the toes", "cm", **LENGTH | LEG_KIND)
+def _knee_over_toe(batch: Batch, c):
+    return leg_centres(batch)[1][..., 0] - foot_points(batch)[..., 0].amax(-1)
+
+# %% ../nbs/24_constraints.ipynb #24-constraints-092
+@kind("knee_valgus", "how far the knee is inside the line from hip to ankle, seen from the front", "cm",
+      **LENGTH | LEG_KIND | dict(usual={"high": 0.0}))
+def _knee_valgus(batch: Batch, c):
+    hip, knee, ankle = (p[..., [1, 2]] for p in leg_centres(batch))
+    line, to_knee = (hip - ankle) / vector_length(hip - ankle), knee - ankle
+    return (line[..., 0] * to_knee[..., 1] - line[..., 1] * to_knee[..., 0]) * line.new_tensor([1.0, -1.0])
+
+# %% ../nbs/24_constraints.ipynb #24-constraints-093
+@kind("heel_contact", "how far the heel is off the ground", "cm",
+      **LENGTH | LEG_KIND | dict(needs={}, fields=SIDE_FIELDS | {"at": "all"}, usual={"high": 1.0}))
+def _heel_contact(batch: Batch, c):
+    foot = foot_points(batch)
+    return foot[..., 1].gather(-1, foot[..., 0].argmin(-1, keepdim=True))[..., 0]
+
+
+@kind("trunk_lean", "how far the trunk leans forward", "deg", signed=True,
+      fields=REQUEST_FIELDS | {"at": "bottom"}, needs={"body": ("torso",)},
+      parts=lambda c: ("torso sagittal",))
+def _trunk_lean(batch: Batch, c):
+    return body_lean(batch, ("torso",), "sagittal")
+
+# %% ../nbs/24_constraints.ipynb #24-constraints-104
+BALANCE_HZ = 15.0
+
+
+def balance_every(rate_hz: float) -> int:
+    "Every how many frames the balance is evaluated."
+    return max(1, round(rate_hz / BALANCE_HZ))
+
+
+def needed_push(batch: Batch) -> tuple:
+    """Zero-moment point (B, t, 2) m forward and right, `BALANCE_HZ` times a second, without the turning of
+    the bodies (Vukobratović and Borovac 2004), and the contact points (B, t, 12, 3) m then."""
+    every = balance_every(batch.rate_hz)
+    hz = batch.rate_hz / every
+    com, points = batch.skeleton.centre_of_mass(batch.q[:, ::every]), batch.contact_points[:, ::every]
+    push = rate_of_change(rate_of_change(com, hz), hz) / GRAVITY + com.new_tensor(
+        [0.0, 1.0, 0.0]
+    )  # body weights
+    com, points = com[:, 1:-1], points[:, 1:-1]
+    height = com[..., 1:2] - points[..., 1].amin(-1, keepdim=True)
+    return (com - height * push / push[..., 1:2].clamp(min=0.1))[..., [0, 2]], points
+
+# %% ../nbs/24_constraints.ipynb #24-constraints-109
+def imbalance(batch: Batch) -> Tensor:
+    "How far (B, t, 1) m the zero-moment point lies outside the rectangle around both feet; kept."
+    if "imbalance" not in batch.moments:
+        at, points = needed_push(batch)
+        feet = points[..., [0, 2]]
+        batch.moments["imbalance"] = vector_length(distance_from_range(at, feet.amin(-2), feet.amax(-2)))
+    return batch.moments["imbalance"]
+
+
+@kind("balance", "the body does not tip over its feet", "cm", scale=LENGTH["scale"], fields=_LESS,
+      usual={"high": 2.0}, natural=True)
+def _balance(batch: Batch, c):
+    return imbalance(batch)
+
+# %% ../nbs/24_constraints.ipynb #24-constraints-113
+NATURAL = tuple(name for name, k in KINDS.items() if k.natural)  # in every set that does not mention them
+
+# %% ../nbs/24_constraints.ipynb #24-constraints-116
+PHASES = tuple(dict.fromkeys(p for path in shipped_exercises().values() for p in read_exercise(path).phases))
+
+
+def ramp(x: Tensor, middle: float, width: float) -> Tensor:
+    "For x (B, T): 0 below, 1 above, a straight line in between."
+    return ((x - middle) / width + 0.5).clamp(0, 1)
+
+
+def phases(batch: Batch) -> tuple:
+    "Seconds of the movement to the turning point, of the pause there and of the movement back, each (B,)."
+    depth, seconds = batch.exercise.progress_share(batch.q), 1 / batch.rate_hz
+    bent, deep = ramp(depth, STANDING, 0.1), ramp(depth, 0.95, 0.05)
+    after = depth.cumsum(1).new_tensor(range(depth.shape[1])) > depth.argmax(1, keepdim=True)
+    moving = bent * (1 - deep)
+    return (seconds * (moving * ~after).sum(1), seconds * (bent * deep).sum(1),
+            seconds * (moving * after).sum(1))
+
+# %% ../nbs/24_constraints.ipynb #24-constraints-118
+@kind("duration", "time from leaving the standing posture to regaining it", "s", signed=True,
+      fields=REQUEST_FIELDS, span="whole")
+def _duration(batch: Batch, c):
+    return sum(phases(batch))[:, None, None]
+
+
+@kind("tempo", "time of one phase of the repetition", "s", signed=True,
+      fields={"phase": REQUIRED, **REQUEST_FIELDS}, parts=lambda c: (f"{c['phase']} time",), span="phase")
+def _tempo(batch: Batch, c):
+    return phases(batch)[batch.exercise.phases.index(c["phase"])][:, None, None]

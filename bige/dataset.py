@@ -10,7 +10,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -28,8 +28,8 @@ from .skeleton import Skeleton
 # %% auto #0
 __all__ = ['FRAMES', 'RATE_HZ', 'SHORTEST', 'MOST_STRETCH', 'LONGEST_REPETITION_S', 'fit_length', 'unify_arm_angles',
            'pelvis_rotation', 'pelvis_angles', 'about_vertical', 'face_forward', 'canonical', 'mirror_arrays',
-           'change_tempo_and_depth', 'subject_of', 'split_participants', 'Dataset', 'select', 'part', 'with_mirrored',
-           'repetition', 'all_repetitions', 'concatenate', 'digest_of', 'save_dataset', 'load_dataset', 'reference',
+           'change_tempo_and_depth', 'subject_of', 'split_participants', 'Dataset', 'save_dataset', 'load_dataset',
+           'reference', 'select', 'part', 'with_mirrored', 'repetition', 'all_repetitions', 'concatenate', 'digest_of',
            'find_simulations', 'repetitions', 'record_of', 'mass_of', 'from_motions', 'build_dataset', 'toy_dataset']
 
 # %% ../nbs/17_dataset.ipynb #17-dataset-006
@@ -217,8 +217,8 @@ class Dataset:
         return RATE_HZ / self.stretch
 
 # %% ../nbs/17_dataset.ipynb #17-dataset-053
-def _check(data: Dataset) -> None:
-    "Refuse arrays that do not fit together or are no data."
+def _check_shapes(data: Dataset) -> None:
+    "Refuse arrays that do not fit together."
     n = len(data.subjects) if data.subjects.ndim else 0
     if n == 0:
         _refuse(data, "no repetition", "at least one")
@@ -235,7 +235,11 @@ def _check(data: Dataset) -> None:
     for key, shape in wanted.items():
         if (found := getattr(data, key).shape) != shape:
             _refuse(data, f"{key} of shape {found}", f"{shape}")
-    _check_numbers(data, n)
+
+def _check(data: Dataset) -> None:
+    "Refuse arrays that do not fit together or are no data."
+    _check_shapes(data)
+    _check_numbers(data, len(data))
     if (holes := (np.diff(data.mask.astype(int)) > 0).any(1) | (data.mask.sum(1) < 2)).any():
         _refuse(data, f"a mask with holes or under two frames: {data.trials[holes.argmax()]}",
                 "recorded frames first, then the others")
@@ -262,40 +266,7 @@ def _check_numbers(data: Dataset, n: int) -> None:
     if data.mass.min() < 10 or data.mass.max() > 400:
         _refuse(data, f"a body mass of {data.mass.min():.3g} to {data.mass.max():.3g}", "kilograms")
 
-# %% ../nbs/17_dataset.ipynb #17-dataset-056
-def select(data: Dataset, chosen: np.ndarray | Sequence[int]) -> Dataset:
-    "The repetitions of `chosen`: indices or a boolean mask (N,)."
-    return replace(data, **{k: getattr(data, k)[chosen] for k in _ARRAYS})
-
-def part(data: Dataset, split: str) -> Dataset:
-    "The repetitions of one `split`, 'train' or 'val'; InputError when there are none."
-    if not (data.split == split).any():
-        raise InputError(data.source, f"no repetition in the split {split!r}",
-                         "participants for training and for validation",
-                         "build the data set with two participants or more")
-    return select(data, data.split == split)
-
-def with_mirrored(data: Dataset) -> Dataset:
-    "Every repetition, then every mirrored repetition."
-    K, A = mirror_arrays(data.kinematics, data.activations)
-    twice = {
-        k: np.concatenate([getattr(data, k)] * 2) for k in _ARRAYS if k not in ("kinematics", "activations")
-    }
-    return replace(data, kinematics=np.concatenate([data.kinematics, K]),
-                   activations=np.concatenate([data.activations, A]), **twice)
-
 # %% ../nbs/17_dataset.ipynb #17-dataset-057
-def repetition(data: Dataset, i: int) -> Motion:
-    "Repetition `i`: its recorded frames at their true rate, with 33 coordinates and 80 activations."
-    n = int(data.mask[i].sum())
-    time = np.arange(n) / data.rate_hz[i]
-    return Motion.from_arrays(time, data.kinematics[i, :n], data.activations[i, :n], str(data.trials[i]))
-
-def all_repetitions(data: Dataset) -> list[Motion]:
-    "Every `repetition` of `data`."
-    return [repetition(data, i) for i in range(len(data))]
-
-# %% ../nbs/17_dataset.ipynb #17-dataset-059
 def _refuse_repeated(names: Iterable[tuple[str, str]], source: str | Path) -> None:
     "InputError when a (participant, trial) comes twice."
     twice = [name for name, count in Counter(names).items() if count > 1]
@@ -304,30 +275,7 @@ def _refuse_repeated(names: Iterable[tuple[str, str]], source: str | Path) -> No
                          f"{len(twice)} repetitions that come twice, first {twice[0][1]} of {twice[0][0]}",
                          "each repetition once", "give each data set once")
 
-def concatenate(parts: Iterable[Dataset], source: str = "dataset") -> Dataset:
-    """One data set of several, in the order given; InputError when a trial of a participant comes twice, a
-    participant is for training in one and for validation in another, or the exercises differ."""
-    parts = list(parts)
-    if not parts:
-        raise InputError(source, "no data set", "one or more", "name the data sets to join")
-    if len(exercises := sorted({d.exercise for d in parts})) > 1:
-        raise InputError(source, f"the exercises {', '.join(exercises)}", "one exercise",
-                         "join data sets of one exercise")
-    _refuse_repeated((name for d in parts for name in zip(d.subjects.tolist(), d.trials.tolist())), source)
-    joined = {k: np.concatenate([getattr(d, k) for d in parts]) for k in _ARRAYS}
-    return Dataset(**joined, source=source, exercise=exercises[0])
-
-# %% ../nbs/17_dataset.ipynb #17-dataset-061
-def digest_of(data: Dataset) -> str:
-    "SHA-256 of all arrays of `data`."
-    whole = hashlib.sha256()
-    for key in _ARRAYS:
-        array = getattr(data, key)
-        whole.update(f"{key} {array.shape} ".encode())
-        whole.update(str(array.tolist()).encode() if array.dtype.kind == "U" else array.tobytes())
-    return whole.hexdigest()
-
-# %% ../nbs/17_dataset.ipynb #17-dataset-063
+# %% ../nbs/17_dataset.ipynb #17-dataset-058
 def save_dataset(data: Dataset, path: str | Path) -> None:
     "Write the .npz file of the table above (compressed, whole or not at all). Equal data give equal bytes."
     arrays = {k: getattr(data, k) for k in _ARRAYS}
@@ -350,7 +298,7 @@ def load_dataset(path: str | Path) -> Dataset:
     _refuse_repeated(zip(data.subjects.tolist(), data.trials.tolist()), path)
     return data
 
-# %% ../nbs/17_dataset.ipynb #17-dataset-065
+# %% ../nbs/17_dataset.ipynb #17-dataset-061
 def reference(exercise: Exercise | str = "squat") -> Dataset:
     """The shipped repetitions of an exercise (UI-PRMD, public domain; motions and activations of our
     tracking simulations)."""
@@ -362,7 +310,71 @@ def reference(exercise: Exercise | str = "squat") -> Dataset:
                          f"those of the {wanted}", "give a data set of your own (bige dataset)")
     return data
 
-# %% ../nbs/17_dataset.ipynb #17-dataset-068
+# %% ../nbs/17_dataset.ipynb #17-dataset-064
+def _view(data: Dataset, **arrays: np.ndarray) -> Dataset:
+    "The record with other arrays made of its own: their numbers were checked when it was made."
+    view = object.__new__(Dataset)
+    vars(view).update(vars(data) | arrays)
+    _check_shapes(view)
+    return view
+
+def select(data: Dataset, chosen: np.ndarray | Sequence[int]) -> Dataset:
+    "The repetitions of `chosen`: indices or a boolean mask (N,)."
+    return _view(data, **{k: getattr(data, k)[chosen] for k in _ARRAYS})
+
+def part(data: Dataset, split: str) -> Dataset:
+    "The repetitions of one `split`, 'train' or 'val'; InputError when there are none."
+    if not (data.split == split).any():
+        raise InputError(data.source, f"no repetition in the split {split!r}",
+                         "participants for training and for validation",
+                         "build the data set with two participants or more")
+    return select(data, data.split == split)
+
+def with_mirrored(data: Dataset) -> Dataset:
+    "Every repetition, then every mirrored repetition."
+    K, A = mirror_arrays(data.kinematics, data.activations)
+    twice = {
+        k: np.concatenate([getattr(data, k)] * 2) for k in _ARRAYS if k not in ("kinematics", "activations")
+    }
+    return _view(data, kinematics=np.concatenate([data.kinematics, K]),
+                 activations=np.concatenate([data.activations, A]), **twice)
+
+# %% ../nbs/17_dataset.ipynb #17-dataset-066
+def repetition(data: Dataset, i: int) -> Motion:
+    "Repetition `i`: its recorded frames at their true rate, with 33 coordinates and 80 activations."
+    n = int(data.mask[i].sum())
+    time = np.arange(n) / data.rate_hz[i]
+    return Motion.from_arrays(time, data.kinematics[i, :n], data.activations[i, :n], str(data.trials[i]))
+
+def all_repetitions(data: Dataset) -> list[Motion]:
+    "Every `repetition` of `data`."
+    return [repetition(data, i) for i in range(len(data))]
+
+# %% ../nbs/17_dataset.ipynb #17-dataset-069
+def concatenate(parts: Iterable[Dataset], source: str = "dataset") -> Dataset:
+    """One data set of several, in the order given; InputError when a trial of a participant comes twice, a
+    participant is for training in one and for validation in another, or the exercises differ."""
+    parts = list(parts)
+    if not parts:
+        raise InputError(source, "no data set", "one or more", "name the data sets to join")
+    if len(exercises := sorted({d.exercise for d in parts})) > 1:
+        raise InputError(source, f"the exercises {', '.join(exercises)}", "one exercise",
+                         "join data sets of one exercise")
+    _refuse_repeated((name for d in parts for name in zip(d.subjects.tolist(), d.trials.tolist())), source)
+    joined = {k: np.concatenate([getattr(d, k) for d in parts]) for k in _ARRAYS}
+    return Dataset(**joined, source=source, exercise=exercises[0])
+
+# %% ../nbs/17_dataset.ipynb #17-dataset-072
+def digest_of(data: Dataset) -> str:
+    "SHA-256 of all arrays of `data`."
+    whole = hashlib.sha256()
+    for key in _ARRAYS:
+        array = getattr(data, key)
+        whole.update(f"{key} {array.shape} ".encode())
+        whole.update(str(array.tolist()).encode() if array.dtype.kind == "U" else array.tobytes())
+    return whole.hexdigest()
+
+# %% ../nbs/17_dataset.ipynb #17-dataset-075
 def _beside(path: Path) -> bool:
     "Whether a file is one of those that `bige ik`, `segment` and `simulate` write beside motions."
     records = ("ik.json", "segments.json", "simulation.json")
@@ -376,7 +388,7 @@ def _simulations_in(folder: Path) -> list[Path]:
             return found
     return every
 
-# %% ../nbs/17_dataset.ipynb #17-dataset-069
+# %% ../nbs/17_dataset.ipynb #17-dataset-076
 def find_simulations(sources: Iterable[str | Path]) -> list[Path]:
     "Simulation files among `sources` (files or folders), in the order of their paths."
     files = []
@@ -393,7 +405,7 @@ def find_simulations(sources: Iterable[str | Path]) -> list[Path]:
                          "run bige simulate first")
     return list(dict.fromkeys(files))
 
-# %% ../nbs/17_dataset.ipynb #17-dataset-070
+# %% ../nbs/17_dataset.ipynb #17-dataset-080
 LONGEST_REPETITION_S = 6.0  # a longer recording is taken for several repetitions
 
 def repetitions(motion: Motion, longest_s: float = LONGEST_REPETITION_S,
@@ -404,7 +416,7 @@ def repetitions(motion: Motion, longest_s: float = LONGEST_REPETITION_S,
     from bige.segmentation import segment
     return [motion.slice(start, end) for start, end in segment(motion, exercise=exercise).segments]
 
-# %% ../nbs/17_dataset.ipynb #17-dataset-073
+# %% ../nbs/17_dataset.ipynb #17-dataset-083
 def record_of(path: str | Path, read: Callable | None = None) -> dict:
     """What `bige simulate` noted about the motion in a file: its entry in a simulation.json beside it or
     further up (a trial's name may hold folders); {} without one. `read(folder)`: the records there, by
@@ -417,7 +429,7 @@ def record_of(path: str | Path, read: Callable | None = None) -> dict:
                 return record
     return {}
 
-# %% ../nbs/17_dataset.ipynb #17-dataset-074
+# %% ../nbs/17_dataset.ipynb #17-dataset-084
 def mass_of(path: str | Path, record: Mapping) -> float | None:
     """Body mass (kg) in a simulation file, as `bige simulate` (its `record`) or OpenCap noted it; None when
     neither did."""
@@ -427,7 +439,7 @@ def mass_of(path: str | Path, record: Mapping) -> float | None:
     session = next((p for p in Path(path).absolute().parents if (p / "sessionMetadata.yaml").exists()), None)
     return session and read_session(session).mass_kg
 
-# %% ../nbs/17_dataset.ipynb #17-dataset-075
+# %% ../nbs/17_dataset.ipynb #17-dataset-087
 def _row(motion: Motion, fit: str,
          skeleton: Skeleton | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     "Kinematics (196, 33), activations (196, 80), mask (196,) and stretch of one repetition."
@@ -441,7 +453,7 @@ def _row(motion: Motion, fit: str,
         values, mask = values[np.arange(FRAMES) % mask.sum()], np.ones(FRAMES, bool)
     return values[:, :33], values[:, 33:].clip(0, 1), mask, stretch
 
-# %% ../nbs/17_dataset.ipynb #17-dataset-077
+# %% ../nbs/17_dataset.ipynb #17-dataset-090
 def from_motions(motions: Mapping[tuple[str, str], Motion], fit: str = "pad",
                  validation: Iterable[str] | None = None, *, skeleton: Skeleton | None = None,
                  source: str = "dataset", mass: Mapping | None = None,
@@ -466,7 +478,7 @@ def from_motions(motions: Mapping[tuple[str, str], Motion], fit: str = "pad",
     arrays = np.stack(K), np.stack(A), np.stack(mask)
     return Dataset(*arrays, subjects, trials, split, stretch, masses, source, exercise.name)
 
-# %% ../nbs/17_dataset.ipynb #17-dataset-078
+# %% ../nbs/17_dataset.ipynb #17-dataset-092
 def _keyed(path: Path, record: Mapping, exercise: Exercise) -> dict[tuple[str, str], Motion]:
     "The repetitions in a file by participant and trial."
     motion = read_motion(path)
@@ -475,7 +487,7 @@ def _keyed(path: Path, record: Mapping, exercise: Exercise) -> dict[tuple[str, s
     numbers = [""] if len(found) == 1 else [f"_rep{k}" for k in range(1, len(found) + 1)]
     return {(participant, _trial_name(path) + number): rep for number, rep in zip(numbers, found)}
 
-# %% ../nbs/17_dataset.ipynb #17-dataset-079
+# %% ../nbs/17_dataset.ipynb #17-dataset-093
 def build_dataset(sources: Iterable[str | Path], out: str | Path | None = None, fit: str = "pad",
                   validation: Iterable[str] | None = None, *, done: Callable[[Path], object] | None = None,
                   exercise: Exercise | str = "squat") -> Dataset:
@@ -503,7 +515,7 @@ def build_dataset(sources: Iterable[str | Path], out: str | Path | None = None, 
         save_dataset(data, out)
     return data
 
-# %% ../nbs/17_dataset.ipynb #17-dataset-081
+# %% ../nbs/17_dataset.ipynb #17-dataset-096
 def _toy_squat(style: np.ndarray, strength: np.ndarray, rng: np.random.Generator) -> Motion:
     "One analytic squat in a participant's `style` (2,), with activations by `strength` (80,)."
     period = 2.4 + 0.2 * style[0] + 0.1 * rng.uniform(-1, 1)
@@ -514,7 +526,7 @@ def _toy_squat(style: np.ndarray, strength: np.ndarray, rng: np.random.Generator
     return Motion.from_arrays(squat.time, squat.coordinates(),
                               (0.02 + strength * push[:, None]).clip(0.01, 1), "toy")
 
-# %% ../nbs/17_dataset.ipynb #17-dataset-082
+# %% ../nbs/17_dataset.ipynb #17-dataset-097
 def toy_dataset(participants: int = 4, repetitions: int = 3, seed: int = 0) -> Dataset:
     """Analytic squats of `participants` with made-up activations; for tests and demonstrations, not for
     science."""

@@ -36,15 +36,17 @@ class Exercise:
     `name`, `title`, `plural`: as an argument, in a sentence, for several repetitions. `repetition`: what is
     counted as one, in words. `progress`: joint angles, or the height pelvis_ty, whose mean rises from the
     starting posture to the turning point. `least_progress_deg` or `least_progress_cm`: smallest rise that is
-    a repetition, of angles or of a height. `together`: least correlation between the progress angles (0:
-    not required). `leading`: side of the leading leg in the canonical form; None: both legs alike. `phases`:
-    names of the movement to the turning point, the pause there and the movement back; two where the
-    repetition ends at the turning point. `contacts`: of each foot ("l", "r") planted, heel_free or swing,
-    and of a "seat" its height, friction and until when. `effort`: muscles whose peak activation defines the
-    moment "peak" and the order of samples. `request`: constraints of the default request. `curves`: column
-    without side -> title, for the report. `simulation`: settings of the simulation. `sliders`: entries of
-    the tuning page. `usual_peak_deg`: a repetition that turns outside is no usual start of a search.
-    `validation`: participants held out of training. `source`: where the record came from, for messages."""
+    a repetition, of angles or of a height. `fair_share`: share of a trial's median rise that each must reach.
+    `together`: least correlation between the progress angles (0: not required). `leading`: side of the
+    leading leg in the canonical form; None: both legs alike. `phases`: names of the movement to the turning
+    point, the pause there and the movement back; two where the repetition ends at the turning point.
+    `contacts`: of each foot ("l", "r") planted, heel_free or swing, and of a "seat" its height, friction and
+    until when. `lead_in`: coordinate that moves before the progress rises, of a repetition that ends at the
+    turning point. `effort`: muscles whose peak activation defines the moment "peak" and the order of samples.
+    `request`: constraints of the default request. `curves`: column without side -> title, for the report.
+    `simulation`: settings of the simulation. `sliders`: entries of the tuning page. `usual_peak_deg`: a
+    repetition that turns outside is no usual start of a search. `validation`: participants held out of
+    training. `source`: where the record came from, for messages."""
     name: str
     title: str
     plural: str
@@ -59,6 +61,8 @@ class Exercise:
     least_progress_deg: float | None = None
     least_progress_cm: float | None = None
     leading: str | None = None
+    lead_in: str | None = None
+    fair_share: float = 0.75
     simulation: Mapping = field(default_factory=dict)
     sliders: tuple[Mapping, ...] = ()
     usual_peak_deg: tuple[float, float] = (0., 180.)
@@ -139,6 +143,7 @@ def check_shape(exercise: Exercise) -> None:
     need(re.fullmatch(r"[a-z][a-z0-9_]*", exercise.name), "name",
          "lower-case letters, digits and underscores")
     need(0 <= exercise.together <= 1, "together", "a correlation from 0 to 1")
+    need(0 < exercise.fair_share <= 1, "fair_share", "a share above 0 and up to 1")
     phases = exercise.phases
     need(len(phases) in (2, 3) and len(set(map(str, phases))) == len(phases), "phases",
          "three names: movement, pause, movement back; or two, when nothing leads back")
@@ -172,6 +177,10 @@ def check_progress(exercise: Exercise) -> None:
     need(side in (None, "l", "r"), "leading", "l, r, or null for both legs alike")
     need(side is None or all(name.endswith(f"_{side}") for name in exercise.progress), "progress",
          f"angles of the leading leg, which end in _{side}")
+    need(side is None or exercise.together == 0, "together", "0: with a leading leg its mean alone counts")
+    first = exercise.lead_in
+    need(first is None or first in COORDINATES and not exercise.returns, "lead_in",
+         "null, or, where a repetition ends at the turning point, a coordinate")
 
 # %% ../nbs/08_exercises.ipynb #08-exercises-016
 FOOT_CONTACTS = ("planted", "heel_free", "swing")
@@ -276,7 +285,7 @@ def contact_words(exercise: Exercise) -> list[str]:
     "What each foot does, and until when there is a seat, in words."
     feet = [f"{_SIDES[side]} {exercise.contacts[side].replace('_', ' ')}" for side in "lr"]
     seat = exercise.seat
-    until = seat and ("the turning point" if seat["until"] == "turning" else seat["until"])
+    until = seat and ("the turning point" if seat["until"] == "turning" else f"the {seat['until']} begins")
     return feet + ([f"seat until {until}"] if seat else [])
 
 def exercise_rows() -> list[dict[str, str]]:
@@ -285,7 +294,7 @@ def exercise_rows() -> list[dict[str, str]]:
     rows = []
     for exercise in map(load_exercise, shipped_exercises()):
         row = {"name": [exercise.name], "repetition": [exercise.repetition], "progress": exercise.progress,
-               "leading": [_SIDES.get(exercise.leading, "both")], "phases": exercise.phases,
+               "leading leg": [_SIDES.get(exercise.leading, "both alike")], "phases": exercise.phases,
                "contacts": contact_words(exercise), "effort muscles": exercise.effort,
                "request": [c["kind"] for c in exercise.request]}
         rows.append({key: ", ".join(names) for key, names in row.items()})
@@ -327,19 +336,21 @@ def frame_at(self: Exercise, q: np.ndarray | Tensor, percent: float) -> np.ndarr
 
 # %% ../nbs/08_exercises.ipynb #08-exercises-041
 @patch
+def progress_of(self: Exercise, side: str) -> list[str]:
+    "Names of the progress angles when the leg of `side` leads."
+    return [f"{name[:-1]}{side}" for name in self.progress]
+
+@patch
 def led_by(self: Exercise, q: np.ndarray) -> str | None:
     "Poses (T, 33) of a repetition -> side of the leg that leads, l or r; None: both legs alike."
     if self.leading is None:
         return None
-    other = "lr".replace(self.leading, "")
-    reached = {}
-    for side in (self.leading, other):
-        names = [f"{name[:-1]}{side}" for name in self.progress]
-        reached[side] = q[:, [COORDINATES.index(name) for name in names]].mean(-1).max()
-    return max(reached, key=reached.get)
+    sides = self.leading + "lr".replace(self.leading, "")
+    columns = {side: [COORDINATES.index(name) for name in self.progress_of(side)] for side in sides}
+    return max(sides, key=lambda side: q[:, columns[side]].mean(-1).max())
 
 @patch
-def canonical(self: Exercise, motion: Motion) -> tuple[Motion, str | None]:
+def to_leading_leg(self: Exercise, motion: Motion) -> tuple[Motion, str | None]:
     """A repetition with the leg of the record in the lead, mirrored if need be, and the side that led in the
     recording."""
     side = self.led_by(motion.coordinates())

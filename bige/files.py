@@ -18,8 +18,7 @@ import subprocess
 import tempfile
 import uuid
 import zipfile
-import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import is_dataclass
 from pathlib import Path
@@ -28,13 +27,13 @@ import numpy as np
 
 try:
     import fcntl
-except ImportError:                 # Windows, where nobody can remove a file that a process has open
+except ImportError:                 # Windows, where a file that a process has open cannot be removed
     fcntl = None
 
 # %% auto #0
 __all__ = ['InputError', 'Suspicion', 'similar', 'atomic_write', 'write_json', 'locked', 'sweep', 'output_folder', 'draft_folder',
-           'whole_folder', 'refuse_finished', 'refuse_overwriting', 'plain', 'to_json', 'round_digits', 'versions',
-           'git_commit', 'read_trials', 'write_trials', 'write_npz', 'open_npz']
+           'temporary_folder', 'whole_folder', 'refuse_finished', 'refuse_overwriting', 'plain', 'to_json',
+           'round_digits', 'versions', 'git_commit', 'read_trials', 'write_trials', 'write_npz']
 
 # %% ../nbs/A1_files.ipynb #a1-files-004
 class InputError(ValueError):
@@ -55,6 +54,14 @@ class Suspicion(UserWarning):
     the `cure`; `warnings.warn` takes it."""
     def __init__(self, where: object, found: str, expected: str, cure: str):
         super().__init__(str(InputError(where, found, expected, cure)))
+
+    @classmethod
+    def from_text(cls, text: str) -> Suspicion:
+        "The suspicion whose text a record holds."
+        return cls.__new__(cls, text)
+
+    def __reduce__(self):
+        return self.from_text, (str(self),)
 
 # %% ../nbs/A1_files.ipynb #a1-files-010
 def similar(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
@@ -91,7 +98,8 @@ def _claimed(make: Callable[[], Path]) -> Iterator[Path]:
 # %% ../nbs/A1_files.ipynb #a1-files-014
 @contextmanager
 def _abandoned(path: Path) -> Iterator[bool]:
-    "Whether the process that created the file or folder `path` has ended; nobody else asks within the block."
+    """Whether the process that created the file or folder `path` has ended; no other process finds it so
+    within the block."""
     claim = None
     try:
         claim = os.open(path, os.O_RDONLY)
@@ -255,7 +263,7 @@ def sweep(folder: str | Path, deep: bool = False) -> None:
                 elif dead:
                     left.unlink(missing_ok=True)
 
-# %% ../nbs/A1_files.ipynb #a1-files-038
+# %% ../nbs/A1_files.ipynb #a1-files-039
 @contextmanager
 def output_folder(path: str | Path) -> Iterator[Path]:
     """The folder `path`, made, swept and found writable before any work; removed again if the work fails and
@@ -283,7 +291,7 @@ def output_folder(path: str | Path) -> Iterator[Path]:
                 break
         raise
 
-# %% ../nbs/A1_files.ipynb #a1-files-040
+# %% ../nbs/A1_files.ipynb #a1-files-041
 @contextmanager
 def draft_folder(folder: str | Path) -> Iterator[Path]:
     "A hidden folder in `folder` for what is not finished, removed at the end."
@@ -293,7 +301,23 @@ def draft_folder(folder: str | Path) -> Iterator[Path]:
         finally:
             shutil.rmtree(hidden, ignore_errors=True)
 
-# %% ../nbs/A1_files.ipynb #a1-files-042
+# %% ../nbs/A1_files.ipynb #a1-files-044
+@contextmanager
+def temporary_folder(name: str) -> Iterator[Path]:
+    """A folder `.NAME-…` among the system's temporary ones, removed at the end; those of this name whose
+    process was killed are removed first."""
+    place, prefix = Path(tempfile.gettempdir()), f".{name}-"
+    for left in place.glob(f"{prefix}*"):
+        with _abandoned(left) as dead:
+            if dead:
+                shutil.rmtree(left, ignore_errors=True)
+    with _claimed(lambda: Path(tempfile.mkdtemp(prefix=prefix, dir=place))) as scratch:
+        try:
+            yield scratch
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+# %% ../nbs/A1_files.ipynb #a1-files-047
 @contextmanager
 def whole_folder(path: str | Path, former: Callable[[Path], Iterable[Path]] | None = None,
                  guard: bool = False) -> Iterator[Path]:
@@ -321,7 +345,7 @@ def _refuse_others(part: Path, folder: Path, own: set[Path]) -> None:
             if there.read_bytes() != new.read_bytes():
                 refuse_finished(there, "a file that an earlier run of this command did not write")
 
-# %% ../nbs/A1_files.ipynb #a1-files-049
+# %% ../nbs/A1_files.ipynb #a1-files-054
 def refuse_finished(path: str | Path, found: str) -> None:
     "InputError for finished work at `path` that this run may not overwrite; `found` says what it is."
     raise InputError(path, found, "a place that holds no other finished work",
@@ -334,7 +358,7 @@ def refuse_overwriting(outputs: Iterable[str | Path], inputs: Iterable[str | Pat
         if any(output.samefile(p) for p in inputs):
             refuse_finished(output, "a file that this command reads")
 
-# %% ../nbs/A1_files.ipynb #a1-files-052
+# %% ../nbs/A1_files.ipynb #a1-files-057
 def plain(value: object) -> object:
     """The value as strict JSON can hold it: numbers that are not finite become null, arrays and tuples
     lists, the public fields of a dataclass a mapping, anything else text."""
@@ -350,7 +374,7 @@ def plain(value: object) -> object:
         return value if np.isfinite(value) else None
     return value if isinstance(value, (str, int, type(None))) else str(value)
 
-# %% ../nbs/A1_files.ipynb #a1-files-053
+# %% ../nbs/A1_files.ipynb #a1-files-058
 def to_json(record: dict) -> str:
     "Strict JSON text of a record."
     return json.dumps(plain(record), indent=1, ensure_ascii=False, allow_nan=False)
@@ -364,7 +388,7 @@ def round_digits(record: object, digits: int = 9) -> object:
         return [round_digits(v, digits) for v in record]
     return float(f"{record:.{digits}g}") if isinstance(record, float) else record
 
-# %% ../nbs/A1_files.ipynb #a1-files-054
+# %% ../nbs/A1_files.ipynb #a1-files-059
 def versions(*packages: str) -> dict[str, str | None]:
     """Versions of bige, Python and `packages`; None where one is not installed. Read from what pip wrote:
     nothing is imported."""
@@ -378,7 +402,7 @@ def versions(*packages: str) -> dict[str, str | None]:
             found[package] = None
     return found
 
-# %% ../nbs/A1_files.ipynb #a1-files-055
+# %% ../nbs/A1_files.ipynb #a1-files-060
 def git_commit() -> str | None:
     """Commit of the source tree this package lies in, with '+' when files differ from it; None outside a
     repository."""
@@ -392,7 +416,7 @@ def git_commit() -> str | None:
         return None
     return head.stdout.strip() + "+" * bool(changed.stdout.strip()) if head.returncode == 0 else None
 
-# %% ../nbs/A1_files.ipynb #a1-files-058
+# %% ../nbs/A1_files.ipynb #a1-files-063
 def read_trials(path: str | Path) -> dict[str, dict]:
     """trial -> record, of a JSON file that `write_trials` wrote; empty without one. InputError for another
     file."""
@@ -413,7 +437,7 @@ def write_trials(path: str | Path, records: Mapping[str, dict]) -> None:
     with atomic_write(path) as file:
         file.write(to_json(single or dict(sorted(records.items()))))
 
-# %% ../nbs/A1_files.ipynb #a1-files-061
+# %% ../nbs/A1_files.ipynb #a1-files-066
 def write_npz(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays (...) by name as a compressed .npz file without pickles, whole or not at all. Equal arrays
     give equal bytes."""
@@ -423,23 +447,3 @@ def write_npz(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
             np.lib.format.write_array(buffer, np.asanyarray(array), allow_pickle=False)
             entry = zipfile.ZipInfo(f"{key}.npy", (1980, 1, 1, 0, 0, 0))
             archive.writestr(entry, buffer.getvalue(), zipfile.ZIP_DEFLATED, 6)
-
-# %% ../nbs/A1_files.ipynb #a1-files-062
-@contextmanager
-def open_npz(path: str | Path, keys: Collection[str], what: str,
-             cure: str) -> Iterator[Mapping[str, np.ndarray]]:
-    """The arrays (...) of an .npz file by name, without pickles; InputError when it is none, is damaged,
-    or lacks one of `keys`."""
-    path = Path(path)
-    try:
-        if not zipfile.is_zipfile(path):
-            raise ValueError
-        with np.load(path, allow_pickle=False) as archive:
-            if missing := [k for k in keys if k not in archive]:
-                raise InputError(path, f"a file without {', '.join(missing)}", ", ".join(keys), cure)
-            yield archive
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        if isinstance(error, InputError):
-            raise
-        found = "a folder" if path.is_dir() else "no readable .npz file" if path.exists() else "no file"
-        raise InputError(path, f"{found} ({type(error).__name__})", what, cure) from None

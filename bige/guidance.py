@@ -29,7 +29,7 @@ from .ground_contact import plant_feet, plant_with_contacts
 from .metrics import motions_of, pairwise_deg
 from .motion import ACTIVATIONS, COORDINATES, TRANSLATIONS, Motion
 from .plausibility import (Ranges, extremes, held_back, implausibility, implausible_rows,
-                               implausible_shortfall, plausible_limits, united)
+                               implausible_shortfall, plausible_limits, torque_rows, united)
 from .reachability import check_model, frame_rate, shortfalls
 from .skeleton import Skeleton
 from .surrogate import PublishedSurrogate, load_surrogate
@@ -710,9 +710,10 @@ def _result(models, constraints, found: Search, start: Batch | None, limits: Ran
     with torch.no_grad():
         held = satisfaction(tuple(constraints), batch)
         short = shortfalls(tuple(constraints), batch, models.bank(rate_hz), TOLERANCE)
-        implausible = implausible_rows(limits, batch)
+        motions, implausible = _motions(batch), implausible_rows(limits, batch)
+        implausible = [rows or torque_rows(m, skeleton) for rows, m in zip(implausible, motions)]
         short += implausible_shortfall(implausible, models.exercise) or held_back(found.last, models.exercise)
-    return Guided(_motions(batch), constraints, method, seed, found.latents.numpy(),
+    return Guided(motions, constraints, method, seed, found.latents.numpy(),
                   tuple(c.name for c in constraints), found.losses.numpy(), found.steps.numpy(), held,
                   skeleton, perf_counter() - since, _motions(start) if start else (), tuple(short),
                   models.exercise, tuple(implausible))

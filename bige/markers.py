@@ -329,7 +329,8 @@ def _session_metadata(path: Path) -> dict[str, float]:
     if not path.exists():
         return {}
     found = read_yaml(path, "a YAML file")
-    found = found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        raise InputError(path, type(found).__name__, "a mapping, such as mass_kg: 72", "correct the metadata")
     values = {key: found[key] for key in POSSIBLE if found.get(key) is not None}
     _check_last_value(path)
     for key, value in values.items():

@@ -513,7 +513,7 @@ def rate_suspicions(time: np.ndarray, source: str) -> list[Suspicion]:
 def warn_again(texts: Iterable[str]) -> None:
     "Warn of suspicions that are text already."
     for text in texts:
-        warnings.warn(Suspicion.__new__(Suspicion, text), stacklevel=3)
+        warnings.warn(Suspicion.from_text(text), stacklevel=3)
 
 # %% ../nbs/01_motion.ipynb #01-motion-081
 _MEDIOLATERAL = ("pelvis_list", "pelvis_rotation", "pelvis_tz", "lumbar_bending", "lumbar_rotation")

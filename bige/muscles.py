@@ -28,7 +28,7 @@ __all__ = ['ACTIVATION_TIME', 'DEACTIVATION_TIME', 'TENDON_STIFFNESS', 'WORKING_
            'FITTED_RANGE_DEG', 'SIDES', 'LEG_COLUMNS', 'MUSCLE_NAMES', 'RECORD', 'activation_rate', 'force_length',
            'force_velocity', 'passive_force', 'tendon_length', 'rigid_tendon', 'compliant_tendon',
            'equilibrium_residual', 'monomials', 'monomial_slopes', 'all_exponents', 'sample_muscles', 'usual_poses',
-           'fit_muscle', 'MuscleGeometry', 'file_digest', 'check_muscles', 'cache_folder', 'default_geometry',
+           'fit_muscle', 'MuscleGeometry', 'default_geometry', 'file_digest', 'check_muscles', 'cache_folder',
            'fit_geometry']
 
 # %% ../nbs/10_muscles.ipynb #10-muscles-006
@@ -274,7 +274,7 @@ def fit_muscle(x: np.ndarray, length: np.ndarray, arms: np.ndarray, tolerance: f
                   arm_rms=unseen[1:].max())
     return full, solution, record
 
-# %% ../nbs/10_muscles.ipynb #10-muscles-042
+# %% ../nbs/10_muscles.ipynb #10-muscles-044
 def _leg_table(exponents: np.ndarray, muscle: np.ndarray,
                coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Terms (P, 7) shared by a leg's muscles, and the matrix (P, 40, 8) from them to each length and its
@@ -288,7 +288,7 @@ def _leg_table(exponents: np.ndarray, muscle: np.ndarray,
             matrix[row[tuple(e - (np.arange(7) == d))], m, 1 + d] -= e[d] * c / _HALF[d]
     return terms, matrix
 
-
+# %% ../nbs/10_muscles.ipynb #10-muscles-045
 def _ladder(terms: np.ndarray) -> list[tuple[int, int]]:
     """For every term but the first: the row of a lower term, and the variable that lifts it to this one."""
     row = {tuple(e): i for i, e in enumerate(terms)}
@@ -303,7 +303,7 @@ def _products(x: np.ndarray, ladder: list) -> list[np.ndarray]:
         products.append(products[below] * x[:, d])
     return products
 
-# %% ../nbs/10_muscles.ipynb #10-muscles-044
+# %% ../nbs/10_muscles.ipynb #10-muscles-048
 def _horner(x: np.ndarray, ladder: list, products: list, coefficients: np.ndarray) -> np.ndarray:
     """Length and moment arms (T, 8) of one muscle from symbols x (T, 7) and its coefficients (P,)."""
     weight, out = (dict(zip(np.flatnonzero(coefficients), coefficients[coefficients != 0])),
@@ -317,7 +317,7 @@ def _horner(x: np.ndarray, ladder: list, products: list, coefficients: np.ndarra
     out[:, 1:] /= -_HALF
     return out
 
-# %% ../nbs/10_muscles.ipynb #10-muscles-045
+# %% ../nbs/10_muscles.ipynb #10-muscles-050
 @dataclass(frozen=True)
 class MuscleGeometry:
     """Muscle-tendon lengths and moment arms of the 80 muscles (order `MUSCLE_NAMES`) of one model, as
@@ -372,7 +372,12 @@ class MuscleGeometry:
         stored = read_npz(path, names, "fitted muscles (.npz)", "delete it: it is fitted again")
         return cls(str(stored["digest"]), *(stored[name] for name in names[1:]))
 
-# %% ../nbs/10_muscles.ipynb #10-muscles-046
+# %% ../nbs/10_muscles.ipynb #10-muscles-051
+def default_geometry() -> MuscleGeometry:
+    """The shipped fit of the default model (LaiUhlrich2022)."""
+    return MuscleGeometry.load(Path(str(resources.files("bige"))) / "assets" / "muscles.npz")
+
+# %% ../nbs/10_muscles.ipynb #10-muscles-054
 RECORD = ("degree", "left_out", "length_rms", "arm_rms")
 
 
@@ -390,7 +395,7 @@ def _knee_sweep(count: int) -> np.ndarray:
     poses[:, 3] = np.linspace(_LOW[3], _HIGH[3], count)
     return poses
 
-# %% ../nbs/10_muscles.ipynb #10-muscles-048
+# %% ../nbs/10_muscles.ipynb #10-muscles-056
 def check_muscles(model_path: str | Path) -> None:
     """InputError unless the .osim file names all 80 muscles."""
     forces = open_model(model_path).iterfind("ForceSet/objects/*")
@@ -405,7 +410,7 @@ def check_muscles(model_path: str | Path) -> None:
     for name in MUSCLE_NAMES:
         _check_muscle(found[name], model_path)
 
-# %% ../nbs/10_muscles.ipynb #10-muscles-049
+# %% ../nbs/10_muscles.ipynb #10-muscles-057
 _MUSCLE_LIMITS = {"max_isometric_force": (0.1, 1e5), "optimal_fiber_length": (1e-3, 1.0),
                   "tendon_slack_length": (1e-3, 1.0), "pennation_angle_at_optimal": (0.0, 1.5),
                   "max_contraction_velocity": (0.1, 100.0)}
@@ -420,7 +425,7 @@ def _check_muscle(muscle: ET.Element, path: str | Path) -> None:
         if point.find("location") is not None:
             read_numbers(point, "location", path, 3)
 
-# %% ../nbs/10_muscles.ipynb #10-muscles-052
+# %% ../nbs/10_muscles.ipynb #10-muscles-060
 def cache_folder() -> Path:
     """Where fitted geometries are kept: $BIGE_CACHE, else ~/.cache/bige."""
     return Path(os.environ.get("BIGE_CACHE") or os.path.expanduser("~/.cache/bige"))
@@ -441,12 +446,7 @@ def _writable(folder: Path) -> Path:
                       "of an own model again; set BIGE_CACHE to a folder that can be written", stacklevel=3)
         return Path(_stand_in().name)
 
-# %% ../nbs/10_muscles.ipynb #10-muscles-053
-def default_geometry() -> MuscleGeometry:
-    """The shipped fit of the default model (LaiUhlrich2022)."""
-    return MuscleGeometry.load(Path(str(resources.files("bige"))) / "assets" / "muscles.npz")
-
-# %% ../nbs/10_muscles.ipynb #10-muscles-054
+# %% ../nbs/10_muscles.ipynb #10-muscles-061
 def fit_geometry(model_path: str | Path, poses: int = 1500, refit: bool = False) -> MuscleGeometry:
     """Fitted muscle geometry of an .osim model: from the cache, else measured with OpenSim (about 15 s)."""
     check_muscles(model_path)
@@ -478,7 +478,7 @@ def _kept_geometry(path: Path) -> MuscleGeometry | None:
     except InputError:
         return None
 
-# %% ../nbs/10_muscles.ipynb #10-muscles-055
+# %% ../nbs/10_muscles.ipynb #10-muscles-062
 def _fit_samples(digest, angles, lengths, arms, parameters, poses, model_path) -> MuscleGeometry:
     x = (angles - _MIDDLE) / _HALF
     legs = tqdm([(s, m) for s in range(2) for m in range(40)], "fitting", unit="muscle", disable=None)

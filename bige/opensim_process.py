@@ -5,21 +5,25 @@
 # %% ../nbs/A5_opensim.ipynb #a5-opensim-002
 from __future__ import annotations
 
-import inspect, json, os, subprocess, sys, tempfile
+import inspect
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from .files import InputError
+from .files import InputError, temporary_folder
 
 # %% auto #0
 __all__ = ['run_opensim']
 
 # %% ../nbs/A5_opensim.ipynb #a5-opensim-004
-def _follow(command: list[str], folder: str, progress: Callable[[int], None] | None) -> tuple[int, str, str]:
+def _follow(command: list[str], folder: Path, progress: Callable[[int], None] | None) -> tuple[int, str, str]:
     """Run a command to its end, or to ours: exit status, what it printed (progress lines apart), what it
     wrote to stderr."""
     printed = []
-    with open(Path(folder, "errors"), "w+") as errors:
+    with open(folder / "errors", "w+") as errors:
         try:
             process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=errors, text=True)
         except OSError as error:
@@ -48,8 +52,8 @@ def run_opensim(function: Callable, *arguments: object, progress: Callable[[int]
     python = os.environ.get("BIGE_OPENSIM_PYTHON", sys.executable)
     call = f"{function.__name__}(*json.loads({json.dumps(arguments)!r}))"
     program = f"{inspect.getsource(function)}\nimport json\n{call}\n"
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "program.py").write_text(program, encoding="utf-8")
+    with temporary_folder("bige-opensim") as folder:
+        (folder / "program.py").write_text(program, encoding="utf-8")
         code, printed, errors = _follow([python, "program.py"], folder, progress)
     if code == 0:
         return printed

@@ -24,7 +24,7 @@ from .files import InputError
 __all__ = ['TEXT_BYTES', 'MOST_COLUMNS', 'YAML_BYTES', 'YAML_NODES', 'YAML_DEPTH', 'JSON_BYTES', 'NPZ_BYTES', 'NPZ_RATIO',
            'NPZ_ARRAYS', 'read_bytes', 'read_lines', 'is_number', 'bad_cell', 'parse_numbers', 'check_width',
            'check_count', 'check_time', 'parse_yaml', 'yaml_value', 'yaml_fields', 'read_utf8', 'read_yaml',
-           'read_json', 'check_types', 'read_npz']
+           'read_json', 'check_types', 'read_trial_records', 'read_npz']
 
 # %% ../nbs/A7_parsing.ipynb #a7-parsing-004
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
@@ -299,6 +299,20 @@ def check_types(path: object, record: Mapping, types: Mapping[str, type]) -> Non
                              "let bige write it again")
 
 # %% ../nbs/A7_parsing.ipynb #a7-parsing-037
+def read_trial_records(path: str | Path, types: Mapping[str, type] | None = None) -> dict[str, dict]:
+    """trial -> record, of a JSON file that holds the record of one trial, or those of several by name; empty
+    without a file. InputError for another file, or a field that is not of its type in `types`."""
+    if not Path(path).exists():
+        return {}
+    stored = read_json(path, "a record of trials")
+    records = {stored["trial"]: stored} if isinstance(stored.get("trial"), str) else stored
+    check_types(path, records, dict.fromkeys(records, dict))
+    records = {trial: record or {} for trial, record in records.items()}
+    for trial, record in records.items():
+        check_types(f"{path}, {trial}", record, types or {})
+    return records
+
+# %% ../nbs/A7_parsing.ipynb #a7-parsing-040
 NPZ_BYTES, NPZ_RATIO, NPZ_ARRAYS = 8_000_000_000, 100, 1000      # unpacked; unpacked over packed; how many
 _SMALL = 50_000_000                                             # what may shrink by any factor
 _DAMAGED = (OSError, ValueError, EOFError, KeyError, TypeError, RuntimeError, SyntaxError, MemoryError,
@@ -314,17 +328,19 @@ def _check_archive(path: Path, what: str, cure: str) -> None:
                          f"{what} of at most {NPZ_ARRAYS} arrays, packed by a factor of at most {NPZ_RATIO}",
                          cure)
 
-# %% ../nbs/A7_parsing.ipynb #a7-parsing-038
-def read_npz(path: str | Path, keys: Sequence[str], what: str, cure: str) -> dict[str, np.ndarray]:
-    """The arrays (...) of an .npz file by name, without pickles; InputError when it is none, is damaged,
-    would take too much memory, or lacks one of `keys`."""
+# %% ../nbs/A7_parsing.ipynb #a7-parsing-041
+def read_npz(path: str | Path, keys: Sequence[str], what: str, cure: str, *,
+             only: bool = False) -> dict[str, np.ndarray]:
+    """The arrays (...) of an .npz file by name, without pickles, or `only` those of `keys`; InputError when
+    it is none, is damaged, would take too much memory, or lacks one of `keys`."""
     path = Path(path)
     try:
         if not path.is_file() or not zipfile.is_zipfile(path):
             raise ValueError
         _check_archive(path, what, cure)
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+            wanted = [name for name in archive.files if name in keys or not only]
+            arrays = {name: archive[name] for name in wanted}
     except _DAMAGED as error:
         if isinstance(error, InputError):
             raise

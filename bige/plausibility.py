@@ -10,11 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from .constraints import UNITS, Batch, balance_every, foot_points, imbalance, rate_of_change
+from .dynamics import TORQUE_ACTUATORS, body_motions, filtered_kinematics, inverse_dynamics
 from .exercises import Exercise
 from .ground_contact import sliding_speed
 from .metrics import distance_from_range
-from .motion import COORDINATES, TRANSLATIONS
+from .motion import COORDINATES, TRANSLATIONS, Motion
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,9 +25,9 @@ if TYPE_CHECKING:
     from bige.skeleton import Skeleton
 
 # %% auto #0
-__all__ = ['TURNING', 'FOOT_POINTS', 'QUANTITIES', 'Ranges', 'BEYOND_MODEL_DEG', 'TOLERANCE_MARGINS', 'Quantity', 'planted_feet',
-           'foot_names', 'extremes', 'united', 'plausible_limits', 'outside', 'implausibility', 'plausible',
-           'implausible_rows', 'implausible_shortfall', 'held_back']
+__all__ = ['TURNING', 'FOOT_POINTS', 'QUANTITIES', 'Ranges', 'BEYOND_MODEL_DEG', 'TOLERANCE_MARGINS', 'TORQUE_SHARE', 'Quantity',
+           'planted_feet', 'foot_names', 'extremes', 'united', 'plausible_limits', 'outside', 'implausibility',
+           'plausible', 'implausible_rows', 'implausible_shortfall', 'held_back', 'torques', 'torque_rows']
 
 # %% ../nbs/27_plausibility.ipynb #27-plausibility-006
 @dataclass(frozen=True)
@@ -191,12 +194,12 @@ def _row(quantity: Quantity, away: Tensor, values: Tensor, limits: tuple[Tensor,
                 f"plausible: {low:.3g} to {high:.3g} {quantity.unit}")
     return {"what": quantity.name, "where": name, "time_s": round(time, 3), "found": found,
             "allowed": [low, high], "unit": quantity.unit, "margins": float(away[at, k]),
-            "sentence": sentence}
+            "bound": "recorded", "sentence": sentence}
 
 
 def implausible_rows(limits: Ranges, batch: Batch) -> list[list[dict]]:
     """For each motion one row a quantity that leaves its limits, the furthest outside first: {what, where,
-    time_s, found, allowed, unit, margins, sentence}."""
+    time_s, found, allowed, unit, margins, bound, sentence}."""
     out = [[] for _ in batch.q]
     for x in QUANTITIES:
         values, ends = x.values(batch).detach(), limits[x.name]
@@ -205,6 +208,13 @@ def implausible_rows(limits: Ranges, batch: Batch) -> list[list[dict]]:
         for i in bad.nonzero()[:, 0].tolist():
             out[i].append(_row(x, away[i], values[i], ends, batch))
     return [sorted(rows, key=lambda row: -row["margins"]) for rows in out]
+
+# %% ../nbs/27_plausibility.ipynb #27-plausibility-023
+def _bounds(row: Mapping, exercise: Exercise) -> str:
+    "What a row's limits come from, and the limits."
+    low, high = row["allowed"]
+    bound = {"recorded": f"what recorded {exercise.plural} do", "model": "what the model can do"}
+    return f"{bound[row['bound']]}: {low:.3g} to {high:.3g} {row['unit']}"
 
 
 def implausible_shortfall(implausible: Sequence[Sequence[Mapping]], exercise: Exercise) -> list[dict]:
@@ -216,7 +226,7 @@ def implausible_shortfall(implausible: Sequence[Sequence[Mapping]], exercise: Ex
     row = min((rows[0] for rows in bad), key=lambda r: r["margins"])
     low, high = row["allowed"]
     because = f"{row['what']} of {row['where']} would have to be {row['found']:.3g} {row['unit']}"
-    requested = f"what recorded {exercise.plural} do: {low:.3g} to {high:.3g} {row['unit']}"
+    requested = _bounds(row, exercise)
     sentence = (f"plausible motion: {len(bad)} of {len(implausible)} leave {requested} for the {row['what']} "
                 f"of {row['where']}, which is {row['found']:.3g} {row['unit']} at {row['time_s']:.2f} s in "
                 "the least implausible of them.")
@@ -235,9 +245,37 @@ def held_back(last: Sequence[Sequence[Mapping]], exercise: Exercise) -> list[dic
     most = max(dict.fromkeys(names), key=names.count)
     row = max((r for r, name in zip(rows, names) if name == most), key=lambda r: r["margins"])
     low, high = row["allowed"]
-    requested = f"what recorded {exercise.plural} do: {low:.3g} to {high:.3g} {row['unit']}"
+    requested = _bounds(row, exercise)
     sentence = (f"held back by {requested} for the {row['what']} of {row['where']}; the search's last step "
                 f"went to {row['found']:.3g} {row['unit']} at {row['time_s']:.2f} s.")
     return [{"constraint": "plausible motion", "requested": requested, "violated_by": 0,
              "reached": min(max(row["found"], low), high), "nearest": min(max(row["found"], low), high),
              "unit": row["unit"], "because": "no motion outside is given", "sentence": sentence}]
+
+# %% ../nbs/27_plausibility.ipynb #27-plausibility-032
+_ACTUATED = [COORDINATES.index(name) for name in TORQUE_ACTUATORS]
+TORQUE_SHARE = 0.99  # of the largest torque; a written file is rounded
+
+
+def torques(motion: Motion, skeleton: Skeleton) -> np.ndarray:
+    "Torques (T, 13) N·m that trunk and arms need, in the order of `TORQUE_ACTUATORS`."
+    q, qd, qdd = filtered_kinematics(motion)
+    poses, axes = body_motions(skeleton, q, qd, qdd)
+    return inverse_dynamics(skeleton, poses, axes)[:, _ACTUATED]
+
+
+def torque_rows(motion: Motion, skeleton: Skeleton) -> list[dict]:
+    "Rows as of `implausible_rows` for the torques that the model cannot give."
+    needed, largest = torques(motion, skeleton), np.array(list(TORQUE_ACTUATORS.values()))
+    rows = []
+    for k, at in enumerate(np.abs(needed).argmax(0)):
+        found, limit = float(needed[at, k]), TORQUE_SHARE * largest[k]
+        if abs(found) <= limit:
+            continue
+        name, time = list(TORQUE_ACTUATORS)[k], float(motion.time[at] - motion.time[0])
+        sentence = (f"torque of {name} is {found:.3g} N·m at {time:.2f} s; "
+                    f"the model's: up to {limit:.3g} N·m")
+        rows.append({"what": "torque", "where": name, "time_s": round(time, 3), "found": found,
+                     "allowed": [-limit, limit], "unit": "N·m", "margins": abs(found) / limit - 1,
+                     "bound": "model", "sentence": sentence})
+    return rows

@@ -13,8 +13,9 @@ from functools import cached_property
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
-from .files import InputError, open_npz
+from .files import InputError
 from .motion import ACTIVATIONS, COORDINATES, Motion, read_motion
+from .parsing import read_npz
 from .simulation import motion_file, read_records
 
 # %% auto #0
@@ -60,7 +61,7 @@ def parse_trial_name(trial: str) -> tuple[str, bool]:
                          "names of UI-PRMD, as in m01_s05_e01_cor", "pack UI-PRMD's trials only")
     return found[1], found[2] == "cor"
 
-
+# %% ../nbs/16_reference_set.ipynb #16-reference-set-016
 def _columns(folder: Path, trial: str) -> tuple[tuple, np.ndarray]:
     """Names and values (T, 165) of everything that is kept of a simulated trial."""
     file = motion_file(folder, trial)
@@ -77,7 +78,7 @@ def _columns(folder: Path, trial: str) -> tuple[tuple, np.ndarray]:
                          "simulate this trial again")
     return names, values
 
-# %% ../nbs/16_reference_set.ipynb #16-reference-set-015
+# %% ../nbs/16_reference_set.ipynb #16-reference-set-017
 def pack_simulations(folder: str | Path) -> dict[str, np.ndarray]:
     """Arrays by name that hold what `bige simulate` left in a folder, in the order of the trials' names:
     tables of all trials below one another (frames, columns), one entry a trial for the rest (trials,)."""
@@ -106,13 +107,15 @@ def pack_simulations(folder: str | Path) -> dict[str, np.ndarray]:
         "records": np.array(json.dumps(records, sort_keys=True)),
     } | {t: to_differences(values, steps) for t, (_, values) in tables.items()}
 
-# %% ../nbs/16_reference_set.ipynb #16-reference-set-017
-def _opened(path, *more: str):
-    return open_npz(
-        path, ARCHIVE_KEYS + more, "a set of simulated squats",
-        "build it with data_scripts/reference_set.sh, or pack one with data_scripts/pack_simulations.py")
+# %% ../nbs/16_reference_set.ipynb #16-reference-set-021
+def _unpack(path: str | Path, *trials: str) -> dict[str, np.ndarray]:
+    """The small arrays of a set and, of the large ones, those of `trials`."""
+    return read_npz(
+        path, ARCHIVE_KEYS + trials, "a set of simulated squats",
+        "build it with data_scripts/reference_set.sh, or pack one with data_scripts/pack_simulations.py",
+        only=True)
 
-# %% ../nbs/16_reference_set.ipynb #16-reference-set-018
+# %% ../nbs/16_reference_set.ipynb #16-reference-set-022
 @dataclass(frozen=True, eq=False)
 class SimulatedSquat:
     """One squat of the set. `record` is what `bige simulate` noted; `correct` whether the squat was meant
@@ -135,11 +138,11 @@ class SimulatedSquat:
             raise InputError(f"{self.path}, {self.trial}",
                              f"{self.status}: {self.record.get('reason', 'no reason given')}",
                              "a trial that was simulated", "choose one whose .status is Solve_Succeeded")
-        with _opened(self.path, self.trial) as archive:
-            values = from_differences(archive[self.trial], archive["steps"])
-            return Motion(values[:, 0], values[:, 1:], archive["names"].tolist()[1:], source=self.trial)
+        arrays = _unpack(self.path, self.trial)
+        values = from_differences(arrays[self.trial], arrays["steps"])
+        return Motion(values[:, 0], values[:, 1:], arrays["names"].tolist()[1:], source=self.trial)
 
-# %% ../nbs/16_reference_set.ipynb #16-reference-set-019
+# %% ../nbs/16_reference_set.ipynb #16-reference-set-023
 def _part(table: Motion, wanted) -> Motion:
     names = tuple(n for n in table.names if wanted(n))
     return Motion(table.time, table.columns(names), names, table.source)
@@ -162,15 +165,15 @@ def moments(self: SimulatedSquat) -> Motion:
     """Moment (N·m) of each joint and force (N) along each translation of the pelvis, 33 columns."""
     return _part(self.table, lambda n: n.endswith(("_moment", "_force")))
 
-# %% ../nbs/16_reference_set.ipynb #16-reference-set-020
+# %% ../nbs/16_reference_set.ipynb #16-reference-set-024
 class SimulatedSquats(Mapping):
     """Squats by name, in order; each is unpacked when it is looked at."""
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        with _opened(path) as archive:
-            trials, people, correct = (archive[k].tolist() for k in ("trials", "people", "correct"))
-            records = json.loads(archive["records"].item())
+        arrays = _unpack(path)
+        trials, people, correct = (arrays[k].tolist() for k in ("trials", "people", "correct"))
+        records = json.loads(arrays["records"].item())
         self._squats = {
             t: SimulatedSquat(t, p, c, records[t], self.path) for t, p, c in zip(trials, people, correct)
         }
@@ -191,7 +194,7 @@ class SimulatedSquats(Mapping):
     def __len__(self) -> int:
         return len(self._squats)
 
-# %% ../nbs/16_reference_set.ipynb #16-reference-set-021
+# %% ../nbs/16_reference_set.ipynb #16-reference-set-025
 def load_simulations(path: str | Path | None = None) -> SimulatedSquats:
     """The simulated squats in a file that `data_scripts/pack_simulations.py` wrote; without a path, the
     shipped ones."""

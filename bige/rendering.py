@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from fastcore.basics import patch
 
 from .anatomy import (Anatomy, anatomy, body_frames, muscle_paths, muscle_radii, to_world, tube_faces,
                           tubes)
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ['FORCE_COLUMNS', 'VIEW_DEG', 'TILT_DEG', 'COLOURS', 'CSS_COLOURS', 'ACTIVATION_SCALE', 'NEWTON_PER_METRE', 'PARTS',
            'PlacedPose', 'Recordings', 'POSES', 'SPACING', 'PER_ROW', 'APART', 'FILM_SIZE', 'GIF_SIZE', 'Drawable',
            'drawable', 'trial_name', 'read_recording', 'view_axes', 'project', 'extent', 'common_windows', 'rgb',
-           'contrast', 'activation_colours', 'has_graphics', 'Mesh', 'Canvas', 'check_graphics', 'ground_box', 'Stage',
+           'contrast', 'activation_colours', 'has_graphics', 'check_graphics', 'Mesh', 'Canvas', 'ground_box', 'Stage',
            'repetition_frames', 'percent_frames', 'rasterise', 'row_of_poses', 'png', 'figure_of_panels', 'drawables',
            'strip', 'peak_activation', 'peak_progress_deg', 'effort_order', 'titles_of', 'preview', 'in_step',
            'film_rate_hz', 'film_pictures', 'write_mp4', 'write_gif', 'write_png', 'save_picture']
@@ -92,7 +93,7 @@ def _marker_forward(markers: Markers) -> np.ndarray:
         return np.array([1.0, 0, 0])
     return np.cross([0, 1, 0], right.mean(0) - left.mean(0))
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-012
+# %% ../nbs/33_rendering.ipynb #33-rendering-014
 FORCE_COLUMNS = [[[f"ground_force_{side}_{kind}{axis}" for axis in "xyz"] for kind in "pv"] for side in "lr"]
 
 
@@ -105,7 +106,7 @@ def _ground_forces(motion: Motion, rotation: np.ndarray, shift: np.ndarray) -> n
     out[:, :, 0] += shift
     return out
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-013
+# %% ../nbs/33_rendering.ipynb #33-rendering-016
 def _motion_drawable(motion: Motion, skeleton: Skeleton | None, label: str) -> Drawable:
     person, q = anatomy(skeleton), motion.coordinates()
     frames = body_frames(person, q)
@@ -119,7 +120,7 @@ def _motion_drawable(motion: Motion, skeleton: Skeleton | None, label: str) -> D
     return Drawable(label, motion, person, frames, activations, _ground_forces(motion, rotation, shift),
                     hips=hips)
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-014
+# %% ../nbs/33_rendering.ipynb #33-rendering-017
 def _marker_drawable(markers: Markers, label: str) -> Drawable:
     seen = markers.positions[np.isfinite(markers.positions).all(-1)]
     if not len(seen):
@@ -131,7 +132,7 @@ def _marker_drawable(markers: Markers, label: str) -> Drawable:
     rotation, shift = _facing(_marker_forward(markers), origin)
     return Drawable(label, markers, markers=markers.positions @ rotation.T + shift)
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-015
+# %% ../nbs/33_rendering.ipynb #33-rendering-018
 def drawable(recording: Motion | Markers | Drawable, skeleton: Skeleton | None = None,
              label: str = "") -> Drawable:
     "Prepare a motion (33 coordinates; activations and ground forces if it has them) or markers for drawing."
@@ -141,7 +142,7 @@ def drawable(recording: Motion | Markers | Drawable, skeleton: Skeleton | None =
         return _marker_drawable(recording, label)
     return _motion_drawable(recording, skeleton, label)
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-018
+# %% ../nbs/33_rendering.ipynb #33-rendering-021
 _SIMULATED = "kinematics_activations_", "_muscle_driven"
 
 
@@ -160,7 +161,7 @@ def _with_forces(motion: Motion, path: Path) -> Motion:
         return motion
     return motion.with_columns(names, np.stack([forces[name] for name in names], -1))
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-019
+# %% ../nbs/33_rendering.ipynb #33-rendering-022
 def read_recording(path: str | Path) -> Motion | Markers:
     "A .mot or .sto motion with its ground forces, .trc markers, or the one trial of a simulation's folder."
     path = Path(path)
@@ -177,7 +178,7 @@ def read_recording(path: str | Path) -> Motion | Markers:
                          ".mot, .sto or .trc, or a folder of bige simulate", "choose a motion or marker file")
     return _with_forces(read_motion(path), path)
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-021
+# %% ../nbs/33_rendering.ipynb #33-rendering-025
 VIEW_DEG, TILT_DEG = 35., 8.   # from the right side towards the front; above the horizon
 
 
@@ -193,7 +194,7 @@ def project(points: np.ndarray, view_deg: float = VIEW_DEG, tilt_deg: float = TI
     "Points (..., 3) m to the page (..., 3): across, up, and nearness to the viewer, all m."
     return np.asarray(points, float) @ view_axes(view_deg, tilt_deg).T
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-024
+# %% ../nbs/33_rendering.ipynb #33-rendering-030
 def extent(shown: Drawable, tilt_deg: float = TILT_DEG) -> np.ndarray:
     "Left, right, bottom and top (4,) m on the page of everything in a recording, over all its frames."
     if shown.person is None:
@@ -215,7 +216,7 @@ def common_windows(shown: Sequence[Drawable], aspect: float, margin: float = 0.1
         np.array([x - half[0], x + half[0], centre - half[1], centre + half[1]]) for x in boxes[:, :2].mean(1)
     ]
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-026
+# %% ../nbs/33_rendering.ipynb #33-rendering-033
 COLOURS = {
     "bones": "#d9dee4",
     "muscles": "#cdb8ae",
@@ -241,7 +242,7 @@ COLOURS = {
     "gate": "#2e7d4f",
 }  # pages
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-027
+# %% ../nbs/33_rendering.ipynb #33-rendering-034
 CSS_COLOURS = ":root { " + " ".join(f"--bige-{name}: {colour};" for name, colour in COLOURS.items()) + " }\n"
 
 
@@ -257,7 +258,7 @@ def contrast(a: str, b: str) -> float:
     low, high = np.sort(linear @ [0.2126, 0.7152, 0.0722])
     return float((high + 0.05) / (low + 0.05))
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-030
+# %% ../nbs/33_rendering.ipynb #33-rendering-037
 ACTIVATION_SCALE = ("#ffffcc", "#ffeda0", "#fed976", "#feb24c", "#fd8d3c", "#fc4e2a", "#e31a1c", "#bd0026",
                     "#800026")
 
@@ -268,7 +269,7 @@ def activation_colours(values: np.ndarray) -> np.ndarray:
     at = np.linspace(0, 1, len(stops))
     return np.stack([np.interp(values, at, channel) for channel in stops.T], -1)
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-033
+# %% ../nbs/33_rendering.ipynb #33-rendering-040
 NEWTON_PER_METRE = 1000.   # length of force arrows
 
 
@@ -280,7 +281,7 @@ def _bones(shown: Drawable, frame: int):
     vertices = to_world(frames, person.vertex_body, person.vertices)[0]
     return vertices, normals, person.faces, rgb(COLOURS["bones"])
 
-
+# %% ../nbs/33_rendering.ipynb #33-rendering-042
 def _muscles(shown: Drawable, frame: int):
     if shown.person is None:
         return None
@@ -292,7 +293,7 @@ def _muscles(shown: Drawable, frame: int):
         colours = np.repeat(activation_colours(shown.activations[frame]), len(vertices) // count, axis=0)
     return vertices, normals, tube_faces(count), colours
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-034
+# %% ../nbs/33_rendering.ipynb #33-rendering-043
 def _arrows(shown: Drawable, frame: int):
     "An arrow a foot: a shaft to 88 % of the length, then a head."
     if shown.forces is None:
@@ -304,7 +305,7 @@ def _arrows(shown: Drawable, frame: int):
     vertices, normals = tubes(start[:, None] + share[:, None] * force[:, None], radii)
     return vertices, normals, tube_faces(2, len(share)), rgb(COLOURS["forces"])
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-035
+# %% ../nbs/33_rendering.ipynb #33-rendering-044
 _CORNERS = np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1.]])
 _SIDES = np.array([[0, 2, 4], [2, 1, 4], [1, 3, 4], [3, 0, 4], [2, 0, 5], [1, 2, 5], [3, 1, 5], [0, 3, 5]])
 
@@ -323,7 +324,7 @@ def _octahedra(shown: Drawable, frame: int, radius: float = 0.018):
 
 PARTS = {"bones": _bones, "muscles": _muscles, "forces": _arrows, "markers": _octahedra}
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-038
+# %% ../nbs/33_rendering.ipynb #33-rendering-047
 @lru_cache
 def has_graphics() -> bool:
     "Whether VTK will find a graphics library: OSMesa, a display's, or EGL with a driver."
@@ -351,7 +352,14 @@ def has_graphics() -> bool:
     )  # the second: Mesa without any screen
     return any(display and egl.eglInitialize(c_void_p(display), None, None) for display in displays)
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-040
+# %% ../nbs/33_rendering.ipynb #33-rendering-048
+def check_graphics() -> None:
+    "InputError when there is no graphics library."
+    if not has_graphics():
+        raise InputError("bige render", "no graphics library on this machine", "EGL or OSMesa",
+                         "apt-get install libosmesa6, or ask for a page (.html) or a strip")
+
+# %% ../nbs/33_rendering.ipynb #33-rendering-050
 def _vtk(name: str):
     "A class of VTK by name, from the module that holds it."
     for module in ("RenderingCore", "CommonDataModel", "CommonCore"):
@@ -359,7 +367,7 @@ def _vtk(name: str):
             return found
     raise AttributeError(name)
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-041
+# %% ../nbs/33_rendering.ipynb #33-rendering-051
 class Mesh:
     "Triangles (F, 3) or lines (F, 2) between vertices (V, 3) m in VTK; `move` gives them other places."
 
@@ -390,10 +398,10 @@ class Mesh:
             )
         self.data.Modified()
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-042
+# %% ../nbs/33_rendering.ipynb #33-rendering-053
 _LIGHTS = (((4, 6, 5), 0.8), ((-4, 3, 2), 0.35), ((2, 1, -5), 0.2))
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-043
+
 class Canvas:
     "Panels side by side that VTK draws without a display; `size` is (width, height) in pixels."
 
@@ -422,17 +430,25 @@ class Canvas:
         self.window.AddRenderer(panel)
         return panel
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-044
-def check_graphics() -> None:
-    "InputError when there is no graphics library."
-    if not has_graphics():
-        raise InputError("bige render", "no graphics library on this machine", "EGL or OSMesa",
-                         "apt-get install libosmesa6, or ask for a page (.html) or a strip")
+# %% ../nbs/33_rendering.ipynb #33-rendering-054
+@patch
+def draw(self: Canvas, transparent: bool = False) -> np.ndarray:
+    "The picture (height, width, 4) of bytes; transparent where nothing is."
+    from vtkmodules.util.numpy_support import vtk_to_numpy
+    for panel in self.panels:
+        panel.SetBackgroundAlpha(0. if transparent else 1.)
+    self.window.Render()
+    width, height = self.size
+    pixels = _vtk("vtkUnsignedCharArray")()
+    self.window.GetRGBACharPixelData(0, 0, width - 1, height - 1, False, pixels)
+    return vtk_to_numpy(pixels).reshape(height, width, 4)[::-1].copy()
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-046
-from fastcore.basics import patch
 
+@patch
+def close(self: Canvas) -> None:
+    self.window.Finalize()
 
+# %% ../nbs/33_rendering.ipynb #33-rendering-057
 @patch
 def add(self: Canvas, mesh: Mesh, colour: np.ndarray, panel: int = 0, lit: bool = True,
         width: float = 1.0) -> None:
@@ -451,7 +467,20 @@ def add(self: Canvas, mesh: Mesh, colour: np.ndarray, panel: int = 0, lit: bool 
         look.SetDiffuse(0.78)
     self.panels[panel].AddActor(actor)
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-047
+# %% ../nbs/33_rendering.ipynb #33-rendering-058
+@patch
+def aim(self: Canvas, window: np.ndarray, panel: int = 0, tilt_deg: float = TILT_DEG) -> None:
+    "Point the camera so that the panel shows the window (left, right, bottom, top) m of the page."
+    axes, camera = view_axes(tilt_deg=tilt_deg), self.panels[panel].GetActiveCamera()
+    centre = axes.T @ [np.mean(window[:2]), np.mean(window[2:]), 0]
+    camera.SetParallelProjection(True)
+    camera.SetPosition(*(centre + 20 * axes[2]))
+    camera.SetFocalPoint(*centre)
+    camera.SetViewUp(*axes[1])
+    camera.SetParallelScale((window[3] - window[2]) / 2)
+    camera.SetClippingRange(0.1, 60)
+
+# %% ../nbs/33_rendering.ipynb #33-rendering-062
 @patch
 def write(self: Canvas, text: str, at: Sequence[float], size: int, panel: int = 0) -> vtkProp:
     "Text at (x, y) pixels of a panel, or right-aligned at (x, y, z) m of the scene. Returns its actor."
@@ -469,38 +498,7 @@ def write(self: Canvas, text: str, at: Sequence[float], size: int, panel: int = 
     self.panels[panel].AddActor(actor)
     return actor
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-048
-@patch
-def aim(self: Canvas, window: np.ndarray, panel: int = 0, tilt_deg: float = TILT_DEG) -> None:
-    "Point the camera so that the panel shows the window (left, right, bottom, top) m of the page."
-    axes, camera = view_axes(tilt_deg=tilt_deg), self.panels[panel].GetActiveCamera()
-    centre = axes.T @ [np.mean(window[:2]), np.mean(window[2:]), 0]
-    camera.SetParallelProjection(True)
-    camera.SetPosition(*(centre + 20 * axes[2]))
-    camera.SetFocalPoint(*centre)
-    camera.SetViewUp(*axes[1])
-    camera.SetParallelScale((window[3] - window[2]) / 2)
-    camera.SetClippingRange(0.1, 60)
-
-# %% ../nbs/33_rendering.ipynb #33-rendering-049
-@patch
-def draw(self: Canvas, transparent: bool = False) -> np.ndarray:
-    "The picture (height, width, 4) of bytes; transparent where nothing is."
-    from vtkmodules.util.numpy_support import vtk_to_numpy
-    for panel in self.panels:
-        panel.SetBackgroundAlpha(0. if transparent else 1.)
-    self.window.Render()
-    width, height = self.size
-    pixels = _vtk("vtkUnsignedCharArray")()
-    self.window.GetRGBACharPixelData(0, 0, width - 1, height - 1, False, pixels)
-    return vtk_to_numpy(pixels).reshape(height, width, 4)[::-1].copy()
-
-
-@patch
-def close(self: Canvas) -> None:
-    self.window.Finalize()
-
-# %% ../nbs/33_rendering.ipynb #33-rendering-052
+# %% ../nbs/33_rendering.ipynb #33-rendering-064
 _LIGHT = np.array([-0.30, -1., -0.25])   # direction in which shadows fall, m a metre of height
 
 
@@ -509,7 +507,7 @@ def _shadow(points: np.ndarray) -> np.ndarray:
     height = np.maximum(points[:, 1:2], 0)
     return points * [1, 0, 1] + height * [_LIGHT[0], 0, _LIGHT[2]] + [0, 0.002, 0]
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-053
+# %% ../nbs/33_rendering.ipynb #33-rendering-065
 class _Figure:
     "The meshes of a recording on a panel of a canvas, moved from frame to frame."
     def __init__(self, canvas: Canvas, panel: int, shown: Drawable):
@@ -529,7 +527,7 @@ class _Figure:
             body.move(vertices, normals, colours)
             shadow.move(_shadow(vertices))
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-055
+# %% ../nbs/33_rendering.ipynb #33-rendering-069
 def ground_box(shown: Drawable) -> np.ndarray:
     "x and z (low, high, low, high) m of the ground under a recording, in half metres."
     points = shown.markers if shown.person is None else shown.frames[..., 3]
@@ -539,7 +537,7 @@ def ground_box(shown: Drawable) -> np.ndarray:
     high = np.ceil(2 * np.array([x.max() + 0.4, max(z.max(), 0.5) + 0.1]))
     return np.array([low[0], high[0], low[1], high[1]]) / 2
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-056
+# %% ../nbs/33_rendering.ipynb #33-rendering-070
 def _ground(canvas: Canvas, panel: int, shown: Drawable, finer: float) -> None:
     "Ground with lines every half metre, and a ruler at its far left corner."
     x0, x1, z0, z1 = ground_box(shown)
@@ -557,7 +555,7 @@ def _ground(canvas: Canvas, panel: int, shown: Drawable, finer: float) -> None:
     for y in np.arange(0, 1.6, 0.5):
         canvas.write(f"{y:g} m" if y else "0", (x0 - 0.04, y, z0), round(14 * finer), panel)
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-058
+# %% ../nbs/33_rendering.ipynb #33-rendering-073
 class Stage:
     "One to three recordings side by side; a moment of them is drawn `finer` times larger and averaged."
 
@@ -589,7 +587,7 @@ class Stage:
     def close(self) -> None:
         self.canvas.close()
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-059
+# %% ../nbs/33_rendering.ipynb #33-rendering-074
 @patch
 def _surroundings(self: Stage, panel: int, shown: Drawable, window: np.ndarray):
     "Ground, hip trajectory and name in the panel of a recording. Returns the actor of its clock."
@@ -610,7 +608,7 @@ def _clock(shown: Drawable, frame: int) -> str:
     time = shown.recording.time
     return f"{time[frame] - time[0]:.2f} s of {time[-1] - time[0]:.2f} s"
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-060
+# %% ../nbs/33_rendering.ipynb #33-rendering-075
 _KEY = 190, 14, 24      # width, height and distance (pixels) of the colour bar from the lower right corner
 
 
@@ -631,7 +629,7 @@ def _paint_key(self: Stage, picture: np.ndarray) -> None:
     bottom, right = len(picture) - distance + height // 2, picture.shape[1] - distance
     picture[bottom - height:bottom, right - width:right] = bar
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-065
+# %% ../nbs/33_rendering.ipynb #33-rendering-079
 def _repetition(share: np.ndarray, bottom: int, cycle: tuple[int, int]) -> tuple[int, int]:
     "First and last frame round `bottom`: the `cycle`, cut where progress (T,) shows other repetitions."
     first, last = cycle
@@ -643,7 +641,7 @@ def _repetition(share: np.ndarray, bottom: int, cycle: tuple[int, int]) -> tuple
         last = int(after[0]) - 1
     return first, last
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-066
+# %% ../nbs/33_rendering.ipynb #33-rendering-080
 def repetition_frames(recording: Motion | Markers, exercise: Exercise | str = "squat") -> tuple[int, int]:
     "First and last frame: `Exercise.cycle`, of several repetitions the one with the bottom; markers: all."
     last = len(recording.time) - 1
@@ -661,7 +659,7 @@ def percent_frames(recording: Motion | Markers, percent: np.ndarray | float,
     first, last = repetition_frames(recording, exercise)
     return first + np.asarray(percent) / 100 * (last - first)
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-069
+# %% ../nbs/33_rendering.ipynb #33-rendering-083
 PlacedPose = tuple[Drawable, int, float]  # a recording, its frame, and where it stands across the page (m)
 
 
@@ -678,7 +676,7 @@ def _joined_mesh(poses: Sequence[PlacedPose]) -> tuple[np.ndarray, ...]:
             count += len(vertices)
     return tuple(np.concatenate(arrays) for arrays in zip(*meshes))
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-071
+# %% ../nbs/33_rendering.ipynb #33-rendering-086
 def _facing_triangles(vertices: np.ndarray, normals: np.ndarray, faces: np.ndarray,
                       colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     "Corners on the level page (F, 3, 3) m and shaded colours (F, 3, 3) of the triangles that are seen."
@@ -691,26 +689,13 @@ def _facing_triangles(vertices: np.ndarray, normals: np.ndarray, faces: np.ndarr
     faces = faces[ax * by > ay * bx]
     return page[faces], np.clip(light[:, None] * colours.astype(np.float32), 0, 1)[faces]
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-072
+# %% ../nbs/33_rendering.ipynb #33-rendering-088
 def _specks(pieces: int) -> np.ndarray:
     "Barycentric weights (K, 3) of points that cut the edges of a triangle into `pieces`."
     i, j = (k.ravel() for k in np.meshgrid(np.arange(pieces + 1), np.arange(pieces + 1)))
     return (np.stack([i, j, pieces - i - j], 1)[i + j <= pieces] / pieces).astype(np.float32)
 
-
-def rasterise(corners: np.ndarray, colours: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Picture (height, width, 4), 0–255, of triangles: corners (F, 3, 3) in pixels from the lower left, the
-    third axis towards the viewer; colours (F, 3, 3) in 0–1. The nearest point of a pixel wins."""
-    corners = corners.astype(np.float32)
-    owner, weights = _nearest(corners, width, height)
-    seen = np.flatnonzero(owner >= 0)
-    shades = np.einsum("ij,ijk->ik", weights[seen], (255 * colours).astype(np.float32)[owner[seen]])
-    picture = np.zeros((height * width, 4), np.uint8)
-    picture[seen, :3] = shades.round()
-    picture[seen, 3] = 255
-    return picture.reshape(height, width, 4)
-
-
+# %% ../nbs/33_rendering.ipynb #33-rendering-090
 def _nearest(corners: np.ndarray, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
     "For each pixel the triangle seen there (-1: none) and the weights (·, 3) of its corners."
     edges = np.linalg.norm(corners[..., :2] - np.roll(corners[..., :2], 1, axis=1), axis=-1).max(1)
@@ -732,7 +717,20 @@ def _nearest(corners: np.ndarray, width: int, height: int) -> tuple[np.ndarray, 
         weights[pixel[front]] = specks[front % len(specks)]
     return owner, weights
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-073
+
+def rasterise(corners: np.ndarray, colours: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Picture (height, width, 4), 0–255, of triangles: corners (F, 3, 3) in pixels from the lower left, the
+    third axis towards the viewer; colours (F, 3, 3) in 0–1. The nearest point of a pixel wins."""
+    corners = corners.astype(np.float32)
+    owner, weights = _nearest(corners, width, height)
+    seen = np.flatnonzero(owner >= 0)
+    shades = np.einsum("ij,ijk->ik", weights[seen], (255 * colours).astype(np.float32)[owner[seen]])
+    picture = np.zeros((height * width, 4), np.uint8)
+    picture[seen, :3] = shades.round()
+    picture[seen, 3] = 255
+    return picture.reshape(height, width, 4)
+
+# %% ../nbs/33_rendering.ipynb #33-rendering-093
 def row_of_poses(poses: Sequence[PlacedPose], window: Sequence[float], pixels: int = 160) -> np.ndarray:
     "Level picture (H, W, 4) of poses at `pixels` a metre; window (left, right, bottom, top) m."
     left, right, bottom, top = window
@@ -740,14 +738,14 @@ def row_of_poses(poses: Sequence[PlacedPose], window: Sequence[float], pixels: i
     corners = (corners - np.float32([left, bottom, 0])) * np.float32([pixels, pixels, 1])
     return rasterise(corners, colours, round((right - left) * pixels), round((top - bottom) * pixels))
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-074
+# %% ../nbs/33_rendering.ipynb #33-rendering-095
 def png(fig: Figure, dpi: int = 100) -> bytes:
     "The figure as PNG bytes, the same for the same figure."
     buffer = BytesIO()
     fig.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     return buffer.getvalue()
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-075
+# %% ../nbs/33_rendering.ipynb #33-rendering-096
 def figure_of_panels(size: Sequence[float], rows: int = 1, columns: int = 1, *, left: float = 0.6,
                      right: float = 0.1, top: float = 0.1, bottom: float = 0.5,
                      gaps: tuple[float, float] = (0.5, 0.5)) -> tuple:
@@ -766,7 +764,7 @@ def figure_of_panels(size: Sequence[float], rows: int = 1, columns: int = 1, *, 
             axes.append(fig.add_axes(box))
     return fig, axes
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-076
+# %% ../nbs/33_rendering.ipynb #33-rendering-098
 def _activation_key(fig) -> None:
     "The legend of the muscle colours, in the last 0.75 inches of the width."
     width, height = fig.get_size_inches()
@@ -788,7 +786,7 @@ def _lay(ax, picture: np.ndarray, window: Sequence[float]) -> None:
     ax.spines[["top", "right", "bottom"]].set_visible(False)
     ax.tick_params(labelsize=8, bottom=False)
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-077
+# %% ../nbs/33_rendering.ipynb #33-rendering-100
 Recordings = Motion | Markers | Drawable | Sequence[Motion | Markers | Drawable]
 
 POSES, SPACING = 7, 1.2  # of a strip: how many, and how far apart (m)
@@ -802,7 +800,7 @@ def drawables(recordings: Recordings, skeleton: Skeleton | None = None,
     labels = labels or [""] * len(recordings)
     return [drawable(recording, skeleton, label) for recording, label in zip(recordings, labels)]
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-078
+# %% ../nbs/33_rendering.ipynb #33-rendering-101
 def strip(recordings: Recordings, skeleton: Skeleton | None = None, labels: Sequence[str] | None = None,
           exercise: Exercise | str = "squat") -> Figure:
     "One row a recording: poses at 0–100 % of the repetition, and the hip trajectory. Returns a figure."
@@ -820,7 +818,7 @@ def strip(recordings: Recordings, skeleton: Skeleton | None = None, labels: Sequ
         _activation_key(fig)
     return fig
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-079
+# %% ../nbs/33_rendering.ipynb #33-rendering-102
 def _strip_row(ax, shown: Drawable, window: Sequence[float], exercise: Exercise) -> None:
     percent, places = np.linspace(0, 100, POSES), SPACING * np.arange(POSES)
     frames = percent_frames(shown.recording, percent, exercise).round().astype(int)
@@ -834,7 +832,7 @@ def _strip_row(ax, shown: Drawable, window: Sequence[float], exercise: Exercise)
     if shown.label:
         ax.set_title(shown.label, fontsize=9, loc="left")
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-084
+# %% ../nbs/33_rendering.ipynb #33-rendering-107
 def peak_activation(motion: Motion, exercise: Exercise | str = "squat") -> float:
     "Largest activation of the exercise's effort muscles over time; nan when the motion carries none."
     names = [f"{m}/activation" for m in load_exercise(exercise).effort]
@@ -852,7 +850,7 @@ def effort_order(motions: Sequence[Motion], exercise: Exercise | str = "squat") 
     keys = [(peak_activation if carried else peak_progress_deg)(m, exercise) for m in motions]
     return sorted(range(len(motions)), key=keys.__getitem__)
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-086
+# %% ../nbs/33_rendering.ipynb #33-rendering-109
 PER_ROW, APART = 10, 0.95  # of a preview: figures in a row, and how far apart (m)
 
 
@@ -872,13 +870,13 @@ def _sample_words(motion: Motion, label: str, exercise: Exercise) -> str:
         "" if np.isnan(peak) else f"\n{peak:.2f}"
     )
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-087
+# %% ../nbs/33_rendering.ipynb #33-rendering-110
 def titles_of(names: Sequence[str], exercise: Exercise) -> str:
     "Titles of coordinates or muscles, without their sides: 'knee flexion' for both knees of the squat."
     stems = dict.fromkeys(name.removesuffix("_l").removesuffix("_r") for name in names)
     return ", ".join(exercise.curves.get(stem, stem.replace("_", " ")) for stem in stems)
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-088
+# %% ../nbs/33_rendering.ipynb #33-rendering-112
 def preview(motions: Sequence[Motion], skeleton: Skeleton | None = None, labels: Sequence[str] | None = None,
             exercise: Exercise | str = "squat") -> Figure:
     "All samples at their bottom, ordered by effort, with a line through the hips. Returns a figure."
@@ -901,7 +899,7 @@ def preview(motions: Sequence[Motion], skeleton: Skeleton | None = None, labels:
         _activation_key(fig)
     return fig
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-089
+# %% ../nbs/33_rendering.ipynb #33-rendering-113
 def _preview_row(ax, shown: Sequence[Drawable], words: Sequence[str], window: Sequence[float]) -> None:
     places = np.arange(len(shown)) * APART
     hips = np.array([project(each.hips[0], tilt_deg=0) for each in shown])
@@ -911,7 +909,7 @@ def _preview_row(ax, shown: Sequence[Drawable], words: Sequence[str], window: Se
     ax.set_xticks(places + 0.1, words)
     ax.tick_params(axis="x", labelsize=9)
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-093
+# %% ../nbs/33_rendering.ipynb #33-rendering-117
 FILM_SIZE, GIF_SIZE = (1280, 720), (640, 360)
 
 
@@ -929,7 +927,7 @@ def film_rate_hz(shown: Sequence[Drawable], rate_hz: float) -> float:
     "Pictures a second of a film at most at `rate_hz`."
     return (len(in_step(shown, rate_hz)) - 1) / _seconds(shown)
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-094
+# %% ../nbs/33_rendering.ipynb #33-rendering-118
 def film_pictures(shown: Sequence[Drawable], size: tuple[int, int], rate_hz: float,
                   progress: Callable | None = None) -> Iterator[np.ndarray]:
     "The pictures (height, width, 3) of a film; `progress(done, total)` comes before each, and may raise."
@@ -943,10 +941,10 @@ def film_pictures(shown: Sequence[Drawable], size: tuple[int, int], rate_hz: flo
     finally:
         stage.close()
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-097
+# %% ../nbs/33_rendering.ipynb #33-rendering-121
 _ENCODING = ["-crf", "20", "-preset", "veryfast", "-movflags", "+faststart"]
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-098
+
 def write_mp4(shown: Sequence[Drawable], path: str | Path, progress: Callable | None = None) -> None:
     "Film of the recordings side by side, 1280 x 720, H.264, at most 60 pictures a second."
     from imageio_ffmpeg import write_frames
@@ -964,7 +962,7 @@ def write_mp4(shown: Sequence[Drawable], path: str | Path, progress: Callable | 
         with atomic_write(path, "wb") as file:
             file.write(part.read_bytes())
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-099
+# %% ../nbs/33_rendering.ipynb #33-rendering-123
 def write_gif(shown: Sequence[Drawable], path: str | Path, progress: Callable | None = None) -> None:
     "Film of the recordings side by side, 640 x 360, at most 20 pictures a second, repeating."
     from PIL import Image
@@ -975,7 +973,7 @@ def write_gif(shown: Sequence[Drawable], path: str | Path, progress: Callable | 
         first.save(file, "gif", save_all=True, append_images=rest, duration=1000 / film_rate_hz(shown, 20),
                    loop=0, disposal=1)
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-103
+# %% ../nbs/33_rendering.ipynb #33-rendering-127
 def write_png(shown: Sequence[Drawable], path: str | Path, exercise: Exercise | str = "squat") -> None:
     "Picture of the recordings side by side, each at its bottom (markers: in the middle), 1600 x 900."
     from PIL import Image
@@ -993,7 +991,7 @@ def write_png(shown: Sequence[Drawable], path: str | Path, exercise: Exercise | 
     with atomic_write(path, "wb") as file:
         picture.save(file, "png", optimize=True)
 
-# %% ../nbs/33_rendering.ipynb #33-rendering-104
+# %% ../nbs/33_rendering.ipynb #33-rendering-128
 def save_picture(fig: Figure, path: str | Path, dpi: int = 100) -> None:
     "Write a figure as PNG, whole or not at all."
     data = png(fig, dpi)

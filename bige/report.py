@@ -58,7 +58,7 @@ def curve_unit(name: str) -> str:
         return "m" if name[-3:-1] == "_t" else "°"
     return ""
 
-# %% ../nbs/35_report.ipynb #35-report-006
+# %% ../nbs/35_report.ipynb #35-report-007
 _PERCENT = np.linspace(0, 100, 101)
 
 
@@ -76,10 +76,57 @@ def cycle_curves(motion: Motion, exercise: Exercise | str = "squat") -> dict[str
         out[name] = np.degrees(curve) if curve_unit(name) == "°" else curve
     return out
 
-# %% ../nbs/35_report.ipynb #35-report-009
+# %% ../nbs/35_report.ipynb #35-report-012
 INDIVIDUALS = (("ink", "-"), ("right", "--"), ("left", "-."))  # colour and kind of line
 
-# %% ../nbs/35_report.ipynb #35-report-010
+
+def _band(ax, usual: Sequence[np.ndarray], levels: Sequence[float]) -> None:
+    if usual:
+        low, high = np.percentile(usual, [10, 90], axis=0)
+        ax.fill_between(_PERCENT, low, high, color="0.86", lw=0,
+                        label="10th to 90th percentile of recorded repetitions")
+    for level in levels:
+        ax.axhline(level, color="black", lw=1, ls=":", label="requested range")
+
+
+def _individuals(ax, found: Sequence[np.ndarray | None], labels: Sequence[str]) -> None:
+    for curve, label, (colour, line) in zip(found, labels, INDIVIDUALS):
+        if curve is not None:
+            ax.plot(_PERCENT, curve, color=COLOURS[colour], ls=line, lw=1.5, label=label)
+
+# %% ../nbs/35_report.ipynb #35-report-015
+def _crowd(ax, found: Sequence[np.ndarray | None], labels: None = None) -> None:
+    stack = np.array([curve for curve in found if curve is not None])
+    gap = np.full((len(stack), 1), np.nan)  # one line with gaps is drawn faster than twenty
+    ax.plot(np.tile([*_PERCENT, np.nan], len(stack)), np.hstack([stack, gap]).ravel(), color=COLOURS["crowd"],
+            lw=0.5, alpha=0.7, label=f"{len(stack)} samples")
+    ax.plot(_PERCENT, stack.mean(0), color=COLOURS["bad"], lw=1.6, label="their mean")
+
+
+def _label_curve(ax, title: str, unit: str) -> None:
+    ax.set_xlim(0, 100)
+    ax.set_xticks([0, 50, 100])
+    if unit:
+        ax.locator_params(axis="y", nbins=5)
+    else:
+        ax.set(ylim=(0, 1), yticks=[0, 0.25, 0.5, 0.75, 1])
+    ax.set_title(title, fontsize=8)
+    ax.tick_params(labelsize=7)
+    ax.spines[["top", "right"]].set_visible(False)
+
+# %% ../nbs/35_report.ipynb #35-report-018
+def _curve_legend(fig, axes: Sequence, share: str) -> None:
+    "One legend for all panels, and what the horizontal axis is."
+    entries = {}
+    for ax in axes:
+        entries |= {
+            label: handle for handle, label in zip(*ax.get_legend_handles_labels()) if label not in entries
+        }
+    height = fig.get_size_inches()[1]
+    fig.text(0.5, 0.42 / height, share, ha="center", fontsize=8)
+    fig.legend(entries.values(), entries, loc="lower center", ncols=4, fontsize=8, frameon=False)
+
+# %% ../nbs/35_report.ipynb #35-report-019
 def curves(motions: Sequence[Motion], reference: Sequence[Motion] = (),
            requested: Mapping[str, tuple] | None = None, labels: Sequence[str] | None = None,
            exercise: Exercise | str = "squat") -> Figure:
@@ -102,54 +149,7 @@ def curves(motions: Sequence[Motion], reference: Sequence[Motion] = (),
     _curve_legend(fig, axes[: len(shown)], f"share of the {exercise.title} (%)")
     return fig
 
-# %% ../nbs/35_report.ipynb #35-report-011
-def _band(ax, usual: Sequence[np.ndarray], levels: Sequence[float]) -> None:
-    if usual:
-        low, high = np.percentile(usual, [10, 90], axis=0)
-        ax.fill_between(_PERCENT, low, high, color="0.86", lw=0,
-                        label="10th to 90th percentile of recorded repetitions")
-    for level in levels:
-        ax.axhline(level, color="black", lw=1, ls=":", label="requested range")
-
-
-def _individuals(ax, found: Sequence[np.ndarray | None], labels: Sequence[str]) -> None:
-    for curve, label, (colour, line) in zip(found, labels, INDIVIDUALS):
-        if curve is not None:
-            ax.plot(_PERCENT, curve, color=COLOURS[colour], ls=line, lw=1.5, label=label)
-
-# %% ../nbs/35_report.ipynb #35-report-012
-def _crowd(ax, found: Sequence[np.ndarray | None], labels: None = None) -> None:
-    stack = np.array([curve for curve in found if curve is not None])
-    gap = np.full((len(stack), 1), np.nan)  # one line with gaps is drawn faster than twenty
-    ax.plot(np.tile([*_PERCENT, np.nan], len(stack)), np.hstack([stack, gap]).ravel(), color=COLOURS["crowd"],
-            lw=0.5, alpha=0.7, label=f"{len(stack)} samples")
-    ax.plot(_PERCENT, stack.mean(0), color=COLOURS["bad"], lw=1.6, label="their mean")
-
-# %% ../nbs/35_report.ipynb #35-report-013
-def _label_curve(ax, title: str, unit: str) -> None:
-    ax.set_xlim(0, 100)
-    ax.set_xticks([0, 50, 100])
-    if unit:
-        ax.locator_params(axis="y", nbins=5)
-    else:
-        ax.set(ylim=(0, 1), yticks=[0, 0.25, 0.5, 0.75, 1])
-    ax.set_title(title, fontsize=8)
-    ax.tick_params(labelsize=7)
-    ax.spines[["top", "right"]].set_visible(False)
-
-# %% ../nbs/35_report.ipynb #35-report-014
-def _curve_legend(fig, axes: Sequence, share: str) -> None:
-    "One legend for all panels, and what the horizontal axis is."
-    entries = {}
-    for ax in axes:
-        entries |= {
-            label: handle for handle, label in zip(*ax.get_legend_handles_labels()) if label not in entries
-        }
-    height = fig.get_size_inches()[1]
-    fig.text(0.5, 0.42 / height, share, ha="center", fontsize=8)
-    fig.legend(entries.values(), entries, loc="lower center", ncols=4, fontsize=8, frameon=False)
-
-# %% ../nbs/35_report.ipynb #35-report-021
+# %% ../nbs/35_report.ipynb #35-report-024
 def describe_curves(motions: Sequence[Motion], exercise: Exercise | str = "squat") -> str:
     "The curves in words: mean and range of the peak of each over the motions."
     exercise, words = load_exercise(exercise), []
@@ -163,7 +163,7 @@ def describe_curves(motions: Sequence[Motion], exercise: Exercise | str = "squat
         words.append(f"{title} {mean}{unit} ({low} to {high})")
     return "Mean peak and range over the samples: " + ", ".join(words) + "."
 
-# %% ../nbs/35_report.ipynb #35-report-024
+# %% ../nbs/35_report.ipynb #35-report-028
 def requested_rows(constraints: ConstraintSet) -> list[dict]:
     "The request: what each constraint means, and its limits in words."
     from bige.constraints import in_words
@@ -174,7 +174,7 @@ def requested_rows(constraints: ConstraintSet) -> list[dict]:
         if c.weight
     ]
 
-# %% ../nbs/35_report.ipynb #35-report-025
+# %% ../nbs/35_report.ipynb #35-report-030
 def outcome_rows(answer: Answer) -> list[dict]:
     "For each constraint the values over the samples, and how many satisfy its limits."
     rows = []
@@ -197,7 +197,7 @@ def outcome_rows(answer: Answer) -> list[dict]:
         )
     return rows
 
-# %% ../nbs/35_report.ipynb #35-report-026
+# %% ../nbs/35_report.ipynb #35-report-033
 def _mean_sd(scores: Mapping, key: str) -> str | None:
     mean, sd = scores["mean"].get(key), scores["sd"].get(key)
     return None if mean is None else f"{mean:.3g} ± {sd or 0:.2g}"
@@ -216,7 +216,7 @@ def score_rows(answer: Answer) -> list[dict]:
         for key in METRIC_KEYS
     ]
 
-# %% ../nbs/35_report.ipynb #35-report-027
+# %% ../nbs/35_report.ipynb #35-report-036
 def sample_rows(answer: Answer) -> list[dict]:
     "One row a sample: its largest progress, its peak activation, and whether it satisfies every limit."
     exercise = answer.exercise
@@ -231,7 +231,7 @@ def sample_rows(answer: Answer) -> list[dict]:
         for i, (motion, satisfied) in enumerate(zip(answer.motions, answer.satisfied))
     ]
 
-# %% ../nbs/35_report.ipynb #35-report-028
+# %% ../nbs/35_report.ipynb #35-report-039
 def advice_rows(answer: Answer) -> list[dict]:
     "With `like`: what each sample changes of the repetition it began from."
     return [
@@ -242,7 +242,7 @@ def advice_rows(answer: Answer) -> list[dict]:
         for i, each in enumerate(answer.changes or ())
     ]
 
-# %% ../nbs/35_report.ipynb #35-report-029
+# %% ../nbs/35_report.ipynb #35-report-041
 def requested_ranges(constraints: ConstraintSet, exercise: Exercise) -> dict[str, tuple[float, ...]]:
     "Requested limits by curve: muscles and coordinates without their side, angles in degrees."
     lines = {}
@@ -254,7 +254,7 @@ def requested_ranges(constraints: ConstraintSet, exercise: Exercise) -> dict[str
         lines |= dict.fromkeys(names & set(exercise.curves), limits)
     return lines
 
-# %% ../nbs/35_report.ipynb #35-report-031
+# %% ../nbs/35_report.ipynb #35-report-045
 def _embedded(picture: bytes, alt: str, caption: str) -> dict:
     "A PNG for the template, with a text in its place for those who cannot see it."
     width, height = (int.from_bytes(picture[i : i + 4], "big") for i in (16, 20))
@@ -266,7 +266,7 @@ def _embedded(picture: bytes, alt: str, caption: str) -> dict:
         "caption": caption,
     }
 
-# %% ../nbs/35_report.ipynb #35-report-032
+# %% ../nbs/35_report.ipynb #35-report-046
 def _overview(answer: Answer, picture: bytes) -> dict:
     exercise = answer.exercise
     progress = [peak_progress_deg(motion, exercise) for motion in answer.motions]
@@ -279,7 +279,7 @@ def _overview(answer: Answer, picture: bytes) -> dict:
         picture, alt,
         f"Every sample at its bottom, in order of the peak activation of {effort}; the line joins the hips.")
 
-# %% ../nbs/35_report.ipynb #35-report-033
+# %% ../nbs/35_report.ipynb #35-report-048
 def _middle(answer: Answer) -> dict:
     "The strip of the sample in the middle of the order of effort: neither the best nor the worst."
     order = effort_order(answer.motions, answer.exercise)
@@ -295,7 +295,7 @@ def _curve_picture(answer: Answer) -> dict:
     picture = png(curves(answer.motions, answer.reference, requested, exercise=answer.exercise))
     return _embedded(picture, describe_curves(answer.motions, answer.exercise), "Left and right averaged.")
 
-# %% ../nbs/35_report.ipynb #35-report-035
+# %% ../nbs/35_report.ipynb #35-report-051
 _SIMULATIONS = {"qp": "static optimisation", "tracking": "tracking simulation"}
 
 
@@ -313,7 +313,7 @@ def state_of(answer: Answer, verification: Mapping | None = None) -> str:
         return f"Every limit holds in {_SIMULATIONS[answer.verified['mode']]} too ({drawn})."
     return "No simulation has confirmed them yet: bige verify on this folder simulates them and reports here."
 
-# %% ../nbs/35_report.ipynb #35-report-036
+# %% ../nbs/35_report.ipynb #35-report-054
 def verification_tables(verification: Mapping | None) -> dict[str, list[dict]]:
     "The tables of `bige verify`'s record by their title."
     from bige.verification import muscle_table, sample_table
@@ -326,7 +326,7 @@ def verification_tables(verification: Mapping | None) -> dict[str, list[dict]]:
             tables[f"{name}: surrogate against simulation, muscle by muscle"] = muscle_table(found, mode)
     return tables
 
-# %% ../nbs/35_report.ipynb #35-report-037
+# %% ../nbs/35_report.ipynb #35-report-057
 _SECTIONS = {
     "requested": "What was requested",
     "outcome": "What came out",
@@ -339,7 +339,7 @@ _SECTIONS = {
     "again": "How to make it again",
 }
 
-# %% ../nbs/35_report.ipynb #35-report-038
+# %% ../nbs/35_report.ipynb #35-report-058
 def report_page(answer: Answer, overview: bytes, verification: Mapping | None = None) -> str:
     "One self-contained HTML page; `overview`: PNG of `preview`; `verification`: what `bige verify` found."
     request, exercise, state = answer.request, answer.exercise, state_of(answer, verification)
@@ -361,7 +361,7 @@ def report_page(answer: Answer, overview: bytes, verification: Mapping | None = 
                          command=shlex.join(request.command(folder=answer.folder)),
                          provenance=[{"what": k, "value": v} for k, v in answer.provenance.items()])
 
-# %% ../nbs/35_report.ipynb #35-report-040
+# %% ../nbs/35_report.ipynb #35-report-061
 def write_pages(answer: Answer, folder: Path | str) -> None:
     "preview.png and report.html of an answer, with what `bige verify` left in the folder, if it ran."
     folder = Path(folder)
@@ -374,7 +374,7 @@ def write_pages(answer: Answer, folder: Path | str) -> None:
     with atomic_write(folder / "report.html") as file:
         file.write(page)
 
-# %% ../nbs/35_report.ipynb #35-report-045
+# %% ../nbs/35_report.ipynb #35-report-064
 def recordings_of(paths: Sequence[Path | str]) -> list[Path]:
     "Files to draw: each file as it is, and for a folder of `bige generate` its samples in order."
     return [file for path in map(Path, paths) for file in samples_of(path) or [path]]
@@ -391,7 +391,7 @@ def _curve_file(shown: Sequence, out: Path, exercise: Exercise) -> None:
 def _strip_file(shown: Sequence, out: Path, exercise: Exercise) -> None:
     save_picture(strip(shown, exercise=exercise), out, dpi=160)
 
-# %% ../nbs/35_report.ipynb #35-report-046
+# %% ../nbs/35_report.ipynb #35-report-065
 def _panel_file(shown: Sequence, out: Path, exercise: Exercise) -> None:
     skeleton, labels = shown[0].person.skeleton, [each.label for each in shown]
     save_picture(preview([each.recording for each in shown], skeleton, labels, exercise), out, dpi=130)
@@ -402,7 +402,7 @@ def _bvh_file(shown: Sequence, out: Path, exercise: Exercise) -> None:
 
     write_bvh(shown[0].recording, out, shown[0].person.skeleton)
 
-# %% ../nbs/35_report.ipynb #35-report-047
+# %% ../nbs/35_report.ipynb #35-report-067
 SUFFIXES = {".mp4": write_mp4, ".gif": write_gif, ".png": write_png,
             ".html": write_viewer_page, ".bvh": _bvh_file}
 STYLES = {"scene": None, "strip": _strip_file, "panel": _panel_file, "curves": _curve_file}
@@ -419,7 +419,7 @@ def _writer(out: Path, style: str) -> Callable:
     raise InputError(str(out), f"a name ending in '{out.suffix}'", f"a name ending in {expected}",
                      "choose another name for the result, for example -o squat.png")
 
-# %% ../nbs/35_report.ipynb #35-report-048
+# %% ../nbs/35_report.ipynb #35-report-069
 def _check_count(found: int, writer: Callable) -> None:
     "InputError when so many recordings are too many."
     if found > 1 and writer is _bvh_file:
@@ -428,7 +428,7 @@ def _check_count(found: int, writer: Callable) -> None:
         raise InputError("bige render", f"{found} recordings", "one to three side by side",
                          "leave some out, or add --panel to see many in one picture")
 
-# %% ../nbs/35_report.ipynb #35-report-049
+# %% ../nbs/35_report.ipynb #35-report-070
 def render_files(paths: Sequence[Path | str], out: Path | str, style: str = "scene",
                  skeleton: Skeleton | None = None, exercise: Exercise | str = "squat",
                  progress: Callable[[int, int], object] | None = None) -> None:

@@ -193,11 +193,12 @@ def read_motion_axes(joint: ET.Element, coordinates: list[str], where: str) -> t
         cure = "swap parent and child in the model"
         raise InputError(where, "a reversed joint", "the parent nearer to the ground", cure)
     transform = joint.find("SpatialTransform")
-    names = [] if transform is None else [str(axis.get("name")) for axis in transform]
+    found = [] if transform is None else transform.findall("TransformAxis")
+    names = [str(axis.get("name")) for axis in found]
     if sorted(names) != _AXES:
         raise InputError(where, f"axes {', '.join(names) or 'missing'}", ", ".join(_AXES),
                          "correct the SpatialTransform")
-    axes = [_read_axis(transform[names.index(name)], coordinates, where) for name in _AXES]
+    axes = [_read_axis(found[names.index(name)], coordinates, where) for name in _AXES]
     return tuple(axes[:3]), tuple(axes[3:])
 
 # %% ../nbs/03_skeleton.ipynb #03-skeleton-020
@@ -464,10 +465,11 @@ class Skeleton:
         )
 
 # %% ../nbs/03_skeleton.ipynb #03-skeleton-043
-def open_model(path: str | Path) -> ET.Element:
-    "The Model element of an .osim file, or InputError."
+def open_model(path: str | Path, content: bytes | None = None) -> ET.Element:
+    "The Model element of an .osim file, or of the `content` that was read from there; or InputError."
     kind = "an OpenSim model (.osim)"
-    root = parse_xml(read_bytes(path, kind, XML_BYTES), path, kind)
+    content = read_bytes(path, kind, XML_BYTES) if content is None else content
+    root = parse_xml(content, path, kind)
     model = root.find("Model") if root.tag == "OpenSimDocument" else None
     if model is None or model.find("BodySet") is None:
         raise InputError(str(path), f"a <{root.tag}> document without a model",
@@ -521,7 +523,7 @@ def _range(coordinate: ET.Element, where: str) -> np.ndarray:
     return low_high
 
 def _check_tree(joints: list[Joint], bodies: dict[str, Body], follows: set[str], where: str) -> None:
-    "Each of the 33 coordinates moves a joint; each body has one; bodies that move have mass."
+    "Each coordinate moves a joint; each body has one, the pelvis alone at the ground; what moves has mass."
     idle = [c for c in COORDINATES if not any(c in j.coordinates for j in joints)]
     if idle:
         raise InputError(where, f"a coordinate {idle[0]} that moves nothing", "all 33 coordinates at work",
@@ -529,16 +531,19 @@ def _check_tree(joints: list[Joint], bodies: dict[str, Body], follows: set[str],
     if loose := sorted(set(bodies) - {j.child for j in joints}):
         raise InputError(f"{where}, Body {loose[0]}", "no joint to it", "one joint for each body",
                          "remove it, or connect it")
+    if more := [j.name for j in joints if j.parent == "ground"][1:]:
+        raise InputError(f"{where}, joint {more[0]}", "another joint at the ground", "one, the pelvis'",
+                         "make the body that it moves against its parent")
     for j in joints:
         if j.coordinates and j.child not in follows and bodies[j.child].mass == 0:
             raise InputError(f"{where}, Body {j.child}", "a mass of 0 kg", "bodies with mass",
                              "use a model with mass properties (scaled in OpenSim, not exported for display)")
 
 # %% ../nbs/03_skeleton.ipynb #03-skeleton-048
-def read_skeleton(path: str | Path) -> Skeleton:
+def read_skeleton(path: str | Path, content: bytes | None = None) -> Skeleton:
     """The skeleton in any .osim whose coordinates include the 33; others are held at their default value.
-    `InputError` when there is none."""
-    model, where = open_model(path), str(path)
+    `content`: that of the file, where it was read already. `InputError` when there is none."""
+    model, where = open_model(path, content), str(path)
     try:
         return _skeleton(model, where)
     except InputError:
@@ -1032,9 +1037,9 @@ def check_size(skeleton: Skeleton, where: str, height_m: tuple[float, float] = B
 # %% ../nbs/03_skeleton.ipynb #03-skeleton-102
 @patch(cls_method=True)
 def from_osim(cls: Skeleton, path: str | Path, height_m: tuple[float, float] = BODY_HEIGHT_M,
-              mass_kg: tuple[float, float] = BODY_MASS_KG) -> Skeleton:
-    """The skeleton in an .osim file, as `read_skeleton` reads it; InputError unless it is of a body of such a
-    height and mass."""
-    skeleton = read_skeleton(path)
+              mass_kg: tuple[float, float] = BODY_MASS_KG, content: bytes | None = None) -> Skeleton:
+    """The skeleton in an .osim file, as `read_skeleton` reads it from there or from its `content`; InputError
+    unless it is of a body of such a height and mass."""
+    skeleton = read_skeleton(path, content)
     check_size(skeleton, str(path), height_m, mass_kg)
     return skeleton

@@ -18,6 +18,7 @@ import signal
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -29,6 +30,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from .files import InputError, atomic_write, git_commit, refuse_finished, versions, write_json
+from .parsing import read_json
 
 # %% auto #0
 __all__ = ['Draw', 'Loss', 'Plan', 'learning_rate', 'seed_of', 'batch_indices', 'rank', 'world_size', 'split_batch',
@@ -222,8 +224,10 @@ class PlainStep:
             save_checkpoint(out / "checkpoint.pt", weights | progress)
 
     def load(self, out: Path) -> dict:
-        with _readable(out / "checkpoint.pt"):
-            state = torch.load(out / "checkpoint.pt", map_location="cpu", weights_only=True)
+        path = out / "checkpoint.pt"
+        with _readable(path):
+            _check_sums(path)
+            state = torch.load(path, map_location="cpu", weights_only=True)
             self.model.load_state_dict(state.pop("model"))
             self.optimiser.load_state_dict(state.pop("optimiser"))
         return state
@@ -246,7 +250,7 @@ def whole_step(model: nn.Module, step_with: PlainStep | ZeroStep, indices: Tenso
                          "lower the learning rate, and look at the data; the last checkpoint is intact")
     return total
 
-# %% ../nbs/18_training.ipynb #18-training-036
+# %% ../nbs/18_training.ipynb #18-training-038
 def save_checkpoint(path: Path, state: dict) -> None:
     "`state` into one file, whole or not at all; InputError when the disk refuses it."
     try:
@@ -263,22 +267,29 @@ def _readable(path: Path) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:  # a damaged file fails in many ways inside the unpickler
-        raise InputError(path, f"a checkpoint that cannot be read ({type(error).__name__})",
-                         "the last checkpoint of this model", "start again without --resume") from None
+        raise _unreadable(path, f"a checkpoint that cannot be read ({type(error).__name__})") from None
 
-# %% ../nbs/18_training.ipynb #18-training-038
+def _check_sums(path: Path) -> None:
+    "InputError where a part of a checkpoint is not what was written; PyTorch does not compare the checksums."
+    with zipfile.ZipFile(path) as archive:
+        if damaged := archive.testzip():
+            raise _unreadable(path, f"a checkpoint whose part {damaged} is damaged")
+
+def _unreadable(path: Path, found: str) -> InputError:
+    return InputError(path, found, "the last checkpoint of this model", "start again without --resume")
+
+# %% ../nbs/18_training.ipynb #18-training-041
 def _same_terms(path: Path, terms: dict) -> None:
     """Refuse to go on with a run whose plan.json says otherwise than `terms`. (One begun by an older version
     says less.)"""
-    with _readable(path):
-        found = json.loads(path.read_text())
-        other = [k for k in terms if k in found and found[k] != terms[k]]
+    found = read_json(path, "the plan of a run")
+    other = [k for k in terms if k in found and found[k] != terms[k]]
     if other:
         begun, asked = (", ".join(f"{k} {what[k]}" for k in other) for what in (found, terms))
         raise InputError(path, f"another run, with {begun}", asked,
                          "resume with the data and settings it began with, or start again without --resume")
 
-# %% ../nbs/18_training.ipynb #18-training-039
+# %% ../nbs/18_training.ipynb #18-training-042
 def begin_run(out: Path, plan: Plan, resume: bool, about: dict[str, dict] | None = None) -> bool:
     "Prepare folder `out`; whether there is a checkpoint to continue from. `about` as in `train_network`."
     other = {f"{part} {k}": v for part, values in (about or {}).items() for k, v in values.items()}
@@ -301,7 +312,7 @@ def begin_run(out: Path, plan: Plan, resume: bool, about: dict[str, dict] | None
     write_json(out / "plan.json", terms)
     return False
 
-# %% ../nbs/18_training.ipynb #18-training-040
+# %% ../nbs/18_training.ipynb #18-training-043
 def check_run_folder(out: str | Path, resume: bool = False) -> None:
     "InputError where a new run would take the place of another one; with `resume` it goes on with that."
     out = Path(out)
@@ -313,7 +324,7 @@ def check_run_folder(out: str | Path, resume: bool = False) -> None:
         raise InputError(out, "a run that was begun, with its checkpoint", "a folder without a run",
                          "continue it with --resume, choose another --out, or overwrite it with --force")
 
-# %% ../nbs/18_training.ipynb #18-training-043
+# %% ../nbs/18_training.ipynb #18-training-046
 def write_log(out: Path, rows: list[dict]) -> None:
     "log.csv and curves.png of the columns in `rows`."
     if not rows:
@@ -325,7 +336,7 @@ def write_log(out: Path, rows: list[dict]) -> None:
         table.writerows(rows)
     _draw_curves(Path(out) / "curves.png", [c for c in columns if c not in ("step", "seconds", "lr")], rows)
 
-# %% ../nbs/18_training.ipynb #18-training-044
+# %% ../nbs/18_training.ipynb #18-training-047
 def _draw_curves(path: Path, names: list[str], rows: list[dict]) -> None:
     from matplotlib.figure import Figure
     figure = Figure(figsize=(7, 3), layout="constrained")
@@ -339,7 +350,7 @@ def _draw_curves(path: Path, names: list[str], rows: list[dict]) -> None:
     with atomic_write(path, "wb") as file:
         figure.savefig(file, format="png", dpi=100)
 
-# %% ../nbs/18_training.ipynb #18-training-045
+# %% ../nbs/18_training.ipynb #18-training-048
 def write_events(out: Path, rows: list[dict]) -> None:
     "The same for TensorBoard, into a fresh folder `out`/tensorboard."
     if find_spec("tensorboard") is None:
@@ -351,7 +362,7 @@ def write_events(out: Path, rows: list[dict]) -> None:
             for name in set(row) - {"step"}:
                 board.add_scalar(name, row[name], row["step"])
 
-# %% ../nbs/18_training.ipynb #18-training-047
+# %% ../nbs/18_training.ipynb #18-training-050
 _logger = logging.getLogger("bige.training")
 
 @contextmanager
@@ -374,7 +385,7 @@ def progress_text(row: dict, plan: Plan, steps_per_s: float) -> str:
     time_left = f"{left / 60:.0f} min left" if left > 90 else f"{left:.0f} s left"
     return f"step {row['step']}/{plan.steps}  loss {row['loss']:.4f}  {time_left}"
 
-# %% ../nbs/18_training.ipynb #18-training-050
+# %% ../nbs/18_training.ipynb #18-training-053
 @contextmanager
 def stop_requests() -> Iterator[list]:
     "A list that is no longer empty once the process got SIGTERM."
@@ -388,7 +399,7 @@ def stop_requests() -> Iterator[list]:
     finally:
         signal.signal(signal.SIGTERM, before)
 
-# %% ../nbs/18_training.ipynb #18-training-052
+# %% ../nbs/18_training.ipynb #18-training-055
 def keep_best(best: dict, row: dict, model: nn.Module, plan: Plan) -> dict:
     "The best so far: `value`, copy of the `model`, and how many checkpoints have `waited` since."
     if plan.watch not in row:
@@ -399,7 +410,7 @@ def keep_best(best: dict, row: dict, model: nn.Module, plan: Plan) -> dict:
         return {"value": row[plan.watch], "waited": 0, "model": weights}
     return best | {"waited": best["waited"] + 1}
 
-# %% ../nbs/18_training.ipynb #18-training-055
+# %% ../nbs/18_training.ipynb #18-training-058
 def train_network(model: nn.Module, loss: Loss, n: int, plan: Plan, out: str | Path, resume: bool = False, *,
                   validate: Callable | None = None, after: Callable | None = None, until: int | None = None,
                   about: dict[str, dict] | None = None) -> list[dict]:
@@ -432,7 +443,7 @@ def train_network(model: nn.Module, loss: Loss, n: int, plan: Plan, out: str | P
                 raise KeyboardInterrupt
     return _finish(model, state, plan)
 
-# %% ../nbs/18_training.ipynb #18-training-057
+# %% ../nbs/18_training.ipynb #18-training-060
 class _Clock:
     "Seconds of training, over all resumed runs."
     def __init__(self, state: dict):
@@ -442,14 +453,14 @@ class _Clock:
     def spent(self) -> float:
         return time.perf_counter() - self.began
 
-# %% ../nbs/18_training.ipynb #18-training-058
+# %% ../nbs/18_training.ipynb #18-training-061
 def _log_row(rows: list[dict], numbers: dict, plan: Plan, step: int, clock: _Clock) -> None:
     spent = clock.spent()
     row = {"step": step + 1, "seconds": round(clock.before + spent, 2), "lr": learning_rate(plan, step)}
     rows.append(row | _mean(numbers))
     _logger.info(progress_text(rows[-1], plan, (step + 1 - clock.first) / spent))
 
-# %% ../nbs/18_training.ipynb #18-training-059
+# %% ../nbs/18_training.ipynb #18-training-062
 def _validate(state: dict, validate: Callable, model: nn.Module, plan: Plan) -> None:
     row = state["rows"][-1]
     row |= _from_first(lambda: validate(_on_cpu(model)))
@@ -465,7 +476,7 @@ def _save(step_with: PlainStep | ZeroStep, out: Path, state: dict) -> None:
         write_log(out, state["rows"])
         write_events(out, state["rows"])
 
-# %% ../nbs/18_training.ipynb #18-training-060
+# %% ../nbs/18_training.ipynb #18-training-063
 def _finish(model: nn.Module, state: dict, plan: Plan) -> list[dict]:
     "The log; the model holds the weights to keep, on the CPU."
     if plan.patience and state["best"]:
@@ -481,7 +492,7 @@ def _check_learned(rows: list[dict]) -> None:
         raise InputError("smoke test", found, "at most three quarters of it",
                          "look at the data and at the last change of network or loss")
 
-# %% ../nbs/18_training.ipynb #18-training-075
+# %% ../nbs/18_training.ipynb #18-training-078
 class ZeroStep:
     "AdamW under DeepSpeed's ZeRO, stage `plan.zero`."
     def __init__(self, model: nn.Module, loss: Loss, plan: Plan, size: int):
@@ -518,7 +529,7 @@ class ZeroStep:
         # DeepSpeed adds keys that it refuses to save again
         return {k: state[k] for k in ("step", "rows", "best")}
 
-# %% ../nbs/18_training.ipynb #18-training-081
+# %% ../nbs/18_training.ipynb #18-training-084
 def training_parser(network: str, says: str, default: Plan) -> argparse.ArgumentParser:
     "The options of `python -m bige.train_<network>` that both networks share."
     parser = argparse.ArgumentParser(prog=f"python -m bige.train_{network}", description=says)
@@ -543,7 +554,7 @@ def training_parser(network: str, says: str, default: Plan) -> argparse.Argument
     parser.add_argument("--local_rank", help=argparse.SUPPRESS)  # the launcher of deepspeed adds it
     return parser
 
-# %% ../nbs/18_training.ipynb #18-training-082
+# %% ../nbs/18_training.ipynb #18-training-085
 def plan_from_options(a: argparse.Namespace, default: Plan) -> Plan:
     "The plan that the options of `training_parser` ask for; InputError for a number out of range."
     cure = "correct the command"
@@ -556,7 +567,7 @@ def plan_from_options(a: argparse.Namespace, default: Plan) -> Plan:
     plan = replace(default, **given, zero=a.deepspeed)
     return replace(plan, one_batch=True, steps=60, lr=min(plan.lr, 1e-3), log_every=1) if a.smoke else plan
 
-# %% ../nbs/18_training.ipynb #18-training-085
+# %% ../nbs/18_training.ipynb #18-training-088
 def run_training(work: Callable[[], str]) -> int:
     "Do `work` and print the line it returns; exit status 0, 2 for bad input, 130 when interrupted."
     first = int(os.environ.get("RANK", 0)) == 0
@@ -571,7 +582,7 @@ def run_training(work: Callable[[], str]) -> int:
         print(line, file=file)
     return status
 
-# %% ../nbs/18_training.ipynb #18-training-087
+# %% ../nbs/18_training.ipynb #18-training-090
 def run_record(**more: Any) -> dict:
     "Versions, commit, device and number of processes, and whatever is given."
     found = versions("torch", "numpy", "scipy", "vector-quantize-pytorch", "safetensors", "deepspeed")

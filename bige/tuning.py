@@ -386,12 +386,12 @@ def curve_constraints(constraints: ConstraintSet, exercise: Exercise) -> dict[st
             out[c.name] = c
     return out
 
-# %% ../nbs/36_tuning.ipynb #36-tuning-048
+# %% ../nbs/36_tuning.ipynb #36-tuning-049
 def curve_values(c: Constraint, batch: Batch) -> np.ndarray:
     "The quantity of a constraint at each frame, (B, T, components), in its unit."
     return (c.kind.value(batch, c) / c.per_unit).detach().numpy()
 
-# %% ../nbs/36_tuning.ipynb #36-tuning-049
+# %% ../nbs/36_tuning.ipynb #36-tuning-050
 def limits_over_time(c: Constraint, constraints: ConstraintSet, batch: Batch) -> list[dict]:
     "Limits that a set puts on the quantity of `c`: low and high (None: open), and where they hold (frames)."
     out, last = [], batch.q.shape[1] - 1
@@ -407,7 +407,7 @@ def limits_over_time(c: Constraint, constraints: ConstraintSet, batch: Batch) ->
         out.append({"low": low, "high": high, "span": span})
     return out
 
-# %% ../nbs/36_tuning.ipynb #36-tuning-051
+# %% ../nbs/36_tuning.ipynb #36-tuning-054
 def recorded_band(c: Constraint, real: Batch, n: int = 51) -> np.ndarray:
     "10th and 90th percentile (2, n) of the mean of both sides of recorded motions, over the repetition."
     x, (first, last) = curve_values(c, real).mean(-1), real.exercise.cycle(real.q)
@@ -428,7 +428,7 @@ def band(self: Tuner, c: Constraint) -> np.ndarray:
         self._bands[c.parts] = recorded_band(c, self.models.bank())
     return self._bands[c.parts]
 
-# %% ../nbs/36_tuning.ipynb #36-tuning-052
+# %% ../nbs/36_tuning.ipynb #36-tuning-055
 @patch
 def curves(self: Tuner, found: Answer, i: int) -> list[dict]:
     "What the page draws of motion `i`, for each curve: title, unit, seconds, a line a side, limits, band."
@@ -452,7 +452,7 @@ def curves(self: Tuner, found: Answer, i: int) -> list[dict]:
         )
     return out
 
-# %% ../nbs/36_tuning.ipynb #36-tuning-057
+# %% ../nbs/36_tuning.ipynb #36-tuning-060
 @patch
 def message(self: Tuner, found: Answer) -> str:
     "One line on how the request went."
@@ -470,7 +470,7 @@ def message(self: Tuner, found: Answer) -> str:
         return f"Out of reach: {violated}."
     return f"{satisfied} of {n} {self.exercise.plural} satisfy every limit. {violated}."
 
-# %% ../nbs/36_tuning.ipynb #36-tuning-058
+# %% ../nbs/36_tuning.ipynb #36-tuning-061
 def error_message(error: Exception, what: str = "Out of reach or not possible") -> str:
     "An error in words; `what` could not be had."
     if isinstance(error, InputError):
@@ -478,7 +478,7 @@ def error_message(error: Exception, what: str = "Out of reach or not possible") 
         return f"{what}: found {error.found}; expected {error.expected}. {cure}."
     return f"That did not work: {type(error).__name__}: {error}"
 
-# %% ../nbs/36_tuning.ipynb #36-tuning-061
+# %% ../nbs/36_tuning.ipynb #36-tuning-064
 DOWNLOADS = {"yaml": "Request (.yaml)", "mot": "Motion (.mot)", "bvh": "Blender (.bvh)", "mp4": "Film (.mp4)",
              "html": "Report (.html)", "zip": "Everything (.zip)"}
 
@@ -500,7 +500,7 @@ def _check(stopped: Callable[[], bool]) -> None:
     if stopped():
         raise Cancelled
 
-# %% ../nbs/36_tuning.ipynb #36-tuning-062
+# %% ../nbs/36_tuning.ipynb #36-tuning-065
 def _motion_file(found: Answer, wanted: Download, file: Path, stopped: Callable[[], bool]) -> None:
     "The motion as .mot, .bvh or .mp4."
     from bige.bvh import write_bvh
@@ -520,7 +520,7 @@ def _answer_files(found: Answer, folder: Path, stopped: Callable[[], bool]) -> N
 
     found.save(folder, extras=[still_wanted, write_pages, still_wanted])
 
-# %% ../nbs/36_tuning.ipynb #36-tuning-063
+# %% ../nbs/36_tuning.ipynb #36-tuning-066
 def _zipped(folder: Path) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -528,7 +528,7 @@ def _zipped(folder: Path) -> bytes:
             archive.write(file, file.relative_to(folder.parent))
     return buffer.getvalue()
 
-# %% ../nbs/36_tuning.ipynb #36-tuning-064
+# %% ../nbs/36_tuning.ipynb #36-tuning-067
 @patch
 def make(self: Tuner, wanted: Download, stopped: Callable[[], bool] = lambda: False) -> tuple[str, bytes]:
     "Name and content of a file to download."
@@ -547,7 +547,7 @@ def make(self: Tuner, wanted: Download, stopped: Callable[[], bool] = lambda: Fa
         _motion_file(found, wanted, file, stopped)
         return file.name, file.read_bytes()
 
-# %% ../nbs/36_tuning.ipynb #36-tuning-071
+# %% ../nbs/36_tuning.ipynb #36-tuning-074
 @patch
 def keep_model(self: Tuner, name: str, content: bytes) -> Path:
     "Keep an uploaded model for this session; InputError when it is not one that we can use."

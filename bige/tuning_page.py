@@ -16,24 +16,18 @@ from .answers import Answer, Request
 from .constraint_files import parse_constraints, read_constraints
 from .constraints import TOLERANCES, UNITS
 from .files import InputError
+from .guidance import changes
+from .rendering import CSS_COLOURS
+from .tables import table
+from .tuning import (DOWNLOADS, Cancelled, Download, History, Latest, Setting, Slider, SliderScale, Tuner,
+                         command_line, error_message, setting_of, with_setting, with_unit, without_slider)
+from .viewer import asset_text, scene
 
 # %% auto #0
 __all__ = ['FILE_BYTES', 'SCENE_PX', 'PARTICIPANT', 'EACH_S', 'TITLE', 'LEGEND', 'Sliders', 'slider_row', 'Curves',
            'curve_sentence', 'Choice', 'Status', 'Opener', 'facts', 'Page', 'page']
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-004
-from .guidance import changes
-from .rendering import CSS_COLOURS
-from .tables import table
-
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-005
-from .tuning import (DOWNLOADS, Cancelled, Download, History, Latest, Setting, Slider, SliderScale, Tuner,
-                         command_line, error_message, setting_of, with_setting, with_unit, without_slider)
-
 # %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-006
-from .viewer import asset_text, scene
-
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-009
 class Sliders(anywidget.AnyWidget):
     "The panel of sliders. `settings`: what they show; messages {key, on, low, high} say what was moved."
 
@@ -41,7 +35,7 @@ class Sliders(anywidget.AnyWidget):
     sliders = t.List().tag(sync=True)
     settings = t.Dict().tag(sync=True)
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-010
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-007
 def slider_row(slider: Slider, scale: SliderScale) -> dict:
     "What the browser needs to know of a slider."
     c = slider.plain
@@ -60,7 +54,7 @@ def slider_row(slider: Slider, scale: SliderScale) -> dict:
         "usual": list(scale.usual),
     }
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-013
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-010
 class Curves(anywidget.AnyWidget):
     "Small curves of one motion; the frame of the `scene` moves the vertical line."
 
@@ -68,7 +62,7 @@ class Curves(anywidget.AnyWidget):
     panels = t.List().tag(sync=True)
     scene = t.Instance(w.Widget, allow_none=True).tag(sync=True, **w.widget_serialization)
 
-
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-011
 def curve_sentence(panel: dict) -> str:
     "A sentence for those who do not see the curve."
     unit = {"°": "deg"}.get(panel["unit"], panel["unit"])
@@ -83,7 +77,7 @@ def curve_sentence(panel: dict) -> str:
         sentence += f"; allowed {' '.join(ends)}"
     return sentence
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-016
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-014
 class Choice(anywidget.AnyWidget):
     "One of several motions."
 
@@ -92,7 +86,7 @@ class Choice(anywidget.AnyWidget):
     options = t.List().tag(sync=True)
     index = t.Int(0).tag(sync=True)
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-017
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-016
 class Status(anywidget.AnyWidget):
     "A line on what is going on: `tone` good, bad, busy or quiet; `share` done (0: unknown, None: idle)."
 
@@ -109,10 +103,10 @@ class Status(anywidget.AnyWidget):
         "Send a file to the browser."
         self.send({"download": name}, [content])
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-018
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-019
 FILE_BYTES = 32_000_000         # the server takes messages of little more
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-019
+
 class Opener(anywidget.AnyWidget):
     "A button that sends a file of the user: message {name, size} with its bytes, unless these are too many."
 
@@ -138,7 +132,7 @@ def facts(tuner: Tuner, found: Answer, i: int) -> str:
 # %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-024
 SCENE_PX, PARTICIPANT, EACH_S = 480, "Participant (.osim)", 0.1
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-025
+
 class Page:
     "The tuning page: widgets, the history of requests, one thread for motions and one for files."
     def __init__(self, request: Request | None = None, tuner: Tuner | None = None):
@@ -186,97 +180,7 @@ LEGEND = """<h2>Curves</h2>
 <p class="quiet">Blue: left. Brown, dashed: right. Pale blue: recorded participants. Green: allowed.
 The upright line is the frame of the figure.</p>"""
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-028
-@patch
-def _layout(self: Page) -> w.Widget:
-    def bar(*children: w.Widget) -> w.Widget:
-        return w.HBox(children, layout={"flex_flow": "row wrap"}).add_class("bige-bar")
-
-    top = bar(self.undo, self.reset, self.fresh, self.n, self.seed, self.model, self.generic, self.file)
-    self.status.layout.flex = "1 1 auto"
-    state = w.HBox([self.status, self.stop], layout={"align_items": "center"})
-    side = w.VBox([w.HTML(TITLE), self.sliders, self.more], layout={"width": "340px", "flex": "0 0 auto"})
-    figure = w.VBox([self.stage, self.choice], layout={"flex": "1 1 480px", "min_width": "420px"})
-    facts = w.VBox([self.table, w.HTML("<h2>Download</h2>"), bar(*self.downloads.values())],
-                   layout={"flex": "1 1 400px", "min_width": "360px", "padding": "0 0 0 16px"})
-    both = w.HBox([figure, facts], layout={"flex_flow": "row wrap"})
-    main = w.VBox([top, state, both, w.HTML(LEGEND), self.curves],
-                  layout={"flex": "1 1 0", "min_width": "0", "padding": "0 0 0 16px"})
-    style = w.HTML(f"<style>{CSS_COLOURS}{asset_text('tuning/page.css')}</style>")
-    return w.VBox([style, w.HBox([side.add_class("bige-side"), main])]).add_class("bige")
-
 # %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-030
-@patch
-def _wire(self: Page) -> None:
-    self.sliders.on_msg(lambda _, moved, __: self.moved(moved))
-    self.undo.on_click(lambda _: self.ask(self.history.undo()))
-    self.reset.on_click(lambda _: self.ask(self.history.reset()))
-    self.fresh.on_click(lambda _: self.change(seed=self.history.now.seed + 1))
-    self.stop.on_click(lambda _: self.cancel())
-    self.generic.on_click(lambda _: self.change(model=None))
-    self.n.observe(lambda change: self.change(n=change.new), "value")
-    self.seed.observe(lambda change: self.change(seed=change.new), "value")
-    self.model.on_msg(lambda _, file, content: self.opened(self._model, file, content))
-    self.file.on_msg(lambda _, file, content: self.opened(self._request, file, content))
-    self.choice.observe(lambda _: self.show(), "index")
-    for what, button in self.downloads.items():
-        button.on_click(lambda _, what=what: self.download(what))
-
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-031
-@patch
-def _model(self: Page, name: str, content: bytes) -> dict:
-    return {"model": self.tuner.keep_model(name, content)}
-
-
-@patch
-def _request(self: Page, name: str, content: bytes) -> dict:
-    return {"constraints": parse_constraints(content.decode(errors="replace"), name, self.tuner.exercise)}
-
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-032
-@patch
-def opened(self: Page, read: Callable, file: Mapping, buffers: Sequence[memoryview]) -> None:
-    "Take a file that the browser sent into the request. `file`: its name and size (bytes)."
-    name = file["name"]
-    try:
-        if not buffers:
-            raise InputError(name, f"{file['size'] / 1e6:.0f} MB", f"at most {FILE_BYTES / 1e6:.0f} MB",
-                             "a model of OpenSim has one to five")
-        self.change(**read(name, bytes(buffers[0])))
-    except Exception as error:                                      # whatever a file may hold
-        self.refuse(error, f"{name} was not opened")
-
-
-@patch
-def moved(self: Page, to: dict) -> None:
-    "A slider was moved."
-    slider = next(each for each in self.tuner.sliders if each.key == to["key"])
-    wanted = Setting(to["on"], to["low"], to["high"])
-    try:
-        self.change(slider.key, constraints=with_setting(self.history.now.constraints, slider, wanted))
-    except InputError as error:
-        self.refuse(error)
-
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-033
-@patch
-def change(self: Page, topic: str | None = None, **changes: object) -> None:
-    "A new request, unless it is the one we have."
-    before = self.history.now.key
-    if self.history.change(topic, **changes).key != before:
-        self.ask()
-
-
-@patch
-def ask(self: Page, request: Request | None = None) -> None:
-    "Show a request (None: the current one) on the sliders, and have it answered."
-    request = request or self.history.now
-    self.n.value, self.seed.value = request.n, request.seed
-    self.undo.disabled, self.generic.disabled = not self.history.can_undo, request.model is None
-    self.model.label = Path(request.model).name if request.model else PARTICIPANT
-    self._show_settings()
-    self.status.say(f"Looking for {self.tuner.exercise.plural} …", "busy", 0.)
-    self.latest.submit(request)
-
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-034
 @patch
 def _show_settings(self: Page) -> None:
     if not self.sliders.sliders:
@@ -292,24 +196,7 @@ def _show_settings(self: Page) -> None:
     )
     self.more.value = f"<h2>Further constraints, from the file</h2>{rest}" if rest else ""
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-035
-@patch
-def refuse(self: Page, error: Exception, *what: str) -> None:
-    "Say why not, with the sliders as they were."
-    self._show_settings()
-    self.status.say(error_message(error, *what), "bad")
-
-
-@patch
-def cancel(self: Page) -> None:
-    "Stop what is running; the last motions stay on the screen."
-    if not (self.latest.active or self.maker.active):
-        return
-    self.latest.cancel()
-    self.maker.cancel()
-    self.status.say("Cancelled. The figure shows the last request that was answered.")
-
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-037
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-033
 @patch
 def _answer(self: Page, request: Request, stopped) -> tuple[Answer, float]:
     since, last = time.perf_counter(), [0.0]
@@ -333,19 +220,6 @@ def _answer(self: Page, request: Request, stopped) -> tuple[Answer, float]:
 
 # %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-038
 @patch
-def _answered(self: Page, request: Request, result: tuple[Answer, float]) -> None:
-    (self.found, seconds), self.answered = result, request
-    self.show()
-    took = f" ({seconds:.1f} s)" if seconds > 0.05 else ""
-    self.status.say(self.tuner.message(self.found) + took, "good" if self.found.satisfied.all() else "bad")
-
-
-@patch
-def _failed(self: Page, job, error: Exception) -> None:
-    self.status.say(error_message(error), "bad")
-
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-039
-@patch
 def show(self: Page) -> None:
     "Put the chosen motion of the last answer on the screen."
     if (found := self.found) is None:
@@ -360,7 +234,7 @@ def show(self: Page) -> None:
     self.curves.panels = [panel | {"alt": curve_sentence(panel)} for panel in self.tuner.curves(found, i)]
     self.table.value = facts(self.tuner, found, i)
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-040
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-039
 @patch
 def _place(self: Page, motion, skeleton) -> None:
     "The motion in the scene; another skeleton needs another scene."
@@ -372,7 +246,20 @@ def _place(self: Page, motion, skeleton) -> None:
     self.stage.children = [self.scene]
     self.curves.scene = self.scene
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-042
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-041
+@patch
+def _answered(self: Page, request: Request, result: tuple[Answer, float]) -> None:
+    (self.found, seconds), self.answered = result, request
+    self.show()
+    took = f" ({seconds:.1f} s)" if seconds > 0.05 else ""
+    self.status.say(self.tuner.message(self.found) + took, "good" if self.found.satisfied.all() else "bad")
+
+
+@patch
+def _failed(self: Page, job, error: Exception) -> None:
+    self.status.say(error_message(error), "bad")
+
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-044
 @patch
 def download(self: Page, what: str) -> None:
     "Have a file made of the motion on the screen and of the request it answers."
@@ -386,7 +273,7 @@ def download(self: Page, what: str) -> None:
 def _make(self: Page, wanted: Download, stopped) -> tuple[str, bytes]:
     return self.tuner.make(wanted, stopped)
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-043
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-045
 @patch
 def _made(self: Page, wanted: Download, result: tuple[str, bytes]) -> None:
     name, content = result
@@ -394,7 +281,114 @@ def _made(self: Page, wanted: Download, result: tuple[str, bytes]) -> None:
     command = command_line(wanted.request, self.tuner.exercise)
     self.status.say(f"{name} is in your downloads. The same by command: {command}", "good")
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-044
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-048
+@patch
+def _layout(self: Page) -> w.Widget:
+    def bar(*children: w.Widget) -> w.Widget:
+        return w.HBox(children, layout={"flex_flow": "row wrap"}).add_class("bige-bar")
+
+    top = bar(self.undo, self.reset, self.fresh, self.n, self.seed, self.model, self.generic, self.file)
+    self.status.layout.flex = "1 1 auto"
+    state = w.HBox([self.status, self.stop], layout={"align_items": "center"})
+    side = w.VBox([w.HTML(TITLE), self.sliders, self.more], layout={"width": "340px", "flex": "0 0 auto"})
+    figure = w.VBox([self.stage, self.choice], layout={"flex": "1 1 480px", "min_width": "420px"})
+    facts = w.VBox([self.table, w.HTML("<h2>Download</h2>"), bar(*self.downloads.values())],
+                   layout={"flex": "1 1 400px", "min_width": "360px", "padding": "0 0 0 16px"})
+    both = w.HBox([figure, facts], layout={"flex_flow": "row wrap"})
+    main = w.VBox([top, state, both, w.HTML(LEGEND), self.curves],
+                  layout={"flex": "1 1 0", "min_width": "0", "padding": "0 0 0 16px"})
+    style = w.HTML(f"<style>{CSS_COLOURS}{asset_text('tuning/page.css')}</style>")
+    return w.VBox([style, w.HBox([side.add_class("bige-side"), main])]).add_class("bige")
+
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-049
+@patch
+def _wire(self: Page) -> None:
+    self.sliders.on_msg(lambda _, moved, __: self.moved(moved))
+    self.undo.on_click(lambda _: self.ask(self.history.undo()))
+    self.reset.on_click(lambda _: self.ask(self.history.reset()))
+    self.fresh.on_click(lambda _: self.change(seed=self.history.now.seed + 1))
+    self.stop.on_click(lambda _: self.cancel())
+    self.generic.on_click(lambda _: self.change(model=None))
+    self.n.observe(lambda change: self.change(n=change.new), "value")
+    self.seed.observe(lambda change: self.change(seed=change.new), "value")
+    self.model.on_msg(lambda _, file, content: self.opened(self._model, file, content))
+    self.file.on_msg(lambda _, file, content: self.opened(self._request, file, content))
+    self.choice.observe(lambda _: self.show(), "index")
+    for what, button in self.downloads.items():
+        button.on_click(lambda _, what=what: self.download(what))
+
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-050
+@patch
+def change(self: Page, topic: str | None = None, **changes: object) -> None:
+    "A new request, unless it is the one we have."
+    before = self.history.now.key
+    if self.history.change(topic, **changes).key != before:
+        self.ask()
+
+
+@patch
+def ask(self: Page, request: Request | None = None) -> None:
+    "Show a request (None: the current one) on the sliders, and have it answered."
+    request = request or self.history.now
+    self.n.value, self.seed.value = request.n, request.seed
+    self.undo.disabled, self.generic.disabled = not self.history.can_undo, request.model is None
+    self.model.label = Path(request.model).name if request.model else PARTICIPANT
+    self._show_settings()
+    self.status.say(f"Looking for {self.tuner.exercise.plural} …", "busy", 0.)
+    self.latest.submit(request)
+
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-053
+@patch
+def moved(self: Page, to: dict) -> None:
+    "A slider was moved."
+    slider = next(each for each in self.tuner.sliders if each.key == to["key"])
+    wanted = Setting(to["on"], to["low"], to["high"])
+    try:
+        self.change(slider.key, constraints=with_setting(self.history.now.constraints, slider, wanted))
+    except InputError as error:
+        self.refuse(error)
+
+
+@patch
+def refuse(self: Page, error: Exception, *what: str) -> None:
+    "Say why not, with the sliders as they were."
+    self._show_settings()
+    self.status.say(error_message(error, *what), "bad")
+
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-058
+@patch
+def cancel(self: Page) -> None:
+    "Stop what is running; the last motions stay on the screen."
+    if not (self.latest.active or self.maker.active):
+        return
+    self.latest.cancel()
+    self.maker.cancel()
+    self.status.say("Cancelled. The figure shows the last request that was answered.")
+
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-061
+@patch
+def _model(self: Page, name: str, content: bytes) -> dict:
+    return {"model": self.tuner.keep_model(name, content)}
+
+
+@patch
+def _request(self: Page, name: str, content: bytes) -> dict:
+    return {"constraints": parse_constraints(content.decode(errors="replace"), name, self.tuner.exercise)}
+
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-062
+@patch
+def opened(self: Page, read: Callable, file: Mapping, buffers: Sequence[memoryview]) -> None:
+    "Take a file that the browser sent into the request. `file`: its name and size (bytes)."
+    name = file["name"]
+    try:
+        if not buffers:
+            raise InputError(name, f"{file['size'] / 1e6:.0f} MB", f"at most {FILE_BYTES / 1e6:.0f} MB",
+                             "a model of OpenSim has one to five")
+        self.change(**read(name, bytes(buffers[0])))
+    except Exception as error:                                      # whatever a file may hold
+        self.refuse(error, f"{name} was not opened")
+
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-064
 def page(constraints: str | None = None, model: str | None = None, n: int = 5, seed: int = 0,
          exercise: str = "squat") -> w.Widget:
     "The tuning page as a widget. `constraints`: a YAML file; `model`: a participant's .osim file."

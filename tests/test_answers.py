@@ -293,7 +293,7 @@ def test_no_file_is_read_or_hashed_twice(person, tmp_path, monkeypatch):
 def test_a_model_is_parsed_once_even_when_verified(models, person, tmp_path, monkeypatch):
     parsed, own = [], Skeleton.from_osim.__func__
     monkeypatch.setattr(Skeleton, "from_osim",
-                        classmethod(lambda cls, path: parsed.append(path) or own(cls, path)))
+                        classmethod(lambda cls, path, **how: parsed.append(path) or own(cls, path, **how)))
     monkeypatch.setattr(verification, "satisfied_in_simulation", lambda *a: True)
     answers._remembered.cache_clear()  # not one that is remembered
     found = answer(Request(n=1, model=person, verified="qp"), models)
@@ -429,3 +429,20 @@ def test_bare_motions_are_no_answer(random, tmp_path):
     with pytest.raises(InputError, match="activations"):
         Answer.load(tmp_path / "a")
     assert answers.read_person(None) is None
+
+
+def test_a_verification_takes_no_place_of_other_files(models, tmp_path):
+    answer(Request(n=1, method="vqvae"), models).save(tmp_path)
+    note = tmp_path / "verification.json"
+    note.write_text("what the therapist said")
+    with pytest.raises(InputError, match="verification.json.*no bige verify wrote.*--force"):
+        verify(tmp_path, "qp")
+    assert note.read_text() == "what the therapist said" and not (tmp_path / "verification").exists()
+    record = verify(tmp_path, "qp", force=True)
+    assert verify(tmp_path, "qp") == record == json.loads(note.read_text())
+    (tmp_path / "verification" / "tracking").mkdir()
+    other = tmp_path / "verification" / "tracking" / "kinematics_activations_sample_00_muscle_driven.mot"
+    other.write_text("by hand")
+    with pytest.raises(InputError, match="sample_00_muscle_driven.mot.*no bige verify wrote"):
+        verify(tmp_path, "tracking")
+    assert other.read_text() == "by hand"

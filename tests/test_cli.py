@@ -10,16 +10,19 @@ import signal
 import subprocess
 import sys
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bige.cli import INSTALL, asset_folder, explain, in_ascii, main, status_line
+from bige.dataset import load_dataset
 from bige.files import InputError, output_folder, whole_folder
 from bige.motion import ACTIVATIONS, Motion, analytic_squat, example_squat, read_motion, write_motion
 from bige.inverse_kinematics import write_osim
 from bige.skeleton import Skeleton
+from conftest import with_activations
 
 BIGE = [sys.executable, "-m", "bige.cli"]
 SHIPPED = {"vqvae": "vqvae.safetensors", "surrogate": "surrogate.safetensors", "data": "reference.npz"}
@@ -1127,3 +1130,48 @@ def test_a_film_counts_its_pictures(squat, tmp_path, capsys, monkeypatch):
     counted = [line.strip() for line in capsys.readouterr().err.split("\r") if line.strip()]
     last = re.fullmatch(r"(\d+) of (\d+) pictures", counted[-1])
     assert int(last[1]) + 1 == int(last[2]) == len(counted) > 3
+
+
+# the model travels with the motions
+
+def other_model(path: Path, kg: float) -> bytes:
+    "The embedded skeleton with another mass, without muscles."
+    default = Skeleton.default()
+    share = kg / default.mass
+    bodies = {n: replace(b, mass=share * b.mass, inertia=share * b.inertia)
+              for n, b in default.bodies.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_osim(replace(default, bodies=bodies), path, {})
+    return path.read_bytes()
+
+
+def test_predict_carries_the_model(squat, tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    shutil.copy(squat, tmp_path / "in" / "squat.mot")
+    model = other_model(tmp_path / "in" / "anna.osim", 55.0)
+    line = ["predict", str(tmp_path / "in" / "squat.mot"), "--out", str(tmp_path / "out"), "--json"]
+    assert main(line) == 0
+    assert (tmp_path / "out" / "anna.osim").read_bytes() == model
+    record = json.loads(capsys.readouterr().out)
+    assert record["model"] == "anna.osim" and record["mass_kg"] == pytest.approx(55.0)
+    other = other_model(tmp_path / "out" / "anna.osim", 70.0)
+    assert main(line) == 2 and "--force" in capsys.readouterr().err
+    assert (tmp_path / "out" / "anna.osim").read_bytes() == other
+    assert main([*line, "--force"]) == 0 and (tmp_path / "out" / "anna.osim").read_bytes() == model
+
+
+def test_dataset_carries_models_and_suspicions(squat, tmp_path, capsys):
+    motion, models = read_motion(squat), {}
+    wrong = motion.with_columns(["knee_angle_r"], np.deg2rad(motion.columns(["knee_angle_r"])))
+    for name, recorded, kg in (("anna", motion, 55.0), ("bea", wrong, 70.0)):
+        models[name] = other_model(tmp_path / "in" / name / "scaled.osim", kg)
+        write_motion(with_activations(recorded, 0.4), tmp_path / "in" / name / "squat.mot")
+    people = [str(tmp_path / "in" / name) for name in models]
+    assert main(["dataset", *people, "--json", "--out", str(tmp_path / "data.npz")]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert {f.stem: f.read_bytes() for f in (tmp_path / "data_models").iterdir()} == models
+    assert record["models"] == ["anna", "bea"] and len(record["suspicions"]) == 1
+    with np.load(tmp_path / "data.npz") as data:
+        assert data["suspicions"].tolist() == record["suspicions"]
+        assert "knee_angle_r in radians" in data["suspicions"][0]
+    assert len(load_dataset(tmp_path / "data.npz")) == 2

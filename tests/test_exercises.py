@@ -1,4 +1,5 @@
 """Exercises: records are checked when they are read; bottom and cycle are one thing on arrays and tensors."""
+import json
 import pickle
 from dataclasses import replace
 
@@ -27,7 +28,8 @@ def record(tmp_path):
 
 def test_a_file_of_a_user_is_an_exercise(record, tmp_path):
     contacts = {"l": "heel_free", "r": "swing", "seat": {"height": 0.45, "friction": 0.6, "until": "ascent"}}
-    mine = record({"name": "lunge", "progress": ["knee_angle_r"], "contacts": contacts, "leading": "r"})
+    mine = record({"name": "lunge", "progress": ["knee_angle_r"], "contacts": contacts, "leading": "r",
+                   "together": 0})
     assert mine.progress == ("knee_angle_r",) and mine.planted == ("l",) and mine.seat["height"] == 0.45
     assert mine.source == str(tmp_path / "mine.yaml")
     assert load_exercise(tmp_path / "mine.yaml") == load_exercise(str(tmp_path / "mine.yaml")) == mine
@@ -73,6 +75,12 @@ CORRUPTED = {
     "slider": ({"sliders": [{"key": "depth"}]}, ["`sliders`", "`entry`"]),
     "peak": ({"usual_peak_deg": [120, 60]}, ["`usual_peak_deg`", "the lower first"]),
     "name": ({"name": "My squat"}, ["`name`", "lower-case"]),
+    "share": ({"fair_share": 1.5}, ["`fair_share`", "up to 1"]),
+    "lead-in of one that returns": ({"lead_in": "pelvis_tilt"}, ["`lead_in`", "ends at the turning point"]),
+    "lead-in": ({"phases": ["rise", "standing"], "lead_in": "pelvis"},
+                ["`lead_in`", "'pelvis'", "a coordinate"]),
+    "correlation of one leg": ({"progress": ["knee_angle_r"], "leading": "r"},
+                               ["`together`", "0.7", "mean alone"]),
     "repeated phase": ({"phases": ["down", "up", "down", "up"]}, ["`phases`", "or two"]),
     "unknown field": ({"contact": {"l": "planted"}},
                       ["`contact`", "an unknown field", "did you mean 'contacts'?"]),
@@ -120,6 +128,71 @@ def test_rows():
 def test_shipped_exercises_carry_their_file_name(name):
     exercise = load_exercise(name)
     assert exercise.name == name and set(exercise.progress) <= set(COORDINATES)
+
+
+@pytest.mark.parametrize("name", shipped_exercises())
+def test_requests_sliders_and_settings_of_shipped_exercises(name):
+    """Every entry of a record is known to the chapter that reads it."""
+    from bige.constraint_files import default_constraints
+    from bige.tracking import settings_for
+    from bige.tuning import sliders_of
+    exercise = load_exercise(name)
+    named = {entry["kind"] for entry in exercise.request}
+    assert named <= {c.kind.name for c in default_constraints(exercise)}
+    assert len({slider.plain.name for slider in sliders_of(exercise)}) == len(exercise.sliders) > 5
+    assert settings_for(exercise).max_iterations > 0 and exercise.repetition and exercise.validation
+
+
+def test_a_request_names_phases_of_its_own_exercise():
+    """A phase of another exercise was accepted, and the search for squats ended in a ValueError."""
+    from bige.constraint_files import parse_constraints
+    for name, others in (("hurdle_step", (None, "squat", "sit_to_stand")), ("sit_to_stand", (None, "squat"))):
+        text = f"constraints:\n  - {{kind: tempo, phase: {load_exercise(name).phases[0]}, low: 1, high: 2}}\n"
+        assert parse_constraints(text, exercise=name).of("tempo")
+        for other in others:
+            with pytest.raises(InputError, match=load_exercise(name).phases[0]):
+                parse_constraints(text, exercise=other)
+
+
+def test_contacts_of_shipped_exercises():
+    feet = {name: load_exercise(name).contacts for name in shipped_exercises()}
+    assert feet["squat"] == {"l": "planted", "r": "planted"} == feet["side_lunge"]
+    assert feet["inline_lunge"] == {"l": "heel_free", "r": "planted"}
+    assert load_exercise("hurdle_step").planted == ("l",)
+    assert load_exercise("sit_to_stand").seat["until"] == "rise"
+
+
+@pytest.mark.parametrize("right, wrong, part", [
+    ("vasmed_l, vasmed_r]\nrequest", "vasmedd_l]\nrequest", "did you mean 'vasmed_l'"),
+    ("{l: planted, r: planted}", "{l: swing, r: swing}", "something that carries the body"),
+    ("least_progress_deg: 17.2", "least_progress_cm: 17.2", "least_progress_deg alone"),
+    ("least_progress_deg: 17.2", "fair_share: 0.75", "above 0 and below 180")])
+def test_a_bad_record_is_one_error(tmp_path, capsys, right, wrong, part):
+    """The command line says what is wrong in one message, exits with 2 and writes nothing."""
+    from bige.cli import main
+    from bige.motion import write_motion
+    text = shipped_exercises()["squat"].read_text(encoding="utf-8")
+    assert right in text
+    (tmp_path / "mine.yaml").write_text(text.replace(right, wrong))
+    write_motion(example_squat(), tmp_path / "squat.mot")
+    squat, mine, out = (tmp_path / name for name in ("squat.mot", "mine.yaml", "out"))
+    assert main(["segment", str(squat), "--exercise", str(mine), "--out", str(out)]) == 2
+    said = capsys.readouterr().err
+    assert "mine.yaml" in said and part in said and said.count("Cure:") == 1 and "Traceback" not in said
+    assert not out.exists()
+
+
+def test_the_command_line_lists_the_record(capsys):
+    from bige.cli import main
+    assert main(["exercises", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert list(rows) == list(shipped_exercises())
+    assert rows["inline_lunge"]["contacts"] == "left heel free, right planted"
+    assert rows["sit_to_stand"]["repetition"] == "from seated to standing"
+    assert "seat until the rise begins" in rows["sit_to_stand"]["contacts"]
+    of_squats = rows["squat"]["assets"].split(", ")
+    assert {"vqvae.safetensors", "surrogate.safetensors", "reference.npz"} <= {*of_squats}
+    assert main(["exercises"]) == 0 and "leading leg" in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------------- progress, bottom and cycle
@@ -177,12 +250,12 @@ def test_a_height_is_a_progress(record):
 @pytest.mark.parametrize("leading", "lr")
 def test_the_leading_leg(leading):
     """Whichever leg leads, the canonical form has the leg of the record in the lead, and is the same."""
-    raised = replace(SQUAT, progress=(f"hip_flexion_{leading}",), leading=leading)
+    raised = replace(SQUAT, progress=(f"hip_flexion_{leading}",), leading=leading, together=0)
     motion = example_squat()
     one = motion.with_columns(["hip_flexion_r"], 0.1 * motion.columns(["hip_flexion_r"]))
     assert raised.led_by(one.coordinates()) == "l" and raised.led_by(one.mirror().coordinates()) == "r"
-    forms = [raised.canonical(motion) for motion in (one, one.mirror())]
+    forms = [raised.to_leading_leg(motion) for motion in (one, one.mirror())]
     assert [side for _, side in forms] == ["l", "r"]
     assert np.array_equal(forms[0][0].values, forms[1][0].values)
     assert raised.led_by(forms[0][0].coordinates()) == leading
-    assert SQUAT.led_by(one.coordinates()) is None and SQUAT.canonical(one) == (one, None)
+    assert SQUAT.led_by(one.coordinates()) is None and SQUAT.to_leading_leg(one) == (one, None)

@@ -1,14 +1,21 @@
 """Files and records: a folder holds the former run or the new one; equal content gives equal bytes."""
 import json
 import os
+import pickle
+import subprocess
+import sys
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bige.files import (InputError, atomic_write, open_npz, output_folder, plain, read_trials,
+from bige.files import (InputError, Suspicion, atomic_write, output_folder, plain, read_trials,
                         refuse_overwriting, round_digits, similar, sweep, to_json, whole_folder, write_npz,
                         write_trials)
+from bige.opensim_process import run_opensim
+from bige.parsing import read_npz, read_trial_records
 
 
 def content(folder) -> dict[str, str]:
@@ -107,8 +114,10 @@ def test_archives(tmp_path):
     for name in ("a.npz", "b.npz"):
         write_npz(tmp_path / name, {"q": np.arange(6.0).reshape(2, 3), "names": np.array(["x", "y"])})
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
-    with open_npz(tmp_path / "a.npz", ["q"], "poses", "write it again") as archive:
-        assert archive["q"].shape == (2, 3) and list(archive["names"]) == ["x", "y"]
+    reader = ["q"], "poses", "write it again"
+    arrays = read_npz(tmp_path / "a.npz", *reader)
+    assert arrays["q"].shape == (2, 3) and list(arrays["names"]) == ["x", "y"]
+    assert list(read_npz(tmp_path / "a.npz", *reader, only=True)) == ["q"]
     cut = (tmp_path / "a.npz").read_bytes()
     (tmp_path / "cut.npz").write_bytes(cut[:len(cut) // 2])
     (tmp_path / "text.npz").write_text("no archive")
@@ -116,11 +125,9 @@ def test_archives(tmp_path):
     for name, found in (("cut", "no readable"), ("text", "no readable"), ("absent", "no file"),
                         ("objects", "no readable")):
         with pytest.raises(InputError, match=f"{found}.*expected poses.*write it again"):
-            with open_npz(tmp_path / f"{name}.npz", ["q"], "poses", "write it again") as archive:
-                archive["q"]
+            read_npz(tmp_path / f"{name}.npz", *reader)
     with pytest.raises(InputError, match="a file without time"):
-        with open_npz(tmp_path / "a.npz", ["q", "time"], "poses", "write it again"):
-            pass
+        read_npz(tmp_path / "a.npz", ["q", "time"], *reader[1:])
 
 
 # who may write, and what is said when nobody can
@@ -240,3 +247,59 @@ def test_a_record_of_trials(tmp_path):
         path.write_text(bad)
         with pytest.raises(InputError, match="no record of trials"):
             read_trials(path)
+
+
+def test_trials_are_read_with_their_types(tmp_path):
+    path = tmp_path / "simulation.json"
+    assert read_trial_records(path) == {}
+    for text, found in (('{"trial": "one", "n": 5}', {"one": {"trial": "one", "n": 5}}),
+                        ('{"one": {"n": 5}, "two": null}', {"one": {"n": 5}, "two": {}})):
+        path.write_text(text)
+        assert read_trial_records(path, {"n": int}) == found
+    for bad, found in (("[1]", "a list"), ("no JSON", "JSON"), ('{"one": 3}', "an object"),
+                       ('{"one": {"n": "5"}}', "a whole number"), ('{"one": {}, "one": {}}', "'one' twice")):
+        path.write_text(bad)
+        with pytest.raises(InputError, match=found):
+            read_trial_records(path, {"n": int})
+
+
+def test_a_suspicion_travels_as_text_and_between_processes():
+    doubt = Suspicion("walk.trc", "markers that are highest along z", "y up", "export with y up")
+    for again in (Suspicion.from_text(str(doubt)), pickle.loads(pickle.dumps(doubt))):
+        assert type(again) is Suspicion and str(again) == str(doubt)
+
+
+def test_temporary_folders_of_killed_processes_are_swept(tmp_path):
+    code = ("import os\nfrom bige.files import temporary_folder\n"
+            "with temporary_folder('bige-job') as folder:\n"
+            "    (folder / 'half.txt').write_text('ha')\n    os.kill(os.getpid(), 9)")
+    where = os.environ | {"TMPDIR": str(tmp_path)}
+    assert subprocess.run([sys.executable, "-c", code], env=where).returncode == -9
+    assert [p.name for p in tmp_path.rglob("*.txt")] == ["half.txt"]
+    code = ("from bige.files import temporary_folder\n"
+            "with temporary_folder('bige-job') as one, temporary_folder('bige-job') as two:\n"
+            "    assert one != two and one.is_dir() and two.is_dir()")
+    subprocess.run([sys.executable, "-c", code], env=where, check=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def do_nothing():
+    pass
+
+
+def kill_the_caller():
+    import os
+    os.kill(os.getppid(), 9)
+
+
+def test_scratch_files_of_a_killed_run_of_opensim_are_swept(tmp_path, monkeypatch):
+    code = ("import sys; sys.path.insert(0, 'tests')\nfrom test_files import kill_the_caller\n"
+            "from bige.opensim_process import run_opensim\nrun_opensim(kill_the_caller)")
+    where = os.environ | {"TMPDIR": str(tmp_path), "BIGE_OPENSIM_PYTHON": sys.executable}
+    root = Path(__file__).resolve().parents[1]
+    assert subprocess.run([sys.executable, "-c", code], env=where, cwd=root).returncode == -9
+    assert [p.name for p in tmp_path.rglob("*.py")] == ["program.py"]
+    monkeypatch.setenv("BIGE_OPENSIM_PYTHON", sys.executable)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    run_opensim(do_nothing)
+    assert not list(tmp_path.rglob("*.py"))

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+import zipfile
 from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -585,6 +586,19 @@ def test_bad_checkpoints_and_other_plans_are_refused(toy, tmp_path):
         train_surrogate(toy, tmp_path / "new", plan, SMALL_NET, resume=True)
 
 
+def test_a_flipped_bit_of_a_checkpoint_is_named(toy, tmp_path):
+    plan = Plan(steps=4, batch=4, checkpoint_every=2)
+    train_surrogate(toy, tmp_path, plan, SMALL_NET, until=3)
+    path = tmp_path / "checkpoint.pt"
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        largest = max(archive.infolist(), key=lambda part: part.file_size)
+    content[largest.header_offset + 500] ^= 1                    # within its numbers
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=f"checkpoint.pt.*part {largest.filename} is damaged.*--resume"):
+        train_surrogate(toy, tmp_path, plan, SMALL_NET, resume=True)
+
+
 @pytest.mark.parametrize("until", [1, 3], ids=["before the first checkpoint", "after it"])
 @pytest.mark.parametrize("run, config, wider", [
     (train_vqvae, SMALL_VQ, replace(SMALL_VQ, width=24)),
@@ -616,7 +630,7 @@ def test_runs_begun_by_an_older_version_can_be_resumed(toy, tmp_path):
     torch.save(state | {"plan": json.dumps(asdict(plan))}, tmp_path / "checkpoint.pt")
     assert train_surrogate(toy, tmp_path, plan, SMALL_NET, resume=True)["plan"]["steps"] == 4
     (tmp_path / "plan.json").write_text("[")
-    with pytest.raises(InputError, match="plan.json.*cannot be read"):
+    with pytest.raises(InputError, match="plan.json, line 1, column 2.*the plan of a run"):
         train_surrogate(toy, tmp_path, plan, SMALL_NET, resume=True)
 
 

@@ -16,14 +16,15 @@ from bige.calibration import scale_skeleton
 from bige.constraint_files import ConstraintSet, default_constraints, override
 from bige.constraints import Batch
 from bige.dataset import load_dataset, mirror_arrays, part, reference, repetition, save_dataset, select
-from bige.dynamics import MusculoskeletalModel
+from bige.dynamics import TORQUE_ACTUATORS, MusculoskeletalModel
 from bige.exercises import load_exercise
 from bige.files import InputError
 from bige.ground_contact import plant_feet
 from bige.guidance import Models, generate, satisfied_and_plausible
 from bige.motion import COORDINATES, Motion, example_squat
-from bige.plausibility import (QUANTITIES, TURNING, extremes, held_back, implausibility, implausible_rows,
-                               implausible_shortfall, plausible, plausible_limits, united)
+from bige.plausibility import (QUANTITIES, TORQUE_SHARE, TURNING, extremes, held_back, implausibility,
+                               implausible_rows, implausible_shortfall, plausible, plausible_limits,
+                               torque_rows, torques, united)
 from bige.simulation import simulate
 from bige.skeleton import Skeleton
 
@@ -166,7 +167,8 @@ def test_no_number_is_not_plausible(squat, limits):
 
 
 def test_an_exercise_that_plants_no_foot_lets_both_leave_the_ground(squat, limits):
-    lunge = replace(load_exercise(), name="free", planted=())
+    seat = {"height": "recorded", "friction": 0.5, "until": "turning"}
+    lunge = replace(load_exercise(), name="free", contacts={"l": "swing", "r": "swing", "seat": seat})
     up = batch_of(ABSURD["floating"][0](squat))
     assert not plausible(limits, up).any()
     up.exercise = lunge
@@ -306,6 +308,21 @@ def test_nothing_satisfied_is_refused_by_the_simulation(models, embedded):
         for k, (model, own) in enumerate(bodies * 4)
     ]
     assert sum(r["satisfied"] for r in rows) >= 3
+
+
+def test_a_heavy_body_without_the_strength_is_not_satisfied(models):
+    row = checked(2000, "1.15 times as large, 120 kg", scaled(1.15, 120.0), models, own=True)
+    assert row["satisfied"] == 0 and "torque of lumbar_extension" in row["why"]
+
+
+@pytest.mark.parametrize("mass", [80.0, 120.0, 160.0])
+def test_torques_decide_whether_static_optimisation_has_a_solution(squat, mass):
+    motion, model = added(squat, pulse(squat), lumbar_extension=-30), scaled(1.0, mass)
+    needed, largest = torques(motion, model.skeleton), np.array(list(TORQUE_ACTUATORS.values()))
+    beyond = (np.abs(needed) > largest).any(1)
+    assert simulate(motion, model, mode="qp").record["frames_failed"] == beyond.sum()
+    assert bool(torque_rows(motion, model.skeleton)) == (np.abs(needed) > TORQUE_SHARE * largest).any()
+    assert beyond.any() == (mass > 100)
 
 
 @pytest.mark.slow

@@ -135,6 +135,15 @@ def test_only_the_trial_asked_for_is_unpacked(packed, tmp_path):
         squats[OTHER].motion
 
 
+def test_a_set_that_would_fill_the_memory_is_refused(packed, tmp_path):
+    """120 MB of zeros in some kB."""
+    with np.load(packed) as archive:
+        write_npz(tmp_path / "bomb.npz", dict(archive) | {"names": np.zeros(15_000_000)})
+    assert (tmp_path / "bomb.npz").stat().st_size < 1e6
+    with pytest.raises(InputError, match="arrays of 12. MB.*packed by a factor of at most"):
+        load_simulations(tmp_path / "bomb.npz")
+
+
 def test_equal_simulations_give_equal_bytes(folder, packed, tmp_path, monkeypatch):
     import time
 

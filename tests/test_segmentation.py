@@ -35,11 +35,13 @@ def pair(motion):
 
 def remake(motion, values, rate_hz=None):
     rate = rate_hz or motion.rate_hz
-    return Motion(motion.time[0] + np.arange(len(values)) / rate, values, KNEES, motion.source)
+    return Motion(motion.time[0] + np.arange(len(values)) / rate, values, motion.names, motion.source)
 
 
 def noisy(motion, rng):
-    return remake(motion, motion.values + np.deg2rad(rng.normal(0, 1, motion.values.shape)))
+    "With white noise of one degree, or 5 mm of a height."
+    each = np.where([name == "pelvis_ty" for name in motion.names], 0.005, np.deg2rad(1))
+    return remake(motion, motion.values + each * rng.normal(0, 1, motion.values.shape))
 
 
 def at_rate(motion, rate_hz):
@@ -52,7 +54,9 @@ def stand(motion, blend_s):
     "One second of upright standing on either side, reached within `blend_s`."
     n, m = round(motion.rate_hz), max(1, round(blend_s * motion.rate_hz))
     weight = (1 - np.cos(np.linspace(0, np.pi, m)))[:, None] / 2
-    upright = np.full((n, 2), np.deg2rad(5))
+    high = motion["pelvis_ty"].max() if motion.has("pelvis_ty") else 0
+    posture = [high if name == "pelvis_ty" else np.deg2rad(5) for name in motion.names]
+    upright = np.tile(posture, (n, 1))
     before, after = (upright[:m] * (1 - weight) + weight * motion.values[0],
                      upright[:m] * weight + (1 - weight) * motion.values[-1])
     return remake(motion, np.concatenate([upright, before, motion.values, after, upright]))
@@ -60,7 +64,7 @@ def stand(motion, blend_s):
 
 DISTURBED = {
     "as it is": lambda m, rng: m,
-    "sides swapped": lambda m, rng: remake(m, m.values[:, ::-1]),
+    "sides swapped": lambda m, rng: m.mirror(),
     "backwards": lambda m, rng: remake(m, m.values[::-1]),
     "noise": noisy,
     "30 Hz": lambda m, rng: at_rate(m, 30),
@@ -82,25 +86,56 @@ def bridged(markers, name):
     return np.stack([np.interp(markers.time, markers.time[~lost], axis[~lost]) for axis in p.T], axis=1)
 
 
+def unit(v):
+    return v / np.linalg.norm(v, axis=1, keepdims=True)
+
+
+def pelvis_axes(markers):
+    """Middle of the ASIS markers, unit vectors to the right and up, (T, 3), the vector from the PSIS to the
+    ASIS markers, (T, 3) m, and the distance of the ASIS markers, m."""
+    p = {n: bridged(markers, n) for n in ("LASI", "RASI", "LPSI", "RPSI")}
+    front, right = (p["LASI"] + p["RASI"]) / 2, unit(p["RASI"] - p["LASI"])
+    forward = front - (p["LPSI"] + p["RPSI"]) / 2
+    width = np.median(np.linalg.norm(p["RASI"] - p["LASI"], axis=1))
+    return front, right, unit(np.cross(right, forward)), forward, width
+
+
+def hip_centre(markers, side):
+    """Hip centre (T, 3) m: 0.19, 0.30 and 0.36 of the ASIS distance behind, below and beside the middle of
+    the ASIS markers (Bell and others 1990)."""
+    front, right, up, _, width = pelvis_axes(markers)
+    outward = right if side == "R" else -right
+    return front + width * (-0.30 * up - 0.19 * np.cross(up, right) + 0.36 * outward)
+
+
 def flexion(markers, side):
     """Knee flexion, rad, of one side: angle at the knee marker between the ankle marker and the hip
-    centre, the latter at 0.19, 0.30 and 0.36 of the ASIS distance behind, below and beside the middle of
-    the ASIS markers (Bell and others 1990)."""
-    p = {n: bridged(markers, n) for n in ("LASI", "RASI", "LPSI", "RPSI", side + "KNE", side + "ANK")}
-    def unit(v):
-        return v / np.linalg.norm(v, axis=1, keepdims=True)
-    front = (p["LASI"] + p["RASI"]) / 2
-    right, forward = unit(p["RASI"] - p["LASI"]), front - (p["LPSI"] + p["RPSI"]) / 2
-    up = unit(np.cross(right, forward))
-    width = np.median(np.linalg.norm(p["RASI"] - p["LASI"], axis=1))
-    outward = right if side == "R" else -right
-    hip = front + width * (-0.30 * up - 0.19 * np.cross(up, right) + 0.36 * outward)
+    centre."""
+    p = {n: bridged(markers, n) for n in (side + "KNE", side + "ANK")}
+    hip, right = hip_centre(markers, side), pelvis_axes(markers)[1]
     axis = unit(np.cross(hip - p[side + "ANK"], p[side + "KNE"] - p[side + "ANK"]).sum(axis=0, keepdims=True))
     axis = axis * np.sign((axis * right).sum(axis=1).mean())
     def flat(v):
         return v - (v * axis).sum(axis=1, keepdims=True) * axis
     thigh, shank = unit(flat(hip - p[side + "KNE"])), unit(flat(p[side + "KNE"] - p[side + "ANK"]))
     return np.arctan2((np.cross(shank, thigh) * axis).sum(axis=1), (thigh * shank).sum(axis=1))
+
+
+def hip_flexion(markers, side):
+    "Hip flexion, rad: angle of the thigh in front of the pelvis' downward axis."
+    _, right, up, _, _ = pelvis_axes(markers)
+    thigh = bridged(markers, side + "KNE") - hip_centre(markers, side)
+    return np.arctan2((thigh * np.cross(up, right)).sum(axis=1), -(thigh * up).sum(axis=1))
+
+
+def whole_body(markers, source="markers"):
+    "What the progress of the exercises needs: knees, hips, height (m) and tilt of the pelvis."
+    forward = pelvis_axes(markers)[3]
+    columns = {"knee_angle_r": flexion(markers, "R"), "knee_angle_l": flexion(markers, "L"),
+               "hip_flexion_r": hip_flexion(markers, "R"), "hip_flexion_l": hip_flexion(markers, "L"),
+               "pelvis_ty": (bridged(markers, "LPSI") + bridged(markers, "RPSI"))[:, 1] / 2,
+               "pelvis_tilt": np.arctan2(forward[:, 1], np.linalg.norm(forward[:, [0, 2]], axis=1))}
+    return Motion(markers.time, np.stack(list(columns.values()), axis=1), tuple(columns), source)
 
 
 def from_markers(markers, source="markers"):
@@ -152,7 +187,130 @@ def test_shared_rests_are_outside(real):
         inside = np.any([(k.time >= a) & (k.time <= b) for a, b in found.segments], axis=0)
         assert (k.speed[inside] ** 2).sum() > 0.99 * (k.speed ** 2).sum()
         between = ~inside & (k.time > found.segments[0][0]) & (k.time < found.segments[-1][1])
-        assert between.sum() > 60 and np.rad2deg(k.angles[between].max()) < 25
+        assert between.sum() > 60 and np.rad2deg(k.values[between].max()) < 25
+
+
+# ---------------------------------------------------------------------- the other exercises
+
+PROGRESS = ("knee_angle_r", "knee_angle_l", "hip_flexion_r", "hip_flexion_l", "pelvis_ty", "pelvis_tilt")
+ARCHIVES = {"hurdle_step": ("m02", "hurdle_step_m02"), "inline_lunge": ("m03", "lunges_sts"),
+            "side_lunge": ("m04", "lunges_sts"), "sit_to_stand": ("m05", "lunges_sts")}
+NO_PELVIS = {"m03_s10_e01_inc", "m03_s10_e02_inc"}      # RASI is missing throughout
+NO_LUNGE = {"m03_s02_e10_inc"}                          # the participant stands, and steps back
+
+
+@pytest.fixture(scope="module")
+def recorded(shared):
+    "Exercise -> trial -> motion, each of one repetition; kinematics from markers, read when asked for."
+    def trials(exercise, every=1, people="s"):
+        movement, archive = ARCHIVES[exercise]
+        file = shared / "ui_prmd" / f"{archive}_vicon_markers_0.1mm_int16_100Hz.npz"
+        if file not in archives:
+            archives[file] = read_marker_archive(file)
+        names = sorted(n for n in archives[file] if n.startswith(f"{movement}_{people}")
+                       and n not in NO_PELVIS | NO_LUNGE)
+        for name in names[::every]:
+            if name not in motions:
+                motions[name] = whole_body(archives[file][name], name)
+        return {name: motions[name] for name in names[::every]}
+    archives, motions = {}, {}
+    return trials
+
+
+def chained(motions, blend_s):
+    "Trials one after another, each reached from the end of the last within `blend_s`, or at once."
+    parts = [motions[0].values]
+    for motion in motions[1:]:
+        steps = np.linspace(0, np.pi, round(blend_s * motion.rate_hz) + 2)[1:-1]
+        weight = (1 - np.cos(steps))[:, None] / 2
+        parts += [parts[-1][-1] * (1 - weight) + weight * motion.values[0], motion.values]
+    return remake(motions[0], np.concatenate(parts))
+
+
+def miscounted(trials, exercise, count):
+    "The trials in which other than `count` repetitions are found, with what was found."
+    wrong = {}
+    for name, motion in trials.items():
+        try:
+            found = len(segment(motion, exercise=exercise).segments)
+        except InputError as error:
+            found = str(error)
+        if found != count:
+            wrong[name] = found
+    return wrong
+
+
+EVERY = [pytest.param(23, id="some"), pytest.param(1, id="all", marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("every", EVERY)
+@pytest.mark.parametrize("how", DISTURBED)
+@pytest.mark.parametrize("exercise", ARCHIVES)
+def test_one_repetition_a_trial(recorded, exercise, how, every):
+    rng = np.random.default_rng(0)
+    trials = {name: DISTURBED[how](m, rng) for name, m in recorded(exercise, every).items()}
+    assert len(trials) > 5 and not miscounted(trials, exercise, 1)
+
+
+HARDLY_STRAIGHT = ("inline_lunge", "s01", "inc", 0)     # the legs stay bent between two, which count as one
+
+
+@pytest.mark.parametrize("people", ["s10", pytest.param("s", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("blend_s", [0, 0.3])
+@pytest.mark.parametrize("exercise", ARCHIVES)
+def test_five_repetitions_in_a_chain(recorded, exercise, blend_s, people):
+    """Five trials of one participant one after another; correct, deliberately incorrect, and both in turn."""
+    rows = {}
+    for name, motion in recorded(exercise, people=people).items():
+        for kind in (name[-3:], "both"):
+            rows.setdefault((name.split("_")[1], kind), []).append(motion)
+    chains = {(exercise, *row, i): chained(trials[i:i + 5], blend_s) for row, trials in rows.items()
+              for i in range(0, len(trials) - 4, 5) if (exercise, *row, i) != HARDLY_STRAIGHT}
+    assert len(chains) > 3 and not miscounted(chains, exercise, 5)
+
+
+STS = [f"labval_s4_62.6kg/sts/{name}_manual_scaling_ik.mot" for name in ("STS1", "STSAsym1", "STSweakLegs1")]
+
+
+@pytest.mark.parametrize("how", DISTURBED)
+@pytest.mark.parametrize("name", STS)
+def test_six_stays_on_the_seat(shared, name, how):
+    """From seated to standing five times; of the sixth the recording has the seat alone, and says so."""
+    motion = read_motion(shared / name)
+    motion = Motion(motion.time, motion.columns(PROGRESS), PROGRESS, motion.source)
+    found = segment(DISTURBED[how](motion, np.random.default_rng(0)), exercise="sit_to_stand")
+    whole = "standing" in how
+    assert len(found.segments) == 6 and sum(found.cut) == (not whole) and found.cut[:5] == (False,) * 5
+    assert 36 < 100 * min(found.depths[:5]) <= 100 * max(found.depths[:5]) < 46
+
+
+def test_a_rise_begins_with_the_trunk_and_ends_standing(shared):
+    """Where a repetition starts the pelvis is on the seat and the trunk still upright; where it ends the
+    knees are straight."""
+    motion = read_motion(shared / STS[0])
+    for start, end in segment(motion, exercise="sit_to_stand").segments[:5]:
+        part = motion.slice(start, end)
+        lean, height = part["pelvis_tilt"], part["pelvis_ty"]
+        assert height[0] - height.min() < 0.05 and height.max() - height[-1] < 0.02
+        assert np.rad2deg(lean[0] - lean.min()) > 25 and lean[:10].max() - lean[0] < 0.02
+        assert np.rad2deg(max(part["knee_angle_r"][-1], part["knee_angle_l"][-1])) < 15
+
+
+SIDES = {"s01": "r", "s02": "l", "s05": "r", "s06": "r", "s07": "l", "s10": "l"}
+
+
+@pytest.mark.parametrize("exercise", ["hurdle_step", "inline_lunge"])
+def test_the_side_is_a_label(recorded, exercise):
+    """s02, s07 and s10 do hurdle step and inline lunge with the other leg."""
+    trials = recorded(exercise, 23)
+    assert {SIDES[n.split("_")[1]] for n in trials if n.split("_")[1] in SIDES} == {"l", "r"}
+    for name, motion in trials.items():
+        (side,), (mirrored,) = (segment(m, exercise=exercise).sides for m in (motion, motion.mirror()))
+        assert {side, mirrored} == {"l", "r"} and side == SIDES.get(name.split("_")[1], side)
+    found = segment(chained([motion, motion.mirror()], 0.3), exercise=exercise)
+    assert found.sides == (side, mirrored)
+    assert [s["side"] for s in found.to_json()["segments"]] == list(found.sides)
+    assert found.to_json()["exercise"] == exercise and list(found.to_pandas()["side"]) == list(found.sides)
 
 
 def made(seed):
@@ -215,7 +373,7 @@ def test_known_boundaries(rate_hz, pause):
     truth = pause + (2.7 + pause) * np.arange(4)[:, None] + [0, 2.7]
     found = segment(motion)
     assert np.abs(np.array(found.segments) - truth).max() < 0.1
-    assert np.isin(found.segments, motion.time).all() and np.allclose(found.depths_deg, 100, atol=2)
+    assert np.isin(found.segments, motion.time).all() and np.allclose(np.rad2deg(found.depths), 100, atol=2)
     assert not any(found.cut) and not found.rejected and found.confidence > 0.95
     assert found == segment(motion)
 
@@ -243,7 +401,7 @@ def test_segments_do_not_overlap_and_lie_inside():
 
 def test_example_squat_is_one():
     found = segment(example_squat())
-    assert len(found.segments) == 1 and found.depths_deg[0] > 90
+    assert len(found.segments) == 1 and np.rad2deg(found.depths[0]) > 90
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -324,6 +482,74 @@ def test_no_repetition(what):
             segment(knees(time, *NOTHING[what](time, rng)))
 
 
+IDLE = {
+    "still": lambda t, rng: 0 * t,
+    "standing": lambda t, rng: rng.normal(0, 1, t.size),
+    "sway": lambda t, rng: 4 * np.sin(2 * np.pi * t * rng.uniform(.2, 1.5)),
+    "white noise": lambda t, rng: rng.normal(0, 20, t.size)}
+
+
+@pytest.mark.parametrize("what", IDLE)
+@pytest.mark.parametrize("exercise", ARCHIVES)
+def test_nothing_to_count(exercise, what):
+    """The same in every coordinate, in degrees and in millimetres; without the shared data too."""
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        time = np.arange(0, rng.uniform(2, 12), 1 / 60)
+        signal = IDLE[what](time, rng)
+        scale = [0.001 if name == "pelvis_ty" else np.deg2rad(1) for name in PROGRESS]
+        with pytest.raises(InputError, match="no repetition found"):
+            segment(Motion(time, signal[:, None] * scale + 0.5, PROGRESS), exercise=exercise)
+
+
+@pytest.mark.parametrize("leading", "lr")
+def test_made_up_steps_are_counted_on_their_side(leading):
+    """Five hip flexions of one leg; of one of them the other leg's, and one of half the height."""
+    step = replace(load_exercise("hurdle_step"), progress=(f"hip_flexion_{leading}",), leading=leading)
+    time = np.arange(0, 20, 1 / 60)
+    legs = {side: np.zeros(time.size) for side in "lr"}
+    for i, (side, height) in enumerate(zip("rrlrr", (90, 85, 92, 50, 88))):
+        hill = height / 2 * (1 + np.cos(2 * np.pi * (time - 2.5 - 3.5 * i) / 2.5))
+        legs[side] = legs[side] + np.where(np.abs(time - 2.5 - 3.5 * i) < 1.25, hill, 0)
+    names = ("hip_flexion_l", "hip_flexion_r")
+    motion = Motion(time, np.deg2rad(np.stack([legs["l"], legs["r"]], axis=1)), names)
+    found = segment(motion, exercise=step)
+    assert found.sides == tuple("rrlrr") and segment(motion.mirror(), exercise=step).sides == tuple("llrll")
+    strict = segment(motion, exercise=replace(step, fair_share=0.75))
+    assert strict.sides == tuple("rrlr") and np.rad2deg(strict.rejected[0].depth) == pytest.approx(50, abs=1)
+
+
+def glide(time, moments):
+    "A curve through (s, value), at rest at each of them."
+    x = np.full(time.size, float(moments[0][1]))
+    for (a, low), (b, high) in zip(moments, moments[1:]):
+        share = np.clip((time - a) / (b - a), 0, 1)
+        x = x + (high - low) * (1 - np.cos(np.pi * share)) / 2
+    return x
+
+
+def test_made_up_sit_to_stands():
+    """Lean at 1 s, rise from 1.5 to 2.5 s, down from 4 to 5 s; lean at 6 s, rise from 6.5 to 7.5 s, down from
+    9 to 10 s; the recording ends on the seat at 11 s."""
+    time = np.arange(0, 11, 0.01)
+    height = glide(time, [(1.5, .5), (2.5, .9), (4, .9), (5, .5), (6.5, .5), (7.5, .9), (9, .9), (10, .5)])
+    tilt = glide(time, [(1, 0), (1.6, -40), (2.5, 0), (6, 0), (6.6, -40), (7.5, 0)])
+    motion = Motion(time, np.stack([height, np.deg2rad(tilt)], axis=1), ("pelvis_ty", "pelvis_tilt"))
+    found = segment(motion, exercise="sit_to_stand")
+    assert np.allclose(found.segments[:2], [[1.1, 2.4], [6.1, 7.4]], atol=0.12)
+    assert found.cut == (False, False, True) and np.allclose(found.depths[:2], 0.4, atol=0.01)
+    assert found.to_json()["segments"][0].keys() == {"start_s", "end_s"}
+    assert list(found.to_pandas().columns)[3] == "depth_cm"
+    assert len(segment(motion.slice(0, 9), exercise="sit_to_stand").segments) == 2
+    no_lead_in = replace(load_exercise("sit_to_stand"), lead_in=None)
+    assert np.allclose(segment(motion, exercise=no_lead_in).segments[0], [1.55, 2.4], atol=0.12)
+    with pytest.raises(InputError, match="pelvis_tilt"):
+        segment(Motion(time, height[:, None], ("pelvis_ty",)), exercise="sit_to_stand")
+    low = Motion(time, motion.values * [0.3, 1], motion.names, "low.mot")
+    with pytest.raises(InputError, match="up to 12 cm, rejected as shallow; expected pelvis_ty rising by 15"):
+        segment(low, exercise="sit_to_stand")
+
+
 @pytest.mark.parametrize("frames", [2, 4, 10, 20])
 def test_too_short(frames):
     with pytest.raises(InputError, match="no repetition found"):
@@ -350,6 +576,7 @@ def test_record():
     assert set(np.ravel(found.segments)) <= set(found.candidates)
     written = json.loads(json.dumps(found.to_json("five")))
     assert list(written)[:4] == ["trial", "rate_hz", "confidence", "segments"]
+    assert written["exercise"] == "squat" and found.sides == (None,) * 3
     assert written["rejected"] == [] and written["suspicions"] == [] and written["model"] is None
     assert written["trial"] == "five" and written["rate_hz"] == 60
     assert [list(s) for s in written["segments"]] == [["start_s", "end_s"]] * 3
@@ -483,7 +710,7 @@ def write_model(path, kg):
 def test_one_of_two_models_is_the_persons(trial, tmp_path):
     for name in ("anna.osim", "ben.osim"):
         write_model(tmp_path / name, 70)
-    with pytest.warns(UserWarning, match="no model is copied.*2 models beside it, 0 of them named"):
+    with pytest.warns(UserWarning, match="no person.s model is taken.*2 models beside it, 0 of them named"):
         segment_file(trial, tmp_path / "nobody")
     assert not list((tmp_path / "nobody").glob("*.osim"))
     (tmp_path / "ik.json").write_text(json.dumps({"trials": {"t": {"person": "ben", "file": "three.mot"}}}))

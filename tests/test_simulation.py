@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -13,11 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bige import simulation
 from bige.cli import main
 from bige.files import InputError
 from bige.motion import ACTIVATIONS, COORDINATES, Motion, analytic_squat, read_motion, write_motion
 from bige.simulation import (CUTOFF_HZ, add_record, foot_force_columns, motion_file, read_records, simulate,
-                             sphere_columns)
+                             simulate_files, sphere_columns)
 from conftest import until
 
 
@@ -410,3 +412,43 @@ def test_the_command_refuses_a_body_without_mass_or_muscles(shared, squat, tmp_p
             and said.count("\n") == 1
             and not (tmp_path / "out").exists()
         )
+
+
+# the model travels with the results
+
+@pytest.fixture
+def two_people(tmp_path):
+    "A squat each, and a model of the same name with other content."
+    for name in ("anna", "bea"):
+        (tmp_path / name).mkdir()
+        write_motion(analytic_squat(reps=1, rate_hz=50.0), tmp_path / name / f"{name}.mot")
+        (tmp_path / name / "scaled.osim").write_text(name)
+    return [tmp_path / name / f"{name}.mot" for name in ("anna", "bea")]
+
+
+@pytest.fixture
+def every_model_is_the_default(monkeypatch):
+    model = pickle.loads(simulation._packed(None, None))
+    model.name = "scaled.osim"
+    packed = pickle.dumps(model)
+    monkeypatch.setattr(simulation, "_packed", lambda model, digest: packed)
+
+
+def test_the_model_lies_beside_the_results(two_people, tmp_path, every_model_is_the_default):
+    out, (anna, bea) = tmp_path / "out", two_people
+    simulate_files([anna], out, mode="qp")
+    assert (out / "scaled.osim").read_text() == "anna"
+    with pytest.raises(InputError, match="another model of this name, of anna.*--force"):
+        simulate_files([bea], out, mode="qp")
+    assert (out / "scaled.osim").read_text() == "anna" and list(read_records(out)) == ["anna"]
+    (anna.parent / "scaled.osim").write_text("anna, scaled again")      # her own results may change
+    simulate_files([anna], out, mode="qp")
+    assert (out / "scaled.osim").read_text() == "anna, scaled again"
+
+
+def test_models_of_one_name_do_not_share_a_folder(two_people, tmp_path, every_model_is_the_default):
+    with pytest.raises(InputError, match="another model named scaled.osim.*different --out folders"):
+        simulate_files(two_people, tmp_path / "out", mode="qp")
+    simulate_files([p.parent for p in two_people], tmp_path / "both", mode="qp")
+    for name in ("anna", "bea"):
+        assert (tmp_path / "both" / name / "scaled.osim").read_text() == name

@@ -397,6 +397,10 @@ WRONG_MODELS = {
     "zero axis": (lambda t: re.sub("<axis>[^<]*", "<axis>0 0 0", t, count=1), "line .*axis of length 0"),
     "an axis of two": (lambda t: re.sub("<axis>[^<]*", "<axis>0 1", t, count=1), "2 numbers in <axis>"),
     "circle": (lambda t: t.replace("socket_parent>/ground<", "socket_parent>/bodyset/toes_r<", 1), "circle"),
+    "an arm at the ground": (
+        lambda t: re.sub('(<CustomJoint name="elbow_l">.*?<socket_parent_frame>)parent', r"\g<1>/ground", t,
+                         count=1, flags=re.S), "joint elbow_l.*another joint at the ground"),
+    "axes of another name": (lambda t: t.replace("TransformAxis", "CustomAxis"), "axes missing"),
     "unknown encoding": (lambda t: t.replace("UTF-8", "klingon", 1), "line 1, .*(encoding|XML)"),
     "entities": (bomb, r"document type declaration \(DTD\)"),
     "depth": (lambda t: t.replace("<Model", "<a>" * 200 + "<Model", 1), "100 levels"),

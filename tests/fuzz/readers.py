@@ -274,6 +274,8 @@ def same(found, right) -> bool:
         return len(found) == len(right) and all(map(same, found, right))
     if right is None or isinstance(right, str):
         return found is right or found == right
+    if isinstance(right, (list, tuple)) and len(found) != len(right):
+        return False
     a, b = np.asarray(found), np.asarray(right)
     if a.shape != b.shape or (a.dtype.kind == "U") != (b.dtype.kind == "U"):
         return False

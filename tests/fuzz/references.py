@@ -201,8 +201,11 @@ def osim(path) -> dict:
         name = joint.get("name")
         frames = {f.get("name"): f for f in joint.iterfind("frames/PhysicalOffsetFrame")}
         need(name and name not in joints, "joint names")
-        ends = [frames.get((joint.findtext(s) or "").strip())
-                for s in ("socket_parent_frame", "socket_child_frame")]
+        sockets = [(joint.findtext(s) or "").strip() for s in ("socket_parent_frame", "socket_child_frame")]
+        for path in sockets:        # a body itself in place of one of the joint's own frames
+            if path == "/ground" or path.startswith("/bodyset/"):
+                frames[path] = ElementTree.fromstring(f"<F><socket_parent>{path}</socket_parent></F>")
+        ends = [frames.get(path) for path in sockets]
         need(None not in ends, "sockets")
         places = [_vector(f, "translation", 3, "0 0 0") + _vector(f, "orientation", 3, "0 0 0") for f in ends]
         parent, child = ((f.findtext("socket_parent") or "").strip().split("/")[-1] for f in ends)
@@ -220,6 +223,7 @@ def osim(path) -> dict:
         joints[name] = [parent, child, *places[0][:3], *places[1][:3], sorted(axes)]
     children = [j[1] for j in joints.values()]
     need(len(set(children)) == len(children) and set(children) == set(bodies), "a tree")
+    need(sum(j[0] == "ground" for j in joints.values()) == 1, "a joint at the ground")
     return {"bodies": bodies, "ranges": ranges, "joints": joints}
 
 
