@@ -5,22 +5,26 @@
 # %% ../nbs/11_dynamics.ipynb #11-dynamics-003
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from .exercises import Exercise
 from .files import InputError
 from .filters import lowpass
 from .motion import COORDINATES, GRAVITY, Motion
 from .muscles import FITTED_RANGE_DEG, default_geometry, file_digest, fit_geometry
-from .skeleton import Skeleton
+from .skeleton import ContactSphere, Skeleton
 
 # %% auto #0
 __all__ = ['FAR_DEG', 'LEG_RANGES', 'TORQUE_ACTUATORS', 'MTP_STIFFNESS', 'MTP_DAMPING', 'MTP', 'MIN_ACTIVATION', 'AIRBORNE_M',
-           'LOWER_M', 'LIFTED_M', 'Pose', 'Axis', 'body_motions', 'inverse_dynamics', 'contact_jacobian', 'Ground',
-           'contact_force', 'sphere_forces', 'within_range', 'beyond_range', 'filtered_kinematics', 'toe_spring',
-           'MusculoskeletalModel', 'Simulation', 'lifted_spheres']
+           'FOOT_OFF_M', 'LOWER_M', 'LIFTED_M', 'SEAT_RADIUS', 'SEAT_INDENTATION', 'SEAT_DISSIPATION', 'Pose', 'Axis',
+           'body_motions', 'inverse_dynamics', 'contact_jacobian', 'Ground', 'contact_force', 'sphere_forces',
+           'within_range', 'beyond_range', 'filtered_kinematics', 'toe_spring', 'MusculoskeletalModel', 'Simulation',
+           'lifted_spheres', 'seat_spheres', 'seat_surface', 'Seat', 'seat_forces', 'support_forces', 'hip_heights',
+           'find_seat', 'Support', 'contacts_of', 'find_support']
 
 # %% ../nbs/11_dynamics.ipynb #11-dynamics-006
 def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -189,13 +193,15 @@ def inverse_dynamics(skeleton: Skeleton, poses: dict, axes: list, outside: dict 
     return tau
 
 # %% ../nbs/11_dynamics.ipynb #11-dynamics-024
-def contact_jacobian(skeleton: Skeleton, poses: dict, axes: list) -> tuple[np.ndarray, np.ndarray]:
-    """Lowest points (T, 12, 3) m of the spheres, and (T, 33, 36): generalised force per unit force on
-    each."""
+def contact_jacobian(skeleton: Skeleton, poses: dict, axes: list,
+                     more: tuple[ContactSphere, ...] = ()) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest points (T, S, 3) m of the 12 spheres under the feet and of `more`, and (T, 33, 3 S): generalised
+    force per unit force on each."""
     parents = {joint.child: joint.parent for joint in skeleton.tree + skeleton.coupled}
-    T = len(axes[0].point)
-    points, jacobian = np.zeros((T, 12, 3)), np.zeros((T, len(COORDINATES), 36))
-    for s, sphere in enumerate(skeleton.contacts):
+    T, spheres = len(axes[0].point), skeleton.contacts + more
+    points = np.zeros((T, len(spheres), 3))
+    jacobian = np.zeros((T, len(COORDINATES), 3 * len(spheres)))
+    for s, sphere in enumerate(spheres):
         pose = poses[sphere.body]
         points[:, s] = pose.p + pose.R @ sphere.location - [0, sphere.radius, 0]
         chain, body = set(), sphere.body
@@ -268,13 +274,13 @@ def sphere_forces(skeleton: Skeleton, poses: dict, ground: Ground) -> tuple[np.n
         outside.setdefault(sphere.body, []).append((force, point))
     return np.stack(forces, 1), np.stack(points, 1), outside
 
-# %% ../nbs/11_dynamics.ipynb #11-dynamics-035
+# %% ../nbs/11_dynamics.ipynb #11-dynamics-036
 def _slope(time: np.ndarray, values: np.ndarray) -> np.ndarray:
     from scipy.interpolate import CubicSpline
 
     return CubicSpline(time, values).derivative()(time)
 
-# %% ../nbs/11_dynamics.ipynb #11-dynamics-036
+# %% ../nbs/11_dynamics.ipynb #11-dynamics-037
 FAR_DEG = 30.0  # beyond the fitted range by more than this, a pose is refused
 
 LEG_RANGES = [
@@ -283,7 +289,7 @@ LEG_RANGES = [
     if name[:-2] in FITTED_RANGE_DEG
 ]
 
-# %% ../nbs/11_dynamics.ipynb #11-dynamics-037
+# %% ../nbs/11_dynamics.ipynb #11-dynamics-038
 def within_range(q: np.ndarray) -> np.ndarray:
     """Coordinates (T, 33) with leg angles clipped to the range of the muscle fit."""
     q = q.copy()
@@ -291,7 +297,7 @@ def within_range(q: np.ndarray) -> np.ndarray:
         q[:, i] = np.clip(q[:, i], low, high)
     return q
 
-# %% ../nbs/11_dynamics.ipynb #11-dynamics-038
+# %% ../nbs/11_dynamics.ipynb #11-dynamics-039
 def beyond_range(q: np.ndarray, source: str, first: int = 0) -> dict[str, float]:
     """By how many degrees leg angles of q (T, 33) leave the range of the muscle fit, by name; InputError
     when far off.
@@ -310,7 +316,7 @@ def beyond_range(q: np.ndarray, source: str, first: int = 0) -> dict[str, float]
             excess[name] = round(float(beyond[frame]), 2)
     return excess
 
-# %% ../nbs/11_dynamics.ipynb #11-dynamics-040
+# %% ../nbs/11_dynamics.ipynb #11-dynamics-042
 def filtered_kinematics(motion: Motion, cutoff_hz: float = 4.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Filtered coordinates, speeds and accelerations, (T, 33) each."""
     raw = motion.coordinates()
@@ -325,7 +331,7 @@ def filtered_kinematics(motion: Motion, cutoff_hz: float = 4.0) -> tuple[np.ndar
     qd = lowpass(_slope(motion.time, q), motion.rate_hz, cutoff_hz)
     return q, qd, lowpass(_slope(motion.time, qd), motion.rate_hz, cutoff_hz)
 
-# %% ../nbs/11_dynamics.ipynb #11-dynamics-042
+# %% ../nbs/11_dynamics.ipynb #11-dynamics-045
 TORQUE_ACTUATORS = {
     name: 300.0 if name.startswith("lumbar") else 150.0
     for name in COORDINATES
@@ -340,7 +346,7 @@ def toe_spring(q: np.ndarray, qd: np.ndarray) -> np.ndarray:
     """Moment (T, 2) N·m of the metatarsophalangeal springs; q, qd (T, 33)."""
     return MTP_STIFFNESS * q[:, MTP] + MTP_DAMPING * qd[:, MTP]
 
-# %% ../nbs/11_dynamics.ipynb #11-dynamics-044
+# %% ../nbs/11_dynamics.ipynb #11-dynamics-048
 class MusculoskeletalModel:
     """Skeleton, muscle geometry and weight (N) of one participant; `model`: an .osim path, or None for
     the default."""
@@ -353,7 +359,7 @@ class MusculoskeletalModel:
         self.geometry = shipped if default else fit_geometry(model)
         self.weight = self.skeleton.mass * GRAVITY
 
-# %% ../nbs/11_dynamics.ipynb #11-dynamics-046
+# %% ../nbs/11_dynamics.ipynb #11-dynamics-050
 @dataclass(frozen=True, eq=False)
 class Simulation:
     """Muscles and forces behind a motion. Sphere and foot order: right before left."""
@@ -368,6 +374,8 @@ class Simulation:
     status: str  # "Solve_Succeeded", or a named reason
     record: dict = field(default_factory=dict)
     joint_loads: dict = field(default_factory=dict)  # joint -> (T, 3) N on its distal body, in its frame
+    seat_forces: np.ndarray | None = None  # (T, 2, 3) N on the right and left hip; None without a seat
+    seat_points: np.ndarray | None = None  # (T, 2, 3) m where they act
 
     @property
     def foot_forces(self) -> np.ndarray:
@@ -376,11 +384,14 @@ class Simulation:
 
     @property
     def vertical_force(self) -> np.ndarray:
-        """Total vertical force (T,) in body weights."""
-        return self.ground_forces[..., 1].sum(1) / self.record["body_weight_n"]
+        """Total vertical force (T,) of feet and seat in body weights."""
+        up = self.ground_forces[..., 1].sum(1)
+        if self.seat_forces is not None:
+            up = up + self.seat_forces[..., 1].sum(1)
+        return up / self.record["body_weight_n"]
 
-# %% ../nbs/11_dynamics.ipynb #11-dynamics-048
-AIRBORNE_M, LOWER_M, LIFTED_M = 0.10, 0.05, 0.03  # m
+# %% ../nbs/11_dynamics.ipynb #11-dynamics-052
+AIRBORNE_M, FOOT_OFF_M, LOWER_M, LIFTED_M = 0.10, 0.20, 0.05, 0.03  # m
 
 
 def lifted_spheres(skeleton: Skeleton, q: np.ndarray, source: str) -> tuple[np.ndarray, float]:
@@ -405,3 +416,126 @@ def lifted_spheres(skeleton: Skeleton, q: np.ndarray, source: str) -> tuple[np.n
             "check pelvis_ty and its unit",
         )
     return (risen > risen.min(1, keepdims=True) + LIFTED_M) | airborne[:, None], ground
+
+# %% ../nbs/11_dynamics.ipynb #11-dynamics-058
+SEAT_RADIUS, SEAT_INDENTATION, SEAT_DISSIPATION = 0.08, 0.035, 0.5  # m, m under the body weight, s/m
+
+
+def seat_spheres(skeleton: Skeleton) -> tuple[ContactSphere, ...]:
+    """A sphere about the right and the left hip joint centre, fixed to the pelvis."""
+    joints = {joint.child: joint for joint in skeleton.tree}
+    return tuple(ContactSphere(f"seat_{side}", joints[f"femur_{side}"].parent, joints[f"femur_{side}"].p_PF,
+                               SEAT_RADIUS) for side in "rl")
+
+
+def seat_surface(weight: float, friction: float) -> Ground:
+    """Constants of a seat into which a body of `weight` (N) sinks by SEAT_INDENTATION."""
+    stiffness = weight / 2 / (4 / 3 * 0.5**1.5 * np.sqrt(SEAT_RADIUS) * SEAT_INDENTATION**1.5)
+    return Ground(stiffness=stiffness, dissipation=SEAT_DISSIPATION, static_friction=friction,
+                  dynamic_friction=friction, friction_smoothing=1e-3)
+
+# %% ../nbs/11_dynamics.ipynb #11-dynamics-061
+@dataclass(frozen=True)
+class Seat:
+    """A level, soft plane that carries the hips: height of its unloaded surface (m) and friction."""
+
+    height: float | np.ndarray  # an array (1,) may hold a symbol
+    friction: float = 0.5
+
+
+def seat_forces(skeleton: Skeleton, poses: dict, seat: Seat) -> tuple[np.ndarray, np.ndarray]:
+    """Forces (T, 2, 3) N of a seat on the right and left hip sphere, and where they act, (T, 2, 3) m."""
+    surface, answers = seat_surface(skeleton.mass * GRAVITY, seat.friction), []
+    for sphere in seat_spheres(skeleton):
+        pose = poses[sphere.body]
+        arm = _turn(pose.R, sphere.location)
+        centre = pose.p + arm
+        level = np.stack([0 * centre[:, 1], 0 * centre[:, 1] + seat.height, 0 * centre[:, 1]], -1)
+        force, point = contact_force(centre - level, pose.v + _cross(pose.w, arm), pose.w, sphere.radius,
+                                     surface)
+        answers.append((force, point + level))
+    forces, points = zip(*answers)
+    return np.stack(forces, 1), np.stack(points, 1)
+
+# %% ../nbs/11_dynamics.ipynb #11-dynamics-064
+def support_forces(skeleton: Skeleton, poses: dict, ground: Ground,
+                   seat: Seat | None = None) -> tuple[np.ndarray, np.ndarray, dict]:
+    """What `sphere_forces` returns, with a seat for 14 spheres: those under the feet, the right and the left
+    hip's."""
+    forces, points, outside = sphere_forces(skeleton, poses, ground)
+    if seat is None:
+        return forces, points, outside
+    force, point = seat_forces(skeleton, poses, seat)
+    body = seat_spheres(skeleton)[0].body
+    outside = outside | {body: [(force[:, k], point[:, k]) for k in range(2)]}
+    return np.concatenate([forces, force], 1), np.concatenate([points, point], 1), outside
+
+# %% ../nbs/11_dynamics.ipynb #11-dynamics-066
+def hip_heights(skeleton: Skeleton, q: np.ndarray) -> np.ndarray:
+    """Heights (T, 2) m of the right and left hip joint centre."""
+    spheres = seat_spheres(skeleton)
+    return skeleton.points(q, [s.body for s in spheres], np.array([s.location for s in spheres]))[..., 1]
+
+
+def find_seat(skeleton: Skeleton, q: np.ndarray, record: Mapping, ground: float, source: str) -> Seat:
+    """The seat of a recorded motion q (T, 33) over a ground at height `ground` (m).
+
+    `record`: `height`, "recorded" or of the unloaded surface above the ground (m), and `friction`. InputError
+    for a seat on which the participant cannot have sat."""
+    hips = hip_heights(skeleton, q).mean(1)
+    resting = float(np.median(hips[hips < np.quantile(hips, 0.01) + SEAT_INDENTATION]))
+    lowest, height, friction = resting - SEAT_RADIUS, record["height"], float(record["friction"])
+    if hips.max() - resting < SEAT_INDENTATION:
+        raise InputError(source, f"hips that rise by {100 * (hips.max() - resting):.0f} cm",
+                         "a motion that leaves the seat", "choose the exercise that was done (--exercise)")
+    if height == "recorded":
+        return Seat(lowest + SEAT_INDENTATION, friction)
+    above = ground + float(height) - lowest
+    if not 0 < above < SEAT_RADIUS:
+        where = "above" if above > 0 else "below"
+        raise InputError(source, f"a seat {100 * float(height):.0f} cm high, {where} the seated thighs",
+                         f"{100 * (lowest - ground):.0f} to {100 * (lowest - ground + SEAT_RADIUS):.0f} cm",
+                         "correct the seat's height, or write `height: recorded`")
+    return Seat(ground + float(height), friction)
+
+# %% ../nbs/11_dynamics.ipynb #11-dynamics-069
+@dataclass(frozen=True, eq=False)
+class Support:
+    """What may carry a motion of T frames."""
+
+    lifted: np.ndarray  # (T, 12) bool: spheres that carry nothing
+    ground: float  # m, its height
+    heels: tuple[bool, bool] = (True, True)  # whether the right and the left heel stay on the ground
+    seat: Seat | None = None
+
+    def described(self) -> dict:
+        """The seat for a record: height of its unloaded surface above the ground (m), friction."""
+        return {"height_m": round(self.seat.height - self.ground, 4), "friction": self.seat.friction}
+
+
+def contacts_of(exercise: Exercise, q: np.ndarray) -> Mapping:
+    """Contacts of an exercise's record for poses q (T, 33): where the other leg leads, the feet change
+    places."""
+    contacts = dict(exercise.contacts)
+    if exercise.led_by(q) != exercise.leading:
+        contacts["l"], contacts["r"] = contacts["r"], contacts["l"]
+    return contacts
+
+# %% ../nbs/11_dynamics.ipynb #11-dynamics-071
+def find_support(skeleton: Skeleton, q: np.ndarray, contacts: Mapping | None, source: str) -> Support:
+    """What carries the poses q (T, 33) of a motion, from their heights and an exercise's `contacts`: `l`
+    and `r` planted, heel_free or swing, and perhaps `seat`. None: both feet, as the heights say.
+
+    InputError where the motion contradicts them."""
+    lifted, ground = lifted_spheres(skeleton, q, source)
+    contacts = contacts or {}
+    height = skeleton.contact_points(q)[..., 1].reshape(len(q), 2, 6).min(2) - ground
+    for k, (side, word) in enumerate({"r": "right", "l": "left"}.items()):
+        off = (height[:, k] > FOOT_OFF_M).mean() > 0.1
+        if off and contacts.get(side) in ("planted", "heel_free"):
+            raise InputError(source, f"the {word} foot {100 * height[:, k].max():.0f} cm above the ground",
+                             f"a foot that stays on it ({contacts[side]})",
+                             "choose the exercise that was done (--exercise), or call this foot `swing`")
+    heels = tuple(contacts.get(side, "planted") == "planted" for side in "rl")
+    seat = contacts.get("seat")
+    return Support(lifted, ground, heels, find_seat(skeleton, q, seat, ground, source) if seat else None)

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from fastcore.basics import patch
 
-from .dynamics import MusculoskeletalModel, Simulation
+from .dynamics import MusculoskeletalModel, Simulation, contacts_of
 from .exercises import Exercise, load_exercise
 from .external_load import ExternalLoad, loaded_skeleton, read_load
 from .files import (InputError, Suspicion, atomic_write, locked, plain, refuse_finished, sweep, versions,
@@ -140,17 +140,17 @@ def simulate(motion: Motion, model: MusculoskeletalModel | str | Path | None = N
     18.3/s. `load`: what the participant carries, such as "barbell:40"."""
     settings = settings_of(mode, preset, intervals, cutoff_hz, exercise, load)
     load = read_load(settings["load"]) if load else None
-    motion.coordinates()
+    contacts = contacts_of(load_exercise(exercise), motion.coordinates())
     clock, cpu = time.perf_counter(), time.process_time()
     model = model if isinstance(model, MusculoskeletalModel) else MusculoskeletalModel(model)
     said = judge_recording(motion.slice(start, end), model.skeleton)
     model = loaded_model(model, load) if load else model
     with interruptible():
         if mode == "qp":
-            result = solve_qp(model, motion, start, end, settings["cutoff_hz"])
+            result = solve_qp(model, motion, start, end, settings["cutoff_hz"], contacts=contacts)
         else:
             how = tracking_settings(exercise, preset, intervals, cutoff_hz)
-            result = tracking.track(model, motion, start, end, *how)
+            result = tracking.track(model, motion, start, end, *how, contacts=contacts)
     cost = {"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - clock}
     _describe(result, model, mode, {name: round(seconds, 3) for name, seconds in cost.items()})
     result = _describe_loads(result, model, load)
@@ -248,15 +248,18 @@ def sphere_columns(result: Simulation) -> tuple[tuple, np.ndarray]:
 
 # %% ../nbs/14_simulation.ipynb #14-simulation-035
 def foot_force_columns(result: Simulation) -> tuple[tuple, np.ndarray]:
-    """Names and values (T, 18): for each foot force (N), centre of pressure (m) and free moment (N·m)."""
-    names, columns = [], []
-    for f, side in enumerate("rl"):
-        force, point = result.ground_forces[:, 6 * f : 6 * f + 6], result.contact_points[:, 6 * f : 6 * f + 6]
+    """Names and values (T, 18): for each foot force (N), centre of pressure (m) and free moment (N·m); (T,
+    27) with a seat."""
+    names, columns, places = [], [], {"r": slice(0, 6), "l": slice(6, 12)}
+    given = [(side, result.ground_forces[:, at], result.contact_points[:, at]) for side, at in places.items()]
+    if result.seat_forces is not None:
+        given.append(("seat", result.seat_forces, result.seat_points))
+    for place, force, point in given:
         share = force[..., 1] / np.maximum(force[..., 1].sum(1, keepdims=True), 1e-6)
         pressure = (share[..., None] * point).sum(1)
         free = np.zeros_like(pressure)
         free[:, 1] = np.cross(point - pressure[:, None], force).sum(1)[:, 1]
-        names += _names(side) + [f"ground_torque_{side}_{c}" for c in "xyz"]
+        names += _names(place) + [f"ground_torque_{place}_{c}" for c in "xyz"]
         columns += [force.sum(1), pressure, free]
     return tuple(names), np.hstack(columns)
 

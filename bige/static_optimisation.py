@@ -5,16 +5,22 @@
 # %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-003
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import numpy as np
 
-from .dynamics import (LIFTED_M, MIN_ACTIVATION, MTP, TORQUE_ACTUATORS, MusculoskeletalModel, Simulation,
-                           beyond_range, body_motions, contact_jacobian, filtered_kinematics,
-                           inverse_dynamics, lifted_spheres, toe_spring, within_range)
+from .dynamics import (LIFTED_M, MIN_ACTIVATION, MTP, SEAT_INDENTATION, SEAT_RADIUS,
+                           TORQUE_ACTUATORS, MusculoskeletalModel, Seat, Simulation, Support,
+                           beyond_range, body_motions, contact_jacobian, filtered_kinematics, find_support,
+                           hip_heights, inverse_dynamics, seat_spheres, toe_spring, within_range)
 from .motion import COORDINATES, Motion
 from .muscles import WORKING_STRETCH, rigid_tendon
+from .skeleton import Skeleton
 
 # %% auto #0
-__all__ = ['LEG_RESERVES', 'PELVIS_RESERVES', 'FRICTION', 'QP_WEIGHTS', 'FrameSolver', 'QPModel', 'solve_frames', 'solve_qp']
+__all__ = ['LEG_RESERVES', 'PELVIS_RESERVES', 'FRICTION', 'SEAT_WEIGHT', 'SEAT_LIMIT', 'QP_WEIGHTS', 'FrameSolver', 'QPModel',
+           'most_forces', 'solve_frames', 'solve_qp']
 
 # %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-010
 LEG_RESERVES = tuple(
@@ -22,6 +28,7 @@ LEG_RESERVES = tuple(
 )
 PELVIS_RESERVES = COORDINATES[:6]
 FRICTION = 0.8
+SEAT_WEIGHT, SEAT_LIMIT = 0.01, 1.5  # weight of its forces; how far they may exceed the law of the seat
 # weight of the square of each unknown, which is an activation, a tenth of body weight, 10 N·m or an
 # actuator's full torque
 QP_WEIGHTS = {
@@ -40,12 +47,13 @@ _SIZES["pelvis"] = 6
 _ENDS = np.cumsum([0, *_SIZES.values()])
 _BLOCK = {name: slice(int(a), int(b)) for name, a, b in zip(_SIZES, _ENDS, _ENDS[1:])}
 _UNKNOWNS = int(_ENDS[-1])
+_SEAT = slice(_UNKNOWNS, _UNKNOWNS + 6)  # two forces more where there is a seat
 
 
-def _fixed_columns(weight: float) -> np.ndarray:
+def _fixed_columns(weight: float, unknowns: int) -> np.ndarray:
     """(33, unknowns): what actuators and reserves do, the same in every frame; the other columns are left
     at zero."""
-    columns = np.zeros((len(COORDINATES), _UNKNOWNS))
+    columns = np.zeros((len(COORDINATES), unknowns))
     entries = [*TORQUE_ACTUATORS.items(), *((name, 10.0) for name in LEG_RESERVES)]
     entries += [
         (name, weight / 10 if name.startswith("pelvis_t") and name != "pelvis_tilt" else 10.0)
@@ -56,8 +64,9 @@ def _fixed_columns(weight: float) -> np.ndarray:
     return columns
 
 # %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-013
-def _cost(weights: dict) -> np.ndarray:
+def _cost(weights: dict, unknowns: int) -> np.ndarray:
     cost = np.concatenate([np.full(size, weights[name]) for name, size in _SIZES.items()])
+    cost = np.append(cost, np.full(unknowns - _UNKNOWNS, SEAT_WEIGHT))
     for k, name in enumerate(LEG_RESERVES, start=_BLOCK["legs"].start):
         if name.startswith("mtp"):
             cost[k] = weights["mtp"]
@@ -65,61 +74,69 @@ def _cost(weights: dict) -> np.ndarray:
             cost[k] = weights["hip_rotation"]
     return cost
 
-# %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-014
-def _friction_rows() -> np.ndarray:
-    """(48, unknowns): rows that must stay at or below zero, four a sphere."""
-    rows = np.zeros((48, _UNKNOWNS))
-    for r in range(48):
-        sphere, direction, sign = r // 4, (0, 2)[r // 2 % 2], (1, -1)[r % 2]
-        start = _BLOCK["forces"].start + 3 * sphere
-        rows[r, start + direction], rows[r, start + 1] = sign, -FRICTION / np.sqrt(2)
+# %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-016
+def _friction_rows(vertical: np.ndarray, friction: np.ndarray, unknowns: int) -> np.ndarray:
+    """(4 P, unknowns): rows that must stay at or below zero, four for each of P points; `vertical` (P,):
+    where its vertical force lies among the unknowns."""
+    rows = np.zeros((4 * len(vertical), unknowns))
+    for r in range(len(rows)):
+        up, direction, sign = vertical[r // 4], (-1, 1)[r // 2 % 2], (1, -1)[r % 2]
+        rows[r, up + direction], rows[r, up] = sign, -friction[r // 4] / np.sqrt(2)
     return rows
 
-# %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-016
+# %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-019
 class FrameSolver:
-    """The quadratic program of one frame, prepared once for a body weight (N)."""
+    """The quadratic program of one frame, prepared once for a body weight (N) and perhaps a seat."""
 
-    def __init__(self, weight: float, weights: dict = QP_WEIGHTS):
+    def __init__(self, weight: float, weights: dict = QP_WEIGHTS, seat: Seat | None = None):
         import casadi
 
-        self.weight = weight
-        self.columns = np.vstack([_fixed_columns(weight), _friction_rows()])
-        self.low, self.high = np.full(_UNKNOWNS, -np.inf), np.full(_UNKNOWNS, np.inf)
+        self.weight, n = weight, _UNKNOWNS + (6 if seat else 0)
+        self.vertical = np.arange(_BLOCK["forces"].start + 1, _BLOCK["forces"].stop, 3)
+        friction = np.full(12, FRICTION)
+        if seat:
+            self.vertical = np.append(self.vertical, [_SEAT.start + 1, _SEAT.start + 4])
+            friction = np.append(friction, [seat.friction] * 2)
+        self.forces = np.r_[_BLOCK["forces"], _SEAT][: 3 * len(self.vertical)]
+        self.columns = np.vstack([_fixed_columns(weight, n), _friction_rows(self.vertical, friction, n)])
+        self.low, self.high = np.full(n, -np.inf), np.full(n, np.inf)
         self.low[_BLOCK["muscles"]], self.high[_BLOCK["muscles"]] = MIN_ACTIVATION, 1
         self.low[_BLOCK["actuators"]], self.high[_BLOCK["actuators"]] = -1, 1
-        self.vertical = np.arange(_BLOCK["forces"].start + 1, _BLOCK["forces"].stop, 3)
         self.low[self.vertical] = 0
-        diagonal = casadi.Sparsity.diag(_UNKNOWNS)
-        self.hessian = casadi.DM(diagonal, 2 * _cost(weights))
+        diagonal = casadi.Sparsity.diag(n)
+        self.hessian = casadi.DM(diagonal, 2 * _cost(weights, n))
         self.conic = casadi.conic("frame", "daqp",
                                   {"h": diagonal, "a": casadi.Sparsity.dense(*self.columns.shape)},
                                   {"error_on_fail": False})
 
     def __call__(self, muscles: np.ndarray, jacobian: np.ndarray, need: np.ndarray,
-                 lifted: np.ndarray) -> tuple[np.ndarray, bool]:
-        """muscles (33, 80) N·m at activation 1, jacobian (33, 36), need (33,), lifted (12,) bool ->
-        unknowns, solved."""
+                 most: np.ndarray) -> tuple[np.ndarray, bool]:
+        """muscles (33, 80) N·m at activation 1, jacobian (33, 3 P), need (33,), most (P,): limit of each
+        vertical force in tenths of body weight -> unknowns, solved."""
         self.columns[:33, _BLOCK["muscles"]] = muscles
-        self.columns[:33, _BLOCK["forces"]] = jacobian * (self.weight / 10)
-        high = self.high.copy()
-        high[self.vertical[lifted]] = 1e-6
-        answer = self.conic(h=self.hessian, g=0, a=self.columns, lba=np.r_[need, np.full(48, -np.inf)],
-                            uba=np.r_[need, np.zeros(48)], lbx=self.low, ubx=high)
+        self.columns[:33, self.forces] = jacobian * (self.weight / 10)
+        high, rows = self.high.copy(), len(self.columns) - 33
+        high[self.vertical] = most
+        answer = self.conic(h=self.hessian, g=0, a=self.columns, lba=np.r_[need, np.full(rows, -np.inf)],
+                            uba=np.r_[need, np.zeros(rows)], lbx=self.low, ubx=high)
         return np.asarray(answer["x"]).ravel(), bool(self.conic.stats()["success"])
 
-# %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-018
+# %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-021
 class QPModel:
     """A participant's model made ready for static optimisation: the model and the solver for its body
-    weight."""
+    weight, perhaps on a seat."""
 
-    def __init__(self, model: MusculoskeletalModel, weights: dict = QP_WEIGHTS):
-        self.model, self.weights, self.solver = model, dict(weights), FrameSolver(model.weight, weights)
+    def __init__(self, model: MusculoskeletalModel, weights: dict = QP_WEIGHTS, seat: Seat | None = None):
+        self.model, self.weights, self.seat = model, dict(weights), seat
+        self.solver = FrameSolver(model.weight, weights, seat)
 
     def frames(self, q: np.ndarray, qd: np.ndarray, qdd: np.ndarray) -> tuple:
         """All that the frames' programs are made of: muscle columns (T, 33, 80) N·m, Jacobians (T, 33,
-        36), required generalised forces (T, 33), contact points (T, 12, 3) m and capacities (T, 80) N."""
+        3 P), required generalised forces (T, 33), contact points (T, P, 3) m and capacities (T, 80) N; P is
+        12, and 14 with a seat."""
         poses, axes = body_motions(self.model.skeleton, q, qd, qdd)
-        points, jacobian = contact_jacobian(self.model.skeleton, poses, axes)
+        hips = seat_spheres(self.model.skeleton) if self.seat else ()
+        points, jacobian = contact_jacobian(self.model.skeleton, poses, axes, hips)
         lengths, arms = self.model.geometry(within_range(q))
         velocity = -np.einsum("tmi,ti->tm", arms, qd)
         capacity = rigid_tendon(lengths, velocity, self.model.geometry.parameters)[0]
@@ -128,21 +145,21 @@ class QPModel:
         muscles[:, MTP] = 0
         return muscles, jacobian, need, points, capacity
 
-# %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-023
-def _solve_part(ready: QPModel, q, qd, qdd, lifted) -> tuple:
-    """Of a stretch of frames: unknowns (T, 149), solved (T,), foot forces (T, 12, 3) N, their points (T,
-    12, 3) m, joint moments (T, 33) N·m, capacities (T, 80) N."""
+# %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-026
+def _solve_part(ready: QPModel, q, qd, qdd, most) -> tuple:
+    """Of a stretch of frames: unknowns (T, n), solved (T,), contact forces (T, P, 3) N, their points (T,
+    P, 3) m, joint moments (T, 33) N·m, capacities (T, 80) N."""
     muscles, jacobian, need, points, capacity = ready.frames(q, qd, qdd)
     load = need.copy()
     load[:, MTP] += toe_spring(q, qd)
-    answers = [ready.solver(*frame) for frame in zip(muscles, jacobian, load, lifted)]
+    answers = [ready.solver(*frame) for frame in zip(muscles, jacobian, load, most)]
     x, solved = np.array([a for a, _ in answers]), np.array([ok for _, ok in answers])
     x[~solved] = np.nan
-    forces = x[:, _BLOCK["forces"]] * ready.model.weight / 10
+    forces = x[:, ready.solver.forces] * ready.model.weight / 10
     moments = need - (jacobian @ forces[..., None])[..., 0]
-    return x, solved, forces.reshape(-1, 12, 3), points, moments, capacity
+    return x, solved, forces.reshape(points.shape), points, moments, capacity
 
-# %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-024
+# %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-027
 def _reserves(x: np.ndarray, weight: float) -> dict:
     """Coordinate -> (T,) N·m or N that the reserves carried."""
     scale = np.array([weight / 10 if name in COORDINATES[3:6] else 10.0 for name in PELVIS_RESERVES])
@@ -150,16 +167,27 @@ def _reserves(x: np.ndarray, weight: float) -> dict:
         zip(PELVIS_RESERVES, (x[:, _BLOCK["pelvis"]] * scale).T)
     )
 
-# %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-025
-def solve_frames(ready: QPModel, motion: Motion, kinematics: tuple, lifted: np.ndarray,
+# %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-028
+def most_forces(skeleton: Skeleton, q: np.ndarray, support: Support) -> np.ndarray:
+    """Limit (T, P) of each vertical contact force, in tenths of body weight."""
+    most = np.where(support.lifted, 1e-6, np.inf)
+    if support.seat is None:
+        return most
+    sunk = support.seat.height + SEAT_RADIUS - hip_heights(skeleton, q)
+    share = np.clip(sunk / SEAT_INDENTATION, 0, None)
+    return np.hstack([most, np.maximum(SEAT_LIMIT * 10 / 2 * share**1.5, 1e-6)])
+
+# %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-031
+def solve_frames(ready: QPModel, motion: Motion, kinematics: tuple, support: Support,
                  at_once: int = 400) -> Simulation:
     """Every frame's program, assembled into a Simulation; some hundred frames at once, to keep memory small.
 
-    `kinematics`: q, qd, qdd (T, 33); `lifted` (T, 12): spheres that carry nothing."""
-    stretches = [slice(k, k + at_once) for k in range(0, len(lifted), at_once)]
-    parts = [_solve_part(ready, *(values[s] for values in kinematics), lifted[s]) for s in stretches]
+    `kinematics`: q, qd, qdd (T, 33); `support`: what may carry the body in these T frames."""
+    most = most_forces(ready.model.skeleton, kinematics[0], support)
+    stretches = [slice(k, k + at_once) for k in range(0, len(most), at_once)]
+    parts = [_solve_part(ready, *(values[s] for values in kinematics), most[s]) for s in stretches]
     x, solved, forces, points, moments, capacity = (np.concatenate(part) for part in zip(*parts))
-    q, failed, airborne = kinematics[0], int((~solved).sum()), int(lifted.all(1).sum())
+    q, failed, airborne = kinematics[0], int((~solved).sum()), int((most <= 1e-6).all(1).sum())
     activations = np.clip(x[:, _BLOCK["muscles"]], MIN_ACTIVATION, 1)
     status = f"Failed_In_{failed}_Frames" if failed else "Solve_Succeeded"
     record = {
@@ -175,26 +203,32 @@ def solve_frames(ready: QPModel, motion: Motion, kinematics: tuple, lifted: np.n
     solution = Motion.from_arrays(motion.time, q, activations, source=motion.source)
     torques = x[:, _BLOCK["actuators"]] * list(TORQUE_ACTUATORS.values())
     reserves = _reserves(x, ready.model.weight)
-    return Simulation(solution, forces, points, moments, reserves, torques, activations * capacity, status,
-                      record)
+    seat = (forces[:, 12:], points[:, 12:]) if support.seat else ()
+    return Simulation(solution, forces[:, :12], points[:, :12], moments, reserves, torques,
+                      activations * capacity, status, record, *seat)
 
-# %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-027
+# %% ../nbs/12_static_optimisation.ipynb #12-static-optimisation-033
 def solve_qp(model: MusculoskeletalModel, motion: Motion, start: float | None = None,
-             end: float | None = None, cutoff_hz: float = 4.0, weights: dict = QP_WEIGHTS) -> Simulation:
-    """Static optimisation of every frame of a motion from `start` to `end` (s), filtered at `cutoff_hz`."""
+             end: float | None = None, cutoff_hz: float = 4.0, weights: dict = QP_WEIGHTS, *,
+             contacts: Mapping | None = None) -> Simulation:
+    """Static optimisation of every frame of a motion from `start` to `end` (s), filtered at `cutoff_hz`;
+    `contacts` of its exercise's record."""
     part = motion.frames(start, end)
     q, qd, qdd = filtered_kinematics(motion, cutoff_hz)
     clipped = beyond_range(q[part], motion.source, part.start)
-    lifted, ground = lifted_spheres(model.skeleton, q, motion.source)
+    support = find_support(model.skeleton, q, contacts, motion.source)
+    here = replace(support, lifted=support.lifted[part])
     piece = Motion.from_arrays(motion.time[part], q[part], source=motion.source)
-    result = solve_frames(QPModel(model, weights), piece, (q[part], qd[part], qdd[part]), lifted[part])
+    result = solve_frames(QPModel(model, weights, support.seat), piece, (q[part], qd[part], qdd[part]), here)
     leg, pelvis = (
         max(float(np.nanmax(np.abs(result.reserves[name]), initial=0)) for name in names)
         for names in (LEG_RESERVES, PELVIS_RESERVES[3:])
     )
+    if support.seat:
+        result.record["seat"] = support.described()
     result.record.update(
         clipped_deg=clipped,
-        ground_height_m=round(ground, 4),
+        ground_height_m=round(support.ground, 4),
         largest_leg_reserve_nm=round(leg, 2),
         largest_pelvis_force_bw=round(pelvis / model.weight, 4),
         settings={

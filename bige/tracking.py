@@ -5,14 +5,16 @@
 # %% ../nbs/13_tracking.ipynb #13-tracking-003
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache
 
 import numpy as np
 
-from .dynamics import (LEG_RANGES, MIN_ACTIVATION, MTP, TORQUE_ACTUATORS, Ground, MusculoskeletalModel,
-                           Simulation, beyond_range, body_motions, filtered_kinematics, inverse_dynamics,
-                           lifted_spheres, sphere_forces, toe_spring)
+from .dynamics import (LEG_RANGES, MIN_ACTIVATION, MTP, SEAT_RADIUS, TORQUE_ACTUATORS, Ground,
+                           MusculoskeletalModel, Seat, Simulation, Support, beyond_range, body_motions,
+                           filtered_kinematics, find_support, hip_heights, inverse_dynamics,
+                           sphere_forces, support_forces, toe_spring)
 from .exercises import Exercise, load_exercise
 from .files import InputError
 from .motion import COORDINATES, Motion
@@ -22,7 +24,7 @@ from .muscles import ACTIVATION_TIME, DEACTIVATION_TIME, FITTED_RANGE_DEG, equil
 __all__ = ['PRESETS', 'STATES', 'CONTROLS', 'MAX_FORCE', 'FORCE_RATE', 'ACTIVATION_RATE', 'RESERVE', 'ACTUATOR_TIME', 'LONGEST_S',
            'Settings', 'settings_for', 'equations', 'NodeFunctions', 'Layout', 'Linear', 'Quadratic', 'condensed',
            'radau', 'limits', 'scales', 'linear_rows', 'cost', 'TrackingProblem', 'solve_nlp', 'ground_offset',
-           'first_guess', 'between', 'track']
+           'least_heel_forces', 'first_guess', 'between', 'track']
 
 # %% ../nbs/13_tracking.ipynb #13-tracking-008
 _SQUAT = {
@@ -102,13 +104,13 @@ MAX_FORCE, FORCE_RATE, ACTIVATION_RATE, RESERVE, ACTUATOR_TIME = (
 )  # -, 1/s, 1/s, N·m, s
 
 # %% ../nbs/13_tracking.ipynb #13-tracking-018
-def equations(model: MusculoskeletalModel, v: dict, settings: Settings) -> tuple:
+def equations(model: MusculoskeletalModel, v: dict, settings: Settings, seat: Seat | None = None) -> tuple:
     """Residuals of the dynamics (T, 33) and of the muscles (T, 80), which must vanish, and the heels'
     vertical force (T, 2) N.
 
     v: the unknowns by name in SI units, (T, n) each, numbers or symbols."""
     poses, axes = body_motions(model.skeleton, v["q"], v["qd"], v["qdd"])
-    forces, _, outside = sphere_forces(model.skeleton, poses, settings.ground)
+    forces, _, outside = support_forces(model.skeleton, poses, settings.ground, seat)
     tau = inverse_dynamics(model.skeleton, poses, axes, outside)
     lengths, arms = model.geometry(v["q"])
     velocity = -(arms * v["qd"][:, None]).sum(-1)
@@ -146,15 +148,16 @@ def _symbols(name: str, n: int) -> tuple:
 
 class NodeFunctions:
     """The equations of one instant as CasADi functions of the scaled unknowns z (447,) and their scale
-    (447,).
+    (447,), with a seat also of its height (m), the last number of the scale (448,).
 
     `value` (115,); `jacobian` and `hessian`: the entries that are not zero, at the places `jacobian_at`,
     `hessian_at`."""
-    def __init__(self, model: MusculoskeletalModel, settings: Settings):
+    def __init__(self, model: MusculoskeletalModel, settings: Settings, friction: float | None = None):
+        """`friction`: of the seat; None without one."""
         import casadi
-        (z, array), (scale, sizes) = _symbols("z", _NODE), _symbols("s", _NODE)
-        values = array * sizes
-        parts = equations(model, {name: values[:, block] for name, block in _BLOCK.items()}, settings)
+        (z, array), (scale, sizes) = _symbols("z", _NODE), _symbols("s", _NODE + (friction is not None))
+        values, seat = array * sizes[:, :_NODE], None if friction is None else Seat(sizes[:, -1], friction)
+        parts = equations(model, {name: values[:, block] for name, block in _BLOCK.items()}, settings, seat)
         g = casadi.vertcat(*(np.concatenate(parts, 1)[0] * _row_scale()))
         multipliers = casadi.SX.sym("l", _ROWS)
         jacobian = casadi.jacobian(g, z)
@@ -167,8 +170,9 @@ class NodeFunctions:
 
 # %% ../nbs/13_tracking.ipynb #13-tracking-024
 @lru_cache(maxsize=2)
-def _node_functions(model: MusculoskeletalModel, ground: Ground, passive_fibre_force: bool) -> NodeFunctions:
-    return NodeFunctions(model, Settings(ground=ground, passive_fibre_force=passive_fibre_force))
+def _node_functions(model: MusculoskeletalModel, ground: Ground, passive_fibre_force: bool,
+                    friction: float | None = None) -> NodeFunctions:
+    return NodeFunctions(model, Settings(ground=ground, passive_fibre_force=passive_fibre_force), friction)
 
 # %% ../nbs/13_tracking.ipynb #13-tracking-028
 class Layout:
@@ -348,7 +352,7 @@ def limits(q: np.ndarray, qd: np.ndarray, qdd: np.ndarray,
         low[name][:], high[name][:] = start, end
     return low, high
 
-# %% ../nbs/13_tracking.ipynb #13-tracking-045
+# %% ../nbs/13_tracking.ipynb #13-tracking-047
 def scales(low: dict, high: dict) -> dict:
     """What each unknown is divided by: its largest magnitude, so that the solver sees numbers near one."""
     sizes = {name: np.maximum(np.abs(low[name]), np.abs(high[name])) for name in ("q", "qd", "qdd")}
@@ -362,7 +366,7 @@ def scales(low: dict, high: dict) -> dict:
         "reserve": RESERVE,
     }
 
-# %% ../nbs/13_tracking.ipynb #13-tracking-047
+# %% ../nbs/13_tracking.ipynb #13-tracking-049
 _ALL = slice(None)
 _BODY = [i for i, name in enumerate(COORDINATES)
          if name[:3] in ("pel", "hip", "kne", "ank", "sub") and name != "pelvis_tx"]
@@ -391,7 +395,7 @@ def linear_rows(layout: Layout, h: float, scale: dict, q: np.ndarray, settings: 
             rows.add([(at[name][-1:, columns], 1.0), (at[name][:1, columns], -1.0)])
     return rows.finish(layout.size)
 
-# %% ../nbs/13_tracking.ipynb #13-tracking-049
+# %% ../nbs/13_tracking.ipynb #13-tracking-052
 _RADAU_WEIGHTS = (
     0.376403062700467,
     0.512485826188421,
@@ -432,7 +436,7 @@ def cost(layout: Layout, h: float, scale: dict, reference: dict, settings: Setti
         j.square(columns, settings.regularisation / columns.shape[1] * h)
     return j.finish()
 
-# %% ../nbs/13_tracking.ipynb #13-tracking-051
+# %% ../nbs/13_tracking.ipynb #13-tracking-055
 def _sparsity(matrix):
     import casadi
 
@@ -453,14 +457,15 @@ def _collect(rows: list, columns: list, shape: tuple):
     )
     return _sparsity(pattern), np.searchsorted(keys, columns.astype(np.int64) * shape[0] + rows)
 
-# %% ../nbs/13_tracking.ipynb #13-tracking-053
+# %% ../nbs/13_tracking.ipynb #13-tracking-057
 class TrackingProblem:
     """The sparse nonlinear program as three CasADi functions that IPOPT calls: g with its Jacobian, f
     with its gradient, Hessian."""
 
     def __init__(self, nodes: NodeFunctions, scale: np.ndarray, layout: Layout, rows: Linear,
-                 cost: Quadratic):
-        """`scale` (447,): SI units in one unit of each unknown of an interval."""
+                 cost: Quadratic, least: np.ndarray):
+        """`scale` (447 or 448,): SI units in one unit of each unknown of an interval, and the height of a
+        seat; `least` (2,): least vertical force (N) on the right and the left heel."""
         import casadi
         n, blocks = layout.intervals, layout.blocks
         self.blocks = blocks
@@ -477,7 +482,7 @@ class TrackingProblem:
                                   [constant.col, *(b + c for b in blocks)], shape)
         entries = casadi.vertcat(casadi.DM(constant.data), casadi.vec(nodes.jacobian.map(n)(z, sizes)))
         jacobian = casadi.MX(pattern, entries[np.argsort(place).tolist()])
-        self.symbols, self.rows = {"x": x, "f": f, "g": g}, rows
+        self.symbols, self.rows, self.least = {"x": x, "f": f, "g": g}, rows, least
         self.functions = {
             "jac_g": casadi.Function("nlp_jac_g", [x, p], [g, jacobian], ["x", "p"], ["g", "jac_g_x"]),
             "grad_f": casadi.Function("nlp_grad_f", [x, p], [f, slope], ["x", "p"], ["f", "grad_f_x"]),
@@ -501,7 +506,7 @@ class TrackingProblem:
         return casadi.Function("nlp_hess_l", [x, p, weight, multipliers], [casadi.MX(pattern, values)],
                                ["x", "p", "lam_f", "lam_g"], ["triu_hess_gamma_x_x"])
 
-# %% ../nbs/13_tracking.ipynb #13-tracking-054
+# %% ../nbs/13_tracking.ipynb #13-tracking-058
 def solve_nlp(problem: TrackingProblem, layout: Layout, bounds: tuple[np.ndarray, np.ndarray],
               guess: np.ndarray, settings: Settings, verbose: bool = False) -> tuple[np.ndarray, dict]:
     """The solution x (size,) and IPOPT's statistics; `bounds`: lower and upper limits (size,) of x."""
@@ -528,11 +533,11 @@ def solve_nlp(problem: TrackingProblem, layout: Layout, bounds: tuple[np.ndarray
     solver = casadi.nlpsol("track", "ipopt", problem.symbols, options)
     zero = np.zeros(_ROWS - 2)
     answer = solver(x0=guess, lbx=low, ubx=high,
-                    lbg=np.r_[rows.low, np.tile(np.r_[zero, [settings.heel_force_n] * 2], n)],
+                    lbg=np.r_[rows.low, np.tile(np.r_[zero, problem.least], n)],
                     ubg=np.r_[rows.high, np.tile(np.r_[zero, np.inf, np.inf], n)])
     return np.asarray(answer["x"]).ravel(), solver.stats() | {"objective": float(answer["f"])}
 
-# %% ../nbs/13_tracking.ipynb #13-tracking-056
+# %% ../nbs/13_tracking.ipynb #13-tracking-060
 def ground_offset(model: MusculoskeletalModel, q: np.ndarray, ground: Ground = Ground()) -> float:
     """How far (m) to lift the recorded poses q (T, 33) so that the ground carries the body's weight on
     average."""
@@ -547,7 +552,19 @@ def ground_offset(model: MusculoskeletalModel, q: np.ndarray, ground: Ground = G
         low, high = (lift, high) if carried > model.weight else (low, lift)
     return lift - lowest
 
-# %% ../nbs/13_tracking.ipynb #13-tracking-057
+# %% ../nbs/13_tracking.ipynb #13-tracking-063
+def _on_feet(model: MusculoskeletalModel, q: np.ndarray, seat: Seat | None) -> np.ndarray:
+    """Those of the poses q (T, 33) in which the seat carries nothing."""
+    if seat is None:
+        return q
+    return q[hip_heights(model.skeleton, q).min(1) > seat.height + SEAT_RADIUS]
+
+
+def least_heel_forces(settings: Settings, support: Support) -> np.ndarray:
+    """Least vertical force (2,) N on the right and the left heel: none on one that may leave the ground."""
+    return np.where(support.heels, settings.heel_force_n or -np.inf, -np.inf)
+
+# %% ../nbs/13_tracking.ipynb #13-tracking-065
 def first_guess(layout: Layout, reference: dict, offset: float, scale: dict, bounds: tuple[dict, dict],
                 known: dict) -> np.ndarray:
     """Start at the recorded motion; `known` may hold better values of other unknowns, (N + 1, n) by name,
@@ -564,7 +581,7 @@ def first_guess(layout: Layout, reference: dict, offset: float, scale: dict, bou
         x[index] = x[layout.at[name]][:-1, None]
     return x
 
-# %% ../nbs/13_tracking.ipynb #13-tracking-059
+# %% ../nbs/13_tracking.ipynb #13-tracking-067
 def _bounds(layout: Layout, low: dict, high: dict, scale: dict) -> tuple[np.ndarray, np.ndarray]:
     lower, upper = np.full(layout.size, -np.inf), np.full(layout.size, np.inf)
     for columns in (layout.at, layout.inner):
@@ -572,7 +589,7 @@ def _bounds(layout: Layout, low: dict, high: dict, scale: dict) -> tuple[np.ndar
             lower[index], upper[index] = low[name] / scale[name], high[name] / scale[name]
     return lower, upper
 
-# %% ../nbs/13_tracking.ipynb #13-tracking-060
+# %% ../nbs/13_tracking.ipynb #13-tracking-068
 def _mesh(time: np.ndarray, tracked: tuple, intervals: int) -> tuple[np.ndarray, dict]:
     """Mesh times (N + 1,) and the reference there."""
     from scipy.interpolate import CubicSpline
@@ -580,7 +597,7 @@ def _mesh(time: np.ndarray, tracked: tuple, intervals: int) -> tuple[np.ndarray,
     mesh = np.linspace(time[0], time[-1], intervals + 1)
     return mesh, {name: CubicSpline(time, values)(mesh) for name, values in zip(("q", "qd", "qdd"), tracked)}
 
-# %% ../nbs/13_tracking.ipynb #13-tracking-061
+# %% ../nbs/13_tracking.ipynb #13-tracking-069
 def between(mesh: np.ndarray, u: dict, time: np.ndarray) -> dict:
     """The solution u at any times (T,): exactly, as its controls are constant within an interval of the
     mesh (N + 1,)."""
@@ -596,7 +613,7 @@ def between(mesh: np.ndarray, u: dict, time: np.ndarray) -> dict:
         "actuator": u["command"][k] + np.exp(-s / ACTUATOR_TIME) * (u["actuator"][k] - u["command"][k]),
     }
 
-# %% ../nbs/13_tracking.ipynb #13-tracking-063
+# %% ../nbs/13_tracking.ipynb #13-tracking-072
 LONGEST_S = 15.0
 
 
@@ -613,14 +630,14 @@ def _known(result: Simulation, mesh: np.ndarray, parameters: np.ndarray) -> dict
         for name, (table, low, high) in values.items()
     }
 
-# %% ../nbs/13_tracking.ipynb #13-tracking-064
+# %% ../nbs/13_tracking.ipynb #13-tracking-073
 def _simulation(model: MusculoskeletalModel, motion: Motion, mesh: np.ndarray, u: dict, settings: Settings,
-                status: str, record: dict) -> Simulation:
+                seat: Seat | None, status: str, record: dict) -> Simulation:
     """The solution at the times of `motion`; forces and moments are interpolated from the mesh points,
     where the equations hold."""
     v, at_mesh = between(mesh, u, motion.time), between(mesh, u, mesh)
     poses, axes = body_motions(model.skeleton, *(at_mesh[name] for name in ("q", "qd", "qdd")))
-    forces, points, outside = sphere_forces(model.skeleton, poses, settings.ground)
+    forces, points, outside = support_forces(model.skeleton, poses, settings.ground, seat)
     tau = inverse_dynamics(model.skeleton, poses, axes, outside)
     from scipy.interpolate import PchipInterpolator
 
@@ -631,13 +648,14 @@ def _simulation(model: MusculoskeletalModel, motion: Motion, mesh: np.ndarray, u
     kinematics = Motion.from_arrays(motion.time, v["q"], np.clip(v["a"], MIN_ACTIVATION, 1),
                                     source=motion.source)
     torques, tendons = dense(at_mesh["actuator"]) * _TORQUE, v["F"] * model.geometry.parameters[:, 0]
-    return Simulation(kinematics, dense(forces), dense(points), dense(tau), reserves, torques, tendons,
-                      status, record)
+    seated = (dense(forces[:, 12:]), dense(points[:, 12:])) if seat else ()
+    return Simulation(kinematics, dense(forces[:, :12]), dense(points[:, :12]), dense(tau), reserves, torques,
+                      tendons, status, record, *seated)
 
-# %% ../nbs/13_tracking.ipynb #13-tracking-065
-def _prepare(model, motion: Motion, start, end, settings: Settings, intervals) -> tuple:
-    """Refuse what cannot be simulated; else the requested part, its mesh, the reference there, and what
-    had to be clipped."""
+# %% ../nbs/13_tracking.ipynb #13-tracking-074
+def _prepare(model, motion: Motion, start, end, settings: Settings, intervals, contacts) -> tuple:
+    """Refuse what cannot be simulated; else the requested part, its mesh, the reference there, what carries
+    the body, and what had to be clipped."""
     part = motion.frames(start, end)
     tracked = filtered_kinematics(motion, settings.cutoff_hz)
     time, tracked = motion.time[part], tuple(values[part] for values in tracked)
@@ -646,19 +664,19 @@ def _prepare(model, motion: Motion, start, end, settings: Settings, intervals) -
                          f"at most {LONGEST_S:g} s",
                          "cut it into repetitions (bige segment), or choose a part (--start, --end)")
     clipped = beyond_range(tracked[0], motion.source, part.start)
-    lifted_spheres(model.skeleton, tracked[0], motion.source)
+    support = find_support(model.skeleton, tracked[0], contacts, motion.source)
     intervals = intervals or max(8, round(settings.intervals_per_s * (time[-1] - time[0])))
     mesh, reference_at = _mesh(time, tracked, intervals)
-    return Motion.from_arrays(time, tracked[0], source=motion.source), mesh, reference_at, clipped
+    return Motion.from_arrays(time, tracked[0], source=motion.source), mesh, reference_at, support, clipped
 
-# %% ../nbs/13_tracking.ipynb #13-tracking-066
-def _guess(model, motion: Motion, mesh, settings: Settings, start, end) -> dict:
+# %% ../nbs/13_tracking.ipynb #13-tracking-075
+def _guess(model, motion: Motion, mesh, settings: Settings, start, end, contacts) -> dict:
     from bige.static_optimisation import solve_qp
 
-    result = solve_qp(model, motion, start, end, settings.cutoff_hz)
+    result = solve_qp(model, motion, start, end, settings.cutoff_hz, contacts=contacts)
     return _known(result, mesh, model.geometry.parameters) if result.status == "Solve_Succeeded" else {}
 
-# %% ../nbs/13_tracking.ipynb #13-tracking-067
+# %% ../nbs/13_tracking.ipynb #13-tracking-076
 def _deviation(off: np.ndarray) -> dict:
     """RMS over time of differences `off` (N + 1, 33): mean and worst angle (deg), worst translation (cm)."""
     rms = np.sqrt((off**2).mean(0))
@@ -666,26 +684,30 @@ def _deviation(off: np.ndarray) -> dict:
     return {"deviation_deg": {"mean": round(float(angles.mean()), 2), "worst": round(float(angles.max()), 2)},
             "deviation_cm": round(100 * float(rms[3:6].max()), 2)}
 
-# %% ../nbs/13_tracking.ipynb #13-tracking-068
+# %% ../nbs/13_tracking.ipynb #13-tracking-077
 def track(model: MusculoskeletalModel, motion: Motion, start: float | None = None, end: float | None = None,
           settings: Settings = PRESETS["squat"], intervals: int | None = None, *,
-          verbose: bool = False) -> Simulation:
+          contacts: Mapping | None = None, verbose: bool = False) -> Simulation:
     """Muscles, tendons, forces and a motion that obeys them all, as near as possible to the recorded one
-    from `start` to `end` (s)."""
-    piece, mesh, tracked, clipped = _prepare(model, motion, start, end, settings, intervals)
+    from `start` to `end` (s); `contacts` of its exercise's record."""
+    prepared = _prepare(model, motion, start, end, settings, intervals, contacts)
+    piece, mesh, tracked, support, clipped = prepared
     layout, h = Layout(len(mesh) - 1, settings.transcription), mesh[1] - mesh[0]
     if np.ptp(tracked["q"][[0, -1], _HEIGHT]) > 0.02:
         settings = replace(settings, periodic=())  # not a whole repetition
     low, high = limits(*tracked.values(), settings.least_activation)
     scale = scales(low, high)
     low["q"][_HEIGHT], high["q"][_HEIGHT] = -np.inf, np.inf  # its limits are relative to the ground
-    offset = ground_offset(model, tracked["q"], settings.ground)
+    offset = ground_offset(model, _on_feet(model, tracked["q"], support.seat), settings.ground)
+    seat = support.seat and replace(support.seat, height=support.seat.height + offset)
+    seat_at = [[seat.height]] if seat else []
     problem = TrackingProblem(
-        _node_functions(model, settings.ground, settings.passive_fibre_force),
-        np.concatenate([scale[name] * np.ones(n) for name, n in _SIZE.items()]), layout,
-        linear_rows(layout, h, scale, tracked["q"], settings), cost(layout, h, scale, tracked, settings))
+        _node_functions(model, settings.ground, settings.passive_fibre_force, seat and seat.friction),
+        np.concatenate([scale[name] * np.ones(n) for name, n in _SIZE.items()] + seat_at), layout,
+        linear_rows(layout, h, scale, tracked["q"], settings),
+        cost(layout, h, scale, tracked, settings), least_heel_forces(settings, support))
     attempts = []
-    known = _guess(model, motion, mesh, settings, start, end)
+    known = _guess(model, motion, mesh, settings, start, end, contacts)
     for known in (known, {}) if known else ({},):  # a second start, where the first led nowhere
         guess = first_guess(layout, tracked, offset, scale, (low, high), known)
         bounds = _bounds(layout, low, high, scale)
@@ -706,4 +728,6 @@ def track(model: MusculoskeletalModel, motion: Motion, start: float | None = Non
         **_deviation(u["q"] - tracked["q"] - x[layout.offset] * (np.arange(33) == _HEIGHT)),
         "settings": asdict(settings),
     }
-    return _simulation(model, piece, mesh, u, settings, statistics["return_status"], record)
+    if seat:
+        record["seat"] = support.described()
+    return _simulation(model, piece, mesh, u, settings, seat, statistics["return_status"], record)

@@ -5,7 +5,10 @@ import importlib.util
 import numpy as np
 import pytest
 
-from bige.dynamics import MusculoskeletalModel, beyond_range, body_motions, contact_jacobian, inverse_dynamics
+from bige.dynamics import (SEAT_INDENTATION, SEAT_RADIUS, Ground, MusculoskeletalModel, Seat, beyond_range,
+                           body_motions, contact_jacobian, contacts_of, find_seat, find_support, hip_heights,
+                           inverse_dynamics, seat_forces, seat_spheres, support_forces)
+from bige.exercises import load_exercise
 from bige.filters import lowpass
 from bige.motion import GRAVITY
 from bige.files import InputError
@@ -125,3 +128,102 @@ def test_a_person_without_mass_or_muscles_is_refused(shared, tmp_path):
         MusculoskeletalModel(tmp_path / "weightless.osim")
     with pytest.raises(InputError, match="of the 80 leg muscles"):
         MusculoskeletalModel(tmp_path / "bones.osim")
+
+
+def stepping():
+    "Poses (61, 33): the right leg is lifted by hip and knee and put down again, the left stands."
+    lift = np.sin(np.linspace(0, np.pi, 61)) ** 2
+    q = np.zeros((61, 33))
+    q[:, COORDINATES.index("hip_flexion_r")] = 1.2 * lift
+    q[:, COORDINATES.index("knee_angle_r")] = 1.6 * lift
+    q[:, COORDINATES.index("pelvis_ty")] -= Skeleton.default().contact_points(q[:1])[..., 1].min()
+    return q
+
+
+def rising(low=0.5):
+    "Poses (101, 33): the pelvis rests `low` m above the ground, rises by 40 cm and stays up."
+    q = np.zeros((101, 33))
+    rise = np.clip((np.linspace(0, 1, 101) - 0.3) / 0.4, 0, 1)
+    q[:, COORDINATES.index("pelvis_ty")] = low + 0.4 * (1 - np.cos(np.pi * rise)) / 2
+    for name, angle in (("hip_flexion", 1.4), ("knee_angle", 1.4)):
+        for side in "lr":
+            q[:, COORDINATES.index(f"{name}_{side}")] = angle * (1 + np.cos(np.pi * rise)) / 2
+    return q
+
+
+CHAIR = {"l": "planted", "r": "planted", "seat": {"height": "recorded", "friction": 0.5}}
+
+
+def test_a_seat_carries_the_weight_at_its_indentation_and_nothing_above():
+    skeleton = Skeleton.default()
+    q = np.zeros((3, 33))
+    q[:, 4] = 1 + np.array([0, SEAT_INDENTATION / 2, SEAT_INDENTATION + 0.005])
+    height = hip_heights(skeleton, q[:1])[0, 0] - SEAT_RADIUS + SEAT_INDENTATION
+    poses = body_motions(skeleton, q, 0 * q, 0 * q)[0]
+    force, point = seat_forces(skeleton, poses, Seat(height))
+    up = force[..., 1].sum(1) / (skeleton.mass * GRAVITY)
+    assert up[0] == pytest.approx(1, abs=0.02) and up[1] == pytest.approx(0.5**1.5, abs=0.02) and up[2] < 0.01
+    assert np.allclose(point[:, :, 0], poses["femur_r"].p[:, None, 0], atol=1e-9)
+    ground = support_forces(skeleton, poses, Ground(), Seat(height))
+    assert np.array_equal(ground[0][:, 12:], force) and ground[0].shape == (3, 14, 3)
+    assert len(ground[2]["pelvis"]) == 2
+
+
+def test_seat_forces_act_on_the_joints_as_the_jacobian_says():
+    """Inverse dynamics with the seat's forces = without them less the Jacobian times them."""
+    skeleton, rng = Skeleton.default(), np.random.default_rng(3)
+    q, qd = rng.uniform(-0.3, 0.3, (5, 33)), 0.2 * rng.normal(size=(5, 33))
+    poses, axes = body_motions(skeleton, q, qd, 0 * q)
+    seat = Seat(float(hip_heights(skeleton, q).mean()) - SEAT_RADIUS + 0.03)
+    force, point = seat_forces(skeleton, poses, seat)
+    spheres = seat_spheres(skeleton)
+    lowest, jacobian = contact_jacobian(skeleton, poses, axes, spheres)
+    assert np.allclose(lowest[:, 12:, 1], hip_heights(skeleton, q) - SEAT_RADIUS)
+    at_lowest = {spheres[0].body: [(force[:, k], lowest[:, 12 + k]) for k in range(2)]}
+    by_hand = inverse_dynamics(skeleton, poses, axes) - (jacobian[:, :, 36:] @ force.reshape(5, 6, 1))[..., 0]
+    assert force[..., 1].max() > 50
+    assert np.allclose(inverse_dynamics(skeleton, poses, axes, at_lowest), by_hand, atol=1e-8)
+
+
+def test_the_recorded_seat_is_where_the_hips_rest_however_long_one_stands():
+    skeleton, q = Skeleton.default(), rising()
+    record = CHAIR["seat"]
+    seat = find_seat(skeleton, q, record, 0.0, "x")
+    surface = hip_heights(skeleton, q)[0].mean() - SEAT_RADIUS + SEAT_INDENTATION
+    assert seat.height == pytest.approx(surface, abs=0.003)
+    longer = np.concatenate([q, np.repeat(q[-1:], 900, 0)])
+    assert find_seat(skeleton, longer, record, 0.0, "x").height == pytest.approx(seat.height, abs=0.01)
+
+
+@pytest.mark.parametrize("height, word", [(0.9, "above"), (0.1, "below")])
+def test_a_seat_that_the_hips_never_touched_is_refused(height, word):
+    with pytest.raises(InputError, match=f"a.mot.*a seat {100 * height:.0f} cm high, {word}"):
+        find_seat(Skeleton.default(), rising(), {"height": height, "friction": 0.5}, 0.0, "a.mot")
+
+
+def test_a_seat_that_is_never_left_is_refused():
+    with pytest.raises(InputError, match="hips that rise by 0 cm"):
+        find_seat(Skeleton.default(), rising()[:1].repeat(50, 0), CHAIR["seat"], 0.0, "a.mot")
+
+
+def test_a_swinging_foot_carries_nothing_and_its_heel_need_not():
+    support = find_support(Skeleton.default(), stepping(), {"r": "swing", "l": "planted"}, "step")
+    assert support.lifted[30, :6].all() and not support.lifted[:, 6:].any()
+    assert support.heels == (False, True) and support.seat is None
+
+
+@pytest.mark.parametrize("kind", ["planted", "heel_free"])
+def test_contacts_that_the_motion_contradicts_are_refused(kind):
+    with pytest.raises(InputError, match=f"a.mot.*right foot 2. cm above the ground.*{kind}"):
+        find_support(Skeleton.default(), stepping(), {"r": kind, "l": "planted"}, "a.mot")
+
+
+def test_contacts_change_sides_with_the_leading_leg():
+    step, q = load_exercise("hurdle_step"), stepping()
+    assert step.leading == "r" and contacts_of(step, q) == dict(step.contacts)
+    mirrored = q.copy()
+    for name in ("hip_flexion", "knee_angle"):
+        i, j = (COORDINATES.index(f"{name}_{side}") for side in "lr")
+        mirrored[:, [i, j]] = q[:, [j, i]]
+    assert contacts_of(step, mirrored) == {"l": "swing", "r": "planted"}
+    assert contacts_of(load_exercise("squat"), q) == dict(load_exercise("squat").contacts)

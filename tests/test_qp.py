@@ -3,13 +3,16 @@ simulation."""
 
 import importlib.util
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from bige.dynamics import TORQUE_ACTUATORS, MusculoskeletalModel, filtered_kinematics
+from bige.dynamics import (SEAT_INDENTATION, TORQUE_ACTUATORS, MusculoskeletalModel, filtered_kinematics,
+                           hip_heights)
+from bige.exercises import load_exercise
 from bige.filters import lowpass
-from bige.motion import COORDINATES, analytic_squat, example_squat, read_motion
+from bige.motion import COORDINATES, Motion, analytic_squat, example_squat, read_motion
 from bige.static_optimisation import LEG_RESERVES, QPModel, solve_qp
 
 needs_opensim = pytest.mark.skipif(importlib.util.find_spec("opensim") is None,
@@ -180,3 +183,77 @@ def test_frames_without_a_solution_are_counted_not_hidden(model, squat, monkeypa
     assert np.isnan(result.motion.activations()).any(1).sum() == failed and np.isfinite(
         result.record["largest_leg_reserve_nm"]
     )
+
+
+CHAIR = {"l": "planted", "r": "planted", "seat": {"height": "recorded", "friction": 0.5}}
+
+
+@pytest.fixture(scope="module")
+def chair(model):
+    "From a seat up and back, the trunk upright while seated: made of a squat whose bottom is the seat."
+    made, skeleton = analytic_squat(reps=2, depth_deg=90, rate_hz=30), model.skeleton
+    q, half = made.coordinates(), len(made.time) // 2
+    knee = q[:, COORDINATES.index("knee_angle_r")]
+    first, last = knee[:half].argmax(), half + knee[half:].argmax()
+    share, feet = (knee / knee.max())[:, None], skeleton.contact_points(q).mean(1)
+    for name, angle in (("pelvis_tilt", 0.6), ("hip_flexion_l", -0.6), ("hip_flexion_r", -0.6)):
+        q[:, [COORDINATES.index(name)]] += angle * share
+    q[:, 3:6] += feet - skeleton.contact_points(q).mean(1)
+    q = np.concatenate([q[first].reshape(1, -1).repeat(30, 0), q[first:last],
+                        q[last].reshape(1, -1).repeat(30, 0)])
+    motion = Motion.from_arrays(np.arange(len(q)) / 30, q, source="chair")
+    return motion, solve_qp(model, motion, contacts=CHAIR)
+
+
+def test_seat_and_feet_carry_the_weight_of_a_seated_person(model, chair):
+    motion, result = chair
+    weight = result.record["body_weight_n"]
+    seat, feet = result.seat_forces, result.foot_forces
+    assert result.status == "Solve_Succeeded"
+    assert seat.shape == result.seat_points.shape == (len(motion.time), 2, 3)
+    assert seat[10:20, :, 1].sum(1).min() > 0.5 * weight
+    assert np.allclose((seat.sum(1) + feet.sum(1))[10:20, 1], weight, rtol=0.02)
+    assert np.allclose(result.vertical_force[10:20], 1, atol=0.02)
+    standing = motion["knee_angle_r"] < np.deg2rad(20)
+    assert seat[standing].max() < 0.001 * weight
+    assert (np.abs(seat[..., [0, 2]]) <= 0.5 / np.sqrt(2) * seat[..., 1:2] + 1e-3 * weight).all()
+    assert result.record["seat"]["friction"] == 0.5 and 0.2 < result.record["seat"]["height_m"] < 0.6
+
+
+def test_without_the_seat_nothing_explains_how_one_sits(model, chair):
+    motion, result = chair
+    alone = solve_qp(model, motion)
+    assert alone.seat_forces is None and "seat" not in alone.record
+    tilting = [np.abs(r.reserves["pelvis_tilt"][10:20]).max() for r in (result, alone)]
+    assert tilting[1] > 20 * tilting[0], tilting
+
+
+def test_a_planted_squat_is_solved_as_without_contacts(model, squat, result):
+    again = solve_qp(model, squat, contacts={"l": "planted", "r": "planted"})
+    assert np.array_equal(again.motion.values, result.motion.values)
+    assert np.array_equal(again.ground_forces, result.ground_forces)
+
+
+@needs_opensim
+@pytest.mark.parametrize("trial", ["STSAsym1", *(pytest.param(t, marks=pytest.mark.slow)
+                                               for t in ("STS1", "STSweakLegs1"))])
+def test_rising_from_a_chair_against_plates(shared, trial):
+    folder = next(shared.glob("labval_s4*/sts"))
+    motion, plates = (read_motion(folder / f"{trial}_{kind}.mot") for kind in ("manual_scaling_ik", "grf"))
+    model = MusculoskeletalModel(folder.parent / "squat" / "manually_scaled.osim")
+    ratio = 60.1 / model.skeleton.mass  # the plates' weight, as in chapter 15
+    bodies = {name: replace(body, mass=body.mass * ratio, inertia=body.inertia * ratio)
+              for name, body in model.skeleton.bodies.items()}
+    model.skeleton, model.weight = replace(model.skeleton, bodies=bodies), model.weight * ratio
+    result = solve_qp(model, motion, end=4, cutoff_hz=8, contacts=load_exercise("sit_to_stand").contacts)
+    frames = len(result.motion.time)
+    measured = np.stack([plates[f"ground_force_{k}_vy"][:frames] for k in (1, 2)], 1) / model.weight
+    feet = result.foot_forces[..., 1] / model.weight
+    hips = hip_heights(model.skeleton, result.motion.coordinates()).mean(1)
+    rise = hips - np.median(hips[hips < hips.min() + SEAT_INDENTATION])
+    off, still = rise > SEAT_INDENTATION, (rise < 0.01) & (np.abs(np.gradient(rise, 0.01)) < 0.02)
+    missed = (feet - measured).sum(1)
+    assert np.sqrt((missed[off] ** 2).mean()) < 0.05 and np.sqrt((missed[still] ** 2).mean()) < 0.05
+    assert abs(result.vertical_force[still].mean() - 1) < 0.05
+    if trial == "STSAsym1":
+        assert all((side[off, 0] - side[off, 1]).mean() > 0.3 for side in (feet, measured))

@@ -203,6 +203,30 @@ def test_free_moment_and_pressure_centre_replace_the_spheres(result):
         )  # the sole is flat to a few millimetres
 
 
+def test_a_seat_is_written_like_a_foot(result, tmp_path):
+    frames, weight = len(result.motion.time), result.record["body_weight_n"]
+    up, point = np.zeros((frames, 2, 3)), np.zeros((frames, 2, 3))
+    up[:, 0, 1], up[:, 1, 1], up[:, 1, 0], point[:, 1, 2] = 0.3 * weight, 0.1 * weight, 10.0, -0.2
+    seated = replace(result, seat_forces=up, seat_points=point)
+    assert np.allclose(seated.vertical_force, result.vertical_force + 0.4)
+    seated.save(tmp_path, "one")
+    forces = read_motion(tmp_path / "ground_forces_one.mot")
+    assert np.allclose(forces["ground_force_seat_vy"], 0.4 * weight, atol=1e-5)
+    assert np.allclose(forces["ground_force_seat_pz"], -0.05)
+    assert np.allclose(forces["ground_force_seat_vx"], 10)
+    assert np.allclose(forces["ground_torque_seat_y"], -0.15 * 10, atol=1e-6)
+    assert foot_force_columns(result)[0] == foot_force_columns(seated)[0][:18]
+
+
+def test_another_exercise_than_the_one_done_is_refused(model, squat):
+    lifted = squat.coordinates()
+    lifted[:, COORDINATES.index("hip_flexion_r")] += 0.9
+    lifted[:, COORDINATES.index("knee_angle_r")] += 0.9
+    motion = Motion.from_arrays(squat.time, lifted, source="step.mot")
+    with pytest.raises(InputError, match="step.mot.*right foot .* cm above the ground.*planted"):
+        simulate(motion, model, mode="qp")
+
+
 def test_a_trial_named_trial_is_no_single_record(result, tmp_path):
     result.save(tmp_path, "other")
     result.save(tmp_path, "trial")

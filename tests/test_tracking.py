@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 
 from bige import tracking
-from bige.dynamics import Ground, body_motions, contact_force, filtered_kinematics, sphere_forces
+from bige.dynamics import (SEAT_RADIUS, Ground, Seat, Support, body_motions, contact_force,
+                           filtered_kinematics, hip_heights, sphere_forces, support_forces)
 from bige.exercises import load_exercise
 from bige.files import InputError
 from bige.motion import COORDINATES, Motion, analytic_squat
 from bige.muscles import ACTIVATION_TIME, DEACTIVATION_TIME
 from bige.tracking import (CONTROLS, PRESETS, STATES, Layout, Linear, NodeFunctions, Settings, between,
-                           condensed, cost, equations, ground_offset, radau, settings_for, track)
+                           condensed, cost, equations, ground_offset, least_heel_forces, radau,
+                           settings_for, track)
 
 HEIGHT = COORDINATES.index("pelvis_ty")
 COARSE = 8
@@ -337,3 +339,58 @@ def test_without_a_first_guess_the_same_problem_is_not_solved_twice(model, squat
 def test_an_unsolved_problem_says_so(model, squat):
     result = track(model, squat, intervals=COARSE, settings=replace(PRESETS["squat"], max_iterations=2))
     assert result.status == "Maximum_Iterations_Exceeded"
+
+
+# feet that swing, and a seat
+
+
+def seated(model, v):
+    "A seat 2 cm above the lowest points of the hips of unknowns v."
+    return float(hip_heights(model.skeleton, v["q"]).min() - SEAT_RADIUS + 0.02)
+
+
+def test_a_seat_is_in_the_symbols_as_in_the_numbers(model):
+    v = some_unknowns()
+    height = seated(model, v)
+    numbers = np.concatenate(equations(model, v, Settings(), Seat(height, 0.4)), 1)[0] * tracking._row_scale()
+    without = np.concatenate(equations(model, v, Settings()), 1)[0] * tracking._row_scale()
+    nodes = NodeFunctions(model, Settings(), friction=0.4)
+    z = np.concatenate([v[name][0] for name in CONTROLS | STATES])
+    found = np.asarray(nodes.value(z, np.append(ONES, height))).ravel()
+    assert np.allclose(found, numbers, rtol=1e-9, atol=1e-9) and np.abs(numbers - without).max() > 1
+    free = np.asarray(nodes.value(z, np.append(ONES, height - 1))).ravel()
+    assert np.allclose(free, without, atol=1e-3)
+
+
+def test_the_seat_takes_from_the_residual_force_what_it_gives(model):
+    v = some_unknowns()
+    seat = Seat(seated(model, v))
+    poses, axes = body_motions(model.skeleton, v["q"], v["qd"], v["qdd"])
+    force = support_forces(model.skeleton, poses, Ground(), seat)[0][:, 12:]
+    with_seat, without = (equations(model, v, Settings(), s)[0] for s in (seat, None))
+    assert force[..., 1].sum() > 50
+    assert np.allclose((without - with_seat)[:, 3:6], force.sum(1), atol=1e-6)
+
+
+@pytest.mark.parametrize("heels, least", [((True, True), [5, 5]), ((False, True), [-np.inf, 5]),
+                                          ((False, False), [-np.inf, -np.inf])])
+def test_no_heel_force_is_demanded_of_a_foot_that_swings(heels, least):
+    support = Support(np.zeros((1, 12), bool), 0.0, heels)
+    assert least_heel_forces(PRESETS["squat"], support).tolist() == least
+    assert least_heel_forces(replace(PRESETS["squat"], heel_force_n=0), support).tolist() == [-np.inf] * 2
+
+
+@pytest.mark.slow
+def test_a_chair_in_the_coarse(model):
+    """Rising from a seat: carried by it, then by the feet; equations kept."""
+    made = analytic_squat(reps=1, depth_deg=80)
+    q = made.coordinates()[made["knee_angle_r"].argmax():]
+    q = np.concatenate([q[:1].repeat(30, 0), q])
+    rise = Motion.from_arrays(np.arange(len(q)) / made.rate_hz, q, source="chair")
+    chair = {"l": "planted", "r": "planted", "seat": {"height": "recorded", "friction": 0.5}}
+    settings = replace(PRESETS["squat"], heel_force_n=0, periodic=())
+    result = track(model, rise, intervals=COARSE, settings=settings, contacts=chair)
+    seat = result.seat_forces[..., 1].sum(1) / model.weight
+    assert result.status == "Solve_Succeeded" and result.record["seat"]["friction"] == 0.5
+    assert seat[10:20].min() > 0.3 and seat[-20:].max() < 0.01
+    assert result.vertical_force.mean() == pytest.approx(1, abs=0.05)
