@@ -118,7 +118,10 @@ def load(cls: Models, vqvae: Path | str | None = None, surrogate: Path | str | N
     "The shipped models and training repetitions, or those at other paths; each file is read once."
     given = {"vqvae": vqvae, "surrogate": surrogate, "data": reference}
     files = {name: Path(path) if path else _SHIPPED[name] for name, path in given.items()}
-    whole = load_dataset(files["data"])
+    whole, exercise = load_dataset(files["data"]), load_exercise(exercise)
+    if whole.exercise != exercise.name:
+        raise InputError(files["data"], f"repetitions of {whole.exercise}", f"some of {exercise.name}",
+                         "give a data set of this exercise with --data, and networks trained on it")
     data, rate_hz = in_one_rate(part(whole, "train"))
     data = with_mirrored(data)
     K, A, mass = (
@@ -126,7 +129,7 @@ def load(cls: Models, vqvae: Path | str | None = None, surrogate: Path | str | N
     )
     people = tuple(data.subjects.tolist())
     return cls(load_vqvae(vqvae), load_surrogate(surrogate), K, A, people, mass, rate_hz, files,
-               load_exercise(exercise), None if reference else whole, torch.tensor(data.mask.sum(1)))
+               exercise, None if reference else whole, torch.tensor(data.mask.sum(1)))
 
 # %% ../nbs/28_guidance.ipynb #28-guidance-015
 @patch
@@ -666,6 +669,9 @@ def generate(constraints: ConstraintSet | None = None, n: int = 20, seed: int = 
     if like and method != "guided":
         raise InputError("--like", f"method {method}", "method guided", "leave one of the two out")
     models = models or Models.load(exercise=exercise)
+    if models.exercise.name != exercise.name:
+        raise InputError("--exercise", exercise.name, f"{models.exercise.name}, which these models know",
+                         "load models of this exercise")
     if models.exercise != exercise:
         models = replace(models, exercise=exercise)
     constraints = constraints or default_constraints(exercise)
