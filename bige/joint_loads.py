@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .dynamics import MusculoskeletalModel, Pose, Simulation, body_motions
+from .dynamics import MusculoskeletalModel, Pose, Simulation, body_motions, seat_spheres
 from .files import InputError
 from .filters import lowpass
 from .geometry import euler_xyz
@@ -21,8 +21,8 @@ from .parsing import read_npz
 from .skeleton import Skeleton, open_model, place_of, read_number, read_numbers
 
 # %% auto #0
-__all__ = ['NO_WRAP', 'MAY_WRAP', 'CUTS', 'ROUNDS', 'STILL_M', 'Cylinder', 'MusclePath', 'shipped_paths', 'read_paths',
-           'muscle_paths', 'wrap_sense', 'Wrap', 'wrap_line', 'Route', 'strands', 'muscle_forces', 'contact_forces',
+__all__ = ['NO_WRAP', 'MAY_WRAP', 'CUTS', 'ROUNDS', 'ROUTE_TOLERANCE_M', 'Cylinder', 'MusclePath', 'shipped_paths', 'read_paths',
+           'paths_of_model', 'wrap_sense', 'Wrap', 'wrap_line', 'Route', 'strands', 'muscle_forces', 'contact_forces',
            'coordinate_rates', 'joint_forces', 'loaded_joints', 'joint_loads', 'load_figures', 'load_columns']
 
 # %% ../nbs/13z_joint_loads.ipynb #13z-joint-loads-006
@@ -126,7 +126,7 @@ def read_paths(path: str | Path) -> dict[str, MusclePath]:
     return found
 
 
-def muscle_paths(model: MusculoskeletalModel) -> dict[str, MusclePath]:
+def paths_of_model(model: MusculoskeletalModel) -> dict[str, MusclePath]:
     "Paths of a model by muscle, read once and kept with it."
     if "paths" not in vars(model):
         model.paths = shipped_paths() if model.name == "default" else read_paths(model.name)
@@ -226,7 +226,7 @@ def wrap_line(cylinder: Cylinder, a: np.ndarray, b: np.ndarray, shortest: bool =
     return Wrap(np.where(inside | beyond, NO_WRAP, kind), first, last, arc)
 
 # %% ../nbs/13z_joint_loads.ipynb #13z-joint-loads-019
-ROUNDS, STILL_M = 8, 5e-4  # OpenSim's bounds of the iteration
+ROUNDS, ROUTE_TOLERANCE_M = 8, 5e-4  # OpenSim's bounds of the iteration
 
 
 class Route:
@@ -244,7 +244,7 @@ class Route:
             before = self.length
             for w in range(len(wraps)):
                 self._lay(w)
-            if np.abs(self.length - before).max() < STILL_M:
+            if np.abs(self.length - before).max() < ROUTE_TOLERANCE_M:
                 break
 
     def _on_surface(self, i: int, j: int) -> int | None:
@@ -328,6 +328,9 @@ def contact_forces(skeleton: Skeleton, result: Simulation) -> dict[str, np.ndarr
     found = {}
     for k, sphere in enumerate(skeleton.contacts):
         found[sphere.body] = found.get(sphere.body, 0) + result.ground_forces[:, k]
+    if result.seat_forces is not None:
+        hips = seat_spheres(skeleton)[0].body
+        found[hips] = found.get(hips, 0) + result.seat_forces.sum(1)
     return found
 
 # %% ../nbs/13z_joint_loads.ipynb #13z-joint-loads-028
@@ -379,7 +382,7 @@ def joint_loads(model: MusculoskeletalModel, result: Simulation) -> dict[str, np
     "Joint on distal body, as in hip_r_on_femur_r -> contact force (T, 3) N in the frame of that body."
     skeleton, time = model.skeleton, result.motion.time
     poses, _ = body_motions(skeleton, result.motion.coordinates(), *coordinate_rates(result))
-    outside = muscle_forces(muscle_paths(model), poses, result.tendon_forces)
+    outside = muscle_forces(paths_of_model(model), poses, result.tendon_forces)
     for body, force in contact_forces(skeleton, result).items():
         outside[body] = outside[body] + force
     forces = joint_forces(skeleton, poses, outside)

@@ -28,7 +28,7 @@ from .external_load import ExternalLoad, loaded_skeleton, read_load
 from .files import (InputError, Suspicion, atomic_write, locked, plain, refuse_finished, sweep, versions,
                         whole_folder)
 from .jobs import WorkerDied, interruptible, work_through, workers
-from .joint_loads import joint_loads, load_columns, load_figures, muscle_paths
+from .joint_loads import joint_loads, load_columns, load_figures, paths_of_model
 from .markers import model_of_trial, read_session, session_mass
 from .motion import (ACTIVATIONS, COORDINATES, GRAVITY, TRANSLATIONS, Motion, read_motion, warn_again,
                          write_motion)
@@ -467,7 +467,7 @@ def _packed(model: Path | None, digest: str | None) -> bytes:
     # without its caches for quick evaluation, which do not travel; with its muscle paths, which a worker
     # elsewhere cannot read
     with suppress(InputError):
-        muscle_paths(prepared)
+        paths_of_model(prepared)
     prepared.skeleton = replace(prepared.skeleton)
     return pickle.dumps(prepared)
 

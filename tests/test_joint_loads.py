@@ -148,6 +148,14 @@ def test_the_pelvis_is_left_with_the_residual_force(model, result):
     assert np.abs(at_pelvis - residual)[inner].max() < 0.02 * model.weight
 
 
+def test_a_seat_pushes_on_the_pelvis_and_on_no_joint_of_the_leg(model, result):
+    force = np.tile([[0.0, 150.0, 5.0], [0.0, 200.0, -5.0]], (len(result.motion.time), 1, 1))
+    seated = replace(result, seat_forces=force, seat_points=0 * force)
+    np.testing.assert_allclose(contact_forces(model.skeleton, seated)["pelvis"][3], [0, 350, 0])
+    for joint, load in joint_loads(model, seated).items():
+        np.testing.assert_array_equal(load, joint_loads(model, result)[joint])
+
+
 def test_columns_name_joint_and_body_and_figures_are_of_the_size(model, result):
     loads = joint_loads(model, result)
     names, values = load_columns(loads)
