@@ -29,7 +29,7 @@ from .markers import model_of_trial, read_session, session_mass
 from .motion import (ACTIVATIONS, COORDINATES, GRAVITY, TRANSLATIONS, Motion, read_motion, warn_again,
                          write_motion)
 from .muscles import WORKING_STRETCH, default_geometry, file_digest
-from .parsing import check_types, read_json
+from .parsing import read_trial_records
 from .segmentation import judge_recording
 from .static_optimisation import LEG_RESERVES, QP_WEIGHTS, solve_qp
 from . import tracking
@@ -38,8 +38,8 @@ from .tracking import PRESETS, Settings, settings_for
 # %% auto #0
 __all__ = ['MODES', 'CUTOFF_HZ', 'MEAN_FORCE_BW', 'RESIDUAL_SHARE', 'RESIDUAL_ARM_M', 'RESERVE_SHARE', 'MASS_TOLERANCE',
            'tracking_settings', 'settings_of', 'peak_gb', 'simulate', 'result_figures', 'result_suspicions',
-           'moment_columns', 'sphere_columns', 'foot_force_columns', 'motion_file', 'result_files', 'read_records',
-           'add_record', 'Trial', 'find_trials', 'simulate_files']
+           'moment_columns', 'sphere_columns', 'foot_force_columns', 'motion_file', 'result_files', 'model_file',
+           'read_records', 'add_record', 'Trial', 'find_trials', 'simulate_files']
 
 # %% ../nbs/14_simulation.ipynb #14-simulation-006
 MODES = ("tracking", "qp")
@@ -244,6 +244,11 @@ def result_files(folder: str | Path, trial: str) -> list[Path]:
     return [*(motion.with_name(other) for other in others), motion]
 
 
+def model_file(folder: str | Path, trial: str, model: str | Path) -> Path:
+    """Where the copy of a person's model lies: beside the motion of the trial."""
+    return motion_file(folder, trial).with_name(Path(model).name)
+
+
 def _write_files(result: Simulation, folder: Path, trial: str) -> None:
     *others, motion = result_files(folder, trial)
     motion.parent.mkdir(parents=True, exist_ok=True)
@@ -258,22 +263,18 @@ _RECORD_TYPES = {"trial": str, "status": str, "reason": str, "body_weight_n": fl
 def read_records(folder: str | Path) -> dict[str, dict]:
     """trial -> record, from `simulation.json` (which holds the record itself when there is one trial
     only)."""
-    path = Path(folder) / "simulation.json"
-    if not path.exists():
-        return {}
-    stored = read_json(path, "a simulation record")
-    records = {stored["trial"]: stored} if isinstance(stored.get("trial"), str) else stored
-    check_types(path, records, dict.fromkeys(records, dict))
-    for trial, record in records.items():
-        check_types(f"{path}, {trial}", record or {}, _RECORD_TYPES)
-    return {trial: record or {} for trial, record in records.items()}
+    return read_trial_records(Path(folder) / "simulation.json", _RECORD_TYPES)
 
 # %% ../nbs/14_simulation.ipynb #14-simulation-033
-def add_record(folder: str | Path, trial: str, record: dict, result: Simulation | None = None) -> None:
-    """Put one trial's record into `simulation.json`, together with the motion files of its `result`."""
+def add_record(folder: str | Path, trial: str, record: dict, result: Simulation | None = None,
+               model: Path | None = None) -> None:
+    """Put one trial's record into `simulation.json`, together with the motion files of its `result` and a
+    copy of the person's `model`."""
     with locked(folder), whole_folder(folder) as part:
         if result:
             _write_files(result, part, trial)
+        if result and model:
+            model_file(part, trial, model).write_bytes(model.read_bytes())
         records = read_records(folder)
         old, new = records.get(trial, {}), {"trial": trial, **plain(record)}
         if (
@@ -402,6 +403,28 @@ def _refuse_other(out: Path, records: dict, jobs: dict) -> None:
             if all(former["job"].get(key) != job[key] for key in ("input", "model")):
                 refuse_finished(out / "simulation.json", f"{trial} of another recording and person")
 
+def _refuse_two_models(out: Path, trials: list[Trial], digests: dict) -> dict[Path, str]:
+    """The digest of each copy of a model; InputError where two models would be copied to one place."""
+    copies = {}
+    for trial in (t for t in trials if t.model):
+        file = model_file(out, trial.name, trial.model)
+        if copies.setdefault(file, digests[trial.model]) != digests[trial.model]:
+            raise InputError(trial.model, f"another model named {file.name} for the same folder",
+                             "models whose names differ, as a copy lies beside the results",
+                             "simulate these trials into different --out folders")
+    return copies
+
+def _refuse_other_models(out: Path, records: dict, trials: list[Trial], copies: dict[Path, str]) -> None:
+    """InputError where the copy of a model would take the place of one that results of other trials need, or
+    of a file that no simulation wrote."""
+    own = {t.name for t in trials}
+    for file in (f for f, digest in copies.items() if f.is_file() and file_digest(f) != digest):
+        of = {t for t, r in records.items() if r.get("model") and model_file(out, t, r["model"]) == file}
+        if not of or of - own:
+            whose = ", ".join(sorted(of)) or "no simulation"
+            refuse_finished(file, f"another model of this name, of {whose}")
+
+# %% ../nbs/14_simulation.ipynb #14-simulation-050
 @lru_cache(maxsize=4)
 def _packed(model: Path | None, digest: str | None) -> bytes:
     """A model, prepared once for its trials; `digest` tells apart what lay at one path at two times."""
@@ -436,10 +459,10 @@ def _keep(out: Path, trial: Trial, answer: Simulation | Exception, job: dict) ->
     solved = record["status"] == "Solve_Succeeded"
     if solved:
         record["suspicions"] = record["suspicions"] + _mass_suspicions(trial, record["mass_kg"])
-    add_record(out, name, record | {"job": job}, answer if solved else None)
+    add_record(out, name, record | {"job": job}, answer if solved else None, trial.model)
     return {"trial": name, **record, "job": job}
 
-# %% ../nbs/14_simulation.ipynb #14-simulation-047
+# %% ../nbs/14_simulation.ipynb #14-simulation-051
 def simulate_files(paths: Iterable[str | Path], out: str | Path, model: str | Path | None = None, *,
                    jobs: int | None = None, cluster: str | None = None, done: Callable | None = None,
                    mode: str = "tracking", start: float | None = None, end: float | None = None,
@@ -463,8 +486,10 @@ def simulate_files(paths: Iterable[str | Path], out: str | Path, model: str | Pa
     sweep(out, deep=True)
     records = read_records(out)
     job_of = {t: plain({"input": _digest(t.path), "model": digests[t.model], **settings}) for t in trials}
+    copies = _refuse_two_models(out, trials, digests)
     if not force:
         _refuse_other(out, records, {t.name: job_of[t] for t in trials})
+        _refuse_other_models(out, records, trials, copies)
     finished = [t.name for t in trials if _finished(records.get(t.name, {}), job_of[t], out, t.name)]
     outcome = {name: records[name] for name in finished}
     for name in finished:
