@@ -18,7 +18,7 @@ from functools import lru_cache
 from importlib import resources
 from itertools import permutations
 from pathlib import Path
-from statistics import mean, median
+from statistics import mean, median, median_high
 
 import numpy as np
 import torch
@@ -301,6 +301,7 @@ class TrialFit:
     swapped: list  # [marker, marker, [[first, last], …]]: fit each other's place, left out there
     relabelled: list  # [label in the file, label it was used as, [[first, last], …]]
     shanks_mm: dict[str, float] = field(default_factory=dict)  # markers at knee and ankle -> their distance
+    pelvis_unsure: list = field(default_factory=list)  # [[first, last], …]: fewer than three markers on it
 
     def summary(self) -> dict:
         "The trial's entry in ik.json."
@@ -482,6 +483,7 @@ def _trial_fit(recording: _Recording, solved: Solved, error: Tensor, missing: np
         return {n: r for n, f in zip(labels, flags.T) if (r := _ranges(np.flatnonzero(f)))}
 
     pairs = sorted({(i, j) for _, i, j in solved.swapped})
+    pelvis = [i for i, (_, marker) in enumerate(recording.markers) if marker.body == "pelvis"]
     moved = [(k, i) for i in range(len(labels)) for k in sorted(set(order[:, i].tolist()) - {i})]
     return TrialFit(
         rms,
@@ -498,6 +500,7 @@ def _trial_fit(recording: _Recording, solved: Solved, error: Tensor, missing: np
         ],
         [[labels[k], labels[i], _ranges(np.flatnonzero(order[:, i] == k))] for k, i in moved],
         shank_lengths(recording, solved.trusted),
+        _ranges(np.flatnonzero(trusted[:, pelvis].sum(1) < 3)),
     )
 
 # %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-036
@@ -606,6 +609,10 @@ def trial_suspicions(name: str, fit: TrialFit) -> list[Suspicion]:
         said.append(Suspicion(name, f"{entry['frames_lost']} of {entry['frames']} frames lost "
                                     f"(frames {' and '.join(lost)})", "markers in every frame",
                               "fill the gaps of the markers, or cut the trial where they end"))
+    if few := sum(last - first + 1 for first, last in fit.pelvis_unsure):
+        found = f"{few} of {entry['frames']} frames with fewer than three markers on the pelvis"
+        said.append(Suspicion(name, found, "three or more",
+                              "trust pelvis tilt, lumbar extension and hip flexion less in them"))
     if b > a and entry["rms_mm"] > RMS_LIMIT_MM:
         said.append(Suspicion(name, f"markers {entry['rms_mm']:.0f} mm (RMS) from their places on the model",
                               f"{RMS_LIMIT_MM:g} mm or less",
@@ -613,16 +620,16 @@ def trial_suspicions(name: str, fit: TrialFit) -> list[Suspicion]:
     return said
 
 def trials_of_another(fit: IKFit) -> dict[str, float]:
-    """Trial -> its shanks over those of the person's other trials (median), where these differ by more than
-    SHANK_LIMIT: it is another person's, or its markers sat elsewhere."""
-    odd = {}
-    for name, trial in fit.trials.items():
-        others = [t.shanks_mm for other, t in fit.trials.items() if other != name]
-        known = [(mm, [o[pair] for o in others if pair in o]) for pair, mm in trial.shanks_mm.items()]
-        ratios = [mm / median(theirs) for mm, theirs in known if theirs]
-        if ratios and abs(mean(ratios) - 1) > SHANK_LIMIT:
-            odd[name] = mean(ratios)
-    return odd
+    """Trial -> its shanks over the person's usual ones (median), where these differ by more than SHANK_LIMIT:
+    it is another person's, or its markers sat elsewhere."""
+    lengths = {}
+    for trial in fit.trials.values():
+        for pair, mm in trial.shanks_mm.items():
+            lengths.setdefault(pair, []).append(mm)
+    usual = {pair: median_high(found) for pair, found in lengths.items()}
+    ratios = {name: mean(mm / usual[pair] for pair, mm in trial.shanks_mm.items())
+              for name, trial in fit.trials.items() if trial.shanks_mm}
+    return {name: ratio for name, ratio in ratios.items() if abs(ratio - 1) > SHANK_LIMIT}
 
 
 def fit_suspicions(fit: IKFit) -> list[Suspicion]:
