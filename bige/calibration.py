@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,9 +21,10 @@ from .pose import (ARM, DEEP_LIMITS, FLEXED_START, Observed, Points, PoseProblem
 from .skeleton import Body, Marker, Skeleton, standard_spheres
 
 # %% auto #0
-__all__ = ['MARKER_KINDS', 'LAB_NAMES', 'SCALE_GROUPS', 'NEAR_JOINT', 'OFFSET_LIMIT', 'FLAT_FOOT_SIGMA', 'FLAT_FOOT_LIMIT',
-           'SCALE_SIGMA', 'SCALE_SIGMAS', 'UPRIGHT', 'OFTEN', 'DOUBTED_SIGMA', 'MarkerKind', 'plain_name',
-           'marker_kind', 'group_matrix', 'ScalableModel', 'scalable_model', 'size_jacobian', 'rigid_pairs',
+__all__ = ['MARKER_KINDS', 'LAB_NAMES', 'SCALE_GROUPS', 'STEADY', 'STRAIGHT', 'LEAST_LENGTH', 'OFFSET_LIMIT', 'FLAT_FOOT_SIGMA',
+           'FLAT_FOOT_LIMIT', 'SCALE_SIGMA', 'SCALE_SIGMAS', 'UPRIGHT', 'OFTEN', 'DOUBTED_SIGMA', 'MarkerKind',
+           'plain_name', 'marker_kind', 'group_matrix', 'ScalableModel', 'scalable_model', 'size_jacobian',
+           'SteadyPair', 'steady_pairs', 'measured_distance', 'weighted_median', 'body_scale_factor',
            'body_scale_and_doubts', 'wide_ranges', 'with_patellae', 'scale_skeleton', 'Prior', 'with_flat_feet',
            'Calibration', 'register', 'misplaced', 'restart', 'spread', 'first_poses', 'calibrate_model', 'keep_sizes']
 
@@ -163,39 +165,72 @@ def _slide_jacobian(joint, q: Tensor) -> Tensor:
     return total
 
 # %% ../nbs/06_calibration.ipynb #06-calibration-017
-NEAR_JOINT = 0.07  # m: a marker as near to a joint keeps its distance to the next bone, too
+STEADY = 0.1  # relative range of a distance over all poses, below which it counts as constant
 
 
-def rigid_pairs(model: ScalableModel) -> list[tuple[int, int, float, bool]]:
-    """(i, j, distance m in the unscaled model, on one body) of marker pairs whose distance hardly depends on
-    the pose."""
-    points, zero = model.problem.points, torch.zeros(33, 1, dtype=torch.float64)
-    row = {body: k for k, body in enumerate(model.bodies)}
-    centres = torch.cat(points.chain(zero)[2], -2)[..., 0]
-    x = points.positions(zero.T)[0]
-    member = [{b} for b in points.body.tolist()]
-    for joint in points.joints:
-        near = (x - centres[:, row[joint.child]]).norm(dim=1) < NEAR_JOINT
-        for i in near.nonzero()[:, 0].tolist():
-            if points.bodies[i] == joint.parent:
-                member[i].add(row[joint.child])
-    return [
-        (i, j, float((x[i] - x[j]).norm()), points.bodies[i] == points.bodies[j])
-        for i in range(len(x))
-        for j in range(i)
-        if member[i] & member[j]
-    ]
+class SteadyPair(NamedTuple):
+    "Two markers whose distance hardly depends on the pose."
+    i: int
+    j: int
+    length: float       # m, in the unscaled model, limbs straight
+    on: frozenset[str]  # the bodies that they are on
+
+    @property
+    def one_body(self) -> bool: return len(self.on) == 1
 
 
-def _body_scale(pairs: list[tuple]) -> float:
-    "Length-weighted median of measured over modelled distances."
-    ratios = sorted((seen / length, length) for *_, length, _, seen in pairs if length > 0.1)
-    if not ratios:
+def steady_pairs(model: ScalableModel) -> list[SteadyPair]:
+    "All pairs of markers whose distance varies by less than a tenth over the ranges of motion."
+    points, problem = model.problem.points, model.problem
+    spans = problem.upper - problem.lower
+    bounded = spans.isfinite()
+    poses = torch.zeros(200, len(spans), dtype=torch.float64)
+    sample = torch.rand(poses.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    poses[:, bounded] = (problem.lower + spans * sample)[:, bounded]
+    poses[:, coordinate_indices(*ARM)] = np.pi * (sample - 0.5)[:, coordinate_indices(*ARM)]
+    straight, bent = points.positions(torch.zeros_like(poses[:1]))[0], points.positions(poses)
+    length, apart = torch.cdist(straight, straight), torch.cdist(bent, bent)
+    varies = (apart.amax(0) - apart.amin(0)) / length
+    pairs = (varies < STEADY).tril(-1).nonzero().tolist()
+    return [SteadyPair(i, j, float(length[i, j]), frozenset((points.bodies[i], points.bodies[j])))
+            for i, j in pairs]
+
+# %% ../nbs/06_calibration.ipynb #06-calibration-020
+STRAIGHT = 0.9  # quantile over the frames of the distance across a joint
+
+
+def measured_distance(pair: SteadyPair, seen: Observed) -> float | None:
+    "Distance (m) of a pair's markers over the frames in which both were seen; None without one."
+    both = (seen.weight[:, pair.i] > 0) & (seen.weight[:, pair.j] > 0)
+    if not both.any():
+        return None
+    apart = (seen.positions[both, pair.i] - seen.positions[both, pair.j]).norm(dim=-1)
+    return float(apart.quantile(0.5 if pair.one_body else STRAIGHT))
+
+# %% ../nbs/06_calibration.ipynb #06-calibration-022
+LEAST_LENGTH = 0.1  # m: shorter distances say little about size
+
+
+def weighted_median(values: Sequence[float], weights: Sequence[float]) -> float:
+    "The value at which half of the weight is reached."
+    order = np.argsort(values)
+    total = np.cumsum(np.asarray(weights)[order])
+    return float(np.asarray(values)[order][np.searchsorted(total, total[-1] / 2)])
+
+
+def body_scale_factor(distances: Mapping[SteadyPair, float]) -> float:
+    "Size of the person over the model's, from measured distances (m) of pairs; 1 without any."
+    bones = {}
+    for pair, apart in distances.items():
+        if pair.length > LEAST_LENGTH:
+            bones.setdefault(pair.on, []).append((apart / pair.length, pair.length))
+    if not bones:
         return 1.0
-    lengths = np.cumsum([length for _, length in ratios])
-    return float(np.clip(ratios[np.searchsorted(lengths, lengths[-1] / 2)][0], 0.6, 1.5))
+    ratios = [weighted_median(*zip(*found)) for found in bones.values()]
+    longest = [max(length for _, length in found) for found in bones.values()]
+    return float(np.clip(weighted_median(ratios, longest), 0.6, 1.5))
 
-# %% ../nbs/06_calibration.ipynb #06-calibration-019
+# %% ../nbs/06_calibration.ipynb #06-calibration-025
 OFFSET_LIMIT = 0.04  # m: an anatomical marker further from its usual place is not on its landmark
 
 
@@ -203,24 +238,21 @@ def body_scale_and_doubts(model: ScalableModel, kinds: Sequence[MarkerKind],
                           seen: Observed) -> tuple[float, set[int]]:
     """Size of the person over the model's, and the markers whose distances contradict it, the worst taken out
     one by one."""
-    pairs, doubts = [], set()
-    for i, j, length, together in rigid_pairs(model):
-        both = (seen.weight[:, i] > 0) & (seen.weight[:, j] > 0)
-        if kinds[i].on_bone and kinds[j].on_bone and both.any():
-            apart = (seen.positions[both, i] - seen.positions[both, j]).norm(dim=-1).median().item()
-            pairs.append((i, j, length, together, apart))
+    measured = {p: measured_distance(p, seen) for p in steady_pairs(model)
+                if kinds[p.i].on_bone and kinds[p.j].on_bone}
+    distances, doubts = {p: d for p, d in measured.items() if d is not None}, set()
     while True:
-        scale = _body_scale([p for p in pairs if not {p[0], p[1]} & doubts])
-        excess = np.zeros(len(kinds))
-        for i, j, length, together, apart in pairs:
-            over = abs(apart - scale * length) - 2 * OFFSET_LIMIT - 0.12 * scale * length
-            if together and over > 0 and not {i, j} & doubts:
-                excess[[i, j]] += over
+        trusted = {p: d for p, d in distances.items() if not {p.i, p.j} & doubts}
+        scale, excess = body_scale_factor(trusted), np.zeros(len(kinds))
+        for pair, apart in trusted.items():
+            over = abs(apart - scale * pair.length) - 2 * OFFSET_LIMIT - 0.12 * scale * pair.length
+            if pair.one_body and over > 0:
+                excess[[pair.i, pair.j]] += over
         if not excess.any():
             return scale, doubts
         doubts.add(int(excess.argmax()))
 
-# %% ../nbs/06_calibration.ipynb #06-calibration-021
+# %% ../nbs/06_calibration.ipynb #06-calibration-027
 def _stretched_inertia(inertia: np.ndarray, s: np.ndarray) -> np.ndarray:
     "Inertia (xx, yy, zz, xy, xz, yz) of a body of the same mass stretched by `s` (3,) along its axes."
     moments = (inertia[:3].sum() / 2 - inertia[:3]) * s**2
@@ -241,7 +273,7 @@ def wide_ranges(skeleton: Skeleton) -> np.ndarray:
     ranges[coordinate_indices(*ARM)] = np.array([-2 * np.pi, 2 * np.pi])
     return ranges
 
-# %% ../nbs/06_calibration.ipynb #06-calibration-022
+# %% ../nbs/06_calibration.ipynb #06-calibration-028
 def with_patellae(skeleton: Skeleton, sizes: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     "`sizes` (body -> (3,)) with those of the patellae, which are their thighs'."
     return {**sizes, **{j.child: sizes[j.parent] for j in skeleton.coupled if j.parent in sizes}}
@@ -268,7 +300,7 @@ def scale_skeleton(skeleton: Skeleton, sizes: dict[str, np.ndarray], mass: float
     return replace(skeleton, name=name, tree=tree, coupled=coupled, bodies=bodies, contacts=contacts,
                    markers=tuple(markers), ranges=wide_ranges(skeleton))
 
-# %% ../nbs/06_calibration.ipynb #06-calibration-025
+# %% ../nbs/06_calibration.ipynb #06-calibration-031
 @dataclass(frozen=True, eq=False)
 class Prior:
     "What is known about sizes and offsets before looking at the markers."
@@ -300,7 +332,7 @@ def with_flat_feet(prior: Prior, model: ScalableModel, seen: Observed) -> Prior:
         sigma[foot, 1] = FLAT_FOOT_SIGMA
     return Prior(prior.scale, offsets, sigma)
 
-# %% ../nbs/06_calibration.ipynb #06-calibration-028
+# %% ../nbs/06_calibration.ipynb #06-calibration-034
 SCALE_SIGMA = 0.06                                                        # relative, of a scale group …
 SCALE_SIGMAS = dict.fromkeys(("torso_x", "torso_y", "torso_z"), 0.08)     # … trunks differ most in shape
 
@@ -319,7 +351,7 @@ def _prior_terms(prior: Prior, now: Calibration) -> tuple[Tensor, Tensor]:
     away = torch.cat([now.scales - prior.scale, (now.offsets - prior.offsets).flatten()])
     return torch.cat([sigma ** -2., prior.sigma.flatten() ** -2.]), away
 
-# %% ../nbs/06_calibration.ipynb #06-calibration-029
+# %% ../nbs/06_calibration.ipynb #06-calibration-035
 def _shared_system(J_scale: Tensor, R: Tensor, seen: Observed, r: Tensor) -> tuple[Tensor, Tensor]:
     """Matrix (G + 3M, G + 3M) and gradient of scales and offsets, as if poses were known; R (N, M, 3, 3) of
     each marker's body."""
@@ -363,7 +395,7 @@ def register(model: ScalableModel, now: Calibration, seen: Observed, prior: Prio
     q = problem.within(now.q - (K[..., -1] - K[..., :-1] @ step).clamp(-0.5, 0.5))
     return replace(now, scales=now.scales - step[:G], offsets=now.offsets - step[G:].reshape(-1, 3), q=q)
 
-# %% ../nbs/06_calibration.ipynb #06-calibration-032
+# %% ../nbs/06_calibration.ipynb #06-calibration-038
 def misplaced(x: Tensor, seen: Observed, on_bone: Tensor, far: float = .2) -> Tensor:
     """(N, M) True for markers on landmarks that cannot be what their name says: `far` m from their place in x
     (N, M, 3), or half of that and fitting another's place, which in turn fits theirs."""
@@ -385,7 +417,7 @@ def spread(n: int, count: int) -> Tensor:
     "Up to `count` indices (K,) spread over 0 … n - 1."
     return torch.linspace(0, n - 1, min(count, n)).long()
 
-# %% ../nbs/06_calibration.ipynb #06-calibration-033
+# %% ../nbs/06_calibration.ipynb #06-calibration-039
 UPRIGHT = ("hip_flexion", "hip_adduction", "hip_rotation", "knee_angle", "ankle_angle")
 OFTEN = 0.3  # of the frames: a marker misplaced in more of them is misplaced throughout
 
@@ -409,7 +441,7 @@ def first_poses(problem: PoseProblem, loose: Observed, seen: Observed,
     q = torch.where(wrong.any(1)[:, None], robust, q)
     return solve_poses(problem, loose.without(wrong), q, 20)[0], seen.without(wrong)
 
-# %% ../nbs/06_calibration.ipynb #06-calibration-035
+# %% ../nbs/06_calibration.ipynb #06-calibration-041
 DOUBTED_SIGMA = 0.10  # m, of the offset of a marker in doubt
 
 

@@ -13,11 +13,12 @@ import time
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from importlib import resources
 from itertools import permutations
 from pathlib import Path
+from statistics import mean, median, median_high
 
 import numpy as np
 import torch
@@ -34,20 +35,22 @@ from .opensim_process import run_opensim
 from .parsing import check_types, read_json
 from .pose import (ARM, DEEP_LIMITS, Observed, PoseProblem, continuous_poses, coordinate_indices,
                        multi_start, smooth_poses, solve_poses, solve_robust_from, start_from, to_tensor)
-from .calibration import (SCALE_GROUPS, Calibration, MarkerKind, ScalableModel, body_scale_and_doubts,
-                              calibrate_model, keep_sizes, marker_kind, plain_name, scalable_model,
-                              scale_skeleton, spread, with_patellae)
+from .calibration import (SCALE_GROUPS, Calibration, MarkerKind, ScalableModel, SteadyPair,
+                              body_scale_and_doubts, calibrate_model, keep_sizes, marker_kind,
+                              measured_distance, plain_name, scalable_model, scale_skeleton, spread,
+                              steady_pairs, with_patellae)
 from .skeleton import Marker, Skeleton
 
 # %% auto #0
 __all__ = ['MARGIN', 'SINGLE', 'WELL_FITTED', 'CALIBRATION_FRAMES', 'STILL_FRAMES', 'STATIC_M', 'OUTLIER', 'USUAL_ERROR_LIMIT',
            'UPPER', 'LOWER', 'FRAME_LIMIT', 'ENOUGH', 'BRIDGE_S', 'CLEARLY_WORSE', 'RMS_LIMIT_MM', 'USUAL_BODY_SCALES',
-           'OWN_MODEL_MM', 'ASSUMED_MASS', 'known_markers', 'match_markers', 'hand_orders', 'arm_markers', 'hand_costs',
-           'label_orders', 'straighten_labels', 'stands_still', 'calibration_frames', 'usual_errors', 'suspects',
-           'exchanges', 'Solved', 'solve_frames_robustly', 'TrialFit', 'IKFit', 'check_upright', 'fit_markers',
-           'trial_suspicions', 'fit_suspicions', 'scale_in_opensim', 'write_scaled_model', 'embedded_muscles',
-           'scaled_muscles', 'write_osim', 'person_of', 'file_names', 'collect_trials', 'is_own_model', 'person_mass',
-           'PersonJob', 'fit_person', 'read_record', 'ik_files']
+           'SHANK_LIMIT', 'OWN_MODEL_MM', 'ASSUMED_MASS', 'known_markers', 'match_markers', 'hand_orders',
+           'arm_markers', 'hand_costs', 'label_orders', 'straighten_labels', 'stands_still', 'calibration_frames',
+           'usual_errors', 'suspects', 'exchanges', 'Solved', 'solve_frames_robustly', 'TrialFit', 'IKFit',
+           'check_upright', 'shank_lengths', 'fit_markers', 'trial_suspicions', 'trials_of_another', 'fit_suspicions',
+           'scale_in_opensim', 'write_scaled_model', 'embedded_muscles', 'scaled_muscles', 'write_osim', 'person_of',
+           'file_names', 'collect_trials', 'is_own_model', 'person_mass', 'PersonJob', 'fit_person', 'read_record',
+           'ik_files']
 
 # %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-006
 def known_markers(skeleton: Skeleton, names: Sequence[str]) -> Sequence[Marker]:
@@ -297,6 +300,8 @@ class TrialFit:
     outliers: dict[str, list]  # marker -> [[first, last], …] seen but far from its place
     swapped: list  # [marker, marker, [[first, last], …]]: fit each other's place, left out there
     relabelled: list  # [label in the file, label it was used as, [[first, last], …]]
+    shanks_mm: dict[str, float] = field(default_factory=dict)  # markers at knee and ankle -> their distance
+    pelvis_unsure: list = field(default_factory=list)  # [[first, last], …]: fewer than three markers on it
 
     def summary(self) -> dict:
         "The trial's entry in ik.json."
@@ -385,6 +390,7 @@ class _Recording:
     seen: Observed
     unmatched: list[str]
     absent: list[str]
+    steady: list[SteadyPair]           # of markers on landmarks
 
     @property
     def labels(self) -> list[str]:
@@ -407,8 +413,9 @@ def _recording(trials: Mapping[str, Markers], skeleton: Skeleton, person: str, s
     used = {label for label, _ in matched} | {n for n in names if not marker_kind(n).measured}
     known = {plain_name(n) for n in names}
     absent = [m.name for m in skeleton.markers if plain_name(m.name) not in known]
+    steady = [p for p in steady_pairs(model) if kinds[p.i].on_bone and kinds[p.j].on_bone]
     return _Recording(person, trials, matched, kinds, model, seen, [n for n in names if n not in used],
-                      absent)
+                      absent, steady)
 
 # %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-033
 FRAME_LIMIT = 0.05  # m, RMS without head
@@ -436,6 +443,14 @@ def _rms_mm(error: Tensor, use: Tensor) -> np.ndarray:
     return (1e3 * ((error**2 * use).sum(1) / use.sum(1).clamp(min=1)).sqrt()).numpy()
 
 # %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-035
+def shank_lengths(recording: _Recording, seen: Observed) -> dict[str, float]:
+    "Distance (mm), leg straight, of each pair of markers at knee and ankle, over the frames `seen`."
+    shanks = [frozenset((f"femur_{side}", f"tibia_{side}")) for side in "lr"]
+    pairs = [p for p in recording.steady if p.on in shanks]
+    found = {f"{recording.labels[p.i]}, {recording.labels[p.j]}": measured_distance(p, seen) for p in pairs}
+    return {name: round(1e3 * apart, 1) for name, apart in found.items() if apart is not None}
+
+
 def _finish_poses(problem: PoseProblem, solved: Solved, rate_hz: float) -> tuple[Tensor, Tensor]:
     "Continuous and smooth poses (T, 33) of one trial, and errors (T, M) m of its markers."
     q = smooth_poses(problem, solved.trusted, continuous_poses(solved.q), rate_hz)
@@ -468,6 +483,7 @@ def _trial_fit(recording: _Recording, solved: Solved, error: Tensor, missing: np
         return {n: r for n, f in zip(labels, flags.T) if (r := _ranges(np.flatnonzero(f)))}
 
     pairs = sorted({(i, j) for _, i, j in solved.swapped})
+    pelvis = [i for i, (_, marker) in enumerate(recording.markers) if marker.body == "pelvis"]
     moved = [(k, i) for i in range(len(labels)) for k in sorted(set(order[:, i].tolist()) - {i})]
     return TrialFit(
         rms,
@@ -483,6 +499,8 @@ def _trial_fit(recording: _Recording, solved: Solved, error: Tensor, missing: np
             for i, j in pairs
         ],
         [[labels[k], labels[i], _ranges(np.flatnonzero(order[:, i] == k))] for k, i in moved],
+        shank_lengths(recording, solved.trusted),
+        _ranges(np.flatnonzero(trusted[:, pelvis].sum(1) < 3)),
     )
 
 # %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-036
@@ -581,6 +599,7 @@ def fit_markers(trials: Mapping[str, Markers], model: str | Path | Skeleton | No
 
 # %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-042
 RMS_LIMIT_MM, USUAL_BODY_SCALES = 20., (0.75, 1.25)
+SHANK_LIMIT = 0.08    # relative difference of one person's shanks between trials
 
 def trial_suspicions(name: str, fit: TrialFit) -> list[Suspicion]:
     "What looks wrong about the fit of one trial."
@@ -590,11 +609,28 @@ def trial_suspicions(name: str, fit: TrialFit) -> list[Suspicion]:
         said.append(Suspicion(name, f"{entry['frames_lost']} of {entry['frames']} frames lost "
                                     f"(frames {' and '.join(lost)})", "markers in every frame",
                               "fill the gaps of the markers, or cut the trial where they end"))
+    if few := sum(last - first + 1 for first, last in fit.pelvis_unsure):
+        found = f"{few} of {entry['frames']} frames with fewer than three markers on the pelvis"
+        said.append(Suspicion(name, found, "three or more",
+                              "trust pelvis tilt, lumbar extension and hip flexion less in them"))
     if b > a and entry["rms_mm"] > RMS_LIMIT_MM:
         said.append(Suspicion(name, f"markers {entry['rms_mm']:.0f} mm (RMS) from their places on the model",
                               f"{RMS_LIMIT_MM:g} mm or less",
                               "check the markers' names and unit, and that the model is this person's"))
     return said
+
+def trials_of_another(fit: IKFit) -> dict[str, float]:
+    """Trial -> its shanks over the person's usual ones (median), where these differ by more than SHANK_LIMIT:
+    it is another person's, or its markers sat elsewhere."""
+    lengths = {}
+    for trial in fit.trials.values():
+        for pair, mm in trial.shanks_mm.items():
+            lengths.setdefault(pair, []).append(mm)
+    usual = {pair: median_high(found) for pair, found in lengths.items()}
+    ratios = {name: mean(mm / usual[pair] for pair, mm in trial.shanks_mm.items())
+              for name, trial in fit.trials.items() if trial.shanks_mm}
+    return {name: ratio for name, ratio in ratios.items() if abs(ratio - 1) > SHANK_LIMIT}
+
 
 def fit_suspicions(fit: IKFit) -> list[Suspicion]:
     "What looks wrong about a person's fit."
@@ -603,6 +639,11 @@ def fit_suspicions(fit: IKFit) -> list[Suspicion]:
     if not low <= fit.body_scale <= high:
         said.append(Suspicion(fit.person, f"a body {fit.body_scale:.2f} times the model's size",
                               f"{low:g} to {high:g}", "check the unit of the markers, and their names"))
+    if odd := trials_of_another(fit):
+        names = ", ".join(list(odd)[:3]) + ", …" * (len(odd) > 3)
+        found = f"shanks {median(odd.values()):.2f} times those of {fit.person}'s other trials"
+        said.append(Suspicion(names, found, f"a difference within {SHANK_LIMIT:.0%}",
+                              "check whose trials these are, and fit them by themselves"))
     if fit.left_out:
         said.append(Suspicion(", ".join(fit.left_out), "a static trial with which the other trials fit worse",
                               "markers on the same places as in the other trials",
@@ -946,7 +987,7 @@ class PersonJob:
     def fingerprint(self) -> str:
         "What the person's result depends on."
         source = Path(self.model).read_bytes() if self.model else Skeleton.default().digest.encode()
-        digest = hashlib.sha256(f"ik 4 {self.scale}".encode() + source)
+        digest = hashlib.sha256(f"ik 5 {self.scale}".encode() + source)
         if self.mass_kg is not None:
             digest.update(f"{self.mass_kg!r} kg, {self.mass_is}".encode())
         for name, m in self.trials.items():

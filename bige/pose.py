@@ -19,10 +19,11 @@ from .motion import COORDINATES
 from .skeleton import Chain, Joint, Skeleton
 
 # %% auto #0
-__all__ = ['DEEP_LIMITS', 'ARM', 'REGULARISATION', 'PELVIS', 'ARM_STARTS', 'FLEXED_START', 'STIFFNESS', 'LEAST_STIFFNESS',
-           'to_tensor', 'stretched_joint', 'Points', 'Observed', 'PoseProblem', 'coordinate_indices', 'solver_limits',
-           'pose_problem', 'solve_poses', 'solve_robust', 'solve_robust_from', 'kabsch', 'pelvis_start', 'multi_start',
-           'start_from', 'equivalent_triplet', 'continuous_triplet', 'continuous_poses', 'smooth_poses']
+__all__ = ['DEEP_LIMITS', 'ARM', 'REGULARISATION', 'NEAR_PELVIS', 'PELVIS', 'ARM_STARTS', 'FLEXED_START', 'USUAL_ARM',
+           'STIFFNESS', 'LEAST_STIFFNESS', 'to_tensor', 'stretched_joint', 'Points', 'Observed', 'PoseProblem',
+           'coordinate_indices', 'solver_limits', 'pose_problem', 'solve_poses', 'solve_robust', 'solve_robust_from',
+           'kabsch', 'pelvis_start', 'multi_start', 'start_from', 'equivalent_triplet', 'continuous_triplet',
+           'continuous_poses', 'smooth_poses']
 
 # %% ../nbs/05_pose.ipynb #05-pose-012
 def to_tensor(x: ArrayLike) -> Tensor:
@@ -268,6 +269,7 @@ def kabsch(model: Tensor, seen: Observed) -> tuple[Tensor, Tensor]:
     return U @ Vt, goal - ((U @ Vt) @ centre[..., None])[..., 0]
 
 # %% ../nbs/05_pose.ipynb #05-pose-037
+NEAR_PELVIS = ("pelvis", "torso", "femur_l", "femur_r")
 PELVIS = ("pelvis_tilt", "pelvis_list", "pelvis_rotation", "pelvis_tx", "pelvis_ty", "pelvis_tz")
 
 
@@ -275,10 +277,10 @@ def pelvis_start(problem: PoseProblem, seen: Observed) -> tuple[Tensor, Tensor]:
     """Reference postures (N, 33) with the pelvis in its place, and the points (N, M, 3) m as seen from the
     pelvis."""
     neutral = problem.points.positions(problem.reference[None])[0]
-    on = [i for i, body in enumerate(problem.points.bodies) if body == "pelvis"]
-    if len(on) < 3:
-        on = [i for i, body in enumerate(problem.points.bodies) if body[:5] in ("pelvi", "torso", "femur")]
-    R, shift = kabsch(neutral[on], Observed(seen.positions[:, on], seen.weight[:, on]))
+    near, on = (torch.tensor([body in among for body in problem.points.bodies])
+                for among in (NEAR_PELVIS, ("pelvis",)))
+    enough = ((seen.weight > 0) & on).sum(1, keepdim=True) > 2
+    R, shift = kabsch(neutral, Observed(seen.positions, seen.weight * torch.where(enough, on, near)))
     q = problem.reference.repeat(len(seen), 1)
     tilt, list_ = torch.atan2(-R[:, 0, 1], R[:, 1, 1]), torch.asin(R[:, 2, 1].clamp(-1, 1))
     turn = torch.atan2(-R[:, 2, 0], R[:, 2, 2])
@@ -342,9 +344,9 @@ def equivalent_triplet(t: Tensor) -> Tensor:
     return torch.stack([t[:, 0] + np.pi, np.pi - t[:, 1], t[:, 2] + np.pi], 1)
 
 
-def continuous_triplet(t: Tensor) -> Tensor:
+def continuous_triplet(t: Tensor, usual: Sequence[float] = (0., 0., 0.)) -> Tensor:
     """Euler triplets (T, 3) rad, z-x-y, replaced by the equivalent ones that change least over time (Viterbi
-    1967)."""
+    1967), by whole turns as near to `usual` (3,) rad as they come."""
     both = torch.stack([_wrapped(t), _wrapped(equivalent_triplet(t))])
     T, rows = len(t), torch.arange(len(t))
     change = (_wrapped(both[None, :, 1:] - both[:, None, :-1]) ** 2).sum(-1).numpy()  # from, to, step
@@ -360,22 +362,24 @@ def continuous_triplet(t: Tensor) -> Tensor:
         pick = 1 - pick
     best = both[pick, rows]
     best = torch.cat([best[:1], best[:1] + _wrapped(best.diff(dim=0)).cumsum(0)])
-    turns = torch.round((best.median(0).values - to_tensor([np.pi / 2, 0, 0])) / (2 * np.pi))
+    turns = torch.round((best.median(0).values - to_tensor(usual)) / (2 * np.pi))
     return best - 2 * np.pi * turns
 
 # %% ../nbs/05_pose.ipynb #05-pose-047
+USUAL_ARM = (np.pi / 2, 0., 0.)  # rad: whole turns are counted from here
+
+
 def continuous_poses(q: Tensor) -> Tensor:
-    """Poses (T, 33) of one trial without jumps between equivalent shoulder triplets or full turns of the
-    pelvis."""
+    "Poses (T, 33) of one trial without jumps between equivalent triplets of pelvis and shoulders."
     q = q.clone()
     for side in "lr":
         arm = [COORDINATES.index(f"{name}_{side}") for name in ARM]
-        q[:, arm] = continuous_triplet(q[:, arm])
-    heading = COORDINATES.index("pelvis_rotation")
-    q[1:, heading] = q[0, heading] + _wrapped(q[:, heading].diff()).cumsum(0)
+        q[:, arm] = continuous_triplet(q[:, arm], USUAL_ARM)
+    pelvis = [COORDINATES.index(name) for name in PELVIS[:3]]
+    q[:, pelvis] = continuous_triplet(q[:, pelvis])
     return q
 
-# %% ../nbs/05_pose.ipynb #05-pose-049
+# %% ../nbs/05_pose.ipynb #05-pose-051
 STIFFNESS = {
     "arm_flex": 1e-2,
     "arm_add": 1e-2,
@@ -406,7 +410,7 @@ def _banded_step(H: Tensor, g: Tensor, coupling: Tensor) -> Tensor:
     band[D, :-1] = -coupling.numpy()
     return to_tensor(solveh_banded(band.reshape(D + 1, -1), g.numpy().ravel(), lower=True).reshape(T, D))
 
-# %% ../nbs/05_pose.ipynb #05-pose-050
+# %% ../nbs/05_pose.ipynb #05-pose-052
 def smooth_poses(problem: PoseProblem, seen: Observed, q: Tensor, rate_hz: float,
                  iterations: int = 3) -> Tensor:
     """Poses (T, 33) of one trial that minimise the costs of all frames + stiffness × squared changes between

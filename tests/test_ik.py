@@ -15,13 +15,13 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from bige import inverse_kinematics as ik
-from bige.calibration import group_matrix, size_jacobian
+from bige.calibration import body_scale_factor, group_matrix, size_jacobian, steady_pairs
 from bige.files import InputError
 from bige.markers import Markers, read_markers, write_trc
 from bige.motion import COORDINATES, MUSCLES, example_squat, read_motion
 from bige.muscles import FITTED_RANGE_DEG, SIDES, default_geometry, sample_muscles
 from bige.opensim_process import run_opensim
-from bige.pose import Points, continuous_triplet, stretched_joint
+from bige.pose import Points, continuous_poses, continuous_triplet, equivalent_triplet, stretched_joint
 from bige.skeleton import Skeleton
 
 torch.set_num_threads(1)
@@ -163,6 +163,77 @@ def test_a_smooth_arm_through_the_gimbal_stays_smooth():
     assert (
         continuous_triplet(torch.remainder(folded + np.pi, 2 * np.pi) - np.pi).diff(dim=0).abs().max() < 0.1
     )
+
+
+def test_the_pelvis_does_not_jump_to_its_equivalent_triplet():
+    truth = torch.tensor(example_squat().resample(25.0).coordinates())
+    folded = truth.clone()
+    folded[5:9, :3] = equivalent_triplet(truth[5:9, :3])
+    folded[20:, 2] += 2 * np.pi
+    assert (continuous_poses(folded)[:, :3] - truth[:, :3]).abs().max() < 1e-9
+
+
+def test_pairs_keep_their_distance_across_a_hinge_but_not_across_the_shoulder():
+    skeleton = Skeleton.default()
+    model = on_skeleton(skeleton)
+    names = {frozenset((skeleton.markers[p.i].name, skeleton.markers[p.j].name)) for p in steady_pairs(model)}
+    assert {frozenset(("LKNE", "LANK")), frozenset(("RELB", "RWRA")), frozenset(("LASI", "RASI"))} <= names
+    assert not {frozenset(("LSHO", "LELB")), frozenset(("LKNE", "LASI"))} & names
+
+
+def test_girth_does_not_make_a_tall_person():
+    """Trunk and pelvis of a heavy person, shanks and forearms of the model's size."""
+    girth = {frozenset(["torso"]): 1.4, frozenset(["pelvis"]): 1.7}
+    pairs = [p for p in steady_pairs(on_skeleton(Skeleton.default())) if p.length > 0.1]
+    assert sum(p.on in girth for p in pairs) > 0.3 * len(pairs)
+    assert body_scale_factor({p: p.length * girth.get(p.on, 1.0) for p in pairs}) == pytest.approx(1)
+    assert body_scale_factor({p: 1.1 * p.length for p in pairs}) == pytest.approx(1.1)
+    assert body_scale_factor({}) == 1
+
+
+def test_a_wide_pelvis_is_doubted_and_not_scaled(made_up):
+    """Markers on the belly, 8 cm outward and 10 cm forward of both spines, as s05 of UI-PRMD wears them."""
+    person, squat, markers, fit = made_up
+    x, names = markers.positions.copy(), list(markers.names)
+    across = x[:, names.index("RASI")] - x[:, names.index("LASI")]
+    across /= np.linalg.norm(across, axis=1, keepdims=True)
+    ahead = np.cross([0.0, 1.0, 0.0], across)
+    for name, side in (("LASI", -1), ("RASI", 1)):
+        x[:, names.index(name)] += 0.08 * side * across + 0.10 * ahead
+    wide = ik.fit_markers({"squat": Markers(markers.time, x, names)}, person="wide")
+    assert {"LASI", "RASI"} & set(wide.doubted)
+    assert abs(wide.body_scale / fit.body_scale - 1) < 0.02
+    assert wide.trials["squat"].rms_mm.mean() < 12 and wide.trials["squat"].rms_mm.max() < 20
+
+
+def test_two_pelvis_markers_are_said_and_do_not_turn_the_person_over(made_up):
+    person, squat, markers, fit = made_up
+    x = markers.positions.copy()
+    x[:40, [markers.names.index(n) for n in ("LASI", "RASI")]] = np.nan
+    lost = ik.fit_markers({"squat": Markers(markers.time, x, markers.names)}, person="someone")
+    trial, motion = lost.trials["squat"], lost.motions["squat"]
+    assert trial.pelvis_unsure == [[0, 39]] and set(trial.dropouts) == {"LASI", "RASI"}
+    assert any("40 of" in str(s) and "pelvis" in str(s) for s in ik.trial_suspicions("squat", trial))
+    assert not any("pelvis" in str(s) for s in ik.trial_suspicions("squat", fit.trials["squat"]))
+    apart = [motion[n] - fit.motions["squat"][n] for n in ("pelvis_tilt", "pelvis_list", "pelvis_rotation")]
+    assert np.abs(apart).max() < np.deg2rad(8)
+
+
+def test_trials_of_another_person_are_named(made_up):
+    fit = made_up[3]
+    trial = fit.trials["squat"]
+    assert set(trial.shanks_mm) == {"LANK, LKNE", "RANK, RKNE"}
+
+    def with_shanks(factors):
+        trials = {f"t{k}": replace(trial, shanks_mm={p: f * mm for p, mm in trial.shanks_mm.items()})
+                  for k, f in enumerate(factors)}
+        return replace(fit, trials=trials)
+
+    assert ik.trials_of_another(with_shanks([1, 0.87, 1.01])) == {"t1": pytest.approx(0.87, abs=1e-3)}
+    assert not ik.trials_of_another(with_shanks([1, 0.96, 1.03]))
+    assert set(ik.trials_of_another(with_shanks([1, 0.87]))) == {"t1"}
+    (said,) = ik.fit_suspicions(with_shanks([1, 1, 0.87]))
+    assert "t2" in str(said) and "0.87 times" in str(said)
 
 
 def test_a_known_person_is_recovered(made_up):
@@ -663,7 +734,7 @@ def test_supplied_angles_are_met_with_the_supplied_model(shared, trc, mot, model
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("trial", ["squat_asym/squatsAsym1", "sts/STS1"])
+@pytest.mark.parametrize("trial", ["squat_asym/squatsAsym1", "sts/STS1", "sts/STSAsym1", "sts/STSweakLegs1"])
 def test_supplied_angles_of_other_exercises(shared, trial):
     errors, _ = agreement(shared, f"{LAB}/{trial}.trc", f"{LAB}/{trial}_manual_scaling_ik.mot",
                           f"{LAB}/squat/manually_scaled.osim", scale=False)
@@ -740,3 +811,40 @@ def test_all_squats(shared, tmp_path):
     found = in_opensim(tmp_path / "s01.osim", poses, scaled.marker_names)
     assert found["muscles"] == 80 and found["mass"] == pytest.approx(persons["s01"]["mass_kg"], abs=0.02)
     assert np.abs(np.array(found["points"]) - scaled.marker_positions(poses)).max() < 1e-9
+
+
+HURDLE = "ui_prmd/hurdle_step_m02_vicon_markers_0.1mm_int16_100Hz.npz"
+LUNGES = "ui_prmd/lunges_sts_vicon_markers_0.1mm_int16_100Hz.npz"
+
+
+@pytest.mark.parametrize("file, trial, missing", [
+    (HURDLE, "m02_s05_e07_inc", set()),                    # markers on the belly: 22 mm in version 0.1
+    (LUNGES, "m03_s10_e01_inc", {"LASI", "RASI"}),         # two markers left on the pelvis
+])
+def test_a_repetition_of_the_worst_participants(shared, file, trial, missing):
+    fit = ik.fit_markers({trial: read_markers(shared / file)[trial]}, person="worst")
+    found, motion = fit.trials[trial], fit.motions[trial]
+    assert found.rms_mm.mean() < 14 and found.rms_mm.max() < 22 and found.summary()["frames_lost"] == 0
+    assert set(found.dropouts) == missing
+    assert ("s05" in trial) == ({"LASI", "RASI"} <= set(fit.doubted)) and fit.body_scale < 1.2
+    assert np.abs(np.diff(motion.coordinates()[:, 3:], axis=0)).max() < np.deg2rad(30)
+    assert np.abs(np.diff(motion.coordinates()[:, :3], axis=0)).max() < np.deg2rad(5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("movement, file", [("m02", HURDLE), *((m, LUNGES) for m in ("m03", "m04", "m05"))])
+def test_all_repetitions_of_other_exercises(shared, movement, file):
+    trials, people = read_markers(shared / file), {}
+    for name in (n for n in trials if n.startswith(movement)):
+        people.setdefault(name[4:7], {})[name] = trials[name]
+    fits = {p: ik.fit_markers(mine, person=p) for p, mine in people.items()}
+    mean_mm = {p: np.mean([t.rms_mm.mean() for t in fit.trials.values()]) for p, fit in fits.items()}
+    assert len(fits) == (7 if movement == "m03" else 8)
+    assert np.mean(list(mean_mm.values())) <= 13 and max(mean_mm.values()) <= 16, mean_mm
+    for person, fit in fits.items():
+        assert max(t.summary()["max_mm"] for t in fit.trials.values()) <= 40
+        for name, markers in people[person].items():
+            lost = {n for n, gone in zip(markers.names, np.isnan(markers.positions).any((0, 2))) if gone}
+            assert set(fit.trials[name].dropouts) == lost
+            q = fit.motions[name].coordinates()
+            assert np.abs(np.diff(q[:, :3], axis=0)).max() < np.deg2rad(10)
