@@ -106,7 +106,7 @@ def hand_orders(problem: PoseProblem) -> list[Tensor]:
         index = torch.arange(len(bodies))
         for hand in hands:
             if len(hand) == len(order) <= 3:
-                index[hand] = torch.tensor(hand)[list(order)]
+                index[hand] = torch.tensor(hand, dtype=torch.long)[list(order)]
         orders.append(index)
     return orders if len(orders) <= 6 else orders[:1]
 
