@@ -24,7 +24,7 @@ __all__ = ['FAR_DEG', 'LEG_RANGES', 'TORQUE_ACTUATORS', 'MTP_STIFFNESS', 'MTP_DA
            'body_motions', 'inverse_dynamics', 'contact_jacobian', 'Ground', 'contact_force', 'sphere_forces',
            'within_range', 'beyond_range', 'filtered_kinematics', 'toe_spring', 'MusculoskeletalModel', 'Simulation',
            'lifted_spheres', 'seat_spheres', 'seat_surface', 'Seat', 'seat_forces', 'support_forces', 'hip_heights',
-           'find_seat', 'Support', 'contacts_of', 'find_support']
+           'find_seat', 'Support', 'contacts_of', 'find_support', 'refuse_lifted']
 
 # %% ../nbs/11_dynamics.ipynb #11-dynamics-006
 def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -524,18 +524,20 @@ def contacts_of(exercise: Exercise, q: np.ndarray) -> Mapping:
 # %% ../nbs/11_dynamics.ipynb #11-dynamics-071
 def find_support(skeleton: Skeleton, q: np.ndarray, contacts: Mapping | None, source: str) -> Support:
     """What carries the poses q (T, 33) of a motion, from their heights and an exercise's `contacts`: `l`
-    and `r` planted, heel_free or swing, and perhaps `seat`. None: both feet, as the heights say.
-
-    InputError where the motion contradicts them."""
+    and `r` planted, heel_free or swing, and perhaps `seat`. None: both feet, as the heights say."""
     lifted, ground = lifted_spheres(skeleton, q, source)
     contacts = contacts or {}
-    height = skeleton.contact_points(q)[..., 1].reshape(len(q), 2, 6).min(2) - ground
-    for k, (side, word) in enumerate({"r": "right", "l": "left"}.items()):
-        off = (height[:, k] > FOOT_OFF_M).mean() > 0.1
-        if off and contacts.get(side) in ("planted", "heel_free"):
-            raise InputError(source, f"the {word} foot {100 * height[:, k].max():.0f} cm above the ground",
-                             f"a foot that stays on it ({contacts[side]})",
-                             "choose the exercise that was done (--exercise), or call this foot `swing`")
     heels = tuple(contacts.get(side, "planted") == "planted" for side in "rl")
     seat = contacts.get("seat")
     return Support(lifted, ground, heels, find_seat(skeleton, q, seat, ground, source) if seat else None)
+
+# %% ../nbs/11_dynamics.ipynb #11-dynamics-072
+def refuse_lifted(skeleton: Skeleton, q: np.ndarray, contacts: Mapping, source: str) -> None:
+    """InputError where a foot that `contacts` leave on the ground is in the air in the poses q (T, 33)."""
+    height = skeleton.contact_points(q)[..., 1].reshape(len(q), 2, 6).min(2)
+    height = height - height.min()
+    for k, (side, word) in enumerate({"r": "right", "l": "left"}.items()):
+        if contacts[side] != "swing" and (height[:, k] > FOOT_OFF_M).mean() > 0.1:
+            raise InputError(source, f"the {word} foot {100 * height[:, k].max():.0f} cm above the ground",
+                             f"a foot that stays on it ({contacts[side]})",
+                             "choose the exercise that was done (--exercise), or call this foot `swing`")

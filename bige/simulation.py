@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from fastcore.basics import patch
 
-from .dynamics import MusculoskeletalModel, Simulation, contacts_of
+from .dynamics import MusculoskeletalModel, Simulation, contacts_of, refuse_lifted
 from .exercises import Exercise, load_exercise
 from .external_load import ExternalLoad, loaded_skeleton, read_load
 from .files import (InputError, Suspicion, atomic_write, locked, plain, refuse_finished, sweep, versions,
@@ -144,6 +144,8 @@ def simulate(motion: Motion, model: MusculoskeletalModel | str | Path | None = N
     clock, cpu = time.perf_counter(), time.process_time()
     model = model if isinstance(model, MusculoskeletalModel) else MusculoskeletalModel(model)
     said = judge_recording(motion.slice(start, end), model.skeleton)
+    if not said:  # else the reason may lie in the recording, and what is said about it helps more
+        refuse_lifted(model.skeleton, motion.coordinates(), contacts, motion.source)
     model = loaded_model(model, load) if load else model
     with interruptible():
         if mode == "qp":

@@ -7,7 +7,7 @@ import pytest
 
 from bige.dynamics import (SEAT_INDENTATION, SEAT_RADIUS, Ground, MusculoskeletalModel, Seat, beyond_range,
                            body_motions, contact_jacobian, contacts_of, find_seat, find_support, hip_heights,
-                           inverse_dynamics, seat_forces, seat_spheres, support_forces)
+                           inverse_dynamics, refuse_lifted, seat_forces, seat_spheres, support_forces)
 from bige.exercises import load_exercise
 from bige.filters import lowpass
 from bige.motion import GRAVITY
@@ -215,7 +215,8 @@ def test_a_swinging_foot_carries_nothing_and_its_heel_need_not():
 @pytest.mark.parametrize("kind", ["planted", "heel_free"])
 def test_contacts_that_the_motion_contradicts_are_refused(kind):
     with pytest.raises(InputError, match=f"a.mot.*right foot 2. cm above the ground.*{kind}"):
-        find_support(Skeleton.default(), stepping(), {"r": kind, "l": "planted"}, "a.mot")
+        refuse_lifted(Skeleton.default(), stepping(), {"r": kind, "l": "planted"}, "a.mot")
+    refuse_lifted(Skeleton.default(), stepping(), {"r": "swing", "l": "planted"}, "a.mot")
 
 
 def test_contacts_change_sides_with_the_leading_leg():
