@@ -214,7 +214,7 @@ def test_a_swinging_foot_carries_nothing_and_its_heel_need_not():
 
 @pytest.mark.parametrize("kind", ["planted", "heel_free"])
 def test_contacts_that_the_motion_contradicts_are_refused(kind):
-    with pytest.raises(InputError, match=f"a.mot.*right foot 2. cm above the ground.*{kind}"):
+    with pytest.raises(InputError, match=f"a.mot.*right foot 2. cm above the other.*{kind}"):
         refuse_lifted(Skeleton.default(), stepping(), {"r": kind, "l": "planted"}, "a.mot")
     refuse_lifted(Skeleton.default(), stepping(), {"r": "swing", "l": "planted"}, "a.mot")
 

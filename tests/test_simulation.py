@@ -76,8 +76,8 @@ def test_tracking_is_the_default_and_gets_its_settings(squat, model, result, mon
 
     asked = {}
 
-    def track(*arguments):
-        asked["call"] = arguments
+    def track(*arguments, contacts):
+        asked["call"], asked["contacts"] = arguments, contacts
         return replace(result, record={**result.record})  # simulate adds to it
 
     monkeypatch.setattr(bige.tracking, "track", track)
@@ -87,6 +87,7 @@ def test_tracking_is_the_default_and_gets_its_settings(squat, model, result, mon
         and asked["call"][4].cutoff_hz == 6
         and asked["call"][5] == 40
     )
+    assert asked["contacts"] == {"l": "planted", "r": "planted"}
     simulate(squat, model, preset="other")
     assert asked["call"][4] == bige.tracking.PRESETS["other"] and asked["call"][5] is None
 
@@ -111,8 +112,8 @@ def test_an_unfinished_solve_has_a_reason_and_no_files(squat, model, result, mon
     monkeypatch.setattr(
         bige.tracking,
         "track",
-        lambda *_: replace(result, status="Maximum_Iterations_Exceeded",
-                           record={"iterations": 500, "body_weight_n": model.weight}),
+        lambda *_, **__: replace(result, status="Maximum_Iterations_Exceeded",
+                                 record={"iterations": 500, "body_weight_n": model.weight}),
     )
     stopped = simulate(squat, model)
     assert "Maximum_Iterations_Exceeded" in stopped.record["reason"]
@@ -223,7 +224,7 @@ def test_another_exercise_than_the_one_done_is_refused(model, squat):
     lifted[:, COORDINATES.index("hip_flexion_r")] += 0.9
     lifted[:, COORDINATES.index("knee_angle_r")] += 0.9
     motion = Motion.from_arrays(squat.time, lifted, source="step.mot")
-    with pytest.raises(InputError, match="step.mot.*right foot .* cm above the ground.*planted"):
+    with pytest.raises(InputError, match="step.mot.*right foot .* cm above the other.*planted"):
         simulate(motion, model, mode="qp")
 
 
