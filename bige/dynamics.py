@@ -533,11 +533,11 @@ def find_support(skeleton: Skeleton, q: np.ndarray, contacts: Mapping | None, so
 
 # %% ../nbs/11_dynamics.ipynb #11-dynamics-072
 def refuse_lifted(skeleton: Skeleton, q: np.ndarray, contacts: Mapping, source: str) -> None:
-    """InputError where a foot that `contacts` leave on the ground is in the air in the poses q (T, 33)."""
+    """InputError where a foot that `contacts` leave on the ground is above the other in poses q (T, 33)."""
     height = skeleton.contact_points(q)[..., 1].reshape(len(q), 2, 6).min(2)
-    height = height - height.min()
+    height = height - height.min(1, keepdims=True)
     for k, (side, word) in enumerate({"r": "right", "l": "left"}.items()):
         if contacts[side] != "swing" and (height[:, k] > FOOT_OFF_M).mean() > 0.1:
-            raise InputError(source, f"the {word} foot {100 * height[:, k].max():.0f} cm above the ground",
+            raise InputError(source, f"the {word} foot {100 * height[:, k].max():.0f} cm above the other",
                              f"a foot that stays on it ({contacts[side]})",
                              "choose the exercise that was done (--exercise), or call this foot `swing`")
