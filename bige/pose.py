@@ -170,7 +170,7 @@ DEEP_LIMITS = {"knee_angle": np.deg2rad(150.0), "hip_flexion": np.deg2rad(140.0)
 ARM = ("arm_flex", "arm_add", "arm_rot")
 REGULARISATION = {
     "mtp_angle": 1e-2,
-    "subtalar_angle": 3e-3,
+    "subtalar_angle": 2e-3,
     "hip_rotation": 1e-3,
     **dict.fromkeys(ARM, 1e-6),
     "elbow_flex": 1e-6,
