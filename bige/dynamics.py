@@ -459,8 +459,8 @@ def seat_forces(skeleton: Skeleton, poses: dict, seat: Seat) -> tuple[np.ndarray
 # %% ../nbs/11_dynamics.ipynb #11-dynamics-064
 def support_forces(skeleton: Skeleton, poses: dict, ground: Ground,
                    seat: Seat | None = None) -> tuple[np.ndarray, np.ndarray, dict]:
-    """What `sphere_forces` returns: forces and points (T, 12, 3), sorted by body too; with a seat (T, 14, 3), the
-    right and the left hip's last."""
+    """What `sphere_forces` returns: forces and points (T, 12, 3), sorted by body too; with a seat (T, 14,
+    3), the right and the left hip's last."""
     forces, points, outside = sphere_forces(skeleton, poses, ground)
     if seat is None:
         return forces, points, outside
