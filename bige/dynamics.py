@@ -373,9 +373,9 @@ class Simulation:
     tendon_forces: np.ndarray  # (T, 80) N along each tendon
     status: str  # "Solve_Succeeded", or a named reason
     record: dict = field(default_factory=dict)
-    joint_loads: dict = field(default_factory=dict)  # joint -> (T, 3) N on its distal body, in its frame
     seat_forces: np.ndarray | None = None  # (T, 2, 3) N on the right and left hip; None without a seat
     seat_points: np.ndarray | None = None  # (T, 2, 3) m where they act
+    joint_loads: dict = field(default_factory=dict)  # joint -> (T, 3) N on its distal body, in its frame
 
     @property
     def foot_forces(self) -> np.ndarray:
@@ -460,8 +460,8 @@ def seat_forces(skeleton: Skeleton, poses: dict, seat: Seat) -> tuple[np.ndarray
 # %% ../nbs/11_dynamics.ipynb #11-dynamics-064
 def support_forces(skeleton: Skeleton, poses: dict, ground: Ground,
                    seat: Seat | None = None) -> tuple[np.ndarray, np.ndarray, dict]:
-    """What `sphere_forces` returns, with a seat for 14 spheres: those under the feet, the right and the left
-    hip's."""
+    """What `sphere_forces` returns: forces and points (T, 12, 3), sorted by body too; with a seat (T, 14,
+    3), the right and the left hip's last."""
     forces, points, outside = sphere_forces(skeleton, poses, ground)
     if seat is None:
         return forces, points, outside
