@@ -1,4 +1,4 @@
-"""Is our training loop needed beside Hugging Face accelerate? The toy of chapter 18 by both.
+"""Is our training loop needed beside Hugging Face accelerate? The toy of chapter 20 by both.
 
     pip install accelerate; python benchmarks/training_loops.py [--out nbs/results/training_loops.json]
 

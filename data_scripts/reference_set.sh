@@ -4,7 +4,7 @@
 #
 #     data_scripts/reference_set.sh [DATA_FOLDER] [WORK_FOLDER] [ASSETS_FOLDER]
 #
-# Twelve intervals a second: two thirds of the default mesh, nearly the same activations (13_tracking). About half a
+# Twelve intervals a second: two thirds of the default mesh, nearly the same activations (14_tracking). About half a
 # minute of one core for each of 185 squats; JOBS=8 spreads them over eight cores. A run that was
 # stopped continues where it stopped. Squats that cannot be simulated are packed with their reasons.
 set -euo pipefail

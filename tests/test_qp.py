@@ -241,7 +241,7 @@ def test_rising_from_a_chair_against_plates(shared, trial):
     folder = next(shared.glob("labval_s4*/sts"))
     motion, plates = (read_motion(folder / f"{trial}_{kind}.mot") for kind in ("manual_scaling_ik", "grf"))
     model = MusculoskeletalModel(folder.parent / "squat" / "manually_scaled.osim")
-    ratio = 60.1 / model.skeleton.mass  # the plates' weight, as in chapter 15
+    ratio = 60.1 / model.skeleton.mass  # the plates' weight, as in chapter 17
     bodies = {name: replace(body, mass=body.mass * ratio, inertia=body.inertia * ratio)
               for name, body in model.skeleton.bodies.items()}
     model.skeleton, model.weight = replace(model.skeleton, bodies=bodies), model.weight * ratio
