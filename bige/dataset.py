@@ -391,23 +391,24 @@ def _simulations_in(folder: Path) -> list[Path]:
 # %% ../nbs/19_dataset.ipynb #19-dataset-076
 def find_simulations(sources: Iterable[str | Path]) -> list[Path]:
     "Simulation files among `sources` (files or folders), in the order of their paths."
-    files = []
+    files, empty = [], []
     for source in map(Path, sources):
         if source.is_file():
             files += [] if _beside(source) else [source]
         elif source.is_dir():
             own = _simulations_in(source)
-            if not own:
-                warnings.warn(Suspicion(source, "no simulated repetition", "files of bige simulate in it",
-                                        "run bige simulate for this participant, or leave the folder out"),
-                              stacklevel=2)
             files += own
+            empty += [] if own else [source]
         else:
             raise InputError(source, "nothing there", "a .mot file or a folder of them", "check the path")
     if not files:
         raise InputError(", ".join(map(str, sources)) or "sources", "no .mot file",
                          "simulated repetitions (33 coordinates and 80 activations)",
                          "run bige simulate first")
+    for source in empty:
+        warnings.warn(Suspicion(source, "no simulated repetition", "files of bige simulate in it",
+                                "run bige simulate for this participant, or leave the folder out"),
+                      stacklevel=2)
     return list(dict.fromkeys(files))
 
 # %% ../nbs/19_dataset.ipynb #19-dataset-080
@@ -502,7 +503,7 @@ def build_dataset(sources: Iterable[str | Path], out: str | Path | None = None, 
     from bige.simulation import read_records
     read = lru_cache(maxsize=None)(read_records)  # a folder's records are read once
     exercise = load_exercise(exercise)
-    motions, mass, seen = {}, {}, {}
+    motions, mass, seen, said = {}, {}, {}, []
     for path in find_simulations(sources):
         record = record_of(path, read)
         for key, rep in _keyed(path, record, exercise).items():
@@ -512,13 +513,13 @@ def build_dataset(sources: Iterable[str | Path], out: str | Path | None = None, 
             motions[key], mass[key] = rep, mass_of(path, record)
             before = seen.setdefault(rep.coordinates().tobytes(), key)
             if before != key:
-                warnings.warn(Suspicion(path, f"the recording of {'/'.join(before)} again", "each one once",
-                                        "leave one of the two out: it would train and validate"),
-                              stacklevel=2)
-            for suspicion in judge_recording(rep):
-                warnings.warn(suspicion, stacklevel=2)
+                said.append(Suspicion(path, f"the recording of {'/'.join(before)} again", "each one once",
+                                      "leave one of the two out: it would train and validate"))
+            said += judge_recording(rep)
         if done:
             done(path)
+    for suspicion in said:
+        warnings.warn(suspicion, stacklevel=2)
     motions = dict(sorted(motions.items()))
     data = from_motions(motions, fit, validation, source=str(out or "dataset"), mass=mass, exercise=exercise)
     if out is not None:

@@ -1013,6 +1013,8 @@ def test_data_sets_and_joint_angles_end_their_line_of_progress(simulated, shared
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     for name in ("anna", "bea"):
         shutil.copytree(simulated, tmp_path / name)
+    (own,) = (tmp_path / "bea").glob("kinematics_activations_*.mot")
+    write_motion(read_motion(own).mirror(), own)  # another recording
     assert (
         main(["dataset", str(tmp_path / "anna"), str(tmp_path / "bea"), "--out", str(tmp_path / "data.npz")])
         == 0

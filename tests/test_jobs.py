@@ -24,7 +24,7 @@ from bige.simulation import find_trials, motion_file, read_records, simulate_fil
 from conftest import living, until
 
 FILES = ("ground_forces_spheres_{}.mot", "ground_forces_{}.mot", "kinetics_{}_muscle_driven.mot",
-         "kinematics_activations_{}_muscle_driven.mot")
+         "kinematics_activations_{}_muscle_driven.mot", "kinetics_{}_joint_loads.mot")
 
 
 @pytest.fixture(scope="module")

@@ -282,7 +282,11 @@ def test_recorded_motions_are_not_suspected(shared):
         motion = read_motion(path)
         if motion.has(COORDINATES):
             found += 1
-            assert said_of(motion) == [], path.name
+            said = said_of(motion)
+            if path.name.startswith("DJ"):  # an arm that is described anew from one frame to the next
+                assert len(said) == 1 and "arm_" in said[0] and "within a frame" in said[0], path.name
+                continue
+            assert said == [], path.name
             if "quat" in path.name and len(motion.time) > 400:
                 segment(motion)
     assert found >= 17

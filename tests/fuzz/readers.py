@@ -158,8 +158,8 @@ def read_exercise(path: Path) -> dict:
     return {k: v for k, v in fields.items() if k in _PLAIN_FIELDS}
 
 
-_PLAIN_FIELDS = ("name", "title", "plural", "progress", "least_progress_deg", "together", "phases",
-                 "planted", "effort")
+_PLAIN_FIELDS = ("name", "title", "plural", "repetition", "progress", "together", "phases", "contacts",
+                 "effort")
 
 
 def exercise(path: Path) -> dict:
