@@ -36,7 +36,7 @@ __all__ = ['WINDOW_S', 'ORDER', 'GRID_HZ', 'MIN_WIDTH_S', 'SHALLOW', 'BRIEF', 'N
            'segment', 'unrest', 'Fault', 'likely_faults', 'jump_suspicions', 'judge_recording', 'repetition_suspicions',
            'repetition_files', 'model_if_known', 'segment_file']
 
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-006
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-007
 WINDOW_S, ORDER = 0.35, 3       # Savitzky-Golay window and polynomial order of the published method
 GRID_HZ = 60.0                  # the published rate, at which everything after smoothing happens
 
@@ -56,7 +56,7 @@ class ProgressCurves(NamedTuple):
         "The smallest value at each time, (N,) rad or m."
         return self.values.min(axis=1)
 
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-008
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-009
 def smooth_progress(motion: Motion, exercise: Exercise | str = "squat") -> ProgressCurves:
     """Smoothed progress of a trial and its speed. InputError: columns missing or not finite, or a trial
     shorter than the 0.35 s window."""
@@ -78,7 +78,7 @@ def smooth_progress(motion: Motion, exercise: Exercise | str = "squat") -> Progr
         _finite(motion, [exercise.lead_in])[:, 0], window, ORDER))
     return ProgressCurves(grid, np.stack(values, axis=1), speed, rough, lead_in)
 
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-010
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-011
 def none_found(motion: Motion, exercise: Exercise, found: str, expected: str) -> InputError:
     "The error for a trial without a repetition."
     names = " and ".join(exercise.progress)
@@ -95,7 +95,7 @@ def _finite(motion: Motion, names: Sequence[str]) -> np.ndarray:
         raise InputError(motion.source, found, "finite values", "fill the gap first")
     return raw
 
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-011
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-012
 def recorded_progress(motion: Motion, exercise: Exercise) -> np.ndarray:
     """What hills are looked for in, (T, n) rad or m: the progress; with a leading leg (T, 1) that of the leg
     which is further; negative where a repetition ends at the turning point."""
@@ -106,7 +106,7 @@ def recorded_progress(motion: Motion, exercise: Exercise) -> np.ndarray:
         raw = _finite(motion, exercise.progress)
     return raw if exercise.returns else -raw
 
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-022
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-023
 class Excursion(NamedTuple):
     """A hill of the progress. Grid indices of its `peak` and of half height, `left` (-1: cut off) and
     `right` (N: cut off); `depth` rad or m; whether the recording `cut` it off."""
@@ -116,7 +116,7 @@ class Excursion(NamedTuple):
     depth: float
     cut: bool
 
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-023
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-024
 def _peaks(x: np.ndarray, least: float) -> list[int]:
     "Peaks of `x` between which it falls below half of the lower one (and by half of `least` rad at least)."
     base, kept = x.min(), []
@@ -133,7 +133,7 @@ def _peaks(x: np.ndarray, least: float) -> list[int]:
             kept.append(int(p))
     return kept
 
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-024
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-025
 def find_excursions(curve: np.ndarray, exercise: Exercise | str = "squat") -> list[Excursion]:
     """Excursions of a curve (N,) rad or m on the 60 Hz grid, in order of time. Depth is measured from the
     higher of the two sides it starts and ends on."""
@@ -148,7 +148,7 @@ def find_excursions(curve: np.ndarray, exercise: Exercise | str = "squat") -> li
         found.append(Excursion(p, left, right, depth, len(sides) < 2))
     return found
 
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-028
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-029
 MIN_WIDTH_S = 0.3
 SHALLOW, BRIEF = "shallow", "brief"
 NOT_TOGETHER, UNFAIR = "angles not together", "less than its share of depth"
@@ -160,7 +160,7 @@ def _together(progress: ProgressCurves, e: Excursion) -> float:
     part = progress.values[max(e.left - margin, 0):e.right + margin]
     return float(np.corrcoef(part.T).min()) if part.std(axis=0).all() else 0.0
 
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-029
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-030
 def rejections(progress: ProgressCurves, excursions: Sequence[Excursion],
                exercise: Exercise | str = "squat") -> list[str]:
     "For every excursion the reason why it is no repetition, or '' if it is one."
@@ -175,7 +175,7 @@ def rejections(progress: ProgressCurves, excursions: Sequence[Excursion],
     fair = exercise.fair_share * depths[len(depths) // 2]
     return [reason or (UNFAIR if e.depth < fair else "") for e, reason in zip(excursions, reasons)]
 
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-034
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-035
 QUIET, GAP_S, NEAREST = 0.1, 0.1, 3
 
 def _quiet_spells(speed: np.ndarray, first: int, last: int, level: float) -> tuple[np.ndarray, np.ndarray]:
@@ -189,7 +189,7 @@ def _quiet_spells(speed: np.ndarray, first: int, last: int, level: float) -> tup
     apart = begins[1:] - ends[:-1] > GAP_S * GRID_HZ
     return first + begins[np.r_[True, apart]], first + ends[np.r_[apart, True]]
 
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-036
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-037
 def departures(progress: ProgressCurves, e: Excursion, level: float) -> np.ndarray:
     """Candidate starts (P,), as grid indices, where an excursion is left: after the last rest below `level`,
     or where the lead-in begins; where the recording ends before, the moment of arrival."""
@@ -204,7 +204,7 @@ def departures(progress: ProgressCurves, e: Excursion, level: float) -> np.ndarr
     away = np.abs(progress.lead_in[arrival:leave[-1] + 1] - progress.lead_in[leave[-1]])
     return arrival + np.flatnonzero(away >= (1 - QUIET) * away.max())[-1:]
 
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-038
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-039
 def boundaries(progress: ProgressCurves, excursions: Sequence[Excursion], i: int,
                exercise: Exercise | str = "squat") -> tuple[np.ndarray, np.ndarray]:
     """Candidate starts and ends (grid indices, in order of time) of excursion `i`; a side that the
@@ -223,7 +223,7 @@ def boundaries(progress: ProgressCurves, excursions: Sequence[Excursion], i: int
         ends = found if more else np.union1d(found, ends)
     return starts[-NEAREST:], ends[:NEAREST]
 
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-041
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-042
 CURVE_POINTS = 101              # percent of the repetition, 0 to 100
 
 def time_normalise(progress: ProgressCurves, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
@@ -233,7 +233,7 @@ def time_normalise(progress: ProgressCurves, starts: np.ndarray, ends: np.ndarra
     return CubicSpline(progress.time, progress.values)(begin + (stop - begin) * np.linspace(0, 1,
                                                                                             CURVE_POINTS))
 
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-044
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-045
 class Pairs(NamedTuple):
     """Possible repetitions: `start`, `end` (P,) grid indices, `excursion` (P,) its number, own `cost` (P,),
     `curve` (P, 101, n) rad."""
@@ -243,7 +243,7 @@ class Pairs(NamedTuple):
     cost: np.ndarray
     curve: np.ndarray
 
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-045
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-046
 def own_cost(least: np.ndarray, e: Excursion, start: np.ndarray, end: np.ndarray,
              begins: float = 0.) -> np.ndarray:
     """Squared distance of the relative height at the start from where it `begins`, plus squared height at the
@@ -254,7 +254,7 @@ def own_cost(least: np.ndarray, e: Excursion, start: np.ndarray, end: np.ndarray
     share = (standing[end + 1] - standing[start]) / (end + 1 - start)
     return (height[start] - begins) ** 2 + height[end] ** 2 + share ** 2
 
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-046
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-047
 def possible_pairs(progress: ProgressCurves, excursions: Sequence[Excursion], use: Sequence[int],
                    exercise: Exercise | str = "squat") -> Pairs:
     "Every candidate start with every candidate end of the excursions numbered in `use`."
@@ -267,7 +267,7 @@ def possible_pairs(progress: ProgressCurves, excursions: Sequence[Excursion], us
     start, end, number, cost = (np.concatenate(column) for column in zip(*parts))
     return Pairs(start, end, number, cost, time_normalise(progress, start, end))
 
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-052
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-053
 def differences(pairs: Pairs, depth: float) -> np.ndarray:
     """d (P, P): half the mean squared difference of two curves as a fraction of `depth` (rad or m); infinite
     where the first does not end before the second starts."""
@@ -276,7 +276,7 @@ def differences(pairs: Pairs, depth: float) -> np.ndarray:
     apart = np.maximum(square[:, None] + square - 2 * curve @ curve.T, 0) / (2 * curve.shape[1])
     return np.where(pairs.end[:, None] <= pairs.start, apart, np.inf)
 
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-053
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-054
 def best_choices(cost: np.ndarray, apart: np.ndarray, most: int) -> list[tuple[float, list[int]]]:
     """For n = 1 ... `most`: the least total cost and the pairs that have it, in order of time. `cost`
     (P,), `apart` (P, P)."""
@@ -292,7 +292,7 @@ def best_choices(cost: np.ndarray, apart: np.ndarray, most: int) -> list[tuple[f
         choices.append((float(total.min()), path[::-1]))
     return choices
 
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-058
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-059
 class Score(NamedTuple):
     """The best choice of `reps` repetitions: mean `cost`, `spread` (rad or m) of successive ones, share of
     all `motion` inside them."""
@@ -308,7 +308,7 @@ class Rejected(NamedTuple):
     depth: float
     reason: str
 
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-059
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-060
 def _score(progress: ProgressCurves, pairs: Pairs, apart: np.ndarray, depth: float,
            choice: tuple[float, list[int]]) -> Score:
     "Mean cost, spread and share of motion of a choice: (total cost, numbers of the pairs)."
@@ -321,7 +321,7 @@ def _score(progress: ProgressCurves, pairs: Pairs, apart: np.ndarray, depth: flo
     spread = float(depth * np.sqrt(np.mean(steps))) if steps else 0.0
     return Score(len(path), total / len(path), spread, float(share))
 
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-061
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-062
 def _no_repetition(motion: Motion, exercise: Exercise, excursions: Sequence[Excursion],
                    reasons: Sequence[str]) -> InputError:
     "The error that says what was there instead of repetitions."
@@ -350,13 +350,13 @@ def _excursions_to_use(motion: Motion, excursions: Sequence[Excursion], reasons:
                          "request fewer, or 'auto'")
     return use
 
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-063
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-064
 def likeness(curves: np.ndarray, depth: float) -> np.ndarray:
     "How near each curve (P, 101, n) is to the median one, relative to `depth` (rad or m): (P,) from 0 to 1."
     distance = np.sqrt(((curves - np.median(curves, axis=0)) ** 2).mean(axis=(1, 2)))
     return np.maximum(1 - distance / depth, 0)
 
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-066
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-067
 @dataclass(frozen=True)
 class Segmentation:
     """Repetitions of a trial of an `exercise`. `segments`: (start, end) s on frames of the recording; per
@@ -408,7 +408,7 @@ class Segmentation:
             columns["side"] = self.sides
         return pd.DataFrame(columns, index=pd.RangeIndex(1, len(start) + 1, name="repetition"))
 
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-068
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-069
 def _nearest_times(motion: Motion, progress: ProgressCurves, index: np.ndarray) -> np.ndarray:
     """Times (s) of the recorded frames nearest to grid indices; those outside the grid become its first or
     last frame."""
@@ -437,7 +437,7 @@ def _depths(exercise: Exercise, curves: np.ndarray) -> np.ndarray:
     mean = curves.mean(axis=2)
     return mean.max(axis=1) if exercise.unit == "deg" else np.ptp(mean, axis=1)
 
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-069
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-070
 def _most_alike(motion: Motion, exercise: Exercise, progress: ProgressCurves,
                 excursions: Sequence[Excursion], reasons: Sequence[str], *, use: Sequence[int],
                 reps: int) -> Segmentation:
@@ -462,7 +462,7 @@ def _most_alike(motion: Motion, exercise: Exercise, progress: ProgressCurves,
         candidates=tuple(candidates.tolist()), rejected=rejected,
         confidence=float(scores[reps - 1].motion * alike.mean() * (1 - np.mean(cut) / 2)), scores=scores)
 
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-071
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-072
 def segment(motion: Motion, reps: str | int = "auto", exercise: Exercise | str = "squat") -> Segmentation:
     """Repetitions of a trial: `reps` of them, or as many as there are. Needs the progress coordinates of the
     exercise (rad, m). InputError: no repetition, fewer than `reps`, or no usable coordinates."""
@@ -481,7 +481,7 @@ def segment(motion: Motion, reps: str | int = "auto", exercise: Exercise | str =
     return _most_alike(motion, exercise, progress, excursions, reasons, use=use,
                        reps=len(use) if reps == "auto" else reps)
 
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-105
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-106
 RESTLESS_M, AT_REST_M = 0.07, 0.10
 
 def unrest(skeleton: Skeleton, q: np.ndarray) -> float:
@@ -491,7 +491,7 @@ def unrest(skeleton: Skeleton, q: np.ndarray) -> float:
     away = np.linalg.norm(feet - np.median(feet, axis=0), axis=-1)
     return float(np.quantile(away, 0.9, axis=0).max())
 
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-107
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-108
 class Fault(NamedTuple):
     "A likely fault of a recording: what it `looks` like, and the matrix (n, n) that puts `names` (n,) right."
     looks: str
@@ -514,7 +514,7 @@ def _sides(stem: str) -> list[tuple[str, ...]]:
     "Left, right, and both."
     return [(f"{stem}_l",), (f"{stem}_r",), (f"{stem}_l", f"{stem}_r")]
 
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-108
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-109
 def _feet_suspicions(motion: Motion, skeleton: Skeleton, q: np.ndarray) -> list[Suspicion]:
     "The fault that explains why feet do not rest in poses q (T, 33), if there is one."
     moved = unrest(skeleton, q)
@@ -533,7 +533,7 @@ def _feet_suspicions(motion: Motion, skeleton: Skeleton, q: np.ndarray) -> list[
                       f"this looks like {looks} (put right, the feet move by {100 * rest[looks]:.0f} cm): "
                       "correct the file")]
 
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-110
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-111
 RANGE_SLACK_DEG = 20.
 _FREE = tuple(n for n in COORDINATES if n.startswith(("pelvis", "arm", "pro_sup")))
 
@@ -559,7 +559,7 @@ def _range_suspicions(motion: Motion, skeleton: Skeleton, q: np.ndarray) -> list
     return [Suspicion(motion.source, ", ".join(found), f"within the joints' ranges ({', '.join(limits)})",
                       "check the unit and the sign of these coordinates")] if far else []
 
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-112
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-113
 JUMP = {"deg": 2000., "m": 6.}  # a second, from one frame to the next
 
 def jump_suspicions(motion: Motion) -> list[Suspicion]:
@@ -580,7 +580,7 @@ def jump_suspicions(motion: Motion) -> list[Suspicion]:
                       f"at most {JUMP['deg']:g}° or {JUMP['m']:g} m a second",
                       "check the markers of these frames, or cut them out")]
 
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-115
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-116
 JUDGED_FRAMES = 100
 
 def judge_recording(motion: Motion, skeleton: Skeleton | None = None) -> list[Suspicion]:
@@ -596,7 +596,7 @@ def judge_recording(motion: Motion, skeleton: Skeleton | None = None) -> list[Su
         _check_pelvis_up(motion, skeleton, q)
     return said + feet + _range_suspicions(motion, skeleton, q) + jump_suspicions(motion)
 
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-120
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-121
 USUAL_SECONDS, FASTEST = (0.5, 20.), {"deg": 1000., "cm": 300.}
 
 def repetition_suspicions(motion: Motion, found: Segmentation,
@@ -616,7 +616,7 @@ def repetition_suspicions(motion: Motion, found: Segmentation,
                 "check the unit of the times"))
     return said
 
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-123
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-124
 def repetition_files(folder: Path, trial: str) -> list[Path]:
     "The files `<trial>_rep1.mot` ... of an earlier run in a folder."
     return [f for f in folder.iterdir() if re.fullmatch(re.escape(trial) + r"_rep\d+\.mot", f.name)]
