@@ -21,10 +21,11 @@ from .skeleton import ContactSphere, Skeleton
 # %% auto #0
 __all__ = ['FAR_DEG', 'LEG_RANGES', 'TORQUE_ACTUATORS', 'MTP_STIFFNESS', 'MTP_DAMPING', 'MTP', 'MIN_ACTIVATION', 'AIRBORNE_M',
            'FOOT_OFF_M', 'LOWER_M', 'LIFTED_M', 'SEAT_RADIUS', 'SEAT_INDENTATION', 'SEAT_DISSIPATION', 'Pose', 'Axis',
-           'body_motions', 'inverse_dynamics', 'contact_jacobian', 'Ground', 'contact_force', 'sphere_forces',
-           'within_range', 'beyond_range', 'filtered_kinematics', 'toe_spring', 'MusculoskeletalModel', 'Simulation',
-           'lifted_spheres', 'seat_spheres', 'seat_surface', 'Seat', 'seat_forces', 'support_forces', 'hip_heights',
-           'find_seat', 'Support', 'contacts_of', 'find_support', 'refuse_lifted']
+           'body_motions', 'joint_wrenches', 'inverse_dynamics', 'contact_jacobian', 'Ground', 'contact_force',
+           'sphere_forces', 'filtered_rates', 'within_range', 'beyond_range', 'filtered_kinematics', 'toe_spring',
+           'MusculoskeletalModel', 'Simulation', 'lifted_spheres', 'seat_spheres', 'seat_surface', 'Seat',
+           'seat_forces', 'support_forces', 'hip_heights', 'find_seat', 'Support', 'contacts_of', 'find_support',
+           'refuse_lifted']
 
 # %% ../nbs/12_dynamics.ipynb #12-dynamics-006
 def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -170,11 +171,11 @@ def _wrench(body, pose: Pose, pushes: list) -> tuple[np.ndarray, np.ndarray]:
     return force, moment
 
 
-def inverse_dynamics(skeleton: Skeleton, poses: dict, axes: list, outside: dict = {}) -> np.ndarray:
-    """Second pass: generalised forces (T, 33) that the motion needs besides gravity and the forces from
-    `outside`.
+def joint_wrenches(skeleton: Skeleton, poses: dict, outside: dict = {}) -> dict:
+    """Body name -> force (T, 3) N and moment (T, 3) N·m about the body's origin, in world axes, that it and
+    the bodies beyond it need from its joint.
 
-    `outside`: body name -> list of (force (T, 3) N, point (T, 3) m), world axes."""
+    `outside`: body name -> list of (force (T, 3) N, point (T, 3) m), world axes; gravity is known."""
     wrench = {
         name: _wrench(skeleton.bodies[name], pose, outside.get(name, ()))
         if name in skeleton.bodies
@@ -185,6 +186,13 @@ def inverse_dynamics(skeleton: Skeleton, poses: dict, axes: list, outside: dict 
         (force, moment), (sum_force, sum_moment) = wrench[joint.child], wrench[joint.parent]
         arm = poses[joint.child].p - poses[joint.parent].p
         wrench[joint.parent] = sum_force + force, sum_moment + moment + _cross(arm, force)
+    return wrench
+
+
+def inverse_dynamics(skeleton: Skeleton, poses: dict, axes: list, outside: dict = {}) -> np.ndarray:
+    """Second pass: generalised forces (T, 33) that the motion needs besides gravity and the forces from
+    `outside`, as `joint_wrenches` takes them."""
+    wrench = joint_wrenches(skeleton, poses, outside)
     tau = np.zeros((len(axes[0].point), len(COORDINATES)), axes[-1].point.dtype)
     for axis in axes:
         force, moment = wrench[axis.child]
@@ -275,10 +283,13 @@ def sphere_forces(skeleton: Skeleton, poses: dict, ground: Ground) -> tuple[np.n
     return np.stack(forces, 1), np.stack(points, 1), outside
 
 # %% ../nbs/12_dynamics.ipynb #12-dynamics-036
-def _slope(time: np.ndarray, values: np.ndarray) -> np.ndarray:
+def filtered_rates(time: np.ndarray, q: np.ndarray, rate_hz: float,
+                   cutoff_hz: float) -> tuple[np.ndarray, np.ndarray]:
+    """Speeds and accelerations (T, 33) of q (T, 33): derivatives of a cubic spline, each filtered."""
     from scipy.interpolate import CubicSpline
 
-    return CubicSpline(time, values).derivative()(time)
+    qd = lowpass(CubicSpline(time, q).derivative()(time), rate_hz, cutoff_hz)
+    return qd, lowpass(CubicSpline(time, qd).derivative()(time), rate_hz, cutoff_hz)
 
 # %% ../nbs/12_dynamics.ipynb #12-dynamics-037
 FAR_DEG = 30.0  # beyond the fitted range by more than this, a pose is refused
@@ -328,8 +339,7 @@ def filtered_kinematics(motion: Motion, cutoff_hz: float = 4.0) -> tuple[np.ndar
                          f"at least {2 / cutoff_hz:.2f} s for the {cutoff_hz:g} Hz filter",
                          "use a longer trial")
     q = lowpass(raw, motion.rate_hz, cutoff_hz)
-    qd = lowpass(_slope(motion.time, q), motion.rate_hz, cutoff_hz)
-    return q, qd, lowpass(_slope(motion.time, qd), motion.rate_hz, cutoff_hz)
+    return q, *filtered_rates(motion.time, q, motion.rate_hz, cutoff_hz)
 
 # %% ../nbs/12_dynamics.ipynb #12-dynamics-045
 TORQUE_ACTUATORS = {

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .dynamics import MusculoskeletalModel, Pose, Simulation, body_motions, seat_spheres
+from .dynamics import (MusculoskeletalModel, Pose, Simulation, body_motions, filtered_rates,
+                           joint_wrenches, seat_spheres)
 from .files import InputError
-from .filters import lowpass
 from .geometry import euler_xyz
 from .muscles import MUSCLE_NAMES
 from .parsing import read_npz
@@ -336,30 +336,17 @@ def contact_forces(skeleton: Skeleton, result: Simulation) -> dict[str, np.ndarr
 # %% ../nbs/15_joint_loads.ipynb #15-joint-loads-028
 def coordinate_rates(result: Simulation) -> tuple[np.ndarray, np.ndarray]:
     "Speeds and accelerations (T, 33) of a simulated motion."
-    from scipy.interpolate import CubicSpline
     motion, cutoff_hz = result.motion, result.record["settings"]["cutoff_hz"]
-    rates, values = [], motion.coordinates()
-    for _ in range(2):
-        slope = CubicSpline(motion.time, values).derivative()(motion.time)
-        values = lowpass(slope, motion.rate_hz, cutoff_hz)
-        rates.append(values)
-    return tuple(rates)
+    return filtered_rates(motion.time, motion.coordinates(), motion.rate_hz, cutoff_hz)
 
 # %% ../nbs/15_joint_loads.ipynb #15-joint-loads-030
 def joint_forces(skeleton: Skeleton, poses: dict[str, Pose],
                  outside: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Child body -> force (T, 3) N in world axes that its joint exerts on it; `outside`: body -> sum (T, 3) N
     of forces on it besides gravity."""
-    need = {}
-    for name, body in skeleton.bodies.items():
-        pose = poses[name]
-        arm = pose.R @ body.mass_center
-        acceleration = pose.a + np.cross(pose.al, arm) + np.cross(pose.w, np.cross(pose.w, arm))
-        need[name] = body.mass * acceleration - outside.get(name, 0)
-    for joint in reversed(skeleton.tree + skeleton.coupled):
-        if joint.parent in need:
-            need[joint.parent] = need[joint.parent] + need[joint.child]
-    return need
+    pushes = {name: [(force, poses[name].p)] for name, force in outside.items()}
+    wrenches = joint_wrenches(skeleton, poses, pushes)
+    return {name: wrenches[name][0] for name in skeleton.bodies}
 
 # %% ../nbs/15_joint_loads.ipynb #15-joint-loads-032
 _JOINTS = {"hip": "hip_flexion", "tibiofemoral": "knee_angle", "patellofemoral": "knee_angle",

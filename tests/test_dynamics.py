@@ -15,54 +15,19 @@ from bige.files import InputError
 from bige.motion import COORDINATES, analytic_squat
 from bige.opensim_process import run_opensim
 from bige.skeleton import Skeleton
+from opensim_moments import opensim_inverse_dynamics, random_motion
 
 needs_opensim = pytest.mark.skipif(importlib.util.find_spec("opensim") is None,
                                    reason="OpenSim is not installed (pip install --no-deps opensim==4.6)")
 
 
-def opensim_inverse_dynamics(model_path, out, coordinates, q, qd, qdd):
-    import numpy as np, opensim as osim
-
-    osim.Logger.setLevelString("error")
-    model = osim.Model(model_path)
-    for i in range(model.getForceSet().getSize()):
-        model.updForceSet().get(i).set_appliesForce(False)
-    state = model.initSystem()
-    handles = {}
-    for name in coordinates:
-        handles[name] = [model.getCoordinateSet().get(name)]
-        if name.startswith("knee") and model.getCoordinateSet().contains(name + "_beta"):
-            handles[name].append(model.getCoordinateSet().get(name + "_beta"))
-    place = {}
-    for name, coupled in handles.items():
-        for h in coupled:
-            state.setU(osim.Vector(state.getNU(), 0.0))
-            h.setSpeedValue(state, 1.0)
-            place[h.getName()] = int(np.argmax(np.abs(state.getU().to_numpy())))
-    solver, tau = osim.InverseDynamicsSolver(model), np.zeros(np.shape(q))
-    for n in range(len(q)):
-        accelerations = osim.Vector(state.getNU(), 0.0)
-        for i, name in enumerate(coordinates):
-            for h in handles[name]:
-                h.setValue(state, q[n][i], False)
-                h.setSpeedValue(state, qd[n][i])
-                accelerations.set(place[h.getName()], qdd[n][i])
-        forces = solver.solve(state, accelerations).to_numpy()
-        tau[n] = [sum(forces[place[h.getName()]] for h in handles[name]) for name in coordinates]
-    np.save(out, tau)
-
-
 @needs_opensim
 def test_inverse_dynamics_agrees_with_opensim(shared, tmp_path):
-    path, rng = shared / "models" / "LaiUhlrich2022.osim", np.random.default_rng(0)
-    q, qd, qdd = rng.uniform(-0.5, 0.5, (20, 33)), rng.normal(size=(20, 33)), 5 * rng.normal(size=(20, 33))
-    for side in "lr":
-        k = COORDINATES.index(f"knee_angle_{side}")
-        q[:, k], qd[:, k] = rng.uniform(0.1, 2.0, 20), 0
+    path, motion = shared / "models" / "LaiUhlrich2022.osim", random_motion(20)
+    q, qd, qdd = motion.swapaxes(0, 1)
     out = tmp_path / "tau.npy"
-    run_opensim(opensim_inverse_dynamics, str(path), str(out), list(COORDINATES), q.tolist(), qd.tolist(),
-                qdd.tolist())
-    expected = np.load(out)
+    run_opensim(opensim_inverse_dynamics, str(path), str(out), [{}], list(COORDINATES), motion.tolist())
+    (expected,) = np.load(out)
     skeleton = Skeleton.from_osim(path)
     found = inverse_dynamics(skeleton, *body_motions(skeleton, q, qd, qdd))
     assert np.abs(found - expected).max() / np.abs(expected).max() < 1e-6

@@ -19,6 +19,7 @@ from bige.opensim_process import run_opensim
 from bige.simulation import read_records, settings_of, simulate
 from bige import simulation
 from bige.skeleton import Body, Skeleton
+from opensim_moments import opensim_inverse_dynamics, random_motion
 
 needs_opensim = pytest.mark.skipif(importlib.util.find_spec("opensim") is None,
                                    reason="OpenSim is not installed (pip install --no-deps opensim==4.6)")
@@ -84,57 +85,15 @@ def test_a_load_keeps_its_place_on_its_carrier():
     assert load_segments(default, read_load("vest:15"), q).shape == (4, 0, 2, 3)
 
 
-def opensim_inverse_dynamics_with_bodies(model_path, out, loads, coordinates, motion):
-    import numpy as np, opensim as osim
-
-    osim.Logger.setLevelString("error")
-
-    def solve(added):
-        model = osim.Model(model_path)
-        for i in range(model.getForceSet().getSize()):
-            model.updForceSet().get(i).set_appliesForce(False)
-        for name, (mass, centre, inertia) in added.items():
-            body = osim.Body("load_on_" + name, mass, osim.Vec3(*centre), osim.Inertia(*inertia))
-            model.addBody(body)
-            model.addJoint(osim.WeldJoint("weld_" + name, model.getBodySet().get(name), body))
-        model.finalizeConnections()
-        state = model.initSystem()
-        handles, place = {}, {}
-        for name in coordinates:
-            handles[name] = [model.getCoordinateSet().get(name)]
-            if name.startswith("knee") and model.getCoordinateSet().contains(name + "_beta"):
-                handles[name].append(model.getCoordinateSet().get(name + "_beta"))
-            for h in handles[name]:
-                state.setU(osim.Vector(state.getNU(), 0.0))
-                h.setSpeedValue(state, 1.0)
-                place[h.getName()] = int(np.argmax(np.abs(state.getU().to_numpy())))
-        solver, tau = osim.InverseDynamicsSolver(model), []
-        for q, qd, qdd in motion:
-            accelerations = osim.Vector(state.getNU(), 0.0)
-            for i, name in enumerate(coordinates):
-                for h in handles[name]:
-                    h.setValue(state, q[i], False)
-                    h.setSpeedValue(state, qd[i])
-                    accelerations.set(place[h.getName()], qdd[i])
-            forces = solver.solve(state, accelerations).to_numpy()
-            tau.append([sum(forces[place[h.getName()]] for h in handles[name]) for name in coordinates])
-        return tau
-
-    np.save(out, [solve(added) for added in loads])
-
-
 @needs_opensim
 def test_joint_moments_agree_with_opensim(shared, tmp_path):
-    path, rng = shared / "models" / "LaiUhlrich2022.osim", np.random.default_rng(0)
-    q, qd, qdd = rng.uniform(-0.5, 0.5, (10, 33)), rng.normal(size=(10, 33)), 5 * rng.normal(size=(10, 33))
-    for side in "lr":
-        k = COORDINATES.index(f"knee_angle_{side}")
-        q[:, k], qd[:, k] = rng.uniform(0.1, 2.0, 10), 0
+    path, motion = shared / "models" / "LaiUhlrich2022.osim", random_motion(10)
+    q, qd, qdd = motion.swapaxes(0, 1)
     own, loads = Skeleton.from_osim(path), [read_load(text) for text in LOAD_FORMS.values()]
     added = [{name: (body.mass, body.mass_center.tolist(), body.inertia.tolist())
               for name, body in load_bodies(own, load).items()} for load in loads]
-    run_opensim(opensim_inverse_dynamics_with_bodies, str(path), str(tmp_path / "tau.npy"), added,
-                list(COORDINATES), np.stack([q, qd, qdd], 1).tolist())
+    run_opensim(opensim_inverse_dynamics, str(path), str(tmp_path / "tau.npy"), added, list(COORDINATES),
+                motion.tolist())
     alone = inverse_dynamics(own, *body_motions(own, q, qd, qdd))
     for load, expected in zip(loads, np.load(tmp_path / "tau.npy")):
         skeleton = loaded_skeleton(own, load)
