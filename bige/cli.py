@@ -521,7 +521,7 @@ def _c3d_files(markers: list[str]) -> dict:
     if not paths:
         return {}
     from bige.c3d import read_c3d
-    return {p: read_c3d(p) for p in paths}
+    return {p: read_c3d(p, plates=True) for p in paths}
 
 def _said_of(recordings: dict, people: dict) -> list[str]:
     "What each .c3d file held, and which markers of its participants the model does not know."
@@ -534,15 +534,15 @@ def _said_of(recordings: dict, people: dict) -> list[str]:
 
 def _write_plates(recordings: dict, folder: Path, force: bool) -> None:
     "The force plates of .c3d files, by foot, as OpenSim's external loads into `folder`/plates."
-    with_plates = [path for path, file in recordings.items() if file.plate_count]
+    with_plates = {path: file for path, file in recordings.items() if file.plate_count}
     if not with_plates:
         return
     from bige.files import whole_folder
     from bige.force_plates import read_plates, write_external_loads
-    from bige.markers import foot_forces, read_markers
+    from bige.markers import foot_forces, markers_of_c3d
     with whole_folder(folder / "plates", guard=not force) as part:
-        for path in with_plates:
-            feet = foot_forces(read_plates(path), read_markers(path)[path.stem])
+        for path, file in with_plates.items():
+            feet = foot_forces(read_plates(file), markers_of_c3d(file))
             write_external_loads(feet, part / f"ground_forces_{path.stem}.xml")
 
 def _frames_of(r: dict) -> str:

@@ -168,12 +168,13 @@ def _suspect_outside(file: C3D, found: PlateForces) -> None:
                                     f"by up to {100 * beside.max():.0f} cm",
                                     "a foot on the plate", "check its corners, origin and units"))
 
-def read_plates(path: str | Path, at_frames: bool = False) -> PlateForces:
-    """The force plates of a .c3d file, at the rate of the analog channels or, averaged, `at_frames`.
-    InputError where a plate is not calibrated or does not lie anywhere."""
-    file = read_c3d(path, plates=True)
+def read_plates(path: str | Path | C3D, at_frames: bool = False) -> PlateForces:
+    """The force plates of a .c3d file, or of one that was read with its plates, at the rate of the analog
+    channels or, averaged, `at_frames`. InputError where a plate is not calibrated or lies nowhere."""
+    file = path if isinstance(path, C3D) else read_c3d(path, plates=True)
     if not file.plate_count:
-        raise InputError(path, "no force plates", "a recording with force plates", "use its markers alone")
+        raise InputError(file.source, "no force plates", "a recording with force plates",
+                         "use its markers alone")
     kinds, corners = _check_kind(file), _check_corners(file)
     _array(file, "ORIGIN", (3,))
     channels = [_channels(file, k, kind) for k, kind in enumerate(kinds)]

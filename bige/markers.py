@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['UI_PRMD_MARKERS', 'OTHER_NAMES', 'POSSIBLE', 'Markers', 'Gap', 'write_trc', 'read_trc', 'read_ui_prmd',
-           'read_marker_archive', 'usual_names', 'read_c3d_markers', 'feet_positions', 'foot_forces', 'read_markers',
-           'OpenCapSession', 'read_session', 'session_mass', 'model_of_trial']
+           'read_marker_archive', 'usual_names', 'markers_of_c3d', 'read_c3d_markers', 'feet_positions', 'foot_forces',
+           'read_markers', 'OpenCapSession', 'read_session', 'session_mass', 'model_of_trial']
 
 # %% ../nbs/02_markers.ipynb #02-markers-003
 import re
@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from fastcore.basics import patch
 
-from .c3d import read_c3d
+from .c3d import C3D, read_c3d
 from .files import InputError, atomic_write
 from .force_plates import PlateForces, forces_by_foot
 from .motion import (Motion, check_last_cell, fill_gaps, frames_between, gap_runs, read_motion,
@@ -304,12 +304,16 @@ def usual_names(names: Sequence[str]) -> dict[str, str]:
             found[name] = usual
     return found
 
-def read_c3d_markers(path: str | Path) -> Markers:
-    "The markers of a .c3d file, under their usual names; lost markers become NaN."
-    file = read_c3d(path)
+def markers_of_c3d(file: C3D) -> Markers:
+    "The markers of a recording, under their usual names; lost markers become NaN."
     renamed = usual_names(file.names)
-    markers = Markers(file.time, file.positions, [renamed.get(name, name) for name in file.names], str(path))
-    return _check_extent(markers, f"{path}, POINT:UNITS", f"a unit of {file.metres:g} m")
+    names = [renamed.get(name, name) for name in file.names]
+    markers = Markers(file.time, file.positions, names, file.source)
+    return _check_extent(markers, f"{file.source}, POINT:UNITS", f"a unit of {file.metres:g} m")
+
+def read_c3d_markers(path: str | Path) -> Markers:
+    "The markers of a .c3d file, as `markers_of_c3d` gives them."
+    return markers_of_c3d(read_c3d(path))
 
 # %% ../nbs/02_markers.ipynb #02-markers-034
 _FOOT_MARKERS = r"hee|hel$|toe|calc"
