@@ -10,9 +10,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import resources
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
+from .exercises import Exercise, load_exercise, shipped_exercises
 from .files import InputError
 from .motion import ACTIVATIONS, COORDINATES, Motion, read_motion
 from .parsing import read_npz
@@ -20,15 +22,15 @@ from .simulation import motion_file, read_records
 
 # %% auto #0
 __all__ = ['ARCHIVE_KEYS', 'rounding', 'to_differences', 'from_differences', 'parse_trial_name', 'pack_simulations',
-           'SimulatedSquat', 'SimulatedSquats', 'load_simulations']
+           'SimulatedRepetition', 'SimulatedRepetitions', 'shipped_sets', 'load_simulations']
 
 # %% ../nbs/18_reference_set.ipynb #18-reference-set-006
 _STEPS = {
     r"time$": 1e-5,  # s
     r".*/activation$": 1e-4,
-    r"ground_force_[rl]_p[xyz]$": 1e-4,  # m, centre of pressure
-    r"ground_force_[rl]_v[xyz]$|.*_force$": 0.1,  # N
-    r".*_(moment|torque_[rl]_[xyz])$": 0.01,  # N·m
+    r"ground_force_\w+_p[xyz]$": 1e-4,  # m, centre of pressure
+    r"ground_force_\w+_v[xyz]$|.*_force$": 0.1,  # N
+    r".*_(moment|torque_\w+_[xyz])$": 0.01,  # N·m
     "|".join(COORDINATES) + "$": 1e-5,
 }  # rad or m
 
@@ -50,12 +52,14 @@ def from_differences(differences: np.ndarray, steps: np.ndarray) -> np.ndarray:
     return differences.astype(np.int64).cumsum(1).cumsum(1).T * steps
 
 # %% ../nbs/18_reference_set.ipynb #18-reference-set-014
-ARCHIVE_KEYS = ("trials", "people", "correct", "status", "records", "names", "steps")
+ARCHIVE_KEYS = ("exercise", "trials", "people", "correct", "sides", "status", "records", "names", "steps")
 
 
 def parse_trial_name(trial: str) -> tuple[str, bool]:
-    """Participant, and whether the repetition was meant to be correct, from a trial's name in UI-PRMD."""
-    found = re.fullmatch(r"m\d\d_(s\d\d)_e\d\d_(cor|inc)", trial)  # movement, participant, episode
+    """Participant, and whether the repetition was meant to be correct, from a trial's name in UI-PRMD; `_rep1`
+    at its end, which `bige segment` adds, is allowed."""
+    # movement, participant, episode
+    found = re.fullmatch(r"m\d\d_(s\d\d)_e\d\d_(cor|inc)(_rep\d+)?", trial)
     if not found:
         raise InputError(trial, "a name without participant and quality",
                          "names of UI-PRMD, as in m01_s05_e01_cor", "pack UI-PRMD's trials only")
@@ -74,15 +78,21 @@ def _columns(folder: Path, trial: str) -> tuple[tuple, np.ndarray]:
     if not (
         np.abs(values) < 2**28 * np.array([rounding(n) for n in names])
     ).all():  # beyond, second differences may not fit into 32 bits
-        raise InputError(file, "values that are huge or not numbers", "the numbers of a squat",
+        raise InputError(file, "values that are huge or not numbers", "the numbers of an exercise",
                          "simulate this trial again")
     return names, values
 
 # %% ../nbs/18_reference_set.ipynb #18-reference-set-017
-def pack_simulations(folder: str | Path) -> dict[str, np.ndarray]:
-    """Arrays by name that hold what `bige simulate` left in a folder, in the order of the trials' names:
-    tables of all trials below one another (frames, columns), one entry a trial for the rest (trials,)."""
-    records = read_records(folder)
+def _side(exercise: Exercise, names: tuple, values: np.ndarray) -> str:
+    """The leg that leads, l or r; no letter where both move alike."""
+    poses = values[:, [names.index(c) for c in COORDINATES]]
+    return exercise.led_by(poses) or ""
+
+# %% ../nbs/18_reference_set.ipynb #18-reference-set-018
+def pack_simulations(folder: str | Path, exercise: str | Exercise = "squat") -> dict[str, np.ndarray]:
+    """Arrays by name that hold what `bige simulate` left in a folder, in the order of the trials' names: one
+    table a trial (columns, frames) of second differences, one entry a trial for the rest (trials,)."""
+    records, exercise = read_records(folder), load_exercise(exercise)
     if not records:
         raise InputError(folder, "no simulation.json", "a folder that bige simulate wrote",
                          "run bige simulate with --out into it")
@@ -98,32 +108,35 @@ def pack_simulations(folder: str | Path) -> dict[str, np.ndarray]:
                              "simulate all trials with the same version")
     steps = np.array([rounding(n) for n in names])
     return {
+        "exercise": np.array(exercise.name),
         "trials": np.array(trials),
         "people": np.array(people),
         "correct": np.array(correct),
+        "sides": np.array([_side(exercise, *tables[t]) if t in tables else "" for t in trials]),
         "status": np.array(status),
         "names": np.array(names),
         "steps": steps,
         "records": np.array(json.dumps(records, sort_keys=True)),
     } | {t: to_differences(values, steps) for t, (_, values) in tables.items()}
 
-# %% ../nbs/18_reference_set.ipynb #18-reference-set-021
+# %% ../nbs/18_reference_set.ipynb #18-reference-set-022
 def _unpack(path: str | Path, *trials: str) -> dict[str, np.ndarray]:
     """The small arrays of a set and, of the large ones, those of `trials`."""
     return read_npz(
-        path, ARCHIVE_KEYS + trials, "a set of simulated squats",
+        path, ARCHIVE_KEYS + trials, "a set of simulated repetitions",
         "build it with data_scripts/reference_set.sh, or pack one with data_scripts/pack_simulations.py",
         only=True)
 
-# %% ../nbs/18_reference_set.ipynb #18-reference-set-022
+# %% ../nbs/18_reference_set.ipynb #18-reference-set-023
 @dataclass(frozen=True, eq=False)
-class SimulatedSquat:
-    """One squat of the set. `record` is what `bige simulate` noted; `correct` whether the squat was meant
-    to be."""
+class SimulatedRepetition:
+    """One repetition of a set. `record` is what `bige simulate` noted; `correct` whether the repetition was
+    meant to be; `side` the leg that led, l or r, or "" where both move alike."""
 
     trial: str
     participant: str
     correct: bool
+    side: str
     record: dict
     path: Path
 
@@ -142,62 +155,73 @@ class SimulatedSquat:
         values = from_differences(arrays[self.trial], arrays["steps"])
         return Motion(values[:, 0], values[:, 1:], arrays["names"].tolist()[1:], source=self.trial)
 
-# %% ../nbs/18_reference_set.ipynb #18-reference-set-023
+# %% ../nbs/18_reference_set.ipynb #18-reference-set-024
 def _part(table: Motion, wanted) -> Motion:
     names = tuple(n for n in table.names if wanted(n))
     return Motion(table.time, table.columns(names), names, table.source)
 
 
 @patch(as_prop=True)
-def motion(self: SimulatedSquat) -> Motion:
+def motion(self: SimulatedRepetition) -> Motion:
     """33 coordinates (rad, m) and 80 activations."""
     return _part(self.table, lambda n: n in COORDINATES or n in ACTIVATIONS)
 
 
 @patch(as_prop=True)
-def forces(self: SimulatedSquat) -> Motion:
-    """Force (N), centre of pressure (m) and free moment (N·m) of each foot, 18 columns."""
+def forces(self: SimulatedRepetition) -> Motion:
+    """Force (N), centre of pressure (m) and free moment (N·m) of each foot, and of a seat: 18 or 27 columns."""
     return _part(self.table, lambda n: n.startswith("ground_"))
 
 
 @patch(as_prop=True)
-def moments(self: SimulatedSquat) -> Motion:
+def moments(self: SimulatedRepetition) -> Motion:
     """Moment (N·m) of each joint and force (N) along each translation of the pelvis, 33 columns."""
     return _part(self.table, lambda n: n.endswith(("_moment", "_force")))
 
-# %% ../nbs/18_reference_set.ipynb #18-reference-set-024
-class SimulatedSquats(Mapping):
-    """Squats by name, in order; each is unpacked when it is looked at."""
+# %% ../nbs/18_reference_set.ipynb #18-reference-set-025
+class SimulatedRepetitions(Mapping):
+    """Repetitions of one exercise by name, in order; each is unpacked when it is looked at."""
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
         arrays = _unpack(path)
-        trials, people, correct = (arrays[k].tolist() for k in ("trials", "people", "correct"))
+        self.exercise = str(arrays["exercise"])
+        trials, people, correct, sides = (arrays[k].tolist() for k in ("trials", "people", "correct", "sides"))
         records = json.loads(arrays["records"].item())
-        self._squats = {
-            t: SimulatedSquat(t, p, c, records[t], self.path) for t, p, c in zip(trials, people, correct)
+        self._repetitions = {
+            t: SimulatedRepetition(t, p, c, side, records[t], self.path)
+            for t, p, c, side in zip(trials, people, correct, sides)
         }
 
-    def __getitem__(self, trial: str) -> SimulatedSquat:
-        if trial not in self._squats:
+    def __getitem__(self, trial: str) -> SimulatedRepetition:
+        if trial not in self._repetitions:
             raise InputError(self.path, f"no trial {trial!r}",
                              f"one of {len(self)}, as in {next(iter(self), 'none')}",
                              "list() of the set gives all names")
-        return self._squats[trial]
+        return self._repetitions[trial]
 
     def __contains__(self, trial) -> bool:
-        return trial in self._squats
+        return trial in self._repetitions
 
     def __iter__(self):
-        return iter(self._squats)
+        return iter(self._repetitions)
 
     def __len__(self) -> int:
-        return len(self._squats)
+        return len(self._repetitions)
 
-# %% ../nbs/18_reference_set.ipynb #18-reference-set-025
-def load_simulations(path: str | Path | None = None) -> SimulatedSquats:
-    """The simulated squats in a file that `data_scripts/pack_simulations.py` wrote; without a path, the
-    shipped ones."""
-    from importlib.resources import files
+# %% ../nbs/18_reference_set.ipynb #18-reference-set-026
+def shipped_sets() -> dict[str, Path]:
+    """Exercise -> file of its simulated repetitions, of those that this installation holds."""
+    folder = Path(str(resources.files("bige"))) / "assets"
+    files = {name: folder / f"simulations_{name}.npz" for name in shipped_exercises()}
+    return {name: file for name, file in files.items() if file.exists()}
 
-    return SimulatedSquats(path or Path(str(files("bige"))) / "assets" / "simulations.npz")
+
+def load_simulations(source: str | Path = "squat") -> SimulatedRepetitions:
+    """The simulated repetitions of a shipped exercise, by its name, or those in a file that
+    `data_scripts/pack_simulations.py` wrote, by its path."""
+    shipped = shipped_sets()
+    if str(source) in shipped_exercises() and str(source) not in shipped:
+        raise InputError(source, "no simulated repetitions in this installation",
+                         "one of " + ", ".join(shipped), f"data_scripts/reference_set.sh {source} makes them")
+    return SimulatedRepetitions(shipped.get(str(source), source))

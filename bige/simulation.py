@@ -257,8 +257,8 @@ def foot_force_columns(result: Simulation) -> tuple[tuple, np.ndarray]:
     if result.seat_forces is not None:
         given.append(("seat", result.seat_forces, result.seat_points))
     for place, force, point in given:
-        share = force[..., 1] / np.maximum(force[..., 1].sum(1, keepdims=True), 1e-6)
-        pressure = (share[..., None] * point).sum(1)
+        carried = np.maximum(force[..., 1], 1e-6)  # N; of a foot in the air: the middle of its points
+        pressure = (carried[..., None] * point).sum(1) / carried.sum(1)[:, None]
         free = np.zeros_like(pressure)
         free[:, 1] = np.cross(point - pressure[:, None], force).sum(1)[:, 1]
         names += _names(place) + [f"ground_torque_{place}_{c}" for c in "xyz"]

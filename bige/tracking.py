@@ -634,20 +634,22 @@ def _known(result: Simulation, mesh: np.ndarray, parameters: np.ndarray) -> dict
 def _simulation(model: MusculoskeletalModel, motion: Motion, mesh: np.ndarray, u: dict, settings: Settings,
                 seat: Seat | None, status: str, record: dict) -> Simulation:
     """The solution at the times of `motion`; forces and moments are interpolated from the mesh points,
-    where the equations hold."""
-    v, at_mesh = between(mesh, u, motion.time), between(mesh, u, mesh)
+    where the equations hold. No equation binds the first of them, so the second holds for it too."""
+    bound = np.maximum(motion.time, mesh[1])
+    v, at_mesh, muscles = (between(mesh, u, times) for times in (motion.time, mesh, bound))
     poses, axes = body_motions(model.skeleton, *(at_mesh[name] for name in ("q", "qd", "qdd")))
     forces, points, outside = support_forces(model.skeleton, poses, settings.ground, seat)
     tau = inverse_dynamics(model.skeleton, poses, axes, outside)
     from scipy.interpolate import PchipInterpolator
 
-    def dense(values):  # no equation binds the first mesh point, so the second holds for it too
-        return PchipInterpolator(mesh[1:], values[1:])(np.maximum(motion.time, mesh[1]))
+    def dense(values):
+        return PchipInterpolator(mesh[1:], values[1:])(bound)
 
     reserves = {COORDINATES[i]: v["reserve"][:, k] for k, i in enumerate(_HIP_ROTATION)}
-    kinematics = Motion.from_arrays(motion.time, v["q"], np.clip(v["a"], MIN_ACTIVATION, 1),
+    kinematics = Motion.from_arrays(motion.time, v["q"], np.clip(muscles["a"], MIN_ACTIVATION, 1),
                                     source=motion.source)
-    torques, tendons = dense(at_mesh["actuator"]) * _TORQUE, v["F"] * model.geometry.parameters[:, 0]
+    torques = dense(at_mesh["actuator"]) * _TORQUE
+    tendons = muscles["F"] * model.geometry.parameters[:, 0]
     seated = (dense(forces[:, 12:]), dense(points[:, 12:])) if seat else ()
     return Simulation(kinematics, dense(forces[:, :12]), dense(points[:, :12]), dense(tau), reserves, torques,
                       tendons, status, record, *seated)

@@ -8,12 +8,12 @@
 # The reference repetitions that are shipped come from public-domain data alone (UI-PRMD); the networks
 # also see the squats of the other participants.
 set -euo pipefail
-source "$(dirname "$0")/squats.sh"
+source "$(dirname "$0")/trials.sh"
 
 python data_scripts/compile_skeleton.py "$DATA/models/LaiUhlrich2022.osim" --markers "$DATA/models/LaiUhlrich2022_Vicon_39.osim"
 python data_scripts/fit_muscles.py "$DATA/models/LaiUhlrich2022.osim"
 
-bash data_scripts/reference_set.sh "$DATA" "$WORK" "$ASSETS"
+bash data_scripts/reference_set.sh squat "$DATA" "$WORK" "$ASSETS"
 
 bige dataset "$WORK/tracked/ui_prmd" "$WORK"/tracked/others/* --out "$WORK/data.npz"
 python data_scripts/train_assets.py "$WORK/data.npz" "$ASSETS"

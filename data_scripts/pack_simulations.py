@@ -1,6 +1,6 @@
-"""Pack what `bige simulate` made of UI-PRMD's squats into one file.
+"""Pack what `bige simulate` made of an exercise of UI-PRMD into one file.
 
-    python data_scripts/pack_simulations.py FOLDER OUT.npz
+    python data_scripts/pack_simulations.py FOLDER OUT.npz [--exercise squat]
 
 FOLDER was written by bige simulate; trials that failed are kept with their reasons. Beside OUT.npz a .json
 file (or --provenance) says where the numbers come from, how they were made and rounded, and its sha256.
@@ -15,7 +15,7 @@ from pathlib import Path
 from bige.cli import explain
 from bige.files import InputError
 from bige.files import write_npz
-from bige.reference_set import load_simulations, pack_simulations, rounding
+from bige.reference_set import SimulatedRepetitions, load_simulations, pack_simulations, rounding
 from bige.files import write_json
 from bige.training import run_record
 
@@ -37,19 +37,22 @@ def shared(parts: list[dict]) -> dict:
     return {k: v for k, v in parts[0].items() if all(p.get(k) == v for p in parts)} if parts else {}
 
 
-def provenance(squats: list, status: Counter, out: Path) -> dict:
+def provenance(found: SimulatedRepetitions, status: Counter, out: Path) -> dict:
     """Where the numbers come from, how they were made and rounded."""
-    failed = {s.trial: f"{s.status}: {s.record.get('reason', '')}"
-              for s in squats if s.status != "Solve_Succeeded"}
+    repetitions = list(found.values())
+    failed = {r.trial: f"{r.status}: {r.record.get('reason', '')}"
+              for r in repetitions if r.status != "Solve_Succeeded"}
+    movements = ", ".join(sorted({r.trial.partition("_")[0] for r in repetitions}))
     return run_record(
-        command="data_scripts/reference_set.sh DATA WORK OUT",
-        source="UI-PRMD deep squats (m01), optical markers, Vakanski et al. 2018, doi:10.3390/data3010002",
+        command=f"data_scripts/reference_set.sh {found.exercise} DATA WORK OUT", exercise=found.exercise,
+        source=f"UI-PRMD {movements}, optical markers, Vakanski et al. 2018, doi:10.3390/data3010002",
         licence="PDDL 1.0 (public domain)",
         processing="bige ik, then bige simulate (tracking), then this packing",
-        squats=len(squats), status=dict(status), correct=sum(s.correct for s in squats),
-        people=sorted({s.participant for s in squats}), failed=failed,
+        repetitions=len(found), status=dict(status), correct=sum(r.correct for r in repetitions),
+        people=sorted({r.participant for r in repetitions}), failed=failed,
         rounding={kind: rounding(name) for kind, name in ROUNDING.items()},
-        simulated_by=made_by([s.record for s in squats]), sha256=hashlib.sha256(out.read_bytes()).hexdigest())
+        simulated_by=made_by([r.record for r in repetitions]),
+        sha256=hashlib.sha256(out.read_bytes()).hexdigest())
 
 
 def main(arguments=None) -> int:
@@ -58,6 +61,7 @@ def main(arguments=None) -> int:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", help="what bige simulate wrote")
     parser.add_argument("out", help="the .npz file to write")
+    parser.add_argument("--exercise", default="squat", help="which exercise it is (default: squat)")
     parser.add_argument("--provenance", help="where to say how it was made (default: OUT.json)")
     a = parser.parse_args(arguments)
     out = Path(a.out)
@@ -65,15 +69,15 @@ def main(arguments=None) -> int:
         if out.suffix != ".npz":
             raise InputError(out, f"the ending {out.suffix or 'of no file type'}", ".npz",
                              "give a name that ends in .npz")
-        write_npz(out, pack_simulations(a.folder))
-        squats = list(load_simulations(out).values())
-        status = Counter(s.status for s in squats)
-        write_json(a.provenance or out.with_suffix(".json"), provenance(squats, status, out))
+        write_npz(out, pack_simulations(a.folder, a.exercise))
+        found = load_simulations(out)
+        status = Counter(r.status for r in found.values())
+        write_json(a.provenance or out.with_suffix(".json"), provenance(found, status, out))
     except (InputError, OSError) as error:
         print(explain(error), file=sys.stderr)
         return 2
     solved, size = status["Solve_Succeeded"], out.stat().st_size / 1e6
-    print(f"{len(squats)} squats, {solved} of them simulated; {size:.1f} MB in {out}")
+    print(f"{len(found)} repetitions, {solved} of them simulated; {size:.1f} MB in {out}")
     return 0
 
 

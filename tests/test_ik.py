@@ -794,15 +794,16 @@ def test_all_squats(shared, tmp_path):
     trials, persons = report["trials"], report["persons"]
     assert len(trials) == 160 and all(t["file"] for t in trials.values())
     per_person = {p: np.mean([t["rms_mm"] for t in trials.values() if t["person"] == p]) for p in persons}
-    assert np.mean(list(per_person.values())) <= 11 and max(per_person.values()) <= 16
-    assert max(t["max_mm"] for t in trials.values()) <= 35
+    # without a body that is stretched to fit s05's wide trunk, the other markers fit a little less closely
+    assert np.mean(list(per_person.values())) <= 12 and max(per_person.values()) <= 14
+    assert max(t["max_mm"] for t in trials.values()) <= 25
     for entry in persons.values():
         moved = [
             p["total_mm"]
             for n, p in entry["marker_offsets"].items()
             if p["kind"] == "anatomical" and n not in entry["doubted_markers"]
         ]
-        assert max(moved) <= 40 and np.median(moved) <= 25
+        assert max(moved) <= 40 and np.median(moved) <= 27
     for name, trial in trials.items():
         q = read_motion(tmp_path / trial["file"]).coordinates()
         assert np.abs(np.diff(q[:, 6:], axis=0)).max() < np.deg2rad(30)

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from bige.simulation import add_record, foot_force_columns, moment_columns
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "data_scripts" / "pack_simulations.py"
-SHIPPED = ROOT / "bige" / "assets" / "simulations.npz"
+SHIPPED = ROOT / "bige" / "assets" / "simulations_squat.npz"
 SOLVED, OTHER, FAILED = "m01_s00_e01_cor", "m01_s00_e02_inc", "m01_s99_e01_inc"
 
 
@@ -131,7 +132,7 @@ def test_only_the_trial_asked_for_is_unpacked(packed, tmp_path):
             new.writestr(item, old.read(item)[:300] if item.startswith(OTHER) else old.read(item))
     squats = load_simulations(tmp_path / "half.npz")
     assert squats[SOLVED].motion.duration > 1
-    with pytest.raises(InputError, match="half.npz.*a set of simulated squats.*Cure"):
+    with pytest.raises(InputError, match="half.npz.*a set of simulated repetitions.*Cure"):
         squats[OTHER].motion
 
 
@@ -182,7 +183,7 @@ def test_clear_errors(packed, folder, tmp_path):
         with pytest.raises(InputError, match=f"{words}.*reference_set.sh"):
             load_simulations(bad)
     np.savez(tmp_path / "other.npz", trials=np.arange(3))
-    with pytest.raises(InputError, match="without people, correct"):
+    with pytest.raises(InputError, match="without exercise, people, correct"):
         load_simulations(tmp_path / "other.npz")
     with pytest.raises(InputError, match="no simulation.json.*bige simulate"):
         pack_simulations(tmp_path)
@@ -222,7 +223,7 @@ def test_the_script_packs_and_says_where_it_comes_from(folder, packed, tmp_path)
     done = script(folder, tmp_path / "made.npz")
     assert done.returncode == 0, done.stderr
     assert (
-        "3 squats, 2 of them simulated" in done.stdout
+        "3 repetitions, 2 of them simulated" in done.stdout
         and (tmp_path / "made.npz").read_bytes() == packed.read_bytes()
     )
     note = json.loads((tmp_path / "made.json").read_text())
@@ -230,7 +231,7 @@ def test_the_script_packs_and_says_where_it_comes_from(folder, packed, tmp_path)
         note["sha256"] == hashlib.sha256(packed.read_bytes()).hexdigest()
         and "public domain" in note["licence"]
     )
-    assert (note["squats"], note["correct"], note["people"]) == (3, 1, ["s00", "s99"]) and list(
+    assert (note["repetitions"], note["correct"], note["people"]) == (3, 1, ["s00", "s99"]) and list(
         note["failed"]
     ) == [FAILED]
     assert note["status"] == {"Solve_Succeeded": 2, "Maximum_Iterations_Exceeded": 1} and note[
@@ -254,10 +255,39 @@ def test_bige_info_lists_it_with_its_provenance(packed, tmp_path, monkeypatch):
     assert listed["set.npz"]["licence"] == "public domain" and listed["other.bin"]["note"] == "from elsewhere"
 
 
+def test_a_set_tells_its_exercise_and_the_leg_that_led(tmp_path):
+    """A lunge with the right knee bent further, and its mirror image; names as `bige segment` gives them."""
+    lunge = made_up(0)
+    knees = [COORDINATES.index(f"{joint}_r") for joint in ("knee_angle", "hip_flexion")]
+    q = lunge.motion.coordinates().copy()
+    q[:, knees] += 0.5
+    led_right = Motion.from_arrays(lunge.motion.time, q, lunge.motion.activations())
+    for trial, motion in (("m03_s00_e01_cor", led_right), ("m03_s00_e02_cor_rep1", led_right.mirror())):
+        replace(lunge, motion=motion).save(tmp_path, trial)
+    write_npz(tmp_path / "lunges.npz", pack_simulations(tmp_path, "inline_lunge"))
+    found = load_simulations(tmp_path / "lunges.npz")
+    assert found.exercise == "inline_lunge"
+    assert [r.side for r in found.values()] == ["r", "l"]
+
+
+def test_an_exercise_without_a_set_says_how_to_make_it(monkeypatch):
+    import bige.reference_set
+
+    monkeypatch.setattr(bige.reference_set, "shipped_sets", lambda: {"squat": SHIPPED})
+    with pytest.raises(InputError, match="side_lunge.*no simulated.*squat.*reference_set.sh side_lunge"):
+        load_simulations("side_lunge")
+
+
+def test_the_script_needs_an_exercise():
+    done = subprocess.run(["bash", ROOT / "data_scripts" / "reference_set.sh", "cartwheel"],
+                          capture_output=True, text=True)
+    assert done.returncode == 2 and "'cartwheel'" in done.stderr and "Cure" in done.stderr
+
+
 def test_the_scripts_share_their_list_of_squats_and_are_valid_shell():
-    for name in ("reference_set.sh", "build_assets.sh", "squats.sh"):
+    for name in ("reference_set.sh", "build_assets.sh", "trials.sh"):
         subprocess.run(["bash", "-n", ROOT / "data_scripts" / name], check=True)
-    done = subprocess.run(["bash", ROOT / "data_scripts" / "reference_set.sh", "/nowhere"],
+    done = subprocess.run(["bash", ROOT / "data_scripts" / "reference_set.sh", "squat", "/nowhere"],
                           capture_output=True, text=True)
     assert done.returncode == 2 and "/nowhere" in done.stderr and "Cure" in done.stderr
 
@@ -265,7 +295,7 @@ def test_the_scripts_share_their_list_of_squats_and_are_valid_shell():
 @pytest.fixture(scope="module")
 def shipped():
     if not SHIPPED.exists():
-        pytest.skip("bige/assets/simulations.npz is not built yet: data_scripts/reference_set.sh makes it")
+        pytest.skip(f"{SHIPPED} is not built yet: data_scripts/reference_set.sh squat makes it")
     return load_simulations()
 
 
@@ -297,7 +327,7 @@ def test_shipped_provenance(shipped):
     import hashlib
 
     note = json.loads(SHIPPED.with_suffix(".json").read_text())
-    assert note["sha256"] == hashlib.sha256(SHIPPED.read_bytes()).hexdigest() and note["squats"] == len(
+    assert note["sha256"] == hashlib.sha256(SHIPPED.read_bytes()).hexdigest() and note["repetitions"] == len(
         shipped
     )
     assert "public domain" in note["licence"] and note["simulated_by"]["settings"]["cutoff_hz"] == 4.0

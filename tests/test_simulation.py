@@ -204,6 +204,19 @@ def test_free_moment_and_pressure_centre_replace_the_spheres(result):
         )  # the sole is flat to a few millimetres
 
 
+def test_a_foot_in_the_air_has_its_middle_for_a_centre_of_pressure(result):
+    """Traces of force, some of them negative, as interpolation leaves them, pressed on no point in particular:
+    quotients of such traces once lay two thousand kilometres away."""
+    forces = result.ground_forces.copy()
+    forces[:, :6] = 1e-9 * np.array([1, -2, 1, -3, 2, 1.0])[:, None]
+    hanging = replace(result, ground_forces=forces)
+    table = dict(zip(foot_force_columns(hanging)[0], foot_force_columns(hanging)[1].T))
+    for i, axis in enumerate("xyz"):
+        middle = result.contact_points[:, :6, i].mean(1)
+        assert np.allclose(table[f"ground_force_r_p{axis}"], middle, atol=1e-9)
+    assert np.abs(table["ground_torque_r_y"]).max() < 1e-6
+
+
 def test_a_seat_is_written_like_a_foot(result, tmp_path):
     frames, weight = len(result.motion.time), result.record["body_weight_n"]
     up, point = np.zeros((frames, 2, 3)), np.zeros((frames, 2, 3))

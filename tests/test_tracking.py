@@ -133,6 +133,16 @@ def test_between_mesh_points_the_solution_continues(solution):
         assert all(np.allclose(v[name], u[name], atol=1e-5) for name in ("q", "qd", "a", "F", "actuator"))
 
 
+def test_what_no_equation_binds_takes_the_value_of_the_first_mesh_point_that_is_bound(solution):
+    """Effort alone decides about the first mesh point: activations there would be the least that there are."""
+    result, mesh, u = solution
+    first = result.motion.time <= mesh[1]
+    assert first.sum() > 3 and u["a"][0].mean() < 0.8 * u["a"][1].mean()
+    assert np.allclose(result.motion.activations()[first], np.clip(u["a"][1], 0.01, 1), atol=1e-5)
+    for values in (result.tendon_forces, result.ground_forces, result.moments):
+        assert np.allclose(values[first], values[first][-1])
+
+
 def test_the_feet_carry_the_body_and_the_vasti_work(model, squat, solution):
     result = solution[0]
     assert abs(result.vertical_force.mean() - 1) < 0.03
