@@ -56,8 +56,8 @@ ARCHIVE_KEYS = ("exercise", "trials", "people", "correct", "sides", "status", "r
 
 
 def parse_trial_name(trial: str) -> tuple[str, bool]:
-    """Participant, and whether the repetition was meant to be correct, from a trial's name in UI-PRMD; `_rep1`
-    at its end, which `bige segment` adds, is allowed."""
+    """Participant, and whether the repetition was meant to be correct, from a trial's name in UI-PRMD; at its
+    end `_rep1`, which `bige segment` adds, is allowed."""
     # movement, participant, episode
     found = re.fullmatch(r"m\d\d_(s\d\d)_e\d\d_(cor|inc)(_rep\d+)?", trial)
     if not found:
@@ -169,7 +169,7 @@ def motion(self: SimulatedRepetition) -> Motion:
 
 @patch(as_prop=True)
 def forces(self: SimulatedRepetition) -> Motion:
-    """Force (N), centre of pressure (m) and free moment (N·m) of each foot, and of a seat: 18 or 27 columns."""
+    """Force (N), centre of pressure (m) and free moment (N·m) of each foot, 18 columns, and of a seat, 9."""
     return _part(self.table, lambda n: n.startswith("ground_"))
 
 
@@ -186,7 +186,8 @@ class SimulatedRepetitions(Mapping):
         self.path = Path(path)
         arrays = _unpack(path)
         self.exercise = str(arrays["exercise"])
-        trials, people, correct, sides = (arrays[k].tolist() for k in ("trials", "people", "correct", "sides"))
+        keys = ("trials", "people", "correct", "sides")
+        trials, people, correct, sides = (arrays[k].tolist() for k in keys)
         records = json.loads(arrays["records"].item())
         self._repetitions = {
             t: SimulatedRepetition(t, p, c, side, records[t], self.path)

@@ -205,7 +205,7 @@ def test_free_moment_and_pressure_centre_replace_the_spheres(result):
 
 
 def test_a_foot_in_the_air_has_its_middle_for_a_centre_of_pressure(result):
-    """Traces of force, some of them negative, as interpolation leaves them, pressed on no point in particular:
+    """Traces of force, some of them negative, as interpolation leaves them, press on no point in particular:
     quotients of such traces once lay two thousand kilometres away."""
     forces = result.ground_forces.copy()
     forces[:, :6] = 1e-9 * np.array([1, -2, 1, -3, 2, 1.0])[:, None]

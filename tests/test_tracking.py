@@ -134,7 +134,7 @@ def test_between_mesh_points_the_solution_continues(solution):
 
 
 def test_what_no_equation_binds_takes_the_value_of_the_first_mesh_point_that_is_bound(solution):
-    """Effort alone decides about the first mesh point: activations there would be the least that there are."""
+    """Effort alone decides about the first mesh point: activations there would be the least there is."""
     result, mesh, u = solution
     first = result.motion.time <= mesh[1]
     assert first.sum() > 3 and u["a"][0].mean() < 0.8 * u["a"][1].mean()
