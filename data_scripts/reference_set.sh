@@ -4,14 +4,14 @@
 #
 #     data_scripts/reference_set.sh EXERCISE [DATA_FOLDER] [WORK_FOLDER] [ASSETS_FOLDER]
 #
-# EXERCISE: squat, hurdle_step, inline_lunge, side_lunge or sit_to_stand. Twelve intervals a second: two thirds of the
-# default mesh, nearly the same activations (14_tracking). About half a minute of one core for each of 140 to 185
-# repetitions; JOBS=8 spreads them over eight cores. A run that was stopped continues where it stopped. Repetitions
-# that cannot be simulated are packed with their reasons.
+# EXERCISE: squat, hurdle_step, inline_lunge, side_lunge or sit_to_stand. Squats have twelve intervals a second: two
+# thirds of the default mesh, nearly the same activations (14_tracking); the others have what their records say. About
+# half a minute of one core for each of 140 to 185 repetitions; JOBS=8 spreads them over eight cores. A run that was
+# stopped continues where it stopped. Repetitions that cannot be simulated are packed with their reasons.
 set -euo pipefail
 EXERCISE=${1:-}
 case $EXERCISE in
-    squat) MOVEMENT=m01; ARCHIVE=squat_m01_vicon_markers_mm_100Hz.npz ;;
+    squat) ;;
     hurdle_step) MOVEMENT=m02; ARCHIVE=hurdle_step_m02_vicon_markers_0.1mm_int16_100Hz.npz ;;
     inline_lunge) MOVEMENT=m03; ARCHIVE=lunges_sts_vicon_markers_0.1mm_int16_100Hz.npz ;;
     side_lunge) MOVEMENT=m04; ARCHIVE=lunges_sts_vicon_markers_0.1mm_int16_100Hz.npz ;;
@@ -21,14 +21,13 @@ esac
 shift
 HERE=$(dirname "$0")
 source "$HERE/trials.sh"
-SETTINGS=(--mode tracking --intervals 12/s)
 
 if [ "$EXERCISE" = squat ]; then
     FOLDER=$WORK/tracked/ui_prmd
-    ui_prmd_squats "$FOLDER" "${SETTINGS[@]}"
-    other_squats "$WORK/tracked/others" "${SETTINGS[@]}"
+    ui_prmd_squats "$FOLDER" --mode tracking --intervals 12/s
+    other_squats "$WORK/tracked/others" --mode tracking --intervals 12/s
 else
     FOLDER=$WORK/$EXERCISE/tracked
-    ui_prmd_exercise "$WORK/$EXERCISE" "${SETTINGS[@]}"
+    ui_prmd_exercise "$WORK/$EXERCISE" --mode tracking
 fi
 python "$HERE/pack_simulations.py" "$FOLDER" "$ASSETS/simulations_$EXERCISE.npz" --exercise "$EXERCISE"
