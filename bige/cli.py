@@ -471,6 +471,7 @@ def _segment(trial: str, reps: int | str, exercise: str | None, out: str, force:
 
 def _repetition_rows(found) -> list[dict[str, str]]:
     "The table of a segmentation: times, depth in the unit of the exercise, and which leg led."
+    from bige.exercises import SIDE_WORDS
     exercise = found.exercise
     depth_title = "turning point (deg)" if exercise.unit == "deg" else "rise (cm)"
     rows = []
@@ -478,7 +479,7 @@ def _repetition_rows(found) -> list[dict[str, str]]:
         row = {"repetition": i + 1, "start (s)": f"{start:.2f}", "end (s)": f"{end:.2f}",
                depth_title: f"{exercise.in_unit(found.depths[i]):.1f}"}
         if exercise.leading:
-            row["leading leg"] = {"l": "left", "r": "right"}[found.sides[i]]
+            row["leading leg"] = SIDE_WORDS[found.sides[i]]
         rows.append(row | {"": "cut by the recording" if found.cut[i] else ""})
     return rows
 
@@ -511,7 +512,7 @@ def _ik(markers: list[str], scale: str, mass: float | None, model: str | None, j
              "largest (mm)": f"{r['max_mm']:.1f}"} for trial, r in record["trials"].items()]
     models = [{"participant": name, "model": r.get("model", f"{name}.osim"), "kg": f"{r['mass_kg']:.1f}",
                "mass": r["mass_is"]} for name, r in record["persons"].items() if "mass_is" in r]
-    said = "\n".join(_said_of(recordings, record["persons"]))
+    said = "\n".join(_said_of(recordings, record["persons"]) + _said_of_labels(record["trials"]))
     return record, "\n\n".join(filter(None, [table(rows), table(models), said])) + f"\nwritten to {out}"
 
 def _c3d_files(markers: list[str]) -> dict:
@@ -531,6 +532,16 @@ def _said_of(recordings: dict, people: dict) -> list[str]:
     left = [f"{person}: {_plural(len(names), 'marker')} not used, unknown to the model ({', '.join(names)})"
             for person, fit in people.items() if (names := fit.get("unmatched_markers"))]
     return [f"{path.name}: {contents(file)}" for path, file in recordings.items()] + left
+
+def _said_of_labels(trials: dict) -> list[str]:
+    "Which labels of the files were used as which others, and in how many trials."
+    found = {}
+    for trial, r in trials.items():
+        for label, used_as, _ in r.get("relabelled", ()):
+            found.setdefault(frozenset((label, used_as)), {})[trial] = None
+    return [f"labels put right: {' and '.join(sorted(pair))} exchanged in "
+            f"{_plural(len(where), 'trial')} ({', '.join(list(where)[:3])}{', …' * (len(where) > 3)})"
+            for pair, where in found.items()]
 
 def _write_plates(recordings: dict, folder: Path, force: bool) -> None:
     "The force plates of .c3d files, by foot, as OpenSim's external loads into `folder`/plates."
@@ -635,7 +646,7 @@ def _count_failed(record: dict, out: str) -> int:
        _option("folders", nargs="+", metavar="FOLDER"), _EXERCISE,
        _STRICT, _FORCE, _option("--out", required=True, metavar="DATA.npz", help="where the results go"))
 def _dataset(folders: list[str], exercise: str | None, out: str, force: bool) -> tuple[dict, str]:
-    from bige.dataset import build_dataset
+    from bige.dataset import build_dataset, mirrored_count, save_dataset
     from bige.files import whole_folder
     read = []
     def count_file(path) -> None:
@@ -644,18 +655,22 @@ def _dataset(folders: list[str], exercise: str | None, out: str, force: bool) ->
     former, out_name = set() if force else _participants_in(out), Path(out).name
     with whole_folder(Path(out).parent, lambda folder: [folder / out_name], not force) as part:
         with status_line() as show, _suspicions() as said:
-            data = build_dataset(folders, part / out_name, done=count_file, **_given(exercise=exercise))
+            data = build_dataset(folders, done=count_file, **_given(exercise=exercise))
             models = _models_of(folders, **_given(exercise=exercise))
         _refuse_loss(out, former, set(data.subjects.tolist()))
-        _add_suspicions(part / out_name, said)
+        save_dataset(data, part / out_name, said)
         for name, content in models.items():
             (part / f"{Path(out).stem}_models").mkdir(exist_ok=True)
             (part / f"{Path(out).stem}_models" / f"{name}.osim").write_bytes(content)
     train, val = (sorted(set(data.subjects[data.split == s].tolist())) for s in ("train", "val"))
     record = {"file": out, "repetitions": len(data), "train_participants": train,
-              "validation_participants": val, "models": sorted(models), "suspicions": said}
+              "validation_participants": val, "models": sorted(models), "suspicions": said,
+              "exercise": data.exercise, "sides": data.side.tolist(),
+              "mirrored": mirrored_count(data, exercise or "squat")}
     head = (f"{_plural(len(data), 'repetition')} of {_plural(len(train) + len(val), 'participant')}, "
             f"{len(val)} of them for validation")
+    if data.side[0]:
+        head += f"\n{record['mirrored']} of them mirrored, so that one leg leads in all"
     return record, f"{head}\n{_participants(data, models)}\nwritten to {out}"
 
 def _participants_in(out: str) -> set[str]:
@@ -681,7 +696,8 @@ def _participants(data, models: dict) -> str:
     rows = []
     for name in sorted(set(data.subjects.tolist())):
         own = data.subjects == name
-        rows.append({"participant": name, "repetitions": int(own.sum()),
+        led = {"led by left, right": f"{sum(data.side[own] == 'l')}, {sum(data.side[own] == 'r')}"}
+        rows.append({"participant": name, "repetitions": int(own.sum()), **(led if data.side[0] else {}),
                      "model": f"{name}.osim" if name in models else "none beside it",
                      "kg": f"{data.mass[own].mean():.1f}",
                      "for": {"train": "training", "val": "validation"}[str(data.split[own][0])]})
@@ -702,14 +718,6 @@ def _suspicions() -> Iterator[list[str]]:
         yield found
     finally:
         warnings.showwarning = show
-
-def _add_suspicions(path: Path, said: list[str]) -> None:
-    "The array `suspicions` (N,) in a data set of trials that look wrong."
-    if said:
-        from bige.files import write_npz
-        from bige.parsing import read_npz
-        arrays = read_npz(path, [], "a data set", "let bige write it again")
-        write_npz(path, arrays | {"suspicions": sorted(set(said))})
 
 def _models_of(folders: list[str], **exercise) -> dict[str, bytes]:
     "Participant -> content of the model that lies beside the simulations."

@@ -29,8 +29,9 @@ from .skeleton import Skeleton
 __all__ = ['FRAMES', 'RATE_HZ', 'SHORTEST', 'MOST_STRETCH', 'LONGEST_REPETITION_S', 'fit_length', 'unify_arm_angles',
            'pelvis_rotation', 'pelvis_angles', 'about_vertical', 'face_forward', 'canonical', 'mirror_arrays',
            'change_tempo_and_depth', 'subject_of', 'split_participants', 'Dataset', 'save_dataset', 'load_dataset',
-           'reference', 'select', 'part', 'with_mirrored', 'repetition', 'all_repetitions', 'concatenate', 'digest_of',
-           'find_simulations', 'repetitions', 'record_of', 'mass_of', 'from_motions', 'build_dataset', 'toy_dataset']
+           'reference', 'select', 'part', 'with_mirrored', 'mirrored_count', 'repetition', 'all_repetitions',
+           'concatenate', 'digest_of', 'find_simulations', 'repetitions', 'record_of', 'mass_of', 'from_motions',
+           'build_dataset', 'toy_dataset']
 
 # %% ../nbs/19_dataset.ipynb #19-dataset-006
 FRAMES = 196
@@ -177,7 +178,7 @@ def split_participants(subjects: Sequence[str], validation: Iterable[str] | None
 
 # %% ../nbs/19_dataset.ipynb #19-dataset-052
 _ARRAYS = {"kinematics": np.float32, "activations": np.float32, "mask": bool, "subjects": str, "trials": str,
-           "split": str, "stretch": np.float32, "mass": np.float32}
+           "split": str, "stretch": np.float32, "mass": np.float32, "side": str}
 _KINDS = {np.float32: "fiu", bool: "b", str: "U"}       # of arrays that may be read as such
 _KIND_WORDS = {np.float32: "real numbers", bool: "true and false", str: "text"}
 MOST_STRETCH = 20.0     # a repetition of 65 s
@@ -186,7 +187,8 @@ MOST_STRETCH = 20.0     # a repetition of 65 s
 class Dataset:
     """Repetitions of one `exercise`: `kinematics` (N, 196, 33) rad and m, `activations` (N, 196, 80), `mask`
     (N, 196), and per repetition `subjects`, `trials`, `split` ('train' or 'val'), `stretch` (recorded over
-    stored duration) and body `mass` (kg). `source` is for messages."""
+    stored duration) and body `mass` (kg). One leg leads in all of them; `side` is the one that
+    led in the recording ("l" or "r"; "" without a leading leg). `source` is for messages."""
     kinematics: np.ndarray
     activations: np.ndarray
     mask: np.ndarray
@@ -197,8 +199,11 @@ class Dataset:
     mass: np.ndarray
     source: str = "dataset"
     exercise: str = "squat"
+    side: np.ndarray | None = None
 
     def __post_init__(self):
+        if self.side is None:
+            object.__setattr__(self, "side", np.full(len(np.atleast_1d(self.subjects)), ""))
         for key, kind in _ARRAYS.items():
             array = np.asarray(getattr(self, key))
             if array.dtype.kind not in _KINDS[kind]:
@@ -231,6 +236,7 @@ def _check_shapes(data: Dataset) -> None:
         "split": (n,),
         "stretch": (n,),
         "mass": (n,),
+        "side": (n,),
     }
     for key, shape in wanted.items():
         if (found := getattr(data, key).shape) != shape:
@@ -245,6 +251,8 @@ def _check(data: Dataset) -> None:
                 "recorded frames first, then the others")
     if not set(data.split) <= {"train", "val"}:
         _refuse(data, f"split {sorted(set(data.split) - {'train', 'val'})[0]!r}", "'train' or 'val'")
+    if not (sides := set(data.side.tolist())) <= {"l", "r"} and sides != {""}:
+        _refuse(data, f"the sides {', '.join(map(repr, sorted(sides)))}", "'l' or 'r' of each, or '' of all")
     if both := set(data.subjects[data.split == "train"]) & set(data.subjects[data.split == "val"]):
         _refuse(data, f"{sorted(both)[0]} in training and in validation", "each participant on one side")
 
@@ -276,16 +284,21 @@ def _refuse_repeated(names: Iterable[tuple[str, str]], source: str | Path) -> No
                          "each repetition once", "give each data set once")
 
 # %% ../nbs/19_dataset.ipynb #19-dataset-058
-def save_dataset(data: Dataset, path: str | Path) -> None:
-    "Write the .npz file of the table above (compressed, whole or not at all). Equal data give equal bytes."
-    arrays = {k: getattr(data, k) for k in _ARRAYS}
-    write_npz(path, arrays | {"names": np.array(COORDINATES + ACTIVATIONS), "rate_hz": np.float64(RATE_HZ),
-                              "exercise": np.array(data.exercise)})
+def save_dataset(data: Dataset, path: str | Path, suspicions: Iterable[str] = ()) -> None:
+    """Write the .npz file of the table above (compressed, whole or not at all), with an array of `suspicions`
+    where there are any. Equal data give equal bytes."""
+    arrays = {k: getattr(data, k) for k in _ARRAYS if k != "side"}
+    arrays |= {"names": np.array(COORDINATES + ACTIVATIONS), "rate_hz": np.float64(RATE_HZ),
+               "exercise": np.array(data.exercise), "side": data.side}
+    if said := sorted(set(suspicions)):
+        arrays["suspicions"] = np.array(said)
+    write_npz(path, arrays)
 
 def load_dataset(path: str | Path) -> Dataset:
-    """Read and check a data set; InputError when the file is none. Files of version 0.1 name no exercise:
-    they hold squats."""
-    keys, cure = (*_ARRAYS, "names", "rate_hz"), "give the .npz file that bige dataset wrote"
+    """Read and check a data set; InputError when the file is none. Files of version 0.1 name no exercise and
+    no side: they hold squats."""
+    keys = (*(k for k in _ARRAYS if k != "side"), "names", "rate_hz")
+    cure = "give the .npz file that bige dataset wrote"
     arrays = read_npz(path, keys, "a data set", cure)
     names, rate = arrays["names"], arrays["rate_hz"]
     exercise = arrays.get("exercise", np.array(load_exercise().name))
@@ -294,7 +307,7 @@ def load_dataset(path: str | Path) -> Dataset:
                          f"33 coordinates and 80 activations in order at {RATE_HZ:g} Hz", cure)
     if exercise.shape or not re.fullmatch(r"[a-z]\w*", str(exercise), re.A):
         raise InputError(path, f"an exercise named {str(exercise)[:40]!r}", "the name of an exercise", cure)
-    data = Dataset(**{k: arrays[k] for k in _ARRAYS}, source=str(path), exercise=str(exercise))
+    data = Dataset(**{k: arrays.get(k) for k in _ARRAYS}, source=str(path), exercise=str(exercise))
     _refuse_repeated(zip(data.subjects.tolist(), data.trials.tolist()), path)
     return data
 
@@ -331,7 +344,8 @@ def part(data: Dataset, split: str) -> Dataset:
     return select(data, data.split == split)
 
 def with_mirrored(data: Dataset) -> Dataset:
-    "Every repetition, then every mirrored repetition."
+    """Every repetition, then every mirrored repetition. Of an exercise with a leading leg the other leg leads
+    the mirrored ones; `side` stays that of the recording."""
     K, A = mirror_arrays(data.kinematics, data.activations)
     twice = {
         k: np.concatenate([getattr(data, k)] * 2) for k in _ARRAYS if k not in ("kinematics", "activations")
@@ -340,6 +354,11 @@ def with_mirrored(data: Dataset) -> Dataset:
                  activations=np.concatenate([data.activations, A]), **twice)
 
 # %% ../nbs/19_dataset.ipynb #19-dataset-066
+def mirrored_count(data: Dataset, exercise: Exercise | str = "squat") -> int:
+    "How many repetitions of an exercise were mirrored, because the other leg led in the recording."
+    return int((data.side != (load_exercise(exercise).leading or "")).sum())
+
+# %% ../nbs/19_dataset.ipynb #19-dataset-068
 def repetition(data: Dataset, i: int) -> Motion:
     "Repetition `i`: its recorded frames at their true rate, with 33 coordinates and 80 activations."
     n = int(data.mask[i].sum())
@@ -350,7 +369,7 @@ def all_repetitions(data: Dataset) -> list[Motion]:
     "Every `repetition` of `data`."
     return [repetition(data, i) for i in range(len(data))]
 
-# %% ../nbs/19_dataset.ipynb #19-dataset-069
+# %% ../nbs/19_dataset.ipynb #19-dataset-071
 def concatenate(parts: Iterable[Dataset], source: str = "dataset") -> Dataset:
     """One data set of several, in the order given; InputError when a trial of a participant comes twice, a
     participant is for training in one and for validation in another, or the exercises differ."""
@@ -364,17 +383,19 @@ def concatenate(parts: Iterable[Dataset], source: str = "dataset") -> Dataset:
     joined = {k: np.concatenate([getattr(d, k) for d in parts]) for k in _ARRAYS}
     return Dataset(**joined, source=source, exercise=exercises[0])
 
-# %% ../nbs/19_dataset.ipynb #19-dataset-072
+# %% ../nbs/19_dataset.ipynb #19-dataset-074
 def digest_of(data: Dataset) -> str:
-    "SHA-256 of all arrays of `data`."
+    "SHA-256 of all arrays of `data`; `side` counts where one leg leads."
     whole = hashlib.sha256()
     for key in _ARRAYS:
         array = getattr(data, key)
+        if key == "side" and not array[0]:
+            continue                                    # runs on squats keep the digest of version 0.1
         whole.update(f"{key} {array.shape} ".encode())
         whole.update(str(array.tolist()).encode() if array.dtype.kind == "U" else array.tobytes())
     return whole.hexdigest()
 
-# %% ../nbs/19_dataset.ipynb #19-dataset-075
+# %% ../nbs/19_dataset.ipynb #19-dataset-077
 def _beside(path: Path) -> bool:
     "Whether a file is one of those that `bige ik`, `segment` and `simulate` write beside motions."
     records = ("ik.json", "segments.json", "simulation.json")
@@ -388,7 +409,7 @@ def _simulations_in(folder: Path) -> list[Path]:
             return found
     return every
 
-# %% ../nbs/19_dataset.ipynb #19-dataset-076
+# %% ../nbs/19_dataset.ipynb #19-dataset-078
 def find_simulations(sources: Iterable[str | Path]) -> list[Path]:
     "Simulation files among `sources` (files or folders), in the order of their paths."
     files, empty = [], []
@@ -411,7 +432,7 @@ def find_simulations(sources: Iterable[str | Path]) -> list[Path]:
                       stacklevel=2)
     return list(dict.fromkeys(files))
 
-# %% ../nbs/19_dataset.ipynb #19-dataset-080
+# %% ../nbs/19_dataset.ipynb #19-dataset-082
 LONGEST_REPETITION_S = 6.0  # a longer recording is taken for several repetitions
 
 def repetitions(motion: Motion, longest_s: float = LONGEST_REPETITION_S,
@@ -422,7 +443,7 @@ def repetitions(motion: Motion, longest_s: float = LONGEST_REPETITION_S,
     from bige.segmentation import segment
     return [motion.slice(start, end) for start, end in segment(motion, exercise=exercise).segments]
 
-# %% ../nbs/19_dataset.ipynb #19-dataset-083
+# %% ../nbs/19_dataset.ipynb #19-dataset-085
 def record_of(path: str | Path, read: Callable | None = None) -> dict:
     """What `bige simulate` noted about the motion in a file: its entry in a simulation.json beside it or
     further up (a trial's name may hold folders); {} without one. `read(folder)`: the records there, by
@@ -435,7 +456,7 @@ def record_of(path: str | Path, read: Callable | None = None) -> dict:
                 return record
     return {}
 
-# %% ../nbs/19_dataset.ipynb #19-dataset-084
+# %% ../nbs/19_dataset.ipynb #19-dataset-086
 def mass_of(path: str | Path, record: Mapping) -> float | None:
     """Body mass (kg) in a simulation file, as `bige simulate` (its `record`) or OpenCap noted it; None when
     neither did."""
@@ -445,7 +466,7 @@ def mass_of(path: str | Path, record: Mapping) -> float | None:
     session = next((p for p in Path(path).absolute().parents if (p / "sessionMetadata.yaml").exists()), None)
     return session and read_session(session).mass_kg
 
-# %% ../nbs/19_dataset.ipynb #19-dataset-087
+# %% ../nbs/19_dataset.ipynb #19-dataset-089
 def _row(motion: Motion, fit: str,
          skeleton: Skeleton | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     "Kinematics (196, 33), activations (196, 80), mask (196,) and stretch of one repetition."
@@ -459,13 +480,13 @@ def _row(motion: Motion, fit: str,
         values, mask = values[np.arange(FRAMES) % mask.sum()], np.ones(FRAMES, bool)
     return values[:, :33], values[:, 33:].clip(0, 1), mask, stretch
 
-# %% ../nbs/19_dataset.ipynb #19-dataset-090
+# %% ../nbs/19_dataset.ipynb #19-dataset-092
 def from_motions(motions: Mapping[tuple[str, str], Motion], fit: str = "pad",
                  validation: Iterable[str] | None = None, *, skeleton: Skeleton | None = None,
                  source: str = "dataset", mass: Mapping | None = None,
                  exercise: Exercise | str = "squat") -> Dataset:
     """A data set of repetitions with activations, keyed by (subject, trial), as may be body `mass` (kg).
-    Ones under 64 frames are left out, with a `Suspicion`."""
+    Ones under 64 frames are left out, with a `Suspicion`; ones that the other leg leads are mirrored."""
     if fit not in ("pad", "tile"):
         raise InputError("fit", repr(fit), "'pad' or 'tile'", "choose one of the two")
     kept = {key: m for key, m in motions.items() if m.duration * RATE_HZ + 1 >= SHORTEST}
@@ -477,23 +498,29 @@ def from_motions(motions: Mapping[tuple[str, str], Motion], fit: str = "pad",
                                         f"({SHORTEST / RATE_HZ:.2f} s), first {short[0]}",
                                 "whole repetitions", "they are left out; give longer recordings"))
     exercise, usual = load_exercise(exercise), (skeleton or Skeleton.default()).mass
-    K, A, mask, stretch = map(list, zip(*(_row(m, fit, skeleton) for m in kept.values())))
+    led = [exercise.to_leading_leg(m) for m in kept.values()]
+    K, A, mask, stretch = map(list, zip(*(_row(m, fit, skeleton) for m, _ in led)))
     subjects, trials = map(list, zip(*kept))
     masses = [(mass or {}).get(key) or usual for key in kept]
     split = split_participants(subjects, validation, exercise)
     arrays = np.stack(K), np.stack(A), np.stack(mask)
-    return Dataset(*arrays, subjects, trials, split, stretch, masses, source, exercise.name)
+    side = np.array([side or "" for _, side in led])
+    return Dataset(*arrays, subjects, trials, split, stretch, masses, source, exercise.name, side)
 
-# %% ../nbs/19_dataset.ipynb #19-dataset-092
+# %% ../nbs/19_dataset.ipynb #19-dataset-096
 def _keyed(path: Path, record: Mapping, exercise: Exercise) -> dict[tuple[str, str], Motion]:
-    "The repetitions in a file by participant and trial."
+    "The repetitions in a file by participant and trial; InputError for one simulated as another exercise."
+    if (other := record.get("exercise", exercise.name)) != exercise.name:
+        raise InputError(path, f"a repetition of the exercise {other}",
+                         f"one of the exercise {exercise.name}",
+                         f"leave it out, or make a data set of its own with --exercise {other}")
     motion = read_motion(path)
     motion.activations()                                # refuses a file without them, by name
     found, participant = repetitions(motion, exercise=exercise), subject_of(path, record, exercise)
     numbers = [""] if len(found) == 1 else [f"_rep{k}" for k in range(1, len(found) + 1)]
     return {(participant, _trial_name(path) + number): rep for number, rep in zip(numbers, found)}
 
-# %% ../nbs/19_dataset.ipynb #19-dataset-093
+# %% ../nbs/19_dataset.ipynb #19-dataset-097
 def build_dataset(sources: Iterable[str | Path], out: str | Path | None = None, fit: str = "pad",
                   validation: Iterable[str] | None = None, *, done: Callable[[Path], object] | None = None,
                   exercise: Exercise | str = "squat") -> Dataset:
@@ -526,7 +553,7 @@ def build_dataset(sources: Iterable[str | Path], out: str | Path | None = None, 
         save_dataset(data, out)
     return data
 
-# %% ../nbs/19_dataset.ipynb #19-dataset-096
+# %% ../nbs/19_dataset.ipynb #19-dataset-100
 def _toy_squat(style: np.ndarray, strength: np.ndarray, rng: np.random.Generator) -> Motion:
     "One analytic squat in a participant's `style` (2,), with activations by `strength` (80,)."
     period = 2.4 + 0.2 * style[0] + 0.1 * rng.uniform(-1, 1)
@@ -537,7 +564,7 @@ def _toy_squat(style: np.ndarray, strength: np.ndarray, rng: np.random.Generator
     return Motion.from_arrays(squat.time, squat.coordinates(),
                               (0.02 + strength * push[:, None]).clip(0.01, 1), "toy")
 
-# %% ../nbs/19_dataset.ipynb #19-dataset-097
+# %% ../nbs/19_dataset.ipynb #19-dataset-101
 def toy_dataset(participants: int = 4, repetitions: int = 3, seed: int = 0) -> Dataset:
     """Analytic squats of `participants` with made-up activations; for tests and demonstrations, not for
     science."""

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from functools import lru_cache
 from importlib import resources
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # %% auto #0
-__all__ = ['FOOT_CONTACTS', 'SEAT', 'STANDING', 'Exercise', 'check_exercise', 'check_names', 'check_shape', 'check_progress',
-           'check_contacts', 'read_exercise', 'shipped_exercises', 'load_exercise', 'contact_words', 'exercise_rows']
+__all__ = ['FOOT_CONTACTS', 'SEAT', 'SIDE_WORDS', 'STANDING', 'Exercise', 'check_exercise', 'check_names', 'check_shape',
+           'check_progress', 'check_contacts', 'read_exercise', 'shipped_exercises', 'load_exercise', 'contact_words',
+           'exercise_rows']
 
 # %% ../nbs/08_exercises.ipynb #08-exercises-005
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ class Exercise:
     `together`: least correlation between the progress angles (0: not required). `leading`: side of the
     leading leg in the canonical form; None: both legs alike. `phases`: names of the movement to the turning
     point, the pause there and the movement back; two where the repetition ends at the turning point.
-    `contacts`: of each foot ("l", "r") planted, heel_free or swing, and of a "seat" its height, friction and
-    until when. `lead_in`: coordinate that moves before the progress rises, of a repetition that ends at the
+    `contacts`: of each foot ("l", "r") planted, heel_free or swing, and of a "seat" its height and friction.
+    `lead_in`: coordinate that moves before the progress rises, of a repetition that ends at the
     turning point. `effort`: muscles whose peak activation defines the moment "peak" and the order of samples.
     `request`: constraints of the default request. `curves`: column without side -> title, for the report.
     `simulation`: settings of the simulation. `sliders`: entries of the tuning page. `usual_peak_deg`: a
@@ -101,7 +102,7 @@ def planted(self: Exercise) -> tuple[str, ...]:
 
 @patch(as_prop=True)
 def seat(self: Exercise) -> Mapping | None:
-    "The seat, if there is one: `height` (recorded, or m), `friction`, `until` (turning, or a phase)."
+    "The seat, if there is one: `height` (recorded, or m) and `friction`."
     return self.contacts.get("seat")
 
 # %% ../nbs/08_exercises.ipynb #08-exercises-010
@@ -184,7 +185,7 @@ def check_progress(exercise: Exercise) -> None:
 
 # %% ../nbs/08_exercises.ipynb #08-exercises-016
 FOOT_CONTACTS = ("planted", "heel_free", "swing")
-SEAT = ("height", "friction", "until")
+SEAT = ("height", "friction")
 
 def check_contacts(exercise: Exercise) -> None:
     "InputError for contacts other than those of both feet and a seat, or that leave the body in the air."
@@ -201,11 +202,11 @@ def check_contacts(exercise: Exercise) -> None:
         raise InputError(where, "two feet that swing and no seat", "something that carries the body",
                          "let one foot be planted or heel_free, or add a seat")
     if "seat" in contacts:
-        _check_seat(contacts["seat"], f"{where}, seat", (*exercise.phases, "turning"))
+        _check_seat(contacts["seat"], f"{where}, seat")
 
 # %% ../nbs/08_exercises.ipynb #08-exercises-017
-def _check_seat(seat, where: str, moments: Collection[str]) -> None:
-    "InputError for a seat with unknown entries, or a height, friction or end that no seat has."
+def _check_seat(seat, where: str) -> None:
+    "InputError for a seat with unknown entries, or a height or friction that no seat has."
     def need(good: bool, key: str, expected: str) -> None:
         if not good:
             raise InputError(f"{where}, {key}", repr(seat[key]), expected, "correct it")
@@ -217,7 +218,6 @@ def _check_seat(seat, where: str, moments: Collection[str]) -> None:
     need(seat["height"] == "recorded" or number("height", 0, 2), "height",
          "recorded, or a height above 0 and up to 2 m")
     need(number("friction", 0, 2), "friction", "a coefficient above 0 and up to 2")
-    need(seat["until"] in moments, "until", f"one of {', '.join(moments)}")
 
 def _is_number(value) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -279,14 +279,12 @@ def load_exercise(name: str | Path | Exercise = "squat") -> Exercise:
     raise InputError("--exercise", repr(str(name)), ", ".join(known) + ", or the path of a .yaml file", cure)
 
 # %% ../nbs/08_exercises.ipynb #08-exercises-029
-_SIDES = {"l": "left", "r": "right"}
+SIDE_WORDS = {"l": "left", "r": "right"}
 
 def contact_words(exercise: Exercise) -> list[str]:
-    "What each foot does, and until when there is a seat, in words."
-    feet = [f"{_SIDES[side]} {exercise.contacts[side].replace('_', ' ')}" for side in "lr"]
-    seat = exercise.seat
-    until = seat and ("the turning point" if seat["until"] == "turning" else f"the {seat['until']} begins")
-    return feet + ([f"seat until {until}"] if seat else [])
+    "What each foot does, and whether there is a seat, in words."
+    feet = [f"{SIDE_WORDS[side]} {exercise.contacts[side].replace('_', ' ')}" for side in "lr"]
+    return feet + ["seat"] * bool(exercise.seat)
 
 def exercise_rows() -> list[dict[str, str]]:
     """One row for each shipped exercise: name, what one repetition is, progress, leading leg, phases,
@@ -294,7 +292,7 @@ def exercise_rows() -> list[dict[str, str]]:
     rows = []
     for exercise in map(load_exercise, shipped_exercises()):
         row = {"name": [exercise.name], "repetition": [exercise.repetition], "progress": exercise.progress,
-               "leading leg": [_SIDES.get(exercise.leading, "both alike")], "phases": exercise.phases,
+               "leading leg": [SIDE_WORDS.get(exercise.leading, "both alike")], "phases": exercise.phases,
                "contacts": contact_words(exercise), "effort muscles": exercise.effort,
                "request": [c["kind"] for c in exercise.request]}
         rows.append({key: ", ".join(names) for key, names in row.items()})
@@ -341,12 +339,13 @@ def progress_of(self: Exercise, side: str) -> list[str]:
     return [f"{name[:-1]}{side}" for name in self.progress]
 
 @patch
-def led_by(self: Exercise, q: np.ndarray) -> str | None:
-    "Poses (T, 33) of a repetition -> side of the leg that leads, l or r; None: both legs alike."
+def led_by(self: Exercise, q: np.ndarray, names: Sequence[str] = COORDINATES) -> str | None:
+    """Poses (T, D) of a repetition, with columns `names` (D,) -> side of the leg that leads, l or r; None:
+    both legs alike."""
     if self.leading is None:
         return None
     sides = self.leading + "lr".replace(self.leading, "")
-    columns = {side: [COORDINATES.index(name) for name in self.progress_of(side)] for side in sides}
+    columns = {side: [names.index(name) for name in self.progress_of(side)] for side in sides}
     return max(sides, key=lambda side: q[:, columns[side]].mean(-1).max())
 
 @patch

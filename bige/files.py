@@ -33,7 +33,7 @@ except ImportError:                 # Windows, where a file that a process has o
 # %% auto #0
 __all__ = ['InputError', 'Suspicion', 'similar', 'atomic_write', 'write_json', 'locked', 'sweep', 'output_folder', 'draft_folder',
            'temporary_folder', 'whole_folder', 'refuse_finished', 'refuse_overwriting', 'plain', 'to_json',
-           'round_digits', 'versions', 'git_commit', 'read_trials', 'write_trials', 'write_npz']
+           'round_digits', 'versions', 'git_commit', 'write_trials', 'write_npz']
 
 # %% ../nbs/A1_files.ipynb #a1-files-004
 class InputError(ValueError):
@@ -417,20 +417,6 @@ def git_commit() -> str | None:
     return head.stdout.strip() + "+" * bool(changed.stdout.strip()) if head.returncode == 0 else None
 
 # %% ../nbs/A1_files.ipynb #a1-files-063
-def read_trials(path: str | Path) -> dict[str, dict]:
-    """trial -> record, of a JSON file that `write_trials` wrote; empty without one. InputError for another
-    file."""
-    try:
-        stored = json.loads(Path(path).read_text(encoding="utf-8"))
-        found = {stored["trial"]: stored} if isinstance(stored.get("trial"), str) else stored
-        if all(isinstance(record, dict) for record in found.values()):
-            return found
-    except FileNotFoundError:
-        return {}
-    except (ValueError, AttributeError):
-        pass
-    raise InputError(path, "a file that is no record of trials", "JSON that bige wrote", "remove the file")
-
 def write_trials(path: str | Path, records: Mapping[str, dict]) -> None:
     "Write the records of trials in the order of their names, whole or not at all."
     single = next(iter(records.values())) if len(records) == 1 else None

@@ -19,9 +19,10 @@ from scipy.interpolate import CubicSpline
 from scipy.signal import find_peaks, savgol_filter
 
 from .exercises import Exercise, load_exercise
-from .files import InputError, Suspicion, locked, read_trials, refuse_finished, whole_folder, write_trials
+from .files import InputError, Suspicion, locked, refuse_finished, whole_folder, write_trials
 from .markers import model_of_trial
 from .motion import COORDINATES, TRANSLATIONS, Motion, rate_suspicions, read_motion, write_motion
+from .parsing import read_trial_records
 from .skeleton import Skeleton
 
 if TYPE_CHECKING:
@@ -425,13 +426,6 @@ def _is_cut(e: Excursion, progress: ProgressCurves, exercise: Exercise) -> bool:
     "Whether the recording lacks a part of the repetition; how the starting posture was reached is none."
     return e.cut if exercise.returns else e.right >= len(progress.least)
 
-def _side(motion: Motion, exercise: Exercise, times: tuple[float, float]) -> str | None:
-    "Which leg led from one time to another (s): the one whose progress reached further."
-    if exercise.leading is None:
-        return None
-    part = motion.slice(*times)
-    return max("lr", key=lambda side: part.columns(exercise.progress_of(side)).mean(axis=1).max())
-
 def _depths(exercise: Exercise, curves: np.ndarray) -> np.ndarray:
     "Depth (P,) of curves (P, 101, n): their largest mean, rad, or the rise of a height, m."
     mean = curves.mean(axis=2)
@@ -458,7 +452,8 @@ def _most_alike(motion: Motion, exercise: Exercise, progress: ProgressCurves,
     return Segmentation(
         trial=Path(motion.source).stem, exercise=exercise, rate_hz=float(motion.rate_hz), segments=segments,
         depths=tuple(_depths(exercise, chosen.curve).tolist()), likeness=tuple(alike.tolist()), cut=cut,
-        sides=tuple(_side(motion, exercise, times) for times in segments),
+        sides=tuple(exercise.led_by(part.values, part.names)
+                    for part in (motion.slice(*times) for times in segments)),
         candidates=tuple(candidates.tolist()), rejected=rejected,
         confidence=float(scores[reps - 1].motion * alike.mean() * (1 - np.mean(cut) / 2)), scores=scores)
 
@@ -666,7 +661,7 @@ def segment_file(path: str | Path, out: str | Path, reps: str | int = "auto",
     source = hashlib.sha256(path.read_bytes()).hexdigest()
     with locked(out), whole_folder(out, lambda folder: _own_files(folder, path.stem, known, model),
                                    guard=not force) as part:
-        known = read_trials(out / "segments.json")
+        known = read_trial_records(out / "segments.json")
         if not force and known.get(path.stem, {}).get("source", source) != source:
             refuse_finished(out / "segments.json", f"{path.stem} of another recording")
         if model:

@@ -1177,3 +1177,10 @@ def test_dataset_carries_models_and_suspicions(squat, tmp_path, capsys):
         assert data["suspicions"].tolist() == record["suspicions"]
         assert "knee_angle_r in radians" in data["suspicions"][0]
     assert len(load_dataset(tmp_path / "data.npz")) == 2
+
+
+def test_ik_says_which_labels_were_put_right():
+    from bige.cli import _said_of_labels
+    ankle = [["LKNE", "LANK", [[0, 99]]], ["LANK", "LKNE", [[0, 99]]]]
+    said = _said_of_labels({"one": {"relabelled": ankle}, "two": {"relabelled": []}, "old": {}})
+    assert said == ["labels put right: LANK and LKNE exchanged in 1 trial (one)"]

@@ -10,12 +10,12 @@ import pytest
 
 from bige.dataset import (FRAMES, RATE_HZ, Dataset, all_repetitions, build_dataset, canonical,
                           change_tempo_and_depth, concatenate, digest_of, find_simulations, fit_length,
-                          from_motions, load_dataset, mass_of, mirror_arrays, part, reference, repetition,
-                          save_dataset, select, split_participants, subject_of, toy_dataset, unify_arm_angles,
-                          with_mirrored)
+                          from_motions, load_dataset, mass_of, mirror_arrays, mirrored_count, part,
+                          reference, repetition, save_dataset, select, split_participants, subject_of,
+                          toy_dataset, unify_arm_angles, with_mirrored)
 from bige import simulation
 from bige.exercises import load_exercise
-from bige.files import InputError, Suspicion
+from bige.files import InputError, Suspicion, write_npz
 from bige.motion import (ACTIVATIONS, COORDINATES, GRAVITY, Motion, analytic_squat, example_squat,
                          read_motion, write_motion)
 from bige.skeleton import Skeleton
@@ -45,7 +45,8 @@ def write_participants(folder, participants=("s01", "s02", "s07"), **how):
 def arrays(data):
     return {
         k: getattr(data, k)
-        for k in ("kinematics", "activations", "mask", "subjects", "trials", "split", "stretch", "mass")
+        for k in ("kinematics", "activations", "mask", "subjects", "trials", "split", "stretch", "mass",
+                  "side")
     }
 
 
@@ -171,6 +172,7 @@ def test_the_digest_is_that_of_the_content(toy, tmp_path):
             "subjects": np.char.add(toy.subjects, "x"),
             "trials": toy.trials[::-1],
             "mask": np.ones_like(toy.mask),
+            "side": np.where(toy.subjects == "p00", "l", "r"),
         }.get(key)
         assert digest_of(
             Dataset(**(arrays(toy) | {key: value * 0.99 if other is None else other}))
@@ -240,6 +242,50 @@ def test_the_exercise_travels_with_the_data(toy, tmp_path):
     assert reference().exercise == "squat"
     with pytest.raises(InputError, match="of the lunge"):
         reference(replace(load_exercise(), name="lunge"))
+
+
+def lunge_of(side):
+    "An analytic squat whose other leg flexes by a third, with activations of that leg at a third."
+    squat, other = simulated(), "lr".replace(side, "")
+    weak = [f"knee_angle_{other}", *(n for n in ACTIVATIONS if n.endswith(f"_{other}/activation"))]
+    return squat.with_columns(weak, squat.columns(weak) / 3)
+
+
+def test_lunges_are_led_by_one_leg_and_keep_the_side_that_led(tmp_path):
+    lunge, leg = load_exercise("inline_lunge"), COORDINATES.index("knee_angle_r")
+    data = from_motions({("a", "1"): lunge_of("r"), ("b", "1"): lunge_of("l"), ("c", "1"): lunge_of("l")},
+                        exercise=lunge)
+    assert data.side.tolist() == ["r", "l", "l"] and mirrored_count(data, lunge) == 2
+    assert np.allclose(data.kinematics[1:], data.kinematics[:1], atol=1e-5)
+    assert np.allclose(data.activations[1:], data.activations[:1], atol=1e-6)
+    other = COORDINATES.index("knee_angle_l")
+    assert (data.kinematics[..., leg].max(1) > 2 * data.kinematics[..., other].max(1)).all()
+    save_dataset(data, tmp_path / "lunges.npz")
+    again = load_dataset(tmp_path / "lunges.npz")
+    assert again.side.tolist() == ["r", "l", "l"] == concatenate([part(again, "train"),
+                                                                  part(again, "val")]).side.tolist()
+    assert digest_of(again) == digest_of(data)
+
+
+def test_a_file_of_squats_differs_by_the_array_of_sides_alone(toy, tmp_path):
+    """All bytes before the new entry are those of a file without it, and such a file is still read."""
+    save_dataset(toy, tmp_path / "toy.npz")
+    with np.load(tmp_path / "toy.npz") as archive:
+        former = {k: archive[k] for k in archive.files}
+    assert set(former.pop("side").tolist()) == {""} == set(toy.side.tolist())
+    write_npz(tmp_path / "former.npz", former)
+    with zipfile.ZipFile(tmp_path / "former.npz") as archive:
+        entries = archive.start_dir
+    assert (tmp_path / "toy.npz").read_bytes()[:entries] == (tmp_path / "former.npz").read_bytes()[:entries]
+    assert load_dataset(tmp_path / "former.npz").side.tolist() == toy.side.tolist()
+
+
+def test_repetitions_simulated_as_another_exercise_are_refused(tmp_path):
+    write_participants(tmp_path)
+    record = {"trial": "m01_s01_e01_cor", "status": "Solve_Succeeded", "exercise": "inline_lunge"}
+    (tmp_path / "simulation.json").write_text(json.dumps({record["trial"]: record}))
+    with pytest.raises(InputError, match="exercise inline_lunge.*one of the exercise squat"):
+        build_dataset([tmp_path])
 
 
 def test_tiling_starts_again_and_padding_holds():
@@ -322,8 +368,10 @@ def test_split_is_by_person():
     lambda a: a.update(split=np.array(["train", "val"] * (len(a["split"]) // 2))),
     lambda a: a.update(mass=a["mass"] * 1000),
     lambda a: a.update(subjects=np.array("s01")),
+    lambda a: a.update(side=np.array(["l", ""] * (len(a["split"]) // 2))),
     lambda a: a.update({k: v[:0] for k, v in a.items()})],
-    ids="nan inf percent degrees frames muscles empty-mask mask split both-sides grams scalar none".split())
+    ids=("nan inf percent degrees frames muscles empty-mask mask split both-sides grams scalar "
+         "no-side none").split())
 def test_wrong_data_are_refused(toy, change):
     broken = arrays(toy)
     change(broken)

@@ -167,7 +167,7 @@ def test_no_number_is_not_plausible(squat, limits):
 
 
 def test_an_exercise_that_plants_no_foot_lets_both_leave_the_ground(squat, limits):
-    seat = {"height": "recorded", "friction": 0.5, "until": "turning"}
+    seat = {"height": "recorded", "friction": 0.5}
     lunge = replace(load_exercise(), name="free", contacts={"l": "swing", "r": "swing", "seat": seat})
     up = batch_of(ABSURD["floating"][0](squat))
     assert not plausible(limits, up).any()
