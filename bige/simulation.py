@@ -156,6 +156,7 @@ def simulate(motion: Motion, model: MusculoskeletalModel | str | Path | None = N
     cost = {"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - clock}
     _describe(result, model, mode, {name: round(seconds, 3) for name, seconds in cost.items()})
     result = _describe_loads(result, model, load)
+    result.record["exercise"] = load_exercise(exercise).name
     said += result_suspicions(result)
     result.record["suspicions"] = [str(s) for s in said]
     for suspicion in said:
@@ -295,7 +296,8 @@ def _write_files(result: Simulation, folder: Path, trial: str) -> None:
     write_motion(result.motion, motion)
 
 # %% ../nbs/16_simulation.ipynb #16-simulation-040
-_RECORD_TYPES = {"trial": str, "status": str, "reason": str, "body_weight_n": float, "model": str}
+_RECORD_TYPES = {"trial": str, "status": str, "reason": str, "body_weight_n": float, "model": str,
+                 "exercise": str}
 
 def read_records(folder: str | Path) -> dict[str, dict]:
     """trial -> record, from `simulation.json` (which holds the record itself when there is one trial
