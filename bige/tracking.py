@@ -82,7 +82,14 @@ def settings_for(exercise: Exercise | str = "squat", preset: str | None = None) 
     if unknown := sorted(set(changes) - {f.name for f in fields(Settings)}):
         raise InputError(f"{exercise.source}, `simulation`", f"an unknown field {unknown[0]}",
                          ", ".join(f.name for f in fields(Settings)), "correct or remove it")
-    return replace(PRESETS[name], **{k: tuple(v) if isinstance(v, list) else v for k, v in changes.items()})
+    preset = PRESETS[name]
+    if unknown := sorted(set(changes.get("coordinates", ())) - set(preset.coordinates)):
+        raise InputError(f"{exercise.source}, `simulation`",
+                         f"a weight of an unknown coordinate {unknown[0]}",
+                         ", ".join(preset.coordinates), "correct or remove it")
+    if "coordinates" in changes:  # the others keep the preset's weight
+        changes["coordinates"] = preset.coordinates | changes["coordinates"]
+    return replace(preset, **{k: tuple(v) if isinstance(v, list) else v for k, v in changes.items()})
 
 # %% ../nbs/14_tracking.ipynb #14-tracking-016
 STATES = {"q": 33, "qd": 33, "a": 80, "F": 80, "actuator": 13}
