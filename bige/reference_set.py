@@ -83,20 +83,23 @@ def _columns(folder: Path, trial: str) -> tuple[tuple, np.ndarray]:
     return names, values
 
 # %% ../nbs/18_reference_set.ipynb #18-reference-set-017
-def _side(exercise: Exercise, names: tuple, values: np.ndarray) -> str:
-    """The leg that leads, l or r; no letter where both move alike."""
-    poses = values[:, [names.index(c) for c in COORDINATES]]
-    return exercise.led_by(poses) or ""
+def _exercise_of(folder: str | Path, records: dict[str, dict]) -> Exercise:
+    """The exercise as which all trials were simulated; where no record names one (version 0.1), the squat."""
+    found = sorted({r["exercise"] for r in records.values() if "exercise" in r}) or ["squat"]
+    if len(found) > 1:
+        raise InputError(folder, f"simulations of {' and '.join(found)}", "one exercise",
+                         "simulate each exercise into a folder of its own")
+    return load_exercise(found[0])
 
 # %% ../nbs/18_reference_set.ipynb #18-reference-set-018
-def pack_simulations(folder: str | Path, exercise: str | Exercise = "squat") -> dict[str, np.ndarray]:
+def pack_simulations(folder: str | Path) -> dict[str, np.ndarray]:
     """Arrays by name that hold what `bige simulate` left in a folder, in the order of the trials' names: one
     table a trial (columns, frames) of second differences, one entry a trial for the rest (trials,)."""
-    records, exercise = read_records(folder), load_exercise(exercise)
+    records = read_records(folder)
     if not records:
         raise InputError(folder, "no simulation.json", "a folder that bige simulate wrote",
                          "run bige simulate with --out into it")
-    trials = sorted(records)
+    exercise, trials = _exercise_of(folder, records), sorted(records)
     people, correct = zip(*(parse_trial_name(t) for t in trials))
     status = [records[t]["status"] for t in trials]
     tables = {t: _columns(folder, t) for t, s in zip(trials, status) if s == "Solve_Succeeded"}
@@ -106,13 +109,14 @@ def pack_simulations(folder: str | Path, exercise: str | Exercise = "squat") -> 
             raise InputError(f"{folder}, {trial}", f"{len(own)} columns",
                              f"the {len(names)} columns of the other trials",
                              "simulate all trials with the same version")
+    sides = {t: exercise.led_by(values, names) or "" for t, (_, values) in tables.items()}
     steps = np.array([rounding(n) for n in names])
     return {
         "exercise": np.array(exercise.name),
         "trials": np.array(trials),
         "people": np.array(people),
         "correct": np.array(correct),
-        "sides": np.array([_side(exercise, *tables[t]) if t in tables else "" for t in trials]),
+        "sides": np.array([sides.get(t, "") for t in trials]),
         "status": np.array(status),
         "names": np.array(names),
         "steps": steps,

@@ -1,6 +1,6 @@
 """Pack what `bige simulate` made of an exercise of UI-PRMD into one file.
 
-    python data_scripts/pack_simulations.py FOLDER OUT.npz [--exercise squat]
+    python data_scripts/pack_simulations.py FOLDER OUT.npz
 
 FOLDER was written by bige simulate; trials that failed are kept with their reasons. Beside OUT.npz a .json
 file (or --provenance) says where the numbers come from, how they were made and rounded, and its sha256.
@@ -61,7 +61,6 @@ def main(arguments=None) -> int:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", help="what bige simulate wrote")
     parser.add_argument("out", help="the .npz file to write")
-    parser.add_argument("--exercise", default="squat", help="which exercise it is (default: squat)")
     parser.add_argument("--provenance", help="where to say how it was made (default: OUT.json)")
     a = parser.parse_args(arguments)
     out = Path(a.out)
@@ -69,7 +68,7 @@ def main(arguments=None) -> int:
         if out.suffix != ".npz":
             raise InputError(out, f"the ending {out.suffix or 'of no file type'}", ".npz",
                              "give a name that ends in .npz")
-        write_npz(out, pack_simulations(a.folder, a.exercise))
+        write_npz(out, pack_simulations(a.folder))
         found = load_simulations(out)
         status = Counter(r.status for r in found.values())
         write_json(a.provenance or out.with_suffix(".json"), provenance(found, status, out))

@@ -30,4 +30,4 @@ else
     FOLDER=$WORK/$EXERCISE/tracked
     ui_prmd_exercise "$WORK/$EXERCISE" --mode tracking
 fi
-python "$HERE/pack_simulations.py" "$FOLDER" "$ASSETS/simulations_$EXERCISE.npz" --exercise "$EXERCISE"
+python "$HERE/pack_simulations.py" "$FOLDER" "$ASSETS/simulations_$EXERCISE.npz"

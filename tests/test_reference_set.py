@@ -263,11 +263,16 @@ def test_a_set_tells_its_exercise_and_the_leg_that_led(tmp_path):
     q[:, knees] += 0.5
     led_right = Motion.from_arrays(lunge.motion.time, q, lunge.motion.activations())
     for trial, motion in (("m03_s00_e01_cor", led_right), ("m03_s00_e02_cor_rep1", led_right.mirror())):
-        replace(lunge, motion=motion).save(tmp_path, trial)
-    write_npz(tmp_path / "lunges.npz", pack_simulations(tmp_path, "inline_lunge"))
+        record = lunge.record | {"exercise": "inline_lunge"}
+        replace(lunge, motion=motion, record=record).save(tmp_path, trial)
+    write_npz(tmp_path / "lunges.npz", pack_simulations(tmp_path))
     found = load_simulations(tmp_path / "lunges.npz")
     assert found.exercise == "inline_lunge"
     assert [r.side for r in found.values()] == ["r", "l"]
+    other = replace(lunge, record=lunge.record | {"exercise": "squat"})
+    other.save(tmp_path, "m01_s00_e01_cor")
+    with pytest.raises(InputError, match="inline_lunge and squat.*one exercise"):
+        pack_simulations(tmp_path)
 
 
 def test_an_exercise_without_a_set_says_how_to_make_it(monkeypatch):
