@@ -12,6 +12,7 @@ from bige.motion import COORDINATES, Motion, example_squat, read_motion, write_m
 from bige.muscles import MUSCLE_NAMES
 from bige.simulation import motion_file, result_files, simulate
 
+RESULTS = Path(__file__).resolve().parents[1] / "nbs" / "results"
 SPEC = importlib.util.spec_from_file_location(
     "independent_judge", Path(__file__).resolve().parents[1] / "benchmarks" / "independent_judge.py")
 judge = importlib.util.module_from_spec(SPEC)
@@ -36,6 +37,15 @@ def test_every_coordinate_has_an_actuator_where_muscles_do_not_reach():
     assert all(table[f"{name}_{s}"] == (judge.RESERVE, 1e6) for name in ("knee_angle", "hip_flexion")
                for s in "lr")
     assert table["hip_rotation_l"][1] == judge.HIP_ROTATION
+
+
+def test_kept_tables_hold_three_repetitions_of_five_exercises():
+    rows = pd.read_csv(RESULTS / "judge_repetitions.csv")
+    assert rows.groupby("exercise").trial.nunique().to_dict() == dict.fromkeys(judge.MOVEMENTS, 3)
+    assert all(rows.trial.str.contains("_s01_|_s05_|_s09_"))
+    groups = pd.read_csv(RESULTS / "judge_groups.csv")
+    assert len(groups) == len(judge.MOVEMENTS) * len(judge.GROUPS) * 2
+    assert groups.RMSE.between(0, 1).all() and np.isfinite(groups.r[groups["mode"] == "tracking"]).all()
 
 
 @needs_opensim
