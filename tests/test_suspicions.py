@@ -10,7 +10,8 @@ from conftest import with_activations
 from bige.cli import main
 from bige.files import InputError, Suspicion
 from bige.markers import Markers, read_markers, write_trc
-from bige.motion import COORDINATES, TRANSLATIONS, Motion, example_squat, read_motion, write_motion
+from bige.motion import (ACTIVATIONS, COORDINATES, TRANSLATIONS, Motion, analytic_squat, example_squat,
+                         read_motion, write_motion)
 from bige.segmentation import judge_recording, likely_faults, segment, unrest
 from bige.skeleton import Skeleton
 
@@ -32,6 +33,20 @@ def z_up(m):
     return exchanged("pelvis_ty", "pelvis_tz")(turned)
 
 
+def held(start, end):
+    "The frame at `start` (s) held until `end`, as a capture system does in a drop-out."
+    def hold(m):
+        within = (m.time >= m.time[0] + start) & (m.time <= m.time[0] + end)
+        return replace(m, values=np.where(within[:, None], m.values[within.argmax()], m.values))
+    return hold
+
+
+def constant(names, value=None):
+    "Columns that keep a value, or their first one."
+    return lambda m: m.with_columns(list(names), np.tile(
+        m.columns(names)[0] if value is None else np.full(len(names), value), (len(m.time), 1)))
+
+
 WRONG = {
     "one knee in radians": (scaled(KNEES[1:], np.deg2rad(1)), "knee_angle_r in radians among degrees"),
     "both knees in radians": (scaled(KNEES, np.deg2rad(1)), "in radians among degrees"),
@@ -41,6 +56,11 @@ WRONG = {
     "ty and tz exchanged": (exchanged("pelvis_ty", "pelvis_tz"), "pelvis_ty and pelvis_tz exchanged"),
     "centimetres": (scaled(TRANSLATIONS, 100), "translations in centimetres"),
     "slow frames": (lambda m: replace(m, time=20 * m.time), "frames a second"),
+    "a frame held at the bottom": (held(1.0, 1.25), "nothing moves from"),
+    "a frame held at the start": (held(0, 0.3), "nothing moves from"),
+    "frozen from the first frame": (held(0, 100), "nothing moves from"),
+    "a stiff pelvis": (constant(["pelvis_list", "pelvis_tz"]), "pelvis_list, pelvis_tz that never"),
+    "a locked trunk": (constant(["lumbar_extension"], 0.0), "lumbar_extension that never"),
 }
 IMPOSSIBLE = {
     "milliseconds": (lambda m: replace(m, time=1000 * m.time), "milliseconds"),
@@ -103,6 +123,64 @@ def test_only_the_time_is_judged_without_the_coordinates():
     assert "frames a second" in said
 
 
+def noted(motion):
+    "The motion as a file holds it, with eight digits."
+    return replace(motion, values=np.round(motion.values, 8))
+
+
+def test_what_stands_still_for_a_reason_is_no_fault():
+    locked = ("subtalar_angle", "mtp_angle", "pro_sup", "elbow_flex", "arm_rot")
+    assert said_of(constant([f"{joint}_{side}" for joint in locked for side in "lr"])(SQUAT)) == []
+    standing, least = SQUAT.slice(0, 0.5), Skeleton.default().ranges[COORDINATES.index("knee_angle_l"), 0]
+    assert said_of(constant(["knee_angle_l"], least)(standing)) == []       # straight
+    assert "knee_angle_l that never" in said_of(constant(["knee_angle_l"], least + 0.1)(standing))[0]
+    assert said_of(noted(analytic_squat(reps=3))) == []                     # a formula pauses
+
+
+@pytest.mark.parametrize("rate_hz", [30, 100, 1000])
+@pytest.mark.parametrize("kind", ["sharp", "smoothed", "within the last digit"])
+def test_a_held_frame_is_found_at_every_rate_and_after_a_filter(rate_hz, kind):
+    from bige.filters import lowpass
+    wrong = held(1.0, 2.2 if kind == "smoothed" else 1.3)(SQUAT.resample(rate_hz))
+    if kind == "smoothed":                                                  # which takes 0.4 s at both ends
+        wrong = wrong.with_columns(COORDINATES, lowpass(wrong.coordinates(), wrong.rate_hz, 6.0))
+    if kind == "within the last digit":
+        digits = np.random.default_rng(0).uniform(0, 9e-6, (len(wrong.time), len(COORDINATES)))
+        wrong = wrong.with_columns(COORDINATES, wrong.coordinates() + digits)
+    assert any("nothing moves from 1." in s for s in said_of(wrong)), said_of(wrong)
+    whole = SQUAT.resample(rate_hz)
+    assert not any("nothing moves" in s for s in said_of(whole))
+
+
+FILLED = {
+    "nothing": (lambda a: np.zeros_like(a), "80 muscles with one and the same activation, 0"),
+    "one level": (lambda a: np.full_like(a, 0.3), "80 muscles with one and the same activation, 0.3"),
+    "one curve": (lambda a: np.repeat(a[:, :1], 80, 1), "80 muscles with one and the same activation"),
+    "own levels": (lambda a: np.tile(a.mean(0) + 0.1, (len(a), 1)), "others that never change"),
+    "one muscle": (lambda a: np.where(np.arange(80) == 66, 0.4, a), "that is 0.4 all the time"),
+    "one muscle off": (lambda a: np.maximum(a, 0.01) * (np.arange(80) != 66), "is 0 all the time"),
+}
+
+
+@pytest.mark.parametrize("how", FILLED)
+def test_activations_that_were_filled_in_are_named(how):
+    change, words = FILLED[how]
+    wrong = SQUAT.with_columns(ACTIVATIONS, change(SQUAT.activations()))
+    (said,) = said_of(wrong)
+    assert words in said
+    bare = replace(wrong, values=wrong.columns(ACTIVATIONS), names=ACTIVATIONS)
+    assert said_of(bare) == [said]                                          # without coordinates, too
+
+
+def test_resting_muscles_are_no_fault():
+    "At 0.01 or 0.05, where others come to rest as well; and one muscle alone says nothing."
+    for least in (0.01, 0.05):
+        a = np.maximum(SQUAT.activations(), least)
+        assert (np.ptp(a, axis=0) == 0).sum() > 5 and said_of(SQUAT.with_columns(ACTIVATIONS, a)) == []
+    alone = Motion(SQUAT.time, np.zeros((len(SQUAT.time), 1)), ["soleus_r/activation"])
+    assert said_of(alone) == []
+
+
 # ------------------------------------------------------------------------------------------- the verbs
 
 def run(capsys, *args):
@@ -112,6 +190,7 @@ def run(capsys, *args):
 
 
 FOR_VERBS = ["one knee in radians", "tx and ty exchanged", "slow frames"]
+STILL_FOR_VERBS = ["a frame held at the start", "a stiff pelvis"]
 
 
 def verb_on(verb, path, out):
@@ -132,6 +211,30 @@ def test_verbs_say_record_and_obey_strict(verb, how, tmp_path, capsys):
     assert status == 0 and "bige: suspicious: " in err and cause in err
     status, text, err = run(capsys, *verb_on(verb, path, tmp_path / "again"), "--strict", "--json")
     assert status == 2 and cause in err and cause in text             # in the record, too
+
+
+@pytest.mark.parametrize("verb", ["predict", "segment"])
+@pytest.mark.parametrize("how", STILL_FOR_VERBS)
+def test_verbs_say_what_stands_still(verb, how, tmp_path, capsys):
+    change, cause = WRONG[how]
+    write_motion(change(SQUAT), tmp_path / "squat.mot")
+    line = verb_on(verb, tmp_path / "squat.mot", tmp_path / "out")
+    status, text, err = run(capsys, *line, "--strict", "--json")
+    assert status == 2 and cause in err and cause in text
+
+
+def test_verbs_say_that_activations_were_filled_in(tmp_path, capsys):
+    "A data set would learn them; a repetition to start from would be searched around them."
+    change, cause = FILLED["nothing"]
+    for person, motion in (("anna", SQUAT), ("ben", SQUAT.mirror())):
+        (tmp_path / person).mkdir()
+        filled = motion.with_columns(ACTIVATIONS, change(motion.activations())) if person == "ben" else motion
+        write_motion(filled, tmp_path / person / "kinematics_activations_squat_muscle_driven.mot")
+    line = "dataset", tmp_path / "anna", tmp_path / "ben", "--strict", "--out", tmp_path / "data.npz"
+    status, _, err = run(capsys, *line)
+    assert status == 2 and err.count("bige: suspicious: ") == 1 and cause in err and "ben" in err
+    with np.load(tmp_path / "data.npz") as data:
+        assert [cause in text for text in data["suspicions"].tolist()] == [True]
 
 
 @pytest.mark.parametrize("verb", ["simulate", "predict", "segment"])
