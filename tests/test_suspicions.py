@@ -344,6 +344,44 @@ def test_ik_refuses_markers_upside_down(markers, tmp_path):
         fit_markers({"squat": replace(markers, positions=-markers.positions)})
 
 
+def test_ik_refuses_a_person_500_m_away(markers, tmp_path, capsys):
+    "Later verbs would refuse its file; the origin of a map instead of the laboratory's."
+    far = replace(markers, positions=markers.positions + [500, 0, -120])
+    write_trc(far, tmp_path / "squat.trc")
+    status, _, err = run(capsys, "ik", tmp_path / "squat.trc", "--out", tmp_path / "out")
+    assert status == 2 and "500 m from the origin" in err and "squat.trc" in err
+    assert not list((tmp_path / "out").glob("*.mot"))
+
+
+def half_a_second_held(markers):
+    wrong = np.array(markers.positions[:40])
+    wrong[20:33] = wrong[20]
+    return replace(markers, time=markers.time[:40], positions=wrong)
+
+
+def test_markers_that_were_held_are_suspected(markers):
+    "With a marker that is missing meanwhile, too; where all are lost, nothing is held."
+    from bige.inverse_kinematics import marker_suspicions
+    wrong = half_a_second_held(markers)
+    for lost in (wrong.positions[:, 3] * np.nan, wrong.positions[:, 3]):
+        wrong = replace(wrong, positions=np.concatenate([wrong.positions[:, :-1], lost[:, None]], 1))
+        (said,) = marker_suspicions("squat", wrong)
+        assert "nothing moves from 0.80 to 1.28 s" in str(said)
+    gone = np.array(markers.positions)
+    gone[20:40] = np.nan
+    assert marker_suspicions("squat", replace(markers, positions=gone)) == []
+
+
+@pytest.mark.slow
+def test_ik_suspects_markers_that_were_held(markers, tmp_path, capsys):
+    write_trc(half_a_second_held(markers), tmp_path / "squat.trc")
+    line = "ik", tmp_path / "squat.trc", "--mass", 70, "--strict", "--out", tmp_path / "out"
+    status, _, err = run(capsys, *line)
+    assert status == 2 and "nothing moves from 0.80 to 1.28 s" in err
+    (person,) = json.loads((tmp_path / "out/ik.json").read_text())["persons"].values()
+    assert any("nothing moves" in s for s in person["suspicions"])
+
+
 def test_ik_counts_the_frames_that_it_bridges_and_loses(markers, tmp_path, capsys):
     lost = np.array(markers.positions)
     lost[20:22] = np.nan                                # 0.08 s: bridged
@@ -409,6 +447,18 @@ def test_the_shipped_repetitions_are_not_suspected():
     from bige.metrics import motions_of
     said = [s for motion in motions_of(reference()) for s in said_of(motion)]
     assert said == []
+
+
+@pytest.mark.slow
+def test_recorded_markers_are_not_taken_for_held(shared):
+    from bige.inverse_kinematics import marker_suspicions
+    from bige.markers import read_marker_archive
+    files = [*shared.rglob("*.trc"), *shared.rglob("*.c3d")]
+    archives = sorted(shared.rglob("*vicon_markers*.npz"))
+    trials = [(n, m) for f in files for n, m in read_markers(f).items()]
+    trials += [(n, m) for f in archives for n, m in read_marker_archive(f).items() if n.endswith("e01_cor")]
+    assert len(trials) > 50
+    assert [s for name, m in trials for s in marker_suspicions(name, m)] == []
 
 
 @pytest.mark.slow
