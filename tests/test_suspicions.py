@@ -237,6 +237,20 @@ def test_verbs_say_that_activations_were_filled_in(tmp_path, capsys):
         assert [cause in text for text in data["suspicions"].tolist()] == [True]
 
 
+@pytest.mark.parametrize("change,cause", [(held(1.0, 1.3), "nothing moves"), (
+    lambda m: m.with_columns(ACTIVATIONS, 0 * m.activations()), "80 muscles with one and the same")])
+def test_evaluate_says_what_its_tables_would_count_as_smooth_or_effortless(change, cause, tmp_path, capsys):
+    for folder in ("rated", "reference"):
+        (tmp_path / folder).mkdir()
+    for name, motion in (("right", SQUAT), ("wrong", change(SQUAT))):
+        write_motion(motion, tmp_path / "rated" / f"{name}.mot")
+    write_motion(SQUAT, tmp_path / "reference/squat.mot")
+    line = "evaluate", tmp_path / "rated", "--reference", tmp_path / "reference"
+    status, text, err = run(capsys, *line)
+    assert status == 0 and "reference" in text
+    assert err.count("bige: suspicious: ") == 1 and "wrong.mot" in err and cause in err
+
+
 @pytest.mark.parametrize("verb", ["simulate", "predict", "segment"])
 @pytest.mark.parametrize("how", ["milliseconds", "z up"])
 def test_verbs_refuse_what_cannot_be(verb, how, tmp_path, capsys):
