@@ -549,7 +549,7 @@ def example_squat() -> Motion:
     return read_motion(resources.files("bige") / "assets" / "squat.mot")
 
 # %% ../nbs/01_motion.ipynb #01-motion-091
-STILL, STILL_S = 1e-5, 0.2      # rad or m; s
+STILL, STILL_S = 1e-8, 0.2      # rad or m; s
 
 def still_spells(time: np.ndarray, values: np.ndarray) -> list[tuple[float, float]]:
     """(start, end) s of the spells of STILL_S or longer in which no column of `values` (T, D) rad or m, NaN
@@ -578,5 +578,5 @@ def frozen_suspicions(time: np.ndarray, values: np.ndarray, source: str) -> list
     longest = max(spells, key=lambda spell: spell[1] - spell[0])
     more = f", and {len(spells) - 1} times more" * (len(spells) > 1)
     found = f"nothing moves from {longest[0]:.2f} to {longest[1]:.2f} s{more}"
-    return [Suspicion(source, found, f"a living body, which sways by more than {1e3 * STILL:g} mm meanwhile",
+    return [Suspicion(source, found, "a living body, which always sways by more than a last digit",
                       "a frame was held, as in a drop-out: cut this part out, or capture it again")]
