@@ -36,8 +36,8 @@ __all__ = ['WINDOW_S', 'ORDER', 'GRID_HZ', 'MIN_WIDTH_S', 'SHALLOW', 'BRIEF', 'N
            'smooth_progress', 'none_found', 'recorded_progress', 'Excursion', 'find_excursions', 'rejections',
            'departures', 'boundaries', 'time_normalise', 'Pairs', 'own_cost', 'possible_pairs', 'differences',
            'best_choices', 'Score', 'Rejected', 'likeness', 'Segmentation', 'segment', 'unrest', 'Fault',
-           'likely_faults', 'jump_suspicions', 'constant_suspicions', 'activation_suspicions', 'judge_recording',
-           'repetition_suspicions', 'repetition_files', 'model_if_known', 'segment_file']
+           'likely_faults', 'jump_suspicions', 'constant_suspicions', 'copied_suspicions', 'activation_suspicions',
+           'judge_recording', 'repetition_suspicions', 'repetition_files', 'model_if_known', 'segment_file']
 
 # %% ../nbs/09_segmentation.ipynb #09-segmentation-007
 WINDOW_S, ORDER = 0.35, 3       # Savitzky-Golay window and polynomial order of the published method
@@ -596,6 +596,19 @@ def constant_suspicions(motion: Motion, skeleton: Skeleton) -> list[Suspicion]:
                       "they were locked, lost or filled in: take them from the capture again")]
 
 # %% ../nbs/09_segmentation.ipynb #09-segmentation-122
+def copied_suspicions(motion: Motion) -> list[Suspicion]:
+    "Coordinates of one side that are those of the other to the last digit, while most coordinates move."
+    moves = np.ptp(motion.coordinates(), axis=0) > STILL
+    left = [n for n, move in zip(COORDINATES, moves) if move and n.endswith("_l") and n not in _MAY_REST]
+    apart = [np.abs(motion[n] - motion[n[:-1] + "r"]).max() for n in left]
+    same = [n for n, a in zip(left, apart) if a <= STILL]
+    if not same or moves.mean() < 0.5:
+        return []
+    found = ", ".join(f"{n} and {n[:-1]}r" for n in same[:3]) + ", …" * (len(same) > 3)
+    return [Suspicion(motion.source, f"{found} that are the same to the last digit",
+                      "two sides that differ a little", "one side was copied: take both from the capture")]
+
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-125
 UNCHANGED, LEVEL_MARGIN, RESTING_BELOW = 1e-6, 2e-3, 0.1
 
 def activation_suspicions(motion: Motion) -> list[Suspicion]:
@@ -619,7 +632,7 @@ def activation_suspicions(motion: Motion) -> list[Suspicion]:
     return [Suspicion(motion.source, found, "activations that follow the movement, or rest",
                       "these columns were filled in: simulate the motion again")]
 
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-125
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-128
 JUDGED_FRAMES = 100
 
 def judge_recording(motion: Motion, skeleton: Skeleton | None = None) -> list[Suspicion]:
@@ -631,14 +644,14 @@ def judge_recording(motion: Motion, skeleton: Skeleton | None = None) -> list[Su
         return said
     skeleton = skeleton or Skeleton.default()
     said += frozen_suspicions(motion.time, motion.coordinates(), motion.source)
-    said += constant_suspicions(motion, skeleton)
+    said += constant_suspicions(motion, skeleton) + copied_suspicions(motion)
     q = motion.coordinates()[::max(1, len(motion.time) // JUDGED_FRAMES)]
     feet = _feet_suspicions(motion, skeleton, q)
     if not feet:
         _check_pelvis_up(motion, skeleton, q)
     return said + feet + _range_suspicions(motion, skeleton, q) + jump_suspicions(motion)
 
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-130
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-133
 USUAL_SECONDS, FASTEST = (0.5, 20.), {"deg": 1000., "cm": 300.}
 
 def repetition_suspicions(motion: Motion, found: Segmentation,
@@ -658,7 +671,7 @@ def repetition_suspicions(motion: Motion, found: Segmentation,
                 "check the unit of the times"))
     return said
 
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-133
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-136
 def repetition_files(folder: Path, trial: str) -> list[Path]:
     "The files `<trial>_rep1.mot` ... of an earlier run in a folder."
     return [f for f in folder.iterdir() if re.fullmatch(re.escape(trial) + r"_rep\d+\.mot", f.name)]

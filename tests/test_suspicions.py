@@ -60,6 +60,9 @@ WRONG = {
     "a frame held at the start": (held(0, 0.3), "nothing moves from"),
     "frozen from the first frame": (held(0, 100), "nothing moves from"),
     "a stiff pelvis": (constant(["pelvis_list", "pelvis_tz"]), "pelvis_list, pelvis_tz that never"),
+    "a copied leg": (lambda m: m.with_columns(["hip_flexion_r", "knee_angle_r"],
+                                              m.columns(["hip_flexion_l", "knee_angle_l"])),
+                     "hip_flexion_l and hip_flexion_r, knee_angle_l and knee_angle_r that are the same"),
     "a locked trunk": (constant(["lumbar_extension"], 0.0), "lumbar_extension that never"),
 }
 IMPOSSIBLE = {
