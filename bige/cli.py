@@ -1044,13 +1044,22 @@ def _motions_in(folder: str) -> list:
     motions = [read_motion(f) for f in sorted(Path(folder).glob("*.mot"))]
     motions = [m for m in motions if any(m.has(c) for c in COORDINATES)]
     for m in motions:
-        m.coordinates()
+        _doubt_columns(m)
     if not motions:
         raise _input_error(
             folder, "no motion",
             "at least one .mot file with the 33 coordinates, or a .npy file of another generator",
             "give the folder that holds the files")
     return motions
+
+def _doubt_columns(motion) -> None:
+    """Warn of frames that were held and of activations that were filled in: tables would count them as smooth
+    and effortless. Whether feet slide or joints leave their range is what the tables are to show."""
+    from bige.motion import frozen_suspicions
+    from bige.segmentation import activation_suspicions
+    said = frozen_suspicions(motion.time, motion.coordinates(), motion.source) + activation_suspicions(motion)
+    for suspicion in said:
+        warnings.warn(suspicion, stacklevel=2)
 
 def _shipped(**exercise) -> list:
     "The shipped repetitions of participants left out of training."

@@ -29,8 +29,8 @@ from .files import (InputError, Suspicion, atomic_write, draft_folder, locked, r
 from .jobs import WorkerDied, work_through, workers
 from .geometry import Curve, xyz_angles
 from .markers import Markers, read_markers, session_mass
-from .motion import (COORDINATES, Motion, fill_gaps, gap_runs, rate_suspicions, warn_again,
-                         write_motion)
+from .motion import (COORDINATES, FARTHEST_M, Motion, fill_gaps, frozen_suspicions, gap_runs,
+                         rate_suspicions, warn_again, write_motion)
 from .opensim_process import run_opensim
 from .parsing import check_types, read_json
 from .pose import (ARM, DEEP_LIMITS, Observed, PoseProblem, continuous_poses, coordinate_indices,
@@ -47,10 +47,10 @@ __all__ = ['MARGIN', 'SINGLE', 'WELL_FITTED', 'CALIBRATION_FRAMES', 'STILL_FRAME
            'SHANK_LIMIT', 'OWN_MODEL_MM', 'ASSUMED_MASS', 'known_markers', 'match_markers', 'hand_orders',
            'arm_markers', 'hand_costs', 'label_orders', 'first_scales', 'straighten_labels', 'stands_still',
            'calibration_frames', 'usual_errors', 'suspects', 'exchanges', 'Solved', 'solve_frames_robustly', 'TrialFit',
-           'IKFit', 'check_upright', 'shank_lengths', 'fit_markers', 'trial_suspicions', 'trials_of_another',
-           'fit_suspicions', 'scale_in_opensim', 'write_scaled_model', 'embedded_muscles', 'scaled_muscles',
-           'write_osim', 'person_of', 'file_names', 'collect_trials', 'is_own_model', 'person_mass', 'PersonJob',
-           'fit_person', 'read_record', 'ik_files']
+           'IKFit', 'check_upright', 'check_near', 'shank_lengths', 'fit_markers', 'marker_suspicions',
+           'trial_suspicions', 'trials_of_another', 'fit_suspicions', 'scale_in_opensim', 'write_scaled_model',
+           'embedded_muscles', 'scaled_muscles', 'write_osim', 'person_of', 'file_names', 'collect_trials',
+           'is_own_model', 'person_mass', 'PersonJob', 'fit_person', 'read_record', 'ik_files']
 
 # %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-006
 def known_markers(skeleton: Skeleton, names: Sequence[str]) -> Sequence[Marker]:
@@ -389,7 +389,15 @@ def check_upright(seen: Observed, bodies: Sequence[str], source: str) -> None:
                      f"this looks {looks}: turn the markers so that y points up "
                      "(in a .npz or a UI-PRMD file, z)")
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-031
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-032
+def check_near(seen: Observed, source: str) -> None:
+    "InputError for a person who is farther from the origin than a motion file may be."
+    away = seen.positions[seen.weight > 0].median(0).values.abs().max()
+    if away > FARTHEST_M:
+        raise InputError(source, f"markers {float(away):.0f} m from the origin", f"within {FARTHEST_M:g} m",
+                         "take the place of the laboratory off the markers, or check their unit")
+
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-034
 @dataclass(frozen=True, eq=False)
 class _Recording:
     "The trials of a person as the solver needs them."
@@ -419,6 +427,7 @@ def _recording(trials: Mapping[str, Markers], skeleton: Skeleton, person: str, s
         raise InputError(source, f"at most {int(most)} markers in a frame", "ten or more",
                          "fill the gaps, or leave the trial out")
     for (trial, markers), rows in zip(trials.items(), _spans(trials)):
+        check_near(seen[rows], f"{markers.source} ({trial})")
         check_upright(seen[rows], [m.body for _, m in matched], f"{markers.source} ({trial})")
     model = scalable_model(skeleton, [m.body for _, m in matched],
                            to_tensor([m.location for _, m in matched]))
@@ -429,7 +438,7 @@ def _recording(trials: Mapping[str, Markers], skeleton: Skeleton, person: str, s
     return _Recording(person, trials, matched, kinds, model, seen, [n for n in names if n not in used],
                       absent, steady)
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-033
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-036
 FRAME_LIMIT = 0.05  # m, RMS without head
 ENOUGH = 0.6  # of the markers
 BRIDGE_S = 0.1  # s: as many unfitted frames are bridged
@@ -454,7 +463,7 @@ def _longest_run(good: np.ndarray) -> tuple[int, int]:
 def _rms_mm(error: Tensor, use: Tensor) -> np.ndarray:
     return (1e3 * ((error**2 * use).sum(1) / use.sum(1).clamp(min=1)).sqrt()).numpy()
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-035
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-038
 def shank_lengths(recording: _Recording, seen: Observed) -> dict[str, float]:
     "Distance (mm), leg straight, of each pair of markers at knee and ankle, over the frames `seen`."
     shanks = [frozenset((f"femur_{side}", f"tibia_{side}")) for side in "lr"]
@@ -515,7 +524,7 @@ def _trial_fit(recording: _Recording, solved: Solved, error: Tensor, missing: np
         _ranges(np.flatnonzero(trusted[:, pelvis].sum(1) < 3)),
     )
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-036
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-039
 def _finish_trials(recording: _Recording, problem: PoseProblem, seen: Observed, solved: Solved,
                    order: Tensor) -> tuple[dict, dict, Tensor]:
     "Motions and TrialFits by trial, and errors (N, M) m of trusted markers, nan elsewhere."
@@ -554,7 +563,7 @@ def _offset_entries(recording: _Recording, offsets: Tensor, error: Tensor) -> di
                                                error.nanmedian(0).values)
     }
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-038
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-041
 CLEARLY_WORSE = 1.1  # times the RMS of the moving trials' markers
 
 def _calibrated(recording: _Recording, seen: Observed, scale: bool) -> tuple[Calibration, Tensor, list[str]]:
@@ -578,7 +587,7 @@ def _calibrated(recording: _Recording, seen: Observed, scale: bool) -> tuple[Cal
         return found, pick, []
     return without, pick[moves], [name for name, flag in zip(recording.trials, still) if flag]
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-040
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-043
 def fit_markers(trials: Mapping[str, Markers], model: str | Path | Skeleton | None = None, scale: bool = True,
                 person: str = "person", mass_kg: float | None = None) -> IKFit:
     """Fit all trials of one person together. `model`: an .osim, a skeleton, or None for the embedded one;
@@ -609,7 +618,14 @@ def fit_markers(trials: Mapping[str, Markers], model: str | Path | Skeleton | No
                  [recording.labels[i] for i in sorted(found.doubted)], recording.unmatched, recording.absent,
                  left_out, 1e3 * (time.process_time() - began) / len(seen))
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-042
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-045
+def marker_suspicions(trial: str, markers: Markers) -> list[Suspicion]:
+    "What looks wrong about the markers of one trial by themselves."
+    flat = markers.positions.reshape(len(markers.time), -1)
+    return (rate_suspicions(markers.time, markers.source)
+            + frozen_suspicions(markers.time, flat, f"{markers.source} ({trial})"))
+
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-048
 RMS_LIMIT_MM, USUAL_BODY_SCALES = 20., (0.75, 1.25)
 SHANK_LIMIT = 0.08    # relative difference of one person's shanks between trials
 
@@ -662,7 +678,7 @@ def fit_suspicions(fit: IKFit) -> list[Suspicion]:
                               "nothing: sizes and marker places were found without it"))
     return said
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-075
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-081
 def scale_in_opensim(base: str, out: str, name: str, mass: float, sizes: dict,
                      changes: dict[str, list]) -> None:
     """(runs inside OpenSim) OpenSim's own scaling of the model `base` to body `sizes` and `mass`, with
@@ -695,7 +711,7 @@ def scale_in_opensim(base: str, out: str, name: str, mass: float, sizes: dict,
     if not model.printToXML(out):
         raise OSError(f"{out} could not be written")
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-076
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-082
 def write_scaled_model(base: Path, fit: IKFit, out: Path) -> None:
     "Write the model `base`, scaled to the person of `fit`, to `out`."
     wide = [COORDINATES[i] for i in coordinate_indices(*DEEP_LIMITS, *ARM)]
@@ -705,7 +721,7 @@ def write_scaled_model(base: Path, fit: IKFit, out: Path) -> None:
     run_opensim(scale_in_opensim, str(Path(base).resolve()), str(Path(out).resolve()), fit.person,
                 fit.skeleton.mass, sizes, {"ranges": ranges, "markers": markers})
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-078
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-084
 def _element(parent, tag: str, text=None, **attributes):
     "A child element; arrays become numbers with all their digits."
     e = ET.SubElement(parent, tag, attributes)
@@ -728,7 +744,7 @@ def _write_curve(parent, curve: Curve) -> None:
         _element(_element(parent, "LinearFunction" if len(c) == 2 else "PolynomialFunction", name="function"),
                  "coefficients", c[::-1])
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-080
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-086
 def _write_transform(parent, joint) -> None:
     "The SpatialTransform of a joint: its axes, filled up to three rotations and three translations."
     transform = _element(parent, "SpatialTransform")
@@ -766,14 +782,14 @@ def _write_joint(joints, joint, ranges: dict) -> None:
     if joint.coordinates:
         _write_transform(e, joint)
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-081
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-087
 def _write_body(bodies, name: str, body) -> None:
     e = _element(bodies, "Body", name=name)
     _element(e, "mass", body.mass)
     _element(e, "mass_center", body.mass_center)
     _element(e, "inertia", body.inertia)
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-083
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-089
 def _write_follower(objects: dict, joint, ranges: dict) -> None:
     "The joint of a body that follows a coordinate, and the constraint that makes it follow."
     (leader,) = joint.coordinates
@@ -788,7 +804,7 @@ def _write_follower(objects: dict, joint, ranges: dict) -> None:
     _element(constraint, "independent_coordinate_names", leader)
     _element(constraint, "dependent_coordinate_name", own)
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-085
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-091
 @lru_cache
 def embedded_muscles() -> dict[str, np.ndarray]:
     """The embedded model's muscles: arrays (…,) of their points, wrap cylinders and parameters (80, 5), by
@@ -800,7 +816,7 @@ def embedded_muscles() -> dict[str, np.ndarray]:
             found |= {key: file[key] for key in file.files}
     return found
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-088
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-094
 def _path_lengths(skeleton: Skeleton, locations: np.ndarray) -> np.ndarray:
     "Length (80,) m from point to point of each muscle in the neutral pose, with its points at `locations`."
     muscles = embedded_muscles()
@@ -824,7 +840,7 @@ def scaled_muscles(skeleton: Skeleton, sizes: Mapping[str, np.ndarray]) -> dict[
     muscles["parameters"] = muscles["parameters"] * np.stack([longer ** p for p in (0, 1, 1, 0, 0)], axis=1)
     return muscles
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-089
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-095
 _MUSCLE_ELEMENTS = ("max_isometric_force", "optimal_fiber_length", "tendon_slack_length",
                     "pennation_angle_at_optimal", "max_contraction_velocity")
 _MUSCLE_LIMITS = {"fiber_damping": 0.01, "default_activation": 0.01, "minimum_activation": 0.01}
@@ -843,7 +859,7 @@ def _write_wraps(bodies, muscles: dict) -> None:
         _element(e, "radius", muscles["wrap_radius"][k])
         _element(e, "length", muscles["wrap_length"][k])
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-090
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-096
 def _write_path(muscle, muscles: dict, k: int) -> None:
     "Points of muscle `k`, and the cylinders that it may touch between some of them."
     path, name = _element(muscle, "GeometryPath", name="geometrypath"), muscles["names"][k]
@@ -867,7 +883,7 @@ def _write_muscles(forces, muscles: dict) -> None:
         for tag, value in [*zip(_MUSCLE_ELEMENTS, muscles["parameters"][k]), *_MUSCLE_LIMITS.items()]:
             _element(e, tag, value)
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-091
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-097
 _SETS = ("BodySet", "JointSet", "ConstraintSet", "ForceSet", "MarkerSet", "ContactGeometrySet")
 
 def write_osim(skeleton: Skeleton, path: str | Path,
@@ -902,7 +918,7 @@ def write_osim(skeleton: Skeleton, path: str | Path,
     with atomic_write(path, "wb") as file:
         file.write(b'<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(document))
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-098
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-104
 def person_of(trial: str, folder: str) -> str:
     "The person a trial belongs to: 's01' of 'm01_s01_e01', else the name of its folder."
     found = re.fullmatch(r"m\d+_(s\d+)_e\d+(_\w+)?", trial)
@@ -923,7 +939,7 @@ def _folder_names(paths: Sequence[Path]) -> dict[Path, str]:
         return len({g for g in folders.values() if g.name == f.name}) > 1
     return {p: f"{f.parent.name}_{f.name}" if alike(f) else f.name for p, f in folders.items()}
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-099
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-105
 def _with_different_names(people: dict[str, dict]) -> dict[str, dict]:
     "The same people and trials; where two people have a trial of one name, it is called <person>_<trial>."
     often = Counter(t for trials in people.values() for t in trials)
@@ -948,7 +964,7 @@ def collect_trials(paths: Sequence[str | Path]) -> dict[str, dict[str, Markers]]
             trials[trial] = markers
     return _with_different_names(people)
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-102
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-108
 OWN_MODEL_MM = 16.   # marker RMS below which a model is taken for the person's own
 
 def is_own_model(trials: Mapping[str, Markers], model: Path) -> bool:
@@ -957,7 +973,7 @@ def is_own_model(trials: Mapping[str, Markers], model: Path) -> bool:
     fit = fit_markers({name: trials[name]}, model, scale=False)
     return bool(fit.motions) and fit.trials[name].summary()["rms_mm"] < OWN_MODEL_MM
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-105
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-111
 def person_mass(person: str, trials: Mapping[str, Markers],
                 given_kg: float | None = None) -> tuple[float | None, str]:
     """(mass in kg, where it comes from): given, or of the session that the marker files lie in; (None, "")
@@ -981,7 +997,7 @@ def _check_given_mass(mass_kg: float | None, people: Mapping[str, dict]) -> None
         found = f"one mass for {len(people)} people ({', '.join(people)})"
         raise InputError("mass", found, "the markers of one person", "fit one person at a time")
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-107
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-113
 @dataclass(frozen=True)
 class PersonJob:
     "What is needed to fit one person in a process of its own."
@@ -1020,7 +1036,7 @@ def _write_model(job: PersonJob, fit: IKFit) -> Path:
         temporary.unlink(missing_ok=True)
     return osim
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-108
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-114
 ASSUMED_MASS = "assumed: the model's, times the body-scale factor squared"
 
 
@@ -1029,7 +1045,7 @@ def fit_person(job: PersonJob) -> dict:
     torch.set_num_threads(1)
     scale = not (job.model and is_own_model(job.trials, job.model)) if job.scale is None else job.scale
     fit = fit_markers(job.trials, job.model, scale, job.person, job.mass_kg)
-    said = [s for m in job.trials.values() for s in rate_suspicions(m.time, m.source)] + fit_suspicions(fit)
+    said = [s for trial, m in job.trials.items() for s in marker_suspicions(trial, m)] + fit_suspicions(fit)
     osim = _write_model(job, fit)
     files = {trial: f"{job.names[trial]}.mot" for trial in fit.motions}
     for trial, motion in fit.motions.items():
@@ -1053,7 +1069,7 @@ def fit_person(job: PersonJob) -> dict:
     trials = {t: {"person": job.person, "file": files.get(t), **fit.trials[t].summary()} for t in job.trials}
     return {"person": entry, "trials": trials}
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-110
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-116
 def _fit_people(jobs: Sequence[PersonJob], processes: int) -> Iterator[tuple[str, dict]]:
     """(person, what `fit_person` gave) of each as it is done, in up to `processes` processes; `InputError`
     when the process of one is killed twice."""
@@ -1067,7 +1083,7 @@ def _fit_people(jobs: Sequence[PersonJob], processes: int) -> Iterator[tuple[str
                 raise result
             yield person, result
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-112
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-118
 def read_record(out: Path) -> dict:
     "What ik.json in folder `out` holds, {persons, trials}; empty without one."
     path = out / "ik.json"
@@ -1129,7 +1145,7 @@ def _is_done(job: PersonJob, record: dict) -> bool:
     same = record["persons"].get(job.person, {}).get("fingerprint") == job.fingerprint
     return same and all(f.exists() for f in [job.out / f"{job.person}.osim", *motions])
 
-# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-113
+# %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-119
 def _folder(out: str | Path) -> Path:
     try:
         Path(out).mkdir(parents=True, exist_ok=True)

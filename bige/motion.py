@@ -5,6 +5,7 @@
 # %% ../nbs/01_motion.ipynb #01-motion-002
 from __future__ import annotations
 
+import math
 import os
 import re
 import warnings
@@ -26,10 +27,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['TRANSLATIONS', 'COORDINATES', 'MUSCLES', 'ACTIVATIONS', 'GRAVITY', 'ANGLES', 'ACTIVATION_SLACK', 'USUAL_RATES_HZ',
-           'POSSIBLE_RATES_HZ', 'is_angle', 'short_name', 'read_only', 'Motion', 'analytic_squat', 'check_last_cell',
-           'gap_runs', 'fill_gaps', 'check_activations', 'continuous', 'read_motion', 'write_motion', 'samples_of',
-           'frames_between', 'resample_array', 'rate_suspicions', 'warn_again', 'example_squat']
+__all__ = ['TRANSLATIONS', 'COORDINATES', 'MUSCLES', 'ACTIVATIONS', 'GRAVITY', 'ANGLES', 'ACTIVATION_SLACK', 'FARTHEST_M',
+           'USUAL_RATES_HZ', 'POSSIBLE_RATES_HZ', 'STILL', 'STILL_S', 'is_angle', 'short_name', 'read_only', 'Motion',
+           'analytic_squat', 'check_last_cell', 'gap_runs', 'fill_gaps', 'check_activations', 'continuous',
+           'read_motion', 'write_motion', 'samples_of', 'frames_between', 'resample_array', 'rate_suspicions',
+           'warn_again', 'example_squat', 'still_spells', 'frozen_suspicions']
 
 # %% ../nbs/01_motion.ipynb #01-motion-005
 TRANSLATIONS = ("pelvis_tx", "pelvis_ty", "pelvis_tz")
@@ -382,6 +384,7 @@ def continuous(angle: np.ndarray) -> np.ndarray:
     return np.unwrap(angle) if np.abs(angle).max(initial=0) < np.pi + 1e-6 else angle
 
 # %% ../nbs/01_motion.ipynb #01-motion-057
+FARTHEST_M = 100.    # from the origin of the laboratory
 _NOT_ANGLES = re.compile(r"/activation$|_t[xyz]$|force|moment|torque|grf|_[vpm][xyz]$|length|power|emg", re.I)
 
 def read_motion(path: str | Path, in_degrees: bool | None = None, fill: str | None = None,
@@ -409,8 +412,9 @@ def read_motion(path: str | Path, in_degrees: bool | None = None, fill: str | No
 def _check_units(table: _Table, values: np.ndarray) -> None:
     "InputError for translations (T, D) that cannot be metres; a warning for columns whose unit is unknown."
     for j, name in enumerate(table.names):
-        if name in TRANSLATIONS and (peak := np.abs(values[:, j]).max()) > 100:
-            raise InputError(f"{table.path}, column {j + 2} ({name})", f"{peak:.4g}", "metres, within 100 m",
+        if name in TRANSLATIONS and (peak := np.abs(values[:, j]).max()) > FARTHEST_M:
+            raise InputError(f"{table.path}, column {j + 2} ({name})", f"{peak:.4g}",
+                             f"metres, within {FARTHEST_M:g} m",
                              "divide the translations by 1000 if they are millimetres")
     unknown = [n for n in table.names if not is_angle(n) and not _NOT_ANGLES.search(n)]
     if unknown and any(n in COORDINATES for n in table.names):
@@ -543,3 +547,36 @@ def example_squat() -> Motion:
     """A deep squat of a recorded participant with arms overhead (UI-PRMD, public domain), shipped with the
     package."""
     return read_motion(resources.files("bige") / "assets" / "squat.mot")
+
+# %% ../nbs/01_motion.ipynb #01-motion-091
+STILL, STILL_S = 1e-8, 0.2      # rad or m; s
+
+def still_spells(time: np.ndarray, values: np.ndarray) -> list[tuple[float, float]]:
+    """(start, end) s of the spells of STILL_S or longer in which no column of `values` (T, D) rad or m, NaN
+    where missing, changes by more than STILL. Frames without any value are no part of one."""
+    from scipy.ndimage import maximum_filter1d, minimum_filter1d
+    rate = (len(time) - 1) / float(time[-1] - time[0])
+    frames = math.ceil(STILL_S * rate - 1e-6) + 1
+    if len(time) < frames:
+        return []
+    lost = np.isnan(values)
+    clock = np.where(lost.all(1), np.arange(len(time)), 0)
+    seen = np.column_stack([np.where(lost, 1e3, values), clock])
+    change = maximum_filter1d(seen, frames, axis=0) - minimum_filter1d(seen, frames, axis=0)
+    whole = slice(frames // 2, frames // 2 + len(time) - frames + 1)    # windows inside the trial
+    return [(float(time[start]), float(time[stop + frames - 2]))
+            for start, stop in gap_runs(change[whole].max(1) <= STILL)]
+
+# %% ../nbs/01_motion.ipynb #01-motion-094
+def frozen_suspicions(time: np.ndarray, values: np.ndarray, source: str) -> list[Suspicion]:
+    """What looks wrong about coordinates or markers `values` (T, D) rad or m that stand still to the last
+    digit, in all columns at once; times (T,) s."""
+    moving = (np.nanmax(values, axis=0, initial=-np.inf) - np.nanmin(values, axis=0, initial=np.inf)) > STILL
+    spells = still_spells(time, values)
+    if not spells or 0 < moving.mean() < 0.5:
+        return []
+    longest = max(spells, key=lambda spell: spell[1] - spell[0])
+    more = f", and {len(spells) - 1} times more" * (len(spells) > 1)
+    found = f"nothing moves from {longest[0]:.2f} to {longest[1]:.2f} s{more}"
+    return [Suspicion(source, found, "a living body, which always sways by more than a last digit",
+                      "a frame was held, as in a drop-out: cut this part out, or capture it again")]

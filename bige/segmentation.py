@@ -21,7 +21,8 @@ from scipy.signal import find_peaks, savgol_filter
 from .exercises import Exercise, load_exercise
 from .files import InputError, Suspicion, locked, refuse_finished, whole_folder, write_trials
 from .markers import model_of_trial
-from .motion import COORDINATES, TRANSLATIONS, Motion, rate_suspicions, read_motion, write_motion
+from .motion import (COORDINATES, STILL, TRANSLATIONS, Motion, frozen_suspicions, rate_suspicions,
+                         read_motion, write_motion)
 from .parsing import read_trial_records
 from .skeleton import Skeleton
 
@@ -30,12 +31,13 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['WINDOW_S', 'ORDER', 'GRID_HZ', 'MIN_WIDTH_S', 'SHALLOW', 'BRIEF', 'NOT_TOGETHER', 'UNFAIR', 'QUIET', 'GAP_S',
-           'NEAREST', 'CURVE_POINTS', 'RESTLESS_M', 'AT_REST_M', 'RANGE_SLACK_DEG', 'JUMP', 'JUDGED_FRAMES',
-           'USUAL_SECONDS', 'FASTEST', 'ProgressCurves', 'smooth_progress', 'none_found', 'recorded_progress',
-           'Excursion', 'find_excursions', 'rejections', 'departures', 'boundaries', 'time_normalise', 'Pairs',
-           'own_cost', 'possible_pairs', 'differences', 'best_choices', 'Score', 'Rejected', 'likeness', 'Segmentation',
-           'segment', 'unrest', 'Fault', 'likely_faults', 'jump_suspicions', 'judge_recording', 'repetition_suspicions',
-           'repetition_files', 'model_if_known', 'segment_file']
+           'NEAREST', 'CURVE_POINTS', 'RESTLESS_M', 'AT_REST_M', 'RANGE_SLACK_DEG', 'JUMP', 'RANGE_END_RAD',
+           'UNCHANGED', 'LEVEL_MARGIN', 'RESTING_BELOW', 'JUDGED_FRAMES', 'USUAL_SECONDS', 'FASTEST', 'ProgressCurves',
+           'smooth_progress', 'none_found', 'recorded_progress', 'Excursion', 'find_excursions', 'rejections',
+           'departures', 'boundaries', 'time_normalise', 'Pairs', 'own_cost', 'possible_pairs', 'differences',
+           'best_choices', 'Score', 'Rejected', 'likeness', 'Segmentation', 'segment', 'unrest', 'Fault',
+           'likely_faults', 'jump_suspicions', 'constant_suspicions', 'copied_suspicions', 'activation_suspicions',
+           'judge_recording', 'repetition_suspicions', 'repetition_files', 'model_if_known', 'segment_file']
 
 # %% ../nbs/09_segmentation.ipynb #09-segmentation-007
 WINDOW_S, ORDER = 0.35, 3       # Savitzky-Golay window and polynomial order of the published method
@@ -575,23 +577,81 @@ def jump_suspicions(motion: Motion) -> list[Suspicion]:
                       f"at most {JUMP['deg']:g}° or {JUMP['m']:g} m a second",
                       "check the markers of these frames, or cut them out")]
 
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-116
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-119
+_MAY_REST = tuple(n for n in COORDINATES if n.startswith(("subtalar", "mtp", "arm", "elbow", "pro_sup")))
+RANGE_END_RAD = 1e-3
+
+def constant_suspicions(motion: Motion, skeleton: Skeleton) -> list[Suspicion]:
+    """Coordinates of pelvis, trunk and legs that never change while most coordinates do, and rest at no end
+    of their range."""
+    q, (low, high) = motion.coordinates(), skeleton.ranges.T
+    moves = np.ptp(q, axis=0) > STILL
+    at_end = np.minimum(np.abs(q[0] - low), np.abs(q[0] - high)) < RANGE_END_RAD
+    names = [n for n, still in zip(COORDINATES, ~moves & ~at_end) if still and n not in _MAY_REST]
+    if not names or moves.mean() < 0.5:
+        return []
+    more = f" and {len(names) - 3} others" * (len(names) > 3)
+    return [Suspicion(motion.source, f"{', '.join(names[:3])}{more} that never change",
+                      "a body that moves in all of them",
+                      "they were locked, lost or filled in: take them from the capture again")]
+
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-122
+def copied_suspicions(motion: Motion) -> list[Suspicion]:
+    "Coordinates of one side that are those of the other to the last digit, while most coordinates move."
+    moves = np.ptp(motion.coordinates(), axis=0) > STILL
+    left = [n for n, move in zip(COORDINATES, moves) if move and n.endswith("_l") and n not in _MAY_REST]
+    apart = [np.abs(motion[n] - motion[n[:-1] + "r"]).max() for n in left]
+    same = [n for n, a in zip(left, apart) if a <= STILL]
+    if not same or moves.mean() < 0.5:
+        return []
+    found = ", ".join(f"{n} and {n[:-1]}r" for n in same[:3]) + ", …" * (len(same) > 3)
+    return [Suspicion(motion.source, f"{found} that are the same to the last digit",
+                      "two sides that differ a little", "one side was copied: take both from the capture")]
+
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-125
+UNCHANGED, LEVEL_MARGIN, RESTING_BELOW = 1e-6, 2e-3, 0.1
+
+def activation_suspicions(motion: Motion) -> list[Suspicion]:
+    "Activations that no simulation gives: all the same, or constant where no other muscle rests."
+    names = np.array([n for n in motion.names if n.endswith("/activation")])
+    if len(names) < 2:
+        return []
+    values = motion.columns(names.tolist())
+    constant = np.ptp(values, axis=0) < UNCHANGED
+    lowest, level = values[:, ~constant].min(0), values[0, constant]
+    resting = (level < RESTING_BELOW) & (np.abs(lowest[:, None] - level) < LEVEL_MARGIN).any(0)
+    odd = names[constant][~resting]
+    if np.ptp(values, axis=1).max() < UNCHANGED:
+        levels = f"{values.min():.3g} to {values.max():.3g}" if np.ptp(values) else f"{values[0, 0]:.3g}"
+        found = f"{len(names)} muscles with one and the same activation, {levels}"
+    elif len(odd):
+        others = f", and {len(odd) - 1} others that never change" * (len(odd) > 1)
+        found = f"{odd[0]} that is {level[~resting][0]:.3g} all the time{others}"
+    else:
+        return []
+    return [Suspicion(motion.source, found, "activations that follow the movement, or rest",
+                      "these columns were filled in: simulate the motion again")]
+
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-128
 JUDGED_FRAMES = 100
 
 def judge_recording(motion: Motion, skeleton: Skeleton | None = None) -> list[Suspicion]:
-    """What looks wrong about a recording: time, units, signs, axes, ranges; on `skeleton` (None: default).
-    InputError for what cannot be. Without the 33 coordinates only the time is judged."""
-    said = rate_suspicions(motion.time, motion.source)
+    """What looks wrong about a recording: time, units, signs, axes, ranges, jumps, held frames, activations;
+    on `skeleton` (None: default). InputError for what cannot be. Without the 33 coordinates only time and
+    activations are judged."""
+    said = rate_suspicions(motion.time, motion.source) + activation_suspicions(motion)
     if not motion.has(COORDINATES):
         return said
     skeleton = skeleton or Skeleton.default()
+    said += frozen_suspicions(motion.time, motion.coordinates(), motion.source)
+    said += constant_suspicions(motion, skeleton) + copied_suspicions(motion)
     q = motion.coordinates()[::max(1, len(motion.time) // JUDGED_FRAMES)]
     feet = _feet_suspicions(motion, skeleton, q)
     if not feet:
         _check_pelvis_up(motion, skeleton, q)
     return said + feet + _range_suspicions(motion, skeleton, q) + jump_suspicions(motion)
 
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-121
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-133
 USUAL_SECONDS, FASTEST = (0.5, 20.), {"deg": 1000., "cm": 300.}
 
 def repetition_suspicions(motion: Motion, found: Segmentation,
@@ -611,7 +671,7 @@ def repetition_suspicions(motion: Motion, found: Segmentation,
                 "check the unit of the times"))
     return said
 
-# %% ../nbs/09_segmentation.ipynb #09-segmentation-124
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-136
 def repetition_files(folder: Path, trial: str) -> list[Path]:
     "The files `<trial>_rep1.mot` ... of an earlier run in a folder."
     return [f for f in folder.iterdir() if re.fullmatch(re.escape(trial) + r"_rep\d+\.mot", f.name)]

@@ -90,11 +90,11 @@ BROWSER_FLAGS = [
 
 
 def with_activations(motion, level: float):
-    "All muscles follow the knee up to `level`."
+    "All muscles follow the knee, each a little further than the one before, the last up to `level`."
     from bige.motion import ACTIVATIONS
     knee = motion["knee_angle_r"]
     a = level * (knee - knee.min()) / np.ptp(knee)
-    return motion.with_columns(ACTIVATIONS, np.repeat(a[:, None], 80, 1))
+    return motion.with_columns(ACTIVATIONS, a[:, None] * np.linspace(0.99, 1, 80))
 
 
 def until(state, within: float = 300.0):

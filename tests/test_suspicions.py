@@ -10,7 +10,8 @@ from conftest import with_activations
 from bige.cli import main
 from bige.files import InputError, Suspicion
 from bige.markers import Markers, read_markers, write_trc
-from bige.motion import COORDINATES, TRANSLATIONS, Motion, example_squat, read_motion, write_motion
+from bige.motion import (ACTIVATIONS, COORDINATES, TRANSLATIONS, Motion, analytic_squat, example_squat,
+                         read_motion, write_motion)
 from bige.segmentation import judge_recording, likely_faults, segment, unrest
 from bige.skeleton import Skeleton
 
@@ -32,6 +33,20 @@ def z_up(m):
     return exchanged("pelvis_ty", "pelvis_tz")(turned)
 
 
+def held(start, end):
+    "The frame at `start` (s) held until `end`, as a capture system does in a drop-out."
+    def hold(m):
+        within = (m.time >= m.time[0] + start) & (m.time <= m.time[0] + end)
+        return replace(m, values=np.where(within[:, None], m.values[within.argmax()], m.values))
+    return hold
+
+
+def constant(names, value=None):
+    "Columns that keep a value, or their first one."
+    return lambda m: m.with_columns(list(names), np.tile(
+        m.columns(names)[0] if value is None else np.full(len(names), value), (len(m.time), 1)))
+
+
 WRONG = {
     "one knee in radians": (scaled(KNEES[1:], np.deg2rad(1)), "knee_angle_r in radians among degrees"),
     "both knees in radians": (scaled(KNEES, np.deg2rad(1)), "in radians among degrees"),
@@ -41,6 +56,14 @@ WRONG = {
     "ty and tz exchanged": (exchanged("pelvis_ty", "pelvis_tz"), "pelvis_ty and pelvis_tz exchanged"),
     "centimetres": (scaled(TRANSLATIONS, 100), "translations in centimetres"),
     "slow frames": (lambda m: replace(m, time=20 * m.time), "frames a second"),
+    "a frame held at the bottom": (held(1.0, 1.25), "nothing moves from"),
+    "a frame held at the start": (held(0, 0.3), "nothing moves from"),
+    "frozen from the first frame": (held(0, 100), "nothing moves from"),
+    "a stiff pelvis": (constant(["pelvis_list", "pelvis_tz"]), "pelvis_list, pelvis_tz that never"),
+    "a copied leg": (lambda m: m.with_columns(["hip_flexion_r", "knee_angle_r"],
+                                              m.columns(["hip_flexion_l", "knee_angle_l"])),
+                     "hip_flexion_l and hip_flexion_r, knee_angle_l and knee_angle_r that are the same"),
+    "a locked trunk": (constant(["lumbar_extension"], 0.0), "lumbar_extension that never"),
 }
 IMPOSSIBLE = {
     "milliseconds": (lambda m: replace(m, time=1000 * m.time), "milliseconds"),
@@ -103,6 +126,69 @@ def test_only_the_time_is_judged_without_the_coordinates():
     assert "frames a second" in said
 
 
+def noted(motion):
+    "The motion as a file holds it, with eight digits."
+    return replace(motion, values=np.round(motion.values, 8))
+
+
+def test_what_stands_still_for_a_reason_is_no_fault():
+    "Locked joints, a straight knee, a formula; and a computed motion that comes to rest smoothly."
+    ease = np.clip((SQUAT.time - 1.0)[:, None] / 0.2, 0, None)
+    resting = SQUAT.values[60] + (SQUAT.values - SQUAT.values[60]) * np.exp(-5 * ease ** 0.5)
+    assert np.abs(np.diff(resting[-12:, :33], axis=0)).max() > 1e-8
+    assert not any("nothing moves" in s for s in said_of(replace(SQUAT, values=resting)))
+    locked = ("subtalar_angle", "mtp_angle", "pro_sup", "elbow_flex", "arm_rot")
+    assert said_of(constant([f"{joint}_{side}" for joint in locked for side in "lr"])(SQUAT)) == []
+    standing, least = SQUAT.slice(0, 0.5), Skeleton.default().ranges[COORDINATES.index("knee_angle_l"), 0]
+    assert said_of(constant(["knee_angle_l"], least)(standing)) == []       # straight
+    assert "knee_angle_l that never" in said_of(constant(["knee_angle_l"], least + 0.1)(standing))[0]
+    assert said_of(noted(analytic_squat(reps=3))) == []                     # a formula pauses
+
+
+@pytest.mark.parametrize("rate_hz,kind", [(30, "sharp"), (100, "sharp"), (1000, "sharp"), (100, "smoothed"),
+                                          (1000, "smoothed"), (100, "within the last digit")])
+def test_a_held_frame_is_found_at_every_rate_and_after_a_filter(rate_hz, kind):
+    from bige.filters import lowpass
+    wrong = held(1.0, 2.2 if kind == "smoothed" else 1.3)(SQUAT.resample(rate_hz))
+    if kind == "smoothed":                                                  # which takes time at both ends
+        wrong = wrong.with_columns(COORDINATES, lowpass(wrong.coordinates(), wrong.rate_hz, 12.0))
+    if kind == "within the last digit":
+        digits = np.random.default_rng(0).uniform(0, 9e-9, (len(wrong.time), len(COORDINATES)))
+        wrong = wrong.with_columns(COORDINATES, wrong.coordinates() + digits)
+    assert any("nothing moves from 1." in s for s in said_of(wrong)), said_of(wrong)
+    whole = SQUAT.resample(rate_hz)
+    assert not any("nothing moves" in s for s in said_of(whole))
+
+
+FILLED = {
+    "nothing": (lambda a: np.zeros_like(a), "80 muscles with one and the same activation, 0"),
+    "one level": (lambda a: np.full_like(a, 0.3), "80 muscles with one and the same activation, 0.3"),
+    "one curve": (lambda a: np.repeat(a[:, :1], 80, 1), "80 muscles with one and the same activation"),
+    "own levels": (lambda a: np.tile(a.mean(0) + 0.1, (len(a), 1)), "others that never change"),
+    "one muscle": (lambda a: np.where(np.arange(80) == 66, 0.4, a), "that is 0.4 all the time"),
+    "one muscle off": (lambda a: np.maximum(a, 0.01) * (np.arange(80) != 66), "is 0 all the time"),
+}
+
+
+@pytest.mark.parametrize("how", FILLED)
+def test_activations_that_were_filled_in_are_named(how):
+    change, words = FILLED[how]
+    wrong = SQUAT.with_columns(ACTIVATIONS, change(SQUAT.activations()))
+    (said,) = said_of(wrong)
+    assert words in said
+    bare = replace(wrong, values=wrong.columns(ACTIVATIONS), names=ACTIVATIONS)
+    assert said_of(bare) == [said]                                          # without coordinates, too
+
+
+def test_resting_muscles_are_no_fault():
+    "At 0.01 or 0.05, where others come to rest as well; and one muscle alone says nothing."
+    for least in (0.01, 0.05):
+        a = np.maximum(SQUAT.activations(), least)
+        assert (np.ptp(a, axis=0) == 0).sum() > 5 and said_of(SQUAT.with_columns(ACTIVATIONS, a)) == []
+    alone = Motion(SQUAT.time, np.zeros((len(SQUAT.time), 1)), ["soleus_r/activation"])
+    assert said_of(alone) == []
+
+
 # ------------------------------------------------------------------------------------------- the verbs
 
 def run(capsys, *args):
@@ -112,6 +198,7 @@ def run(capsys, *args):
 
 
 FOR_VERBS = ["one knee in radians", "tx and ty exchanged", "slow frames"]
+STILL_FOR_VERBS = ["a frame held at the start", "a stiff pelvis"]
 
 
 def verb_on(verb, path, out):
@@ -132,6 +219,44 @@ def test_verbs_say_record_and_obey_strict(verb, how, tmp_path, capsys):
     assert status == 0 and "bige: suspicious: " in err and cause in err
     status, text, err = run(capsys, *verb_on(verb, path, tmp_path / "again"), "--strict", "--json")
     assert status == 2 and cause in err and cause in text             # in the record, too
+
+
+@pytest.mark.parametrize("verb", ["predict", "segment"])
+@pytest.mark.parametrize("how", STILL_FOR_VERBS)
+def test_verbs_say_what_stands_still(verb, how, tmp_path, capsys):
+    change, cause = WRONG[how]
+    write_motion(change(SQUAT), tmp_path / "squat.mot")
+    line = verb_on(verb, tmp_path / "squat.mot", tmp_path / "out")
+    status, text, err = run(capsys, *line, "--strict", "--json")
+    assert status == 2 and cause in err and cause in text
+
+
+def test_verbs_say_that_activations_were_filled_in(tmp_path, capsys):
+    "A data set would learn them; a repetition to start from would be searched around them."
+    change, cause = FILLED["nothing"]
+    for person, motion in (("anna", SQUAT), ("ben", SQUAT.mirror())):
+        (tmp_path / person).mkdir()
+        filled = motion.with_columns(ACTIVATIONS, change(motion.activations())) if person == "ben" else motion
+        write_motion(filled, tmp_path / person / "kinematics_activations_squat_muscle_driven.mot")
+    line = "dataset", tmp_path / "anna", tmp_path / "ben", "--strict", "--out", tmp_path / "data.npz"
+    status, _, err = run(capsys, *line)
+    assert status == 2 and err.count("bige: suspicious: ") == 1 and cause in err and "ben" in err
+    with np.load(tmp_path / "data.npz") as data:
+        assert [cause in text for text in data["suspicions"].tolist()] == [True]
+
+
+@pytest.mark.parametrize("change,cause", [(held(1.0, 1.3), "nothing moves"), (
+    lambda m: m.with_columns(ACTIVATIONS, 0 * m.activations()), "80 muscles with one and the same")])
+def test_evaluate_says_what_its_tables_would_count_as_smooth_or_effortless(change, cause, tmp_path, capsys):
+    for folder in ("rated", "reference"):
+        (tmp_path / folder).mkdir()
+    for name, motion in (("right", SQUAT), ("wrong", change(SQUAT))):
+        write_motion(motion, tmp_path / "rated" / f"{name}.mot")
+    write_motion(SQUAT, tmp_path / "reference/squat.mot")
+    line = "evaluate", tmp_path / "rated", "--reference", tmp_path / "reference"
+    status, text, err = run(capsys, *line)
+    assert status == 0 and "reference" in text
+    assert err.count("bige: suspicious: ") == 1 and "wrong.mot" in err and cause in err
 
 
 @pytest.mark.parametrize("verb", ["simulate", "predict", "segment"])
@@ -241,6 +366,44 @@ def test_ik_refuses_markers_upside_down(markers, tmp_path):
         fit_markers({"squat": replace(markers, positions=-markers.positions)})
 
 
+def test_ik_refuses_a_person_500_m_away(markers, tmp_path, capsys):
+    "Later verbs would refuse its file; the origin of a map instead of the laboratory's."
+    far = replace(markers, positions=markers.positions + [500, 0, -120])
+    write_trc(far, tmp_path / "squat.trc")
+    status, _, err = run(capsys, "ik", tmp_path / "squat.trc", "--out", tmp_path / "out")
+    assert status == 2 and "500 m from the origin" in err and "squat.trc" in err
+    assert not list((tmp_path / "out").glob("*.mot"))
+
+
+def half_a_second_held(markers):
+    wrong = np.array(markers.positions[:40])
+    wrong[20:33] = wrong[20]
+    return replace(markers, time=markers.time[:40], positions=wrong)
+
+
+def test_markers_that_were_held_are_suspected(markers):
+    "With a marker that is missing meanwhile, too; where all are lost, nothing is held."
+    from bige.inverse_kinematics import marker_suspicions
+    wrong = half_a_second_held(markers)
+    for lost in (wrong.positions[:, 3] * np.nan, wrong.positions[:, 3]):
+        wrong = replace(wrong, positions=np.concatenate([wrong.positions[:, :-1], lost[:, None]], 1))
+        (said,) = marker_suspicions("squat", wrong)
+        assert "nothing moves from 0.80 to 1.28 s" in str(said)
+    gone = np.array(markers.positions)
+    gone[20:40] = np.nan
+    assert marker_suspicions("squat", replace(markers, positions=gone)) == []
+
+
+@pytest.mark.slow
+def test_ik_suspects_markers_that_were_held(markers, tmp_path, capsys):
+    write_trc(half_a_second_held(markers), tmp_path / "squat.trc")
+    line = "ik", tmp_path / "squat.trc", "--mass", 70, "--strict", "--out", tmp_path / "out"
+    status, _, err = run(capsys, *line)
+    assert status == 2 and "nothing moves from 0.80 to 1.28 s" in err
+    (person,) = json.loads((tmp_path / "out/ik.json").read_text())["persons"].values()
+    assert any("nothing moves" in s for s in person["suspicions"])
+
+
 def test_ik_counts_the_frames_that_it_bridges_and_loses(markers, tmp_path, capsys):
     lost = np.array(markers.positions)
     lost[20:22] = np.nan                                # 0.08 s: bridged
@@ -306,6 +469,18 @@ def test_the_shipped_repetitions_are_not_suspected():
     from bige.metrics import motions_of
     said = [s for motion in motions_of(reference()) for s in said_of(motion)]
     assert said == []
+
+
+@pytest.mark.slow
+def test_recorded_markers_are_not_taken_for_held(shared):
+    from bige.inverse_kinematics import marker_suspicions
+    from bige.markers import read_marker_archive
+    files = [*shared.rglob("*.trc"), *shared.rglob("*.c3d")]
+    archives = sorted(shared.rglob("*vicon_markers*.npz"))
+    trials = [(n, m) for f in files for n, m in read_markers(f).items()]
+    trials += [(n, m) for f in archives for n, m in read_marker_archive(f).items() if n.endswith("e01_cor")]
+    assert len(trials) > 50
+    assert [s for name, m in trials for s in marker_suspicions(name, m)] == []
 
 
 @pytest.mark.slow
