@@ -339,11 +339,11 @@ def read_drawable(path: str | Path, skeleton: Skeleton | None = None, *,
     """The recording in a file, ready to be drawn, with the load and the seat that are noted beside it.
 
     `load` and `exercise` stand in for those of the record."""
+    path = _one_file(path)
     recording, record = read_recording(path), record_beside(path)
     if load is None and "load" in record:
         load = read_load(record["load"], f"the record of {path}")
-    return drawable(recording, skeleton, trial_name(_one_file(path)), load=load,
-                    seat=_noted_seat(record, exercise))
+    return drawable(recording, skeleton, trial_name(path), load=load, seat=_noted_seat(record, exercise))
 
 # %% ../nbs/35_rendering.ipynb #35-rendering-040
 VIEW_DEG, TILT_DEG = 35., 8.   # from the right side towards the front; above the horizon
