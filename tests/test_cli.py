@@ -567,10 +567,12 @@ def test_render_makes_a_picture(squat, tmp_path):
 
 
 def test_render_draws_the_load_that_was_simulated(squat, tmp_path):
-    out, said = tmp_path / "out", {}
-    assert main(["simulate", str(squat), "--mode", "qp", "--load", "barbell:10", "--out", str(out)]) == 0
-    for name, given in (("noted", [str(out)]), ("given", [str(squat), "--load", "dumbbells:2x10"]),
-                        ("bare", [str(squat)])):
+    out, short, said = tmp_path / "out", tmp_path / "short.mot", {}
+    write_motion(example_squat().slice(0, 0.5), short)
+    assert main(["simulate", str(squat), "--mode", "qp", "--load", "barbell:10", "--end", "0.5",
+                 "--out", str(out)]) == 0
+    for name, given in (("noted", [str(out)]), ("given", [str(short), "--load", "dumbbells:2x10"]),
+                        ("bare", [str(short)])):
         page = tmp_path / f"{name}.html"
         assert main(["render", *given, "-o", str(page)]) == 0
         said[name] = "".join(re.findall(r"carrying [^,]*", page.read_text(encoding="utf-8"))[:1])
