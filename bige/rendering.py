@@ -30,7 +30,6 @@ from .ground_contact import ground_height
 from .markers import Markers, read_trc
 from .motion import ACTIVATIONS, Motion, read_motion, samples_of
 from .parsing import check_types, read_json, read_trial_records
-from .segmentation import repetition_files
 from .skeleton import Skeleton
 
 if TYPE_CHECKING:
@@ -123,12 +122,13 @@ def _ground_forces(motion: Motion, rotation: np.ndarray, shift: np.ndarray) -> n
 # %% ../nbs/35_rendering.ipynb #35-rendering-016
 def _seat_height(skeleton: Skeleton, motion: Motion, seat: Mapping, ground: float) -> float | None:
     "Height (m) above the ground of a seat of an exercise's `contacts`; None where nobody sat on one."
-    if seat["height"] != "recorded":
-        return float(seat["height"])
-    try:
-        return find_seat(skeleton, motion.coordinates(), seat, ground, motion.source).height - ground
-    except InputError:  # no seat is known from hips that never leave it
-        return None
+    height = seat["height"]
+    if height == "recorded":
+        try:
+            height = find_seat(skeleton, motion.coordinates(), seat, ground, motion.source).height - ground
+        except InputError:  # no seat is known from hips that never leave it
+            return None
+    return float(height) if height > 0 else None
 
 
 def _seat_place(hips: np.ndarray, height: float) -> tuple[float, float, float]:
@@ -311,6 +311,8 @@ def record_beside(path: str | Path) -> dict:
     elif path in samples_of(path.parent) and (path.parent / "metrics.json").exists():
         found = read_json(path.parent / "metrics.json", "the record of bige generate")
     else:
+        from bige.segmentation import repetition_files
+
         records = read_trial_records(path.parent / "segments.json")
         found = next((record for trial, record in records.items()
                       if path in repetition_files(path.parent, trial)), {})

@@ -250,7 +250,10 @@ def test_a_seat_has_the_height_that_dynamics_finds():
 def test_no_seat_where_none_is_known(squats):
     still = Motion(np.arange(30) / 60, np.zeros((30, 33)), COORDINATES)
     seat = load_exercise("sit_to_stand").seat
-    for shown in (drawable(squats[0]), drawable(made_up_rise()), drawable(still, seat=seat)):
+    rise = made_up_rise()
+    feet_up = rise.with_columns(["pelvis_tilt"], np.full(len(rise.time), -1.9))
+    for shown in (drawable(squats[0]), drawable(made_up_rise()), drawable(still, seat=seat),
+                  drawable(feet_up, seat=seat)):
         assert shown.seat is None and PARTS["seat"](shown, 0) is None and shown.solids == {}
 
 
