@@ -18,8 +18,8 @@ from .skeleton import Body, Skeleton
 __all__ = ['LOAD_FORMS', 'LOAD_LIMITS_KG', 'BAR_KG', 'BAR_LENGTH', 'SHAFT_LENGTH', 'SHAFT_RADIUS', 'SLEEVE_RADIUS', 'DISC_RADIUS',
            'DISC_M_PER_KG', 'STEEL_KG_M3', 'BAR_FROM_SHOULDERS', 'DEFAULT_SHOULDER_HEIGHT', 'GRIP_LENGTH', 'IRON_KG_M3',
            'PALM_M', 'VEST_DEPTH', 'VEST_WIDTH', 'VEST_HEIGHT', 'ExternalLoad', 'read_load', 'cylinder_body',
-           'joined_bodies', 'barbell_body', 'dumbbell_body', 'vest_body', 'load_bodies', 'loaded_skeleton',
-           'load_segments']
+           'sleeve_body', 'LoadPart', 'joined_bodies', 'barbell_parts', 'dumbbell_parts', 'vest_part', 'load_parts',
+           'load_bodies', 'loaded_skeleton', 'load_segments']
 
 # %% ../nbs/11_external_load.ipynb #11-external-load-006
 LOAD_FORMS = {"barbell": "barbell:40", "dumbbells": "dumbbells:2x10", "vest": "vest:15"}
@@ -68,6 +68,33 @@ def cylinder_body(mass: float, radius: float, length: float, centre: np.ndarray)
     return Body(mass, np.asarray(centre, float), np.array([across, across, mass * radius**2 / 2, 0, 0, 0]))
 
 
+def sleeve_body(mass: float, half_axes: tuple[float, float], height: float, centre: np.ndarray) -> Body:
+    """An elliptic tube along y: mass (kg), half-axes along x and z (m), height (m), centre (3,) m."""
+    a, b = half_axes
+    x, z = b**2 / 2 + height**2 / 12, a**2 / 2 + height**2 / 12
+    return Body(mass, np.asarray(centre, float), mass * np.array([x, (a**2 + b**2) / 2, z, 0, 0, 0]))
+
+# %% ../nbs/11_external_load.ipynb #11-external-load-011
+@dataclass(frozen=True)
+class LoadPart:
+    """A part of a load in its carrier's frame: mass (kg), half-axes across (m), length (m), centre (3,) m.
+
+    A solid cylinder along z; a `sleeve` is an elliptic tube along y with half-axes along x and z."""
+
+    mass: float
+    half_axes: tuple[float, float]
+    length: float
+    centre: np.ndarray
+    sleeve: bool = False
+
+    @property
+    def body(self) -> Body:
+        "Mass, centre and moments of inertia."
+        if self.sleeve:
+            return sleeve_body(self.mass, self.half_axes, self.length, self.centre)
+        return cylinder_body(self.mass, self.half_axes[0], self.length, self.centre)
+
+# %% ../nbs/11_external_load.ipynb #11-external-load-012
 def joined_bodies(*bodies: Body) -> Body:
     """Bodies in one frame that are fixed to each other, as one body."""
     mass = sum(body.mass for body in bodies)
@@ -80,76 +107,82 @@ def joined_bodies(*bodies: Body) -> Body:
         inertia += body.mass * (arm @ arm * np.eye(3) - np.outer(arm, arm))
     return Body(mass, centre, inertia[[0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]])
 
-# %% ../nbs/11_external_load.ipynb #11-external-load-014
+# %% ../nbs/11_external_load.ipynb #11-external-load-016
 BAR_KG, BAR_LENGTH, SHAFT_LENGTH = 20.0, 2.2, 1.31  # kg, m, m
 SHAFT_RADIUS, SLEEVE_RADIUS, DISC_RADIUS = 0.014, 0.025, 0.225  # m
 DISC_M_PER_KG, STEEL_KG_M3 = 0.0027, 7850.0
 
 
-def barbell_body(mass: float, centre: np.ndarray) -> Body:
-    """A bar along z with its discs, `mass` (kg) in all, its middle at `centre` (3,) m."""
+def barbell_parts(mass: float, centre: np.ndarray) -> list[LoadPart]:
+    """Shaft, sleeves and discs of a bar along z, `mass` (kg) in all, its middle at `centre` (3,) m."""
     bar, disc = min(mass, BAR_KG), max(mass - BAR_KG, 0) / 2
     shaft = STEEL_KG_M3 * np.pi * SHAFT_RADIUS**2 * SHAFT_LENGTH * bar / BAR_KG
     sleeve, length, width = (bar - shaft) / 2, (BAR_LENGTH - SHAFT_LENGTH) / 2, DISC_M_PER_KG * disc
-    parts = [cylinder_body(shaft, SHAFT_RADIUS, SHAFT_LENGTH, centre)]
+    parts = [LoadPart(shaft, (SHAFT_RADIUS, SHAFT_RADIUS), SHAFT_LENGTH, centre)]
     for side in (-1, 1):
         middle = [0, 0, side * (SHAFT_LENGTH + length) / 2]
-        parts.append(cylinder_body(sleeve, SLEEVE_RADIUS, length, centre + middle))
+        parts.append(LoadPart(sleeve, (SLEEVE_RADIUS, SLEEVE_RADIUS), length, centre + middle))
         if disc:
             middle = [0, 0, side * (SHAFT_LENGTH + width) / 2]
-            parts.append(cylinder_body(disc, DISC_RADIUS, width, centre + middle))
-    return joined_bodies(*parts)
+            parts.append(LoadPart(disc, (DISC_RADIUS, DISC_RADIUS), width, centre + middle))
+    return parts
 
-# %% ../nbs/11_external_load.ipynb #11-external-load-019
+# %% ../nbs/11_external_load.ipynb #11-external-load-021
 BAR_FROM_SHOULDERS = np.array([-0.102, 0.034, 0.0])  # m, in the torso of the default model
 DEFAULT_SHOULDER_HEIGHT = 0.3715  # m above the lumbar joint, in the default model
 GRIP_LENGTH, IRON_KG_M3, PALM_M = 0.12, 7200.0, 0.02
 VEST_DEPTH, VEST_WIDTH, VEST_HEIGHT = 0.147, 0.165, 0.40  # m: half-axes and height
 
 
-def dumbbell_body(mass: float, centre: np.ndarray) -> Body:
-    """A dumbbell along z with its middle at `centre` (3,) m."""
+def dumbbell_parts(mass: float, centre: np.ndarray) -> list[LoadPart]:
+    """Heads and grip of a dumbbell along z with its middle at `centre` (3,) m; the grip has no mass."""
     width = (4 * mass / 2 / IRON_KG_M3 / np.pi) ** (1 / 3)
     ends = [centre + [0, 0, side * (GRIP_LENGTH + width) / 2] for side in (-1, 1)]
-    return joined_bodies(*(cylinder_body(mass / 2, width / 2, width, end) for end in ends))
+    heads = [LoadPart(mass / 2, (width / 2, width / 2), width, end) for end in ends]
+    return [*heads, LoadPart(0.0, (SHAFT_RADIUS, SHAFT_RADIUS), GRIP_LENGTH, centre)]
 
 
-def vest_body(mass: float, shoulders: np.ndarray) -> Body:
+def vest_part(mass: float, shoulders: np.ndarray) -> LoadPart:
     """A vest that hangs from the middle of the shoulder joints (3,) m."""
-    x, y, z = np.array([VEST_WIDTH**2 / 2, 0, VEST_DEPTH**2 / 2]) + VEST_HEIGHT**2 / 12
-    y = (VEST_DEPTH**2 + VEST_WIDTH**2) / 2
-    return Body(mass, shoulders - [0, VEST_HEIGHT / 2, 0], mass * np.array([x, y, z, 0, 0, 0]))
+    middle = shoulders - [0, VEST_HEIGHT / 2, 0]
+    return LoadPart(mass, (VEST_DEPTH, VEST_WIDTH), VEST_HEIGHT, middle, sleeve=True)
 
-# %% ../nbs/11_external_load.ipynb #11-external-load-020
+# %% ../nbs/11_external_load.ipynb #11-external-load-022
 def _shoulders(skeleton: Skeleton) -> tuple[str, np.ndarray]:
     """The body that carries the arms, and the middle (3,) m of its shoulder joints."""
     joints = [j for j in skeleton.tree if {"arm_flex_r", "arm_flex_l"} & set(j.coordinates)]
     return joints[0].parent, np.mean([j.p_PF for j in joints], axis=0)
 
 
-def load_bodies(skeleton: Skeleton, load: ExternalLoad) -> dict[str, Body]:
-    """What a load adds to a skeleton: carrier -> body in the carrier's frame."""
+def load_parts(skeleton: Skeleton, load: ExternalLoad) -> dict[str, list[LoadPart]]:
+    """What a load is made of: carrier -> parts in the carrier's frame."""
     torso, shoulders = _shoulders(skeleton)
     if load.kind == "vest":
-        return {torso: vest_body(load.piece_kg, shoulders)}
+        return {torso: [vest_part(load.piece_kg, shoulders)]}
     if load.kind == "barbell":
         size = shoulders[1] / DEFAULT_SHOULDER_HEIGHT
-        return {torso: barbell_body(load.piece_kg, shoulders + size * BAR_FROM_SHOULDERS)}
+        return {torso: barbell_parts(load.piece_kg, shoulders + size * BAR_FROM_SHOULDERS)}
     hands = [name for name in ("hand_r", "hand_l") if name in skeleton.bodies]
     if len(hands) < 2:
         raise InputError(skeleton.name, "no hand_r and hand_l", "hands that hold the dumbbells",
                          "use a model with hands, or another load")
     palms = {name: skeleton.bodies[name].mass_center + [PALM_M, 0, 0] for name in hands}
-    return {name: dumbbell_body(load.piece_kg, palm) for name, palm in palms.items()}
+    return {name: dumbbell_parts(load.piece_kg, palm) for name, palm in palms.items()}
 
-# %% ../nbs/11_external_load.ipynb #11-external-load-023
+
+def load_bodies(skeleton: Skeleton, load: ExternalLoad) -> dict[str, Body]:
+    """What a load adds to a skeleton: carrier -> body in the carrier's frame."""
+    return {carrier: joined_bodies(*(part.body for part in parts))
+            for carrier, parts in load_parts(skeleton, load).items()}
+
+# %% ../nbs/11_external_load.ipynb #11-external-load-025
 def loaded_skeleton(skeleton: Skeleton, load: ExternalLoad) -> Skeleton:
     """The skeleton with the load fixed to the bodies that carry it."""
     added = load_bodies(skeleton, load)
     heavier = {name: joined_bodies(skeleton.bodies[name], body) for name, body in added.items()}
     return replace(skeleton, bodies=skeleton.bodies | heavier)
 
-# %% ../nbs/11_external_load.ipynb #11-external-load-026
+# %% ../nbs/11_external_load.ipynb #11-external-load-028
 def load_segments(skeleton: Skeleton, load: ExternalLoad, q: np.ndarray) -> np.ndarray:
     """Ends (T, K, 2, 3) m in the world of the bar, or of both dumbbells' handles; K is 0 for a vest. Poses q
     (T, 33)."""

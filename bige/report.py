@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .exercises import Exercise, load_exercise
+from .external_load import ExternalLoad
 from .files import InputError, atomic_write
 from .markers import Markers
 from .motion import COORDINATES, Motion, samples_of
 from .parsing import read_json
-from .rendering import (COLOURS, CSS_COLOURS, FORCE_COLUMNS, drawables, effort_order, figure_of_panels,
-                            peak_activation, peak_progress_deg, percent_frames, png, preview, read_recording,
-                            save_picture, strip, titles_of, trial_name, write_gif, write_mp4, write_png)
+from .rendering import (COLOURS, CSS_COLOURS, FORCE_COLUMNS, effort_order, figure_of_panels,
+                            noted_exercise, peak_activation, peak_progress_deg, percent_frames, png, preview,
+                            read_drawable, record_beside, save_picture, strip, titles_of, write_gif,
+                            write_mp4, write_png)
 from .skeleton import Skeleton
 from .tables import table
 from .viewer import asset_text, fill_template, write_viewer_page
@@ -393,8 +395,7 @@ def _strip_file(shown: Sequence, out: Path, exercise: Exercise) -> None:
 
 # %% ../nbs/37_report.ipynb #37-report-065
 def _panel_file(shown: Sequence, out: Path, exercise: Exercise) -> None:
-    skeleton, labels = shown[0].person.skeleton, [each.label for each in shown]
-    save_picture(preview([each.recording for each in shown], skeleton, labels, exercise), out, dpi=130)
+    save_picture(preview(shown, labels=[each.label for each in shown], exercise=exercise), out, dpi=130)
 
 
 def _bvh_file(shown: Sequence, out: Path, exercise: Exercise) -> None:
@@ -420,8 +421,11 @@ def _writer(out: Path, style: str) -> Callable:
                      "choose another name for the result, for example -o squat.png")
 
 # %% ../nbs/37_report.ipynb #37-report-069
-def _check_count(found: int, writer: Callable) -> None:
-    "InputError when so many recordings are too many."
+def _check_request(found: int, writer: Callable, load: ExternalLoad | str | None) -> None:
+    "InputError when so many recordings are too many, or where no load is drawn."
+    if load and writer in (_bvh_file, _curve_file):
+        raise InputError("--load", f"the load {load}", "a scene, --strip or --panel, which show it",
+                         "leave out --load")
     if found > 1 and writer is _bvh_file:
         raise InputError("bige render", f"{found} recordings", "one", "convert them in turn")
     if found > 3 and writer is not _panel_file:
@@ -430,18 +434,20 @@ def _check_count(found: int, writer: Callable) -> None:
 
 # %% ../nbs/37_report.ipynb #37-report-070
 def render_files(paths: Sequence[Path | str], out: Path | str, style: str = "scene",
-                 skeleton: Skeleton | None = None, exercise: Exercise | str = "squat",
-                 progress: Callable[[int, int], object] | None = None) -> None:
+                 skeleton: Skeleton | None = None, exercise: Exercise | str | None = None,
+                 progress: Callable[[int, int], object] | None = None, *,
+                 load: ExternalLoad | str | None = None) -> None:
     """Files into a film (.mp4, .gif), a picture (.png), a 3-D page (.html); one motion into .bvh for Blender.
-    `progress(done, total)` counts the pictures of a film.
+    `progress(done, total)` counts the pictures of a film. `exercise` and `load`: None for what is noted
+    beside each motion; curves and phases are those of the first motion's exercise, else the squat's.
 
     Style: 'scene', or for .png also 'strip' (one repetition), 'panel' (any number, by effort) or 'curves'."""
     writer = _writer(Path(out), style)
     files = recordings_of(paths)
-    _check_count(len(files), writer)
-    recordings = [read_recording(file) for file in files]
-    for file, recording in zip(files, recordings):
-        if isinstance(recording, Markers) and writer in (_panel_file, _curve_file, _bvh_file):
+    _check_request(len(files), writer, load)
+    shown = [read_drawable(file, skeleton, load=load, exercise=exercise) for file in files]
+    for file, each in zip(files, shown):
+        if isinstance(each.recording, Markers) and (load or writer in (_panel_file, _curve_file, _bvh_file)):
             raise InputError(file, "markers", "motions with joint angles", "run bige ik on the markers first")
-    shown = drawables(recordings, skeleton, [trial_name(file) for file in files])
+    exercise = exercise or noted_exercise(record_beside(files[0])) or "squat"
     writer(shown, Path(out), progress if writer in (write_mp4, write_gif) else load_exercise(exercise))

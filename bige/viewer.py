@@ -27,7 +27,8 @@ __all__ = ['SEND_HZ', 'describe_recording', 'packed', 'scene_constants', 'asset_
 
 # %% ../nbs/36_viewer.ipynb #36-viewer-003
 from .rendering import (COLOURS, CSS_COLOURS, NEWTON_PER_METRE, Drawable, Recordings, activation_colours,
-                            drawable, drawables, extent, ground_box, peak_progress_deg, titles_of, view_axes)
+                            drawable, drawables, extent, ground_box, join_solids, peak_progress_deg, rgb,
+                            titles_of, view_axes)
 from .skeleton import Skeleton
 
 # %% ../nbs/36_viewer.ipynb #36-viewer-006
@@ -59,6 +60,10 @@ def describe_recording(shown: Drawable, exercise: Exercise | str = "squat") -> s
         return f"{label}{shown.markers.shape[1]} markers for {seconds:.1f} s."
     words = f"{label}a skeleton moving for {seconds:.1f} s, {titles_of(exercise.progress, exercise)} up to "
     words += f"{peak_progress_deg(shown.recording, exercise):.0f} degrees"
+    if shown.load is not None:
+        words += f", carrying {shown.load.mass:g} kg ({shown.load.kind})"
+    if shown.seat is not None:
+        words += f", beside a seat {100 * shown.seat[1]:.0f} cm high"
     if shown.activations is not None:
         words += f", muscles coloured by activation, at most {shown.activations.max():.2f}"
     return words + "."
@@ -99,9 +104,20 @@ def _packed_body(few: Drawable) -> dict:
             "girth": _bytes(_girths(lines, radii), "<f4"), "hips": _bytes(few.hips, "<f4")}
 
 
+def _packed_solids(few: Drawable) -> dict:
+    "One surface of the load and the seat, as far as there are: its vertices name their bodies and colours."
+    if not few.solids:
+        return {}
+    joined = join_solids(list(few.solids.values()))
+    tints = [np.tile(255 * rgb(COLOURS[kind]), (len(each.body), 1)) for kind, each in few.solids.items()]
+    return {"solids": {"vertices": _bytes(joined.vertices, "<f4"), "normals": _bytes(joined.normals, "<f4"),
+                       "faces": _bytes(joined.faces, "<u2"), "body": _bytes(joined.body, "u1"),
+                       "tints": _bytes(np.concatenate(tints).round(), "u1")}}
+
+
 def _packed_extras(few: Drawable) -> dict:
-    "Activations, forces and markers, where there are some."
-    out = {}
+    "Activations, forces, markers, load and seat, where there are some."
+    out = _packed_solids(few)
     if few.activations is not None:
         out["activations"] = _bytes((few.activations.clip(0, 1) * 255).round(), "u1")
     if few.forces is not None:
@@ -111,7 +127,7 @@ def _packed_extras(few: Drawable) -> dict:
         out["markers"] = _bytes(np.nan_to_num(millimetres, nan=-32768), "<i2")
     return out
 
-# %% ../nbs/36_viewer.ipynb #36-viewer-013
+# %% ../nbs/36_viewer.ipynb #36-viewer-015
 @lru_cache
 def scene_constants() -> dict:
     "What all recordings share: bone surfaces, colours, and the colours of the activations."
@@ -132,7 +148,7 @@ def scene_constants() -> dict:
         "newton_per_metre": NEWTON_PER_METRE,
     }
 
-# %% ../nbs/36_viewer.ipynb #36-viewer-015
+# %% ../nbs/36_viewer.ipynb #36-viewer-017
 def _as_text(value):
     "The value with bytes as base64."
     if isinstance(value, bytes):
@@ -146,7 +162,7 @@ def asset_text(name: str) -> str:
     "Text of a script, style sheet or template that ships with the package."
     return (resources.files("bige") / "assets" / name).read_text(encoding="utf-8")
 
-# %% ../nbs/36_viewer.ipynb #36-viewer-016
+# %% ../nbs/36_viewer.ipynb #36-viewer-018
 def fill_template(name: str, **values: object) -> str:
     "A jinja2 template of the package, filled; values are escaped unless the template says `safe`."
     from jinja2 import Environment, StrictUndefined
@@ -155,11 +171,11 @@ def fill_template(name: str, **values: object) -> str:
                               keep_trailing_newline=True)
     return environment.from_string(asset_text(name)).render(**values)
 
-# %% ../nbs/36_viewer.ipynb #36-viewer-017
+# %% ../nbs/36_viewer.ipynb #36-viewer-019
 def viewer_page(recordings: Recordings, skeleton: Skeleton | None = None, labels: Sequence[str] | None = None,
                 exercise: Exercise | str = "squat") -> str:
     "One self-contained HTML page with one to three recordings, played in step."
-    shown = drawables(recordings, skeleton, labels)
+    shown = drawables(recordings, skeleton, labels, exercise)
     scene = scene_constants() | {"recordings": [packed(each, exercise) for each in shown]}
     return fill_template("viewer.html.jinja",
                          title=", ".join(each.label for each in shown if each.label) or "Motion",
@@ -168,24 +184,24 @@ def viewer_page(recordings: Recordings, skeleton: Skeleton | None = None, labels
                          scene=json.dumps(_as_text(scene), separators=(",", ":")).replace("<", "\\u003c"),
                          script=asset_text("viewer.js").replace("</script", "<\\/script"))
 
-# %% ../nbs/36_viewer.ipynb #36-viewer-018
+# %% ../nbs/36_viewer.ipynb #36-viewer-020
 def write_viewer_page(recordings: Recordings, path: str | Path, exercise: Exercise | str = "squat") -> None:
     "Write the page, whole or not at all."
     text = viewer_page(recordings, exercise=exercise)
     with atomic_write(path) as file:
         file.write(text)
 
-# %% ../nbs/36_viewer.ipynb #36-viewer-021
+# %% ../nbs/36_viewer.ipynb #36-viewer-023
 def scene(recordings: Recordings, labels: Sequence[str] | None = None, skeleton: Skeleton | None = None,
           height: int = 480, exercise: Exercise | str = "squat") -> AnyWidget:
     """A live 3-D scene (a widget) of one to three motions or markers, played in step.
 
     `frame` (of the longest one) and `playing` can be read, set and observed; see `replace` and `show`."""
-    shown = [packed(each, exercise) for each in drawables(recordings, skeleton, labels)]
+    shown = [packed(each, exercise) for each in drawables(recordings, skeleton, labels, exercise)]
     return _widget()(recordings=shown, scene=scene_constants(), height=height, skeleton=skeleton,
                      exercise=exercise)
 
-# %% ../nbs/36_viewer.ipynb #36-viewer-022
+# %% ../nbs/36_viewer.ipynb #36-viewer-024
 @lru_cache
 def _widget() -> type:
     "The class of the widget, made when first needed: importing anywidget takes half a second."
@@ -203,7 +219,8 @@ def _widget() -> type:
 
         def replace(self, motion: Motion | Markers | Drawable, at: int = 0, label: str | None = None) -> None:
             label = self.recordings[at]["label"] if label is None else label
-            new = packed(drawable(motion, self.skeleton, label), self.exercise)
+            seat = load_exercise(self.exercise).seat
+            new = packed(drawable(motion, self.skeleton, label, seat=seat), self.exercise)
             self.recordings = [new if i == at else old for i, old in enumerate(self.recordings)]
 
         def show(self, frame: int) -> None:

@@ -566,6 +566,26 @@ def test_render_makes_a_picture(squat, tmp_path):
     assert (tmp_path / "new" / "two.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_render_draws_the_load_that_was_simulated(squat, tmp_path):
+    out, short, said = tmp_path / "out", tmp_path / "short.mot", {}
+    write_motion(example_squat().slice(0, 0.5), short)
+    assert main(["simulate", str(squat), "--mode", "qp", "--load", "barbell:10", "--end", "0.5",
+                 "--out", str(out)]) == 0
+    for name, given in (("noted", [str(out)]), ("given", [str(short), "--load", "dumbbells:2x10"]),
+                        ("bare", [str(short)])):
+        page = tmp_path / f"{name}.html"
+        assert main(["render", *given, "-o", str(page)]) == 0
+        said[name] = "".join(re.findall(r"carrying [^,]*", page.read_text(encoding="utf-8"))[:1])
+        assert ('"solids"' in page.read_text(encoding="utf-8")) == (name != "bare")
+    assert said == {"noted": "carrying 10 kg (barbell)", "given": "carrying 20 kg (dumbbells)", "bare": ""}
+
+
+@pytest.mark.parametrize("load", ["barbell:nan", "barbell:1000", "kettlebell:16"])
+def test_render_refuses_a_load_that_is_none(load, squat, tmp_path, capsys):
+    refused(["render", squat, "--load", load, "-o", tmp_path / "out" / "a.png"], capsys, tmp_path / "out",
+            "--load", "barbell:40")
+
+
 # bad input
 
 BAD_MOTIONS = {

@@ -1,5 +1,6 @@
 """Bones and muscles stand where the skeleton says, pictures and films are true, bad input is named."""
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,13 +11,17 @@ from conftest import with_activations
 
 from bige.anatomy import (anatomy, asset, body_frames, body_scales, muscle_paths, muscle_radii, normals,
                           to_world, tube_faces, tubes)
+from bige.dynamics import find_support
 from bige.exercises import load_exercise
+from bige.external_load import load_segments, read_load
 from bige.files import InputError
 from bige.markers import Markers, write_trc
 from bige.motion import ACTIVATIONS, COORDINATES, Motion, analytic_squat, example_squat, write_motion
-from bige.rendering import (FORCE_COLUMNS, PARTS, Stage, drawable, effort_order, extent, in_step,
-                            peak_activation, percent_frames, png, preview, project, read_recording,
-                            repetition_frames, save_picture, strip, view_axes, write_gif, write_mp4)
+from bige.rendering import (COLOURS, FORCE_COLUMNS, PARTS, Stage, drawable, effort_order, extent, ground_box,
+                            in_step, peak_activation, percent_frames, png, preview, project, read_drawable,
+                            read_recording, record_beside, repetition_frames, rgb, save_picture, strip,
+                            view_axes, write_gif, write_mp4)
+from bige import report
 from bige.report import curves, cycle_curves, recordings_of, render_files
 from bige.skeleton import Skeleton
 
@@ -178,7 +183,177 @@ def test_ground_forces_turn_with_the_person():
     assert top == pytest.approx(0.4, abs=0.03)  # 400 N are 40 cm
 
 
+# what is carried, and what carries
+
+LOADS = {"barbell:60": "torso", "dumbbells:2x10": "hand_r", "vest:15": "torso"}
+
+
+def made_up_rise(rate_hz: float = 30) -> Motion:
+    "The second half of a squat to 100 degrees."
+    whole = analytic_squat(reps=1, rate_hz=rate_hz, depth_deg=100)
+    return whole.slice(whole.time[whole["knee_angle_r"].argmax()], whole.time[-1])
+
+
+def of_colour(picture: np.ndarray, name: str) -> int:
+    "Pixels with the hue of a colour of the scene, whatever light falls on it."
+    pixels = picture[..., :3][picture[..., 3] > 127] if picture.shape[-1] == 4 else picture.reshape(-1, 3)
+    share = pixels / np.maximum(pixels.max(-1, keepdims=True), 1)
+    return int((np.abs(share - rgb(COLOURS[name]) / rgb(COLOURS[name]).max()).max(-1) < 0.025).sum())
+
+
+@pytest.mark.parametrize("load, carrier", LOADS.items())
+def test_a_load_moves_with_its_carrier(load, carrier, squats):
+    shown, body = drawable(squats[0], load=load), None
+    for frame in (0, 40):
+        vertices, normals, faces, _ = PARTS["load"](shown, frame)
+        body = shown.frames[frame, shown.person.bodies.index(carrier)]
+        mine = shown.solids["load"].body == shown.person.bodies.index(carrier)
+        local = (vertices[mine] - body[:, 3]) @ body[:, :3]
+        assert mine.any() and np.allclose(local, shown.solids["load"].vertices[mine])
+        assert faces.max() == len(vertices) - 1 and np.allclose(np.linalg.norm(normals, axis=1), 1)
+    assert PARTS["load"](drawable(squats[0]), 0) is None
+
+
+@pytest.mark.parametrize("load", ["barbell:10", "barbell:60"])
+def test_the_bar_that_is_drawn_is_that_of_dynamics(load):
+    squat = analytic_squat(reps=1, rate_hz=10)
+    shown, q = drawable(squat, load=load), squat.coordinates()
+    ends = load_segments(Skeleton.default(), read_load(load), q)[:, 0]
+    for frame in (0, 18):
+        drawn = PARTS["load"](shown, frame)[0]
+        middle = (drawn.min(0) + drawn.max(0)) / 2
+        placed = middle - (shown.hips[frame] - _hips(q)[frame])
+        assert np.allclose(placed, ends[frame].mean(0), atol=2e-3)
+        assert np.ptp(drawn @ np.diff(ends[frame], axis=0)[0] / 2.2) == pytest.approx(2.2, abs=1e-6)
+
+
+def _hips(q: np.ndarray) -> np.ndarray:
+    "Where the skeleton, not the picture, has the middle of the hip joints, (T, 3) m."
+    skeleton = Skeleton.default()
+    names = list(skeleton.body_names)
+    centres = np.asarray(skeleton.body_transforms(q))[:, :, :3, 3]
+    return centres[:, [names.index(f"femur_{side}") for side in "lr"]].mean(1)
+
+
+def test_a_seat_has_the_height_that_dynamics_finds():
+    rise, exercise = made_up_rise(), load_exercise("sit_to_stand")
+    shown = drawable(rise, seat=exercise.seat)
+    support = find_support(Skeleton.default(), rise.coordinates(), exercise.contacts, "rise")
+    top = PARTS["seat"](shown, 0)[0][:, 1].max()
+    assert top == pytest.approx(support.described()["height_m"], abs=0.01) == shown.seat[1]
+    box = PARTS["seat"](shown, 0)[0]
+    assert np.array_equal(box, PARTS["seat"](shown, len(shown) - 1)[0]) and abs(box[:, 1].min()) < 1e-9
+    assert box[:, 0].min() < shown.hips[0, 0] < box[:, 0].max() < shown.hips[-1, 0] + 0.1
+    assert drawable(rise, seat={"height": 0.41, "friction": 0.5}).seat[1] == 0.41
+
+
+def test_no_seat_where_none_is_known(squats):
+    still = Motion(np.arange(30) / 60, np.zeros((30, 33)), COORDINATES)
+    seat = load_exercise("sit_to_stand").seat
+    rise = made_up_rise()
+    feet_up = rise.with_columns(["pelvis_tilt"], np.full(len(rise.time), -1.9))
+    for shown in (drawable(squats[0]), drawable(made_up_rise()), drawable(still, seat=seat),
+                  drawable(feet_up, seat=seat)):
+        assert shown.seat is None and PARTS["seat"](shown, 0) is None and shown.solids == {}
+
+
+def row(ax) -> np.ndarray:
+    "The poses in a row of a strip or an overview, (H, W, 4) of bytes."
+    return np.asarray(ax.images[0].get_array())
+
+
+def test_strips_and_overviews_show_load_and_seat_and_nothing_without():
+    rise, exercise = made_up_rise(15), load_exercise("sit_to_stand")
+    full, bare = drawable(rise, load="barbell:60", seat=exercise.seat), drawable(rise)
+    both, overview = strip([full, bare], exercise=exercise), preview([full])
+    for kind in ("load", "seat"):
+        assert of_colour(row(both.axes[0]), kind) > 7000 > 200 > of_colour(row(both.axes[1]), kind)
+        assert of_colour(row(overview.axes[0]), kind) > 1000
+
+
+def test_films_show_load_and_seat_whole():
+    rise, size = made_up_rise(), (600, 300)
+    both = [drawable(rise, load="barbell:60", seat=load_exercise("sit_to_stand").seat), drawable(rise)]
+    stage = Stage(both, size, 1)
+    picture = stage.picture([0, 0])
+    stage.close()
+    left, right = picture[:, :300], picture[:, 300:]
+    for kind in ("load", "seat"):
+        assert of_colour(left, kind) > 4 * of_colour(right, kind) + 500, kind
+    assert ground_box(both[0])[2] <= -1 and extent(both[0])[1] - extent(both[0])[0] > 1.3
+
+
 # files
+
+
+def simulated_record(folder, trial: str, **noted) -> None:
+    "A simulated rise and its record, as bige simulate lays them down."
+    file = (folder / trial).with_name(f"kinematics_activations_{trial.split('/')[-1]}_muscle_driven.mot")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_motion(made_up_rise(), file)
+    record = {"trial": trial, "status": "Solve_Succeeded", "exercise": "sit_to_stand", **noted}
+    (folder / "simulation.json").write_text(json.dumps(record))
+
+
+def test_a_simulation_says_what_was_carried_and_what_carried(tmp_path):
+    simulated_record(tmp_path, "anna/rise", load="dumbbells:2x8", seat={"height_m": 0.4, "friction": 0.5})
+    file = tmp_path / "anna" / "kinematics_activations_rise_muscle_driven.mot"
+    for path in (file, file.parent):
+        shown = read_drawable(path)
+        assert (str(shown.load), shown.seat[1], shown.label) == ("dumbbells:2x8", 0.4, "rise")
+    assert str(read_drawable(file, load="vest:15").load) == "vest:15"
+    simulated_record(tmp_path, "anna/rise", exercise="my_rise", seat={"height_m": 0.4})
+    assert read_drawable(file).seat[1] == 0.4  # an exercise of a user's own, whose file is elsewhere
+    simulated_record(tmp_path, "anna/rise", exercise="squat")
+    assert read_drawable(file).solids == {}
+
+
+@pytest.mark.parametrize("noted, found", [({"load": 40}, "load"), ({"load": "barbell:9999"}, "barbell:9999"),
+                                          ({"seat": "high"}, "seat"), ({"seat": {"height_m": "x"}}, "_m")])
+def test_a_damaged_record_is_named(noted, found, tmp_path):
+    simulated_record(tmp_path, "rise", **noted)
+    with pytest.raises(InputError, match=found) as error:
+        read_drawable(tmp_path)
+    assert "rise" in str(error.value.where)
+
+
+def test_repetitions_and_samples_know_their_exercise(tmp_path):
+    for name in ("trial_rep1.mot", "other.mot", "sample_00.mot"):
+        write_motion(made_up_rise(), tmp_path / name)
+    (tmp_path / "segments.json").write_text(json.dumps({"trial": "trial", "exercise": "sit_to_stand"}))
+    (tmp_path / "metrics.json").write_text(json.dumps({"exercise": "sit_to_stand", "seed": 3}))
+    for name in ("trial_rep1.mot", "sample_00.mot"):
+        assert record_beside(tmp_path / name) == {"exercise": "sit_to_stand"}
+        assert read_drawable(tmp_path / name).seat is not None
+        assert read_drawable(tmp_path / name, exercise="squat").seat is None
+    assert record_beside(tmp_path / "other.mot") == {} and read_drawable(tmp_path / "other.mot").seat is None
+    assert read_drawable(tmp_path / "other.mot", exercise="sit_to_stand").seat is not None
+
+
+def test_the_exercise_of_a_strip_is_the_noted_one(tmp_path, monkeypatch):
+    drawn = []
+
+    def note(shown, out, exercise) -> None:
+        drawn.append((shown, exercise.name))
+
+    monkeypatch.setitem(report.STYLES, "strip", note)
+    simulated_record(tmp_path, "rise", load="barbell:40")
+    render_files([tmp_path], tmp_path / "a.png", "strip")
+    render_files([tmp_path], tmp_path / "a.png", "strip", exercise="squat", load="vest:10")
+    assert [name for _, name in drawn] == ["sit_to_stand", "squat"]
+    assert [str(shown[0].load) for shown, _ in drawn] == ["barbell:40", "vest:10"]
+    assert [shown[0].seat is None for shown, _ in drawn] == [False, True]
+
+
+def test_a_load_is_refused_where_none_is_drawn(tmp_path, squats):
+    write_motion(squats[0], tmp_path / "a.mot")
+    write_trc(walking_markers(), tmp_path / "m.trc")
+    for name, style in (("a.png", "curves"), ("a.bvh", "scene")):
+        with pytest.raises(InputError, match="--load"):
+            render_files([tmp_path / "a.mot"], tmp_path / name, style, load="barbell:40")
+    with pytest.raises(InputError, match="bige ik"):
+        render_files([tmp_path / "m.trc"], tmp_path / "a.png", "strip", load="barbell:40")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.mot", "m.trc"]
 
 
 def test_simulated_motion_finds_its_ground_forces(tmp_path):

@@ -12,12 +12,14 @@ import pytest
 from conftest import BROWSER_FLAGS
 
 from bige.anatomy import PATH_SAMPLES
+from bige.exercises import load_exercise
 from bige.files import InputError
 from bige.markers import Markers
 from bige.motion import ACTIVATIONS, analytic_squat, example_squat, write_motion
-from bige.rendering import FORCE_COLUMNS, drawable
+from bige.rendering import COLOURS, FORCE_COLUMNS, drawable, rgb
 from bige.report import render_files
-from bige.viewer import SEND_HZ, _as_text, packed, scene, scene_constants, viewer_page, write_viewer_page
+from bige.viewer import (SEND_HZ, _as_text, describe_recording, packed, scene, scene_constants, viewer_page,
+                         write_viewer_page)
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -61,6 +63,40 @@ def test_forces_markers_and_bare_motions_are_sent():
         and "frames" not in packed(drawable(markers()))
     )
     assert "activations" not in packed(drawable(analytic_squat(reps=1)))
+
+
+def rise_with_a_bar():
+    "The second half of a squat, on the seat of the sit-to-stand and with a bar."
+    whole = analytic_squat(reps=1, rate_hz=20, depth_deg=100)
+    rise = whole.slice(whole.time[whole["knee_angle_r"].argmax()], whole.time[-1])
+    return drawable(rise, label="a rise", load="barbell:60", seat=load_exercise("sit_to_stand").seat)
+
+
+def test_load_and_seat_are_sent_once_with_the_bodies_that_carry_them():
+    shown = rise_with_a_bar()
+    sent = packed(shown)["solids"]
+    body = np.frombuffer(sent["body"], "u1")
+    vertices, normals = (np.frombuffer(sent[name], "<f4").reshape(-1, 3) for name in ("vertices", "normals"))
+    tints = np.frombuffer(sent["tints"], "u1").reshape(-1, 3)
+    faces = np.frombuffer(sent["faces"], "<u2")
+    assert len(body) == len(vertices) == len(normals) == len(tints) == faces.max() + 1
+    torso, ground = shown.person.bodies.index("torso"), len(shown.person.bodies)
+    for index, kind in ((torso, "load"), (ground, "seat")):
+        mine, solid = body == index, shown.solids[kind]
+        assert np.allclose(vertices[mine], solid.vertices, atol=1e-6) and mine.sum() == len(solid.body)
+        assert np.allclose(tints[mine], 255 * rgb(COLOURS[kind]), atol=1)
+        assert len(np.unique(body[faces].reshape(-1, 3)[:, 0])) == 2  # no triangle between the two
+    assert "solids" not in packed(drawable(example_squat())) and "solids" not in packed(drawable(markers()))
+    words = describe_recording(shown)
+    assert "carrying 60 kg (barbell)" in words and re.search(r"seat \d\d cm high", words)
+    assert not re.search("carrying|seat", describe_recording(drawable(example_squat())))
+
+
+def test_a_live_scene_keeps_the_seat_of_its_exercise():
+    rise = rise_with_a_bar().recording
+    live = scene(rise, exercise="sit_to_stand")
+    live.replace(rise)
+    assert "solids" in live.recordings[0] and "solids" not in scene(rise).recordings[0]
 
 
 def test_page_is_whole_and_the_same_twice(tmp_path):
@@ -251,6 +287,38 @@ def test_both_panels_show_a_person(opened):
         assert (
             (half.max(-1) - half.min(-1) < 40) & (half.max(-1) < 200) & (half.max(-1) > 60)
         ).sum() > 1500  # shaded bone
+
+
+def test_the_browser_shows_load_and_seat(browser, tmp_path):
+    shown = rise_with_a_bar()
+    write_viewer_page([shown, drawable(shown.recording)], tmp_path / "a.html")
+    tab = browser.new_page(viewport={"width": 900, "height": 500}, reduced_motion="reduce")
+    complaints = []
+    tab.on("pageerror", lambda e: complaints.append(str(e)))
+    tab.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+    tab.set_default_timeout(90_000)
+    tab.goto((tmp_path / "a.html").as_uri())
+    tab.wait_for_function("document.querySelector('output').textContent")
+
+    def where(kind: str) -> tuple[np.ndarray, np.ndarray]:
+        "Rows of the pixels with the hue of the load or the seat, in the left and in the right panel."
+        picture, colour = _canvas(tab), rgb(COLOURS[kind])
+        share = picture / np.maximum(picture.max(-1, keepdims=True), 1)
+        hue = (np.abs(share - colour / colour.max()).max(-1) < 0.025) & (picture.max(-1) < 250)
+        half = picture.shape[1] // 2
+        return np.nonzero(hue[:, :half])[0], np.nonzero(hue[:, half:])[0]
+
+    def means() -> list[float]:
+        found = [where(kind) for kind in ("load", "seat")]
+        assert all(len(left) > 3 * len(right) + 500 for left, right in found)
+        return [left.mean() for left, _ in found]
+
+    (bar_low, seat), _ = means(), tab.locator("canvas").focus()
+    tab.keyboard.press("End")
+    bar_high, seat_after = means()
+    assert bar_low - bar_high > 30 and abs(seat - seat_after) < 25  # the bar rises, the seat stays
+    assert "carrying 60 kg" in tab.locator("canvas").get_attribute("aria-label") and complaints == []
+    tab.close()
 
 
 def test_report_opens_without_complaint_or_request(browser, tmp_path):

@@ -54,6 +54,12 @@ function bones(gl, meshes, scales, tint) {
   return new Surface(gl, w.f, faces);
 }
 
+function solids(gl, t) {  // what keeps its shape: a load, a seat
+  const v = array(t.vertices, Float32Array), n = array(t.normals, Float32Array), body = bytes(t.body), tints = bytes(t.tints), w = new Writer(body.length);
+  body.forEach((b, i) => w.put(v.subarray(3 * i, 3 * i + 3), n.subarray(3 * i, 3 * i + 3), tints.subarray(3 * i, 3 * i + 3), b));
+  return new Surface(gl, w.f, Uint32Array.from(array(t.faces, Uint16Array)));
+}
+
 const RING = 8, LOOP = Array.from({ length: RING }, (_, i) => [Math.cos(2 * Math.PI * i / RING), Math.sin(2 * Math.PI * i / RING)]);
 function tube(w, line, radius, tint, none) {  // line: flat places; a ring at each
   const n = line.length / 3, ends = [0, 1, 2].map(k => Math.abs(line[3 * n - 3 + k] - line[k])), least = [0, 0, 0]; least[ends.indexOf(Math.min(...ends))] = 1;
@@ -74,6 +80,7 @@ class Figure {  // one person (or a cloud of markers) and how to stand at a shar
     for (const [name, Kind] of [["frames", Float32Array], ["lines", Int16Array], ["activations", Uint8Array], ["forces", Float32Array], ["markers", Int16Array], ["hips", Float32Array], ["girth", Float32Array]]) this[name] = array(t[name], Kind);
     this.key = array(scene.key, Uint8Array); this.muscles = this.lines ? this.lines.length / this.n / this.samples / 3 : 0; this.count = this.markers ? this.markers.length / this.n / 3 : 0;
     if (this.frames) this.bones = bones(gl, scene.meshes, array(t.scales, Float32Array), rgb(scene.colours.bones));
+    if (t.solids) this.solids = solids(gl, t.solids);
     const counts = [...Array(this.muscles).fill(this.samples), ...(this.forces ? [6, 6] : []), ...Array(this.count).fill(4)];
     this.vertices = RING * counts.reduce((a, b) => a + b, 0); this.soft = new Surface(gl, new Float32Array(8 * this.vertices), tubeFaces(counts));
     if (this.hips) { const w = new Writer(this.n); for (let i = 0; i < this.n; i++) w.put(this.hips.subarray(3 * i, 3 * i + 3), [0, 1, 0], rgb(scene.colours.path), this.none); this.path = new Surface(gl, w.f, null, gl.LINE_STRIP); }
@@ -135,7 +142,7 @@ export function mount(el, scene, hooks = {}) {
   const at = program(gl), view = { turn: 35, tilt: 8, zoom: 1 };
   let figures = [], grounds = [], share = 0, playing = false, last = 0, dirty = true, alive = true, steps = 1, seconds = 1;
   const set = list => {
-    [...figures.flatMap(t => [t.bones, t.soft, t.path]), ...grounds.flat()].forEach(s => s?.free());
+    [...figures.flatMap(t => [t.bones, t.soft, t.path, t.solids]), ...grounds.flat()].forEach(s => s?.free());
     figures = list.map(t => new Figure(gl, t, scene)); grounds = list.map(t => ground(gl, t, scene.colours));
     steps = Math.max(...figures.map(t => t.t.steps)) - 1; seconds = Math.max(...figures.map(t => t.seconds));
     slider.max = steps; canvas.setAttribute("aria-label", list.map(t => t.words).join(" "));
@@ -153,8 +160,8 @@ export function mount(el, scene, hooks = {}) {
       const [x, , z] = windows[i].centre, window = { half, wide, centre: [x, level, z] }, m = camera(view, window, w / H);
       t.stand(share); gl.viewport(i * w, 0, w, H); gl.uniformMatrix4fv(at.view, false, m); gl.uniformMatrix4fv(at.bodies, false, t.matrices);
       gl.uniform1f(at.lit, 0); gl.uniform4f(at.flatTint, 0, 0, 0, 0); grounds[i].forEach(s => mark(s, 0)); if (t.path) mark(t.path, 0);
-      gl.uniform4f(at.flatTint, ...rgb(scene.colours.shadow).map(x => x / 255), 1); if (t.bones) mark(t.bones, 1); mark(t.soft, 1);
-      gl.uniform1f(at.lit, 1); if (t.bones) mark(t.bones, 0); mark(t.soft, 0);
+      gl.uniform4f(at.flatTint, ...rgb(scene.colours.shadow).map(x => x / 255), 1); for (const s of [t.bones, t.solids, t.soft]) if (s) mark(s, 1);
+      gl.uniform1f(at.lit, 1); for (const s of [t.bones, t.solids, t.soft]) if (s) mark(s, 0);
       const words = $(".words").children[i], [x0, , z0] = t.t.ground, now = share * t.seconds;
       words.querySelector("em").textContent = `${now.toFixed(2)} s of ${t.seconds.toFixed(2)} s${t.forces ? ", arrows: 1 m = " + scene.newton_per_metre + " N" : ""}`;
       words.querySelectorAll("span").forEach((span, k) => {
