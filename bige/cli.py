@@ -1118,8 +1118,11 @@ _STYLES = {"strip": "seven poses over the cycle, one row a motion",
                help=".mp4 or .gif: film; .png: picture; .html: page that turns and plays without a network; "
                ".bvh: one motion for Blender"),
        *(_option(f"--{style}", dest="style", action="store_const", const=style, default="scene",
-                 help=f"{text} (.png)") for style, text in _STYLES.items()), _EXERCISE, _MODEL, _FORCE)
-def _render(motions: list[str], out: str, style: str, exercise: str | None,
+                 help=f"{text} (.png)") for style, text in _STYLES.items()),
+       _option("--load", metavar="LOAD",
+               help="draw what the participant carries, as in bige simulate (default: what was simulated)"),
+       _EXERCISE, _MODEL, _FORCE)
+def _render(motions: list[str], out: str, style: str, load: str | None, exercise: str | None,
             model: str | None, force: bool) -> tuple[dict, str]:
     from bige.files import output_folder
     from bige.report import render_files
@@ -1128,7 +1131,7 @@ def _render(motions: list[str], out: str, style: str, exercise: str | None,
     with output_folder(Path(out).parent), status_line() as show:
         if not force:
             _refuse_picture(out, [*motions, model])
-        render_files(motions, out, style, skeleton, **_given(exercise=exercise),
+        render_files(motions, out, style, skeleton, **_given(exercise=exercise, load=load),
                      progress=lambda done, total: show(f"{done} of {total} pictures"))
     return {"picture": out}, f"written to {out}"
 
