@@ -510,7 +510,8 @@ def _motion_file(found: Answer, wanted: Download, file: Path, stopped: Callable[
     elif wanted.what == "bvh":
         write_bvh(motion, file, found.skeleton)
     else:
-        write_mp4([drawable(motion, found.skeleton, file.stem)], file, lambda done, total: _check(stopped))
+        shown = drawable(motion, found.skeleton, file.stem, seat=found.exercise.seat)
+        write_mp4([shown], file, lambda done, total: _check(stopped))
 
 
 def _answer_files(found: Answer, folder: Path, stopped: Callable[[], bool]) -> None:
