@@ -364,8 +364,16 @@ def project(points: np.ndarray, view_deg: float = VIEW_DEG, tilt_deg: float = TI
     return np.asarray(points, float) @ view_axes(view_deg, tilt_deg).T
 
 # %% ../nbs/35_rendering.ipynb #35-rendering-045
-def _solid_points(solid: Solid, frames: np.ndarray) -> np.ndarray:
-    "World positions (T * V, 3) m of a solid for the bodies' frames (T, B, 3, 4)."
+def _few_frames(shown: Drawable) -> np.ndarray:
+    "Some sixty of the bodies' frames (T, B, 3, 4), over the whole recording of a person."
+    return shown.frames[:: max(1, len(shown) // 60)]
+
+
+def _solid_points(shown: Drawable) -> np.ndarray:
+    "World positions (N, 3) m of the load and the seat, over the whole recording; none without."
+    if not shown.solids:
+        return np.zeros((0, 3))
+    solid, frames = join_solids(list(shown.solids.values())), _few_frames(shown)
     ground = np.broadcast_to(np.eye(3, 4), (len(frames), 1, 3, 4))
     return to_world(np.concatenate([frames, ground], axis=1), solid.body, solid.vertices).reshape(-1, 3)
 
@@ -375,9 +383,9 @@ def extent(shown: Drawable, tilt_deg: float = TILT_DEG) -> np.ndarray:
     if shown.person is None:
         points = shown.markers[np.isfinite(shown.markers).all(-1)]
     else:
-        few = shown.frames[:: max(1, len(shown) // 60)]
-        points = to_world(few, shown.person.vertex_body[::23], shown.person.vertices[::23]).reshape(-1, 3)
-        points = np.concatenate([points, *(_solid_points(each, few) for each in shown.solids.values())])
+        person = shown.person
+        points = to_world(_few_frames(shown), person.vertex_body[::23], person.vertices[::23]).reshape(-1, 3)
+        points = np.concatenate([points, _solid_points(shown)])
     page = project(points, tilt_deg=tilt_deg).reshape(-1, 3)
     return np.array([page[:, 0].min(), page[:, 0].max(), page[:, 1].min(), page[:, 1].max()])
 
@@ -720,8 +728,7 @@ def ground_box(shown: Drawable) -> np.ndarray:
     "x and z (low, high, low, high) m of the ground under a recording, in half metres."
     points = shown.markers if shown.person is None else shown.frames[..., 3]
     points = points[np.isfinite(points).all(-1)]
-    few = [] if shown.person is None else shown.frames[:: max(1, len(shown) // 60)]
-    points = np.concatenate([points, *(_solid_points(each, few) for each in shown.solids.values())])
+    points = np.concatenate([points, _solid_points(shown)])
     x, z = points[:, 0], points[:, 2]
     low = np.floor(2 * np.array([x.min() - 0.4, min(z.min(), -0.5) - 0.1]))
     high = np.ceil(2 * np.array([x.max() + 0.4, max(z.max(), 0.5) + 0.1]))
