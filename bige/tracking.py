@@ -79,16 +79,13 @@ def settings_for(exercise: Exercise | str = "squat", preset: str | None = None) 
     name = preset or changes.pop("preset", "other")
     if name not in PRESETS:
         raise InputError(exercise.source, f"the preset {name!r}", ", ".join(PRESETS), "choose one of them")
-    if unknown := sorted(set(changes) - {f.name for f in fields(Settings)}):
-        raise InputError(f"{exercise.source}, `simulation`", f"an unknown field {unknown[0]}",
-                         ", ".join(f.name for f in fields(Settings)), "correct or remove it")
-    preset = PRESETS[name]
-    if unknown := sorted(set(changes.get("coordinates", ())) - set(preset.coordinates)):
-        raise InputError(f"{exercise.source}, `simulation`",
-                         f"a weight of an unknown coordinate {unknown[0]}",
-                         ", ".join(preset.coordinates), "correct or remove it")
-    if "coordinates" in changes:  # the others keep the preset's weight
-        changes["coordinates"] = preset.coordinates | changes["coordinates"]
+    preset, weights = PRESETS[name], changes.pop("coordinates", {})
+    for given, known, what in ((changes, [f.name for f in fields(Settings)], "field"),
+                               (weights, list(preset.coordinates), "coordinate")):
+        if unknown := sorted(set(given) - set(known)):
+            raise InputError(f"{exercise.source}, `simulation`", f"an unknown {what} {unknown[0]}",
+                             ", ".join(known), "correct or remove it")
+    changes["coordinates"] = preset.coordinates | weights  # what is not named keeps the preset's weight
     return replace(preset, **{k: tuple(v) if isinstance(v, list) else v for k, v in changes.items()})
 
 # %% ../nbs/14_tracking.ipynb #14-tracking-016
