@@ -25,7 +25,7 @@ __all__ = ['FAR_DEG', 'LEG_RANGES', 'TORQUE_ACTUATORS', 'MTP_STIFFNESS', 'MTP_DA
            'sphere_forces', 'filtered_rates', 'within_range', 'beyond_range', 'filtered_kinematics', 'toe_spring',
            'MusculoskeletalModel', 'Simulation', 'lifted_spheres', 'seat_spheres', 'seat_surface', 'Seat',
            'seat_forces', 'support_forces', 'hip_heights', 'find_seat', 'Support', 'contacts_of', 'find_support',
-           'refuse_lifted']
+           'refuse_lifted', 'sides_to_level', 'level_toes']
 
 # %% ../nbs/12_dynamics.ipynb #12-dynamics-006
 def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -551,3 +551,34 @@ def refuse_lifted(skeleton: Skeleton, q: np.ndarray, contacts: Mapping, source: 
             raise InputError(source, f"the {word} foot {100 * height[:, k].max():.0f} cm above the other",
                              f"a foot that stays on it ({contacts[side]})",
                              "choose the exercise that was done (--exercise), or call this foot `swing`")
+
+# %% ../nbs/12_dynamics.ipynb #12-dynamics-077
+def sides_to_level(motion: Motion, contacts: Mapping | None) -> list[str]:
+    """Sides (l, r) of feet that `contacts` call heel_free and whose metatarsophalangeal angle never
+    changes."""
+    free = [side for side in "lr" if (contacts or {}).get(side) == "heel_free"]
+    return [side for side in free if np.ptp(motion[f"mtp_angle_{side}"]) < 1e-6]
+
+
+def level_toes(skeleton: Skeleton, motion: Motion, contacts: Mapping | None) -> Motion:
+    """The motion with the toes of its `sides_to_level` as high as the ball of the foot: mtp_angle extended
+    by up to what the muscle fit covers (45°)."""
+    sides = sides_to_level(motion, contacts)
+    q = motion.coordinates().copy()
+    for side in sides:
+        toes, ball = _toes_and_ball(skeleton, side)
+        low = np.full(len(q), np.deg2rad(FITTED_RANGE_DEG["mtp_angle"][0]))
+        high = np.zeros(len(q))
+        for _ in range(14):  # to 0.003°
+            q[:, COORDINATES.index(f"mtp_angle_{side}")] = middle = (low + high) / 2
+            height = skeleton.contact_points(q)[..., 1]
+            sunk = height[:, toes].mean(1) < height[:, ball].mean(1)
+            low, high = np.where(sunk, low, middle), np.where(sunk, middle, high)
+    return motion.with_columns(COORDINATES, q) if sides else motion
+
+
+def _toes_and_ball(skeleton: Skeleton, side: str) -> tuple[list[int], list[int]]:
+    """Which contact spheres lie under the toes of a foot, and which two under its ball."""
+    toes = [k for k, s in enumerate(skeleton.contacts) if s.body == f"toes_{side}"]
+    foot = [k for k, s in enumerate(skeleton.contacts) if s.body == f"calcn_{side}"]
+    return toes, sorted(foot, key=lambda k: skeleton.contacts[k].location[0])[-2:]

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from fastcore.basics import patch
 
-from .dynamics import MusculoskeletalModel, Simulation, contacts_of, refuse_lifted
+from .dynamics import MusculoskeletalModel, Simulation, contacts_of, refuse_lifted, sides_to_level
 from .exercises import Exercise, load_exercise
 from .external_load import ExternalLoad, loaded_skeleton, read_load
 from .files import (InputError, Suspicion, atomic_write, locked, plain, refuse_finished, sweep, versions,
@@ -157,6 +157,8 @@ def simulate(motion: Motion, model: MusculoskeletalModel | str | Path | None = N
     _describe(result, model, mode, {name: round(seconds, 3) for name, seconds in cost.items()})
     result = _describe_loads(result, model, load)
     result.record["exercise"] = load_exercise(exercise).name
+    if sides := sides_to_level(motion, contacts):
+        result.record["toes_levelled"] = sides
     said += result_suspicions(result)
     result.record["suspicions"] = [str(s) for s in said]
     for suspicion in said:

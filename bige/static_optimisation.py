@@ -13,7 +13,8 @@ import numpy as np
 from .dynamics import (LIFTED_M, MIN_ACTIVATION, MTP, SEAT_INDENTATION, SEAT_RADIUS,
                            TORQUE_ACTUATORS, MusculoskeletalModel, Seat, Simulation, Support,
                            beyond_range, body_motions, contact_jacobian, filtered_kinematics, find_support,
-                           hip_heights, inverse_dynamics, seat_spheres, toe_spring, within_range)
+                           hip_heights, inverse_dynamics, level_toes, seat_spheres, toe_spring,
+                           within_range)
 from .motion import COORDINATES, Motion
 from .muscles import WORKING_STRETCH, rigid_tendon
 from .skeleton import Skeleton
@@ -214,7 +215,8 @@ def solve_qp(model: MusculoskeletalModel, motion: Motion, start: float | None = 
     """Static optimisation of every frame of a motion from `start` to `end` (s), filtered at `cutoff_hz`;
     `contacts` of its exercise's record."""
     part = motion.frames(start, end)
-    q, qd, qdd = filtered_kinematics(motion, cutoff_hz)
+    levelled = level_toes(model.skeleton, motion, contacts)
+    q, qd, qdd = filtered_kinematics(levelled, cutoff_hz)
     clipped = beyond_range(q[part], motion.source, part.start)
     support = find_support(model.skeleton, q, contacts, motion.source)
     here = replace(support, lifted=support.lifted[part])

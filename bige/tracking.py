@@ -13,7 +13,7 @@ import numpy as np
 
 from .dynamics import (LEG_RANGES, MIN_ACTIVATION, MTP, SEAT_RADIUS, TORQUE_ACTUATORS, Ground,
                            MusculoskeletalModel, Seat, Simulation, Support, beyond_range, body_motions,
-                           filtered_kinematics, find_support, hip_heights, inverse_dynamics,
+                           filtered_kinematics, find_support, hip_heights, inverse_dynamics, level_toes,
                            sphere_forces, support_forces, toe_spring)
 from .exercises import Exercise, load_exercise
 from .files import InputError
@@ -663,7 +663,7 @@ def _prepare(model, motion: Motion, start, end, settings: Settings, intervals, c
     """Refuse what cannot be simulated; else the requested part, its mesh, the reference there, what carries
     the body, and what had to be clipped."""
     part = motion.frames(start, end)
-    tracked = filtered_kinematics(motion, settings.cutoff_hz)
+    tracked = filtered_kinematics(level_toes(model.skeleton, motion, contacts), settings.cutoff_hz)
     time, tracked = motion.time[part], tuple(values[part] for values in tracked)
     if time[-1] - time[0] > LONGEST_S:
         raise InputError(motion.source, f"{time[-1] - time[0]:.0f} s to track at once",

@@ -13,7 +13,8 @@ EXERCISE=${1:-}
 case $EXERCISE in
     squat) ;;
     hurdle_step) MOVEMENT=m02; ARCHIVE=hurdle_step_m02_vicon_markers_0.1mm_int16_100Hz.npz ;;
-    inline_lunge) MOVEMENT=m03; ARCHIVE=lunges_sts_vicon_markers_0.1mm_int16_100Hz.npz ;;
+    inline_lunge) MOVEMENT=m03; ARCHIVE=lunges_sts_vicon_markers_0.1mm_int16_100Hz.npz
+                  LEFT_OUT=m03_s02_e10_inc ;;  # no lunge: its leading knee moves by 13 degrees, others' by 98
     side_lunge) MOVEMENT=m04; ARCHIVE=lunges_sts_vicon_markers_0.1mm_int16_100Hz.npz ;;
     sit_to_stand) MOVEMENT=m05; ARCHIVE=lunges_sts_vicon_markers_0.1mm_int16_100Hz.npz ;;
     *) echo "EXERCISE: found '$EXERCISE'; expected squat, hurdle_step, inline_lunge, side_lunge or sit_to_stand. Cure: give one of these first" >&2; exit 2 ;;

@@ -42,9 +42,12 @@ ui_prmd_exercise() {  # folder, options of bige simulate; MOVEMENT, ARCHIVE and 
         python "$HERE/some_trials.py" "$DATA/ui_prmd/$ARCHIVE" all "$1/markers.npz" "${MOVEMENT}_*"
         bige ik "$1/markers.npz" --model "$DATA/models/LaiUhlrich2022_Vicon_39.osim" --jobs "$JOBS" --out "$1/ik"
     fi
-    local trials=("$1/ik")
+    local trials=() trial
+    for trial in "$1"/ik/"$MOVEMENT"_*.mot; do
+        [[ $trial = *"${LEFT_OUT:-none}"* ]] || trials+=("$trial")
+    done
     if [ "$EXERCISE" = sit_to_stand ]; then
-        for trial in "$1"/ik/"$MOVEMENT"_*.mot; do
+        for trial in "${trials[@]}"; do
             local cut=$1/segments/$(basename "$trial" .mot)
             [ -f "$cut/segments.json" ] || bige segment "$trial" --exercise "$EXERCISE" --out "$cut" > /dev/null || [ $? = 2 ]
         done

@@ -7,12 +7,13 @@ import pytest
 
 from bige.dynamics import (SEAT_INDENTATION, SEAT_RADIUS, Ground, MusculoskeletalModel, Seat, beyond_range,
                            body_motions, contact_jacobian, contacts_of, find_seat, find_support, hip_heights,
-                           inverse_dynamics, refuse_lifted, seat_forces, seat_spheres, support_forces)
+                           inverse_dynamics, level_toes, refuse_lifted, seat_forces, seat_spheres,
+                           sides_to_level, support_forces)
 from bige.exercises import load_exercise
 from bige.filters import lowpass
 from bige.motion import GRAVITY
 from bige.files import InputError
-from bige.motion import COORDINATES, analytic_squat
+from bige.motion import COORDINATES, Motion, analytic_squat
 from bige.opensim_process import run_opensim
 from bige.skeleton import Skeleton
 from opensim_moments import opensim_inverse_dynamics, random_motion
@@ -193,3 +194,39 @@ def test_contacts_change_sides_with_the_leading_leg():
         mirrored[:, [i, j]] = q[:, [j, i]]
     assert contacts_of(step, mirrored) == {"l": "swing", "r": "planted"}
     assert contacts_of(load_exercise("squat"), q) == dict(load_exercise("squat").contacts)
+
+
+HEEL_FREE = {"l": "heel_free", "r": "planted"}
+
+
+def with_heel_up(pitch_deg, toes_deg=0.0):
+    """Frames of a left foot that pitches forward by these angles, with toes at an angle."""
+    q = np.zeros((len(pitch_deg), 33))
+    q[:, COORDINATES.index("ankle_angle_l")] = -np.deg2rad(pitch_deg)
+    q[:, COORDINATES.index("mtp_angle_l")] = np.deg2rad(toes_deg)
+    return Motion.from_arrays(np.arange(len(q)) / 30, q, source="heel.mot")
+
+
+def test_toes_that_nobody_measured_lie_as_high_as_the_ball_of_a_foot_whose_heel_is_free():
+    skeleton, motion = Skeleton.default(), with_heel_up(np.linspace(0, 25, 40))
+    level = level_toes(skeleton, motion, HEEL_FREE)
+    heights = skeleton.contact_points(level.coordinates())[:, 6:, 1]
+    assert np.allclose(heights[:, 4:].mean(1), heights[:, 1:3].mean(1), atol=1e-4)
+    kept = [name for name in COORDINATES if name != "mtp_angle_l"]
+    assert np.array_equal(level.columns(kept), motion.columns(kept))
+    steep = level_toes(skeleton, with_heel_up(np.full(40, 60.0)), HEEL_FREE)
+    assert np.allclose(np.rad2deg(steep["mtp_angle_l"]), -45, atol=0.01)
+
+
+@pytest.mark.parametrize("contacts", [None, {"l": "planted", "r": "planted"}, {"l": "swing", "r": "planted"},
+                                      {"l": "planted", "r": "heel_free"}])
+def test_toes_of_other_feet_stay_as_they_were(contacts):
+    motion = with_heel_up(np.linspace(0, 40, 40))
+    level = level_toes(Skeleton.default(), motion, contacts)
+    assert np.array_equal(level["mtp_angle_l"], motion["mtp_angle_l"])
+
+
+def test_toes_that_were_measured_stay_as_measured():
+    measured = with_heel_up(np.linspace(0, 40, 40), np.linspace(0, -20, 40))
+    assert sides_to_level(measured, HEEL_FREE) == []
+    assert level_toes(Skeleton.default(), measured, HEEL_FREE) is measured
