@@ -80,13 +80,36 @@ def settings_for(exercise: Exercise | str = "squat", preset: str | None = None) 
     if name not in PRESETS:
         raise InputError(exercise.source, f"the preset {name!r}", ", ".join(PRESETS), "choose one of them")
     preset, weights = PRESETS[name], changes.pop("coordinates", {})
-    for given, known, what in ((changes, [f.name for f in fields(Settings)], "field"),
-                               (weights, list(preset.coordinates), "coordinate")):
-        if unknown := sorted(set(given) - set(known)):
-            raise InputError(f"{exercise.source}, `simulation`", f"an unknown {what} {unknown[0]}",
-                             ", ".join(known), "correct or remove it")
+    where = f"{exercise.source}, `simulation`"
+    if not isinstance(weights, Mapping):
+        raise InputError(where, f"coordinates: {weights!r}", "weights by coordinate",
+                         "write a mapping, such as {pelvis_ty: 100}")
+    for given, known, what in ((changes, _IN_RECORDS, "field"), (weights, preset.coordinates, "coordinate")):
+        for key, value in given.items():
+            if key not in known:
+                raise InputError(where, f"an unknown {what} {key}", ", ".join(known), "correct or remove it")
+            _check_value(where, key, value)
     changes["coordinates"] = preset.coordinates | weights  # what is not named keeps the preset's weight
     return replace(preset, **{k: tuple(v) if isinstance(v, list) else v for k, v in changes.items()})
+
+
+_IN_RECORDS = [f.name for f in fields(Settings) if f.name not in ("coordinates", "ground")]
+_ENDS_AS_BEGUN = ("height", "body", "muscles")
+_CHOICES = {"transcription": ("condensed", "radau"), "passive_fibre_force": (True, False)}
+
+
+def _check_value(where: str, key: str, value: object) -> None:
+    """InputError unless `value` suits the field, or the weight of a coordinate, `key`."""
+    if key == "periodic":
+        good = isinstance(value, list | tuple) and set(map(str, value)) <= set(_ENDS_AS_BEGUN)
+        expected = "a list of " + ", ".join(_ENDS_AS_BEGUN)
+    elif key in _CHOICES:
+        good, expected = value in _CHOICES[key], "one of " + ", ".join(map(str, _CHOICES[key]))
+    else:
+        good = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
+        expected = "a number from 0"
+    if not good:
+        raise InputError(where, f"{key}: {value!r}", expected, "correct it")
 
 # %% ../nbs/14_tracking.ipynb #14-tracking-016
 STATES = {"q": 33, "qd": 33, "a": 80, "F": 80, "actuator": 13}

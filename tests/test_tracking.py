@@ -1,6 +1,7 @@
 """The tracking problem: its equations, its two transcriptions, what its solutions must obey, and what it
 refuses."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -69,9 +70,18 @@ def test_settings_come_from_the_record_of_the_exercise(tmp_path):
     step = replace(squat, name="step", simulation=changes)
     assert settings_for(step) == replace(PRESETS["other"], heel_force_n=3.0, periodic=("body",))
     assert settings_for(step, "gait") == PRESETS["gait"]
-    for wrong, word in (({"preset": "swim"}, "swim"), ({"heel_farce_n": 3}, "heel_farce_n")):
-        with pytest.raises(InputError, match=word):
-            settings_for(replace(squat, simulation=wrong))
+
+
+@pytest.mark.parametrize("wrong, word", [
+    ({"preset": "swim"}, "swim"), ({"heel_farce_n": 3}, "heel_farce_n"), ({"coordinates": 5}, "coordinates: 5"),
+    ({"coordinates": {"knee": 5}}, "knee"), ({"coordinates": {"knee_angle": "much"}}, "knee_angle: 'much'"),
+    ({"coordinates": {"knee_angle": float("nan")}}, "knee_angle: nan"), ({"activation": -1}, "activation: -1"),
+    ({"activation": True}, "activation: True"), ({"periodic": "body"}, "periodic: 'body'"),
+    ({"periodic": ["legs", [1]]}, "periodic"), ({"transcription": ["radau"]}, "transcription"),
+    ({"passive_fibre_force": "yes"}, "passive_fibre_force"), ({"ground": {}}, "ground")])
+def test_a_record_with_settings_that_do_not_suit_is_refused(wrong, word):
+    with pytest.raises(InputError, match=re.escape(word)):
+        settings_for(replace(load_exercise("squat"), simulation=wrong))
 
 
 def test_symbols_and_numbers_are_the_same_equations(model):
