@@ -19,8 +19,8 @@ from .tables import cell_text, number_text, table
 # %% auto #0
 __all__ = ['COMPARED', 'INSTANTS', 'LEAST_IN_CELL', 'NEIGHBOURS', 'NOVELTY_COLUMNS', 'moving_part', 'phase_curves',
            'repetition_distance', 'RecordedSet', 'distance_scales', 'mann_whitney_z', 'cells_of', 'data_copying',
-           'authentic', 'in_balls', 'expected_nearest', 'reach_percent', 'standard_error', 'novelty', 'novelty_tables',
-           'novelty_text']
+           'authentic', 'pose_distance', 'in_balls', 'expected_nearest', 'reach_percent', 'standard_error', 'novelty',
+           'novelty_tables', 'novelty_text']
 
 # %% ../nbs/25b_novelty.ipynb #25b-novelty-006
 COMPARED = tuple(
@@ -178,6 +178,32 @@ def authentic(to_training: np.ndarray, among: np.ndarray) -> np.ndarray:
     return to_training.min(1) > apart[to_training.argmin(1)]
 
 # %% ../nbs/25b_novelty.ipynb #25b-novelty-043
+_EVERY = 4     # of the 64 instants, of a sample
+_AT_ONCE = 8   # samples
+
+
+def _poses_deg(curves: np.ndarray) -> np.ndarray:
+    "Compared angles (N, 64, 17) of curves (N, 64, 33) in degrees, −180 to 180."
+    return (np.rad2deg(curves[..., _COMPARED]) + 180) % 360 - 180
+
+
+def pose_distance(a: np.ndarray, b: np.ndarray, exercise: Exercise | str = "squat") -> np.ndarray:
+    """Distance (N, M) deg of the poses of a (N, 64, 33) from the nearest poses of b (M, 64, 33), at whatever
+    instant; where no leg leads, of the nearer mirror image of a."""
+    poses = _poses_deg(b)
+    middle = poses.mean((0, 1))
+    flat = (poses - middle).reshape(-1, len(COMPARED))
+    images = [a] if load_exercise(exercise).leading else [a, mirror_arrays(a)]
+    out = np.full((len(a), len(b)), np.inf)
+    for some in (slice(i, i + _AT_ONCE) for i in range(0, len(a), _AT_ONCE)):
+        for image in images:
+            q = _poses_deg(image[some, ::_EVERY]) - middle
+            squares = (flat**2).sum(-1) - 2 * q @ flat.T                        # (8, 16, 64 M)
+            nearest = squares.reshape(*q.shape[:2], len(b), INSTANTS).min(-1) + (q**2).sum(-1)[..., None]
+            out[some] = np.minimum(out[some], nearest.mean(1))
+    return np.sqrt(np.maximum(out, 0) / len(COMPARED))
+
+# %% ../nbs/25b_novelty.ipynb #25b-novelty-048
 NEIGHBOURS = 5
 
 
@@ -186,7 +212,7 @@ def in_balls(to_training: np.ndarray, among: np.ndarray) -> np.ndarray:
     radius = np.sort(among, 1)[:, min(NEIGHBOURS, len(among) - 1)]
     return to_training <= radius
 
-# %% ../nbs/25b_novelty.ipynb #25b-novelty-046
+# %% ../nbs/25b_novelty.ipynb #25b-novelty-051
 def expected_nearest(distances: np.ndarray, n: int) -> np.ndarray:
     "The smallest (P,) of `n` of the distances (P, N) in each row, mean over all ways to draw them."
     total = distances.shape[1]
@@ -194,7 +220,7 @@ def expected_nearest(distances: np.ndarray, n: int) -> np.ndarray:
     chances = n / total * np.cumprod(np.r_[1, (total - n - before) / (total - 1 - before)])
     return np.sort(distances, 1)[:, : total - n + 1] @ chances
 
-# %% ../nbs/25b_novelty.ipynb #25b-novelty-048
+# %% ../nbs/25b_novelty.ipynb #25b-novelty-053
 def reach_percent(to_samples: np.ndarray, to_training: np.ndarray, subjects: np.ndarray,
                   n: int | None = None) -> float:
     """How much nearer (%) repetitions of participants `subjects` (P,) are to the nearest of `n` of N samples,
@@ -204,7 +230,7 @@ def reach_percent(to_samples: np.ndarray, to_training: np.ndarray, subjects: np.
             for p in sorted(set(subjects))]
     return float(100 * (1 - np.mean(each)))
 
-# %% ../nbs/25b_novelty.ipynb #25b-novelty-052
+# %% ../nbs/25b_novelty.ipynb #25b-novelty-057
 _OF_SAMPLES = {"median": np.median, "low": lambda x, axis: np.quantile(x, 0.05, axis), "mean": np.mean}
 
 
@@ -213,7 +239,7 @@ def standard_error(values: np.ndarray, statistic: str, draws: int = 200) -> floa
     chosen = np.random.default_rng(0).integers(len(values), size=(draws, len(values)))
     return float(_OF_SAMPLES[statistic](values[chosen], axis=1).std())
 
-# %% ../nbs/25b_novelty.ipynb #25b-novelty-053
+# %% ../nbs/25b_novelty.ipynb #25b-novelty-058
 def novelty(curves: np.ndarray, recorded: RecordedSet, n: int | None = None,
             unseen: bool = True) -> dict[str, dict]:
     """{"value", "sd"} of every measure of samples (N, 64, 33), plain floats; reach is that of `n` samples
@@ -224,6 +250,7 @@ def novelty(curves: np.ndarray, recorded: RecordedSet, n: int | None = None,
     of_samples = {
         "nearest_deg": (nearest, "median"),
         "nearest_low_deg": (nearest, "low"),
+        "poses_deg": (pose_distance(curves, recorded.training, recorded.exercise).min(1), "median"),
         "repeated_percent": (100.0 * (nearest < np.median(own)) if len(own) else nearest * np.nan, "mean"),
         "authentic_percent": (100.0 * authentic(to_training, recorded.among), "mean"),
         "density": (in_balls(to_training, recorded.among).sum(1) / NEIGHBOURS, "mean"),
@@ -238,11 +265,12 @@ def novelty(curves: np.ndarray, recorded: RecordedSet, n: int | None = None,
                                                recorded.held_out_subjects, n)
     return {"value": value, "sd": {key: standard_error(*of) for key, of in of_samples.items()}}
 
-# %% ../nbs/25b_novelty.ipynb #25b-novelty-077
+# %% ../nbs/25b_novelty.ipynb #25b-novelty-082
 NOVELTY_COLUMNS = {
     "motions": "motions",
     "nearest_deg": "nearest deg →",
     "nearest_low_deg": "nearest, 5 % deg →",
+    "poses_deg": "nearest poses deg →",
     "repeated_percent": "repeated % →",
     "c_t": "C_T →",
     "cells": "cells",
@@ -268,7 +296,7 @@ def novelty_tables(sets: Mapping[str, Sequence[Motion]], recorded: RecordedSet,
              for name, d in distance_scales(recorded).items()}
     return {"Novelty": rows, "Novelty, scale": {"training repetitions, median distance": scale}}
 
-# %% ../nbs/25b_novelty.ipynb #25b-novelty-078
+# %% ../nbs/25b_novelty.ipynb #25b-novelty-083
 def _cell(value: float | None, sd: float | None) -> str:
     return cell_text(value) if sd is None else f"{cell_text(value)}±{number_text(sd)}"
 

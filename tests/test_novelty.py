@@ -143,6 +143,27 @@ def test_a_motion_that_never_moves_is_taken_whole():
     assert nv.moving_part(q) == (0, 29)
 
 
+@FEW
+@given(SQUAT, SQUAT, st.randoms(use_true_random=False))
+def test_poses_count_at_whatever_instant(a, b, random):
+    x, y = nv.phase_curves([a]), nv.phase_curves([b])
+    order = list(range(nv.INSTANTS))
+    random.shuffle(order)
+    found = nv.pose_distance(x, y)[0, 0]
+    assert nv.pose_distance(x, y[:, order])[0, 0] == pytest.approx(found, abs=1e-6)
+    assert nv.pose_distance(x, x[:, order])[0, 0] == pytest.approx(0, abs=1e-4)
+    assert nv.pose_distance(mirror_arrays(x), y)[0, 0] == pytest.approx(found, abs=1e-6)
+
+
+def test_the_nearest_pose_by_hand():
+    curves = nv.phase_curves([repetition(60 + 3 * i, 3, i) for i in range(20)])
+    degrees = np.rad2deg(curves[..., ANGLES])
+    found = nv.pose_distance(curves[:17], curves[17:], "inline_lunge")
+    for i, j in ((0, 0), (9, 1), (16, 2)):
+        apart = ((degrees[i, ::4, None] - degrees[17 + j][None]) ** 2).mean(-1)
+        assert found[i, j] == pytest.approx(np.sqrt(apart.min(1).mean()), abs=1e-6)
+
+
 # the measures
 
 def test_the_scale_of_each_repetition(recorded):
