@@ -203,7 +203,7 @@ def pose_distance(a: np.ndarray, b: np.ndarray, exercise: Exercise | str = "squa
             out[some] = np.minimum(out[some], nearest.mean(1))
     return np.sqrt(np.maximum(out, 0) / len(COMPARED))
 
-# %% ../nbs/25b_novelty.ipynb #25b-novelty-048
+# %% ../nbs/25b_novelty.ipynb #25b-novelty-049
 NEIGHBOURS = 5
 
 
@@ -212,7 +212,7 @@ def in_balls(to_training: np.ndarray, among: np.ndarray) -> np.ndarray:
     radius = np.sort(among, 1)[:, min(NEIGHBOURS, len(among) - 1)]
     return to_training <= radius
 
-# %% ../nbs/25b_novelty.ipynb #25b-novelty-051
+# %% ../nbs/25b_novelty.ipynb #25b-novelty-052
 def expected_nearest(distances: np.ndarray, n: int) -> np.ndarray:
     "The smallest (P,) of `n` of the distances (P, N) in each row, mean over all ways to draw them."
     total = distances.shape[1]
@@ -220,7 +220,7 @@ def expected_nearest(distances: np.ndarray, n: int) -> np.ndarray:
     chances = n / total * np.cumprod(np.r_[1, (total - n - before) / (total - 1 - before)])
     return np.sort(distances, 1)[:, : total - n + 1] @ chances
 
-# %% ../nbs/25b_novelty.ipynb #25b-novelty-053
+# %% ../nbs/25b_novelty.ipynb #25b-novelty-054
 def reach_percent(to_samples: np.ndarray, to_training: np.ndarray, subjects: np.ndarray,
                   n: int | None = None) -> float:
     """How much nearer (%) repetitions of participants `subjects` (P,) are to the nearest of `n` of N samples,
@@ -230,7 +230,7 @@ def reach_percent(to_samples: np.ndarray, to_training: np.ndarray, subjects: np.
             for p in sorted(set(subjects))]
     return float(100 * (1 - np.mean(each)))
 
-# %% ../nbs/25b_novelty.ipynb #25b-novelty-057
+# %% ../nbs/25b_novelty.ipynb #25b-novelty-058
 _OF_SAMPLES = {"median": np.median, "low": lambda x, axis: np.quantile(x, 0.05, axis), "mean": np.mean}
 
 
@@ -239,7 +239,7 @@ def standard_error(values: np.ndarray, statistic: str, draws: int = 200) -> floa
     chosen = np.random.default_rng(0).integers(len(values), size=(draws, len(values)))
     return float(_OF_SAMPLES[statistic](values[chosen], axis=1).std())
 
-# %% ../nbs/25b_novelty.ipynb #25b-novelty-058
+# %% ../nbs/25b_novelty.ipynb #25b-novelty-059
 def novelty(curves: np.ndarray, recorded: RecordedSet, n: int | None = None,
             unseen: bool = True) -> dict[str, dict]:
     """{"value", "sd"} of every measure of samples (N, 64, 33), plain floats; reach is that of `n` samples
@@ -265,7 +265,7 @@ def novelty(curves: np.ndarray, recorded: RecordedSet, n: int | None = None,
                                                recorded.held_out_subjects, n)
     return {"value": value, "sd": {key: standard_error(*of) for key, of in of_samples.items()}}
 
-# %% ../nbs/25b_novelty.ipynb #25b-novelty-082
+# %% ../nbs/25b_novelty.ipynb #25b-novelty-083
 NOVELTY_COLUMNS = {
     "motions": "motions",
     "nearest_deg": "nearest deg →",
@@ -296,7 +296,7 @@ def novelty_tables(sets: Mapping[str, Sequence[Motion]], recorded: RecordedSet,
              for name, d in distance_scales(recorded).items()}
     return {"Novelty": rows, "Novelty, scale": {"training repetitions, median distance": scale}}
 
-# %% ../nbs/25b_novelty.ipynb #25b-novelty-083
+# %% ../nbs/25b_novelty.ipynb #25b-novelty-084
 def _cell(value: float | None, sd: float | None) -> str:
     return cell_text(value) if sd is None else f"{cell_text(value)}±{number_text(sd)}"
 
