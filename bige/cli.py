@@ -1077,6 +1077,31 @@ def _skeleton_beside(folder: str):
     return Skeleton.from_osim(model) if model else None
 
 # %% ../nbs/39_command_line.ipynb #39-command-line-086
+def _novelty(sets: dict[str, list], compared: list | None, **exercise) -> dict:
+    """Tables of novelty of named sets of motions, and of those `compared` with (None: the held-out
+    repetitions); {} with a message for an exercise without a data set."""
+    from bige.dataset import reference
+    from bige.files import InputError
+    from bige.metrics import REFERENCE_ROW
+    from bige.novelty import RecordedSet, novelty_tables
+    try:
+        recorded = RecordedSet.of(reference(**exercise))
+    except InputError as error:
+        _say(f"novelty is left out: found {error.found}; expected {error.expected}")
+        return {}
+    if compared is None:
+        return novelty_tables(sets, recorded, held_out=REFERENCE_ROW)
+    return novelty_tables(sets | {REFERENCE_ROW: compared}, recorded)
+
+def _with_novelty(text: str, novelty: dict, format: str) -> str:
+    "The tables of the paper, then those of novelty; a csv has one head."
+    from bige.novelty import novelty_text
+    if not novelty or format == "json":
+        return text
+    more = novelty_text(novelty, format)
+    return text + ("\n" + more.split("\n", 1)[1] if format == "csv" else "\n\n" + more)
+
+# %% ../nbs/39_command_line.ipynb #39-command-line-087
 @_verb("evaluate", "the tables of the paper for folders of motions",
        _option("folders", nargs="+", metavar="FOLDER",
                help="a folder of .mot files; or what MDM and T2M-GPT write: results.npy, joints or "
@@ -1087,16 +1112,19 @@ def _skeleton_beside(folder: str):
        _option("--format", choices=("md", "csv", "json", "latex"), default="md"), _EXERCISE)
 def _evaluate(folders: list[str], reference: str | None, format: str,
               exercise: str | None) -> tuple[dict, str]:
-    from bige.metrics import evaluate, row_names, table_rows, tables
+    from bige.metrics import REFERENCE_ROW, evaluate, row_names, table_rows, tables
     given = _given(exercise=exercise)
     compared = _motions_in(reference) if reference else _shipped(**given)
-    rows = {}
-    for name, folder in zip(row_names(folders), folders):
-        rows[name] = evaluate(_motions_in(folder), compared, _skeleton_beside(folder), **given)
-    rows["reference"] = evaluate(compared, compared, **given)
-    return table_rows(rows), tables(rows, format).rstrip("\n")
+    sets = {name: _motions_in(folder) for name, folder in zip(row_names(folders), folders)}
+    rows = {name: evaluate(motions, compared, _skeleton_beside(folder), **given)
+            for (name, motions), folder in zip(sets.items(), folders)}
+    rows[REFERENCE_ROW] = evaluate(compared, compared, **given)
+    novelty = _novelty(sets, compared if reference else None, **given)
+    record = table_rows(rows) | novelty
+    text = _json_text(record) if format == "json" else tables(rows, format).rstrip("\n")
+    return record, _with_novelty(text, novelty, format)
 
-# %% ../nbs/39_command_line.ipynb #39-command-line-090
+# %% ../nbs/39_command_line.ipynb #39-command-line-091
 def _refuse_picture(out: str, inputs: list[str | None]) -> None:
     "InputError where a picture would take the place of an input, or of a part of an answer."
     from bige.files import refuse_finished, refuse_overwriting
@@ -1135,7 +1163,7 @@ def _render(motions: list[str], out: str, style: str, load: str | None, exercise
                      progress=lambda done, total: show(f"{done} of {total} pictures"))
     return {"picture": out}, f"written to {out}"
 
-# %% ../nbs/39_command_line.ipynb #39-command-line-093
+# %% ../nbs/39_command_line.ipynb #39-command-line-094
 @_verb("tune", "the tuning page in the browser: move sliders, see the motion, save files", _CONSTRAINTS,
        _option("-n", type=_count, default=5, metavar="N", help="how many motions (default 5)"),
        _option("--seed", type=_seed, default=0, metavar="N"),
@@ -1148,7 +1176,7 @@ def _tune(constraints: str | None, model: str | None, n: int, seed: int, port: i
     launch(constraints, model, n, seed, port, not no_browser, **_given(exercise=exercise))
     return {}, "the tuning page is closed"
 
-# %% ../nbs/39_command_line.ipynb #39-command-line-095
+# %% ../nbs/39_command_line.ipynb #39-command-line-096
 @_verb("verify", "simulate what bige generate made, and compare with the surrogate",
        _option("folder", metavar="FOLDER",
                help="written by bige generate; verification.json and the simulations go there"),
@@ -1187,6 +1215,6 @@ def _findings(record: dict) -> str:
         parts += [f"{Path(s['file']).stem}: {s['reason']}" for s in checked["samples"] if s["reason"]]
     return "\n\n".join(part for part in parts if part)
 
-# %% ../nbs/39_command_line.ipynb #39-command-line-101
+# %% ../nbs/39_command_line.ipynb #39-command-line-102
 if __name__ == "__main__" and "__file__" in globals():
     sys.exit(main())

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from bige.cli import INSTALL, asset_folder, explain, in_ascii, main, status_line
-from bige.dataset import load_dataset
+from bige.dataset import load_dataset, reference, repetition, select
 from bige.files import InputError, output_folder, whole_folder
 from bige.motion import ACTIVATIONS, Motion, analytic_squat, example_squat, read_motion, write_motion
 from bige.inverse_kinematics import write_osim
@@ -523,6 +523,37 @@ def test_evaluate_in_every_format(form, start, generated, capsys):
     assert main(["evaluate", str(generated), "--reference", str(generated), "--format", form]) == 0
     text = capsys.readouterr().out
     assert text.startswith(start) and "as published" in text and "revised" in text
+    assert text.index("Novelty") > text.rindex("revised")
+    assert text.count("table,model,metric") == (form == "csv")
+
+
+def test_evaluate_tells_novelty_against_the_training_repetitions(tmp_path, capsys):
+    data = reference()
+    train, held_out = (select(data, np.flatnonzero(data.split == split)[:3]) for split in ("train", "val"))
+    for name, chosen in (("copies", train), ("unseen", held_out)):
+        (tmp_path / name).mkdir()
+        for i in range(len(chosen)):
+            write_motion(repetition(chosen, i), tmp_path / name / f"{i}.mot")
+    assert main(["evaluate", str(tmp_path / "copies"), str(tmp_path / "unseen"), "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    found = record["Novelty"]
+    assert list(found) == ["copies", "unseen", "reference"] and found["reference"]["motions"][0] == 40
+    assert found["copies"]["authentic % →"][0] == 0 and found["copies"]["nearest deg →"][0] < 0.01
+    assert found["copies"]["C_T →"][0] < -2 and found["reference"]["C_T →"][0] is None
+    (scale,) = record["Novelty, scale"].values()
+    own, other = (scale[f"nearest, {who} deg"][0] for who in ("same participant", "another participant"))
+    assert found["unseen"]["nearest deg →"][0] > own and 0 < own < other
+    assert found["unseen"]["reach (of 3) % ↑"][0] > found["copies"]["reach (of 3) % ↑"][0]
+
+
+def test_evaluate_without_a_training_set_leaves_novelty_out_and_says_so(generated, tmp_path, capsys):
+    mine = tmp_path / "mine.yaml"
+    text = (asset_folder() / "exercises" / "squat.yaml").read_text(encoding="utf-8")
+    mine.write_text(text.replace("name: squat", "name: mine", 1), encoding="utf-8")
+    assert main(["evaluate", str(generated), "--reference", str(generated), "--exercise", str(mine)]) == 0
+    said = capsys.readouterr()
+    assert "Novelty" not in said.out and "Table 3, revised" in said.out
+    assert said.err.count("novelty is left out") == 1
 
 
 def test_evaluate_keeps_a_folder_named_reference(generated, tmp_path, capsys):
