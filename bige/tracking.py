@@ -21,10 +21,10 @@ from .motion import COORDINATES, Motion
 from .muscles import ACTIVATION_TIME, DEACTIVATION_TIME, FITTED_RANGE_DEG, equilibrium_residual
 
 # %% auto #0
-__all__ = ['PRESETS', 'STATES', 'CONTROLS', 'MAX_FORCE', 'FORCE_RATE', 'ACTIVATION_RATE', 'RESERVE', 'ACTUATOR_TIME', 'LONGEST_S',
-           'Settings', 'settings_for', 'equations', 'NodeFunctions', 'Layout', 'Linear', 'Quadratic', 'condensed',
-           'radau', 'limits', 'scales', 'linear_rows', 'cost', 'TrackingProblem', 'solve_nlp', 'ground_offset',
-           'least_heel_forces', 'first_guess', 'between', 'track']
+__all__ = ['PRESETS', 'STATES', 'CONTROLS', 'MAX_FORCE', 'FORCE_RATE', 'ACTIVATION_RATE', 'RESERVE', 'ACTUATOR_TIME',
+           'LOW_BARRIER', 'LONGEST_S', 'Settings', 'settings_for', 'equations', 'NodeFunctions', 'Layout', 'Linear',
+           'Quadratic', 'condensed', 'radau', 'limits', 'scales', 'linear_rows', 'cost', 'TrackingProblem', 'solve_nlp',
+           'ground_offset', 'least_heel_forces', 'first_guess', 'between', 'track']
 
 # %% ../nbs/14_tracking.ipynb #14-tracking-008
 _SQUAT = {
@@ -533,10 +533,15 @@ class TrackingProblem:
         return casadi.Function("nlp_hess_l", [x, p, weight, multipliers], [casadi.MX(pattern, values)],
                                ["x", "p", "lam_f", "lam_g"], ["triu_hess_gamma_x_x"])
 
-# %% ../nbs/14_tracking.ipynb #14-tracking-058
+# %% ../nbs/14_tracking.ipynb #14-tracking-059
+LOW_BARRIER = {"mu_init": 0.01, "bound_push": 1e-3, "bound_frac": 1e-3}  # IPOPT's own: 0.1, 0.01, 0.01
+
+
 def solve_nlp(problem: TrackingProblem, layout: Layout, bounds: tuple[np.ndarray, np.ndarray],
-              guess: np.ndarray, settings: Settings, verbose: bool = False) -> tuple[np.ndarray, dict]:
-    """The solution x (size,) and IPOPT's statistics; `bounds`: lower and upper limits (size,) of x."""
+              guess: np.ndarray, settings: Settings, verbose: bool = False, *,
+              barrier: Mapping | None = None) -> tuple[np.ndarray, dict]:
+    """The solution x (size,) and IPOPT's statistics; `bounds`: lower and upper limits (size,) of x;
+    `barrier`: IPOPT's options of its barrier."""
     low, high = bounds
     import casadi
 
@@ -552,6 +557,7 @@ def solve_nlp(problem: TrackingProblem, layout: Layout, bounds: tuple[np.ndarray
         "mumps_permuting_scaling": 0,  # METIS; scaled already
         "print_level": 5 if verbose else 0,
         "sb": "yes",
+        **(barrier or {}),
     }
     options = {f"ipopt.{name}": value for name, value in options.items()} | {
         "print_time": False,
@@ -564,7 +570,7 @@ def solve_nlp(problem: TrackingProblem, layout: Layout, bounds: tuple[np.ndarray
                     ubg=np.r_[rows.high, np.tile(np.r_[zero, np.inf, np.inf], n)])
     return np.asarray(answer["x"]).ravel(), solver.stats() | {"objective": float(answer["f"])}
 
-# %% ../nbs/14_tracking.ipynb #14-tracking-060
+# %% ../nbs/14_tracking.ipynb #14-tracking-061
 def ground_offset(model: MusculoskeletalModel, q: np.ndarray, ground: Ground = Ground()) -> float:
     """How far (m) to lift the recorded poses q (T, 33) so that the ground carries the body's weight on
     average."""
@@ -579,7 +585,7 @@ def ground_offset(model: MusculoskeletalModel, q: np.ndarray, ground: Ground = G
         low, high = (lift, high) if carried > model.weight else (low, lift)
     return lift - lowest
 
-# %% ../nbs/14_tracking.ipynb #14-tracking-063
+# %% ../nbs/14_tracking.ipynb #14-tracking-064
 def _on_feet(model: MusculoskeletalModel, q: np.ndarray, seat: Seat | None) -> np.ndarray:
     """Those of the poses q (T, 33) in which the seat carries nothing."""
     if seat is None:
@@ -591,7 +597,7 @@ def least_heel_forces(settings: Settings, support: Support) -> np.ndarray:
     """Least vertical force (2,) N on the right and the left heel: none on one that may leave the ground."""
     return np.where(support.heels, settings.heel_force_n or -np.inf, -np.inf)
 
-# %% ../nbs/14_tracking.ipynb #14-tracking-065
+# %% ../nbs/14_tracking.ipynb #14-tracking-066
 def first_guess(layout: Layout, reference: dict, offset: float, scale: dict, bounds: tuple[dict, dict],
                 known: dict) -> np.ndarray:
     """Start at the recorded motion; `known` may hold better values of other unknowns, (N + 1, n) by name,
@@ -608,7 +614,7 @@ def first_guess(layout: Layout, reference: dict, offset: float, scale: dict, bou
         x[index] = x[layout.at[name]][:-1, None]
     return x
 
-# %% ../nbs/14_tracking.ipynb #14-tracking-067
+# %% ../nbs/14_tracking.ipynb #14-tracking-068
 def _bounds(layout: Layout, low: dict, high: dict, scale: dict) -> tuple[np.ndarray, np.ndarray]:
     lower, upper = np.full(layout.size, -np.inf), np.full(layout.size, np.inf)
     for columns in (layout.at, layout.inner):
@@ -616,7 +622,7 @@ def _bounds(layout: Layout, low: dict, high: dict, scale: dict) -> tuple[np.ndar
             lower[index], upper[index] = low[name] / scale[name], high[name] / scale[name]
     return lower, upper
 
-# %% ../nbs/14_tracking.ipynb #14-tracking-068
+# %% ../nbs/14_tracking.ipynb #14-tracking-069
 def _mesh(time: np.ndarray, tracked: tuple, intervals: int) -> tuple[np.ndarray, dict]:
     """Mesh times (N + 1,) and the reference there."""
     from scipy.interpolate import CubicSpline
@@ -624,7 +630,7 @@ def _mesh(time: np.ndarray, tracked: tuple, intervals: int) -> tuple[np.ndarray,
     mesh = np.linspace(time[0], time[-1], intervals + 1)
     return mesh, {name: CubicSpline(time, values)(mesh) for name, values in zip(("q", "qd", "qdd"), tracked)}
 
-# %% ../nbs/14_tracking.ipynb #14-tracking-069
+# %% ../nbs/14_tracking.ipynb #14-tracking-070
 def between(mesh: np.ndarray, u: dict, time: np.ndarray) -> dict:
     """The solution u at any times (T,): exactly, as its controls are constant within an interval of the
     mesh (N + 1,)."""
@@ -640,7 +646,7 @@ def between(mesh: np.ndarray, u: dict, time: np.ndarray) -> dict:
         "actuator": u["command"][k] + np.exp(-s / ACTUATOR_TIME) * (u["actuator"][k] - u["command"][k]),
     }
 
-# %% ../nbs/14_tracking.ipynb #14-tracking-072
+# %% ../nbs/14_tracking.ipynb #14-tracking-073
 LONGEST_S = 15.0
 
 
@@ -657,7 +663,7 @@ def _known(result: Simulation, mesh: np.ndarray, parameters: np.ndarray) -> dict
         for name, (table, low, high) in values.items()
     }
 
-# %% ../nbs/14_tracking.ipynb #14-tracking-073
+# %% ../nbs/14_tracking.ipynb #14-tracking-074
 def _simulation(model: MusculoskeletalModel, motion: Motion, mesh: np.ndarray, u: dict, settings: Settings,
                 seat: Seat | None, status: str, record: dict) -> Simulation:
     """The solution at the times of `motion`; forces and moments are interpolated from the mesh points,
@@ -681,7 +687,7 @@ def _simulation(model: MusculoskeletalModel, motion: Motion, mesh: np.ndarray, u
     return Simulation(kinematics, dense(forces[:, :12]), dense(points[:, :12]), dense(tau), reserves, torques,
                       tendons, status, record, *seated)
 
-# %% ../nbs/14_tracking.ipynb #14-tracking-074
+# %% ../nbs/14_tracking.ipynb #14-tracking-075
 def _prepare(model, motion: Motion, start, end, settings: Settings, intervals, contacts) -> tuple:
     """Refuse what cannot be simulated; else the requested part, its mesh, the reference there, what carries
     the body, and what had to be clipped."""
@@ -698,14 +704,14 @@ def _prepare(model, motion: Motion, start, end, settings: Settings, intervals, c
     mesh, reference_at = _mesh(time, tracked, intervals)
     return Motion.from_arrays(time, tracked[0], source=motion.source), mesh, reference_at, support, clipped
 
-# %% ../nbs/14_tracking.ipynb #14-tracking-075
+# %% ../nbs/14_tracking.ipynb #14-tracking-076
 def _guess(model, motion: Motion, mesh, settings: Settings, start, end, contacts) -> dict:
     from bige.static_optimisation import solve_qp
 
     result = solve_qp(model, motion, start, end, settings.cutoff_hz, contacts=contacts)
     return _known(result, mesh, model.geometry.parameters) if result.status == "Solve_Succeeded" else {}
 
-# %% ../nbs/14_tracking.ipynb #14-tracking-076
+# %% ../nbs/14_tracking.ipynb #14-tracking-077
 def _deviation(off: np.ndarray) -> dict:
     """RMS over time of differences `off` (N + 1, 33): mean and worst angle (deg), worst translation (cm)."""
     rms = np.sqrt((off**2).mean(0))
@@ -713,7 +719,7 @@ def _deviation(off: np.ndarray) -> dict:
     return {"deviation_deg": {"mean": round(float(angles.mean()), 2), "worst": round(float(angles.max()), 2)},
             "deviation_cm": round(100 * float(rms[3:6].max()), 2)}
 
-# %% ../nbs/14_tracking.ipynb #14-tracking-077
+# %% ../nbs/14_tracking.ipynb #14-tracking-078
 def track(model: MusculoskeletalModel, motion: Motion, start: float | None = None, end: float | None = None,
           settings: Settings = PRESETS["squat"], intervals: int | None = None, *,
           contacts: Mapping | None = None, verbose: bool = False) -> Simulation:
@@ -737,10 +743,11 @@ def track(model: MusculoskeletalModel, motion: Motion, start: float | None = Non
         cost(layout, h, scale, tracked, settings), least_heel_forces(settings, support))
     attempts = []
     known = _guess(model, motion, mesh, settings, start, end, contacts)
-    for known in (known, {}) if known else ({},):  # a second start, where the first led nowhere
+    starts = [(known, {}), (known, LOW_BARRIER)] if known else []
+    for known, barrier in (*starts, ({}, {})):  # another start, where one led nowhere
         guess = first_guess(layout, tracked, offset, scale, (low, high), known)
         bounds = _bounds(layout, low, high, scale)
-        x, statistics = solve_nlp(problem, layout, bounds, guess, settings, verbose)
+        x, statistics = solve_nlp(problem, layout, bounds, guess, settings, verbose, barrier=barrier)
         attempts.append(statistics["iter_count"])
         if statistics["return_status"] in ("Solve_Succeeded", "User_Requested_Stop"):
             break
