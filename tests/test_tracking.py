@@ -73,10 +73,12 @@ def test_settings_come_from_the_record_of_the_exercise(tmp_path):
 
 
 @pytest.mark.parametrize("wrong, word", [
-    ({"preset": "swim"}, "swim"), ({"heel_farce_n": 3}, "heel_farce_n"), ({"coordinates": 5}, "coordinates: 5"),
-    ({"coordinates": {"knee": 5}}, "knee"), ({"coordinates": {"knee_angle": "much"}}, "knee_angle: 'much'"),
-    ({"coordinates": {"knee_angle": float("nan")}}, "knee_angle: nan"), ({"activation": -1}, "activation: -1"),
-    ({"activation": True}, "activation: True"), ({"periodic": "body"}, "periodic: 'body'"),
+    ({"preset": "swim"}, "swim"), ({"heel_farce_n": 3}, "heel_farce_n"),
+    ({"coordinates": 5}, "coordinates: 5"), ({"coordinates": {"knee": 5}}, "knee"),
+    ({"coordinates": {"knee_angle": "much"}}, "knee_angle: 'much'"),
+    ({"coordinates": {"knee_angle": float("nan")}}, "knee_angle: nan"),
+    ({"activation": -1}, "activation: -1"), ({"activation": True}, "activation: True"),
+    ({"periodic": "body"}, "periodic: 'body'"),
     ({"periodic": ["legs", [1]]}, "periodic"), ({"transcription": ["radau"]}, "transcription"),
     ({"passive_fibre_force": "yes"}, "passive_fibre_force"), ({"ground": {}}, "ground")])
 def test_a_record_with_settings_that_do_not_suit_is_refused(wrong, word):
