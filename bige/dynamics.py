@@ -563,7 +563,8 @@ def sides_to_level(motion: Motion, contacts: Mapping | None) -> list[str]:
 def level_toes(skeleton: Skeleton, motion: Motion, contacts: Mapping | None) -> Motion:
     """The motion with the toes of its `sides_to_level` as high as the ball of the foot: mtp_angle extended
     by up to what the muscle fit covers (45°)."""
-    sides = sides_to_level(motion, contacts)
+    if not (sides := sides_to_level(motion, contacts)):
+        return motion
     q = motion.coordinates().copy()
     for side in sides:
         toes, ball = _toes_and_ball(skeleton, side)
@@ -574,7 +575,7 @@ def level_toes(skeleton: Skeleton, motion: Motion, contacts: Mapping | None) -> 
             height = skeleton.contact_points(q)[..., 1]
             sunk = height[:, toes].mean(1) < height[:, ball].mean(1)
             low, high = np.where(sunk, low, middle), np.where(sunk, middle, high)
-    return motion.with_columns(COORDINATES, q) if sides else motion
+    return motion.with_columns(COORDINATES, q)
 
 
 def _toes_and_ball(skeleton: Skeleton, side: str) -> tuple[list[int], list[int]]:

@@ -245,7 +245,7 @@ def novelty(curves: np.ndarray, recorded: RecordedSet, n: int | None = None,
     """{"value", "sd"} of every measure of samples (N, 64, 33), plain floats; reach is that of `n` samples
     (default: all). `unseen`: compare with the held-out repetitions (not where the samples are these)."""
     to_training = repetition_distance(curves, recorded.training, recorded.exercise)
-    nearest = to_training.min(1)
+    nearest, inside = to_training.min(1), in_balls(to_training, recorded.among)
     own = distance_scales(recorded)["nearest, same participant"]
     of_samples = {
         "nearest_deg": (nearest, "median"),
@@ -253,10 +253,10 @@ def novelty(curves: np.ndarray, recorded: RecordedSet, n: int | None = None,
         "poses_deg": (pose_distance(curves, recorded.training, recorded.exercise).min(1), "median"),
         "repeated_percent": (100.0 * (nearest < np.median(own)) if len(own) else nearest * np.nan, "mean"),
         "authentic_percent": (100.0 * authentic(to_training, recorded.among), "mean"),
-        "density": (in_balls(to_training, recorded.among).sum(1) / NEIGHBOURS, "mean"),
+        "density": (inside.sum(1) / NEIGHBOURS, "mean"),
     }
     value = {key: float(_OF_SAMPLES[how](x, axis=0)) for key, (x, how) in of_samples.items()}
-    value["coverage"] = float(in_balls(to_training, recorded.among).any(0).mean())
+    value["coverage"] = float(inside.any(0).mean())
     value |= {"motions": len(curves), "c_t": None, "cells": None, "reach_percent": None}
     if unseen:
         value["c_t"], value["cells"] = data_copying(curves, recorded, nearest)

@@ -215,8 +215,8 @@ def solve_qp(model: MusculoskeletalModel, motion: Motion, start: float | None = 
     """Static optimisation of every frame of a motion from `start` to `end` (s), filtered at `cutoff_hz`;
     `contacts` of its exercise's record."""
     part = motion.frames(start, end)
-    levelled = level_toes(model.skeleton, motion, contacts)
-    q, qd, qdd = filtered_kinematics(levelled, cutoff_hz)
+    motion = level_toes(model.skeleton, motion, contacts)
+    q, qd, qdd = filtered_kinematics(motion, cutoff_hz)
     clipped = beyond_range(q[part], motion.source, part.start)
     support = find_support(model.skeleton, q, contacts, motion.source)
     here = replace(support, lifted=support.lifted[part])

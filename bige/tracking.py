@@ -692,7 +692,7 @@ def _prepare(model, motion: Motion, start, end, settings: Settings, intervals, c
     """Refuse what cannot be simulated; else the requested part, its mesh, the reference there, what carries
     the body, and what had to be clipped."""
     part = motion.frames(start, end)
-    tracked = filtered_kinematics(level_toes(model.skeleton, motion, contacts), settings.cutoff_hz)
+    tracked = filtered_kinematics(motion, settings.cutoff_hz)
     time, tracked = motion.time[part], tuple(values[part] for values in tracked)
     if time[-1] - time[0] > LONGEST_S:
         raise InputError(motion.source, f"{time[-1] - time[0]:.0f} s to track at once",
@@ -725,6 +725,7 @@ def track(model: MusculoskeletalModel, motion: Motion, start: float | None = Non
           contacts: Mapping | None = None, verbose: bool = False) -> Simulation:
     """Muscles, tendons, forces and a motion that obeys them all, as near as possible to the recorded one
     from `start` to `end` (s); `contacts` of its exercise's record."""
+    motion = level_toes(model.skeleton, motion, contacts)
     prepared = _prepare(model, motion, start, end, settings, intervals, contacts)
     piece, mesh, tracked, support, clipped = prepared
     layout, h = Layout(len(mesh) - 1, settings.transcription), mesh[1] - mesh[0]

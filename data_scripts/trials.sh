@@ -36,7 +36,7 @@ other() {  # folder, participant, trial, model, options of bige simulate
 
 # Another exercise of UI-PRMD, in folder $1: markers -> joint angles -> muscles. Its participants first sit down for a
 # sit-to-stand, so that the rise is cut out; the other exercises hold one repetition a trial.
-ui_prmd_exercise() {  # folder, options of bige simulate; MOVEMENT, ARCHIVE and EXERCISE say which
+ui_prmd_exercise() {  # folder, options of bige simulate; MOVEMENT, ARCHIVE, EXERCISE and LEFT_OUT say which
     mkdir -p "$1"
     if [ ! -f "$1/ik/ik.json" ]; then
         python "$HERE/some_trials.py" "$DATA/ui_prmd/$ARCHIVE" all "$1/markers.npz" "${MOVEMENT}_*"
