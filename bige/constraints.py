@@ -15,7 +15,7 @@ from .exercises import STANDING, Exercise, load_exercise, read_exercise, shipped
 from .metrics import (distance_from_range, joint_rates, leg_differences, pelvis_acceleration,
                           pelvis_velocity, rate_of_change)
 from .motion import ACTIVATIONS, COORDINATES, GRAVITY, TRANSLATIONS
-from .ground_contact import per_motion, sliding_speed
+from .ground_contact import sliding_speed
 
 if TYPE_CHECKING:
     from torch import Tensor

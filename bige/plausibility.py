@@ -198,13 +198,13 @@ def _row(quantity: Quantity, away: Tensor, values: Tensor, limits: tuple[Tensor,
 def implausible_rows(limits: Ranges, batch: Batch) -> list[list[dict]]:
     """For each motion one row a quantity that leaves its limits, the furthest outside first: {what, where,
     time_s, found, allowed, unit, margins, bound, sentence}."""
-    out = [[] for _ in batch.q]
+    out, rates_hz = [[] for _ in batch.q], batch.rate_hz.tolist()
     for x in QUANTITIES:
         values, ends = x.values(batch).detach(), limits[x.name]
         away = distance_from_range(values, *ends) / (x.margin * x.per_unit)
         bad = ~(away <= TOLERANCE_MARGINS).all((1, 2))
         for i in bad.nonzero()[:, 0].tolist():
-            out[i].append(_row(x, away[i], values[i], ends, batch, float(batch.rate_hz[i])))
+            out[i].append(_row(x, away[i], values[i], ends, batch, rates_hz[i]))
     return [sorted(rows, key=lambda row: -row["margins"]) for rows in out]
 
 # %% ../nbs/30_plausibility.ipynb #30-plausibility-023

@@ -173,10 +173,9 @@ Times = tuple[float | None, float | None]
 
 
 def _requested_times(constraints: Sequence[Constraint], span: str, phase: str | None = None) -> Times:
-    "The tightest limits, s, on the whole movement or on one phase."
-    found = [c.limits for c in constraints if c.weight and c.kind.span == span and c["phase"] == phase]
-    lows, highs = ([x for x in ends if x is not None] for ends in zip(*found)) if found else ((), ())
-    return max(lows, default=None), min(highs, default=None)
+    "Limits, s, on the whole movement or on one phase."
+    asked = (c for c in constraints if c.weight and c.kind.span == span and c["phase"] == phase)
+    return next((c.limits for c in asked), (None, None))
 
 
 def requested_durations(constraints: Sequence[Constraint], exercise: Exercise = load_exercise(),
