@@ -20,10 +20,10 @@ from fastcore.basics import patch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .dataset import RATE_HZ, canonical, fit_length
+from .dataset import FRAMES, at_instants, canonical
 from .files import InputError, atomic_write
 from .motion import COORDINATES, TRANSLATIONS, Motion
-from .ground_contact import plant_feet
+from .ground_contact import per_motion, plant_feet
 from .skeleton import Skeleton
 
 if TYPE_CHECKING:
@@ -257,7 +257,7 @@ class VQVAE(nn.Module):
         if K.ndim != 3 or K.shape[2] != len(COORDINATES) or K.shape[1] % 4 or not K.shape[1]:
             raise InputError("motions", f"an array of shape {tuple(K.shape)}",
                              f"(B, T, {len(COORDINATES)}) with T a multiple of 4",
-                             "pad the motions to 196 frames")
+                             "give the motions at 196 instants (`bige.dataset.at_instants`)")
         x = ((to_channels(K, self.config) - self.mean) / self.std).transpose(1, 2)
         return self.encoder(x) + self.linear_in(x) if self.config.linear else self.encoder(x)
 
@@ -319,38 +319,38 @@ def _start_at_zero(layer: nn.Conv1d) -> None:
     nn.init.zeros_(layer.bias)
 
 @torch.no_grad()
-def fit_linear(model: VQVAE, K: Tensor, mask: Tensor, most: int = 800) -> None:
-    """The linear path and the codebooks of `model` from motions (N, 196, 33) and masks (N, 196), at most
-    `most` of them: principal components, k-means, ridge regression. The convolutions add nothing at
-    first."""
+def fit_linear(model: VQVAE, K: Tensor, most: int = 800) -> None:
+    """The linear path and the codebooks of `model` from motions (N, 196, 33), at most `most` of them:
+    principal components, k-means, ridge regression. The convolutions add nothing at first."""
     pick = torch.linspace(0, len(K) - 1, min(len(K), most)).long()
-    K, steps, c = K[pick], mask[pick, ::4], model.config
+    K, c = K[pick], model.config
     for network in (model.encoder, model.decoder):
         _start_at_zero(network[-1])
     x = (to_channels(K, c) - model.mean) / model.std
-    patches = x.unflatten(1, (-1, 4))[steps].flatten(1).double()
+    patches = x.unflatten(1, (-1, 4)).flatten(0, 1).flatten(1).double()
     components = torch.linalg.eigh(patches.T @ patches)[1][:, -c.code_dim:].flip(1)
     model.linear_in.weight.copy_(components.T.unflatten(1, (4, -1)).transpose(1, 2))
     model.train().quantise(model.encode(K[::2]))          # k-means
     model.eval()
     z = torch.cat([model.quantise(model.encode(k))[0] for k in K.split(64)])
-    model.linear_out.weight.copy_(_ridge(z, patches, steps))
+    model.linear_out.weight.copy_(_ridge(z, patches))
 
-def _ridge(z: Tensor, patches: Tensor, steps: Tensor) -> Tensor:
+def _ridge(z: Tensor, patches: Tensor) -> Tensor:
     "Weights (4 · channels, code_dim, 9) that map nine latents to the patch in their middle."
-    around = F.pad(z, (4, 4), mode="replicate").unfold(2, 9, 1).transpose(1, 2)[steps].flatten(1).double()
+    around = F.pad(z, (4, 4), mode="replicate").unfold(2, 9, 1).transpose(1, 2)
+    around = around.flatten(0, 1).flatten(1).double()
     gram = around.T @ around + 1e-3 * len(around) * torch.eye(around.shape[1], dtype=torch.double)
     return torch.linalg.solve(gram, around.T @ patches).T.unflatten(1, (-1, 9))
 
 # %% ../nbs/21_vqvae.ipynb #21-vqvae-048
-def initial_vqvae(config: VQConfig, K: Tensor, mask: Tensor) -> VQVAE:
-    """A model with mean and scale of the valid frames of `K` (N, 196, 33), and its codebooks, and its linear
-    path if it has one, fitted to them."""
-    x, scale = to_channels(K, config)[mask], channel_tolerances(config)
+def initial_vqvae(config: VQConfig, K: Tensor) -> VQVAE:
+    """A model with mean and scale of `K` (N, 196, 33), and its codebooks, and its linear path if it has one,
+    fitted to them."""
+    x, scale = to_channels(K, config).flatten(0, 1), channel_tolerances(config)
     mean, spread = x.mean(0), x.std(0)
     if config.linear:
         model = VQVAE(config, mean, scale * (spread / scale).mean())
-        fit_linear(model, K, mask)
+        fit_linear(model, K)
         return model
     model = VQVAE(config, mean, torch.maximum(spread, scale))
     with torch.no_grad():
@@ -367,7 +367,6 @@ class LossWeights:
     feet: float = 1.0
     sliding: float = 1.0
     commitment: float = 0.02
-    padding: float = 0.1
     temporal: str = "match"
 
 def _difference(x: Tensor, order: int, rate_hz: float = 60.0) -> Tensor:
@@ -377,30 +376,27 @@ def _difference(x: Tensor, order: int, rate_hz: float = 60.0) -> Tensor:
         x = (x[:, 1:] - x[:, :-1]) * (rate_hz / (2 * np.pi))
     return x
 
-def _frame_mean(error: Tensor, w: Tensor) -> Tensor:
-    """Smooth L1 of errors (B, T, ...) weighted by frame, w (B, T); mean over frames of each repetition, then
-    over repetitions."""
-    size = F.smooth_l1_loss(error, torch.zeros_like(error), reduction="none").flatten(2).mean(2)
-    return ((size * w).sum(1) / w.sum(1)).mean()
+def _mean_size(error: Tensor) -> Tensor:
+    "Mean smooth L1 of errors (B, T, ...)."
+    return F.smooth_l1_loss(error, torch.zeros_like(error))
 
 # %% ../nbs/21_vqvae.ipynb #21-vqvae-056
 _ALL = VQConfig(planted=False)  # channels of everything: rotations as matrices, translations too
 
-def reconstruction_loss(K_hat: Tensor, K: Tensor, mask: Tensor, weights: LossWeights = LossWeights(),
+def reconstruction_loss(K_hat: Tensor, K: Tensor, weights: LossWeights = LossWeights(),
                         skeleton: Skeleton | None = None, feet: Tensor | None = None) -> dict[str, Tensor]:
     """Terms of the loss, each a scalar: pose, velocity, acceleration, and with a `skeleton` feet and
-    sliding. `K_hat`, `K` (B, T, 33) rad and m, `mask` (B, T) bool. `feet` (B, T, 12, 3): contact points of
-    `K` if already known."""
-    w = torch.where(mask, 1.0, weights.padding)
+    sliding. `K_hat`, `K` (B, T, 33) rad and m. `feet` (B, T, 12, 3): contact points of `K` if already
+    known."""
     x_hat, x = (to_channels(k, _ALL) / channel_tolerances(_ALL).to(K) for k in (K_hat, K))
-    terms = {"pose": _frame_mean(x_hat - x, w)}
+    terms = {"pose": _mean_size(x_hat - x)}
     goal = x if weights.temporal == "match" else torch.zeros_like(x)
-    terms["velocity"] = _frame_mean(_difference(x_hat - goal, 1), w[:, 1:])
-    terms["acceleration"] = _frame_mean(_difference(x_hat - goal, 2), w[:, 2:])
+    terms["velocity"] = _mean_size(_difference(x_hat - goal, 1))
+    terms["acceleration"] = _mean_size(_difference(x_hat - goal, 2))
     if skeleton is not None:
         feet = skeleton.contact_points(K) if feet is None else feet
         off = (skeleton.contact_points(K_hat) - feet) / 0.01
-        terms["feet"], terms["sliding"] = _frame_mean(off, w), _frame_mean(_difference(off, 1), w[:, 1:])
+        terms["feet"], terms["sliding"] = _mean_size(off), _mean_size(_difference(off, 1))
     return terms
 
 def total_loss(terms: dict[str, Tensor], commitment: Tensor, weights: LossWeights = LossWeights()) -> Tensor:
@@ -561,58 +557,58 @@ def _named(names: Iterable[str]) -> Tensor:
     "Which coordinates (33,) are among `names`."
     return torch.tensor([n in names for n in COORDINATES])
 
-def _rms(x: Tensor, valid: Tensor) -> float:
-    return float(x[valid].double().square().mean().sqrt())
+def _rms(x: Tensor) -> float:
+    return float(x.double().square().mean().sqrt())
 
-def _rate(x: Tensor, order: int = 1) -> Tensor:
-    "Derivative over time (axis 1) at 60 frames per second."
-    return torch.diff(x, order, dim=1) * 60**order
+def _rate(x: Tensor, rate_hz: Tensor, order: int = 1) -> Tensor:
+    "Derivative over time (axis 1) of motions (N, T, C) at `rate_hz` (N,)."
+    return torch.diff(x, order, dim=1) * per_motion(rate_hz) ** order
 
 @torch.no_grad()
-def motion_errors(K_hat: Tensor, K: Tensor, mask: Tensor, skeleton: Skeleton) -> dict[str, float]:
-    """Mean absolute errors of motions `K_hat` against `K` (N, T, 33) on valid frames, mask (N, T), by group
-    of coordinates, and what the feet do."""
-    error, wrong = (K_hat - K).abs()[mask], K_hat - K
-    m1, m2 = mask[:, 1:] & mask[:, :-1], mask[:, 2:] & mask[:, :-2]
-    moves, body = _named(TRANSLATIONS), ~_named(ARM_COORDINATES + TRANSLATIONS + TOE_COORDINATES)
+def motion_errors(K_hat: Tensor, K: Tensor, rate_hz: Tensor, skeleton: Skeleton) -> dict[str, float]:
+    """Mean absolute errors of motions `K_hat` against `K` (N, T, 33) at `rate_hz` (N,), by group of
+    coordinates, and what the feet do."""
+    wrong, moves = K_hat - K, _named(TRANSLATIONS)
+    body = ~_named(ARM_COORDINATES + TRANSLATIONS + TOE_COORDINATES)
     groups = {
         "legs_deg": _named(LEG_COORDINATES),
         "legs_and_trunk_deg": body,
         "arms_deg": _named(ARM_COORDINATES),
     }
-    scores = {name: float(torch.rad2deg(error[:, chosen].mean())) for name, chosen in groups.items()}
-    hands, arms = (x[mask].mean() for x in arm_errors(K_hat, K, skeleton))
-    scores |= {"pelvis_cm": float(100 * error[:, moves].mean()),
+    scores = {name: float(torch.rad2deg(wrong[..., at].abs().mean())) for name, at in groups.items()}
+    hands, arms = (x.mean() for x in arm_errors(K_hat, K, skeleton))
+    scores |= {"pelvis_cm": float(100 * wrong[..., moves].abs().mean()),
                "upper_arm_turn_deg": float(torch.rad2deg(arms)), "hands_mm": float(1000 * hands),
-               "velocity_deg_s": float(np.rad2deg(_rms(_rate(wrong)[..., body], m1))),
-               "acceleration_deg_s2": float(np.rad2deg(_rms(_rate(wrong, 2)[..., body], m2)))}
+               "velocity_deg_s": float(np.rad2deg(_rms(_rate(wrong, rate_hz)[..., body]))),
+               "acceleration_deg_s2": float(np.rad2deg(_rms(_rate(wrong, rate_hz, 2)[..., body])))}
     for name, q in (("", K_hat), ("_data", K)):
-        pelvis = torch.linalg.norm(_rate(q[..., moves], 2), dim=-1)
-        scores[f"pelvis_acceleration{name}_m_s2"] = _rms(pelvis, m2)
-        scores[f"sliding{name}_cm_s"] = float(100 * skeleton.sliding_speed(q, 60.0)[m1].mean())
+        pelvis = torch.linalg.norm(_rate(q[..., moves], rate_hz, 2), dim=-1)
+        scores[f"pelvis_acceleration{name}_m_s2"] = _rms(pelvis)
+        scores[f"sliding{name}_cm_s"] = float(100 * skeleton.sliding_speed(q, rate_hz).mean())
     return scores
 
 # %% ../nbs/21_vqvae.ipynb #21-vqvae-073
 @torch.no_grad()
-def reconstruction_scores(model: VQVAE, K: ArrayLike, mask: ArrayLike, skeleton: Skeleton | None = None,
+def reconstruction_scores(model: VQVAE, K: ArrayLike, rate_hz: ArrayLike, skeleton: Skeleton | None = None,
                           quantised: bool = True) -> dict:
-    """`motion_errors` of reconstructions of `K` (N, 196, 33) on valid frames, mask (N, 196), and the
-    perplexity of each level."""
-    K, m = torch.as_tensor(K, dtype=torch.float32), torch.as_tensor(mask)
+    """`motion_errors` of reconstructions of `K` (N, 196, 33) at `rate_hz` (N,), and the perplexity of each
+    level."""
+    K, hz = (torch.as_tensor(x, dtype=torch.float32) for x in (K, rate_hz))
     z = model.encode(K)
     z_q, codes, _ = model.quantise(z)
-    errors = motion_errors(model.decode(z_q if quantised else z), K, m, skeleton or Skeleton.default())
+    errors = motion_errors(model.decode(z_q if quantised else z), K, hz, skeleton or Skeleton.default())
     return errors | {"perplexity": [round(float(p), 1) for p in perplexity(codes, model.config.codes)]}
 
 # %% ../nbs/21_vqvae.ipynb #21-vqvae-075
 @torch.no_grad()
 def reconstruct_motion(motion: Motion, model: VQVAE) -> tuple[Motion, dict]:
-    """Round trip of one repetition at any rate, prepared like the data set's: its reconstruction (recorded
-    frames, true rate), and its scores and codes."""
-    values, mask, stretch = fit_length(Motion.from_arrays(motion.time, motion.coordinates()))
-    K = torch.as_tensor(canonical(values), dtype=torch.float32)[None]
+    """Round trip of one repetition at any rate, prepared like the data set's: its reconstruction at 196
+    instants, and its scores and codes."""
+    rate_hz = (FRAMES - 1) / motion.duration
+    values = canonical(at_instants(motion.time, motion.coordinates()), rate_hz=rate_hz)
+    K = torch.as_tensor(values, dtype=torch.float32)[None]
     back, codes = model(K)
-    n = int(mask.sum())
-    scores = {k: v for k, v in reconstruction_scores(model, K, mask[None]).items() if isinstance(v, float)}
-    time = np.arange(n) * stretch / RATE_HZ
-    return Motion.from_arrays(time, back[0, :n].double().numpy()), {**scores, "codes": codes[0].tolist()}
+    scores = reconstruction_scores(model, K, [rate_hz])
+    kept = {k: v for k, v in scores.items() if isinstance(v, float)}
+    time = np.linspace(0, motion.duration, FRAMES)
+    return Motion.from_arrays(time, back[0].double().numpy()), {**kept, "codes": codes[0].tolist()}
