@@ -156,9 +156,9 @@ def defects(motion: Motion, skeleton) -> list[str]:
 
 
 def violated_in_window(motion: Motion, entries: list[dict]) -> list[str]:
-    "Angles at the bottom that leave their limits within a twentieth of a second of it, measured in numpy."
+    "Angles at the bottom that leave their limits within 1.5 % of the motion before or after, by numpy."
     knees = np.rad2deg(motion["knee_angle_l"] + motion["knee_angle_r"])
-    half = int(np.ceil(0.05 * motion.rate_hz - 1e-6))
+    half = int(np.ceil(0.015 * (len(knees) - 1) - 1e-6))
     first = min(max(int(knees.argmax()) - half, 0), len(knees) - 1 - 2 * half)
     found = []
     for e in entries:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from .exercises import STANDING, Exercise, load_exercise, read_exercise, shipped_exercises
 from .metrics import (distance_from_range, joint_rates, leg_differences, pelvis_acceleration,
-                          pelvis_velocity)
+                          pelvis_velocity, rate_of_change)
 from .motion import ACTIVATIONS, COORDINATES, GRAVITY, TRANSLATIONS
 from .ground_contact import sliding_speed
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from bige.skeleton import Skeleton
 
 # %% auto #0
-__all__ = ['SIDED_MUSCLES', 'RAD', 'LIMIT_WINDOW_S', 'UNITS', 'KINDS', 'LIMITS', 'REQUIRED', 'TOLERANCES', 'ABOUT', 'GOAL_SIGN',
+__all__ = ['SIDED_MUSCLES', 'RAD', 'LIMIT_WINDOW', 'UNITS', 'KINDS', 'LIMITS', 'REQUIRED', 'TOLERANCES', 'ABOUT', 'GOAL_SIGN',
            'REQUEST_FIELDS', 'MUSCLE_GROUPS', 'ACTIVE', 'LENGTH', 'AXES', 'LEG_JOINTS', 'SIDE_FIELDS', 'LEG_KIND',
-           'BALANCE_HZ', 'NATURAL', 'PHASES', 'Batch', 'rate_of_change', 'vector_length', 'at_frame', 'moment_frame',
-           'window_frames', 'at_frames', 'at_moment', 'Kind', 'kind', 'both_sides', 'Constraint', 'limits_of',
-           'name_of', 'in_words', 'constraint_values', 'limited_values', 'loss', 'metric', 'violation', 'members',
-           'joints', 'joint_parts', 'from_feet', 'outward_values', 'body_lean', 'leg_centres', 'foot_points',
-           'balance_every', 'needed_push', 'imbalance', 'ramp', 'phases']
+           'BALANCE_TIMES', 'NATURAL', 'PHASES', 'Batch', 'vector_length', 'at_frame', 'moment_frame', 'window_frames',
+           'at_frames', 'at_moment', 'Kind', 'kind', 'both_sides', 'Constraint', 'limits_of', 'name_of', 'in_words',
+           'constraint_values', 'limited_values', 'loss', 'metric', 'violation', 'members', 'joints', 'joint_parts',
+           'from_feet', 'outward_values', 'body_lean', 'leg_centres', 'foot_points', 'balance_every', 'needed_push',
+           'imbalance', 'ramp', 'phases']
 
 # %% ../nbs/27_constraints.ipynb #27-constraints-005
 SIDED_MUSCLES = tuple(a.partition("/")[0] for a in ACTIVATIONS)          # vasmed_l, …
@@ -38,7 +38,8 @@ RAD = math.pi / 180
 # %% ../nbs/27_constraints.ipynb #27-constraints-006
 @dataclass
 class Batch:
-    """Motions to be evaluated, all torch: `q` (B, T, 33) rad and m, `a` (B, T, 80) activations in [0, 1].
+    """Motions to be evaluated, all torch: `q` (B, T, 33) rad and m, `a` (B, T, 80) activations in [0, 1],
+    `rate_hz` (B,) instants a second of each; a number is that of all.
 
     `drift` (B,): squared distance of the latent from known ones; `start` (B, T, 33): where the search
     began. `known`: a dictionary in which values of constraints are kept, for a batch that stays."""
@@ -46,12 +47,16 @@ class Batch:
     q: Tensor
     a: Tensor
     skeleton: Skeleton
-    rate_hz: float = 60.0
+    rate_hz: Tensor | float = 60.0
     drift: Tensor | None = None
     start: Tensor | None = None
     exercise: Exercise = load_exercise()
     moments: dict = field(default_factory=dict, repr=False)
     known: dict | None = field(default=None, repr=False)
+
+    def __post_init__(self):
+        rate = self.rate_hz if hasattr(self.rate_hz, "expand") else self.q.new_tensor(self.rate_hz)
+        self.rate_hz = rate.to(self.q).expand(len(self.q))
 
     @cached_property
     def contact_points(self) -> Tensor:
@@ -72,10 +77,6 @@ class Batch:
         return self.a[..., [SIDED_MUSCLES.index(n) for n in names]]
 
 # %% ../nbs/27_constraints.ipynb #27-constraints-011
-def rate_of_change(x: Tensor, rate_hz: float) -> Tensor:
-    "Change per second of x (B, T, C): (B, T - 1, C)."
-    return (x[:, 1:] - x[:, :-1]) * rate_hz
-
 def vector_length(x: Tensor) -> Tensor:
     "Length of vectors (..., 3) as (..., 1), with a gradient at zero."
     return ((x ** 2).sum(-1, keepdim=True) + 1e-12) ** 0.5
@@ -84,7 +85,7 @@ def at_frame(x: Tensor, frame: Tensor) -> Tensor:
     "x (B, T, C) at `frame` (B,): (B, 1, C)."
     return x.gather(1, frame[:, None, None].expand(-1, 1, x.shape[-1]))
 
-# %% ../nbs/27_constraints.ipynb #27-constraints-014
+# %% ../nbs/27_constraints.ipynb #27-constraints-016
 def moment_frame(batch: Batch, moment: str) -> Tensor:
     "The frame (B,) of a moment: 'peak', 'bottom' or a percentage of the cycle such as '30 %'."
     if moment == "peak":
@@ -93,18 +94,18 @@ def moment_frame(batch: Batch, moment: str) -> Tensor:
         return batch.exercise.bottom(batch.q)
     return batch.exercise.frame_at(batch.q, float(moment.rstrip(" %"))).round().long()
 
-# %% ../nbs/27_constraints.ipynb #27-constraints-018
-LIMIT_WINDOW_S = 0.1  # s around a moment in which limits hold
+# %% ../nbs/27_constraints.ipynb #27-constraints-020
+LIMIT_WINDOW = 0.03  # share of the repetition, around a moment, in which limits hold
 
 
 def window_frames(batch: Batch, frame: Tensor) -> Tensor:
-    "Frames of the window around `frame` (B, …): (B, …, W), `LIMIT_WINDOW_S` from the first to the last."
+    "Frames of the window around `frame` (B, …): (B, …, W), `LIMIT_WINDOW` from the first to the last."
     last = batch.q.shape[1] - 1
-    half = min(math.ceil(LIMIT_WINDOW_S / 2 * batch.rate_hz - 1e-6), last // 2)
+    half = min(math.ceil(LIMIT_WINDOW / 2 * last - 1e-6), last // 2)
     first = (frame - half).clamp(0, last - 2 * half)
     return first[..., None] + first.new_tensor(range(2 * half + 1))
 
-# %% ../nbs/27_constraints.ipynb #27-constraints-021
+# %% ../nbs/27_constraints.ipynb #27-constraints-023
 def at_frames(x: Tensor, frames: Tensor) -> Tensor:
     "x (B, T, C) at `frames` (B, W): (B, W, C)."
     return x.gather(1, frames[..., None].expand(-1, -1, x.shape[-1]))
@@ -122,7 +123,7 @@ def at_moment(batch: Batch, moment: str | None, window: bool = False) -> Batch:
         batch.moments[key] = Batch(q, a, batch.skeleton, batch.rate_hz, exercise=batch.exercise)
     return batch.moments[key]
 
-# %% ../nbs/27_constraints.ipynb #27-constraints-025
+# %% ../nbs/27_constraints.ipynb #27-constraints-027
 UNITS = {
     "": ("a share", 1.), "%": ("a share", 0.01),
     "deg": ("an angle", RAD), "rad": ("an angle", 1.),
@@ -134,7 +135,7 @@ UNITS = {
     "deg/s2": ("a turning acceleration", RAD), "rad/s2": ("a turning acceleration", 1.),
 }
 
-# %% ../nbs/27_constraints.ipynb #27-constraints-027
+# %% ../nbs/27_constraints.ipynb #27-constraints-029
 @dataclass(frozen=True)
 class Kind:
     """One word of the vocabulary. `value(batch, constraint)` -> (B, frames, components) SI; `scale`: the
@@ -164,7 +165,7 @@ class Kind:
     distance: bool = False
     span: str = ""
 
-# %% ../nbs/27_constraints.ipynb #27-constraints-028
+# %% ../nbs/27_constraints.ipynb #27-constraints-030
 KINDS: dict[str, Kind] = {}
 
 def kind(name: str, says: str, unit: str | None, **options: object) -> Callable:
@@ -174,7 +175,7 @@ def kind(name: str, says: str, unit: str | None, **options: object) -> Callable:
         return value
     return register
 
-# %% ../nbs/27_constraints.ipynb #27-constraints-030
+# %% ../nbs/27_constraints.ipynb #27-constraints-032
 LIMITS = {"low": None, "high": None}
 REQUIRED = object()  # a field without which the constraint says nothing
 
@@ -184,7 +185,7 @@ def both_sides(name: str, known: Sequence[str]) -> tuple[str, ...]:
     pair = f"{name}_l", f"{name}_r"
     return (name,) if name in known else pair if all(p in known for p in pair) else ()
 
-# %% ../nbs/27_constraints.ipynb #27-constraints-032
+# %% ../nbs/27_constraints.ipynb #27-constraints-034
 def _coordinate_parts(c) -> tuple[str, ...]:
     return both_sides(c["coordinate"], COORDINATES)
 
@@ -207,7 +208,7 @@ def _coordinate_range(batch: Batch, c):
 def _pelvis_tilt(batch: Batch, c):
     return batch.coordinate("pelvis_tilt")
 
-# %% ../nbs/27_constraints.ipynb #27-constraints-036
+# %% ../nbs/27_constraints.ipynb #27-constraints-038
 @dataclass(frozen=True)
 class Constraint:
     """A kind with its fields as in a file (numbers in the constraint's unit), its weight, and where it was
@@ -248,7 +249,7 @@ class Constraint:
         "A short name: kind, what it is about, and the moment and side where they are not the usual ones."
         return name_of(self)
 
-# %% ../nbs/27_constraints.ipynb #27-constraints-037
+# %% ../nbs/27_constraints.ipynb #27-constraints-039
 TOLERANCES = {
     "a share": 0.02,
     "an angle": 2 * RAD,
@@ -267,7 +268,7 @@ def limits_of(c: Constraint) -> tuple[float | None, float | None]:
         return target - around, target + around
     return (low, high) if within is None else (-within, within)
 
-# %% ../nbs/27_constraints.ipynb #27-constraints-040
+# %% ../nbs/27_constraints.ipynb #27-constraints-042
 ABOUT = (
     "muscles",
     "muscle",
@@ -287,7 +288,7 @@ def name_of(c: Constraint) -> str:
     words = [f"from {c[k]}" if k == "from" else c[k] for k in unusual]
     return " ".join([c.kind.name, *about, *words, *filter(None, [c["goal"]])])
 
-# %% ../nbs/27_constraints.ipynb #27-constraints-041
+# %% ../nbs/27_constraints.ipynb #27-constraints-043
 GOAL_SIGN = {"minimise": 1.0, "maximise": -1.0}
 
 
@@ -309,7 +310,7 @@ def in_words(c: Constraint) -> str:
         f"at least {low}{unit}" if low else f"at most {high}{unit}" if high else "as little as possible"
     ) + place
 
-# %% ../nbs/27_constraints.ipynb #27-constraints-044
+# %% ../nbs/27_constraints.ipynb #27-constraints-046
 _AMOUNTS = ("low", "high", "target", "within")  # what a value does not depend on
 
 
@@ -340,7 +341,7 @@ def _values(c: Constraint, batch: Batch, window: bool) -> Tensor:
         x = x[..., :1] if c["side"] == "left" else x[..., 1:]
     return x[..., :1] - x[..., 1:] if c["goal"] == "equal" else x
 
-# %% ../nbs/27_constraints.ipynb #27-constraints-046
+# %% ../nbs/27_constraints.ipynb #27-constraints-048
 def limited_values(c: Constraint, batch: Batch) -> Tensor:
     """What limits apply to, (B, frames, components) SI: the values in every frame of the window around the
     moment, or the root mean square of kinds that are not `signed`."""
@@ -348,7 +349,7 @@ def limited_values(c: Constraint, batch: Batch) -> Tensor:
         return constraint_values(c, batch, window=True)
     return ((constraint_values(c, batch) ** 2).mean((1, 2), keepdim=True) + 1e-12) ** 0.5
 
-# %% ../nbs/27_constraints.ipynb #27-constraints-047
+# %% ../nbs/27_constraints.ipynb #27-constraints-049
 def loss(c: Constraint, batch: Batch) -> Tensor:
     "Unweighted loss of each motion, (B,)."
     if c.limits != (None, None):
@@ -357,7 +358,7 @@ def loss(c: Constraint, batch: Batch) -> Tensor:
     x = constraint_values(c, batch) / c.kind.scale
     return GOAL_SIGN[c["goal"]] * x.mean((1, 2)) if c["goal"] in GOAL_SIGN else (x**2).sum(-1).mean(1)
 
-# %% ../nbs/27_constraints.ipynb #27-constraints-048
+# %% ../nbs/27_constraints.ipynb #27-constraints-050
 def metric(c: Constraint, batch: Batch) -> Tensor:
     """What tables print, (B,), in the constraint's unit: mean or root mean square value; distance for kinds
     that say so."""
@@ -374,7 +375,7 @@ def violation(c: Constraint, batch: Batch) -> Tensor | None:
         return None
     return distance_from_range(limited_values(c, batch), *c.limits).amax((1, 2)) / c.per_unit
 
-# %% ../nbs/27_constraints.ipynb #27-constraints-052
+# %% ../nbs/27_constraints.ipynb #27-constraints-054
 _LESS = {"high": None}
 
 
@@ -388,7 +389,7 @@ def _asymmetry(batch: Batch, c):
 def _angular_velocity(batch: Batch, c):
     return joint_rates(batch.q, batch.rate_hz)
 
-# %% ../nbs/27_constraints.ipynb #27-constraints-053
+# %% ../nbs/27_constraints.ipynb #27-constraints-055
 @kind("com_velocity", "the pelvis moves slowly", "m/s", scale=60.0, fields=_LESS, weight=50.0)
 def _com_velocity(batch: Batch, c):
     return vector_length(pelvis_velocity(batch.q, batch.rate_hz))
@@ -403,7 +404,7 @@ def _com_acceleration(batch: Batch, c):
 def _foot_sliding(batch: Batch, c):
     return sliding_speed(batch.contact_points, batch.rate_hz)[..., None]
 
-# %% ../nbs/27_constraints.ipynb #27-constraints-063
+# %% ../nbs/27_constraints.ipynb #27-constraints-065
 _ANGLES = [i for i, n in enumerate(COORDINATES) if n not in TRANSLATIONS]
 
 
@@ -419,12 +420,12 @@ def _smoothness(batch: Batch, c):
     change = batch.q if batch.start is None else batch.q - batch.start
     return rate_of_change(rate_of_change(change[..., _ANGLES], batch.rate_hz), batch.rate_hz)
 
-# %% ../nbs/27_constraints.ipynb #27-constraints-064
+# %% ../nbs/27_constraints.ipynb #27-constraints-066
 @kind("ground", "the lowest point of the feet is on the ground", "cm", weight=10.0, natural=True)
 def _ground(batch: Batch, c):
     return batch.contact_points[..., 1].amin(-1, keepdim=True)
 
-# %% ../nbs/27_constraints.ipynb #27-constraints-068
+# %% ../nbs/27_constraints.ipynb #27-constraints-070
 REQUEST_FIELDS = {"low": None, "high": None, "target": None, "within": None, "goal": None}
 MUSCLE_GROUPS = {
     "quadriceps": ("recfem", "vasint", "vaslat", "vasmed"),
@@ -442,7 +443,7 @@ MUSCLE_GROUPS = {
     "peroneals": ("perbrev", "perlong"),
 }
 
-# %% ../nbs/27_constraints.ipynb #27-constraints-069
+# %% ../nbs/27_constraints.ipynb #27-constraints-071
 ACTIVE = SIDED_MUSCLES + tuple(
     f"{g}_{side}" for g in MUSCLE_GROUPS for side in "lr"
 )  # all that `muscle` may name
@@ -452,7 +453,7 @@ def members(name: str) -> tuple[str, ...]:
     "Muscles of a group of one side (`vasti_l`); of a muscle, itself."
     return tuple(f"{m}{name[-2:]}" for m in MUSCLE_GROUPS.get(name[:-2], (name[:-2],)))
 
-# %% ../nbs/27_constraints.ipynb #27-constraints-071
+# %% ../nbs/27_constraints.ipynb #27-constraints-073
 @kind("coordinate", "a coordinate of the model", None, signed=True, parts=_coordinate_parts,
       fields={"coordinate": REQUIRED, **REQUEST_FIELDS, "unit": None, "at": "bottom"})
 def _coordinate(batch: Batch, c):
@@ -465,7 +466,7 @@ def _coordinate(batch: Batch, c):
 def _muscle(batch: Batch, c):
     return batch.muscle(*[m for p in c.parts for m in members(p)]).unflatten(-1, (len(c.parts), -1)).mean(-1)
 
-# %% ../nbs/27_constraints.ipynb #27-constraints-076
+# %% ../nbs/27_constraints.ipynb #27-constraints-078
 LENGTH = dict(scale=0.43, signed=True)  # m, a thigh: one centimetre counts as the 1.3 degrees that move it
 AXES = {"forward": 0, "up": 1, "right": 2}
 _MIDDLE = ("back", "torso", "pelvis", "ground_pelvis")
@@ -491,7 +492,7 @@ def outward_values(x: Tensor, c: Constraint) -> Tensor:
     mediolateral = c["plane"] == "frontal" or c["axis"] == "right"
     return x * x.new_tensor([-1.0, 1.0]) if c["goal"] == "equal" and mediolateral else x
 
-# %% ../nbs/27_constraints.ipynb #27-constraints-078
+# %% ../nbs/27_constraints.ipynb #27-constraints-080
 @kind("joint_centre", "where a joint centre is", "m", **LENGTH,
       fields={"joint": REQUIRED, "axis": "up", "from": "feet", **REQUEST_FIELDS, "at": "bottom"},
       parts=lambda c: tuple(f"{p} {c['axis']} from {c['from']}" for p in joint_parts(c["joint"])))
@@ -503,7 +504,7 @@ def _joint_centre(batch: Batch, c):
     x = from_feet(batch, x) if c["from"] == "feet" else x - of(c["from"])
     return outward_values(x[..., AXES[c["axis"]]], c)
 
-# %% ../nbs/27_constraints.ipynb #27-constraints-081
+# %% ../nbs/27_constraints.ipynb #27-constraints-083
 @kind("centre_of_mass",
       "where the centre of mass of the whole body is, from the middle of the feet and the ground", "m",
       **LENGTH, fields={"axis": "up", **REQUEST_FIELDS, "at": "bottom"},
@@ -511,7 +512,7 @@ def _joint_centre(batch: Batch, c):
 def _centre_of_mass(batch: Batch, c):
     return from_feet(batch, batch.skeleton.centre_of_mass(batch.q)[..., None, :])[..., AXES[c["axis"]]]
 
-# %% ../nbs/27_constraints.ipynb #27-constraints-082
+# %% ../nbs/27_constraints.ipynb #27-constraints-084
 def body_lean(batch: Batch, bodies: Sequence[str], plane: str) -> Tensor:
     """Angle (B, T, bodies) rad of each long axis from the vertical; forward (sagittal), right (frontal)
     positive."""
@@ -525,7 +526,7 @@ def body_lean(batch: Batch, bodies: Sequence[str], plane: str) -> Tensor:
 def _body(batch: Batch, c):
     return outward_values(body_lean(batch, both_sides(c["body"], batch.skeleton.body_names), c["plane"]), c)
 
-# %% ../nbs/27_constraints.ipynb #27-constraints-085
+# %% ../nbs/27_constraints.ipynb #27-constraints-087
 LEG_JOINTS = ("hip", "knee", "ankle")
 SIDE_FIELDS = {"side": "both", **REQUEST_FIELDS, "at": "bottom"}
 
@@ -544,7 +545,7 @@ def leg_centres(batch: Batch) -> tuple:
     known, centres = joints(batch.skeleton), batch.joint_centres
     return tuple(centres[..., [known.index(f"{j}_{side}") for side in "lr"], :] for j in LEG_JOINTS)
 
-# %% ../nbs/27_constraints.ipynb #27-constraints-086
+# %% ../nbs/27_constraints.ipynb #27-constraints-088
 @kind("thigh_angle", "how far the thigh has turned from hanging; 90 deg is parallel to the ground", "deg",
       **LEG_KIND)
 def _thigh_angle(batch: Batch, c):
@@ -561,7 +562,7 @@ def _knee_depth(batch: Batch, c):
 def _hip_height(batch: Batch, c):
     return leg_centres(batch)[0][..., 1]
 
-# %% ../nbs/27_constraints.ipynb #27-constraints-091
+# %% ../nbs/27_constraints.ipynb #27-constraints-093
 def foot_points(batch: Batch) -> Tensor:
     "Contact points (B, T, 2, 6, 3) m, left foot then right."
     return batch.contact_points.unflatten(-2, (2, 6)).flip(-3)
@@ -571,7 +572,7 @@ def foot_points(batch: Batch) -> Tensor:
 def _knee_over_toe(batch: Batch, c):
     return leg_centres(batch)[1][..., 0] - foot_points(batch)[..., 0].amax(-1)
 
-# %% ../nbs/27_constraints.ipynb #27-constraints-092
+# %% ../nbs/27_constraints.ipynb #27-constraints-094
 @kind("knee_valgus", "how far the knee is inside the line from hip to ankle, seen from the front", "cm",
       **LENGTH | LEG_KIND | dict(usual={"high": 0.0}))
 def _knee_valgus(batch: Batch, c):
@@ -579,7 +580,7 @@ def _knee_valgus(batch: Batch, c):
     line, to_knee = (hip - ankle) / vector_length(hip - ankle), knee - ankle
     return (line[..., 0] * to_knee[..., 1] - line[..., 1] * to_knee[..., 0]) * line.new_tensor([1.0, -1.0])
 
-# %% ../nbs/27_constraints.ipynb #27-constraints-093
+# %% ../nbs/27_constraints.ipynb #27-constraints-095
 @kind("heel_contact", "how far the heel is off the ground", "cm",
       **LENGTH | LEG_KIND | dict(needs={}, fields=SIDE_FIELDS | {"at": "all"}, usual={"high": 1.0}))
 def _heel_contact(batch: Batch, c):
@@ -593,19 +594,19 @@ def _heel_contact(batch: Batch, c):
 def _trunk_lean(batch: Batch, c):
     return body_lean(batch, ("torso",), "sagittal")
 
-# %% ../nbs/27_constraints.ipynb #27-constraints-104
-BALANCE_HZ = 15.0
+# %% ../nbs/27_constraints.ipynb #27-constraints-106
+BALANCE_TIMES = 32  # a repetition, about
 
 
-def balance_every(rate_hz: float) -> int:
-    "Every how many frames the balance is evaluated."
-    return max(1, round(rate_hz / BALANCE_HZ))
+def balance_every(instants: int) -> int:
+    "Every how many of the instants of a repetition the balance is evaluated."
+    return max(1, round(instants / BALANCE_TIMES))
 
 
 def needed_push(batch: Batch) -> tuple:
-    """Zero-moment point (B, t, 2) m forward and right, `BALANCE_HZ` times a second, without the turning of
+    """Zero-moment point (B, t, 2) m forward and right, `BALANCE_TIMES` a repetition, without the turning of
     the bodies (Vukobratović and Borovac 2004), and the contact points (B, t, 12, 3) m then."""
-    every = balance_every(batch.rate_hz)
+    every = balance_every(batch.q.shape[1])
     hz = batch.rate_hz / every
     com, points = batch.skeleton.centre_of_mass(batch.q[:, ::every]), batch.contact_points[:, ::every]
     push = rate_of_change(rate_of_change(com, hz), hz) / GRAVITY + com.new_tensor(
@@ -615,7 +616,7 @@ def needed_push(batch: Batch) -> tuple:
     height = com[..., 1:2] - points[..., 1].amin(-1, keepdim=True)
     return (com - height * push / push[..., 1:2].clamp(min=0.1))[..., [0, 2]], points
 
-# %% ../nbs/27_constraints.ipynb #27-constraints-109
+# %% ../nbs/27_constraints.ipynb #27-constraints-111
 def imbalance(batch: Batch) -> Tensor:
     "How far (B, t, 1) m the zero-moment point lies outside the rectangle around both feet; kept."
     if "imbalance" not in batch.moments:
@@ -630,10 +631,10 @@ def imbalance(batch: Batch) -> Tensor:
 def _balance(batch: Batch, c):
     return imbalance(batch)
 
-# %% ../nbs/27_constraints.ipynb #27-constraints-113
+# %% ../nbs/27_constraints.ipynb #27-constraints-115
 NATURAL = tuple(name for name, k in KINDS.items() if k.natural)  # in every set that does not mention them
 
-# %% ../nbs/27_constraints.ipynb #27-constraints-116
+# %% ../nbs/27_constraints.ipynb #27-constraints-118
 PHASES = tuple(dict.fromkeys(p for path in shipped_exercises().values() for p in read_exercise(path).phases))
 
 
@@ -651,7 +652,7 @@ def phases(batch: Batch) -> tuple:
     return (seconds * (moving * ~after).sum(1), seconds * (bent * deep).sum(1),
             seconds * (moving * after).sum(1))
 
-# %% ../nbs/27_constraints.ipynb #27-constraints-118
+# %% ../nbs/27_constraints.ipynb #27-constraints-120
 @kind("duration", "time from leaving the standing posture to regaining it", "s", signed=True,
       fields=REQUEST_FIELDS, span="whole")
 def _duration(batch: Batch, c):

@@ -17,8 +17,8 @@ from .motion import COORDINATES, TRANSLATIONS
 from .skeleton import Skeleton
 
 # %% auto #0
-__all__ = ['PathFilter', 'soft_lowest', 'ground_height', 'contact_weights', 'sliding_speed', 'butterworth_path', 'pelvis_path',
-           'plant_with_contacts', 'plant_feet']
+__all__ = ['PathFilter', 'soft_lowest', 'ground_height', 'per_motion', 'contact_weights', 'sliding_speed', 'butterworth_path',
+           'pelvis_path', 'plant_with_contacts', 'plant_feet']
 
 # %% ../nbs/04_ground_contact.ipynb #04-ground-contact-010
 def soft_lowest(points: Array, softness: float = 0.002) -> Array:
@@ -41,26 +41,30 @@ def ground_height(points: Array) -> Array:
     return (ordered[..., (n - 1) // 2] + ordered[..., n // 2]) / 2
 
 # %% ../nbs/04_ground_contact.ipynb #04-ground-contact-016
+def per_motion(x: Array | float) -> Array | float:
+    "What motions (…, T, C) are multiplied with: one number for all, or of each motion its own (…)."
+    return x[..., None, None] if getattr(x, "ndim", 0) else x
+
+
 def contact_weights(points: Array, ground: Array | float | None = None, height: float = 0.02,
                     softness: float = 0.004) -> Array:
     """How much each point (…, T, P, 3) bears on the ground at height `ground` (…) m (None: estimated):
     1 on it, 1/2 at `height` m above, 0 far above -> (…, T, P)."""
     if ground is None:
         ground = ground_height(points)
-    if getattr(ground, "ndim", 0):
-        ground = ground[..., None, None]
-    above = parts(points, -1)[1] - ground
+    above = parts(points, -1)[1] - per_motion(ground)
     return (1 + namespace(points).tanh((height - above) / (2 * softness))) / 2
 
 # %% ../nbs/04_ground_contact.ipynb #04-ground-contact-019
-def sliding_speed(points: Array, rate_hz: float, ground: Array | float | None = None) -> Array:
+def sliding_speed(points: Array, rate_hz: Array | float, ground: Array | float | None = None) -> Array:
     """Horizontal speed (…, T - 1) m/s of the points (…, T, P, 3) that bear on the ground, from each frame
-    to the next: mean over points, weighted by contact at both ends; 0 where nothing touches."""
+    to the next: mean over points, weighted by contact at both ends; 0 where nothing touches. `rate_hz`: a
+    number, or one of each motion (…)."""
     xp, weight = namespace(points), contact_weights(points, ground)
     weight = weight[..., 1:, :] * weight[..., :-1, :]
     x, _, z = parts(points, -1)
     x, z = (c[..., 1:, :] - c[..., :-1, :] for c in (x, z))
-    speed = (xp.sqrt(x**2 + z**2 + 1e-12) - 1e-6) * rate_hz
+    speed = (xp.sqrt(x**2 + z**2 + 1e-12) - 1e-6) * per_motion(rate_hz)
     return (weight * speed).sum(-1) / (weight.sum(-1) + 1e-6)
 
 # %% ../nbs/04_ground_contact.ipynb #04-ground-contact-026
@@ -75,8 +79,8 @@ def ground_height(self: Skeleton, q: Array) -> Array:
     return ground_height(self.contact_points(q))
 
 @patch
-def sliding_speed(self: Skeleton, q: Array, rate_hz: float) -> Array:
-    "Poses (…, T, 33) -> contact-weighted sliding speed (…, T - 1) m/s."
+def sliding_speed(self: Skeleton, q: Array, rate_hz: Array | float) -> Array:
+    "Poses (…, T, 33) at one rate, or at one of each motion (…) -> contact-weighted sliding (…, T - 1) m/s."
     return sliding_speed(self.contact_points(q), rate_hz)
 
 # %% ../nbs/04_ground_contact.ipynb #04-ground-contact-029

@@ -30,7 +30,7 @@ from .metrics import motions_of, pairwise_deg
 from .motion import ACTIVATIONS, COORDINATES, TRANSLATIONS, Motion
 from .plausibility import (Ranges, extremes, held_back, implausibility, implausible_rows,
                                implausible_shortfall, plausible_limits, torque_rows, united)
-from .reachability import check_model, frame_rate, shortfalls
+from .reachability import check_model, requested_durations, shortfalls
 from .skeleton import Skeleton
 from .surrogate import PublishedSurrogate, load_surrogate
 from .vqvae import load_vqvae, smoother
@@ -97,7 +97,7 @@ class Models:
     @cached_property
     def recorded(self) -> Ranges:
         "What bounds plausible motions: the extremes of the real repetitions, in recorded frames."
-        return extremes(self.bank(), self.frames)
+        return extremes(self.bank())
 
     @cached_property
     def _banks(self) -> dict[float, Batch]:
@@ -696,7 +696,8 @@ def generate(constraints: ConstraintSet | None = None, n: int = 20, seed: int = 
 # %% ../nbs/31_guidance.ipynb #31-guidance-065
 def _starts(models, constraints, n, g, skeleton, like, apart_deg) -> list[Start]:
     own, rate_hz = one_repetition(like, models.exercise) if like else (None, models.rate_hz)
-    rate_hz = min(rate_hz, frame_rate(constraints))
+    least_s, _ = requested_durations(constraints, models.exercise)
+    rate_hz = min(rate_hz, (FRAMES - 1) / least_s) if least_s else rate_hz
     rows = choose_starts(models, tuple(constraints), n, g, apart_deg)
     known = starting_motions(models, rows, g, own)
     return [prepare(models, part, skeleton, rate_hz, own) for part in batches_of(known)]

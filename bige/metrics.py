@@ -17,7 +17,7 @@ import numpy as np
 from .exercises import Exercise, load_exercise
 from .files import InputError
 from .motion import COORDINATES, TRANSLATIONS, Motion
-from .ground_contact import ground_height, sliding_speed
+from .ground_contact import ground_height, per_motion, sliding_speed
 from .skeleton import Skeleton
 from .tables import table
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['LEG_PAIRS', 'MAC_RANGE', 'LEAST_SD', 'METRIC_KEYS', 'TABLES', 'METRIC_FORMATS', 'REFERENCE_ROW', 'activation',
-           'peak_frame', 'leg_differences', 'pelvis_tilt', 'asymmetry', 'asymmetry_sum', 'joint_rates',
-           'angular_velocity', 'pelvis_velocity', 'pelvis_acceleration', 'com_velocity', 'com_acceleration', 'body_com',
-           'distance_from_range', 'mac', 'ground_contact_joints', 'ground_contact_spheres', 'in_degrees', 'fidelity_w2',
-           'pooled', 'diversity_entropy', 'normalised', 'coordinate_w2', 'sliced_w2', 'density_coverage',
-           'pairwise_deg', 'load_reference', 'motions_of', 'Band', 'body_scores', 'score', 'score_set', 'evaluate',
-           'shipped_scores', 'table_rows', 'tables', 'row_names']
+           'peak_frame', 'leg_differences', 'pelvis_tilt', 'asymmetry', 'asymmetry_sum', 'rate_of_change',
+           'joint_rates', 'angular_velocity', 'pelvis_velocity', 'pelvis_acceleration', 'com_velocity',
+           'com_acceleration', 'body_com', 'distance_from_range', 'mac', 'ground_contact_joints',
+           'ground_contact_spheres', 'in_degrees', 'fidelity_w2', 'pooled', 'diversity_entropy', 'normalised',
+           'coordinate_w2', 'sliced_w2', 'density_coverage', 'pairwise_deg', 'load_reference', 'motions_of', 'Band',
+           'body_scores', 'score', 'score_set', 'evaluate', 'shipped_scores', 'table_rows', 'tables', 'row_names']
 
 # %% ../nbs/25_metrics.ipynb #25-metrics-007
 def activation(motion: Motion, muscles: Sequence[str]) -> np.ndarray | None:
@@ -75,10 +75,13 @@ def asymmetry_sum(motion: Motion) -> float:
 # %% ../nbs/25_metrics.ipynb #25-metrics-015
 _ANGLES = [COORDINATES.index(n) for n in (*(name for pair in LEG_PAIRS for name in pair), "pelvis_tilt")]
 
-def joint_rates(q: np.ndarray | Tensor, rate_hz: float) -> np.ndarray | Tensor:
+def rate_of_change(x: np.ndarray | Tensor, rate_hz: np.ndarray | Tensor | float) -> np.ndarray | Tensor:
+    "Change per second of x (..., T, C) at one rate, or at one of each motion (...): (..., T - 1, C)."
+    return (x[..., 1:, :] - x[..., :-1, :]) * per_motion(rate_hz)
+
+def joint_rates(q: np.ndarray | Tensor, rate_hz: np.ndarray | Tensor | float) -> np.ndarray | Tensor:
     "Change per second of the leg pairs and pelvis tilt, (..., T - 1, 7) rad/s, of poses (..., T, 33)."
-    angles = q[..., _ANGLES]
-    return (angles[..., 1:, :] - angles[..., :-1, :]) * rate_hz
+    return rate_of_change(q[..., _ANGLES], rate_hz)
 
 def angular_velocity(motion: Motion) -> float:
     "Root mean square angular velocity over frames of the leg pairs and pelvis tilt, deg/s."
@@ -87,15 +90,13 @@ def angular_velocity(motion: Motion) -> float:
 # %% ../nbs/25_metrics.ipynb #25-metrics-019
 _PELVIS = [COORDINATES.index(n) for n in TRANSLATIONS]
 
-def pelvis_velocity(q: np.ndarray | Tensor, rate_hz: float) -> np.ndarray | Tensor:
+def pelvis_velocity(q: np.ndarray | Tensor, rate_hz: np.ndarray | Tensor | float) -> np.ndarray | Tensor:
     "Velocity of the pelvis, (..., T - 1, 3) m/s, of poses (..., T, 33)."
-    place = q[..., _PELVIS]
-    return (place[..., 1:, :] - place[..., :-1, :]) * rate_hz
+    return rate_of_change(q[..., _PELVIS], rate_hz)
 
-def pelvis_acceleration(q: np.ndarray | Tensor, rate_hz: float) -> np.ndarray | Tensor:
+def pelvis_acceleration(q: np.ndarray | Tensor, rate_hz: np.ndarray | Tensor | float) -> np.ndarray | Tensor:
     "Acceleration of the pelvis (second difference), (..., T - 2, 3) m/s², of poses (..., T, 33)."
-    v = pelvis_velocity(q, rate_hz)
-    return (v[..., 1:, :] - v[..., :-1, :]) * rate_hz
+    return rate_of_change(pelvis_velocity(q, rate_hz), rate_hz)
 
 def _rms(x: np.ndarray) -> float:
     "Root mean square over frames of the length of x (T, 3)."

@@ -25,23 +25,24 @@ if TYPE_CHECKING:
     from bige.skeleton import Skeleton
 
 # %% auto #0
-__all__ = ['TURNING', 'FOOT_POINTS', 'QUANTITIES', 'Ranges', 'BEYOND_MODEL_DEG', 'TOLERANCE_MARGINS', 'TORQUE_SHARE', 'Quantity',
-           'planted_feet', 'foot_names', 'extremes', 'united', 'plausible_limits', 'outside', 'implausibility',
-           'plausible', 'implausible_rows', 'implausible_shortfall', 'held_back', 'torques', 'torque_rows']
+__all__ = ['TURNING', 'FOOT_POINTS', 'SLIDING_WINDOW', 'QUANTITIES', 'Ranges', 'BEYOND_MODEL_DEG', 'TOLERANCE_MARGINS',
+           'TORQUE_SHARE', 'Quantity', 'planted_feet', 'foot_names', 'extremes', 'united', 'plausible_limits',
+           'outside', 'implausibility', 'plausible', 'implausible_rows', 'implausible_shortfall', 'held_back',
+           'torques', 'torque_rows']
 
 # %% ../nbs/30_plausibility.ipynb #30-plausibility-006
 @dataclass(frozen=True)
 class Quantity:
     """Something that recorded repetitions bound. `values(batch)` -> (B, values, parts) SI; `parts(exercise)`:
-    their names; `unit` of `margin` and of messages; `span(rate_hz)`: every how many frames there is a value,
-    and how many frames after its first a value needs."""
+    their names; `unit` of `margin` and of messages; `span(instants)`: every how many of the instants of a
+    motion there is a value, and how many instants after its first a value needs."""
 
     name: str
     unit: str
     margin: float
     values: Callable[[Batch], Tensor]
     parts: Callable[[Exercise], tuple[str, ...]]
-    span: Callable[[float], tuple[int, int]]
+    span: Callable[[int], tuple[int, int]]
 
     @property
     def per_unit(self) -> float:
@@ -79,43 +80,48 @@ def _point_names(exercise: Exercise) -> tuple[str, ...]:
     return tuple(f"{foot}, {sphere}" for foot in foot_names(exercise) for sphere in FOOT_POINTS)
 
 
-_SLIDING_EVERY = 6  # frames
+SLIDING_WINDOW = 1 / 3  # share of the repetition over which the sliding is averaged
+_SLIDING_EVERY = 6  # instants
+
+
+def _sliding_span(instants: int) -> tuple[int, int]:
+    return _SLIDING_EVERY, max(1, round(SLIDING_WINDOW * (instants - 1)))
 
 
 def _mean_sliding(batch: Batch) -> Tensor:
-    speed = sliding_speed(planted_feet(batch).transpose(1, 2), batch.rate_hz, 0.0).transpose(1, 2)
-    return speed.unfold(1, min(round(batch.rate_hz), speed.shape[1]), _SLIDING_EVERY).mean(-1)
+    every, after = _sliding_span(batch.q.shape[1])
+    feet = planted_feet(batch).transpose(1, 2)
+    return sliding_speed(feet, batch.rate_hz[:, None], 0.0).transpose(1, 2).unfold(1, after, every).mean(-1)
 
 # %% ../nbs/30_plausibility.ipynb #30-plausibility-010
 def _mean_imbalance(batch: Batch) -> Tensor:
     return imbalance(batch).unfold(1, 3, 1).mean(-1)
 
 
-def _every_frame(after: int) -> Callable[[float], tuple[int, int]]:
-    return lambda rate_hz: (1, after)
+def _every_instant(after: int) -> Callable[[int], tuple[int, int]]:
+    return lambda instants: (1, after)
 
 
-def _balance_span(rate_hz: float) -> tuple[int, int]:
-    every = balance_every(rate_hz)
+def _balance_span(instants: int) -> tuple[int, int]:
+    every = balance_every(instants)
     return every, 4 * every  # two more for the acceleration, two for the mean
 
 
 QUANTITIES = (
-    Quantity("angle", "deg", 10.0, lambda b: b.q[..., _TURNS], lambda e: TURNING, _every_frame(0)),
+    Quantity("angle", "deg", 10.0, lambda b: b.q[..., _TURNS], lambda e: TURNING, _every_instant(0)),
     Quantity("angular speed", "deg/s", 40.0, lambda b: _speed(b, _TURNS), lambda e: TURNING,
-             _every_frame(1)),
+             _every_instant(1)),
     Quantity("angular acceleration", "deg/s2", 300.0, lambda b: _acceleration(b, _TURNS),
-             lambda e: TURNING, _every_frame(2)),
+             lambda e: TURNING, _every_instant(2)),
     Quantity("pelvis speed", "m/s", 0.1, lambda b: _speed(b, _MOVES), lambda e: TRANSLATIONS,
-             _every_frame(1)),
+             _every_instant(1)),
     Quantity("pelvis acceleration", "m/s2", 1.0, lambda b: _acceleration(b, _MOVES), lambda e: TRANSLATIONS,
-             _every_frame(2)),
+             _every_instant(2)),
     Quantity("height of the lowest point", "cm", 1.0, lambda b: planted_feet(b)[..., 1].amin(-1), foot_names,
-             _every_frame(0)),
+             _every_instant(0)),
     Quantity("height", "cm", 1.0, lambda b: planted_feet(b)[..., 1].flatten(2), _point_names,
-             _every_frame(0)),
-    Quantity("sliding", "m/s", 0.05, _mean_sliding, foot_names,
-             lambda rate_hz: (_SLIDING_EVERY, round(rate_hz))),
+             _every_instant(0)),
+    Quantity("sliding", "m/s", 0.05, _mean_sliding, foot_names, _sliding_span),
     Quantity("zero-moment point outside the feet", "cm", 2.0, _mean_imbalance, lambda e: ("whole body",),
              _balance_span),
 )
@@ -124,18 +130,10 @@ QUANTITIES = (
 Ranges = Mapping[str, tuple["Tensor", "Tensor"]]  # quantity -> least and largest value of each part, SI
 
 
-def extremes(batch: Batch, frames: Tensor | None = None) -> Ranges:
-    "Extremes of each quantity over the motions of a batch, of each its first `frames` (B,); None: all."
-    out = {}
-    for quantity in QUANTITIES:
-        x = quantity.values(batch).detach()
-        every, after = quantity.span(batch.rate_hz)
-        needed = every * x.new_tensor(range(x.shape[1])) + after  # last frame that each value needs
-        last = x.new_tensor(batch.q.shape[1]) if frames is None else frames[:, None]
-        padded = (needed >= last).expand(x.shape[:2])[..., None]
-        low, high = x.masked_fill(padded, math.inf), x.masked_fill(padded, -math.inf)
-        out[quantity.name] = low.amin((0, 1)), high.amax((0, 1))
-    return out
+def extremes(batch: Batch) -> Ranges:
+    "Extremes of each quantity over the motions of a batch."
+    values = {x.name: x.values(batch).detach() for x in QUANTITIES}
+    return {name: (x.amin((0, 1)), x.amax((0, 1))) for name, x in values.items()}
 
 
 def united(a: Ranges, b: Ranges) -> Ranges:
@@ -183,12 +181,12 @@ def plausible(limits: Ranges, batch: Batch) -> Tensor:
     return sum(~h for h in held) == 0
 
 # %% ../nbs/30_plausibility.ipynb #30-plausibility-022
-def _row(quantity: Quantity, away: Tensor, values: Tensor, limits: tuple[Tensor, Tensor],
-         batch: Batch) -> dict:
-    "What is said of one quantity of one motion; away, values: (values, parts)."
+def _row(quantity: Quantity, away: Tensor, values: Tensor, limits: tuple[Tensor, Tensor], batch: Batch,
+         rate_hz: float) -> dict:
+    "What is said of one quantity of one motion of a batch, at its rate; away, values: (values, parts)."
     at, k = divmod(int(away.argmax()), away.shape[1])
-    every, after = quantity.span(batch.rate_hz)
-    name, time = quantity.parts(batch.exercise)[k], (every * at + after / 2) / batch.rate_hz
+    every, after = quantity.span(batch.q.shape[1])
+    name, time = quantity.parts(batch.exercise)[k], (every * at + after / 2) / rate_hz
     found, low, high = (float(x) / quantity.per_unit for x in (values[at, k], limits[0][k], limits[1][k]))
     sentence = (f"{quantity.name} of {name} is {found:.3g} {quantity.unit} at {time:.2f} s; "
                 f"plausible: {low:.3g} to {high:.3g} {quantity.unit}")
@@ -200,13 +198,13 @@ def _row(quantity: Quantity, away: Tensor, values: Tensor, limits: tuple[Tensor,
 def implausible_rows(limits: Ranges, batch: Batch) -> list[list[dict]]:
     """For each motion one row a quantity that leaves its limits, the furthest outside first: {what, where,
     time_s, found, allowed, unit, margins, bound, sentence}."""
-    out = [[] for _ in batch.q]
+    out, rates_hz = [[] for _ in batch.q], batch.rate_hz.tolist()
     for x in QUANTITIES:
         values, ends = x.values(batch).detach(), limits[x.name]
         away = distance_from_range(values, *ends) / (x.margin * x.per_unit)
         bad = ~(away <= TOLERANCE_MARGINS).all((1, 2))
         for i in bad.nonzero()[:, 0].tolist():
-            out[i].append(_row(x, away[i], values[i], ends, batch))
+            out[i].append(_row(x, away[i], values[i], ends, batch, rates_hz[i]))
     return [sorted(rows, key=lambda row: -row["margins"]) for rows in out]
 
 # %% ../nbs/30_plausibility.ipynb #30-plausibility-023

@@ -5,12 +5,14 @@
 # %% ../nbs/29_reachability.ipynb #29-reachability-002
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .constraint_files import quantities, suggest
 from .constraints import (UNITS, Batch, Constraint, both_sides, in_words, joints, limited_values,
                               violation)
+from .exercises import Exercise, load_exercise
 from .files import InputError
 from .metrics import distance_from_range
 from .motion import COORDINATES
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from bige.skeleton import Skeleton
 
 # %% auto #0
-__all__ = ['Reach', 'check_model', 'reach', 'check_reach', 'reached', 'shortfalls', 'frame_rate']
+__all__ = ['Reach', 'REST_S', 'Times', 'check_model', 'reach', 'check_reach', 'reached', 'shortfalls', 'requested_durations']
 
 # %% ../nbs/29_reachability.ipynb #29-reachability-005
 def _named(c: Constraint) -> list[tuple[str, str]]:
@@ -166,12 +168,28 @@ def shortfalls(constraints: Sequence[Constraint], batch: Batch, real: Batch,
     return [row | {"sentence": _sentence(row, len(batch.q))} for row in rows if row]
 
 # %% ../nbs/29_reachability.ipynb #29-reachability-019
-def frame_rate(constraints: Sequence[Constraint], frames: int = 196, rate_hz: float = 60.0,
-               rest_s: float = 0.4) -> float:
-    """Frames a second, at most `rate_hz`, with which the shortest repetition that is requested fits into
-    `frames`."""
-    least = {
-        span: sum(c.limits[0] or 0 for c in constraints if c.kind.span == span and c.weight)
-        for span in ("whole", "phase")
-    }
-    return min(rate_hz, (frames - 1) / (max(least.values()) + rest_s))
+REST_S = 0.4  # of standing in a repetition, half of it before the movement and half after
+Times = tuple[float | None, float | None]
+
+
+def _requested_times(constraints: Sequence[Constraint], span: str, phase: str | None = None) -> Times:
+    "Limits, s, on the whole movement or on one phase."
+    asked = (c for c in constraints if c.weight and c.kind.span == span and c["phase"] == phase)
+    return next((c.limits for c in asked), (None, None))
+
+
+def requested_durations(constraints: Sequence[Constraint], exercise: Exercise = load_exercise(),
+                        rest_s: float = REST_S) -> Times:
+    """Least and largest duration (s) of a repetition, with `rest_s` of standing, that is requested of the
+    movement and of its phases; None where nothing is."""
+    low, high = _requested_times(constraints, "whole")
+    phases = [_requested_times(constraints, "phase", phase) for phase in exercise.phases]
+    low = max(low or 0, sum(least or 0 for least, _ in phases))
+    if all(most is not None for _, most in phases):
+        high = min(sum(most for _, most in phases), math.inf if high is None else high)
+    if high is not None and low > high + 1e-9:
+        where = [c.where for c in constraints if c.weight and c.kind.span][-1]
+        raise InputError(where, f"a movement of at least {low:.4g} s and of at most {high:.4g} s",
+                         "times that one repetition can have",
+                         f"the nearest duration that can be reached is {high:.4g} s")
+    return low + rest_s if low else None, None if high is None else high + rest_s

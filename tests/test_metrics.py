@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from bige import metrics
 from bige.dataset import reference
@@ -55,6 +56,18 @@ def test_speed_and_acceleration_of_a_known_oscillation():
     m = Motion.from_arrays(t, q)
     assert metrics.com_velocity(m) == pytest.approx(0.1 * np.pi / np.sqrt(2), rel=1e-3)
     assert metrics.com_acceleration(m) == pytest.approx(0.1 * np.pi**2 / np.sqrt(2), rel=1e-2)
+
+
+@pytest.mark.parametrize("measure", [metrics.joint_rates, metrics.pelvis_velocity,
+                                     metrics.pelvis_acceleration, metrics.rate_of_change])
+def test_motions_of_a_batch_have_rates_of_their_own(squat, measure):
+    q = np.stack([squat.coordinates(), 0.5 * squat.coordinates()])
+    rates_hz = np.array([60.0, 25.0])
+    apart = np.stack([measure(x, rate) for x, rate in zip(q, rates_hz)])
+    assert np.array_equal(measure(q, rates_hz), apart)
+    assert np.array_equal(measure(q, 60.0), measure(q, np.float64(60.0)))
+    together = measure(torch.tensor(q), torch.tensor(rates_hz))
+    assert np.allclose(together.numpy(), apart, rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("rate", [30.0, 100.0, 200.0])

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bige.answers import Answer, Request, answer
 from bige.calibration import scale_skeleton
@@ -149,15 +151,38 @@ def test_participants_held_out_pass_mostly(limits):
     assert np.mean(good) >= 0.85 and np.all(np.array(good)[data.subjects == "s10"])
 
 
-def test_padding_is_no_recorded_acceleration(models):
-    padded, recorded = extremes(models.bank()), models.recorded
-    knee = TURNING.index("knee_angle_r")
-    assert padded["angular acceleration"][1][knee] > 1.5 * recorded["angular acceleration"][1][knee]
-    one, n = models.kinematics[:1], int(models.frames[0])
-    batch = Batch(one, models.activations[:1], SKELETON)
-    cut = Batch(one[:, :n], models.activations[:1, :n], SKELETON)
-    for masked, own in zip(extremes(batch, models.frames[:1]).values(), extremes(cut).values()):
-        assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(masked, own))
+@settings(max_examples=5, deadline=None)
+@given(st.lists(st.floats(30, 150), min_size=2, max_size=4))
+def test_a_batch_of_motions_at_their_own_rates_is_judged_as_each_alone(squat, limits, rates_hz):
+    batch = batch_of(squat.resample(195 / squat.duration))
+    n = len(rates_hz)
+    together = replace(batch, q=batch.q.expand(n, -1, -1).double(), a=batch.a.expand(n, -1, -1).double(),
+                       rate_hz=rates_hz, moments={})
+    apart = [replace(together, q=together.q[[i]], a=together.a[[i]], rate_hz=r, moments={})
+             for i, r in enumerate(rates_hz)]
+    for quantity in QUANTITIES:
+        values = quantity.values(together)
+        alone = torch.cat([quantity.values(b) for b in apart])
+        assert torch.allclose(values, alone, atol=1e-9), quantity.name
+        every, after = quantity.span(196)
+        assert len(range(after, 196, every)) == values.shape[1], quantity.name
+    assert implausible_rows(limits, together) == [implausible_rows(limits, b)[0] for b in apart]
+    alone = torch.cat([implausibility(limits, b) for b in apart])
+    assert torch.allclose(implausibility(limits, together), alone)
+    least, most = (torch.stack(x) for x in zip(*(extremes(b)["angular speed"] for b in apart)))
+    low, high = extremes(together)["angular speed"]
+    assert torch.equal(low, least.amin(0)) and torch.equal(high, most.amax(0))
+
+
+def test_the_same_motion_three_times_as_fast_leaves_the_limits_in_its_own_time(squat, limits):
+    batch = batch_of(squat.resample(195 / squat.duration))
+    rates_hz = (batch.rate_hz * torch.tensor([1.0, 3.0])).requires_grad_()
+    two = replace(batch, q=batch.q.expand(2, -1, -1), a=batch.a.expand(2, -1, -1), rate_hz=rates_hz)
+    slow, fast = implausible_rows(limits, two)
+    assert slow == [] and {"angular speed", "angular acceleration"} <= {r["what"] for r in fast}
+    assert all(r["time_s"] <= squat.duration / 3 for r in fast)
+    slope = torch.autograd.grad(implausibility(limits, two).sum(), rates_hz)[0]
+    assert slope[0] == 0 and slope[1] > 0
 
 
 def test_no_number_is_not_plausible(squat, limits):
