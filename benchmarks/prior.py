@@ -1,0 +1,179 @@
+"""Samples of the prior beside generators without a network: how far from the recordings, how near to the unseen.
+
+    python benchmarks/prior.py [--exercises squat ...] [--vqvae vqvae.safetensors] [--out nbs/results/prior.csv]
+
+A line an exercise and generator. Distances (deg), C_T, authenticity and asymmetry are those of 200 samples made
+from the six training participants, against the participants held out. Reach (%) is that of 1000 samples made
+from all participants but one, each left out in turn: how much nearer the nearest sample is to the repetitions
+of that one than the nearest recording, mean over participants, and the least of them. The prior is fitted again
+without the participant left out; the VQ-VAE is not trained again, and has seen six of the eight."""
+
+import argparse
+import csv
+import os
+import sys
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from collections.abc import Callable
+from pathlib import Path
+from time import process_time
+
+import numpy as np
+import torch
+
+from bige.dataset import Dataset, mirror_arrays, reference, select
+from bige.exercises import load_exercise, shipped_exercises
+from bige.metrics import leg_differences
+from bige.motion import Motion
+from bige.novelty import COMPARED, INSTANTS, RecordedSet, novelty, phase_curves, reach_percent, repetition_distance
+from bige.motion import COORDINATES
+from bige.prior import prior_of, sample_prior
+from bige.tables import table
+from bige.vqvae import VQVAE, load_vqvae
+
+ROOT = Path(__file__).resolve().parent.parent
+MEASURES = {"nearest_deg": "median distance to the nearest training repetition", "nearest_low_deg": "5 % quantile",
+            "c_t": "data-copying test", "authentic_percent": "", "density": "", "coverage": ""}
+COLUMNS = ("exercise", "generator", "alike", "unlike", *MEASURES, "asymmetry_deg", "reach_percent",
+           "reach_least_percent", "cpu_s")
+SAMPLES, REACHING = 200, 1000
+SIZES = {None: [(4, 16), (8, 0), (8, 4), (8, 8), (8, 16), (8, 32), (16, 16)],   # without a leading leg
+         "r": [(4, 0), (8, 0), (16, 0)]}
+Generator = Callable[[Dataset, int, int], np.ndarray]
+
+
+def asymmetry_deg(curves: np.ndarray) -> float:
+    "Root mean square of left minus right over instants and leg pairs, mean over curves (N, 64, 33), deg."
+    return float(np.rad2deg(np.sqrt((leg_differences(curves) ** 2).mean((1, 2))).mean()))
+
+
+def curves_of(K: np.ndarray, exercise: str) -> np.ndarray:
+    "Motions (N, 196, 33) at equal phase (N, 64, 33)."
+    return phase_curves([Motion.from_arrays(np.arange(len(q)) / 60, q) for q in K.astype(float)], exercise)
+
+
+# generators: (repetitions to learn from, number, seed) -> curves (n, 64, 33)
+
+def mirrored_or_not(curves: np.ndarray, data: Dataset, rng: np.random.Generator) -> np.ndarray:
+    "The curves (n, 64, 33), half of them mirrored where no leg leads."
+    if load_exercise(data.exercise).leading:
+        return curves
+    return np.where(rng.random((len(curves), 1, 1)) < 0.5, mirror_arrays(curves), curves)
+
+
+def copier(data: Dataset, n: int, seed: int) -> np.ndarray:
+    "Recorded repetitions."
+    rng = np.random.default_rng(seed)
+    curves = curves_of(data.kinematics, data.exercise)
+    return mirrored_or_not(curves[rng.integers(len(curves), size=n)], data, rng)
+
+
+def noisy(deg: float) -> Generator:
+    "Recorded repetitions with a random sum of four cosines over the phase, RMS `deg` over the compared angles."
+    def samples(data: Dataset, n: int, seed: int) -> np.ndarray:
+        rng, curves = np.random.default_rng(seed + 1000), copier(data, n, seed)
+        cosines = np.cos(np.pi * np.arange(4)[:, None] * np.linspace(0, 1, INSTANTS))
+        x = np.einsum("nck,kt->ntc", rng.standard_normal((n, len(COMPARED), 4)), cosines)
+        columns = [COORDINATES.index(name) for name in COMPARED]
+        curves[..., columns] += np.deg2rad(deg) * x / np.sqrt((x**2).mean((1, 2), keepdims=True))
+        return curves
+    return samples
+
+
+def mixer(k: int) -> Generator:
+    "Means of one repetition each of `k` participants, with weights drawn uniformly from the simplex."
+    def samples(data: Dataset, n: int, seed: int) -> np.ndarray:
+        rng, curves = np.random.default_rng(seed), curves_of(data.kinematics, data.exercise)
+        rows = [np.flatnonzero(data.subjects == p) for p in sorted(set(data.subjects))]
+        mixed = np.zeros((n, *curves.shape[1:]))
+        for i, weights in enumerate(rng.dirichlet(np.ones(k), n)):
+            chosen = [rng.choice(rows[p]) for p in rng.permutation(len(rows))[:k]]
+            mixed[i] = np.einsum("k,ktd->td", weights, mirrored_or_not(curves[chosen], data, rng))
+        return mixed
+    return samples
+
+
+def prior(alike: int, unlike: int, model: VQVAE) -> Generator:
+    "Samples of the prior; the pelvis is not placed, since distances do not count its translations."
+    @torch.no_grad()
+    def samples(data: Dataset, n: int, seed: int) -> np.ndarray:
+        fitted = prior_of(data, model, alike, unlike)
+        latents, *_ = sample_prior(fitted, n, torch.Generator().manual_seed(seed))
+        return curves_of(torch.cat([model.angles(z) for z in latents.split(100)]).numpy(), data.exercise)
+    return samples
+
+
+def generators(exercise: str, model: VQVAE) -> dict[tuple[str, int | str, int | str], Generator]:
+    "Generators by name and numbers of components."
+    plain = {"copier": copier, "copier, noise of 4.5°": noisy(4.5), "mixer of 3": mixer(3)}
+    sizes = SIZES[load_exercise(exercise).leading]
+    return {(name, "", ""): g for name, g in plain.items()} | {
+        ("prior", a, u): prior(a, u, model) for a, u in sizes}
+
+
+# measures
+
+def left_out(data: Dataset, curves: np.ndarray, person: str) -> RecordedSet:
+    "The recorded set with one participant held out alone."
+    held = data.subjects == person
+    return RecordedSet(curves[~held], data.subjects[~held], curves[held], data.subjects[held],
+                       load_exercise(data.exercise))
+
+
+def reaches(generator: Generator, data: Dataset, folds: dict[str, RecordedSet]) -> list[float]:
+    "Reach (%) of 1000 samples for each participant, left out in turn."
+    found = []
+    for person, fold in folds.items():
+        made = generator(select(data, data.subjects != person), REACHING, 0)
+        to_samples = repetition_distance(fold.held_out, made, data.exercise)
+        found.append(reach_percent(to_samples, fold.from_held_out, fold.held_out_subjects))
+    return found
+
+
+def row_of(curves: np.ndarray, recorded: RecordedSet, reach: list[float] | None) -> dict:
+    "The measures of samples (N, 64, 33); reach may be missing: of the held-out repetitions themselves."
+    value = novelty(curves, recorded, unseen=reach is not None)["value"]
+    both_alike = recorded.exercise.leading is None
+    return {key: value[key] for key in MEASURES} | {
+        "asymmetry_deg": asymmetry_deg(curves) if both_alike else None,
+        "reach_percent": reach and np.mean(reach), "reach_least_percent": reach and min(reach)}
+
+
+def rows_of(data: Dataset, model: VQVAE) -> list[dict]:
+    "One row a generator; first the recorded repetitions held out, and the asymmetry of all."
+    recorded = RecordedSet.of(data)
+    curves = curves_of(data.kinematics, data.exercise)
+    folds = {p: left_out(data, curves, p) for p in sorted(set(data.subjects))}
+    train = select(data, data.split == "train")
+    ideal = row_of(recorded.held_out, recorded, None)
+    if recorded.exercise.leading is None:
+        ideal["asymmetry_deg"] = asymmetry_deg(curves)
+    rows = [{"generator": "recorded"} | ideal]
+    for (name, alike, unlike), generator in generators(data.exercise, model).items():
+        start = process_time()
+        row = {"generator": name, "alike": alike, "unlike": unlike}
+        row |= row_of(generator(train, SAMPLES, 0), recorded, reaches(generator, data, folds))
+        rows.append(row | {"cpu_s": process_time() - start})
+        print(table([{k: v for k, v in rows[-1].items() if v is not None}]), file=sys.stderr, flush=True)
+    return [{"exercise": data.exercise} | row for row in rows]
+
+
+def main() -> None:
+    about, _, rest = __doc__.partition("\n\n")
+    parser = argparse.ArgumentParser(description=about, epilog=rest)
+    parser.add_argument("--exercises", nargs="+", default=list(shipped_exercises()))
+    parser.add_argument("--vqvae", help="weights; default: the shipped ones")
+    parser.add_argument("--out", type=Path, default=ROOT / "nbs" / "results" / "prior.csv")
+    args = parser.parse_args()
+    model = load_vqvae(args.vqvae)
+    rows = [row for name in args.exercises for row in rows_of(reference(name), model)]
+    with args.out.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+    print(f"{len(rows)} rows -> {args.out}")
+
+
+if __name__ == "__main__":
+    main()
