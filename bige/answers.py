@@ -192,7 +192,7 @@ def answer(request: Request, models: Models | None = None, progress: Progress | 
                          "generate with --like, then simulate with bige verify")
     person = read_person(request.model)
     models = models or Models.load(request.vqvae, request.surrogate, request.data, request.exercise)
-    check_reach(request.constraints, models.bank())
+    check_reach(request.constraints, models.bank)
     like = read_motion(request.like) if request.like else None
     options = dict(method=request.method, models=models, apart_deg=request.apart_deg,
                    exercise=request.exercise)
@@ -218,9 +218,9 @@ def _digests(models: Models, person: Person | None, like: bytes | None) -> dict[
 
 def _advice(like: Motion, found: Guided) -> list[list[dict]]:
     "For each motion, what differs from the repetition that it began from."
-    poses, rate_hz = one_repetition(like, found.exercise)
-    time = np.arange(poses.shape[1]) / rate_hz
-    before = Motion.from_arrays(time, poses[0].double().numpy())
+    own = one_repetition(like, found.exercise)
+    time = np.linspace(0, float(own.duration), own.motions.shape[1])
+    before = Motion.from_arrays(time, own.motions[0].double().numpy())
     return [changes(before, motion, exercise=found.exercise) for motion in found.motions]
 
 # %% ../nbs/33_answers.ipynb #33-answers-023

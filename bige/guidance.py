@@ -21,13 +21,14 @@ from torch import Tensor
 
 from .constraint_files import ConstraintSet, default_constraints
 from .constraints import Batch, Constraint, limited_values, loss, metric, violation
-from .dataset import (FRAMES, RATE_HZ, Dataset, canonical, fit_length, load_dataset, part, repetition,
-                          select, with_mirrored)
+from .dataset import (FRAMES, Dataset, at_instants, canonical, load_dataset, part, reference,
+                          reference_path, select, with_mirrored)
 from .exercises import Exercise, load_exercise
 from .files import InputError
 from .ground_contact import plant_feet, plant_with_contacts
 from .metrics import motions_of, pairwise_deg
 from .motion import ACTIVATIONS, COORDINATES, TRANSLATIONS, Motion
+from .prior import MotionPrior, excursion_of, fit_prior, sample_prior
 from .plausibility import (Ranges, extremes, held_back, implausibility, implausible_rows,
                                implausible_shortfall, plausible_limits, torque_rows, united)
 from .reachability import check_model, requested_durations, shortfalls
@@ -36,30 +37,17 @@ from .surrogate import PublishedSurrogate, load_surrogate
 from .vqvae import load_vqvae, smoother
 
 # %% auto #0
-__all__ = ['APART_DEG', 'TOLERANCE', 'OVERSTEP', 'MAX_STEP', 'RESIDUAL_CUTOFF_HZ', 'FULL_STEPS', 'IMPLAUSIBLE_WEIGHT', 'Progress',
-           'AT_ONCE', 'METHODS', 'MAX_REPETITION_S', 'CHANGE_WORDS', 'in_one_rate', 'Models', 'one_thread', 'realise',
-           'request_losses', 'slack', 'near_request', 'alternate_participants', 'different_first', 'choose_starts',
-           'KnownMotions', 'variations', 'Start', 'prepare', 'evaluate_constraints', 'limits_satisfied', 'Search',
-           'newton_step', 'deflected', 'with_limits', 'guide', 'select_motions', 'order_by_effort', 'decoded',
+__all__ = ['APART_DEG', 'AT_ONCE', 'ROUNDS', 'TOLERANCE', 'OVERSTEP', 'MAX_STEP', 'LATENT_HZ', 'RESIDUAL_CUTOFF_HZ', 'FULL_STEPS',
+           'IMPLAUSIBLE_WEIGHT', 'Progress', 'METHODS', 'STARTS', 'MAX_REPETITION_S', 'CHANGE_WORDS', 'Models',
+           'rate_of', 'one_thread', 'realise', 'request_cost', 'slack', 'near_request', 'alternate_participants',
+           'different_first', 'choose_starts', 'KnownMotions', 'variations', 'Start', 'prepare', 'draw_samples',
+           'start_at', 'sampled_start', 'evaluate_constraints', 'limits_satisfied', 'Search', 'newton_step',
+           'deflected', 'with_limits', 'guide', 'select_motions', 'join_starts', 'order_by_effort', 'decoded',
            'decoded_search', 'nearest_latent', 'published_weight', 'guide_published', 'random_codes', 'Guided',
-           'satisfaction', 'satisfied_and_plausible', 'concatenate_searches', 'batches_of', 'starting_motions',
-           'generate', 'one_repetition', 'bottom_angles', 'changes']
+           'satisfaction', 'satisfied_and_plausible', 'concatenate_searches', 'starting_motions', 'generate',
+           'one_repetition', 'bottom_angles', 'changes']
 
 # %% ../nbs/31_guidance.ipynb #31-guidance-012
-def in_one_rate(data: Dataset) -> tuple[Dataset, float]:
-    """Repetitions at one rate, and that rate: those at 60 Hz, or all at the slowest one's where most are
-    slower than 60 Hz."""
-    usual = data.rate_hz == RATE_HZ
-    if usual.mean() >= 0.5:
-        return select(data, usual), RATE_HZ
-    rate_hz = float(data.rate_hz.min())
-    recorded = [repetition(data, i).resample(rate_hz).values[:FRAMES] for i in range(len(data))]
-    values = np.stack([x[np.minimum(np.arange(FRAMES), len(x) - 1)] for x in recorded])
-    mask, n = np.arange(FRAMES) < np.array([len(x) for x in recorded])[:, None], len(COORDINATES)
-    data = replace(data, kinematics=values[..., :n], activations=values[..., n:].clip(0, 1), mask=mask)
-    return data, rate_hz
-
-# %% ../nbs/31_guidance.ipynb #31-guidance-013
 @dataclass(frozen=True)
 class Models:
     """What guidance needs to know: how latents become motions, motions become activations, and what real
@@ -69,13 +57,11 @@ class Models:
     surrogate: torch.nn.Module  # (B, T, 33) -> (B, T, 80)
     kinematics: Tensor  # (N, T, 33) real repetitions of training participants and their mirror images
     activations: Tensor  # (N, T, 80)
+    duration: Tensor  # (N,) s
     people: tuple[str, ...] = ()  # participant of each
     mass: Tensor | None = None  # (N,) kg, with which the activations were simulated
-    rate_hz: float = RATE_HZ  # frames a second of the repetitions
     files: Mapping[str, Path] = field(default_factory=dict)  # where "vqvae", "surrogate" and "data" were read
     exercise: Exercise = load_exercise()  # what is done in them
-    shipped: Dataset | None = field(default=None, repr=False)  # the shipped data set, where `data` is it
-    frames: Tensor | None = None  # (N,) how many of the T frames were recorded; None: all
 
     @cached_property
     def latents(self) -> Tensor:
@@ -84,83 +70,82 @@ class Models:
             return torch.cat([self.vqvae.encode(k) for k in self.kinematics.split(32)])
 
     @cached_property
+    def prior(self) -> MotionPrior:
+        "The distribution of the latents, durations and excursions of the real repetitions."
+        n, even = len(self.kinematics), not self.exercise.leading
+        own, z = slice(n // 2 if even else n), self.latents
+        excursion = excursion_of(self.kinematics[own], self.exercise)
+        return fit_prior(z[own], self.duration[own], excursion, z[n // 2 :] if even else None)
+
+    @cached_property
     def digests(self) -> dict[str, str]:
         "sha256 of each of the `files`."
         return {name: sha256(path.read_bytes()).hexdigest() for name, path in self.files.items()}
 
     @cached_property
     def reference(self) -> list[Motion]:
-        """Shipped repetitions of the participants held out of training, recorded frames only: what metrics
-        compare with."""
-        return motions_of(self.shipped or load_dataset(_SHIPPED["data"]), "val")
+        "Shipped repetitions of the participants held out of training: what metrics compare with."
+        return motions_of(reference(self.exercise), "val")
 
     @cached_property
     def recorded(self) -> Ranges:
-        "What bounds plausible motions: the extremes of the real repetitions, in recorded frames."
-        return extremes(self.bank())
+        "What bounds plausible motions: the extremes of the real repetitions."
+        return extremes(self.bank)
 
     @cached_property
-    def _banks(self) -> dict[float, Batch]:
-        return {}
+    def bank(self) -> Batch:
+        "The real repetitions with their own activations, on the default skeleton."
+        rate_hz = rate_of(self.duration, self.kinematics)
+        return Batch(self.kinematics, self.activations, Skeleton.default(), rate_hz, exercise=self.exercise,
+                     known={})
 
-# %% ../nbs/31_guidance.ipynb #31-guidance-014
+
+def rate_of(duration: Tensor, q: Tensor) -> Tensor:
+    "Instants a second (B,) of motions (B, T, ...) of `duration` (B,) s."
+    return (q.shape[1] - 1) / duration
+
+# %% ../nbs/31_guidance.ipynb #31-guidance-013
 _ASSETS = Path(str(resources.files("bige"))) / "assets"
-_SHIPPED = {
-    name: _ASSETS / file
-    for name, file in (("vqvae", "vqvae.safetensors"), ("surrogate", "surrogate.safetensors"),
-                       ("data", "reference.npz"))
-}
 
 
 @patch(cls_method=True)
 def load(cls: Models, vqvae: Path | str | None = None, surrogate: Path | str | None = None,
          reference: Path | str | None = None, exercise: Exercise | str = "squat") -> Models:
     "The shipped models and training repetitions, or those at other paths; each file is read once."
+    exercise = load_exercise(exercise)
+    shipped = {"vqvae": _ASSETS / "vqvae.safetensors", "surrogate": _ASSETS / "surrogate.safetensors",
+               "data": reference_path(exercise)}
     given = {"vqvae": vqvae, "surrogate": surrogate, "data": reference}
-    files = {name: Path(path) if path else _SHIPPED[name] for name, path in given.items()}
-    whole, exercise = load_dataset(files["data"]), load_exercise(exercise)
-    if whole.exercise != exercise.name:
-        raise InputError(files["data"], f"repetitions of {whole.exercise}", f"some of {exercise.name}",
+    files = {name: Path(path) if path else shipped[name] for name, path in given.items()}
+    data = with_mirrored(part(_repetitions_of(exercise, reference), "train"))
+    arrays = data.kinematics, data.activations, data.duration, data.mass
+    K, A, duration, mass = (torch.tensor(x, dtype=torch.float32) for x in arrays)
+    return cls(load_vqvae(vqvae), load_surrogate(surrogate), K, A, duration, tuple(data.subjects.tolist()),
+               mass, files, exercise)
+
+
+def _repetitions_of(exercise: Exercise, path: Path | str | None) -> Dataset:
+    "The repetitions of an exercise in a data set file; None: the shipped ones."
+    if not path:
+        return reference(exercise)
+    data = load_dataset(path)
+    if not (data.exercises == exercise.name).any():
+        raise InputError(path, f"repetitions of {', '.join(sorted(set(data.exercises)))}",
+                         f"some of {exercise.name}",
                          "give a data set of this exercise with --data, and networks trained on it")
-    data, rate_hz = in_one_rate(part(whole, "train"))
-    data = with_mirrored(data)
-    K, A, mass = (
-        torch.tensor(x, dtype=torch.float32) for x in (data.kinematics, data.activations, data.mass)
-    )
-    people = tuple(data.subjects.tolist())
-    return cls(load_vqvae(vqvae), load_surrogate(surrogate), K, A, people, mass, rate_hz, files,
-               exercise, None if reference else whole, torch.tensor(data.mask.sum(1)))
+    return select(data, data.exercises == exercise.name)
 
-# %% ../nbs/31_guidance.ipynb #31-guidance-015
+# %% ../nbs/31_guidance.ipynb #31-guidance-014
 @patch
-def bank(self: Models, rate_hz: float | None = None) -> Batch:
-    """The real repetitions with their own activations; the same object each time, so what was computed of it
-    is kept."""
-    rate_hz = rate_hz or self.rate_hz
-    if rate_hz not in self._banks:
-        kept = {"exercise": self.exercise, "known": {}}
-        self._banks[rate_hz] = Batch(self.kinematics, self.activations, Skeleton.default(), rate_hz, **kept)
-    return self._banks[rate_hz]
-
-
-def _resampled(x: Tensor, frames: int) -> Tensor:
-    "x (B, T, C) at `frames` equally spaced instants."
-    return torch.nn.functional.interpolate(x.transpose(1, 2), frames, mode="linear",
-                                           align_corners=True).transpose(1, 2)
-
-
-@patch
-def activate(self: Models, q: Tensor, mass: Tensor | float, rate_hz: float = RATE_HZ) -> Tensor:
-    """Activations (B, T, 80) of motions (B, T, 33) of the default skeleton at `rate_hz`, for a body of `mass`
-    kg."""
+def activate(self: Models, q: Tensor, skeleton: Skeleton, rate_hz: Tensor,
+             mass: Tensor | float | None = None) -> Tensor:
+    """Activations (B, T, 80) of motions (B, T, 33) of `skeleton` at `rate_hz` (B,), for a body of `mass` kg
+    (B,), default the skeleton's."""
     if isinstance(self.surrogate, PublishedSurrogate):
         return self.surrogate(q)
-    if rate_hz == RATE_HZ:
-        return self.surrogate(q, mass)
-    frames = round(q.shape[1] * RATE_HZ / rate_hz)  # the network knows one rate
-    return _resampled(self.surrogate(_resampled(q, frames), mass), q.shape[1])
+    return self.surrogate(q, skeleton.mass if mass is None else mass, rate_hz)
 
-# %% ../nbs/31_guidance.ipynb #31-guidance-016
+# %% ../nbs/31_guidance.ipynb #31-guidance-015
 @contextmanager
 def one_thread() -> Iterator[None]:
     "One torch thread: the same sums in the same order on every run, and no spinning on shared machines."
@@ -172,54 +157,51 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def realise(models: Models, z: Tensor, skeleton: Skeleton, detail: Tensor | float = 0.0,
-            offset: Tensor | float = 0.0, *, rate_hz: float = RATE_HZ, start: Tensor | None = None,
-            drift: Tensor | None = None) -> Batch:
+def realise(models: Models, z: Tensor, skeleton: Skeleton, rate_hz: Tensor, *, detail: Tensor | float = 0.0,
+            offset: Tensor | float = 0.0, start: Tensor | None = None, drift: Tensor | None = None) -> Batch:
     """Latents (B, C, 49), plus what the decoder loses (`detail`, (B, T, 33)) -> smoothed motions with their
     feet on the ground, and their activations, plus what the surrogate is known to miss (`offset`, (B, T,
-    80))."""
+    80)). `rate_hz` (B,): instants a second."""
     angles = smoother() @ (models.vqvae.angles(z) + detail)
     q, points = plant_with_contacts(angles, skeleton, smooth=smoother())
-    own = skeleton is Skeleton.default()  # the surrogate knows one skeleton, and many masses
-    seen = q if own else plant_feet(angles, Skeleton.default(), smooth=smoother())
-    a = (models.activate(seen, skeleton.mass, rate_hz) + offset).clamp(0, 1)
+    a = (models.activate(q, skeleton, rate_hz) + offset).clamp(0, 1)
     batch = Batch(q, a, skeleton, rate_hz, drift, start, models.exercise)
     batch.contact_points = points  # known already
     return batch
 
-# %% ../nbs/31_guidance.ipynb #31-guidance-019
-def request_losses(models: Models, constraints: Sequence[Constraint]) -> Tensor:
-    """Weighted loss (N,) of the constraints with limits on the real repetitions, with their own activations:
-    no network."""
-    total = torch.zeros(len(models.kinematics))
+# %% ../nbs/31_guidance.ipynb #31-guidance-018
+def request_cost(constraints: Sequence[Constraint], batch: Batch) -> Tensor:
+    """Weighted loss (B,) of the constraints with limits; 10 more for a motion that turns outside the usual
+    range of its exercise, unless that is requested."""
+    cost, exercise = torch.zeros(len(batch.q)), batch.exercise
     for c in constraints:
         if c.limits != (None, None):
-            total += c.weight * loss(c, models.bank())
+            cost = cost + c.weight * loss(c, batch)
+    if not any(part in exercise.progress for c in constraints for part in c.parts):
+        turning = batch.coordinate(*exercise.progress).amax((1, 2))
+        low, high = np.deg2rad(exercise.usual_peak_deg)
+        cost = cost + 10 * ((turning < low) | (turning > high))
+    return cost
+
+
+def slack(constraints: Sequence[Constraint]) -> float:
+    """How large a cost still counts as near: the widths of the requested ranges, 0.04 each at least; 0.1 where
+    one end is open."""
+    total = 0.0
+    for c in constraints:
+        low, high = c.limits
+        if c.limits != (None, None) and not c.kind.natural:
+            total += c.weight * (max((high - low) / c.kind.scale, 0.04) if None not in (low, high) else 0.1)
     return total
 
 
-def slack(c: Constraint) -> float:
-    """How large a loss still counts as near: the width of the requested range, 0.04 at least; 0.1 where one
-    end is open."""
-    low, high = c.limits
-    return c.weight * (max((high - low) / c.kind.scale, 0.04) if None not in (low, high) else 0.1)
-
-
-def near_request(models: Models, constraints: Sequence[Constraint], n: int, g: torch.Generator) -> Tensor:
-    """Rows of real repetitions from the nearest to the request on: those as near as the request is wide, but
-    three quarters of all at most and max(n, 20) at least. One that turns outside the exercise's usual range
-    comes last, unless requested."""
-    near = sum(slack(c) for c in constraints if c.limits != (None, None) and not c.kind.natural)
-    cost = request_losses(models, constraints)
-    exercise = models.exercise
-    if not any(part in exercise.progress for c in constraints for part in c.parts):
-        turning = models.kinematics[..., [COORDINATES.index(n) for n in exercise.progress]].amax((1, 2))
-        low, high = np.deg2rad(exercise.usual_peak_deg)
-        cost = cost + 10 * ((turning < low) | (turning > high))
+def near_request(cost: Tensor, near: float, n: int, g: torch.Generator) -> Tensor:
+    """Rows of motions from the least `cost` (N,) on: those under `near`, but three quarters of all at most
+    and max(n, 20) at least."""
     pool = min(len(cost), max(n, 20, min(int((cost < near).sum()), 3 * len(cost) // 4)))
     return (cost + 1e-6 * torch.rand(len(cost), generator=g)).argsort()[:pool]
 
-# %% ../nbs/31_guidance.ipynb #31-guidance-021
+# %% ../nbs/31_guidance.ipynb #31-guidance-020
 APART_DEG = 3.
 
 def alternate_participants(rows: Tensor, people: Sequence[str]) -> Tensor:
@@ -238,12 +220,12 @@ def different_first(rows: Tensor, kinematics: Tensor, apart_deg: float) -> Tenso
         (last if first and d[i, first].min() < apart_deg else first).append(i)
     return rows[first + last]
 
-# %% ../nbs/31_guidance.ipynb #31-guidance-022
+# %% ../nbs/31_guidance.ipynb #31-guidance-021
 def choose_starts(models: Models, constraints: Sequence[Constraint], n: int, g: torch.Generator,
                   apart_deg: float = APART_DEG) -> Tensor:
     """Rows (n,) of real repetitions near the request: participants alternate, different ones first, none
     twice before all."""
-    rows = near_request(models, constraints, n, g)
+    rows = near_request(request_cost(constraints, models.bank), slack(constraints), n, g)
     mixed = alternate_participants(rows[torch.randperm(len(rows), generator=g)], models.people)
     some = different_first(mixed, models.kinematics, apart_deg)
     return some.repeat(-(-n // len(some)))[:n]
@@ -251,10 +233,11 @@ def choose_starts(models: Models, constraints: Sequence[Constraint], n: int, g: 
 
 @dataclass(frozen=True)
 class KnownMotions:
-    """Motions (B, T, 33) of the default skeleton; if known by simulation, their activations (B, T, 80), and
-    for what mass (B,) kg."""
+    """Motions (B, T, 33) of the default skeleton and their duration (B,) s; if known by simulation, their
+    activations (B, T, 80), and for what mass (B,) kg."""
 
     motions: Tensor
+    duration: Tensor
     activations: Tensor | None = None
     mass: Tensor | None = None
 
@@ -268,14 +251,14 @@ def variations(models: Models, rows: Tensor, g: torch.Generator, most: float = 0
     def mixed(x: Tensor) -> Tensor:
         return torch.lerp(x[rows], x[other], share.reshape(-1, *[1] * (x.ndim - 1)))
 
-    return KnownMotions(mixed(models.kinematics), mixed(models.activations), mixed(models.mass))
+    return KnownMotions(*map(mixed, (models.kinematics, models.duration, models.activations, models.mass)))
 
-# %% ../nbs/31_guidance.ipynb #31-guidance-026
+# %% ../nbs/31_guidance.ipynb #31-guidance-025
 @dataclass(frozen=True)
 class Start:
-    """Where a search begins: real motions (`real`), their quantised latents (B, C, 49) and the spread of
-    these (B, 1, 1), what the decoder loses of them (B, T, 33), what the surrogate misses (B, T, 80), and what
-    is `plausible` there."""
+    """Where a search begins: motions (`real`), their latents (B, C, 49) and the spread of these (B, 1, 1),
+    what the decoder loses of them (B, T, 33), what the surrogate misses (B, T, 80), and what is `plausible`
+    there. Latents of recordings are quantised; those of samples of the prior are what was drawn."""
 
     latents: Tensor
     unit: Tensor
@@ -285,29 +268,74 @@ class Start:
     plausible: Ranges
 
 
-def prepare(models: Models, known: KnownMotions, skeleton: Skeleton, rate_hz: float | None = None,
-            own: Tensor | None = None) -> Start:
-    """The start of a search from real motions. A repetition `own` (1, T, 33), where all of them come from
-    it, is plausible."""
-    rate_hz = rate_hz or models.rate_hz
+def prepare(models: Models, known: KnownMotions, skeleton: Skeleton, own: KnownMotions | None = None) -> Start:
+    """The start of a search from known motions. A repetition `own`, where all of them come from it, is
+    plausible."""
+    rate_hz = rate_of(known.duration, known.motions)
     with torch.no_grad():
         encoded = models.vqvae.encode(known.motions)
         base = models.vqvae.quantise(encoded)[0]
         detail = known.motions - models.vqvae.angles(base)
         offset = torch.zeros(*known.motions.shape[:2], len(ACTIVATIONS))
         if known.activations is not None:
-            feet_planted = plant_feet(smoother() @ known.motions, Skeleton.default(), smooth=smoother())
-            offset = known.activations - models.activate(feet_planted, known.mass, models.rate_hz)
-        real = realise(models, base, skeleton, detail, offset, rate_hz=rate_hz)
+            planted = plant_feet(smoother() @ known.motions, Skeleton.default(), smooth=smoother())
+            offset = known.activations - models.activate(planted, Skeleton.default(), rate_hz, known.mass)
+        real = realise(models, base, skeleton, rate_hz, detail=detail, offset=offset)
         recorded = models.recorded
         if own is not None:
-            smooth = plant_feet(smoother() @ own, skeleton, smooth=smoother())
-            itself = Batch(smooth, torch.zeros(*own.shape[:2], len(ACTIVATIONS)), skeleton, rate_hz)
-            recorded = united(recorded, extremes(replace(itself, exercise=models.exercise)))
+            smooth = plant_feet(smoother() @ own.motions, skeleton, smooth=smoother())
+            itself = Batch(smooth, torch.zeros(*smooth.shape[:2], len(ACTIVATIONS)), skeleton,
+                           rate_of(own.duration, smooth), exercise=models.exercise)
+            recorded = united(recorded, extremes(itself))
     return Start(base, encoded.std((1, 2), keepdim=True), detail, offset, real,
                  plausible_limits(recorded, skeleton))
 
+# %% ../nbs/31_guidance.ipynb #31-guidance-028
+def draw_samples(models: Models, n: int, g: torch.Generator,
+                 limits_s: tuple[float | None, float | None] = (None, None)) -> tuple[Tensor, Tensor]:
+    "Latents (n, C, 49) and durations (n,) s of samples of the prior that last within `limits_s`."
+    z, duration, _ = sample_prior(models.prior, n, g)
+    if limits_s != (None, None):
+        low, high = limits_s
+        shift = 1 + 0.1 * torch.rand(n, generator=g, dtype=duration.dtype)  # not all at the limit
+        low, high = low and low * shift, high and high / shift
+        duration = duration if low is None else duration.maximum(low)
+        duration = duration if high is None else duration.minimum(high)
+        z = torch.cat([sample_prior(models.prior, 1, g, float(d))[0] for d in duration])
+    return z, duration.float()
+
+
+def start_at(models: Models, z: Tensor, duration: Tensor, skeleton: Skeleton) -> Start:
+    "The start of a search from latents (B, C, 49) of motions of `duration` (B,) s."
+    with torch.no_grad():
+        real = realise(models, z, skeleton, (FRAMES - 1) / duration)
+    return Start(z, z.std((1, 2), keepdim=True), torch.zeros_like(real.q), torch.zeros_like(real.a), real,
+                 plausible_limits(models.recorded, skeleton))
+
 # %% ../nbs/31_guidance.ipynb #31-guidance-029
+AT_ONCE = 64  # motions handled together: limits the memory
+ROUNDS = 6  # of samples, AT_ONCE for each 10 motions wanted
+
+
+def sampled_start(models: Models, constraints: Sequence[Constraint], n: int, g: torch.Generator,
+                  skeleton: Skeleton, apart_deg: float = APART_DEG) -> Start:
+    "`n` samples of the prior near the request: plausible ones and different ones first."
+    limits_s, near = requested_durations(constraints, models.exercise), slack(constraints)
+    parts, cost = [], torch.zeros(0)
+    for _ in range(ROUNDS * -(-n // 10)):
+        part = start_at(models, *draw_samples(models, AT_ONCE, g, limits_s), skeleton)
+        with torch.no_grad():
+            far = request_cost(constraints, part.real)
+            far = far + IMPLAUSIBLE_WEIGHT * implausibility(part.plausible, part.real)
+        parts, cost = [*parts, part], torch.cat([cost, far])
+        if (cost < near).sum() >= 1.5 * n:
+            break
+    whole = join_starts(parts)
+    rows = near_request(cost, near, n, g)
+    rows = rows[torch.randperm(len(rows), generator=g)]
+    return select_motions(whole, different_first(rows, whole.real.q, apart_deg)[:n])
+
+# %% ../nbs/31_guidance.ipynb #31-guidance-033
 TOLERANCE = 1e-4  # in the constraint's unit: last digits differ with the batch
 
 
@@ -326,16 +354,17 @@ def limits_satisfied(constraints: Sequence[Constraint], batch: Batch, tolerance:
             held &= violation(c, batch) <= tolerance
     return held
 
-# %% ../nbs/31_guidance.ipynb #31-guidance-035
+# %% ../nbs/31_guidance.ipynb #31-guidance-039
 @dataclass
 class Search:
-    """A search as it went: best latents (B, C, 49), motions (B, T, 33) and activations (B, T, 80), weighted
-    losses (steps, terms, B), steps each took (B,), the residual (B, C, 49), and where the last steps of those
-    that were not satisfied were implausible."""
+    """A search as it went: best latents (B, C, 49), motions (B, T, 33) at `rate_hz` (B,) and activations
+    (B, T, 80), weighted losses (steps, terms, B), steps each took (B,), the residual (B, C, 49), and where
+    the last step of each that was not satisfied was implausible (no rows for the others)."""
 
     latents: Tensor
     q: Tensor
     a: Tensor
+    rate_hz: Tensor
     losses: Tensor
     steps: Tensor
     residual: Tensor | None = None
@@ -344,7 +373,8 @@ class Search:
 
 OVERSTEP = 1.3  # times Newton's step
 MAX_STEP = 0.5  # standard deviations of the latent
-RESIDUAL_CUTOFF_HZ = 1.5
+LATENT_HZ = 15.0  # latent steps a second, in a repetition of 3.25 s
+RESIDUAL_CUTOFF_HZ = 1.5  # in such a repetition
 FULL_STEPS = 20  # of full length; what has not arrived by then needs shorter ones
 IMPLAUSIBLE_WEIGHT = 3.0  # of a margin beyond what was recorded, against the losses of a request
 
@@ -364,7 +394,7 @@ def deflected(grad: Tensor, before: Tensor, slow: Tensor) -> Tensor:
     undone = -(d * grad).sum((1, 2)) / ((d * before).sum((1, 2)) + 1e-12)
     return grad + OVERSTEP * undone.clamp(min=0)[:, None, None] * before
 
-# %% ../nbs/31_guidance.ipynb #31-guidance-037
+# %% ../nbs/31_guidance.ipynb #31-guidance-041
 def _usual_limits(c: Constraint, real: Batch, bank: Batch) -> dict[str, float]:
     """Limits for a constraint without any: what nine in ten of `real` do; for a `goal` what the most extreme
     of the `bank` do."""
@@ -393,7 +423,7 @@ def with_limits(constraints: Sequence[Constraint], real: Batch, bank: Batch) -> 
         for c, f in zip(constraints, free)
     )
 
-# %% ../nbs/31_guidance.ipynb #31-guidance-038
+# %% ../nbs/31_guidance.ipynb #31-guidance-042
 Progress = Callable[[int, int, int], bool | None]  # (step, motions that satisfy all, motions) -> True: stop
 
 
@@ -411,18 +441,19 @@ class _Best:
         self.cost[won], self.residual[won] = cost[better], r.detach()[better]
         self.q[won], self.a[won] = batch.q.detach()[better], batch.a.detach()[better]
 
-# %% ../nbs/31_guidance.ipynb #31-guidance-039
+# %% ../nbs/31_guidance.ipynb #31-guidance-043
 def guide(models: Models, constraints: Sequence[Constraint], start: Start, steps: int = 40,
           cutoff_hz: float = RESIDUAL_CUTOFF_HZ, progress: Progress | None = None) -> Search:
-    """Change the latents of `start` by a residual slower than `cutoff_hz` until every limit is satisfied.
+    """Change the latents of `start` by a residual slower than `cutoff_hz` (in a repetition of 3.25 s) until
+    every limit is satisfied.
 
     Keeps the best iterate of each motion: limits satisfied before violated, plausible before implausible,
     then the least loss."""
     real, n = start.real, len(start.latents)
-    limited = with_limits(constraints, real, models.bank(real.rate_hz))
+    limited = with_limits(constraints, real, models.bank)
     pulls = [i for i, c in enumerate(limited) if c.limits != (None, None)]
     musts = [i for i, c in enumerate(constraints) if c.limits != (None, None) or c["goal"]]
-    slow = smoother(start.latents.shape[2], cutoff_hz, RATE_HZ * start.latents.shape[2] / real.q.shape[1])
+    slow = smoother(start.latents.shape[2], cutoff_hz, LATENT_HZ)
     slow = slow @ slow
     x = torch.zeros_like(start.latents)
     slope, best = torch.zeros_like(x), _Best(start, x)
@@ -448,58 +479,67 @@ def guide(models: Models, constraints: Sequence[Constraint], start: Start, steps
         slope[active] = deflected(grad[~held], slope[active], slow)
         step_now = newton_step(pull.detach()[~held], slope[active], slow) * min(1, FULL_STEPS / (step + 1))
         x[active] = r.detach()[~held] + step_now
-    return Search(start.latents + start.unit * best.residual, best.q, best.a, torch.stack(losses), taken,
-                  best.residual, tuple(rows for rows, good in zip(last, held.tolist()) if not good))
+    rows_of = dict(zip(active.tolist(), (rows * (not good) for rows, good in zip(last, held.tolist()))))
+    return Search(start.latents + start.unit * best.residual, best.q, best.a, real.rate_hz,
+                  torch.stack(losses), taken, best.residual, tuple(rows_of.get(i, []) for i in range(n)))
 
 
 def _moved(models: Models, start: Start, rows: Tensor, residual: Tensor) -> Batch:
     "The motions `rows` of a start with their latents changed by a residual (B, C, 49)."
     real, z = start.real, start.latents[rows] + start.unit[rows] * residual
-    return realise(models, z, real.skeleton, start.detail[rows], start.offset[rows], rate_hz=real.rate_hz,
-                   start=real.q[rows], drift=(residual**2).mean((1, 2)))
+    return realise(models, z, real.skeleton, real.rate_hz[rows], detail=start.detail[rows],
+                   offset=start.offset[rows], start=real.q[rows], drift=(residual**2).mean((1, 2)))
 
-# %% ../nbs/31_guidance.ipynb #31-guidance-040
+# %% ../nbs/31_guidance.ipynb #31-guidance-044
 def select_motions(x: Search | Start | Batch, rows: Tensor) -> Search | Start | Batch:
     "The same record of some of its motions, rows (n,)."
     if isinstance(x, Batch):
-        return Batch(x.q[rows], x.a[rows], x.skeleton, x.rate_hz, exercise=x.exercise)
+        return Batch(x.q[rows], x.a[rows], x.skeleton, x.rate_hz[rows], exercise=x.exercise)
     if isinstance(x, Start):
         return Start(x.latents[rows], x.unit[rows], x.detail[rows], x.offset[rows],
                      select_motions(x.real, rows), x.plausible)
-    residual = None if x.residual is None else x.residual[rows]
-    return Search(x.latents[rows], x.q[rows], x.a[rows], x.losses[..., rows], x.steps[rows], residual, x.last)
+    residual, last = x.residual, x.last
+    return Search(x.latents[rows], x.q[rows], x.a[rows], x.rate_hz[rows], x.losses[..., rows], x.steps[rows],
+                  None if residual is None else residual[rows], tuple(last[i] for i in rows) if last else ())
+
+
+def join_starts(parts: Sequence[Start]) -> Start:
+    "Starts side by side; what is plausible is the same for all."
+    def joined(key: str, of: Callable = lambda p: p) -> Tensor:
+        return torch.cat([getattr(of(p), key) for p in parts])
+
+    q, a, rate_hz = (joined(key, lambda p: p.real) for key in ("q", "a", "rate_hz"))
+    real = Batch(q, a, parts[0].real.skeleton, rate_hz, exercise=parts[0].real.exercise)
+    return Start(*(joined(key) for key in ("latents", "unit", "detail", "offset")), real, parts[0].plausible)
 
 
 def order_by_effort(found: Search, exercise: Exercise) -> Tensor:
     "Order (B,) of rising peak activation of the exercise's effort muscles."
     return Batch(found.q, found.a, None).muscle(*exercise.effort).amax((1, 2)).argsort(stable=True)
 
-# %% ../nbs/31_guidance.ipynb #31-guidance-044
-AT_ONCE = 64  # motions handled together: limits the memory
-
-
-def decoded(models: Models, z: Tensor, skeleton: Skeleton, drift: Tensor | None = None) -> Batch:
-    "Latents (B, C, 49) -> motions exactly as the decoder has them."
+# %% ../nbs/31_guidance.ipynb #31-guidance-048
+def decoded(models: Models, z: Tensor, skeleton: Skeleton, rate_hz: Tensor,
+            drift: Tensor | None = None) -> Batch:
+    "Latents (B, C, 49) -> motions at `rate_hz` (B,) exactly as the decoder has them."
     q = models.vqvae.decode(z)
-    a = models.activate(q, skeleton.mass, models.rate_hz)
-    return Batch(q, a, skeleton, models.rate_hz, drift, exercise=models.exercise)
+    return Batch(q, models.activate(q, skeleton, rate_hz), skeleton, rate_hz, drift, exercise=models.exercise)
 
 
-def decoded_search(models: Models, z: Tensor, skeleton: Skeleton, losses: Tensor, steps: Tensor) -> Search:
+def decoded_search(models: Models, z: Tensor, skeleton: Skeleton, rate_hz: Tensor, losses: Tensor,
+                   steps: Tensor) -> Search:
     "The motions of latents (B, C, 49) by `decoded`, as the end of a search."
     with torch.no_grad():
-        parts = [decoded(models, part, skeleton) for part in z.split(AT_ONCE)]
-    return Search(z, torch.cat([p.q for p in parts]), torch.cat([p.a for p in parts]), losses, steps)
+        pieces = zip(z.split(AT_ONCE), rate_hz.split(AT_ONCE))
+        parts = [decoded(models, piece, skeleton, hz) for piece, hz in pieces]
+    return Search(z, torch.cat([p.q for p in parts]), torch.cat([p.a for p in parts]), rate_hz, losses, steps)
 
 
 def _motions(batch: Batch) -> tuple[Motion, ...]:
-    time = np.arange(batch.q.shape[1]) / batch.rate_hz
-    return tuple(
-        Motion.from_arrays(time, q, a, source=f"sample_{i:02d}")
-        for i, (q, a) in enumerate(zip(batch.q.double().numpy(), batch.a.double().numpy()))
-    )
+    q, a, hz = (x.double().numpy() for x in (batch.q, batch.a, batch.rate_hz))
+    return tuple(Motion.from_arrays(np.arange(q.shape[1]) / hz[i], q[i], a[i], source=f"sample_{i:02d}")
+                 for i in range(len(q)))
 
-# %% ../nbs/31_guidance.ipynb #31-guidance-046
+# %% ../nbs/31_guidance.ipynb #31-guidance-050
 def nearest_latent(latents: Tensor, z: Tensor) -> Tensor:
     "The training latent (B, C, 49) nearest to each z: one matrix product, no gradient."
     with torch.no_grad():
@@ -513,7 +553,7 @@ def published_weight(step: int, iterations: int) -> float:
     sixth = iterations / 6
     return 0.0 if step >= iterations - sixth else float(np.clip(step / sixth - 1, 0, 1))
 
-# %% ../nbs/31_guidance.ipynb #31-guidance-047
+# %% ../nbs/31_guidance.ipynb #31-guidance-051
 def guide_published(models: Models, constraints: Sequence[Constraint], n: int, g: torch.Generator,
                     skeleton: Skeleton, *, iterations: int = 3000, lr: float = 0.5) -> Search:
     """The published procedure: latents from the training mean plus noise, Adam with a large step through the
@@ -528,13 +568,14 @@ def guide_published(models: Models, constraints: Sequence[Constraint], n: int, g
     z = (
         models.latents.mean(0) + unit * torch.randn(n, *models.latents.shape[1:], generator=g)
     ).requires_grad_()
+    hz = (FRAMES - 1) / models.duration.mean().expand(n)
     near = [c for c in constraints if c.kind.of_latent]
     adam, losses = torch.optim.Adam([z], lr=lr), []
     for step in tqdm(range(iterations), "published guidance", disable=None):
         weight = published_weight(step, iterations)
         drift = (((z - nearest_latent(models.latents, z)) / unit) ** 2).mean((1, 2))
         if weight:
-            batch = decoded(models, z + (models.vqvae.quantise(z)[0] - z).detach(), skeleton, drift)
+            batch = decoded(models, z + (models.vqvae.quantise(z)[0] - z).detach(), skeleton, hz, drift)
             terms = evaluate_constraints(constraints, batch)
             total = sum(t.sum() * (1 if c in near else weight) for c, t in zip(constraints, terms))
         else:
@@ -544,25 +585,27 @@ def guide_published(models: Models, constraints: Sequence[Constraint], n: int, g
         adam.zero_grad()
         total.backward()
         adam.step()
-    return decoded_search(models, models.vqvae.quantise(z.detach())[0], skeleton, torch.stack(losses),
+    return decoded_search(models, models.vqvae.quantise(z.detach())[0], skeleton, hz, torch.stack(losses),
                           torch.full((n,), iterations))
 
-# %% ../nbs/31_guidance.ipynb #31-guidance-049
+# %% ../nbs/31_guidance.ipynb #31-guidance-053
 def random_codes(models: Models, n: int, g: torch.Generator, skeleton: Skeleton) -> Search:
     "No guidance: each of the 49 latent steps takes its code from a random real repetition at that step."
     with torch.no_grad():
         codes = models.vqvae.quantise(models.latents)[0]
         rows = torch.randint(len(codes), (n, 1, codes.shape[2]), generator=g).expand(-1, codes.shape[1], -1)
         z = torch.cat([codes.gather(0, r) for r in rows.split(len(codes))])
-    return decoded_search(models, z, skeleton, torch.zeros(0, 0, n), torch.zeros(n, dtype=torch.long))
+    rate_hz = (FRAMES - 1) / models.duration[rows[:, 0, 0]]
+    return decoded_search(models, z, skeleton, rate_hz, torch.zeros(0, 0, n),
+                          torch.zeros(n, dtype=torch.long))
 
-# %% ../nbs/31_guidance.ipynb #31-guidance-061
+# %% ../nbs/31_guidance.ipynb #31-guidance-065
 @dataclass(frozen=True)
 class Guided:
     """Generated motions, sorted by peak activation of the effort muscles, and how they came about. `losses`
     (steps, terms, n): weighted, named by `terms`; `satisfaction`: for each motion, {constraint: {metric,
     unit, violation, satisfied}}; `implausible`: for each motion where it leaves what was recorded, as
-    `bige.plausibility.implausible_rows` says; `starts`: the real motions where each search began;
+    `bige.plausibility.implausible_rows` says; `starts`: the motions where each search began;
     `shortfalls`: see `bige.reachability.shortfalls`."""
 
     motions: tuple[Motion, ...]
@@ -594,7 +637,7 @@ class Guided:
         "Whether each motion is plausible and satisfies every requested limit, (n,)."
         return satisfied_and_plausible(self.satisfaction, self.implausible)
 
-# %% ../nbs/31_guidance.ipynb #31-guidance-062
+# %% ../nbs/31_guidance.ipynb #31-guidance-066
 def satisfaction(constraints: Sequence[Constraint], batch: Batch) -> tuple[dict, ...]:
     """For each motion and constraint: metric, unit, violation and whether limits are satisfied (None without
     limits or weight)."""
@@ -617,8 +660,9 @@ def satisfied_and_plausible(satisfaction: Sequence[Mapping], implausible: Sequen
 
 
 METHODS = ("guided", "published", "vqvae")
+STARTS = ("prior", "recorded")
 
-# %% ../nbs/31_guidance.ipynb #31-guidance-063
+# %% ../nbs/31_guidance.ipynb #31-guidance-067
 def _count(value, name: str, low: int) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= 100_000:
         raise InputError(name, repr(value), f"a whole number from {low} to 100000",
@@ -630,42 +674,41 @@ def concatenate_searches(parts: Sequence[Search]) -> Search:
     "Searches side by side; one that ended sooner stays at its last losses."
     longest = max(len(p.losses) for p in parts)
     losses = [torch.cat([p.losses, p.losses[-1:].expand(longest - len(p.losses), -1, -1)]) for p in parts]
-    whole = (torch.cat([getattr(p, k) for p in parts]) for k in ("latents", "q", "a"))
+    whole = (torch.cat([getattr(p, k) for p in parts]) for k in ("latents", "q", "a", "rate_hz"))
     return Search(*whole, torch.cat(losses, 2), torch.cat([p.steps for p in parts]),
                   torch.cat([p.residual for p in parts]), sum((p.last for p in parts), ()))
 
 
-def batches_of(known: KnownMotions) -> list[KnownMotions]:
-    "The same, AT_ONCE motions at a time."
-    parts = [x.split(AT_ONCE) for x in (known.motions, known.activations, known.mass) if x is not None]
-    return [KnownMotions(*part) for part in zip(*parts)]
-
-
 def starting_motions(models: Models, rows: Tensor, g: torch.Generator,
-                     like: Tensor | None = None) -> KnownMotions:
-    """The real repetitions `rows` varied; or the repetition `like` (1, T, 33), then with up to 15 % of these
-    mixed in."""
+                     like: KnownMotions | None = None) -> KnownMotions:
+    """The real repetitions `rows` varied; or the repetition `like`, then with up to 15 % of these mixed
+    in."""
     if like is None:
         return variations(models, rows, g)
     share = 0.15 * torch.rand(len(rows), 1, 1, generator=g)
     share[0] = 0
-    return KnownMotions((1 - share) * like + share * models.kinematics[rows])
+    return KnownMotions((1 - share) * like.motions + share * models.kinematics[rows],
+                        like.duration.expand(len(rows)))
 
-# %% ../nbs/31_guidance.ipynb #31-guidance-064
+# %% ../nbs/31_guidance.ipynb #31-guidance-068
 def generate(constraints: ConstraintSet | None = None, n: int = 20, seed: int = 0, method: str = "guided",
              skeleton: Skeleton | None = None, models: Models | None = None, *, steps: int = 40,
-             iterations: int = 3000, like: Motion | None = None, apart_deg: float = APART_DEG,
-             exercise: Exercise | str = "squat", progress: Progress | None = None) -> Guided:
-    """`n` motions (196 frames, 60 Hz or less for long requests, 33 coordinates + 80 activations) that satisfy
-    the constraints, sorted by peak activation of the effort muscles. Same seed, same motions.
+             iterations: int = 3000, start: str = "prior", like: Motion | None = None,
+             apart_deg: float = APART_DEG, exercise: Exercise | str = "squat",
+             progress: Progress | None = None) -> Guided:
+    """`n` motions (196 instants, 33 coordinates + 80 activations) that satisfy the constraints, sorted by
+    peak activation of the effort muscles. Same seed, same motions.
 
     `method`: 'guided', 'published' (its `iterations`) or 'vqvae' (no guidance). `skeleton`: a participant's
-    own limb lengths and mass. `like`: a repetition to start from and stay near. `apart_deg`: how different
-    the starts are, at least, while there are such. `progress`: see `Progress`."""
+    own limb lengths and mass. `start`: samples of the 'prior' or 'recorded' repetitions; `like`: a repetition
+    to start from instead, and stay near. `apart_deg`: how different the starts are, at least, while there are
+    such. `progress`: see `Progress`."""
     since, exercise = perf_counter(), load_exercise(exercise)
     n, seed = _count(n, "-n", 1), _count(seed, "--seed", 0)
     if method not in METHODS:
         raise InputError("--method", repr(method), "one of " + ", ".join(METHODS), "choose one of these")
+    if start not in STARTS:
+        raise InputError("--start", repr(start), "one of " + ", ".join(STARTS), "choose one of these")
     if like and method != "guided":
         raise InputError("--like", f"method {method}", "method guided", "leave one of the two out")
     models = models or Models.load(exercise=exercise)
@@ -680,43 +723,41 @@ def generate(constraints: ConstraintSet | None = None, n: int = 20, seed: int = 
     g = torch.Generator().manual_seed(seed)
     with one_thread():
         if method == "vqvae":
-            found, start = random_codes(models, n, g, skeleton), None
+            found, begun = random_codes(models, n, g, skeleton), None
         elif method == "published":
             found = guide_published(models, tuple(constraints), n, g, skeleton, iterations=iterations)
-            start = None
+            begun = None
         else:
-            start = _starts(models, constraints, n, g, skeleton, like, apart_deg)
-            parts = [guide(models, tuple(constraints), s, steps, progress=progress) for s in start]
-            found = concatenate_searches(parts)
+            if like or start == "recorded":
+                begun = _from_recordings(models, constraints, n, g, skeleton, like, apart_deg)
+            else:
+                begun = sampled_start(models, tuple(constraints), n, g, skeleton, apart_deg)
+            parts = [select_motions(begun, r) for r in torch.arange(n).split(AT_ONCE)]
+            found = concatenate_searches([guide(models, tuple(constraints), s, steps, progress=progress)
+                                          for s in parts])
         order = order_by_effort(found, exercise)
-        limits = start[0].plausible if start else plausible_limits(models.recorded, skeleton)
-        found, real = select_motions(found, order), start and select_motions(_together(start), order)
+        limits = begun.plausible if begun else plausible_limits(models.recorded, skeleton)
+        found, real = select_motions(found, order), begun and select_motions(begun.real, order)
         return _result(models, constraints, found, real, limits, method, seed, skeleton, since)
 
-# %% ../nbs/31_guidance.ipynb #31-guidance-065
-def _starts(models, constraints, n, g, skeleton, like, apart_deg) -> list[Start]:
-    own, rate_hz = one_repetition(like, models.exercise) if like else (None, models.rate_hz)
-    least_s, _ = requested_durations(constraints, models.exercise)
-    rate_hz = min(rate_hz, (FRAMES - 1) / least_s) if least_s else rate_hz
+# %% ../nbs/31_guidance.ipynb #31-guidance-069
+def _from_recordings(models, constraints, n, g, skeleton, like, apart_deg) -> Start:
+    own = one_repetition(like, models.exercise) if like else None
     rows = choose_starts(models, tuple(constraints), n, g, apart_deg)
     known = starting_motions(models, rows, g, own)
-    return [prepare(models, part, skeleton, rate_hz, own) for part in batches_of(known)]
-
-
-def _together(starts: Sequence[Start]) -> Batch:
-    real = [s.real for s in starts]
-    q, a = (torch.cat([getattr(r, k) for r in real]) for k in ("q", "a"))
-    return replace(real[0], q=q, a=a, start=None, drift=None, moments={})
+    low, high = requested_durations(constraints, models.exercise)
+    if (low, high) != (None, None):
+        known = replace(known, duration=known.duration.clamp(low, high))
+    return prepare(models, known, skeleton, own)
 
 
 def _result(models, constraints, found: Search, start: Batch | None, limits: Ranges, method, seed, skeleton,
             since) -> Guided:
     "What `found` is worth, in the order in which it was found."
-    rate_hz = start.rate_hz if start else models.rate_hz
-    batch = Batch(found.q, found.a, skeleton, rate_hz, exercise=models.exercise, known={})
+    batch = Batch(found.q, found.a, skeleton, found.rate_hz, exercise=models.exercise, known={})
     with torch.no_grad():
         held = satisfaction(tuple(constraints), batch)
-        short = shortfalls(tuple(constraints), batch, models.bank(rate_hz), TOLERANCE)
+        short = shortfalls(tuple(constraints), batch, models.bank, TOLERANCE)
         motions, implausible = _motions(batch), implausible_rows(limits, batch)
         implausible = [rows or torque_rows(m, skeleton) for rows, m in zip(implausible, motions)]
         short += implausible_shortfall(implausible, models.exercise) or held_back(found.last, models.exercise)
@@ -725,12 +766,12 @@ def _result(models, constraints, found: Search, start: Batch | None, limits: Ran
                   skeleton, perf_counter() - since, _motions(start) if start else (), tuple(short),
                   models.exercise, tuple(implausible))
 
-# %% ../nbs/31_guidance.ipynb #31-guidance-067
+# %% ../nbs/31_guidance.ipynb #31-guidance-071
 MAX_REPETITION_S = 9.0
 
 
-def one_repetition(motion: Motion, exercise: Exercise | str = "squat") -> tuple[Tensor, float]:
-    "A repetition as (1, 196, 33) on the default skeleton, and its frames a second."
+def one_repetition(motion: Motion, exercise: Exercise | str = "squat") -> KnownMotions:
+    "A repetition at 196 instants on the default skeleton, and its duration."
     exercise = load_exercise(exercise)
     rise = float(np.ptp(exercise.signal(motion.coordinates())))
     if rise < exercise.least_progress:
@@ -742,10 +783,10 @@ def one_repetition(motion: Motion, exercise: Exercise | str = "squat") -> tuple[
         raise InputError(motion.source or "--like", f"{motion.duration:.1f} s of motion",
                          f"one repetition, {MAX_REPETITION_S:.0f} s at most",
                          "cut the trial with bige segment and give one of its files")
-    values, _, stretch = fit_length(Motion.from_arrays(motion.time, motion.coordinates()))
-    return torch.tensor(canonical(values[None]), dtype=torch.float32), RATE_HZ / stretch
+    K = canonical(at_instants(motion.time, motion.coordinates()), rate_hz=(FRAMES - 1) / motion.duration)
+    return KnownMotions(torch.tensor(K[None], dtype=torch.float32), torch.tensor([motion.duration]).float())
 
-# %% ../nbs/31_guidance.ipynb #31-guidance-076
+# %% ../nbs/31_guidance.ipynb #31-guidance-080
 # what a positive and a negative change of a coordinate looks like; {} is the side
 CHANGE_WORDS = {
     "hip_flexion": ("bend the {} hip more", "bend the {} hip less"),

@@ -293,7 +293,7 @@ class Tuner:
     @cached_property
     def scales(self) -> dict[str, SliderScale]:
         "Scale of each slider."
-        return {slider.key: slider_scale(slider, self.models.bank()) for slider in self.sliders}
+        return {slider.key: slider_scale(slider, self.models.bank) for slider in self.sliders}
 
     def answer(self, request: Request, progress: Callable | None = None) -> Answer:
         "What `bige generate` makes of this request. `progress(step, satisfied, n)` may raise `Cancelled`."
@@ -336,7 +336,7 @@ def usual(self: Tuner, c: Constraint) -> str:
     "What eight in ten recorded repetitions do, remembered: it does not depend on the limits."
     key = c.name, _has_limits(c)
     if key not in self._usual:
-        real = self.models.bank()
+        real = self.models.bank
         x = value_ranges(c, real)[:, 1] if _has_limits(c) or not c.kind.signed else metric(c, real).numpy()
         low, high = np.quantile(x, [0.1, 0.9])
         self._usual[key] = f"{with_unit(low, '')} to {with_unit(high, c.unit)}"
@@ -425,7 +425,7 @@ def side_of(part: str) -> str:
 def band(self: Tuner, c: Constraint) -> np.ndarray:
     "`recorded_band` (2, n) of the reference set, remembered."
     if c.parts not in self._bands:
-        self._bands[c.parts] = recorded_band(c, self.models.bank())
+        self._bands[c.parts] = recorded_band(c, self.models.bank)
     return self._bands[c.parts]
 
 # %% ../nbs/39_tuning.ipynb #39-tuning-055
