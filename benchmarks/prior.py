@@ -1,12 +1,13 @@
-"""Samples of the prior beside generators without a network: how far from the recordings, how near to the unseen.
+"""Samples of the prior beside generators without a network: far from recordings, near to people never seen?
 
-    python benchmarks/prior.py [--exercises squat ...] [--vqvae vqvae.safetensors] [--out nbs/results/prior.csv]
+    python benchmarks/prior.py [--exercises squat ...] [--vqvae FILE] [--out nbs/results/prior.csv]
 
-A line an exercise and generator. Distances (deg), C_T, authenticity and asymmetry are those of 200 samples made
-from the six training participants, against the participants held out. Reach (%) is that of 1000 samples made
-from all participants but one, each left out in turn: how much nearer the nearest sample is to the repetitions
-of that one than the nearest recording, mean over participants, and the least of them. The prior is fitted again
-without the participant left out; the VQ-VAE is not trained again, and has seen six of the eight."""
+A line an exercise and generator. Distances (deg), C_T, authenticity and asymmetry are those of 200
+samples made from the six training participants, against the participants held out. Reach (%) is that of
+1000 samples made from all participants but one, each left out in turn: how much nearer the nearest sample
+is to the repetitions of that one than the nearest recording, mean over participants, and the least of
+them. The prior is fitted again without the participant left out; the VQ-VAE is not trained again, and has
+seen six of the eight."""
 
 import argparse
 import csv
@@ -34,8 +35,8 @@ from bige.vqvae import VQVAE, load_vqvae
 
 ROOT = Path(__file__).resolve().parent.parent
 MEASURES = ("nearest_deg", "nearest_low_deg", "c_t", "authentic_percent", "density", "coverage")
-COLUMNS = ("exercise", "generator", "alike", "unlike", "smoothing", *MEASURES, "asymmetry_deg", "reach_percent",
-           "reach_least_percent", "cpu_s")
+COLUMNS = ("exercise", "generator", "alike", "unlike", "smoothing", *MEASURES, "asymmetry_deg",
+           "reach_percent", "reach_least_percent", "cpu_s")
 SAMPLES, REACHING = 200, 1000
 SETTINGS = [(8, 16, 0.8), (8, 16, 0.6), (16, 16, 0.8)]       # components alike and unlike, and smoothing
 OF_SQUATS = [(8, 0, 1.0), (8, 16, 1.0), (8, 8, 0.8), (4, 16, 0.8), *SETTINGS]
@@ -69,7 +70,7 @@ def copier(data: Dataset, n: int, seed: int) -> np.ndarray:
 
 
 def noisy(deg: float) -> Generator:
-    "Recorded repetitions with a random sum of four cosines over the phase, RMS `deg` over the compared angles."
+    "Recorded repetitions with random sums of four cosines over the phase, RMS `deg` over all angles."
     def samples(data: Dataset, n: int, seed: int) -> np.ndarray:
         rng, curves = np.random.default_rng(seed + 1000), copier(data, n, seed)
         cosines = np.cos(np.pi * np.arange(4)[:, None] * np.linspace(0, 1, INSTANTS))
@@ -160,6 +161,11 @@ def rows_of(data: Dataset, model: VQVAE) -> list[dict]:
     return [{"exercise": data.exercise} | row for row in rows]
 
 
+def written(value: object) -> object:
+    "A number with four digits, anything else as it is."
+    return f"{round(value, 6):.4g}" if isinstance(value, float) else value
+
+
 def main() -> None:
     about, _, rest = __doc__.partition("\n\n")
     parser = argparse.ArgumentParser(description=about, epilog=rest)
@@ -172,7 +178,7 @@ def main() -> None:
     with args.out.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
-        writer.writerows({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+        writer.writerows({key: written(value) for key, value in row.items()} for row in rows)
     print(f"{len(rows)} rows -> {args.out}")
 
 
