@@ -4,7 +4,7 @@ Packs the simulated repetitions of every exercise (OUT_ASSETS/simulations_EXERCI
 package) into reference_EXERCISE.npz where that is not there yet, reads them back, and trains on what was
 read, so that what is shipped is what the networks learned from: the VQ-VAE on all exercises, the surrogate on
 squats. Writes vqvae.safetensors, surrogate.safetensors and provenance.json beside them, each whole or not at
-all, and the logs of the runs into runs/assets (or --runs). About an hour on one core. Started again with
+all, and the logs of the runs into runs/assets (or --runs). About half an hour on one core. Started again with
 --resume, it keeps finished runs and continues an unfinished one from its last checkpoint. With --data the
 networks learn from the participants of data sets of `bige dataset` too; these repetitions are not written to
 OUT_ASSETS."""
@@ -53,10 +53,11 @@ def finished(folder: Path, name: str, plan: Plan, data: Dataset) -> dict | None:
     if not (folder / "run.json").exists() or not (folder / f"{name}.safetensors").exists():
         return None
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    for what, expected in {"plan": asdict(plan), "participants": participants_of(data)}.items():
-        if (found := record.get(what)) != json.loads(json.dumps(expected)):
-            raise InputError(folder / "run.json", f"a run with the {what} {found}", str(expected),
-                             "leave out --resume to train again, or name another folder with --runs")
+    asked = json.loads(json.dumps({**asdict(plan), "participants": participants_of(data)}))
+    found = record["plan"] | {"participants": record["participants"]}
+    for key in (k for k in asked if found.get(k) != asked[k]):
+        raise InputError(folder / "run.json", f"a run with {key} {found.get(key)}", f"{key} {asked[key]}",
+                         "leave out --resume to train again, or name another folder with --runs")
     return record
 
 
