@@ -17,7 +17,7 @@ from bige.answers import Answer, Request, answer
 from bige.calibration import scale_skeleton
 from bige.constraint_files import ConstraintSet, default_constraints, override
 from bige.constraints import Batch
-from bige.dataset import load_dataset, mirror_arrays, part, reference, repetition, save_dataset, select
+from bige.dataset import mirror_arrays, part, reference, repetition, save_dataset, select
 from bige.dynamics import TORQUE_ACTUATORS, MusculoskeletalModel
 from bige.exercises import load_exercise
 from bige.files import InputError
@@ -268,7 +268,7 @@ def test_other_methods_pass_the_same_gate(models, method):
 
 
 def test_the_band_is_that_of_the_users_data(models, tmp_path):
-    data = load_dataset(Path(sys.modules["bige"].__file__).parent / "assets" / "reference.npz")
+    data = reference()
     save_dataset(select(data, np.isin(data.subjects, ["s05", "s06", "s10"])), tmp_path / "own.npz")
     own = Models.load(reference=tmp_path / "own.npz")
     assert own.recorded["angle"][1].max() < models.recorded["angle"][1].max()
