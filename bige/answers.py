@@ -512,7 +512,8 @@ def _verify_mode(found: Answer, mode: str, jobs: int | None, progress: Callable 
     files = _named_samples(found.folder, _read_record(found.folder))
     model = found.person and found.folder / found.person.path.name
     each = progress and (lambda trial, record, finished, total: progress(mode, finished, total))
-    records = simulate_files(files, out, model, jobs=jobs, mode=mode, done=each, force=True)
+    records = simulate_files(files, out, model, jobs=jobs, mode=mode, done=each, force=True,
+                             exercise=found.exercise)
     given = (found.constraints, found.skeleton, mode, found.exercise)
     for file, sample in zip(files, found.motions):
         simulated.append(_simulated(out, file.stem, records[file.stem]))
