@@ -84,8 +84,10 @@ class Models:
 
     @cached_property
     def reference(self) -> list[Motion]:
-        "Shipped repetitions of the participants held out of training: what metrics compare with."
-        return motions_of(reference(self.exercise), "val")
+        """Repetitions of participants held out of training, what metrics compare with: the shipped ones of the
+        exercise, else those of the data set given."""
+        shipped = reference_path(self.exercise).exists()
+        return motions_of(_repetitions_of(self.exercise, None if shipped else self.files["data"]), "val")
 
     @cached_property
     def recorded(self) -> Ranges:
