@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 # %% auto #0
-__all__ = ['STRIDE', 'WINDOW_S', 'REACH', 'SIDED', 'SPINE', 'JOINT_AXES', 'STRENGTH_NM', 'BEARS_M', 'BEARS_SOFTNESS_M',
+__all__ = ['STRIDE', 'DERIVATIVE_WINDOW_S', 'REACH', 'SIDED', 'SPINE', 'JOINT_AXES', 'STRENGTH_NM', 'BEARS_M', 'BEARS_SOFTNESS_M',
            'FOOT_RADIUS_M', 'GROUND_M', 'WEIGHTS', 'EXERCISES', 'FEATURES', 'INPUTS', 'OUTPUTS', 'TABLE_MUSCLES',
            'PUBLISHED_R2', 'PUBLISHED_RMSE', 'FORMAT', 'TYPICAL_S', 'to_steps', 'to_frames', 'rate_matrices',
            'pseudo_inertia', 'Mechanics', 'mechanics_of', 'Moments', 'joint_moments', 'scaled_body', 'features',
@@ -58,12 +58,12 @@ def to_frames(y: Tensor, frames: int) -> Tensor:
     return F.interpolate(y.transpose(1, 2), scale_factor=STRIDE, mode="linear")[:, :, :frames].transpose(1, 2)
 
 # %% ../nbs/23_surrogate.ipynb #23-surrogate-009
-WINDOW_S, REACH = 0.06, 16
+DERIVATIVE_WINDOW_S, REACH = 0.06, 16
 
 def _parabola_weights(rate_hz: Tensor, reach: int) -> Tensor:
     "(B, 2, 2 reach + 1): what slope and curvature of a fitted parabola take of the steps around its own."
     k = torch.arange(-reach, reach + 1, dtype=rate_hz.dtype, device=rate_hz.device)
-    weight = torch.exp(-(k / (WINDOW_S * rate_hz[:, None]))**2 / 2).clamp(min=1e-6)
+    weight = torch.exp(-(k / (DERIVATIVE_WINDOW_S * rate_hz[:, None]))**2 / 2).clamp(min=1e-6)
     weight = torch.where(k.abs() <= 1, weight.clamp(min=1e-2), weight)      # three steps at least
     s0, s2, s4 = ((weight * k**p).sum(1, keepdim=True) for p in (0, 2, 4))
     slope = weight * k / s2 * rate_hz[:, None]
@@ -258,7 +258,8 @@ def _seat(m: _Moving, feet: _Feet, steps: int, body: Mechanics) -> tuple[Tensor,
     below = torch.stack([hips[0], hips[1] - SEAT_RADIUS, hips[2]])
     return WEIGHTS["seat_share"] * sunk**1.5, firmly, below
 
-def _with_seat(A: Tensor, b: Tensor, share: Tensor, firmly: Tensor, foot_point: Tensor) -> tuple[Tensor, Tensor]:
+def _with_seat(A: Tensor, b: Tensor, share: Tensor, firmly: Tensor,
+               foot_point: Tensor) -> tuple[Tensor, Tensor]:
     "The rows of `_preferences` with an unknown more, the seat's share, and a row more."
     o, one = torch.zeros_like(share), torch.ones_like(share)
     column = torch.stack([*[o] * 6, one, *foot_point, o], -1)[..., None] * WEIGHTS["whole"]

@@ -25,7 +25,8 @@ from .parsing import read_json
 from .reference_set import load_simulations
 from .skeleton import Skeleton
 from .surrogate import (EXERCISES, TABLE_MUSCLES, Surrogate, SurrogateConfig, activation_scores,
-                            features, fit_spread, save_surrogate, scaled_body, to_frames, to_steps, uncertainty)
+                            features, fit_spread, save_surrogate, scaled_body, to_frames, to_steps,
+                            uncertainty)
 from .training import (Draw, Plan, autocast, check_run_folder, plan_from_options, rank, run_record,
                            run_training, train_network, training_device, training_parser, training_threads)
 
@@ -33,18 +34,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['KINDS', 'SURROGATE_PLAN', 'Examples', 'choose', 'join', 'digest_of_examples', 'recorded_examples', 'examples_of',
-           'bodies_of', 'example_features', 'example_activations', 'participant_weights', 'surrogate_loss',
-           'fit_surrogate', 'evaluate_surrogate', 'reliability', 'calibrate_uncertainty', 'cross_validate',
-           'fold_table', 'body_table', 'train_surrogate', 'load_examples', 'surrogate_main']
+__all__ = ['MOTION_KINDS', 'SURROGATE_PLAN', 'Examples', 'choose', 'join', 'digest_of_examples', 'recorded_examples',
+           'examples_of', 'bodies_of', 'example_features', 'example_activations', 'participant_weights',
+           'surrogate_loss', 'fit_surrogate', 'evaluate_surrogate', 'reliability', 'calibrate_uncertainty',
+           'cross_validate', 'fold_table', 'body_table', 'train_surrogate', 'load_examples', 'surrogate_main']
 
 # %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-005
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """What a surrogate learns from, at 196 instants from the start to the end of each repetition: `kinematics`
-    of the tracking simulation and as `recorded`, (N, 196, 33) rad and m each, `activations` (N, 196, 80);
-    `duration` (N,) s; `mass` (N,) kg and `scales` (N, 16) of the body (`scaled_body`); `subjects`, `trials`,
-    `exercises` and `split` ('train' or 'val'), (N,) each."""
+    """What a surrogate learns from, at 196 instants from the start to the end of each repetition:
+    `kinematics` of the tracking simulation and as `recorded`, (N, 196, 33) rad and m each, `activations`
+    (N, 196, 80); `duration` (N,) s; `mass` (N,) kg and `scales` (N, 16) of the body (`scaled_body`);
+    `subjects`, `trials`, `exercises` and `split` ('train' or 'val'), (N,) each."""
     kinematics: np.ndarray
     recorded: np.ndarray
     activations: np.ndarray
@@ -88,8 +89,8 @@ def _at(motion: Motion, names: Sequence[str], time: np.ndarray) -> np.ndarray:
     return np.stack([np.interp(time, motion.time, c) for c in motion.columns(names).T], 1)
 
 def recorded_examples(exercise: str, folder: str | Path) -> Examples:
-    """The simulated repetitions of an exercise with what was recorded; `folder`: what `bige ik` wrote for the
-    same trials."""
+    """The simulated repetitions of an exercise with what was recorded; `folder`: what `bige ik` wrote for
+    the same trials."""
     people, rows = read_json(Path(folder) / "ik.json", "the record of bige ik")["persons"], []
     for r in load_simulations(exercise).values():
         file = Path(folder) / f"{r.trial.partition('_rep')[0]}.mot"
@@ -98,11 +99,12 @@ def recorded_examples(exercise: str, folder: str | Path) -> Examples:
         if not file.exists() or r.participant not in people:
             raise InputError(folder, f"no joint angles of {r.trial}", "those of all simulated trials",
                              "run bige ik on all markers of this exercise")
-        time = np.linspace(r.motion.time[0], r.motion.time[-1], FRAMES)
-        found = people[r.participant]
-        rows.append((_at(r.motion, COORDINATES, time), _at(read_motion(file), COORDINATES, time),
-                     _at(r.motion, ACTIVATIONS, time), r.motion.duration, r.record["body_weight_n"] / GRAVITY,
-                     [*(found["scales"][g] for g in SCALE_GROUPS), found["body_scale"]], r.participant, r.trial))
+        motion, found = r.motion, people[r.participant]
+        time = np.linspace(motion.time[0], motion.time[-1], FRAMES)
+        scales = [*(found["scales"][g] for g in SCALE_GROUPS), found["body_scale"]]
+        rows.append((_at(motion, COORDINATES, time), _at(read_motion(file), COORDINATES, time),
+                     _at(motion, ACTIVATIONS, time), motion.duration, r.record["body_weight_n"] / GRAVITY,
+                     scales, r.participant, r.trial))
     *numbers, subjects, trials = (np.array(x) for x in zip(*rows))
     return Examples(*(x.astype(np.float32) for x in numbers), subjects, trials,
                     np.full(len(trials), exercise), split_participants(subjects, exercise=exercise))
@@ -120,7 +122,7 @@ def examples_of(data: Dataset) -> Examples:
                     data.mass, scales, data.subjects, data.trials, exercises, data.split)
 
 # %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-012
-KINDS = ("recorded", "kinematics")                          # of motions with the same activations
+MOTION_KINDS = ("recorded", "kinematics")                          # of motions with the same activations
 
 def bodies_of(examples: Examples) -> Iterator[tuple[np.ndarray, Skeleton, str]]:
     "Rows (n,) of the same exercise on the same body, that body, and the exercise."
@@ -133,7 +135,7 @@ def bodies_of(examples: Examples) -> Iterator[tuple[np.ndarray, Skeleton, str]]:
 
 @torch.no_grad()
 def example_features(examples: Examples, kind: str = "recorded", mirrored: bool = False) -> Tensor:
-    "Features (N, 49, 45) of the motions of one of KINDS, or of their mirror images."
+    "Features (N, 49, 45) of the motions of one of MOTION_KINDS, or of their mirror images."
     K = getattr(examples, kind)
     K, found = torch.as_tensor(mirror_arrays(K) if mirrored else K), None
     for rows, skeleton, exercise in bodies_of(examples):
@@ -169,7 +171,7 @@ def surrogate_loss(model: Surrogate, batch: Sequence[Tensor], draw: Draw, noise:
     value = (error.mean((2, 3)) * weights).mean()
     return value * model.config.members, {"error": value.detach()}
 
-SURROGATE_PLAN = Plan(steps=2500, batch=32, lr=2e-3, warmup=0.2, weight_decay=1e-2, checkpoint_every=500,
+SURROGATE_PLAN = Plan(steps=2500, batch=16, lr=2e-3, warmup=0.2, weight_decay=1e-2, checkpoint_every=500,
                       watch="val_rmse_eight")
 
 # %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-019
@@ -180,10 +182,11 @@ def _normalisation(x: Tensor) -> tuple[Tensor, Tensor]:
     return mean, std
 
 def fit_surrogate(seen: Examples, out: str | Path, plan: Plan, config: SurrogateConfig = SurrogateConfig(),
-                  resume: bool = False, *, kinds: Sequence[str] = KINDS, validate: Callable | None = None,
+                  resume: bool = False, *, kinds: Sequence[str] = MOTION_KINDS,
+                  validate: Callable | None = None,
                   until: int | None = None) -> tuple[Surrogate, list[dict]]:
-    """Train on all of `seen` (mirrored too), on the motions of `kinds`; checkpoint and log go to folder `out`.
-    The model and its log."""
+    """Train on all of `seen` (mirrored too), on the motions of `kinds`; checkpoint and log go to folder
+    `out`. The model and its log."""
     torch.manual_seed(plan.seed)
     copies = [(kind, mirrored) for kind in kinds for mirrored in (False, True)]
     x = torch.cat([example_features(seen, kind, mirrored) for kind, mirrored in copies])
@@ -201,8 +204,8 @@ def fit_surrogate(seen: Examples, out: str | Path, plan: Plan, config: Surrogate
 # %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-020
 @torch.no_grad()
 def evaluate_surrogate(model: Surrogate, examples: Examples, kind: str = "recorded") -> tuple[dict, Tensor]:
-    """Scores on motions of one of KINDS; and for each step error, prediction and disagreement of the members,
-    (3, n, 80)."""
+    """Scores on motions of one of MOTION_KINDS; and for each step error, prediction and disagreement of the
+    members, (3, n, 80)."""
     every = model.members_from((example_features(examples, kind) - model.mean) / model.std)
     mean, apart = every.mean(1), every.std(1)
     errors = torch.stack([x.flatten(0, 1) for x in (mean - example_activations(examples), mean, apart)])
@@ -233,7 +236,7 @@ def _scores_of(model: Surrogate, left: Examples) -> tuple[list[dict], Tensor]:
     rows, errors = [], []
     for exercise in sorted(set(left.exercises.tolist())):
         own = choose(left, left.exercises == exercise)
-        for kind, name in zip(KINDS, ("recorded", "tracked")):
+        for kind, name in zip(MOTION_KINDS, ("recorded", "tracked")):
             scores, found = evaluate_surrogate(model, own, kind)
             rows.append({"exercise": exercise, "kinematics": name, **scores})
             errors.append(found)
@@ -241,9 +244,9 @@ def _scores_of(model: Surrogate, left: Examples) -> tuple[list[dict], Tensor]:
 
 def cross_validate(examples: Examples, out: str | Path, plan: Plan = SURROGATE_PLAN,
                    config: SurrogateConfig = SurrogateConfig(), folds: int = 4, resume: bool = False, *,
-                   kinds: Sequence[str] = KINDS) -> dict:
-    """Scores of `folds` models, each on participants it was not trained on: means over recorded motions; of each
-    fold by exercise and kind of motion; and the calibration of the uncertainty. InputError for one
+                   kinds: Sequence[str] = MOTION_KINDS) -> dict:
+    """Scores of `folds` models, each on participants it was not trained on: means over recorded motions; of
+    each fold by exercise and kind of motion; and the calibration of the uncertainty. InputError for one
     participant."""
     everyone = sorted(set(examples.subjects.tolist()))
     if len(everyone) < 2:
@@ -303,7 +306,8 @@ def train_surrogate(data: Dataset | Examples, out: str | Path, plan: Plan = SURR
     """Train on the training participants of `data`; surrogate.safetensors, run.json, log.csv, curves.png and
     checkpoint.pt go to folder `out`. With `folds`, cross-validation comes first, which also calibrates the
     uncertainty (without it the validation participants do) and leaves its tables, surrogate_folds.csv,
-    surrogate_reliability.csv and surrogate_bodies.csv. Returns the record with the scores on recorded motions."""
+    surrogate_reliability.csv and surrogate_bodies.csv. Returns the record with the scores on recorded
+    motions."""
     examples, out = data if isinstance(data, Examples) else examples_of(data), Path(out)
     seen, unseen = _part(examples, "train"), _part(examples, "val")
     crossed = cross_validate(examples, out / "folds", plan, config, folds, resume) if folds else None
@@ -314,7 +318,8 @@ def train_surrogate(data: Dataset | Examples, out: str | Path, plan: Plan = SURR
     scores, errors = evaluate_surrogate(model, unseen)
     model.spread.copy_(torch.as_tensor(crossed["spread"] if crossed else fit_spread(*errors)))
     participants = {s: sorted(set(_part(examples, s).subjects.tolist())) for s in ("train", "val")}
-    learned_from = {"participants": participants, "exercises": sorted(set(examples.exercises.tolist()))}
+    exercises = sorted(set(examples.exercises.tolist()))
+    learned_from = {"participants": participants, "exercises": exercises}
     record = run_record(plan=asdict(plan), config=asdict(config), **learned_from, validation=scores,
                         seconds=rows[-1]["seconds"] if rows else 0.0,
                         **({"cross_validation": crossed} if crossed else {}))
@@ -337,8 +342,8 @@ def _write_tables(crossed: dict, examples: Examples, folder: Path) -> None:
 
 # %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-045
 def load_examples(source: str | Path) -> Examples:
-    """The examples of a data set (.npz), or of EXERCISE=FOLDER pairs, joined by commas: simulated exercises and
-    the folders in which `bige ik` left their recorded joint angles."""
+    """The examples of a data set (.npz), or of EXERCISE=FOLDER pairs, joined by commas: simulated exercises
+    and the folders in which `bige ik` left their recorded joint angles."""
     if "=" not in str(source):
         return examples_of(load_dataset(source))
     pairs = [one.partition("=") for one in str(source).split(",")]

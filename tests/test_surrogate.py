@@ -18,7 +18,7 @@ from bige.surrogate import (EXERCISES, FEATURES, JOINT_AXES, TABLE_MUSCLES, Publ
                             SurrogateConfig, activation_scores, features, fit_spread, joint_moments,
                             load_surrogate, predict_activations, pseudo_inertia, rate_matrices, scaled_body,
                             score_table, to_frames, to_steps, uncertainty)
-from bige.train_surrogate import (KINDS, Examples, bodies_of, choose, example_activations,
+from bige.train_surrogate import (MOTION_KINDS, Examples, bodies_of, choose, example_activations,
                                   example_features, examples_of, fold_table, join, load_examples,
                                   recorded_examples, reliability)
 from bige.vqvae import save_model
@@ -177,7 +177,7 @@ def test_mass_and_size(K):
     taller = features(K, 10.0, scaled_body(1.1 * ones, skeleton.mass))      # slowly: weight, hardly inertia
     KNEE = AT["knee_angle_r moment"]
     slow = features(K, 10.0)[..., KNEE]
-    assert (taller[..., KNEE] - slow).abs().max() < 0.05 * slow.abs().max(), "longer arms of weight and of muscles"
+    assert (taller[..., KNEE] - slow).abs().max() < 0.05 * slow.abs().max(), "longer arms of both kinds"
 
 
 def test_features_have_a_gradient(K):
@@ -347,7 +347,7 @@ def test_features_are_those_of_each_ones_body(toy):
         q = torch.tensor(other.recorded[i:i + 1])
         own = features(q, float(other.rate_hz[i]), skeleton, exercise=exercise)[0]
         assert torch.allclose(x[i], own, atol=1e-4)
-    mirrored = example_features(other, KINDS[1], mirrored=True)
+    mirrored = example_features(other, MOTION_KINDS[1], mirrored=True)
     assert mirrored.shape == x.shape
     assert example_activations(other, mirrored=True).shape == (6, 49, 80)
 
