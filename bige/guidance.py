@@ -145,7 +145,7 @@ def activate(self: Models, q: Tensor, skeleton: Skeleton, rate_hz: Tensor,
     (B,), default the skeleton's."""
     if isinstance(self.surrogate, PublishedSurrogate):
         return self.surrogate(q)
-    return self.surrogate(q, skeleton.mass if mass is None else mass, rate_hz)
+    return self.surrogate(q, rate_hz, skeleton, mass, self.exercise)
 
 # %% ../nbs/31_guidance.ipynb #31-guidance-015
 @contextmanager
