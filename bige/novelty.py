@@ -101,7 +101,7 @@ class RecordedSet:
 
     @classmethod
     def of(cls, data: Dataset) -> RecordedSet:
-        "The training and validation repetitions of a data set, recorded frames only."
+        "The training and validation repetitions of a data set of one exercise."
         parts = [part(data, split) for split in ("train", "val")]
         each = [(phase_curves(all_repetitions(p), data.exercise), p.subjects) for p in parts]
         return cls(*each[0], *each[1], load_exercise(data.exercise))

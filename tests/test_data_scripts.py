@@ -121,8 +121,8 @@ def train_assets(monkeypatch):
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{name}.safetensors").write_bytes(name.encode())
             scores = {"r2": dict.fromkeys(module.TABLE_MUSCLES, 0.9)}
-            record = {"plan": asdict(plan), "participants": module.participants_of(data),
-                      "scores_by_exercise": {}, "cross_validation": scores}
+            record = {"plan": asdict(plan), **module.of_whom_and_what(data), "scores_by_exercise": {},
+                      "cross_validation": scores}
             (folder / "run.json").write_text(json.dumps(record))
             return record
         return train
@@ -135,10 +135,10 @@ def train_assets(monkeypatch):
 def test_what_is_shipped_is_what_the_networks_learn_from(assets, train_assets):
     arguments = [str(assets), "--runs", str(assets.parent / "runs")]
     assert train_assets.main(arguments) == 0
-    (_, all_five, steps, _), (_, squats, _, _) = train_assets.asked
+    (_, all_five, steps, _), (_, examples, _, _) = train_assets.asked
     every = concatenate(unpack_dataset(assets / f"reference_{e}.npz") for e in shipped_exercises())
     assert digest_of(all_five) == digest_of(every) and steps == 2500
-    assert squats.exercise == "squat" and len(squats) == len(few("squat"))
+    assert np.array_equal(examples.trials, every.trials) and set(examples.exercises) == set(every.exercises)
     record = json.loads((assets / "provenance.json").read_text())
     made = {"vqvae.safetensors", "surrogate.safetensors",
             *(f"reference_{e}.npz" for e in shipped_exercises())}
@@ -181,7 +181,9 @@ def test_a_finished_run_is_taken_over_if_it_is_that_run(assets, train_assets, ca
     capsys.readouterr()
     assert train_assets.main([str(assets), "--runs", str(runs), "--resume", "--share", "0.5"]) == 2
     assert "run.json: found a run with steps 2500; expected steps 1250" in capsys.readouterr().err
-    pack_dataset(select(few("squat"), few("squat").subjects != "s01"), assets / "reference_squat.npz")
+    for exercise in shipped_exercises():
+        data = few(exercise)
+        pack_dataset(select(data, data.subjects != "s01"), assets / f"reference_{exercise}.npz")
     assert train_assets.main([str(assets), "--runs", str(runs), "--resume"]) == 2
     assert "found a run with participants" in capsys.readouterr().err
     assert train_assets.main([str(assets), "--runs", str(runs)]) == 0 and len(train_assets.asked) == 3
