@@ -117,9 +117,8 @@ def examples_of(data: Dataset) -> Examples:
     K, A = (np.stack([_at(m, names, t) for m, t in zip(motions, times)]).astype(np.float32)
             for names in (COORDINATES, ACTIVATIONS))
     scales = getattr(data, "scales", np.ones((len(data), len(SCALE_GROUPS) + 1), np.float32))
-    exercises = getattr(data, "exercises", np.full(len(data), data.exercise))
     return Examples(K, getattr(data, "recorded", K), A, np.array([m.duration for m in motions], np.float32),
-                    data.mass, scales, data.subjects, data.trials, exercises, data.split)
+                    data.mass, scales, data.subjects, data.trials, data.exercises, data.split)
 
 # %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-012
 MOTION_KINDS = ("recorded", "kinematics")                          # of motions with the same activations

@@ -2,12 +2,13 @@
 
 Packs the simulated repetitions of every exercise (OUT_ASSETS/simulations_EXERCISE.npz, else those of the
 package) into reference_EXERCISE.npz where that is not there yet, reads them back, and trains on what was
-read, so that what is shipped is what the networks learned from: the VQ-VAE on all exercises, the surrogate on
-squats. Writes vqvae.safetensors, surrogate.safetensors and provenance.json beside them, each whole or not at
-all, and the logs of the runs into runs/assets (or --runs). About half an hour on one core. Started again with
---resume, it keeps finished runs and continues an unfinished one from its last checkpoint. With --data the
-networks learn from the participants of data sets of `bige dataset` too; these repetitions are not written to
-OUT_ASSETS."""
+read, so that what is shipped is what the networks learned from. --recorded EXERCISE=FOLDER,... names what
+`bige ik` made of the same trials: the surrogate then learns from recorded motions and each participant's
+body, too (chapter 24). Writes vqvae.safetensors, surrogate.safetensors and provenance.json beside the sets,
+each whole or not at all, and the logs of the runs into runs/assets (or --runs). About an hour on one core.
+Started again with --resume, it keeps finished runs and continues an unfinished one from its last checkpoint.
+With --data the networks learn from the participants of data sets of `bige dataset` too; these repetitions are
+not written to OUT_ASSETS."""
 import argparse
 import hashlib
 import json
@@ -24,11 +25,12 @@ import torch
 
 from bige.cli import explain
 from bige.dataset import (Dataset, concatenate, digest_of, from_simulations, load_dataset, pack_dataset,
-                          select, unpack_dataset)
+                          unpack_dataset)
 from bige.exercises import shipped_exercises
 from bige.files import InputError, atomic_write, write_json
 from bige.surrogate import TABLE_MUSCLES
-from bige.train_surrogate import SURROGATE_PLAN, train_surrogate
+from bige.train_surrogate import (SURROGATE_PLAN, Examples, examples_of, join, load_examples,
+                                  train_surrogate)
 from bige.train_vqvae import VQVAE_PLAN, train_vqvae
 from bige.training import Plan, progress_lines, run_record
 
@@ -42,10 +44,23 @@ def packed(exercise: str, out: Path) -> Dataset:
     return unpack_dataset(path)
 
 
+def for_training(file: str) -> Dataset:
+    """A data set of other participants, who are all for training."""
+    data = load_dataset(file)
+    return replace(data, split=np.full(len(data), "train"))
+
+
 def to_learn_from(shipped: Iterable[Dataset], files: Iterable[str]) -> Dataset:
-    """All that is shipped, and data sets of other participants, who are all for training."""
-    others = [load_dataset(file) for file in files]
-    return concatenate([*shipped, *(replace(d, split=np.full(len(d), "train")) for d in others)])
+    """All that is shipped, and data sets of other participants."""
+    return concatenate([*shipped, *map(for_training, files)])
+
+
+def examples(shipped: Iterable[Dataset], files: Iterable[str], recorded: str | None) -> Examples:
+    """What the surrogate learns from: all that the VQ-VAE does, but with the shipped repetitions as they were
+    recorded where that is known."""
+    if not recorded:
+        return examples_of(to_learn_from(shipped, files))
+    return join([load_examples(recorded), *(examples_of(for_training(file)) for file in files)])
 
 
 def finished(folder: Path, name: str, plan: Plan, data: Dataset) -> dict | None:
@@ -53,17 +68,18 @@ def finished(folder: Path, name: str, plan: Plan, data: Dataset) -> dict | None:
     if not (folder / "run.json").exists() or not (folder / f"{name}.safetensors").exists():
         return None
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    asked = json.loads(json.dumps({**asdict(plan), "participants": participants_of(data)}))
-    found = record["plan"] | {"participants": record["participants"]}
+    asked = json.loads(json.dumps(asdict(plan) | of_whom_and_what(data)))
+    found = record | record["plan"]
     for key in (k for k in asked if found.get(k) != asked[k]):
         raise InputError(folder / "run.json", f"a run with {key} {found.get(key)}", f"{key} {asked[key]}",
                          "leave out --resume to train again, or name another folder with --runs")
     return record
 
 
-def participants_of(data: Dataset) -> dict[str, list[str]]:
-    """Who is for training and who for validation."""
-    return {s: sorted(set(data.subjects[data.split == s].tolist())) for s in ("train", "val")}
+def of_whom_and_what(data: Dataset | Examples) -> dict:
+    """Who is for training and who for validation, and the exercises, as the records of runs name them."""
+    participants = {s: sorted(set(data.subjects[data.split == s].tolist())) for s in ("train", "val")}
+    return {"participants": participants, "exercises": sorted(set(data.exercises.tolist()))}
 
 
 def install(source: Path, target: Path) -> None:
@@ -87,20 +103,22 @@ def about_set(exercise: str, data: Dataset, out: Path) -> dict:
             **{k: note[k] for k in ("source", "licence") if k in note}}
 
 
-def write_provenance(out: Path, shipped: dict[str, Dataset], data: Dataset, files: list[str], **runs) -> None:
+def write_provenance(out: Path, shipped: dict[str, Dataset], data: Dataset, a: argparse.Namespace,
+                     **runs) -> None:
     """Where all of it comes from: provenance.json, which keeps what other scripts say of other assets."""
     before = json_in(out / "provenance.json")
     made = ["vqvae.safetensors", "surrogate.safetensors", *(f"reference_{name}.npz" for name in shipped)]
     others = [name for name in before.get("files", {}) if (out / name).exists()]
     record = run_record(
-        command="python data_scripts/train_assets.py OUT" + " --data FILE" * len(files),
+        command="python data_scripts/train_assets.py OUT" + " --data FILE" * len(a.data)
+                + " --recorded EXERCISE=FOLDER,..." * bool(a.recorded),
         data={
             "repetitions": len(data),
             "in_reference": sum(map(len, shipped.values())),
             "exercises": dict(sorted(Counter(data.exercises.tolist()).items())),
-            "participants": participants_of(data),
+            "participants": of_whom_and_what(data)["participants"],
             "digest": digest_of(data),
-            "other_files": {Path(f).name: sha256_of(Path(f)) for f in files},
+            "other_files": {Path(f).name: sha256_of(Path(f)) for f in a.data},
             "processing": "our inverse kinematics and tracking simulations, packed into reference_*.npz",
             "source": "UI-PRMD, optical markers, Vakanski et al. 2018",
             "licence": "PDDL 1.0 (public domain) for all that reference_*.npz hold",
@@ -124,19 +142,20 @@ def trained(a: argparse.Namespace) -> tuple[dict, dict]:
     if not a.resume:
         shutil.rmtree(runs)
 
-    def run(name, train, plan, data, **more):
+    def run(name, train, plan, learn_from, **more):
         plan, folder = replace(plan, steps=max(20, round(plan.steps * a.share))), runs / name
         print(f"{name} ({time.perf_counter() - began:.0f} s so far)", flush=True)
         record = finished(folder, name, plan, data) if a.resume else None
         if not record:
             begun = a.resume and (name == "surrogate" or (folder / "plan.json").exists())
             with progress_lines():
-                record = train(data, folder, plan, resume=begun, **more)
+                record = train(learn_from(), folder, plan, resume=begun, **more)
         install(folder / f"{name}.safetensors", out / f"{name}.safetensors")
         return record
-    vqvae, squats = run("vqvae", train_vqvae, VQVAE_PLAN, data), select(data, data.exercises == "squat")
-    surrogate = run("surrogate", train_surrogate, SURROGATE_PLAN, squats, folds=4)
-    write_provenance(out, shipped, data, a.data, share_of_steps=a.share, surrogate=surrogate, vqvae=vqvae)
+    vqvae = run("vqvae", train_vqvae, VQVAE_PLAN, lambda: data)
+    surrogate = run("surrogate", train_surrogate, SURROGATE_PLAN,
+                    lambda: examples(shipped.values(), a.data, a.recorded), folds=4)
+    write_provenance(out, shipped, data, a, share_of_steps=a.share, surrogate=surrogate, vqvae=vqvae)
     print(f"{time.perf_counter() - began:.0f} s in all")
     return vqvae, surrogate
 
@@ -147,6 +166,8 @@ def main(arguments=None) -> int:
     parser.add_argument("out", help="folder of assets; bige/assets when they shall be shipped")
     parser.add_argument("--data", nargs="+", default=[], metavar="FILE",
                         help="data sets of other participants to learn from too")
+    parser.add_argument("--recorded", metavar="EXERCISE=FOLDER,...",
+                        help="what bige ik made of the simulated trials of each exercise")
     parser.add_argument("--runs", default="runs/assets",
                         help="folder for logs and checkpoints (default: runs/assets)")
     parser.add_argument("--resume", action="store_true", help="keep what an interrupted run has finished")

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from bige.dataset import (load_dataset, part, reference, repetition, save_dataset, select,
-                          toy_dataset)
+from bige.dataset import (concatenate, digest_of, part, reference, reference_path, repetition,
+                          save_dataset, select, toy_dataset)
+from bige.exercises import shipped_exercises
 from bige.files import InputError
 from bige.motion import ACTIVATIONS, COORDINATES
 from bige.skeleton import Skeleton
@@ -164,9 +165,8 @@ def test_gradients_reach_a_latent_through_rotations_and_feet():
 def test_linear_algebra_alone_rebuilds_a_squat(toy):
     seen, unseen = part(toy, "train"), part(toy, "val")
     torch.manual_seed(0)
-    model = initial_vqvae(VQConfig(width=16, code_dim=16, codes=64, levels=3), torch.tensor(seen.kinematics),
-                          torch.tensor(seen.mask))
-    scores = reconstruction_scores(model.eval(), unseen.kinematics, unseen.mask)
+    model = initial_vqvae(VQConfig(width=16, code_dim=16, codes=64, levels=3), torch.tensor(seen.kinematics))
+    scores = reconstruction_scores(model.eval(), unseen.kinematics, unseen.rate_hz)
     assert (
         scores["legs_and_trunk_deg"] < 4
         and len(scores["perplexity"]) == 3
@@ -174,27 +174,29 @@ def test_linear_algebra_alone_rebuilds_a_squat(toy):
     )
 
 
-def test_mean_and_scale_of_a_model_ignore_the_padding(squats):
-    mask = torch.ones(len(squats), 196, dtype=torch.bool)
-    mask[:, 150:] = False
-    filled = torch.where(mask[..., None], squats, torch.full_like(squats, 0.7))
-    for linear in (False, True):
-        one, other = (
-            initial_vqvae(VQConfig(width=16, code_dim=8, codes=16, levels=2, linear=linear), K, mask)
-            for K in (squats, filled)
-        )
-        assert torch.equal(one.mean, other.mean) and torch.equal(one.std, other.std) and one.std.min() > 0
+@pytest.mark.parametrize("linear", [False, True])
+def test_every_instant_counts_for_mean_and_scale(linear, squats):
+    config = VQConfig(width=16, code_dim=8, codes=16, levels=2, linear=linear)
+    one, other = (initial_vqvae(config, K) for K in (squats, torch.cat([squats[:, 98:], squats[:, :98]], 1)))
+    assert torch.allclose(one.mean, other.mean, atol=1e-5) and torch.allclose(one.std, other.std, rtol=1e-3)
+    late = squats.clone()
+    late[:, -1] += 0.3
+    assert not torch.allclose(one.mean, initial_vqvae(config, late).mean, atol=1e-5) and one.std.min() > 0
 
 
 def test_errors_by_hand(squats):
-    mask = torch.ones(4, 196, dtype=torch.bool)
+    rate_hz = torch.full((4,), 60.0)
     wrong = squats.clone()
     wrong[..., COORDINATES.index("elbow_flex_l")] += 0.1
     wrong[..., COORDINATES.index("arm_rot_r")] += 0.2
-    scores = motion_errors(wrong, squats, mask, Skeleton.default())
+    scores = motion_errors(wrong, squats, rate_hz, Skeleton.default())
     assert scores["legs_and_trunk_deg"] == 0 and scores["upper_arm_turn_deg"] == pytest.approx(
         np.rad2deg(0.1), rel=1e-2)
     assert scores["arms_deg"] == pytest.approx(np.rad2deg(0.3 / 10), rel=1e-3) and 5 < scores["hands_mm"] < 60
+    wrong = squats + 0.01 * torch.sin(torch.arange(196) / 5)[:, None]
+    slow, fast = (motion_errors(wrong, squats, factor * rate_hz, Skeleton.default()) for factor in (1, 3))
+    assert fast["velocity_deg_s"] == pytest.approx(3 * slow["velocity_deg_s"], rel=1e-4)
+    assert fast["legs_deg"] == slow["legs_deg"]
 
 
 def test_weights_of_an_older_version_are_named(squats, tmp_path):
@@ -212,19 +214,19 @@ def test_weights_of_an_older_version_are_named(squats, tmp_path):
 
 
 def test_loss_terms_see_what_they_should(squats):
-    mask, skeleton = torch.ones(4, 196, dtype=torch.bool), Skeleton.default()
-    zero = reconstruction_loss(squats, squats, mask, skeleton=skeleton)
+    skeleton = Skeleton.default()
+    zero = reconstruction_loss(squats, squats, skeleton=skeleton)
     assert all(float(v) < 1e-8 for v in zero.values())
     lifted = squats.clone()
     lifted[..., COORDINATES.index("pelvis_ty")] += 0.02
-    terms = reconstruction_loss(lifted, squats, mask, skeleton=skeleton)
+    terms = reconstruction_loss(lifted, squats, skeleton=skeleton)
     assert terms["feet"] > 0.4 and terms["velocity"] < 1e-6 and terms["sliding"] < 1e-4
-    half = torch.arange(196).expand(4, -1) < 98
-    late = squats.clone()
-    late[:, 120:] += 0.3
-    outside, inside = (reconstruction_loss(late, squats, m)["pose"] for m in (half, ~half))
-    assert outside < 0.15 * inside
-    published = reconstruction_loss(squats, squats, mask, LossWeights(temporal="published"))
+    early, late = squats.clone(), squats.clone()
+    early[:, :40] += 0.3
+    late[:, -40:] += 0.3
+    first, last = (float(reconstruction_loss(x, squats)["pose"]) for x in (early, late))
+    assert first == pytest.approx(last, rel=1e-3), "every instant counts alike"
+    published = reconstruction_loss(squats, squats, LossWeights(temporal="published"))
     assert published["velocity"] > 0.01
 
 
@@ -378,21 +380,21 @@ def test_deepspeed_is_asked_for_by_the_plan(run, config, toy, tmp_path):
 
 def test_bad_checkpoints_and_other_plans_are_refused(toy, tmp_path):
     plan = Plan(steps=4, batch=4, checkpoint_every=2)
-    train_surrogate(toy, tmp_path, plan, SMALL_NET)
+    train_vqvae(toy, tmp_path, plan, SMALL_VQ)
     with pytest.raises(
         InputError,
         match="another run, with steps 4, checkpoint_every 2; expected steps 6, checkpoint_every 200"):
-        train_surrogate(toy, tmp_path, Plan(steps=6, batch=4), SMALL_NET, resume=True)
+        train_vqvae(toy, tmp_path, Plan(steps=6, batch=4), SMALL_VQ, resume=True)
     (tmp_path / "checkpoint.pt").write_bytes(b"x" * 1000)
     with pytest.raises(InputError, match="cannot be read"):
-        train_surrogate(toy, tmp_path, plan, SMALL_NET, resume=True)
+        train_vqvae(toy, tmp_path, plan, SMALL_VQ, resume=True)
     with pytest.raises(InputError, match="no checkpoint"):
-        train_surrogate(toy, tmp_path / "new", plan, SMALL_NET, resume=True)
+        train_vqvae(toy, tmp_path / "new", plan, SMALL_VQ, resume=True)
 
 
 def test_a_flipped_bit_of_a_checkpoint_is_named(toy, tmp_path):
     plan = Plan(steps=4, batch=4, checkpoint_every=2)
-    train_surrogate(toy, tmp_path, plan, SMALL_NET, until=3)
+    train_vqvae(toy, tmp_path, plan, SMALL_VQ, until=3)
     path = tmp_path / "checkpoint.pt"
     content = bytearray(path.read_bytes())
     with zipfile.ZipFile(path) as archive:
@@ -400,7 +402,7 @@ def test_a_flipped_bit_of_a_checkpoint_is_named(toy, tmp_path):
     content[largest.header_offset + 500] ^= 1                    # within its numbers
     path.write_bytes(content)
     with pytest.raises(InputError, match=f"checkpoint.pt.*part {largest.filename} is damaged.*--resume"):
-        train_surrogate(toy, tmp_path, plan, SMALL_NET, resume=True)
+        train_vqvae(toy, tmp_path, plan, SMALL_VQ, resume=True)
 
 
 @pytest.mark.parametrize("until", [1, 3], ids=["before the first checkpoint", "after it"])
@@ -428,14 +430,14 @@ def test_a_run_is_resumed_with_its_own_data_and_network_only(run, config, wider,
 
 def test_runs_begun_by_an_older_version_can_be_resumed(toy, tmp_path):
     plan = Plan(steps=4, batch=4, checkpoint_every=2)
-    train_surrogate(toy, tmp_path, plan, SMALL_NET, until=3)
+    train_vqvae(toy, tmp_path, plan, SMALL_VQ, until=3)
     (tmp_path / "plan.json").write_text(json.dumps(asdict(plan)))
     state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     torch.save(state | {"plan": json.dumps(asdict(plan))}, tmp_path / "checkpoint.pt")
-    assert train_surrogate(toy, tmp_path, plan, SMALL_NET, resume=True)["plan"]["steps"] == 4
+    assert train_vqvae(toy, tmp_path, plan, SMALL_VQ, resume=True)["plan"]["steps"] == 4
     (tmp_path / "plan.json").write_text("[")
     with pytest.raises(InputError, match="plan.json, line 1, column 2.*the plan of a run"):
-        train_surrogate(toy, tmp_path, plan, SMALL_NET, resume=True)
+        train_vqvae(toy, tmp_path, plan, SMALL_VQ, resume=True)
 
 
 def test_a_failed_write_leaves_the_last_checkpoint(tmp_path, monkeypatch):
@@ -465,11 +467,8 @@ def test_a_loss_that_is_no_number_ends_the_run(tmp_path):
 
 def test_augmented_motions_are_squats(toy):
     seen = part(toy, "train")
-    K, mask = augmented(seen)
-    again, _ = augmented(seen)
-    assert (
-        np.array_equal(K, again) and len(K) == 16 * len(seen) and np.isfinite(K).all() and mask.any(1).all()
-    )
+    K = augmented(seen)
+    assert np.array_equal(K, augmented(seen)) and len(K) == 16 * len(seen) and np.isfinite(K).all()
     knee = np.rad2deg(K[..., COORDINATES.index("knee_angle_r")].max(1))
     recorded = np.rad2deg(seen.kinematics[..., COORDINATES.index("knee_angle_r")].max(1))
     assert knee.min() > recorded.min() - 30 and knee.max() < recorded.max() + 30, (
@@ -477,6 +476,16 @@ def test_augmented_motions_are_squats(toy):
     )
     points = Skeleton.default().contact_points(K.astype(float))
     assert np.abs(points[..., 1].min(-1)).max() < 0.02
+
+
+def test_augmented_lunges_are_led_by_the_leg_that_leads():
+    """None is mirrored: the front knee of every mixture is the one that was the front knee of both."""
+    lunges = part(reference("inline_lunge"), "train")
+    K = augmented(select(lunges, np.arange(0, len(lunges), 8)), times=4)
+    assert len(K) == 4 * len(range(0, len(lunges), 8))
+    for knee in (COORDINATES.index(f"knee_angle_{side}") for side in "lr"):
+        rise, seen = (np.median(np.ptp(x[..., knee], axis=1)) for x in (K, lunges.kinematics))
+        assert rise == pytest.approx(seen, rel=0.1)
 
 
 def test_one_person_or_an_empty_part_is_refused(toy, tmp_path):
@@ -555,48 +564,15 @@ def test_killed_by_signal_and_resumed(toy, tmp_path):
     ).read_bytes()
 
 
-@pytest.mark.slow
-def test_the_assets_script_writes_everything(toy, tmp_path):
-    save_dataset(toy_dataset(participants=8, repetitions=2), tmp_path / "toy.npz")
-    done = subprocess.run(
-        [
-            sys.executable,
-            str(ROOT / "data_scripts/train_assets.py"),
-            str(tmp_path / "toy.npz"),
-            str(tmp_path / "out"),
-            "--runs",
-            str(tmp_path / "runs"),
-            "--share",
-            "0.01",
-        ],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
-    assert done.returncode == 0, done.stderr
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
-        "provenance.json",
-        "reference.npz",
-        "surrogate.safetensors",
-        "vqvae.safetensors",
-    ]
-    (load_vqvae(tmp_path / "out/vqvae.safetensors"), load_surrogate(tmp_path / "out/surrogate.safetensors"),
-     load_dataset(tmp_path / "out/reference.npz"))
-
-
 # what is shipped
 
-def test_shipped_vqvae_on_participants_it_has_not_seen():
-    val = part(reference(), "val")
-    scores = reconstruction_scores(load_vqvae(), val.kinematics, val.mask)
-    assert (
-        scores["legs_and_trunk_deg"] < 1.5
-        and scores["pelvis_cm"] < 1.2
-        and min(scores["perplexity"]) > 20
-        and scores["sliding_cm_s"] < 2 * scores["sliding_data_cm_s"]
-    )
-    assert scores["pelvis_acceleration_m_s2"] < 2 * scores["pelvis_acceleration_data_m_s2"]
+@pytest.mark.parametrize("exercise", shipped_exercises())
+def test_shipped_vqvae_on_participants_it_has_not_seen(exercise):
+    val = part(reference(exercise), "val")
+    scores = reconstruction_scores(load_vqvae(), val.kinematics, val.rate_hz)
+    assert scores["legs_and_trunk_deg"] < 1.5 and scores["pelvis_cm"] < 2 and min(scores["perplexity"]) > 20
+    assert scores["sliding_cm_s"] < 2.5 * scores["sliding_data_cm_s"]
+    assert scores["pelvis_acceleration_m_s2"] < 2.5 * scores["pelvis_acceleration_data_m_s2"]
 
 
 def test_shipped_files_fit_their_record():
@@ -605,10 +581,15 @@ def test_shipped_files_fit_their_record():
     record = json.loads((assets / "provenance.json").read_text())
     for name, digest in record["files"].items():
         assert hashlib.sha256((assets / name).read_bytes()).hexdigest() == digest, name
-    assert (
-        record["data"]["in_reference"] == len(reference())
-        and sum((assets / n).stat().st_size for n in record["files"]) < 20e6
-    )
+    assert record["data"]["exercises"] == {e: len(reference(e)) for e in shipped_exercises()}
+    assert record["data"]["in_reference"] == record["data"]["repetitions"], "nothing else was learned from"
+    learned = concatenate(reference(e) for e in shipped_exercises())
+    assert record["data"]["digest"] == digest_of(learned)
+    assert record["vqvae"]["participants"] == record["data"]["participants"]
+    assert set(record["vqvae"]["scores_by_exercise"]) == set(shipped_exercises())
+    sets = [reference_path(e).name for e in shipped_exercises()]
+    assert {"vqvae.safetensors", "surrogate.safetensors", *sets} <= set(record["files"])
+    assert sum((assets / n).stat().st_size for n in record["files"]) < 22e6
 
 
 def test_decoding_and_predicting_is_fast():
