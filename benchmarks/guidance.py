@@ -31,6 +31,7 @@ from kinematics import WHEEL_MODEL, Nimble
 from bige.answers import Request, answer
 from bige.constraint_files import default_constraints, override
 from bige.constraints import Batch
+from bige.dataset import FRAMES
 from bige.guidance import (Models, Start, decoded, evaluate_constraints, generate, guide, nearest_latent,
                            published_weight, realise, sampled_start, with_limits)
 from bige.files import atomic_write
@@ -67,7 +68,7 @@ class Published:
         self.unit, self.skeleton = models.latents.std(), Skeleton.default()
         noise = torch.randn(n, *models.latents.shape[1:], generator=self.g)
         self.z = (models.latents.mean(0) + self.unit * noise).requires_grad_()
-        self.rate_hz = torch.full((n,), 60.0)
+        self.rate_hz = (FRAMES - 1) / models.duration.mean().expand(n)
         self.adam = torch.optim.Adam([self.z], lr=0.5)
         self.terms = [c for c in constraints if not c.kind.natural and c.kind.name != "foot_sliding"]
 
@@ -147,7 +148,8 @@ def guided_step(models, constraints, n: int) -> float:
 
     def step():
         z = start.latents.clone().requires_grad_()
-        batch = realise(models, z, Skeleton.default(), start.real.rate_hz, start=start.real.q,
+        batch = realise(models, z, Skeleton.default(), start.real.rate_hz, detail=start.detail,
+                        offset=start.offset, start=start.real.q,
                         drift=(z - start.latents).square().mean((1, 2)))
         torch.autograd.grad(evaluate_constraints(terms, batch).sum(), z)
 

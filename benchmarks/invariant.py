@@ -105,12 +105,13 @@ def random_request(seed: int) -> list[dict]:
 
 @lru_cache
 def recorded() -> tuple:
-    "Of the training repetitions and their mirror images: angles, speeds and accelerations, deg, deg/s, …"
-    data, columns = part(reference(), "train"), [COORDINATES.index(c) for c in ANGLES]
-    reps, hz = np.rad2deg(data.kinematics[..., columns].astype(float)), data.rate_hz[:, None, None]
-    low, high = reps.min((0, 1)), reps.max((0, 1))
-    speed = (np.abs(np.diff(reps, axis=1)) * hz).max((0, 1))
-    turn = (np.abs(np.diff(reps, 2, axis=1)) * hz**2).max((0, 1))
+    "Of the recorded training squats and their mirror images: angles, speeds and accelerations, deg, deg/s, …"
+    data = part(reference("squat"), "train")
+    angles = np.rad2deg(data.kinematics[..., [COORDINATES.index(c) for c in ANGLES]].astype(float))
+    hz = 195 / data.duration.astype(float)[:, None]
+    low, high = angles.min((0, 1)), angles.max((0, 1))
+    speed = (np.abs(np.diff(angles, axis=1)).max(1) * hz).max(0)
+    turn = (np.abs(np.diff(angles, 2, axis=1)).max(1) * hz**2).max(0)
     sides = [ANGLES.index(c[:-1] + {"l": "r", "r": "l"}[c[-1]]) if c[-2:] in ("_l", "_r") else i
              for i, c in enumerate(ANGLES)]
     turned = [c in ("pelvis_list", "pelvis_rotation", "lumbar_bending", "lumbar_rotation") for c in ANGLES]
@@ -143,7 +144,7 @@ def defects(motion: Motion, skeleton) -> list[str]:
         found.append(f"feet from {lowest.min():.3f} to {lowest.max():.3f} m, points to "
                      f"{feet[..., 1].max():.3f}")
     centre = feet[..., [0, 2]].mean(2)
-    second = min(int(round(hz)), len(q) - 1)
+    second = min(int(round(hz)), len(q) - 1)  # a shorter motion: from its first instant to its last
     travel = np.linalg.norm(centre[second:] - centre[:-second], axis=-1)
     if travel.max() > 0.30:
         found.append(f"a foot travels {travel.max():.2f} m in a second")

@@ -1,12 +1,13 @@
-"""Samples of the prior beside generators without a network: how far from the recordings, how near to the unseen.
+"""Samples of the prior beside generators without a network: far from recordings, near to people never seen?
 
-    python benchmarks/prior.py [--exercises squat ...] [--vqvae vqvae.safetensors] [--out nbs/results/prior.csv]
+    python benchmarks/prior.py [--exercises squat ...] [--vqvae FILE] [--out nbs/results/prior.csv]
 
-A line an exercise and generator. Distances (deg), C_T, authenticity and asymmetry are those of 200 samples made
-from the six training participants, against the participants held out. Reach (%) is that of 1000 samples made
-from all participants but one, each left out in turn: how much nearer the nearest sample is to the repetitions
-of that one than the nearest recording, mean over participants, and the least of them. The prior is fitted again
-without the participant left out; the VQ-VAE is not trained again, and has seen six of the eight."""
+A line an exercise and generator. Distances (deg), C_T, authenticity and asymmetry are those of 200
+samples made from the six training participants, against the participants held out. Reach (%) is that of
+1000 samples made from all participants but one, each left out in turn: how much nearer the nearest sample
+is to the repetitions of that one than the nearest recording, mean over participants, and the least of
+them. The prior is fitted again without the participant left out; the VQ-VAE is not trained again, and has
+seen six of the eight."""
 
 import argparse
 import csv
@@ -25,21 +26,20 @@ import torch
 from bige.dataset import Dataset, mirror_arrays, reference, select
 from bige.exercises import load_exercise, shipped_exercises
 from bige.metrics import leg_differences
-from bige.motion import Motion
-from bige.novelty import COMPARED, INSTANTS, RecordedSet, novelty, phase_curves, reach_percent, repetition_distance
-from bige.motion import COORDINATES
+from bige.motion import COORDINATES, Motion
+from bige.novelty import (COMPARED, INSTANTS, RecordedSet, novelty, phase_curves, reach_percent,
+                          repetition_distance)
 from bige.prior import prior_of, sample_prior
 from bige.tables import table
 from bige.vqvae import VQVAE, load_vqvae
 
 ROOT = Path(__file__).resolve().parent.parent
-MEASURES = {"nearest_deg": "median distance to the nearest training repetition", "nearest_low_deg": "5 % quantile",
-            "c_t": "data-copying test", "authentic_percent": "", "density": "", "coverage": ""}
-COLUMNS = ("exercise", "generator", "alike", "unlike", *MEASURES, "asymmetry_deg", "reach_percent",
-           "reach_least_percent", "cpu_s")
+MEASURES = ("nearest_deg", "nearest_low_deg", "c_t", "authentic_percent", "density", "coverage")
+COLUMNS = ("exercise", "generator", "alike", "unlike", "smoothing", *MEASURES, "asymmetry_deg",
+           "reach_percent", "reach_least_percent", "cpu_s")
 SAMPLES, REACHING = 200, 1000
-SIZES = {None: [(4, 16), (8, 0), (8, 4), (8, 8), (8, 16), (8, 32), (16, 16)],   # without a leading leg
-         "r": [(4, 0), (8, 0), (16, 0)]}
+SETTINGS = [(8, 16, 0.8), (8, 16, 0.6), (16, 16, 0.8)]       # components alike and unlike, and smoothing
+OF_SQUATS = [(8, 0, 1.0), (8, 16, 1.0), (8, 8, 0.8), (4, 16, 0.8), *SETTINGS]
 Generator = Callable[[Dataset, int, int], np.ndarray]
 
 
@@ -70,7 +70,7 @@ def copier(data: Dataset, n: int, seed: int) -> np.ndarray:
 
 
 def noisy(deg: float) -> Generator:
-    "Recorded repetitions with a random sum of four cosines over the phase, RMS `deg` over the compared angles."
+    "Recorded repetitions with random sums of four cosines over the phase, RMS `deg` over all angles."
     def samples(data: Dataset, n: int, seed: int) -> np.ndarray:
         rng, curves = np.random.default_rng(seed + 1000), copier(data, n, seed)
         cosines = np.cos(np.pi * np.arange(4)[:, None] * np.linspace(0, 1, INSTANTS))
@@ -94,22 +94,24 @@ def mixer(k: int) -> Generator:
     return samples
 
 
-def prior(alike: int, unlike: int, model: VQVAE) -> Generator:
+def prior(alike: int, unlike: int, smoothing: float, model: VQVAE) -> Generator:
     "Samples of the prior; the pelvis is not placed, since distances do not count its translations."
     @torch.no_grad()
     def samples(data: Dataset, n: int, seed: int) -> np.ndarray:
-        fitted = prior_of(data, model, alike, unlike)
+        fitted = prior_of(data, model, alike, unlike, smoothing)
         latents, *_ = sample_prior(fitted, n, torch.Generator().manual_seed(seed))
         return curves_of(torch.cat([model.angles(z) for z in latents.split(100)]).numpy(), data.exercise)
     return samples
 
 
-def generators(exercise: str, model: VQVAE) -> dict[tuple[str, int | str, int | str], Generator]:
-    "Generators by name and numbers of components."
+def generators(exercise: str, model: VQVAE) -> dict[tuple, Generator]:
+    "Generators by name, numbers of components and smoothing; none are unlike where one leg leads."
     plain = {"copier": copier, "copier, noise of 4.5°": noisy(4.5), "mixer of 3": mixer(3)}
-    sizes = SIZES[load_exercise(exercise).leading]
-    return {(name, "", ""): g for name, g in plain.items()} | {
-        ("prior", a, u): prior(a, u, model) for a, u in sizes}
+    settings = OF_SQUATS if exercise == "squat" else SETTINGS
+    if load_exercise(exercise).leading:
+        settings = [(alike, 0, smoothing) for alike, _, smoothing in settings]
+    return {(name, "", "", ""): g for name, g in plain.items()} | {
+        ("prior", *of): prior(*of, model) for of in settings}
 
 
 # measures
@@ -150,13 +152,18 @@ def rows_of(data: Dataset, model: VQVAE) -> list[dict]:
     if recorded.exercise.leading is None:
         ideal["asymmetry_deg"] = asymmetry_deg(curves)
     rows = [{"generator": "recorded"} | ideal]
-    for (name, alike, unlike), generator in generators(data.exercise, model).items():
+    for key, generator in generators(data.exercise, model).items():
         start = process_time()
-        row = {"generator": name, "alike": alike, "unlike": unlike}
+        row = dict(zip(("generator", "alike", "unlike", "smoothing"), key))
         row |= row_of(generator(train, SAMPLES, 0), recorded, reaches(generator, data, folds))
         rows.append(row | {"cpu_s": process_time() - start})
-        print(table([{k: v for k, v in rows[-1].items() if v is not None}]), file=sys.stderr, flush=True)
+        print(table([rows[-1]]), file=sys.stderr, flush=True)
     return [{"exercise": data.exercise} | row for row in rows]
+
+
+def written(value: object) -> object:
+    "A number with four digits, anything else as it is."
+    return f"{round(value, 6):.4g}" if isinstance(value, float) else value
 
 
 def main() -> None:
@@ -171,7 +178,7 @@ def main() -> None:
     with args.out.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
-        writer.writerows({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+        writer.writerows({key: written(value) for key, value in row.items()} for row in rows)
     print(f"{len(rows)} rows -> {args.out}")
 
 

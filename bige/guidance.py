@@ -145,7 +145,7 @@ def activate(self: Models, q: Tensor, skeleton: Skeleton, rate_hz: Tensor,
     (B,), default the skeleton's."""
     if isinstance(self.surrogate, PublishedSurrogate):
         return self.surrogate(q)
-    return self.surrogate(q, skeleton.mass if mass is None else mass, rate_hz)
+    return self.surrogate(q, rate_hz, skeleton, mass, self.exercise)
 
 # %% ../nbs/31_guidance.ipynb #31-guidance-015
 @contextmanager
@@ -198,9 +198,9 @@ def slack(constraints: Sequence[Constraint]) -> float:
 
 
 def near_request(cost: Tensor, near: float, n: int, g: torch.Generator) -> Tensor:
-    """Rows of motions from the least `cost` (N,) on: those under `near`, but three quarters of all at most
+    """Rows of motions from the least `cost` (N,) on: those up to `near`, but three quarters of all at most
     and max(n, 20) at least."""
-    pool = min(len(cost), max(n, 20, min(int((cost < near).sum()), 3 * len(cost) // 4)))
+    pool = min(len(cost), max(n, 20, min(int((cost <= near).sum()), 3 * len(cost) // 4)))
     return (cost + 1e-6 * torch.rand(len(cost), generator=g)).argsort()[:pool]
 
 # %% ../nbs/31_guidance.ipynb #31-guidance-020
@@ -330,7 +330,7 @@ def sampled_start(models: Models, constraints: Sequence[Constraint], n: int, g: 
             far = request_cost(constraints, part.real)
             far = far + IMPLAUSIBLE_WEIGHT * implausibility(part.plausible, part.real)
         parts, cost = [*parts, part], torch.cat([cost, far])
-        if (cost < near).sum() >= 1.5 * n:
+        if (cost <= near).sum() >= 1.5 * n:
             break
     whole = join_starts(parts)
     rows = near_request(cost, near, n, g)

@@ -17,7 +17,8 @@ from .files import InputError
 from .vqvae import VQVAE
 
 # %% auto #0
-__all__ = ['principal_components', 'excursion_of', 'MotionPrior', 'fit_prior', 'prior_of', 'conditioned', 'sample_prior']
+__all__ = ['SMOOTHING', 'principal_components', 'excursion_of', 'MotionPrior', 'fit_prior', 'prior_of', 'conditioned',
+           'sample_prior']
 
 # %% ../nbs/25_prior.ipynb #25-prior-009
 def principal_components(x: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -30,52 +31,63 @@ def principal_components(x: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
     V = V * V.gather(1, V.abs().argmax(1, keepdim=True)).sign()
     return mean, V, (x - mean) @ V.T
 
-# %% ../nbs/25_prior.ipynb #25-prior-020
+# %% ../nbs/25_prior.ipynb #25-prior-021
 def excursion_of(q: np.ndarray | Tensor, exercise: Exercise | str = "squat") -> np.ndarray | Tensor:
     "Poses (..., T, 33) -> how far the exercise's progress rises (...), rad, or m of a height."
     signal = load_exercise(exercise).signal(q)
     return signal.max(-1) - signal.min(-1) if isinstance(q, np.ndarray) else signal.amax(-1) - signal.amin(-1)
 
-# %% ../nbs/25_prior.ipynb #25-prior-023
+# %% ../nbs/25_prior.ipynb #25-prior-024
 @dataclass(frozen=True, eq=False)
 class MotionPrior:
-    """Normal distribution of latents (C, S), log duration and excursion: latents are `centre` (C, S) +
-    scores · `components` (R, C, S). Scores, log duration (s) and excursion (rad or m), in this order, have
-    the `mean` (R + 2,) and the covariance `factor` (R + 2, E) times its transpose. All in double precision."""
+    """Mixture of normal distributions, kernels, of latents (C, S), log duration and excursion. Latents are
+    `centre` (C, S) + scores · `components` (R, C, S). Scores, log duration (s) and excursion (rad or m), in
+    this order, have a mean in each kernel, `means` (M, R + 2), which counts by its `weights` (M,). The
+    covariance of all kernels is `factor` (R + 2, E) times its transpose. All in double precision."""
 
     centre: Tensor
     components: Tensor
-    mean: Tensor
+    means: Tensor
+    weights: Tensor
     factor: Tensor
 
-def _square_root(rows: Tensor) -> Tensor:
-    "Lower triangular square root (V, E) of the covariance of rows (N, V), its diagonal not negative."
-    R = torch.linalg.qr((rows - rows.mean(0)) / (len(rows) - 1) ** 0.5, mode="r").R
-    return (R * torch.where(R.diagonal() < 0, -1, 1)[:, None]).T
+# %% ../nbs/25_prior.ipynb #25-prior-025
+def _kernels(rows: Tensor, smoothing: float) -> tuple[Tensor, Tensor, Tensor]:
+    "Means (N, V), weights (N,) and covariance factor (V, E) of one kernel a row of `rows` (N, V)."
+    mean, n = rows.mean(0), len(rows)
+    R = torch.linalg.qr((rows - mean) / n**0.5, mode="r").R             # upper triangular, R'R the covariance
+    factor = (R * torch.where(R.diagonal() < 0, -1, 1)[:, None]).T      # its diagonal not negative
+    means = mean + (1 - smoothing**2) ** 0.5 * (rows - mean)
+    return means, rows.new_full((n,), 1 / n), smoothing * factor
 
-# %% ../nbs/25_prior.ipynb #25-prior-024
+# %% ../nbs/25_prior.ipynb #25-prior-026
+SMOOTHING = 0.8
+
 def _halves(latents: Tensor, mirrored: Tensor, rank: int, unlike: int) -> tuple[Tensor, Tensor, Tensor]:
-    "Centre (D,), components (R, D) and scores (2 N, R) of latents (N, D) and, after them, their mirror images."
+    "Centre (D,), components (R, D), scores (2 N, R) of latents (N, D) and then of their mirror images."
     centre, V, shared = principal_components((latents + mirrored) / 2, rank)
     half = (latents - mirrored).double() / 2
     _, W, different = principal_components(torch.cat([half, -half]), unlike)
     return centre, torch.cat([V, W]), torch.cat([shared.repeat(2, 1), different], 1)
 
 def fit_prior(latents: Tensor, duration: Tensor, excursion: Tensor, mirrored: Tensor | None = None,
-              rank: int = 8, unlike: int = 16) -> MotionPrior:
+              rank: int = 8, unlike: int = 16, *, smoothing: float = SMOOTHING) -> MotionPrior:
     """The prior of repetitions with latents (N, C, S), duration (N,) s and excursion (N,) rad or m, from
-    `rank` principal components. `mirrored` (N, C, S): latents of the mirrored repetitions, where no leg leads;
-    then `rank` components of what both share and `unlike` of what they do not."""
+    `rank` principal components. `mirrored` (N, C, S): latents of the mirrored repetitions, where no leg
+    leads; then `rank` components of what both share and `unlike` of what they do not. `smoothing`: near 0 the
+    recorded scores again, 1 one normal distribution."""
     _check(latents, duration, excursion, mirrored)
+    if not 0 < smoothing <= 1:
+        raise InputError("prior", f"a smoothing of {smoothing}", "above 0 and up to 1", "correct it")
     z = latents.flatten(1)
     centre, V, scores = (principal_components(z, rank) if mirrored is None
                          else _halves(z, mirrored.flatten(1), rank, unlike))
     wanted = torch.stack([duration.double().log(), excursion.double()], 1)
     rows = torch.cat([scores, wanted.repeat(len(scores) // len(wanted), 1)], 1)
     size = latents.shape[1:]
-    return MotionPrior(centre.unflatten(0, size), V.unflatten(1, size), rows.mean(0), _square_root(rows))
+    return MotionPrior(centre.unflatten(0, size), V.unflatten(1, size), *_kernels(rows, smoothing))
 
-# %% ../nbs/25_prior.ipynb #25-prior-025
+# %% ../nbs/25_prior.ipynb #25-prior-027
 def _check(latents: Tensor, duration: Tensor, excursion: Tensor, mirrored: Tensor | None) -> None:
     "InputError for arrays that do not belong together, or that have no covariance."
     n = len(latents)
@@ -87,33 +99,37 @@ def _check(latents: Tensor, duration: Tensor, excursion: Tensor, mirrored: Tenso
         found = f"mirrored latents of shape {tuple(mirrored.shape)}"
         raise InputError("prior", found, f"the shape of the latents, {shapes[0]}", cure)
     if not all(bool(x.isfinite().all()) for x in (latents, duration, excursion)) or duration.min() <= 0:
-        raise InputError("prior", "NaN, infinity or a duration of zero", "finite numbers, durations in s", cure)
+        found = "NaN, infinity or a duration of zero"
+        raise InputError("prior", found, "finite numbers, durations in s", cure)
     if (latents == latents[0]).all():
         raise InputError("prior", "repetitions that are all the same", "repetitions that differ", cure)
 
-# %% ../nbs/25_prior.ipynb #25-prior-027
+# %% ../nbs/25_prior.ipynb #25-prior-029
 @torch.no_grad()
-def prior_of(data: Dataset, model: VQVAE, rank: int = 8, unlike: int = 16) -> MotionPrior:
+def prior_of(data: Dataset, model: VQVAE, rank: int = 8, unlike: int = 16,
+             smoothing: float = SMOOTHING) -> MotionPrior:
     "The prior of the repetitions of one exercise in the latents of `model`."
     exercise = load_exercise(data.exercise)
     K = torch.as_tensor(data.kinematics)
     duration, excursion = torch.as_tensor(data.duration), excursion_of(K, exercise)
     mirrored = None if exercise.leading else model.encode(torch.as_tensor(mirror_arrays(data.kinematics)))
-    return fit_prior(model.encode(K), duration, excursion, mirrored, rank, unlike)
+    return fit_prior(model.encode(K), duration, excursion, mirrored, rank, unlike, smoothing=smoothing)
 
-# %% ../nbs/25_prior.ipynb #25-prior-030
+# %% ../nbs/25_prior.ipynb #25-prior-032
 def conditioned(prior: MotionPrior, duration: float | None = None,
                 excursion: float | None = None) -> MotionPrior:
-    """The prior of repetitions that take `duration` (s), or whose progress rises by `excursion` (rad or m), or
-    both."""
-    given = {i: x for i, x in ((-2, _positive(duration, "s")), (-1, _positive(excursion, "rad or m"))) if x}
-    if not given:
+    """The prior of repetitions that take `duration` (s), or whose progress rises by `excursion` (rad or m),
+    or both."""
+    value = {-2: _positive(duration, "s"), -1: _positive(excursion, "rad or m")}
+    if not (at := [i for i, x in value.items() if x is not None]):
         return prior
-    value = prior.mean.new_tensor([np.log(x) if i == -2 else x for i, x in given.items()])
-    A = prior.factor[list(given)]
-    gain = prior.factor @ torch.linalg.pinv(A)
-    return replace(prior, mean=prior.mean + gain @ (value - prior.mean[list(given)]),
-                   factor=prior.factor - gain @ A)
+    wanted = prior.means.new_tensor([np.log(value[i]) if i == -2 else value[i] for i in at])
+    A = prior.factor[at]
+    inverse = torch.linalg.pinv(A)
+    steps = (wanted - prior.means[:, at]) @ inverse.T           # of e, from each kernel's mean to the request
+    return replace(prior, means=prior.means + steps @ prior.factor.T,
+                   weights=torch.softmax(prior.weights.log() - steps.square().sum(1) / 2, 0),
+                   factor=prior.factor - prior.factor @ inverse @ A)
 
 def _positive(value: float | None, unit: str) -> float | None:
     "The value; InputError when it is given and no number above zero."
@@ -121,13 +137,14 @@ def _positive(value: float | None, unit: str) -> float | None:
         raise InputError("prior", f"a request for {value}", f"a number above zero ({unit})", "correct it")
     return value
 
-# %% ../nbs/25_prior.ipynb #25-prior-031
+# %% ../nbs/25_prior.ipynb #25-prior-033
 def sample_prior(prior: MotionPrior, n: int, generator: torch.Generator, duration: float | None = None,
                  excursion: float | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """Latents (n, C, S) of `n` random repetitions in single precision, their durations (n,) s and excursions
     (n,) rad or m; conditional on `duration` and `excursion` where given."""
     prior = conditioned(prior, duration, excursion)
+    kernel = torch.multinomial(prior.weights, n, replacement=True, generator=generator)
     e = torch.randn(n, prior.factor.shape[1], generator=generator, dtype=torch.float64)
-    drawn = prior.mean + e @ prior.factor.T
+    drawn = prior.means[kernel] + e @ prior.factor.T
     latents = prior.centre + torch.einsum("nr,rcs->ncs", drawn[:, :-2], prior.components)
     return latents.float(), drawn[:, -2].exp(), drawn[:, -1]

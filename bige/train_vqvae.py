@@ -163,7 +163,7 @@ def train_vqvae(data: Dataset, out: str | Path, plan: Plan = VQVAE_PLAN, config:
             write_json(files / "run.json", record)
     return record
 
-# %% ../nbs/22_train_vqvae.ipynb #22-train-vqvae-035
+# %% ../nbs/22_train_vqvae.ipynb #22-train-vqvae-037
 def vqvae_main(arguments: Sequence[str] | None = None) -> int:
     "Command line of `python -m bige.train_vqvae`; 0, 2 for bad input, 130 when interrupted."
     parser = training_parser("vqvae", "Train the VQ-VAE.", VQVAE_PLAN)
@@ -180,6 +180,6 @@ def vqvae_main(arguments: Sequence[str] | None = None) -> int:
         return " ".join(f"{k}={v:.2f}" for k, v in record["scores"].items() if isinstance(v, float))
     return run_training(work)
 
-# %% ../nbs/22_train_vqvae.ipynb #22-train-vqvae-036
+# %% ../nbs/22_train_vqvae.ipynb #22-train-vqvae-038
 if __name__ == "__main__" and "__file__" in globals():
     sys.exit(vqvae_main())
