@@ -197,10 +197,10 @@ def slack(constraints: Sequence[Constraint]) -> float:
     return total
 
 
-def near_request(cost: Tensor, near: float, n: int, g: torch.Generator) -> Tensor:
+def near_request(cost: Tensor, near: float, least: int, g: torch.Generator) -> Tensor:
     """Rows of motions from the least `cost` (N,) on: those up to `near`, but three quarters of all at most
-    and max(n, 20) at least."""
-    pool = min(len(cost), max(n, 20, min(int((cost <= near).sum()), 3 * len(cost) // 4)))
+    and `least` at least."""
+    pool = min(len(cost), max(least, min(int((cost <= near).sum()), 3 * len(cost) // 4)))
     return (cost + 1e-6 * torch.rand(len(cost), generator=g)).argsort()[:pool]
 
 # %% ../nbs/31_guidance.ipynb #31-guidance-020
@@ -227,7 +227,7 @@ def choose_starts(models: Models, constraints: Sequence[Constraint], n: int, g: 
                   apart_deg: float = APART_DEG) -> Tensor:
     """Rows (n,) of real repetitions near the request: participants alternate, different ones first, none
     twice before all."""
-    rows = near_request(request_cost(constraints, models.bank), slack(constraints), n, g)
+    rows = near_request(request_cost(constraints, models.bank), slack(constraints), max(n, 20), g)
     mixed = alternate_participants(rows[torch.randperm(len(rows), generator=g)], models.people)
     some = different_first(mixed, models.kinematics, apart_deg)
     return some.repeat(-(-n // len(some)))[:n]
