@@ -31,8 +31,9 @@ from kinematics import WHEEL_MODEL, Nimble
 from bige.answers import Request, answer
 from bige.constraint_files import default_constraints, override
 from bige.constraints import Batch
-from bige.guidance import (Models, Start, choose_starts, decoded, evaluate_constraints, generate, guide,
-                           nearest_latent, prepare, published_weight, realise, starting_motions, with_limits)
+from bige.dataset import FRAMES
+from bige.guidance import (Models, Start, decoded, evaluate_constraints, generate, guide, nearest_latent,
+                           published_weight, realise, sampled_start, with_limits)
 from bige.files import atomic_write
 from bige.skeleton import Skeleton
 
@@ -67,6 +68,7 @@ class Published:
         self.unit, self.skeleton = models.latents.std(), Skeleton.default()
         noise = torch.randn(n, *models.latents.shape[1:], generator=self.g)
         self.z = (models.latents.mean(0) + self.unit * noise).requires_grad_()
+        self.rate_hz = (FRAMES - 1) / models.duration.mean().expand(n)
         self.adam = torch.optim.Adam([self.z], lr=0.5)
         self.terms = [c for c in constraints if not c.kind.natural and c.kind.name != "foot_sliding"]
 
@@ -86,7 +88,7 @@ class Published:
         total = 0.01 * distance.amin(1).sum() / self.unit
         if weight:
             batch = decoded(self.models, self.z + (self.models.vqvae.quantise(self.z)[0] - self.z).detach(),
-                            self.skeleton)
+                            self.skeleton, self.rate_hz)
             total = total + weight * (evaluate_constraints(self.terms, batch).sum() + self.feet(batch.q))
         self.adam.zero_grad()
         total.backward()
@@ -95,7 +97,7 @@ class Published:
     def motions(self) -> Batch:
         with torch.no_grad():
             return decoded(
-                self.models, self.models.vqvae.quantise(self.z)[0], self.skeleton,
+                self.models, self.models.vqvae.quantise(self.z)[0], self.skeleton, self.rate_hz,
                 ((self.z - nearest_latent(self.models.latents, self.z)) / self.unit).square().mean((1, 2)))
 
 
@@ -112,8 +114,7 @@ def best_seconds(work, repeats: int) -> float:
 def begin(models, constraints, n: int) -> Start:
     """Where guidance begins with `n` motions, seed 0."""
     g = torch.Generator().manual_seed(0)
-    return prepare(models, starting_motions(models, choose_starts(models, constraints, n, g), g),
-                   Skeleton.default())
+    return sampled_start(models, constraints, n, g, Skeleton.default())
 
 
 def published_loss(constraints, batch: Batch) -> torch.Tensor:
@@ -135,18 +136,20 @@ def ours(models, constraints, n: int, upright_deg: float | None = None) -> dict:
     return {
         "motions": n,
         "cpu_s": seconds,
-        "loss": float(published_loss(constraints, Batch(found.q, found.a, Skeleton.default())).mean()),
+        "loss": float(published_loss(constraints, Batch(found.q, found.a, Skeleton.default(),
+                                                        found.rate_hz)).mean()),
     }
 
 
 def guided_step(models, constraints, n: int) -> float:
     """CPU seconds of one step with every motion in the batch: forward, all losses on all frames, backward."""
     start = begin(models, constraints, n)
-    terms = with_limits(constraints, start.real, models.bank())
+    terms = with_limits(constraints, start.real, models.bank)
 
     def step():
         z = start.latents.clone().requires_grad_()
-        batch = realise(models, z, Skeleton.default(), start.detail, start=start.real.q,
+        batch = realise(models, z, Skeleton.default(), start.real.rate_hz, detail=start.detail,
+                        offset=start.offset, start=start.real.q,
                         drift=(z - start.latents).square().mean((1, 2)))
         torch.autograd.grad(evaluate_constraints(terms, batch).sum(), z)
 

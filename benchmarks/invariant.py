@@ -25,6 +25,7 @@ from time import process_time
 import numpy as np
 
 from bige.constraint_files import ConstraintSet
+from bige.dataset import part, reference
 from bige.dynamics import MusculoskeletalModel
 from bige.exercises import load_exercise
 from bige.files import InputError
@@ -104,14 +105,13 @@ def random_request(seed: int) -> list[dict]:
 
 @lru_cache
 def recorded() -> tuple:
-    "Of the recorded training frames and their mirror images: angles, speeds and accelerations, deg, deg/s, …"
-    data = np.load(ROOT / "bige" / "assets" / "reference.npz")
-    rows = (data["split"] == "train") & (data["stretch"] <= 1)
-    columns = [COORDINATES.index(c) for c in ANGLES]
-    reps = [np.rad2deg(k[m][:, columns]) for k, m in zip(data["kinematics"][rows], data["mask"][rows])]
-    low, high = np.min([q.min(0) for q in reps], 0), np.max([q.max(0) for q in reps], 0)
-    speed = np.max([np.abs(np.diff(q, axis=0)).max(0) for q in reps], 0) * 60
-    turn = np.max([np.abs(np.diff(q, 2, axis=0)).max(0) for q in reps], 0) * 3600
+    "Of the recorded training squats and their mirror images: angles, speeds and accelerations, deg, deg/s, …"
+    data = part(reference("squat"), "train")
+    angles = np.rad2deg(data.kinematics[..., [COORDINATES.index(c) for c in ANGLES]].astype(float))
+    hz = 195 / data.duration.astype(float)[:, None]
+    low, high = angles.min((0, 1)), angles.max((0, 1))
+    speed = (np.abs(np.diff(angles, axis=1)).max(1) * hz).max(0)
+    turn = (np.abs(np.diff(angles, 2, axis=1)).max(1) * hz**2).max(0)
     sides = [ANGLES.index(c[:-1] + {"l": "r", "r": "l"}[c[-1]]) if c[-2:] in ("_l", "_r") else i
              for i, c in enumerate(ANGLES)]
     turned = [c in ("pelvis_list", "pelvis_rotation", "lumbar_bending", "lumbar_rotation") for c in ANGLES]
@@ -144,7 +144,7 @@ def defects(motion: Motion, skeleton) -> list[str]:
         found.append(f"feet from {lowest.min():.3f} to {lowest.max():.3f} m, points to "
                      f"{feet[..., 1].max():.3f}")
     centre = feet[..., [0, 2]].mean(2)
-    second = int(round(hz))
+    second = min(int(round(hz)), len(q) - 1)  # a shorter motion: from its first instant to its last
     travel = np.linalg.norm(centre[second:] - centre[:-second], axis=-1)
     if travel.max() > 0.30:
         found.append(f"a foot travels {travel.max():.2f} m in a second")
@@ -180,7 +180,7 @@ def one(number: int, name: str, model: MusculoskeletalModel, models: Models, own
     row = {"request": number, "body": name, **counts, "entries": json.dumps(entries), "why": ""}
     try:
         constraints = ConstraintSet.from_entries(entries)
-        check_reach(constraints, models.bank())
+        check_reach(constraints, models.bank)
         found = generate(constraints, n=n, seed=number, models=models,
                          skeleton=model.skeleton if own else None, steps=steps)
     except InputError as error:

@@ -46,14 +46,13 @@ def fit(case: str, plan: training.Plan, out: str) -> torch.nn.Module:
     data, config = toy_dataset(participants=8, repetitions=8), CASES[case]
     if isinstance(config, SurrogateConfig):
         return fit_surrogate(data, out, plan, config)[0]
-    K, mask, published = (torch.as_tensor(data.kinematics), torch.as_tensor(data.mask),
-                          case == "VQ-VAE, as published")
+    K, published = torch.as_tensor(data.kinematics), case == "VQ-VAE, as published"
     skeleton = None if published else Skeleton.default()
-    model = VQVAE(config) if published else initial_vqvae(config, K, mask)
+    model = VQVAE(config) if published else initial_vqvae(config, K)
     if published:
         with torch.no_grad():
             model.train().quantise(model.encode(K[:plan.batch]))        # codes from the first batch
-    loss, after = vqvae_objective(model, (K, mask, Skeleton.default().contact_points(K)),
+    loss, after = vqvae_objective(model, (K, Skeleton.default().contact_points(K)),
                                   LossWeights(temporal="published" if published else "match"), skeleton)
     training.train_network(model, loss, len(K), plan, out, after=after)
     return model

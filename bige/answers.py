@@ -20,12 +20,13 @@ from fastcore.basics import patch
 
 from .constraint_files import (ConstraintSet, default_constraints, read_constraints, to_yaml,
                                    write_constraints)
+from .dataset import reference_path
 from .exercises import Exercise, load_exercise
 from .files import (InputError, atomic_write, output_folder, refuse_finished, round_digits, sweep,
                         to_json, versions, whole_folder)
 from .guidance import (APART_DEG, Guided, Models, Progress, changes, generate, one_repetition,
                            satisfied_and_plausible)
-from .metrics import REFERENCE_ROW, Band, evaluate, shipped_scores, tables
+from .metrics import REFERENCE_ROW, Band, evaluate, load_reference, shipped_scores, tables
 from .motion import Motion, read_motion, samples_of, write_motion
 from .parsing import check_types, read_bytes, read_json
 from .reachability import check_reach
@@ -36,21 +37,22 @@ if TYPE_CHECKING:
     from bige.dynamics import MusculoskeletalModel
 
 # %% auto #0
-__all__ = ['Request', 'Person', 'read_person', 'Answer', 'answer', 'former_files', 'check_answer_folder', 'model_beside',
-           'check_verification', 'verify', 'recorded', 'models_in', 'Sessions', 'sessions']
+__all__ = ['Request', 'Person', 'read_person', 'Answer', 'answer', 'recorded_scores', 'former_files', 'check_answer_folder',
+           'model_beside', 'check_verification', 'verify', 'recorded', 'models_in', 'Sessions', 'sessions']
 
 # %% ../nbs/33_answers.ipynb #33-answers-005
 @dataclass(frozen=True)
 class Request:
-    """All that decides which motions come out. Paths: `model` (a participant's .osim), `like` (a repetition
-    to start from), own `vqvae` and `surrogate` weights and `data`; None: the shipped ones. `verified`: 'qp'
-    or 'tracking'."""
+    """All that decides which motions come out. `start`: samples of the 'prior' or 'recorded' repetitions.
+    Paths: `model` (a participant's .osim), `like` (a repetition to start from instead), own `vqvae` and
+    `surrogate` weights and `data`; None: the shipped ones. `verified`: 'qp' or 'tracking'."""
 
     constraints: ConstraintSet = field(default_factory=default_constraints)
     n: int = 20
     seed: int = 0
     method: str = "guided"
     exercise: str = "squat"
+    start: str = "prior"
     model: Path | None = None
     like: Path | None = None
     apart_deg: float = APART_DEG
@@ -77,6 +79,8 @@ def command(self: Request, out: str = "again", folder: Path | None = None) -> li
     words += ["--method", self.method]
     if self.exercise != "squat":
         words += ["--exercise", self.exercise]
+    if self.start != "prior":
+        words += ["--start", self.start]
     if self.verified:
         words += ["--verified", self.verified]
     if self.apart_deg != APART_DEG:
@@ -194,7 +198,7 @@ def answer(request: Request, models: Models | None = None, progress: Progress | 
     models = models or Models.load(request.vqvae, request.surrogate, request.data, request.exercise)
     check_reach(request.constraints, models.bank)
     like = read_motion(request.like) if request.like else None
-    options = dict(method=request.method, models=models, apart_deg=request.apart_deg,
+    options = dict(method=request.method, models=models, start=request.start, apart_deg=request.apart_deg,
                    exercise=request.exercise)
     if request.verified:
         found, drawn = generate_verified(request.constraints, request.n, request.seed,
@@ -231,15 +235,27 @@ def _band(constraints: ConstraintSet, exercise: Exercise) -> Band:
     return Band(found.muscles, *found.limits) if found else Band(exercise.effort)
 
 # %% ../nbs/33_answers.ipynb #33-answers-024
+def recorded_scores(exercise: Exercise, motions: Sequence[Motion]) -> dict:
+    "Metrics {n, mean, sd, set} of recorded `motions` of an exercise; those of squats are shipped."
+    if exercise.name == load_exercise().name:
+        return shipped_scores()
+    if not motions:
+        return {"n": 0, "mean": {}, "sd": {}, "set": {}}
+    return evaluate(motions, motions, exercise=exercise)
+
 @patch(as_prop=True)
 def reference(self: Answer) -> list[Motion]:
-    "Shipped repetitions of the participants held out of training: their recorded frames."
-    return (self.models or Models.load()).reference
+    """Repetitions of participants held out of training: the shipped ones of the exercise, else those of the
+    data set given; none where it is not known any more."""
+    if self.models:
+        return self.models.reference
+    found = reference_path(self.exercise).exists()
+    return load_reference(split="val", exercise=self.exercise) if found else []
 
 @patch(as_prop=True)
 def reference_scores(self: Answer) -> dict:
-    "Metrics of `reference` (n, mean, sd, set), as shipped."
-    return shipped_scores()
+    "Metrics of `reference` (n, mean, sd, set)."
+    return recorded_scores(self.exercise, self.reference)
 
 @patch(as_prop=True)
 def scores(self: Answer) -> dict:
@@ -259,6 +275,7 @@ def _scores(found: Answer) -> dict:
         sample |= {"steps": int(found.guided.steps[i]), "constraints": satisfaction}
     head = {
         "method": request.method,
+        "start": request.start,
         "seed": request.seed,
         "n": len(found),
         "satisfied": int(found.satisfied.sum()),
@@ -279,14 +296,22 @@ def _scores(found: Answer) -> dict:
     )
 
 # %% ../nbs/33_answers.ipynb #33-answers-028
+def _file_names(found: Answer) -> dict[str, str]:
+    "Names of the weights and of the data set; of a loaded answer those that are shipped."
+    if found.models:
+        return {key: found.models.files[key].name for key in _WEIGHTS}
+    weights = {key: f"{key}.safetensors" for key in _WEIGHTS if key != "data"}
+    return weights | {"data": reference_path(found.exercise).name}
+
 @patch(as_prop=True)
 def provenance(self: Answer) -> dict[str, str]:
     "What made the files: method, seed, skeleton, weights with their digests, commit and versions."
     from bige.files import git_commit
-    request, models = self.request, self.models or Models.load()
-    rows = {"method": request.method, "seed": str(request.seed), "exercise": request.exercise,
+    request = self.request
+    rows = {"method": request.method, "start": request.like.name if request.like else request.start,
+            "seed": str(request.seed), "exercise": request.exercise,
             "skeleton": f"{self.skeleton.name} ({self.skeleton.digest[:12]})"}
-    rows |= {models.files[name].name: f"sha256 {self.inputs[name][:12]}…" for name in _WEIGHTS}
+    rows |= {name: f"sha256 {self.inputs[key][:12]}…" for key, name in _file_names(self).items()}
     rows |= {"commit": git_commit() or "not in a repository"}
     found = versions("torch", "numpy", "matplotlib")
     return rows | {package: number or "not installed" for package, number in found.items()}
@@ -302,8 +327,9 @@ def _present(value):
     return [_present(v) for v in value] if isinstance(value, list) else value
 
 
-_RECORD_TYPES = {"model": str, "exercise": str, "method": str, "seed": int, "n": int, "apart_deg": float,
-                 "samples": list, "shortfalls": list, "inputs": dict, "verified": dict, "changes": list}
+_RECORD_TYPES = {"model": str, "exercise": str, "method": str, "start": str, "seed": int, "n": int,
+                 "apart_deg": float, "samples": list, "shortfalls": list, "inputs": dict, "verified": dict,
+                 "changes": list}
 
 
 def _read_record(folder: Path) -> dict:
@@ -436,7 +462,8 @@ def _asked(record: dict, folder: Path, n: int) -> Request:
     verified = record.get("verified") or {}
     return Request(read_constraints(folder / "constraints.yaml", record.get("exercise")),
                    verified.get("requested", n), record.get("seed", 0), record.get("method", "guided"),
-                   record.get("exercise", "squat"), _beside(folder, record.get("model")),
+                   record.get("exercise", "squat"), record.get("start", "recorded"),
+                   _beside(folder, record.get("model")),
                    starts[0] if record.get("changes") and starts else None,
                    record.get("apart_deg", APART_DEG), verified.get("mode"))
 
@@ -485,7 +512,8 @@ def _verify_mode(found: Answer, mode: str, jobs: int | None, progress: Callable 
     files = _named_samples(found.folder, _read_record(found.folder))
     model = found.person and found.folder / found.person.path.name
     each = progress and (lambda trial, record, finished, total: progress(mode, finished, total))
-    records = simulate_files(files, out, model, jobs=jobs, mode=mode, done=each, force=True)
+    records = simulate_files(files, out, model, jobs=jobs, mode=mode, done=each, force=True,
+                             exercise=found.exercise)
     given = (found.constraints, found.skeleton, mode, found.exercise)
     for file, sample in zip(files, found.motions):
         simulated.append(_simulated(out, file.stem, records[file.stem]))
@@ -565,6 +593,7 @@ def recorded(request: Request, folder: Path | str, models: Models) -> dict | Non
         found += [
             (scores["verified"] or {}).get("mode"),
             scores.get("exercise", "squat"),
+            scores.get("start", "recorded"),
             len(_named_samples(folder, scores)),
         ]
     except (InputError, OSError, KeyError):
@@ -576,6 +605,7 @@ def recorded(request: Request, folder: Path | str, models: Models) -> dict | Non
         inputs,
         request.verified,
         request.exercise,
+        request.start,
         request.n,
     ]
     return scores if found == wanted and text == to_yaml(request.constraints) else None
@@ -594,14 +624,15 @@ def models_in(folder: Path | str) -> dict[str, Path]:
 # %% ../nbs/33_answers.ipynb #33-answers-058
 @dataclass(frozen=True)
 class Sessions:
-    "Scores (content of metrics.json) by participant, and why others failed."
+    "Scores (content of metrics.json) by participant, why others failed, and scores of recorded motions."
 
     scores: dict[str, dict]
     failed: dict[str, str]
+    reference: dict
 
     def rows(self) -> dict[str, dict | list[dict]]:
         "Rows for `bige.metrics.tables`: each participant, all of them, and the reference."
-        return self.scores | {"all participants": list(self.scores.values()), REFERENCE_ROW: shipped_scores()}
+        return self.scores | {"all participants": list(self.scores.values()), REFERENCE_ROW: self.reference}
 
 
 def sessions(request: Request, folder: Path | str, out: Path | str, progress: Callable | None = None,
@@ -626,7 +657,7 @@ def sessions(request: Request, folder: Path | str, out: Path | str, progress: Ca
         if not scores:
             raise InputError(folder, "no model that can be used", "at least one",
                              "; ".join(f"{name}: {why}" for name, why in failed.items()))
-        done = Sessions(scores, failed)
+        done = Sessions(scores, failed, recorded_scores(models.exercise, models.reference))
         with atomic_write(Path(out) / "sessions.md") as file:
             file.write(tables(done.rows()))
     return done

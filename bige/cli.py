@@ -423,25 +423,27 @@ def _assets_by_exercise() -> dict[str, list[str]]:
     for path in sorted(asset_folder().iterdir()):
         if path.suffix == ".safetensors":
             with safe_open(path, "numpy") as file:
-                named = json.loads(file.metadata()["bige"]).get("exercise")
+                about = json.loads(file.metadata()["bige"])
+            named = about.get("exercises", [about.get("exercise", load_exercise().name)])
         elif path.suffix == ".npz":
             with np.load(path) as file:
-                if "trials" not in file:
-                    continue
-                named = str(file["exercise"]) if "exercise" in file else None
+                key = "exercises" if "exercises" in file else "exercise"
+                named = np.unique(file[key]).tolist() if key in file else []
         else:
             continue
-        found.setdefault(named or load_exercise().name, []).append(path.name)
+        for name in named:
+            found.setdefault(name, []).append(path.name)
     return found
 
 _EXERCISE = _option("--exercise", metavar="NAME|FILE.yaml",
                     help="one of `bige exercises`, or a file (default: what the input says, else squat)")
 
-def _agree(requested: str | None, found: str, where: str) -> None:
-    "InputError when the input is of another exercise than the one requested."
+def _agree(requested: str | None, found: set[str], where: str) -> None:
+    "InputError when the input is of another exercise than the one requested, or of several."
     from bige.exercises import load_exercise
-    if requested and load_exercise(requested).name != found:
-        raise _input_error(where, f"the exercise {found}", f"--exercise {requested}",
+    if requested and found != {load_exercise(requested).name}:
+        kind = "exercise" if len(found) == 1 else "exercises"
+        raise _input_error(where, f"the {kind} {', '.join(sorted(found))}", f"--exercise {requested}",
                            "leave out --exercise, or give the files of that exercise")
 
 # %% ../nbs/40_command_line.ipynb #40-command-line-044
@@ -758,7 +760,7 @@ def _train(network: str, data: str, out: str, steps: int | None, seed: int, resu
     plan = replace(default, seed=seed, zero=deepspeed, **_given(steps=steps))
     with output_folder(out) as folder, process_group(), progress_lines():
         repetitions, first = load_dataset(data), rank() == 0
-        _agree(exercise, repetitions.exercise, data)
+        _agree(exercise, {*repetitions.exercises.tolist()}, data)
         record = fit(repetitions, folder, plan, resume=resume)
     said = f"on the validation participants:\n{_training_scores(record)}\nwritten to {out}"
     return record, said if first else None
@@ -792,8 +794,8 @@ def _files_of(records: dict[str, dict], trial: str, folder: Path) -> list[Path]:
     return [f for f in files if f.is_file()]
 
 @_verb("reconstruct", "the round trip of a trial through the motion model",
-       _option("trial", metavar="TRIAL.mot"), _FORCE, _OUT)
-def _reconstruct(trial: str, out: str, force: bool) -> tuple[dict, str]:
+       _option("trial", metavar="TRIAL.mot"), _EXERCISE, _FORCE, _OUT)
+def _reconstruct(trial: str, exercise: str | None, out: str, force: bool) -> tuple[dict, str]:
     from bige.dataset import repetitions
     from bige.files import locked, whole_folder, write_trials
     from bige.motion import read_motion, write_motion
@@ -805,7 +807,7 @@ def _reconstruct(trial: str, out: str, force: bool) -> tuple[dict, str]:
         former = read_trial_records(Path(out) / "reconstruction.json", {"repetitions": list})
         motion, model = read_motion(trial), load_vqvae()
         motion.coordinates()
-        for k, repetition in enumerate(repetitions(motion), 1):
+        for k, repetition in enumerate(repetitions(motion, **_given(exercise=exercise)), 1):
             decoded, row = reconstruct_motion(repetition, model)
             rows.append({"file": f"{name}_rep{k}_reconstructed.mot", **row})
             write_motion(decoded, part / rows[-1]["file"])
@@ -932,8 +934,10 @@ _DATA = _option("--data", metavar="DATA.npz",
        _option("-n", type=_count, default=20, metavar="N", help="how many (default 20)"),
        _option("--seed", type=_seed, default=0, metavar="N"),
        _option("--method", choices=("guided", "published", "vqvae"), default="guided"),
+       _option("--start", choices=("prior", "recorded"), default="prior",
+               help="where a search begins: at random samples of repetitions (default), or at recorded ones"),
        _option("--like", metavar="REP.mot",
-               help="start from this repetition and stay near it; the answer says what to change"),
+               help="start from this repetition instead and stay near it; the answer says what to change"),
        _option("--apart", type=_degrees, default=3., metavar="DEG",
                help="least difference between the starts, as long as there are such (default 3: root mean "
                "square over joint angles and time)"),
@@ -1187,7 +1191,7 @@ def _verify(folder: str, mode: str, exercise: str | None, jobs: int, force: bool
     from bige.answers import Answer, verify
     from bige.report import write_pages
     found = Answer.load(folder)
-    _agree(exercise, found.exercise.name, folder)
+    _agree(exercise, {found.exercise.name}, folder)
     with status_line() as show:
         def count_sample(mode: str, finished: int, total: int) -> None:
             show(f"{mode}: {finished} of {_plural(total, 'sample')}")

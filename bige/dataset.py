@@ -295,27 +295,33 @@ def save_dataset(data: Dataset, path: str | Path, suspicions: Iterable[str] = ()
     write_npz(path, arrays)
 
 # %% ../nbs/19_dataset.ipynb #19-dataset-062
-def _check_frames(array: np.ndarray, n: int, key: str) -> None:
-    "Refuse what cannot be put on curves."
-    if array.dtype.kind not in "fiu" or array.ndim != 3 or array.shape[:2] != (n, FRAMES):
-        raise InputError(key, f"{array.dtype} of shape {array.shape}", f"numbers of shape ({n}, {FRAMES}, …)",
+def _check_old(array: np.ndarray, shape: tuple[int, ...], key: str) -> None:
+    "Refuse what is not finite numbers of a shape."
+    if array.dtype.kind not in "fiu" or array.shape != shape:
+        raise InputError(key, f"{array.dtype} of shape {array.shape}", f"numbers of shape {shape}",
                          "build the data set again")
     if not np.isfinite(array).all():
         raise InputError(key, "NaN or infinity", "finite numbers", "build the data set again")
 
 def _unpadded(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     "The arrays of a data set, of those in a file of version 0.1, which held frames at 60 Hz with a mask."
-    mask, n = arrays["mask"], len(arrays["kinematics"])
-    if mask.dtype != bool or mask.shape != (n, FRAMES) or arrays["stretch"].shape != (n,):
-        raise InputError("mask", f"{mask.dtype} of shape {mask.shape}", f"true and false of ({n}, {FRAMES})",
+    mask, n = arrays["mask"], arrays["mask"].size // FRAMES
+    if n == 0 or mask.dtype != bool or mask.shape != (n, FRAMES):
+        raise InputError("mask", f"{mask.dtype} of shape {mask.shape}", f"true and false of (N, {FRAMES})",
                          "build the data set again")
-    count, stretch = mask.sum(1), arrays["stretch"].astype(float)
+    arrays = {"rate_hz": np.array(RATE_HZ)} | arrays
+    for key, shape in {"rate_hz": (), "stretch": (n,), "kinematics": (n, FRAMES, len(COORDINATES)),
+                       "activations": (n, FRAMES, len(ACTIVATIONS))}.items():
+        _check_old(arrays[key], shape, key)
+    if arrays["rate_hz"] != RATE_HZ:
+        raise InputError("rate_hz", f"{arrays['rate_hz']:g} Hz", f"{RATE_HZ:g} Hz",
+                         "build the data set again")
+    count = mask.sum(1)
     if len(holes := np.flatnonzero((np.diff(mask.astype(int)) > 0).any(1) | (count < 2))):
         raise InputError("mask", f"holes in repetition {holes[0]}, or under two frames",
                          "recorded frames first, then the others", "build the data set again")
-    out = dict(arrays, duration=(count - 1) * stretch / RATE_HZ)
+    out = dict(arrays, duration=(count - 1) * arrays["stretch"].astype(float) / RATE_HZ)
     for key in ("kinematics", "activations"):
-        _check_frames(arrays[key], n, key)
         recorded = zip(arrays[key].astype(float), count)
         out[key] = np.stack([at_instants(np.arange(n) / RATE_HZ, x[:n]) for x, n in recorded])
     out["activations"] = out["activations"].clip(0, 1)
@@ -332,8 +338,8 @@ def load_dataset(path: str | Path) -> Dataset:
     if missing := [] if padded else [k for k in ("duration", "exercises", "side") if k not in arrays]:
         raise InputError(path, f"no array {missing[0]}", "a data set", cure)
     if arrays["names"].tolist() != _COLUMNS.tolist():
-        raise InputError(path, f"{arrays['names'].size} columns", "33 coordinates and 80 activations in order",
-                         cure)
+        raise InputError(path, f"{arrays['names'].size} columns",
+                         "33 coordinates and 80 activations in order", cure)
     if padded:
         arrays = _unpadded(arrays)
     data = Dataset(**{k: arrays.get(k) for k in _ARRAYS}, source=str(path))

@@ -84,8 +84,10 @@ class Models:
 
     @cached_property
     def reference(self) -> list[Motion]:
-        "Shipped repetitions of the participants held out of training: what metrics compare with."
-        return motions_of(reference(self.exercise), "val")
+        """Repetitions of participants held out of training, what metrics compare with: the shipped ones of the
+        exercise, else those of the data set given."""
+        shipped = reference_path(self.exercise).exists()
+        return motions_of(_repetitions_of(self.exercise, None if shipped else self.files["data"]), "val")
 
     @cached_property
     def recorded(self) -> Ranges:
@@ -143,7 +145,7 @@ def activate(self: Models, q: Tensor, skeleton: Skeleton, rate_hz: Tensor,
     (B,), default the skeleton's."""
     if isinstance(self.surrogate, PublishedSurrogate):
         return self.surrogate(q)
-    return self.surrogate(q, skeleton.mass if mass is None else mass, rate_hz)
+    return self.surrogate(q, rate_hz, skeleton, mass, self.exercise)
 
 # %% ../nbs/31_guidance.ipynb #31-guidance-015
 @contextmanager
@@ -195,10 +197,10 @@ def slack(constraints: Sequence[Constraint]) -> float:
     return total
 
 
-def near_request(cost: Tensor, near: float, n: int, g: torch.Generator) -> Tensor:
+def near_request(cost: Tensor, near: float, least: int, g: torch.Generator) -> Tensor:
     """Rows of motions from the least `cost` (N,) on: those up to `near`, but three quarters of all at most
-    and max(n, 20) at least."""
-    pool = min(len(cost), max(n, 20, min(int((cost <= near).sum()), 3 * len(cost) // 4)))
+    and `least` at least."""
+    pool = min(len(cost), max(least, min(int((cost <= near).sum()), 3 * len(cost) // 4)))
     return (cost + 1e-6 * torch.rand(len(cost), generator=g)).argsort()[:pool]
 
 # %% ../nbs/31_guidance.ipynb #31-guidance-020
@@ -225,7 +227,7 @@ def choose_starts(models: Models, constraints: Sequence[Constraint], n: int, g: 
                   apart_deg: float = APART_DEG) -> Tensor:
     """Rows (n,) of real repetitions near the request: participants alternate, different ones first, none
     twice before all."""
-    rows = near_request(request_cost(constraints, models.bank), slack(constraints), n, g)
+    rows = near_request(request_cost(constraints, models.bank), slack(constraints), max(n, 20), g)
     mixed = alternate_participants(rows[torch.randperm(len(rows), generator=g)], models.people)
     some = different_first(mixed, models.kinematics, apart_deg)
     return some.repeat(-(-n // len(some)))[:n]

@@ -209,11 +209,12 @@ def score_rows(answer: Answer) -> list[dict]:
     "The metrics of the samples beside those of recorded participants, mean ± standard deviation."
     from bige.metrics import METRIC_KEYS
 
+    recorded = answer.reference_scores
     return [
         {
             "metric": key,
             "generated": _mean_sd(answer.scores, key),
-            "recorded": _mean_sd(answer.reference_scores, key),
+            "recorded": _mean_sd(recorded, key),
         }
         for key in METRIC_KEYS
     ]
@@ -383,11 +384,12 @@ def recordings_of(paths: Sequence[Path | str]) -> list[Path]:
 
 
 def _curve_file(shown: Sequence, out: Path, exercise: Exercise) -> None:
+    from bige.dataset import reference_path
     from bige.metrics import load_reference
 
     labels = [each.label for each in shown]
-    save_picture(curves([each.recording for each in shown], load_reference(), None, labels, exercise), out,
-                 dpi=130)
+    usual = load_reference(exercise=exercise) if reference_path(exercise).exists() else []
+    save_picture(curves([each.recording for each in shown], usual, None, labels, exercise), out, dpi=130)
 
 
 def _strip_file(shown: Sequence, out: Path, exercise: Exercise) -> None:

@@ -117,7 +117,7 @@ class Opener(anywidget.AnyWidget):
 
 # %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-021
 def facts(tuner: Tuner, found: Answer, i: int) -> str:
-    "HTML on motion `i`: its table of constraints, and the changes against the recording it began from."
+    "HTML on motion `i`: its table of constraints, and the changes against the start of its search."
     title = tuner.exercise.title
     rows = table(tuner.rows(found, i), "html", f"{title.capitalize()} {i + 1} of {len(found)}")
     starts = found.guided.starts if found.guided else ()
@@ -127,7 +127,7 @@ def facts(tuner: Tuner, found: Answer, i: int) -> str:
         else []
     )
     said = html.escape("; ".join(words) or "no change of a degree or more")
-    return f"{rows}<h2>Against the recorded {title} it began from</h2><p>{said[:1].upper() + said[1:]}.</p>"
+    return f"{rows}<h2>Against the {title} it began from</h2><p>{said[:1].upper() + said[1:]}.</p>"
 
 # %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-024
 SCENE_PX, PARTICIPANT, EACH_S = 480, "Participant (.osim)", 0.1

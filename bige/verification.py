@@ -306,7 +306,7 @@ def satisfied_in_simulation(motion: Motion, constraints: ConstraintSet, model: M
     from bige.simulation import simulate
 
     try:
-        simulated = simulated_by(simulate(motion, model, mode=mode))
+        simulated = simulated_by(simulate(motion, model, mode=mode, exercise=exercise))
     except InputError:  # a pose beyond the muscles' range, or feet that never stand
         return False
     if simulated.motion is None or not dynamically_consistent(

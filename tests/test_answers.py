@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bige import answers, guidance, metrics, verification
+from bige import answers, dataset, guidance, metrics, verification
 from bige.answers import (Answer, Request, answer, check_answer_folder, former_files, model_beside, recorded,
                           sessions, verify)
 from bige.constraint_files import default_constraints, override, parse_constraints, read_constraints, to_yaml
@@ -49,10 +49,11 @@ def test_keys_are_equal_where_motions_are():
         replace(request, n=4),
         replace(request, method="vqvae"),
         replace(request, apart_deg=1.0),
+        replace(request, start="recorded"),
         replace(request, model=Path("a.osim")),
         replace(request, constraints=override(default_constraints(), "vasmed.low=0.3")),
     ]
-    assert len({r.key for r in [request, *others]}) == 7
+    assert len({r.key for r in [request, *others]}) == 8
 
 
 def test_the_command_makes_the_same_request(tmp_path):
@@ -82,6 +83,8 @@ def test_the_command_makes_the_same_request(tmp_path):
         "--out",
         "out",
     ]
+    assert "--start" not in own.command()
+    assert "--start recorded" in " ".join(replace(own, start="recorded").command())
     inside = own.command(folder=tmp_path / "squats")
     assert "start/rep.mot" in inside and "anna.osim" in inside and "../data.npz" in inside
     text = own.yaml()
@@ -99,6 +102,7 @@ def test_the_command_makes_the_same_request(tmp_path):
         dict(method="magic"),
         dict(verified="guess"),
         dict(exercise="dance"),
+        dict(start="somewhere"),
         dict(like=Path("x.mot"), verified="qp"),
         dict(model=Path("no.osim")),
         dict(like=Path("no.mot")),
@@ -170,8 +174,10 @@ def test_folders_of_version_0_1_are_read(random, tmp_path):
         .replace('"satisfied"', '"met"')
         .replace('"requested"', '"asked"')
         .replace('"violated_by"', '"missed_by"')
+        .replace('"start": "prior",', "")
     )
     again = Answer.load(tmp_path / "a")
+    assert again.request.start == "recorded"  # as every search began then
     assert (
         again.satisfied.tolist() == random.satisfied.tolist()
         and again.scores["satisfied"] == random.scores["satisfied"]
@@ -267,10 +273,11 @@ def test_a_former_answer_survives_a_save_that_cannot_be_finished(models, random,
 
 def test_no_file_is_read_or_hashed_twice(person, tmp_path, monkeypatch):
     read, loaded, parsed = [], [], []
-    content, data = Path.read_bytes, guidance.load_dataset
+    content, data = Path.read_bytes, dataset.unpack_dataset
+    dataset._read_reference.cache_clear()
     monkeypatch.setattr(answers, "read_motion", lambda path: parsed.append(path) or read_motion(path))
     monkeypatch.setattr(Path, "read_bytes", lambda self: read.append(self.name) or content(self))
-    monkeypatch.setattr(guidance, "load_dataset", lambda path: loaded.append(path) or data(path))
+    monkeypatch.setattr(dataset, "unpack_dataset", lambda path: loaded.append(path) or data(path))
     start = tmp_path / "rep.mot"
     write_motion(metrics.load_reference(split="val")[0], start)
     found = answer(
@@ -280,7 +287,7 @@ def test_no_file_is_read_or_hashed_twice(person, tmp_path, monkeypatch):
     assert len(loaded) == 1 and len(found.reference) == 40
     assert all(
         read.count(name) == 1
-        for name in (person.name, "reference.npz", "vqvae.safetensors", "surrogate.safetensors")
+        for name in (person.name, "reference_squat.npz", "vqvae.safetensors", "surrogate.safetensors")
     )
     assert parsed == [start]
     assert found.changes and (tmp_path / "out" / "start" / "rep.mot").read_bytes() == start.read_bytes()

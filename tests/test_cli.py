@@ -25,7 +25,7 @@ from bige.skeleton import Skeleton
 from conftest import with_activations
 
 BIGE = [sys.executable, "-m", "bige.cli"]
-SHIPPED = {"vqvae": "vqvae.safetensors", "surrogate": "surrogate.safetensors", "data": "reference.npz"}
+SHIPPED = {"vqvae": "vqvae.safetensors", "surrogate": "surrogate.safetensors", "data": "reference_squat.npz"}
 HEAVY = ("torch", "nimblephysics", "opensim", "casadi", "pandas", "matplotlib")
 
 
@@ -200,8 +200,10 @@ def test_dataset_collects_simulated_repetitions(simulated, tmp_path, capsys):
         assert (
             data["kinematics"].shape == (2, 196, 33)
             and data["activations"].shape == (2, 196, 80)
-            and data["mask"].any()
+            and data["exercises"].tolist() == ["squat", "squat"]
         )
+        recorded = read_motion(simulated / "kinematics_activations_squat_muscle_driven.mot").duration
+        assert data["duration"] == pytest.approx([recorded] * 2) and "mask" not in data
         assert set(data["subjects"].astype(str)) == {"anna", "bea"}
     assert "2 repetitions of 2 participants" in capsys.readouterr().out
 
@@ -443,8 +445,20 @@ def test_what_is_answered_depends_on_every_option(request_of, tmp_path):
     like = f"--like {tmp_path / 'a.mot'}"
     for options in ("--apart 5", like, "--seed 1", "-n 2", "--verified", "--method guided",
                     "--set muscle_range.high=0.5", "--model ben.osim", "--vqvae v", "--surrogate s",
-                    "--data d"):
+                    "--data d", "--start recorded"):
         assert request_of(*line, *options.split()).key != key, options
+
+
+def test_a_search_begins_where_it_is_told(tmp_path):
+    from bige.answers import Answer
+    made = {}
+    for options in ([], ["--start", "prior"], ["--start", "recorded"]):
+        out = tmp_path / "_".join(["out", *options])
+        assert main(["generate", "-n", "2", *options, "--out", str(out)]) == 0
+        record = json.loads((out / "metrics.json").read_text())
+        assert record["start"] == Answer.load(out).request.start == (options or ["", "prior"])[1]
+        made[options[-1] if options else None] = (out / "sample_00.mot").read_bytes()
+    assert made[None] == made["prior"] != made["recorded"]
 
 
 def test_verified_means_static_optimisation_unless_said_otherwise(request_of):

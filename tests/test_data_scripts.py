@@ -1,16 +1,22 @@
 """The scripts around the package: what they write is whole, they find the data, the book's recipe runs."""
 
+import hashlib
 import importlib.util
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from bige.dataset import (concatenate, digest_of, pack_dataset, reference, save_dataset, select, toy_dataset,
+                          unpack_dataset)
+from bige.exercises import shipped_exercises
 from bige.files import InputError, atomic_write
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -70,8 +76,6 @@ def test_some_trials_of_some_names(tmp_path):
 
 
 def test_the_form_of_a_lesson_is_counted(tmp_path):
-    import json
-
     cells = [
         ("#| export\ndef a():\n    return 1", "code"),
         ("#| export\ndef b():\n    return 2", "code"),
@@ -86,6 +90,134 @@ def test_the_form_of_a_lesson_is_counted(tmp_path):
     found = form.form(form.cells(path))
     assert found["median lines"] == 1.5 and found["longest run"] == 2 and found["mean run"] == 1.5
     assert found["cells ≤ 10 lines (%)"] == 100 and found["lines > 110 (%)"] == 0
+
+
+def few(exercise: str):
+    """Some of the shipped repetitions of an exercise, of every participant."""
+    data = reference(exercise)
+    return select(data, np.arange(0, len(data), 7))
+
+
+@pytest.fixture
+def assets(tmp_path):
+    """A folder with small packed sets of all exercises, and a note on another asset."""
+    (tmp_path / "out").mkdir()
+    for exercise in shipped_exercises():
+        pack_dataset(few(exercise), tmp_path / "out" / f"reference_{exercise}.npz")
+    (tmp_path / "out" / "bones.npz").write_bytes(b"bones")
+    note = {"files": {"bones.npz": "ab", "gone.npz": "cd"}, "drawing": {"command": "compile"}}
+    (tmp_path / "out" / "provenance.json").write_text(json.dumps(note))
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def train_assets(monkeypatch):
+    """The script, whose trainings write a record and weights at once and keep what they were asked."""
+    module, asked = script("train_assets"), []
+
+    def training(name):
+        def train(data, folder, plan, resume=False, **more):
+            asked.append((name, data, plan.steps, resume))
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{name}.safetensors").write_bytes(name.encode())
+            scores = {"r2": dict.fromkeys(module.TABLE_MUSCLES, 0.9)}
+            record = {"plan": asdict(plan), **module.of_whom_and_what(data), "scores_by_exercise": {},
+                      "cross_validation": scores}
+            (folder / "run.json").write_text(json.dumps(record))
+            return record
+        return train
+    for name in ("vqvae", "surrogate"):
+        monkeypatch.setattr(module, f"train_{name}", training(name))
+    module.asked = asked
+    return module
+
+
+def test_what_is_shipped_is_what_the_networks_learn_from(assets, train_assets):
+    arguments = [str(assets), "--runs", str(assets.parent / "runs")]
+    assert train_assets.main(arguments) == 0
+    (_, all_five, steps, _), (_, examples, _, _) = train_assets.asked
+    every = concatenate(unpack_dataset(assets / f"reference_{e}.npz") for e in shipped_exercises())
+    assert digest_of(all_five) == digest_of(every) and steps == 2500
+    assert np.array_equal(examples.trials, every.trials) and set(examples.exercises) == set(every.exercises)
+    record = json.loads((assets / "provenance.json").read_text())
+    made = {"vqvae.safetensors", "surrogate.safetensors",
+            *(f"reference_{e}.npz" for e in shipped_exercises())}
+    assert set(record["files"]) == made | {"bones.npz"} and record["drawing"] == {"command": "compile"}
+    for name, digest in record["files"].items():
+        assert hashlib.sha256((assets / name).read_bytes()).hexdigest() == digest, name
+    assert record["data"]["exercises"] == {e: len(few(e)) for e in shipped_exercises()}
+    assert record["data"]["in_reference"] == record["data"]["repetitions"] == len(every)
+    assert record["data"]["participants"]["val"] == ["s07", "s10"] and record["share_of_steps"] == 1
+    assert record["reference_squat"]["repetitions"] == len(few("squat"))
+
+
+def test_a_set_that_is_not_there_is_packed_and_one_that_is_stays(assets, train_assets, monkeypatch):
+    """From the simulations beside it, or from those of the package."""
+    read, toy = [], toy_dataset()
+    monkeypatch.setattr(train_assets, "from_simulations", lambda source: read.append(source) or toy)
+    before = (assets / "reference_squat.npz").read_bytes()
+    assert len(train_assets.packed("squat", assets)) == len(few("squat")) and not read
+    assert (assets / "reference_squat.npz").read_bytes() == before
+    (assets / "reference_squat.npz").unlink()
+    found = train_assets.packed("squat", assets)
+    assert read == ["squat"] and np.abs(found.kinematics - toy.kinematics).max() <= 2.0**-18 + 1e-7
+    assert digest_of(found) == digest_of(unpack_dataset(assets / "reference_squat.npz"))
+    (assets / "reference_squat.npz").unlink()
+    (assets / "simulations_squat.npz").write_bytes(b"")
+    train_assets.packed("squat", assets)
+    assert read == ["squat", assets / "simulations_squat.npz"]
+
+
+def test_a_finished_run_is_taken_over_if_it_is_that_run(assets, train_assets, capsys):
+    runs = assets.parent / "runs"
+    assert train_assets.main([str(assets), "--runs", str(runs)]) == 0
+    (runs / "vqvae" / "vqvae.safetensors").write_bytes(b"trained elsewhere")
+    train_assets.asked.clear()
+    assert train_assets.main([str(assets), "--runs", str(runs), "--resume"]) == 0
+    assert not train_assets.asked and (assets / "vqvae.safetensors").read_bytes() == b"trained elsewhere"
+    (runs / "surrogate" / "run.json").unlink()
+    assert train_assets.main([str(assets), "--runs", str(runs), "--resume"]) == 0
+    assert [name for name, *_ in train_assets.asked] == ["surrogate"]
+    capsys.readouterr()
+    assert train_assets.main([str(assets), "--runs", str(runs), "--resume", "--share", "0.5"]) == 2
+    assert "run.json: found a run with steps 2500; expected steps 1250" in capsys.readouterr().err
+    for exercise in shipped_exercises():
+        data = few(exercise)
+        pack_dataset(select(data, data.subjects != "s01"), assets / f"reference_{exercise}.npz")
+    assert train_assets.main([str(assets), "--runs", str(runs), "--resume"]) == 2
+    assert "found a run with participants" in capsys.readouterr().err
+    assert train_assets.main([str(assets), "--runs", str(runs)]) == 0 and len(train_assets.asked) == 3
+
+
+def test_other_participants_are_learned_from_and_not_shipped(assets, train_assets, capsys):
+    others = toy_dataset()
+    save_dataset(others, assets.parent / "others.npz")
+    arguments = [str(assets), "--runs", str(assets.parent / "runs"), "--data"]
+    before = {p.name: p.read_bytes() for p in assets.glob("reference_*.npz")}
+    assert train_assets.main([*arguments, str(assets.parent / "others.npz")]) == 0
+    for _, data, *_ in train_assets.asked:
+        assert set(data.split[np.isin(data.subjects, others.subjects)]) == {"train"}
+        assert set(others.subjects) <= set(data.subjects)
+    record = json.loads((assets / "provenance.json").read_text())
+    assert record["data"]["repetitions"] == record["data"]["in_reference"] + len(others)
+    assert list(record["data"]["other_files"]) == ["others.npz"]
+    assert before == {p.name: p.read_bytes() for p in assets.glob("reference_*.npz")}
+    save_dataset(few("squat"), assets.parent / "again.npz")
+    assert train_assets.main([*arguments, str(assets.parent / "again.npz")]) == 2
+    assert "Traceback" not in (said := capsys.readouterr().err) and "come twice" in said
+
+
+@pytest.mark.slow
+def test_the_assets_script_trains_both_networks(assets):
+    done = subprocess.run([sys.executable, ROOT / "data_scripts" / "train_assets.py", assets, "--runs",
+                           assets.parent / "runs", "--share", "0.01"], capture_output=True, text=True,
+                          cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    assert done.returncode == 0, done.stderr
+    from bige.surrogate import load_surrogate
+    from bige.vqvae import load_vqvae
+    load_vqvae(assets / "vqvae.safetensors"), load_surrogate(assets / "surrogate.safetensors")
+    record = json.loads((assets / "provenance.json").read_text())
+    assert set(record["vqvae"]["scores_by_exercise"]) == set(shipped_exercises())
 
 
 @pytest.mark.parametrize("name", ["from_trial_to_squats.sh", "build_assets.sh", "reference_set.sh squat"])

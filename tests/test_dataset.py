@@ -7,15 +7,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fuzz.bases import as_version_01
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from bige.dataset import (FRAMES, RATE_HZ, Dataset, all_repetitions, build_dataset, canonical,
-                          change_tempo_and_depth, concatenate, digest_of, find_simulations, fit_length,
-                          from_motions, load_dataset, mass_of, mirror_arrays, mirrored_count, part,
-                          reference, repetition, save_dataset, select, split_participants, subject_of,
-                          toy_dataset, unify_arm_angles, with_mirrored)
+from bige.dataset import (FRAMES, RATE_HZ, SHORTEST_S, Dataset, all_repetitions, at_instants, build_dataset,
+                          canonical, change_tempo_and_depth, concatenate, digest_of, find_simulations,
+                          from_motions, load_dataset, mass_of, mirror_arrays, mirrored_count, pack_dataset,
+                          part, reference, repetition, save_dataset, select, split_participants, subject_of,
+                          toy_dataset, unify_arm_angles, unpack_dataset, with_mirrored)
 from bige import simulation
 from bige.exercises import load_exercise
-from bige.files import InputError, Suspicion, write_npz
+from bige.files import InputError, Suspicion
 from bige.motion import (ACTIVATIONS, COORDINATES, GRAVITY, Motion, analytic_squat, example_squat,
                          read_motion, write_motion)
 from bige.skeleton import Skeleton
@@ -45,7 +48,7 @@ def write_participants(folder, participants=("s01", "s02", "s07"), **how):
 def arrays(data):
     return {
         k: getattr(data, k)
-        for k in ("kinematics", "activations", "mask", "subjects", "trials", "split", "stretch", "mass",
+        for k in ("kinematics", "activations", "duration", "subjects", "trials", "split", "mass", "exercises",
                   "side")
     }
 
@@ -79,14 +82,30 @@ def test_a_long_recording_is_cut_into_its_repetitions(tmp_path):
     assert np.rad2deg(data.kinematics[..., KNEE].max(1)).min() > 95
 
 
-@pytest.mark.parametrize("rate", [25.0, 50.0, 100.0, 200.0])
-def test_any_frame_rate_gives_the_same_motion(rate):
-    squat = simulated(rate_hz=200.0, period=2.0, pause=0.3)
-    values, mask, stretch = fit_length(squat.resample(rate))
-    reference, reference_mask, _ = fit_length(squat)
-    n = min(mask.sum(), reference_mask.sum()) - 6
-    assert stretch == 1 and abs(int(mask.sum()) - int(reference_mask.sum())) <= 3
-    assert np.abs(values[6:n, KNEE] - reference[6:n, KNEE]).max() < np.deg2rad(0.6)
+@settings(max_examples=15, deadline=None)
+@given(rate=st.floats(25.0, 250.0), period=st.floats(1.0, 6.0))
+def test_any_frame_rate_gives_the_same_motion(rate, period):
+    """Frames a second decide how finely a motion was seen, not which motion it is."""
+    squat = simulated(rate_hz=250.0, period=period, pause=0.3)
+    seen = squat.resample(rate)
+    fine, found = (at_instants(m.time, m.coordinates()) for m in (squat, seen))
+    late = abs(seen.duration - squat.duration) / seen.duration
+    assert found.shape == (FRAMES, 33) and late < 1.01 / (rate * seen.duration)
+    assert np.abs(found[..., KNEE] - fine[..., KNEE]).max() < np.deg2rad(0.6) + 4 * late
+
+
+@settings(max_examples=25, deadline=None)
+@given(frames=st.integers(10, 600), duration=st.floats(0.5, 20.0), begins=st.floats(-5.0, 50.0))
+def test_the_ends_of_a_repetition_are_its_first_and_last_frame(frames, duration, begins):
+    """However many frames there are; in between no value lies outside what the curve does."""
+    time = begins + np.linspace(0, duration, frames)
+    share = (time - begins) / duration
+    values = np.stack([np.sin(2 * share), 1 - share, np.full(frames, 0.3)], -1)
+    found = at_instants(time, values)
+    assert np.allclose(found[[0, -1]], values[[0, -1]], atol=0.02 if frames > FRAMES else 1e-9)
+    instants = np.linspace(0, 1, FRAMES)
+    assert np.allclose(found[:, 0], np.sin(2 * instants), atol=0.02)
+    assert np.allclose(found[:, 2], 0.3, atol=1e-9)
 
 
 def test_data_sets_are_joined_in_order_and_nothing_twice(toy):
@@ -171,7 +190,7 @@ def test_the_digest_is_that_of_the_content(toy, tmp_path):
             "split": np.where(toy.subjects == "p00", "val", toy.split),
             "subjects": np.char.add(toy.subjects, "x"),
             "trials": toy.trials[::-1],
-            "mask": np.ones_like(toy.mask),
+            "exercises": np.char.add(toy.exercises, "x"),
             "side": np.where(toy.subjects == "p00", "l", "r"),
         }.get(key)
         assert digest_of(
@@ -188,38 +207,109 @@ def test_varied_squats_take_their_time_and_depth_and_stand(tempo, depth):
     assert np.abs(Skeleton.default().contact_points(other.coordinates())[..., 1].min(1)).max() < 0.02
 
 
-def test_long_repetitions_are_stretched_and_short_ones_left_out():
-    slow = simulated(period=4.5)
-    values, mask, stretch = fit_length(slow)
-    assert mask.all() and stretch == pytest.approx(slow.duration * RATE_HZ / (FRAMES - 1))
-    assert np.allclose(values[-1, :33], slow.values[-1, :33], atol=0.02)
+@pytest.mark.parametrize("period", [0.9, 2.0, 4.5])
+def test_repetitions_of_any_duration_come_back_with_their_times(period, tmp_path):
+    squat = simulated(period=period)
+    data = from_motions({("a", "1"): squat, ("b", "1"): squat})
+    save_dataset(data, tmp_path / "squats.npz")
+    again = load_dataset(tmp_path / "squats.npz")
+    assert again.duration == pytest.approx(squat.duration) and again.rate_hz == pytest.approx(
+        (FRAMES - 1) / squat.duration)
+    for motion in all_repetitions(again):
+        assert motion.time.size == FRAMES and motion.duration == pytest.approx(squat.duration, abs=1e-6)
+        assert motion.rate_hz == pytest.approx(float(again.rate_hz[0]))
+        knee = np.interp(squat.time, motion.time, motion["knee_angle_r"])
+        assert np.abs(knee - squat["knee_angle_r"]).max() < np.deg2rad(0.5)
+
+
+def test_very_short_repetitions_are_left_out():
     usual = {("a", "1"): simulated(), ("b", "1"): simulated()}
-    with pytest.warns(Suspicion, match="1 of 3 repetitions under 64 frames"):
-        assert len(from_motions(usual | {("a", "2"): simulated().slice(0, 0.9)})) == 2
-    with pytest.raises(InputError, match="64 frames"):
-        from_motions({("a", "2"): simulated().slice(0, 0.9)})
+    short = simulated().slice(0, 0.9 * SHORTEST_S)
+    with pytest.warns(Suspicion, match="1 of 3 repetitions under 0.5 s"):
+        assert len(from_motions(usual | {("a", "2"): short})) == 2
+    with pytest.raises(InputError, match="no repetition of 0.5 s or more"):
+        from_motions({("a", "2"): short})
 
 
-def test_slow_squats_alone_are_a_data_set_at_their_true_rates(tmp_path):
-    """All longer than 3.25 s: stored with fewer frames a second, and given back as they were."""
-    slow = simulated(period=4.5)
-    assert slow.duration > 3.25
-    save_dataset(from_motions({("a", "1"): slow, ("b", "1"): slow}), tmp_path / "slow.npz")
-    data = load_dataset(tmp_path / "slow.npz")
-    assert (data.rate_hz < 60).all() and set(data.split) == {"train", "val"} and len(part(data, "train")) == 1
-    for motion in all_repetitions(data):
-        assert motion.duration == pytest.approx(slow.duration, abs=1e-6) and motion.rate_hz == pytest.approx(
-            float(data.rate_hz[0])
-        )
-        assert np.abs(
-            np.interp(slow.time, motion.time, motion["knee_angle_r"]) - slow["knee_angle_r"]
-        ).max() < np.deg2rad(0.5)
-
-
-def test_a_repetition_is_its_recorded_frames(toy):
+def test_a_repetition_is_its_instants(toy):
     for i, motion in enumerate(all_repetitions(toy)):
-        assert motion.time.size == toy.mask[i].sum() < FRAMES
-        assert np.array_equal(motion.coordinates(), toy.kinematics[i, toy.mask[i]])
+        assert motion.time[0] == 0 and motion.time[-1] == pytest.approx(float(toy.duration[i]))
+        assert np.array_equal(motion.coordinates(), toy.kinematics[i])
+        assert np.array_equal(motion.activations(), toy.activations[i])
+
+
+def test_a_file_of_version_01_is_read_without_its_padding(tmp_path):
+    quick, slow = simulated(period=2.0), simulated(period=4.5)
+    data = from_motions({("a", "1"): quick, ("b", "1"): slow})
+    old = as_version_01(data)
+    assert old["mask"].sum(1).tolist() == [round(quick.duration * RATE_HZ) + 1, FRAMES]
+    for left_out in ((), ("side",), ("side", "exercise")):
+        np.savez(tmp_path / "old.npz", **{k: v for k, v in old.items() if k not in left_out})
+        again = load_dataset(tmp_path / "old.npz")
+        assert again.duration == pytest.approx(data.duration, abs=0.51 / RATE_HZ)
+        assert np.abs(again.kinematics - data.kinematics)[..., KNEE].max() < np.deg2rad(2.5), "whole frames"
+        assert np.abs(again.activations - data.activations).max() < 0.02
+        assert again.exercise == "squat" and set(again.side.tolist()) == {""}
+        assert np.allclose(again.kinematics[:, -1], data.kinematics[:, -1], atol=1e-3)
+
+
+OLD_AND_BROKEN = {
+    "a hole": (lambda a: a["mask"].__setitem__((0, 5), False), "mask.*holes in repetition 0"),
+    "nothing recorded": (lambda a: a["mask"].__setitem__(1, False), "mask.*holes in repetition 1"),
+    "numbers as mask": (lambda a: a.update(mask=a["mask"] * 0.5), "mask.*float64"),
+    "a mask of others": (lambda a: a.update(mask=a["mask"][:-1]), "of shape"),
+    "one stretch": (lambda a: a.update(stretch=a["stretch"][0]), "stretch.*shape"),
+    "stretch in words": (lambda a: a.update(stretch=a["stretch"].astype(str)), "stretch.*<U"),
+    "one number": (lambda a: a.update(kinematics=a["kinematics"][0, 0, 0]), "kinematics.*shape"),
+    "nothing": (lambda a: a.update({k: a[k][:0] for k in a if a[k].ndim and k != "names"}), "mask.*shape"),
+    "negative stretch": (lambda a: a.update(stretch=-a["stretch"]), "duration of -"),
+    "huge stretch": (lambda a: a.update(stretch=a["stretch"] * 1e6), "duration of"),
+    "another rate": (lambda a: a.update(rate_hz=np.float64(50)), "rate_hz.*50 Hz"),
+    "two rates": (lambda a: a.update(rate_hz=np.array([60.0, 60.0])), "rate_hz"),
+    "frames": (lambda a: a.update(kinematics=a["kinematics"][:, :100]), "kinematics.*shape"),
+    "NaN": (lambda a: a["kinematics"].__setitem__((0, 0, 0), np.nan), "NaN"),
+    "text": (lambda a: a.update(activations=a["activations"].astype(str)), "activations"),
+}
+
+
+@pytest.mark.parametrize("change, words", OLD_AND_BROKEN.values(), ids=OLD_AND_BROKEN)
+def test_a_broken_file_of_version_01_is_one_error(toy, tmp_path, change, words):
+    old = as_version_01(toy)
+    change(old)
+    np.savez(tmp_path / "old.npz", **old)
+    with pytest.raises(InputError, match=words):
+        load_dataset(tmp_path / "old.npz")
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 2**31), slow=st.floats(0.5, 30.0))
+def test_packing_rounds_to_half_a_step(seed, slow, toy, tmp_path_factory):
+    """Second differences of whole numbers of steps: what is read differs by rounding alone, and packing that
+    again changes nothing more."""
+    rng, path = np.random.default_rng(seed), tmp_path_factory.mktemp("packed") / "toy.npz"
+    data = replace(toy, kinematics=toy.kinematics + rng.normal(scale=0.3, size=toy.kinematics.shape),
+                   activations=rng.uniform(0, 1, toy.activations.shape),
+                   duration=np.full(len(toy), slow))
+    pack_dataset(data, path)
+    found = unpack_dataset(path)
+    assert np.abs(found.kinematics.astype(float) - data.kinematics).max() <= 2.0**-18 + 1e-6
+    assert np.abs(found.activations.astype(float) - data.activations).max() <= 2.0**-13 + 1e-6
+    for key in ("duration", "subjects", "trials", "split", "mass", "exercises", "side"):
+        assert np.array_equal(getattr(found, key), getattr(data, key)), key
+    once = path.read_bytes()
+    pack_dataset(found, path)
+    assert path.read_bytes() == once
+
+
+def test_a_packed_file_that_is_none_is_one_error(toy, tmp_path):
+    save_dataset(toy, tmp_path / "plain.npz")
+    with pytest.raises(InputError, match="plain.npz.*without kinematics_differences"):
+        unpack_dataset(tmp_path / "plain.npz")
+    pack_dataset(toy, tmp_path / "packed.npz")
+    good = (tmp_path / "packed.npz").read_bytes()
+    (tmp_path / "packed.npz").write_bytes(good[: len(good) // 2])
+    with pytest.raises(InputError, match="packed.npz"):
+        unpack_dataset(tmp_path / "packed.npz")
 
 
 def test_the_exercise_travels_with_the_data(toy, tmp_path):
@@ -233,15 +323,51 @@ def test_the_exercise_travels_with_the_data(toy, tmp_path):
         == with_mirrored(lunges).exercise
         == "lunge"
     )
-    with pytest.raises(InputError, match="lunge, squat"):
-        concatenate([lunges, toy])
-    save_dataset(toy, tmp_path / "toy.npz")
-    with np.load(tmp_path / "toy.npz") as archive:
-        np.savez(tmp_path / "old.npz", **{k: archive[k] for k in archive if k != "exercise"})
-    assert load_dataset(tmp_path / "old.npz").exercise == "squat", "files of version 0.1 hold squats"
     assert reference().exercise == "squat"
-    with pytest.raises(InputError, match="of the lunge"):
-        reference(replace(load_exercise(), name="lunge"))
+    with pytest.raises(InputError, match="no shipped repetitions of cartwheel.*squat"):
+        reference(replace(load_exercise(), name="cartwheel"))
+
+
+def test_several_exercises_share_a_data_set(toy, tmp_path):
+    """Each repetition keeps its exercise; what is of one exercise only asks for one."""
+    lunges = from_motions({(p, "1"): lunge_of("l") for p in ("p00", "p01", "p03")}, validation=("p03",),
+                          exercise="inline_lunge")
+    both = concatenate([toy, lunges])
+    save_dataset(both, tmp_path / "both.npz")
+    again = load_dataset(tmp_path / "both.npz")
+    assert again.exercises.tolist() == ["squat"] * len(toy) + ["inline_lunge"] * 3
+    assert again.side.tolist() == [""] * len(toy) + ["l"] * 3 and digest_of(again) == digest_of(both)
+    with pytest.raises(InputError, match="the exercises inline_lunge, squat; expected one exercise"):
+        again.exercise
+    assert select(again, again.exercises == "squat").exercise == "squat"
+    pack_dataset(both, tmp_path / "packed.npz")
+    assert unpack_dataset(tmp_path / "packed.npz").exercises.tolist() == again.exercises.tolist()
+
+
+def test_mirror_images_are_made_only_where_no_leg_leads(toy):
+    """The mirror image of a lunge would be one of the other leg; which leg led stays with each repetition."""
+    lunges = from_motions({(p, "1"): lunge_of("r") for p in ("p00", "p01", "p03")}, validation=("p03",),
+                          exercise="inline_lunge")
+    assert digest_of(with_mirrored(lunges)) == digest_of(lunges)
+    both = with_mirrored(concatenate([lunges, toy]))
+    assert (both.exercises == "inline_lunge").sum() == 3 and (both.exercises == "squat").sum() == 2 * len(toy)
+    images = both.kinematics[len(lunges) + len(toy) :]
+    assert np.array_equal(mirror_arrays(images), toy.kinematics)
+    assert both.trials[len(lunges) + len(toy) :].tolist() == toy.trials.tolist()
+
+
+@settings(max_examples=20, deadline=None)
+@given(chosen=st.lists(st.booleans(), min_size=12, max_size=12).filter(any), seed=st.integers(0, 99))
+def test_partners_are_of_one_exercise_and_of_two_participants_where_there_are(toy, chosen, seed):
+    from bige.train_vqvae import draw_partners
+    mixed = replace(toy, exercises=np.where(chosen, "squat", "sit_to_stand"))
+    first, other = draw_partners(mixed, 60, np.random.default_rng(seed))
+    assert (mixed.exercises[first] == mixed.exercises[other]).all()
+    several = {name: len(set(mixed.subjects[mixed.exercises == name].tolist())) > 1
+               for name in ("squat", "sit_to_stand")}
+    alone = mixed.subjects[first] == mixed.subjects[other]
+    assert not [name for name in mixed.exercises[first][alone].tolist() if several[name]]
+    assert set(first.tolist()) <= set(range(len(toy)))
 
 
 def lunge_of(side):
@@ -267,35 +393,12 @@ def test_lunges_are_led_by_one_leg_and_keep_the_side_that_led(tmp_path):
     assert digest_of(again) == digest_of(data)
 
 
-def test_a_file_of_squats_differs_by_the_array_of_sides_alone(toy, tmp_path):
-    """All bytes before the new entry are those of a file without it, and such a file is still read."""
-    save_dataset(toy, tmp_path / "toy.npz")
-    with np.load(tmp_path / "toy.npz") as archive:
-        former = {k: archive[k] for k in archive.files}
-    assert set(former.pop("side").tolist()) == {""} == set(toy.side.tolist())
-    write_npz(tmp_path / "former.npz", former)
-    with zipfile.ZipFile(tmp_path / "former.npz") as archive:
-        entries = archive.start_dir
-    assert (tmp_path / "toy.npz").read_bytes()[:entries] == (tmp_path / "former.npz").read_bytes()[:entries]
-    assert load_dataset(tmp_path / "former.npz").side.tolist() == toy.side.tolist()
-
-
 def test_repetitions_simulated_as_another_exercise_are_refused(tmp_path):
     write_participants(tmp_path)
     record = {"trial": "m01_s01_e01_cor", "status": "Solve_Succeeded", "exercise": "inline_lunge"}
     (tmp_path / "simulation.json").write_text(json.dumps({record["trial"]: record}))
     with pytest.raises(InputError, match="exercise inline_lunge.*one of the exercise squat"):
         build_dataset([tmp_path])
-
-
-def test_tiling_starts_again_and_padding_holds():
-    values, mask, _ = fit_length(example_squat())
-    n = int(mask.sum())
-    tiled, every, _ = fit_length(example_squat(), "tile")
-    assert np.array_equal(values[n:], np.repeat(values[n - 1:n], FRAMES - n, 0)) and every.all()
-    assert np.array_equal(tiled[n:], tiled[:FRAMES - n])
-    with pytest.raises(InputError, match="pad"):
-        fit_length(example_squat(), "repeat")
 
 
 def test_canonical_motions_stand_on_the_ground_wherever_they_were_recorded():
@@ -329,9 +432,8 @@ def test_arms_keep_their_direction_under_the_agreed_name():
 def test_mirroring_agrees_with_motion_and_undoes_itself(toy):
     K, A = mirror_arrays(toy.kinematics, toy.activations)
     motion = repetition(toy, 0).mirror()
-    n = motion.time.size
-    assert np.allclose(K[0, :n], motion.coordinates(), atol=1e-6) and np.allclose(
-        A[0, :n], motion.activations(), atol=1e-6)
+    assert np.allclose(K[0], motion.coordinates(), atol=1e-6) and np.allclose(A[0], motion.activations(),
+                                                                              atol=1e-6)
     assert np.array_equal(mirror_arrays(K, A)[0], toy.kinematics) and np.array_equal(
         mirror_arrays(K, A)[1], toy.activations)
     assert len(with_mirrored(toy)) == 2 * len(toy)
@@ -362,15 +464,16 @@ def test_split_is_by_person():
     lambda a: a.update(kinematics=a["kinematics"] * 180 / np.pi),
     lambda a: a.update(kinematics=a["kinematics"][:, :100]),
     lambda a: a.update(activations=a["activations"][..., :79]),
-    lambda a: a.update(mask=np.zeros_like(a["mask"])),
-    lambda a: a.update(mask=a["mask"][:-1]),
+    lambda a: a.update(duration=np.zeros_like(a["duration"])),
+    lambda a: a.update(duration=a["duration"][:-1]),
+    lambda a: a.update(duration=a["duration"] * 1000),
     lambda a: a.update(split=np.array(["test"] * len(a["split"]))),
     lambda a: a.update(split=np.array(["train", "val"] * (len(a["split"]) // 2))),
     lambda a: a.update(mass=a["mass"] * 1000),
     lambda a: a.update(subjects=np.array("s01")),
     lambda a: a.update(side=np.array(["l", ""] * (len(a["split"]) // 2))),
     lambda a: a.update({k: v[:0] for k, v in a.items()})],
-    ids=("nan inf percent degrees frames muscles empty-mask mask split both-sides grams scalar "
+    ids=("nan inf percent degrees frames muscles instant duration milliseconds split both-sides grams scalar "
          "no-side none").split())
 def test_wrong_data_are_refused(toy, change):
     broken = arrays(toy)
@@ -398,8 +501,8 @@ def test_wrong_files_are_refused(toy, tmp_path):
         "flipped": good[:9000] + b"\0" * 50 + good[9050:],
         "array": array.getvalue(),
         "pickled": pickled.getvalue(),
-        "no mask": zipped(mask=None),
-        "rate": zipped(rate_hz=np.float64(50)),
+        "no duration": zipped(duration=None),
+        "no exercises": zipped(exercises=None),
         "order": zipped(names=content["names"][::-1]),
         "text": zipped(kinematics=np.array(["a"])),
     }
@@ -457,31 +560,23 @@ def test_published_simulations_can_be_read(shared):
     )
 
 
-def holed(data):
-    mask = data.mask.copy()
-    mask[0, 5] = False
-    return {"mask": mask}
-
-
 CONTRIVED = {
     "per cent": (lambda d: {"activations": d.activations * 100}, "per cent"),
     "complex": (lambda d: {"kinematics": d.kinematics * (1 + 1j)}, "kinematics of type complex"),
-    "text numbers": (lambda d: {"stretch": d.stretch.astype(str)}, "stretch of type"),
-    "numbers as mask": (lambda d: {"mask": d.mask * 0.5}, "mask of type float64"),
-    "holes": (holed, "mask with holes"),
-    "negative stretch": (lambda d: {"stretch": -d.stretch}, "a stretch of -1"),
-    "huge stretch": (lambda d: {"stretch": d.stretch * 1e6}, r"a stretch of 1e\+06"),
+    "text numbers": (lambda d: {"duration": d.duration.astype(str)}, "duration of type"),
+    "negative duration": (lambda d: {"duration": -d.duration}, "a duration of -"),
+    "huge duration": (lambda d: {"duration": d.duration * 1e6}, "a duration of .*e\\+06"),
     "overflow": (lambda d: {"mass": d.mass.astype(float) * 1e300}, "infinity in mass"),
     "twice": (lambda d: {k: np.repeat(getattr(d, k)[:1], len(d)) for k in ("trials", "subjects", "split")},
               "come twice"),
-    "an exercise of two": (lambda d: {"exercise": np.array(["squat", "lunge"])}, "exercise named"),
-    "rate of two": (lambda d: {"rate_hz": np.array([60.0, 60.0])}, "Hz"),
+    "an exercise for two": (lambda d: {"exercises": d.exercises[:2]}, "exercises of shape"),
+    "an exercise with blanks": (lambda d: {"exercises": np.full(len(d), "a squat")}, "exercise named"),
 }
 
 
 @pytest.mark.parametrize("change, words", CONTRIVED.values(), ids=CONTRIVED)
 def test_contrived_files_are_refused_for_what_they_are(toy, tmp_path, change, words):
-    stored = arrays(toy) | {"names": np.array(COORDINATES + ACTIVATIONS), "rate_hz": np.float64(RATE_HZ)}
+    stored = arrays(toy) | {"names": np.array(COORDINATES + ACTIVATIONS)}
     np.savez(tmp_path / "good.npz", **stored)
     assert len(load_dataset(tmp_path / "good.npz")) == len(toy)
     np.savez(tmp_path / "bad.npz", **stored | change(toy))

@@ -191,8 +191,9 @@ def test_the_command_line_lists_the_record(capsys):
     assert rows["inline_lunge"]["contacts"] == "left heel free, right planted"
     assert rows["sit_to_stand"]["repetition"] == "from seated to standing"
     assert rows["sit_to_stand"]["contacts"] == "left planted, right planted, seat"
-    of_squats = rows["squat"]["assets"].split(", ")
-    assert {"vqvae.safetensors", "surrogate.safetensors", "reference.npz"} <= {*of_squats}
+    assert {"vqvae.safetensors", "surrogate.safetensors"} <= {*rows["squat"]["assets"].split(", ")}
+    for name, row in rows.items():
+        assert {f"reference_{name}.npz", f"simulations_{name}.npz"} <= {*row["assets"].split(", ")}
     assert main(["exercises"]) == 0 and "leading leg" in capsys.readouterr().out
 
 

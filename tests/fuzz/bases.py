@@ -92,6 +92,27 @@ def _dataset(folder: Path) -> bytes:
     return (folder / "d.npz").read_bytes()
 
 
+def as_version_01(data) -> dict[str, np.ndarray]:
+    """The arrays of a file of version 0.1: frames at 60 Hz, fewer a second where 196 are not enough, the last
+    one held, and a mask of those that were recorded."""
+    from bige.dataset import FRAMES, RATE_HZ
+    from bige.motion import ACTIVATIONS, COORDINATES
+    count = np.minimum(np.round(data.duration * RATE_HZ).astype(int) + 1, FRAMES)
+    stretch = np.where(count < FRAMES, 1.0, data.duration * RATE_HZ / (FRAMES - 1))
+    held = np.arange(FRAMES)
+    rows = [np.linspace(0, FRAMES - 1, n).round().astype(int)[held.clip(0, n - 1)] for n in count]
+    old = {k: np.stack([x[i] for x, i in zip(getattr(data, k), rows)]) for k in ("kinematics", "activations")}
+    return old | {"mask": np.arange(FRAMES) < count[:, None], "stretch": stretch.astype(np.float32),
+                  "subjects": data.subjects, "trials": data.trials, "split": data.split, "mass": data.mass,
+                  "side": data.side, "names": np.array(COORDINATES + ACTIVATIONS),
+                  "rate_hz": np.float64(RATE_HZ), "exercise": np.array(data.exercise)}
+
+
+def _old_dataset() -> bytes:
+    from bige.dataset import toy_dataset
+    return _arrays(**as_version_01(toy_dataset(participants=3, repetitions=1)))
+
+
 def _weights(folder: Path) -> dict[str, bytes]:
     import torch
     from bige.surrogate import PublishedSurrogate, Surrogate, SurrogateConfig, save_surrogate
@@ -131,7 +152,8 @@ def bases(folder: Path) -> tuple[dict[str, bytes], dict[str, dict[str, bytes]]]:
     made = {"mot": motion, "trc": _trc(folder), "prmd": _prmd(), "markers": _archive(), "osim": model,
             "request": REQUEST.encode(), "set": b"muscle_range.high: 0.45".replace(b": ", b"="),
             "exercise": shipped_exercises()["squat"].read_bytes(), "metadata": METADATA.encode(),
-            "dataset": _dataset(folder), "npy": out.getvalue(), **_weights(folder),
+            "dataset": _dataset(folder), "dataset_01": _old_dataset(), "npy": out.getvalue(),
+            **_weights(folder),
             "simulation": json.dumps(SIMULATION).encode(), "ik": json.dumps(IK).encode(),
             "metrics": json.dumps(METRICS).encode()}
     sample, request = _motion(folder, activations=True), to_yaml(default_constraints()).encode()

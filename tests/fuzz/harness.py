@@ -59,6 +59,8 @@ KINDS = {kind.name: kind for kind in (
          harmless=m.SAME, row="YAML, --set, metadata"),
     Kind("dataset", "a.npz", m.BYTES[:7] + m.NPZ * 2 + (m.zip_bomb,), r.read_dataset, r.dataset,
          row="data set .npz"),
+    Kind("dataset_01", "a.npz", m.BYTES[:7] + m.NPZ * 2, r.read_old_dataset, references.old_dataset,
+         row="data set .npz"),
     Kind("surrogate", "a.safetensors", m.BYTES[:7] + m.SAFETENSORS * 2, r.read_surrogate, references.weights,
          row=".safetensors"),
     Kind("vqvae", "a.safetensors", m.BYTES[:7] + m.SAFETENSORS * 2, r.read_vqvae, references.weights,

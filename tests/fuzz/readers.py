@@ -185,14 +185,22 @@ def read_dataset(path: Path) -> dict:
     """The arrays of a data set."""
     from bige.dataset import load_dataset
     found = load_dataset(path)
-    keys = "kinematics activations mask subjects trials split stretch mass".split()
+    keys = "kinematics activations duration subjects trials split mass exercises side".split()
     return {k: getattr(found, k) for k in keys}
 
 
 def dataset(path: Path) -> dict:
     """The same by the reference."""
     found = references.dataset(path)
-    return {k: v for k, v in found.items() if k not in ("names", "rate_hz")}
+    return {k: v for k, v in found.items() if k != "names"}
+
+
+def read_old_dataset(path: Path) -> dict:
+    """What a data set of version 0.1 says of its repetitions, and the poses in which they begin and end."""
+    from bige.dataset import load_dataset
+    found = load_dataset(path)
+    told = {k: getattr(found, k) for k in "duration subjects trials split mass exercises".split()}
+    return told | {"first": found.kinematics[:, 0], "last": found.kinematics[:, -1]}
 
 
 def _network(model) -> dict:

@@ -363,29 +363,54 @@ def npz(path) -> dict:
 def dataset(path) -> dict:
     """The arrays of a data set, with all that its chapter's table says."""
     a = npz(path)
-    keys = "kinematics activations mask subjects trials split stretch mass names rate_hz".split()
+    keys = "kinematics activations duration subjects trials split mass exercises side names".split()
     need(set(keys) <= set(a), "arrays")
     n = len(a["subjects"]) if a["subjects"].ndim == 1 else 0
     need(n > 0, "repetitions")
+    texts = "subjects trials split exercises side".split()
     for key, tail, kinds in (("kinematics", (196, 33), "fiu"), ("activations", (196, 80), "fiu"),
-                             ("mask", (196,), "b"), ("subjects", (), "U"), ("trials", (), "U"),
-                             ("split", (), "U"),
-                             ("stretch", (), "fiu"), ("mass", (), "fiu")):
+                             ("duration", (), "fiu"), ("mass", (), "fiu"), *((k, (), "U") for k in texts)):
         need(a[key].shape == (n, *tail) and a[key].dtype.kind in kinds, key)
         if kinds == "fiu":
             with np.errstate(over="ignore"):
                 need(np.isfinite(a[key].astype(np.float32)).all(), key)
     need(a["activations"].min() >= -0.0011 and a["activations"].max() <= 1.0011, "activations")
     need(10 <= a["mass"].min() and a["mass"].max() <= 400, "mass")
-    need(0.98 <= a["stretch"].min() and a["stretch"].max() <= 21, "stretch")
-    need(np.abs(a["kinematics"]).max() <= 50, "units")
-    need(all(m[0] and m[1] and list(m) == sorted(m, reverse=True) for m in a["mask"].tolist()), "mask")
+    need(0.495 <= a["duration"].min() and a["duration"].max() <= 60.6, "duration")
+    need(np.abs(a["kinematics"]).max() <= 50 and np.abs(a["kinematics"][..., :3]).max() <= 10, "units")
     need(set(a["split"].tolist()) <= {"train", "val"}, "split")
     sides = {(s, p) for s, p in zip(a["subjects"].tolist(), a["split"].tolist())}
     need(len({s for s, _ in sides}) == len(sides), "sides")
     need(len(set(zip(a["subjects"].tolist(), a["trials"].tolist()))) == n, "twice")
-    need(a["rate_hz"].shape == () and a["rate_hz"] == 60, "rate")
+    need(all(re.fullmatch("[a-z][A-Za-z0-9_]*", e) for e in a["exercises"].tolist()), "exercises")
+    legs = {e: {s for s, of in zip(a["side"].tolist(), a["exercises"].tolist()) if of == e}
+            for e in a["exercises"].tolist()}
+    need(all(led == {""} or led <= {"l", "r"} for led in legs.values()), "side")
     return {k: a[k] for k in keys}
+
+
+def old_dataset(path) -> dict:
+    """What a data set of version 0.1 says of its repetitions: at most 196 frames at 60 Hz, the last one held,
+    a mask of those that were recorded, and how many times slower than 60 Hz they are."""
+    a = npz(path)
+    keys = "kinematics activations mask stretch subjects trials split mass names".split()
+    need(set(keys) <= set(a), "arrays")
+    n = len(a["subjects"]) if a["subjects"].ndim == 1 else 0
+    need(n > 0 and a.get("rate_hz", np.array(60)).shape == () and a.get("rate_hz", 60) == 60, "repetitions")
+    need(a["mask"].shape == (n, 196) and a["mask"].dtype == bool and a["stretch"].shape == (n,), "mask")
+    need(a["kinematics"].shape == (n, 196, 33) and a["activations"].shape == (n, 196, 80), "frames")
+    need(all(m[0] and m[1] and list(m) == sorted(m, reverse=True) for m in a["mask"].tolist()), "holes")
+    need(np.isfinite(a["kinematics"]).all() and np.isfinite(a["activations"]).all(), "numbers")
+    need(set(a["split"].tolist()) <= {"train", "val"} and len(a["split"]) == n, "split")
+    need(a["mass"].shape == (n,) and 10 <= a["mass"].min() and a["mass"].max() <= 400, "mass")
+    count = a["mask"].sum(1)
+    duration = (count - 1) * a["stretch"].astype(float) / 60
+    need(0.495 <= duration.min() and duration.max() <= 60.6, "duration")
+    exercise = a.get("exercise", np.array("squat"))
+    need(exercise.shape == () and exercise.dtype.kind == "U", "exercise")
+    told = {k: a[k] for k in "subjects trials split mass".split()}
+    return told | {"duration": duration.astype(np.float32), "exercises": np.full(n, str(exercise)),
+                   "first": a["kinematics"][:, 0], "last": a["kinematics"][np.arange(n), count - 1]}
 
 
 def marker_archive(path) -> dict:
