@@ -206,8 +206,8 @@ THINNED = 7
 
 @torch.no_grad()
 def evaluate_surrogate(model: Surrogate, examples: Examples, kind: str = "recorded") -> tuple[dict, Tensor]:
-    """Scores on motions of one of MOTION_KINDS; and error, prediction and disagreement of the members in every
-    seventh step, (3, n, 80)."""
+    """Scores on motions of one of MOTION_KINDS; and error, prediction and disagreement of the members in
+    every seventh step, (3, n, 80)."""
     every = model.members_from((example_features(examples, kind) - model.mean) / model.std)
     mean, apart = every.mean(1), every.std(1)
     errors = torch.stack([x.flatten(0, 1) for x in (mean - example_activations(examples), mean, apart)])
