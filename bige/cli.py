@@ -864,11 +864,11 @@ def _predictions(folder: Path, name: str, motion) -> list[Path]:
        _either(_option("--mass", type=_kilograms, metavar="KG",
                        help="body mass (default: the model's)"),
                _option("--model", metavar="M.osim",
-                       help="the participant's OpenSim model, for its mass (default: the one beside the "
+                       help="the participant's OpenSim model, for limbs and mass (default: the one beside the "
                        "trial, else the embedded one)")),
-       _STRICT, _FORCE, _OUT)
-def _predict(trial: str, surrogate: str, mass: float | None, model: str | None, out: str,
-             force: bool) -> tuple[dict, str]:
+       _EXERCISE, _STRICT, _FORCE, _OUT)
+def _predict(trial: str, surrogate: str, mass: float | None, model: str | None, exercise: str | None,
+             out: str, force: bool) -> tuple[dict, str]:
     from bige.files import whole_folder
     from bige.motion import ACTIVATIONS, Motion, read_motion, write_motion
     from bige.segmentation import model_if_known
@@ -881,7 +881,8 @@ def _predict(trial: str, surrogate: str, mass: float | None, model: str | None, 
         from bige.surrogate import predict_activations
         network = _surrogate_of(surrogate)
         kg, whose = _mass_of(network, mass, person)
-        found = predict_activations(motion, network, kg)
+        found = predict_activations(motion, network, person and person.skeleton, kg,
+                                    **_given(exercise=exercise))
         write_motion(found.motion, part / f"{name}_predicted.mot")
         if found.uncertainty is not None:
             uncertainty = Motion(motion.time, found.uncertainty, ACTIVATIONS)
