@@ -37,15 +37,15 @@ from .surrogate import PublishedSurrogate, load_surrogate
 from .vqvae import load_vqvae, smoother
 
 # %% auto #0
-__all__ = ['APART_DEG', 'AT_ONCE', 'ROUNDS', 'TOLERANCE', 'OVERSTEP', 'MAX_STEP', 'LATENT_HZ', 'RESIDUAL_CUTOFF_HZ', 'FULL_STEPS',
-           'IMPLAUSIBLE_WEIGHT', 'Progress', 'METHODS', 'STARTS', 'MAX_REPETITION_S', 'CHANGE_WORDS', 'Models',
-           'rate_of', 'one_thread', 'realise', 'request_cost', 'slack', 'near_request', 'alternate_participants',
-           'different_first', 'choose_starts', 'KnownMotions', 'variations', 'Start', 'prepare', 'draw_samples',
-           'start_at', 'sampled_start', 'evaluate_constraints', 'limits_satisfied', 'Search', 'newton_step',
-           'deflected', 'with_limits', 'guide', 'select_motions', 'join_starts', 'order_by_effort', 'decoded',
-           'decoded_search', 'nearest_latent', 'published_weight', 'guide_published', 'random_codes', 'Guided',
-           'satisfaction', 'satisfied_and_plausible', 'concatenate_searches', 'starting_motions', 'generate',
-           'one_repetition', 'bottom_angles', 'changes']
+__all__ = ['APART_DEG', 'AT_ONCE', 'ROUNDS', 'IMPLAUSIBLE_WEIGHT', 'TOLERANCE', 'OVERSTEP', 'MAX_STEP', 'LATENT_HZ',
+           'RESIDUAL_CUTOFF_HZ', 'FULL_STEPS', 'Progress', 'METHODS', 'STARTS', 'MAX_REPETITION_S', 'CHANGE_WORDS',
+           'Models', 'rate_of', 'one_thread', 'realise', 'request_cost', 'slack', 'near_request',
+           'alternate_participants', 'different_first', 'choose_starts', 'KnownMotions', 'variations', 'Start',
+           'prepare', 'select_motions', 'join_starts', 'draw_samples', 'start_at', 'sampled_start',
+           'evaluate_constraints', 'limits_satisfied', 'Search', 'newton_step', 'deflected', 'with_limits', 'guide',
+           'order_by_effort', 'decoded', 'decoded_search', 'nearest_latent', 'published_weight', 'guide_published',
+           'random_codes', 'Guided', 'satisfaction', 'satisfied_and_plausible', 'concatenate_searches',
+           'starting_motions', 'generate', 'one_repetition', 'bottom_angles', 'changes']
 
 # %% ../nbs/31_guidance.ipynb #31-guidance-012
 @dataclass(frozen=True)
@@ -292,7 +292,29 @@ def prepare(models: Models, known: KnownMotions, skeleton: Skeleton, own: KnownM
     return Start(base, encoded.std((1, 2), keepdim=True), detail, offset, real,
                  plausible_limits(recorded, skeleton))
 
-# %% ../nbs/31_guidance.ipynb #31-guidance-028
+# %% ../nbs/31_guidance.ipynb #31-guidance-026
+def select_motions(x: Search | Start | Batch, rows: Tensor) -> Search | Start | Batch:
+    "The same record of some of its motions, rows (n,)."
+    if isinstance(x, Batch):
+        return Batch(x.q[rows], x.a[rows], x.skeleton, x.rate_hz[rows], exercise=x.exercise)
+    if isinstance(x, Start):
+        return Start(x.latents[rows], x.unit[rows], x.detail[rows], x.offset[rows],
+                     select_motions(x.real, rows), x.plausible)
+    residual, last = x.residual, x.last
+    return Search(x.latents[rows], x.q[rows], x.a[rows], x.rate_hz[rows], x.losses[..., rows], x.steps[rows],
+                  None if residual is None else residual[rows], tuple(last[i] for i in rows) if last else ())
+
+
+def join_starts(parts: Sequence[Start]) -> Start:
+    "Starts side by side; what is plausible is the same for all."
+    def joined(key: str, of: Callable = lambda p: p) -> Tensor:
+        return torch.cat([getattr(of(p), key) for p in parts])
+
+    q, a, rate_hz = (joined(key, lambda p: p.real) for key in ("q", "a", "rate_hz"))
+    real = Batch(q, a, parts[0].real.skeleton, rate_hz, exercise=parts[0].real.exercise)
+    return Start(*(joined(key) for key in ("latents", "unit", "detail", "offset")), real, parts[0].plausible)
+
+# %% ../nbs/31_guidance.ipynb #31-guidance-029
 def draw_samples(models: Models, n: int, g: torch.Generator,
                  limits_s: tuple[float | None, float | None] = (None, None)) -> tuple[Tensor, Tensor]:
     "Latents (n, C, 49) and durations (n,) s of samples of the prior that last within `limits_s`."
@@ -314,9 +336,10 @@ def start_at(models: Models, z: Tensor, duration: Tensor, skeleton: Skeleton) ->
     return Start(z, z.std((1, 2), keepdim=True), torch.zeros_like(real.q), torch.zeros_like(real.a), real,
                  plausible_limits(models.recorded, skeleton))
 
-# %% ../nbs/31_guidance.ipynb #31-guidance-029
+# %% ../nbs/31_guidance.ipynb #31-guidance-030
 AT_ONCE = 64  # motions handled together: limits the memory
 ROUNDS = 6  # of samples, AT_ONCE for each 10 motions wanted
+IMPLAUSIBLE_WEIGHT = 3.0  # of a margin beyond what was recorded, against the losses of a request
 
 
 def sampled_start(models: Models, constraints: Sequence[Constraint], n: int, g: torch.Generator,
@@ -337,7 +360,7 @@ def sampled_start(models: Models, constraints: Sequence[Constraint], n: int, g: 
     rows = rows[torch.randperm(len(rows), generator=g)]
     return select_motions(whole, different_first(rows, whole.real.q, apart_deg)[:n])
 
-# %% ../nbs/31_guidance.ipynb #31-guidance-033
+# %% ../nbs/31_guidance.ipynb #31-guidance-034
 TOLERANCE = 1e-4  # in the constraint's unit: last digits differ with the batch
 
 
@@ -356,7 +379,7 @@ def limits_satisfied(constraints: Sequence[Constraint], batch: Batch, tolerance:
             held &= violation(c, batch) <= tolerance
     return held
 
-# %% ../nbs/31_guidance.ipynb #31-guidance-039
+# %% ../nbs/31_guidance.ipynb #31-guidance-040
 @dataclass
 class Search:
     """A search as it went: best latents (B, C, 49), motions (B, T, 33) at `rate_hz` (B,) and activations
@@ -378,7 +401,6 @@ MAX_STEP = 0.5  # standard deviations of the latent
 LATENT_HZ = 15.0  # latent steps a second, in a repetition of 3.25 s
 RESIDUAL_CUTOFF_HZ = 1.5  # in such a repetition
 FULL_STEPS = 20  # of full length; what has not arrived by then needs shorter ones
-IMPLAUSIBLE_WEIGHT = 3.0  # of a margin beyond what was recorded, against the losses of a request
 
 
 def newton_step(loss: Tensor, slope: Tensor, slow: Tensor) -> Tensor:
@@ -396,7 +418,7 @@ def deflected(grad: Tensor, before: Tensor, slow: Tensor) -> Tensor:
     undone = -(d * grad).sum((1, 2)) / ((d * before).sum((1, 2)) + 1e-12)
     return grad + OVERSTEP * undone.clamp(min=0)[:, None, None] * before
 
-# %% ../nbs/31_guidance.ipynb #31-guidance-041
+# %% ../nbs/31_guidance.ipynb #31-guidance-042
 def _usual_limits(c: Constraint, real: Batch, bank: Batch) -> dict[str, float]:
     """Limits for a constraint without any: what nine in ten of `real` do; for a `goal` what the most extreme
     of the `bank` do."""
@@ -425,7 +447,7 @@ def with_limits(constraints: Sequence[Constraint], real: Batch, bank: Batch) -> 
         for c, f in zip(constraints, free)
     )
 
-# %% ../nbs/31_guidance.ipynb #31-guidance-042
+# %% ../nbs/31_guidance.ipynb #31-guidance-043
 Progress = Callable[[int, int, int], bool | None]  # (step, motions that satisfy all, motions) -> True: stop
 
 
@@ -443,7 +465,7 @@ class _Best:
         self.cost[won], self.residual[won] = cost[better], r.detach()[better]
         self.q[won], self.a[won] = batch.q.detach()[better], batch.a.detach()[better]
 
-# %% ../nbs/31_guidance.ipynb #31-guidance-043
+# %% ../nbs/31_guidance.ipynb #31-guidance-044
 def guide(models: Models, constraints: Sequence[Constraint], start: Start, steps: int = 40,
           cutoff_hz: float = RESIDUAL_CUTOFF_HZ, progress: Progress | None = None) -> Search:
     """Change the latents of `start` by a residual slower than `cutoff_hz` (in a repetition of 3.25 s) until
@@ -492,34 +514,12 @@ def _moved(models: Models, start: Start, rows: Tensor, residual: Tensor) -> Batc
     return realise(models, z, real.skeleton, real.rate_hz[rows], detail=start.detail[rows],
                    offset=start.offset[rows], start=real.q[rows], drift=(residual**2).mean((1, 2)))
 
-# %% ../nbs/31_guidance.ipynb #31-guidance-044
-def select_motions(x: Search | Start | Batch, rows: Tensor) -> Search | Start | Batch:
-    "The same record of some of its motions, rows (n,)."
-    if isinstance(x, Batch):
-        return Batch(x.q[rows], x.a[rows], x.skeleton, x.rate_hz[rows], exercise=x.exercise)
-    if isinstance(x, Start):
-        return Start(x.latents[rows], x.unit[rows], x.detail[rows], x.offset[rows],
-                     select_motions(x.real, rows), x.plausible)
-    residual, last = x.residual, x.last
-    return Search(x.latents[rows], x.q[rows], x.a[rows], x.rate_hz[rows], x.losses[..., rows], x.steps[rows],
-                  None if residual is None else residual[rows], tuple(last[i] for i in rows) if last else ())
-
-
-def join_starts(parts: Sequence[Start]) -> Start:
-    "Starts side by side; what is plausible is the same for all."
-    def joined(key: str, of: Callable = lambda p: p) -> Tensor:
-        return torch.cat([getattr(of(p), key) for p in parts])
-
-    q, a, rate_hz = (joined(key, lambda p: p.real) for key in ("q", "a", "rate_hz"))
-    real = Batch(q, a, parts[0].real.skeleton, rate_hz, exercise=parts[0].real.exercise)
-    return Start(*(joined(key) for key in ("latents", "unit", "detail", "offset")), real, parts[0].plausible)
-
-
+# %% ../nbs/31_guidance.ipynb #31-guidance-045
 def order_by_effort(found: Search, exercise: Exercise) -> Tensor:
     "Order (B,) of rising peak activation of the exercise's effort muscles."
     return Batch(found.q, found.a, None).muscle(*exercise.effort).amax((1, 2)).argsort(stable=True)
 
-# %% ../nbs/31_guidance.ipynb #31-guidance-048
+# %% ../nbs/31_guidance.ipynb #31-guidance-049
 def decoded(models: Models, z: Tensor, skeleton: Skeleton, rate_hz: Tensor,
             drift: Tensor | None = None) -> Batch:
     "Latents (B, C, 49) -> motions at `rate_hz` (B,) exactly as the decoder has them."
@@ -541,7 +541,7 @@ def _motions(batch: Batch) -> tuple[Motion, ...]:
     return tuple(Motion.from_arrays(np.arange(q.shape[1]) / hz[i], q[i], a[i], source=f"sample_{i:02d}")
                  for i in range(len(q)))
 
-# %% ../nbs/31_guidance.ipynb #31-guidance-050
+# %% ../nbs/31_guidance.ipynb #31-guidance-051
 def nearest_latent(latents: Tensor, z: Tensor) -> Tensor:
     "The training latent (B, C, 49) nearest to each z: one matrix product, no gradient."
     with torch.no_grad():
@@ -555,7 +555,7 @@ def published_weight(step: int, iterations: int) -> float:
     sixth = iterations / 6
     return 0.0 if step >= iterations - sixth else float(np.clip(step / sixth - 1, 0, 1))
 
-# %% ../nbs/31_guidance.ipynb #31-guidance-051
+# %% ../nbs/31_guidance.ipynb #31-guidance-052
 def guide_published(models: Models, constraints: Sequence[Constraint], n: int, g: torch.Generator,
                     skeleton: Skeleton, *, iterations: int = 3000, lr: float = 0.5) -> Search:
     """The published procedure: latents from the training mean plus noise, Adam with a large step through the
@@ -590,7 +590,7 @@ def guide_published(models: Models, constraints: Sequence[Constraint], n: int, g
     return decoded_search(models, models.vqvae.quantise(z.detach())[0], skeleton, hz, torch.stack(losses),
                           torch.full((n,), iterations))
 
-# %% ../nbs/31_guidance.ipynb #31-guidance-053
+# %% ../nbs/31_guidance.ipynb #31-guidance-054
 def random_codes(models: Models, n: int, g: torch.Generator, skeleton: Skeleton) -> Search:
     "No guidance: each of the 49 latent steps takes its code from a random real repetition at that step."
     with torch.no_grad():
@@ -601,7 +601,7 @@ def random_codes(models: Models, n: int, g: torch.Generator, skeleton: Skeleton)
     return decoded_search(models, z, skeleton, rate_hz, torch.zeros(0, 0, n),
                           torch.zeros(n, dtype=torch.long))
 
-# %% ../nbs/31_guidance.ipynb #31-guidance-065
+# %% ../nbs/31_guidance.ipynb #31-guidance-066
 @dataclass(frozen=True)
 class Guided:
     """Generated motions, sorted by peak activation of the effort muscles, and how they came about. `losses`
@@ -639,7 +639,7 @@ class Guided:
         "Whether each motion is plausible and satisfies every requested limit, (n,)."
         return satisfied_and_plausible(self.satisfaction, self.implausible)
 
-# %% ../nbs/31_guidance.ipynb #31-guidance-066
+# %% ../nbs/31_guidance.ipynb #31-guidance-067
 def satisfaction(constraints: Sequence[Constraint], batch: Batch) -> tuple[dict, ...]:
     """For each motion and constraint: metric, unit, violation and whether limits are satisfied (None without
     limits or weight)."""
@@ -664,7 +664,7 @@ def satisfied_and_plausible(satisfaction: Sequence[Mapping], implausible: Sequen
 METHODS = ("guided", "published", "vqvae")
 STARTS = ("prior", "recorded")
 
-# %% ../nbs/31_guidance.ipynb #31-guidance-067
+# %% ../nbs/31_guidance.ipynb #31-guidance-068
 def _count(value, name: str, low: int) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= 100_000:
         raise InputError(name, repr(value), f"a whole number from {low} to 100000",
@@ -692,7 +692,7 @@ def starting_motions(models: Models, rows: Tensor, g: torch.Generator,
     return KnownMotions((1 - share) * like.motions + share * models.kinematics[rows],
                         like.duration.expand(len(rows)))
 
-# %% ../nbs/31_guidance.ipynb #31-guidance-068
+# %% ../nbs/31_guidance.ipynb #31-guidance-069
 def generate(constraints: ConstraintSet | None = None, n: int = 20, seed: int = 0, method: str = "guided",
              skeleton: Skeleton | None = None, models: Models | None = None, *, steps: int = 40,
              iterations: int = 3000, start: str = "prior", like: Motion | None = None,
@@ -742,7 +742,7 @@ def generate(constraints: ConstraintSet | None = None, n: int = 20, seed: int = 
         found, real = select_motions(found, order), begun and select_motions(begun.real, order)
         return _result(models, constraints, found, real, limits, method, seed, skeleton, since)
 
-# %% ../nbs/31_guidance.ipynb #31-guidance-069
+# %% ../nbs/31_guidance.ipynb #31-guidance-070
 def _from_recordings(models, constraints, n, g, skeleton, like, apart_deg) -> Start:
     own = one_repetition(like, models.exercise) if like else None
     rows = choose_starts(models, tuple(constraints), n, g, apart_deg)
@@ -768,7 +768,7 @@ def _result(models, constraints, found: Search, start: Batch | None, limits: Ran
                   skeleton, perf_counter() - since, _motions(start) if start else (), tuple(short),
                   models.exercise, tuple(implausible))
 
-# %% ../nbs/31_guidance.ipynb #31-guidance-071
+# %% ../nbs/31_guidance.ipynb #31-guidance-072
 MAX_REPETITION_S = 9.0
 
 
@@ -788,7 +788,7 @@ def one_repetition(motion: Motion, exercise: Exercise | str = "squat") -> KnownM
     K = canonical(at_instants(motion.time, motion.coordinates()), rate_hz=(FRAMES - 1) / motion.duration)
     return KnownMotions(torch.tensor(K[None], dtype=torch.float32), torch.tensor([motion.duration]).float())
 
-# %% ../nbs/31_guidance.ipynb #31-guidance-080
+# %% ../nbs/31_guidance.ipynb #31-guidance-081
 # what a positive and a negative change of a coordinate looks like; {} is the side
 CHANGE_WORDS = {
     "hip_flexion": ("bend the {} hip more", "bend the {} hip less"),

@@ -268,7 +268,7 @@ def pairwise_deg(q: np.ndarray) -> np.ndarray:
 # %% ../nbs/25_metrics.ipynb #25-metrics-045
 def load_reference(path: Path | str | None = None, split: str | None = None,
                    exercise: Exercise | str = "squat") -> list[Motion]:
-    """Repetitions of a data set file (default: the shipped one): their recorded frames at their true rate;
+    """Repetitions of a data set file (default: the shipped one), at their true times;
     `split`: 'train', 'val'."""
     from bige.dataset import load_dataset, reference
 
@@ -276,7 +276,7 @@ def load_reference(path: Path | str | None = None, split: str | None = None,
 
 
 def motions_of(data: Dataset, split: str | None = None) -> list[Motion]:
-    "Recorded frames of the repetitions of a `Dataset` (of one `split`), as motions."
+    "The repetitions of a `Dataset` (of one `split`), as motions."
     from bige.dataset import part, repetition
 
     data = part(data, split) if split else data

@@ -71,11 +71,12 @@ def _halves(latents: Tensor, mirrored: Tensor, rank: int, unlike: int) -> tuple[
     return centre, torch.cat([V, W]), torch.cat([shared.repeat(2, 1), different], 1)
 
 def fit_prior(latents: Tensor, duration: Tensor, excursion: Tensor, mirrored: Tensor | None = None,
-              rank: int = 8, unlike: int = 16, *, smoothing: float = SMOOTHING) -> MotionPrior:
+              rank: int | None = None, unlike: int = 16, *, smoothing: float = SMOOTHING) -> MotionPrior:
     """The prior of repetitions with latents (N, C, S), duration (N,) s and excursion (N,) rad or m, from
-    `rank` principal components. `mirrored` (N, C, S): latents of the mirrored repetitions, where no leg
-    leads; then `rank` components of what both share and `unlike` of what they do not. `smoothing`: near 0 the
-    recorded scores again, 1 one normal distribution."""
+    `rank` principal components (default 16). `mirrored` (N, C, S): latents of the mirrored repetitions, where
+    no leg leads; then `rank` (default 8) components of what both share and `unlike` of what they do not.
+    `smoothing`: near 0 the recorded scores again, 1 one normal distribution."""
+    rank = rank or (16 if mirrored is None else 8)
     _check(latents, duration, excursion, mirrored)
     if not 0 < smoothing <= 1:
         raise InputError("prior", f"a smoothing of {smoothing}", "above 0 and up to 1", "correct it")
@@ -106,7 +107,7 @@ def _check(latents: Tensor, duration: Tensor, excursion: Tensor, mirrored: Tenso
 
 # %% ../nbs/25_prior.ipynb #25-prior-029
 @torch.no_grad()
-def prior_of(data: Dataset, model: VQVAE, rank: int = 8, unlike: int = 16,
+def prior_of(data: Dataset, model: VQVAE, rank: int | None = None, unlike: int = 16,
              smoothing: float = SMOOTHING) -> MotionPrior:
     "The prior of the repetitions of one exercise in the latents of `model`."
     exercise = load_exercise(data.exercise)

@@ -182,10 +182,10 @@ def _normalisation(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def fit_surrogate(seen: Examples, out: str | Path, plan: Plan, config: SurrogateConfig = SurrogateConfig(),
                   resume: bool = False, *, kinds: Sequence[str] = MOTION_KINDS,
-                  validate: Callable | None = None,
-                  until: int | None = None) -> tuple[Surrogate, list[dict]]:
-    """Train on all of `seen` (mirrored too), on the motions of `kinds`; checkpoint and log go to folder
-    `out`. The model and its log."""
+                  validate: Callable | None = None, until: int | None = None,
+                  among: Examples | None = None) -> tuple[Surrogate, list[dict]]:
+    """Train on all of `seen` (mirrored too), a part of the examples `among` if those are given, on the
+    motions of `kinds`; checkpoint and log go to folder `out`. The model and its log."""
     torch.manual_seed(plan.seed)
     copies = [(kind, mirrored) for kind in kinds for mirrored in (False, True)]
     x = torch.cat([example_features(seen, kind, mirrored) for kind, mirrored in copies])
@@ -196,7 +196,7 @@ def fit_surrogate(seen: Examples, out: str | Path, plan: Plan, config: Surrogate
 
     def loss(i: Tensor, draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
         return surrogate_loss(model, [t[i] for t in tensors], draw)
-    about = {"data": {"digest": digest_of_examples(seen)}, "network": asdict(config)}
+    about = {"data": {"digest": digest_of_examples(among or seen)}, "network": asdict(config)}
     rows = train_network(model, loss, len(x), plan, out, resume, validate=validate, until=until, about=about)
     return model, rows
 
@@ -205,8 +205,8 @@ THINNED = 7
 
 @torch.no_grad()
 def evaluate_surrogate(model: Surrogate, examples: Examples, kind: str = "recorded") -> tuple[dict, Tensor]:
-    """Scores on motions of one of MOTION_KINDS; and error, prediction and disagreement of the members in every
-    seventh step, (3, n, 80)."""
+    """Scores on motions of one of MOTION_KINDS; and error, prediction and disagreement of the members in
+    every seventh step, (3, n, 80)."""
     every = model.members_from((example_features(examples, kind) - model.mean) / model.std)
     mean, apart = every.mean(1), every.std(1)
     errors = torch.stack([x.flatten(0, 1) for x in (mean - example_activations(examples), mean, apart)])
@@ -314,7 +314,7 @@ def train_surrogate(data: Dataset | Examples, out: str | Path, plan: Plan = SURR
     crossed = cross_validate(examples, out / "folds", plan, config, folds, resume) if folds else None
     # killed during cross-validation: the run has not begun
     resume = resume and (not folds or (out / "plan.json").exists())
-    model, rows = fit_surrogate(seen, out, plan, config, resume, until=until,
+    model, rows = fit_surrogate(seen, out, plan, config, resume, until=until, among=examples,
                                 validate=lambda model: _mean_of_table(evaluate_surrogate(model, unseen)[0]))
     scores, errors = evaluate_surrogate(model, unseen)
     model.spread.copy_(torch.as_tensor(crossed["spread"] if crossed else fit_spread(*errors)))
