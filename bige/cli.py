@@ -864,8 +864,8 @@ def _predictions(folder: Path, name: str, motion) -> list[Path]:
        _either(_option("--mass", type=_kilograms, metavar="KG",
                        help="body mass (default: the model's)"),
                _option("--model", metavar="M.osim",
-                       help="the participant's OpenSim model, for limbs and mass (default: the one beside the "
-                       "trial, else the embedded one)")),
+                       help="the participant's OpenSim model, for limbs and mass (default: the one beside "
+                       "the trial, else the embedded one)")),
        _EXERCISE, _STRICT, _FORCE, _OUT)
 def _predict(trial: str, surrogate: str, mass: float | None, model: str | None, exercise: str | None,
              out: str, force: bool) -> tuple[dict, str]:

@@ -37,7 +37,7 @@ from .surrogate import PublishedSurrogate, load_surrogate
 from .vqvae import load_vqvae, smoother
 
 # %% auto #0
-__all__ = ['APART_DEG', 'AT_ONCE', 'ROUNDS', 'IMPLAUSIBLE_WEIGHT', 'TOLERANCE', 'OVERSTEP', 'MAX_STEP', 'LATENT_HZ',
+__all__ = ['APART_DEG', 'AT_ONCE', 'DRAWS', 'IMPLAUSIBLE_WEIGHT', 'TOLERANCE', 'OVERSTEP', 'MAX_STEP', 'LATENT_HZ',
            'RESIDUAL_CUTOFF_HZ', 'FULL_STEPS', 'Progress', 'METHODS', 'STARTS', 'MAX_REPETITION_S', 'CHANGE_WORDS',
            'Models', 'rate_of', 'one_thread', 'realise', 'request_cost', 'slack', 'near_request',
            'alternate_participants', 'different_first', 'choose_starts', 'KnownMotions', 'variations', 'Start',
@@ -84,8 +84,8 @@ class Models:
 
     @cached_property
     def reference(self) -> list[Motion]:
-        """Repetitions of participants held out of training, what metrics compare with: the shipped ones of the
-        exercise, else those of the data set given."""
+        """Repetitions of participants held out of training, what metrics compare with: the shipped ones of
+        the exercise, else those of the data set given."""
         shipped = reference_path(self.exercise).exists()
         return motions_of(_repetitions_of(self.exercise, None if shipped else self.files["data"]), "val")
 
@@ -187,8 +187,8 @@ def request_cost(constraints: Sequence[Constraint], batch: Batch) -> Tensor:
 
 
 def slack(constraints: Sequence[Constraint]) -> float:
-    """How large a cost still counts as near: the widths of the requested ranges, 0.04 each at least; 0.1 where
-    one end is open."""
+    """How large a cost still counts as near: the widths of the requested ranges, 0.04 each at least; 0.1
+    where one end is open."""
     total = 0.0
     for c in constraints:
         low, high = c.limits
@@ -270,7 +270,8 @@ class Start:
     plausible: Ranges
 
 
-def prepare(models: Models, known: KnownMotions, skeleton: Skeleton, own: KnownMotions | None = None) -> Start:
+def prepare(models: Models, known: KnownMotions, skeleton: Skeleton,
+            own: KnownMotions | None = None) -> Start:
     """The start of a search from known motions. A repetition `own`, where all of them come from it, is
     plausible."""
     rate_hz = rate_of(known.duration, known.motions)
@@ -338,7 +339,7 @@ def start_at(models: Models, z: Tensor, duration: Tensor, skeleton: Skeleton) ->
 
 # %% ../nbs/31_guidance.ipynb #31-guidance-030
 AT_ONCE = 64  # motions handled together: limits the memory
-ROUNDS = 6  # of samples, AT_ONCE for each 10 motions wanted
+DRAWS = 6  # of samples, AT_ONCE for each 10 motions wanted
 IMPLAUSIBLE_WEIGHT = 3.0  # of a margin beyond what was recorded, against the losses of a request
 
 
@@ -347,7 +348,7 @@ def sampled_start(models: Models, constraints: Sequence[Constraint], n: int, g: 
     "`n` samples of the prior near the request: plausible ones and different ones first."
     limits_s, near = requested_durations(constraints, models.exercise), slack(constraints)
     parts, cost = [], torch.zeros(0)
-    for _ in range(ROUNDS * -(-n // 10)):
+    for _ in range(DRAWS * -(-n // 10)):
         part = start_at(models, *draw_samples(models, AT_ONCE, g, limits_s), skeleton)
         with torch.no_grad():
             far = request_cost(constraints, part.real)
@@ -683,7 +684,7 @@ def concatenate_searches(parts: Sequence[Search]) -> Search:
 
 def starting_motions(models: Models, rows: Tensor, g: torch.Generator,
                      like: KnownMotions | None = None) -> KnownMotions:
-    """The real repetitions `rows` varied; or the repetition `like`, then with up to 15 % of these mixed
+    """The real repetitions `rows` (n,) varied; or the repetition `like`, then with up to 15 % of these mixed
     in."""
     if like is None:
         return variations(models, rows, g)
