@@ -27,7 +27,7 @@ from .parsing import read_npz
 from .skeleton import Skeleton
 
 # %% auto #0
-__all__ = ['FRAMES', 'RATE_HZ', 'SHORTEST_S', 'LONGEST_S', 'LONGEST_REPETITION_S', 'at_instants', 'unify_arm_angles',
+__all__ = ['FRAMES', 'RATE_HZ', 'LEAST_DURATION_S', 'MOST_DURATION_S', 'LONGEST_REPETITION_S', 'at_instants', 'unify_arm_angles',
            'pelvis_rotation', 'pelvis_angles', 'about_vertical', 'face_forward', 'canonical', 'mirror_arrays',
            'change_tempo_and_depth', 'subject_of', 'split_participants', 'Dataset', 'save_dataset', 'load_dataset',
            'pack_dataset', 'unpack_dataset', 'reference_path', 'reference', 'select', 'part', 'with_mirrored',
@@ -37,8 +37,8 @@ __all__ = ['FRAMES', 'RATE_HZ', 'SHORTEST_S', 'LONGEST_S', 'LONGEST_REPETITION_S
 # %% ../nbs/19_dataset.ipynb #19-dataset-006
 FRAMES = 196
 RATE_HZ = 60.0          # of the published data set and of the files that are exchanged
-SHORTEST_S = 0.5        # nobody does one of these exercises faster
-LONGEST_S = 60.0
+LEAST_DURATION_S = 0.5        # nobody does one of these exercises faster
+MOST_DURATION_S = 60.0
 
 def at_instants(time: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Values (T, D) at `time` (T,) s as values (196, D) at equidistant instants from the first to the last
@@ -266,9 +266,9 @@ def _check_numbers(data: Dataset, n: int) -> None:
             found = f"NaN or infinity in {key} of {bad.sum()} repetitions, first {data.trials[bad.argmax()]}"
             _refuse(data, found, "finite numbers")
     check_activations(ACTIVATIONS, data.activations.reshape(-1, len(ACTIVATIONS)), data.source)
-    if data.duration.min() < 0.99 * SHORTEST_S or data.duration.max() > 1.01 * LONGEST_S:
+    if data.duration.min() < 0.99 * LEAST_DURATION_S or data.duration.max() > 1.01 * MOST_DURATION_S:
         _refuse(data, f"a duration of {data.duration.min():.3g} to {data.duration.max():.3g} s",
-                f"{SHORTEST_S:g} to {LONGEST_S:g} s")
+                f"{LEAST_DURATION_S:g} to {MOST_DURATION_S:g} s")
     if np.abs(data.kinematics[..., :3]).max() > 10 or np.abs(data.kinematics).max() > 50:
         _refuse(data, f"coordinates up to {np.abs(data.kinematics).max():.3g}", "radians and metres")
     if data.mass.min() < 10 or data.mass.max() > 400:
@@ -537,12 +537,12 @@ def from_motions(motions: Mapping[tuple[str, str], Motion], validation: Iterable
                  exercise: Exercise | str = "squat") -> Dataset:
     """A data set of repetitions with activations, keyed by (subject, trial), as may be body `mass` (kg).
     Ones under half a second are left out, with a `Suspicion`; ones that the other leg leads are mirrored."""
-    kept = {key: m for key, m in motions.items() if m.duration >= SHORTEST_S}
+    kept = {key: m for key, m in motions.items() if m.duration >= LEAST_DURATION_S}
     if not kept:
-        raise InputError(source, f"no repetition of {SHORTEST_S:g} s or more", "at least one",
+        raise InputError(source, f"no repetition of {LEAST_DURATION_S:g} s or more", "at least one",
                          "give longer recordings")
     if short := [trial for key, trial in motions if (key, trial) not in kept]:
-        warnings.warn(Suspicion(source, f"{len(short)} of {len(motions)} repetitions under {SHORTEST_S:g} s, "
+        warnings.warn(Suspicion(source, f"{len(short)} of {len(motions)} repetitions under {LEAST_DURATION_S:g} s, "
                                         f"first {short[0]}",
                                 "whole repetitions", "they are left out; give longer recordings"))
     exercise, usual = load_exercise(exercise), (skeleton or Skeleton.default()).mass

@@ -11,7 +11,7 @@ from fuzz.bases import as_version_01
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bige.dataset import (FRAMES, RATE_HZ, SHORTEST_S, Dataset, all_repetitions, at_instants, build_dataset,
+from bige.dataset import (FRAMES, RATE_HZ, LEAST_DURATION_S, Dataset, all_repetitions, at_instants, build_dataset,
                           canonical, change_tempo_and_depth, concatenate, digest_of, find_simulations,
                           from_motions, load_dataset, mass_of, mirror_arrays, mirrored_count, pack_dataset,
                           part, reference, repetition, save_dataset, select, split_participants, subject_of,
@@ -224,7 +224,7 @@ def test_repetitions_of_any_duration_come_back_with_their_times(period, tmp_path
 
 def test_very_short_repetitions_are_left_out():
     usual = {("a", "1"): simulated(), ("b", "1"): simulated()}
-    short = simulated().slice(0, 0.9 * SHORTEST_S)
+    short = simulated().slice(0, 0.9 * LEAST_DURATION_S)
     with pytest.warns(Suspicion, match="1 of 3 repetitions under 0.5 s"):
         assert len(from_motions(usual | {("a", "2"): short})) == 2
     with pytest.raises(InputError, match="no repetition of 0.5 s or more"):

@@ -150,7 +150,7 @@ COMMANDS = """# Command line
 
 Each verb reads files, writes files and ends with exit status 0; with 2 and one message when the input was
 wrong, nothing half-written; with 130 when it was interrupted. `--json` makes any answer machine-readable.
-[Chapter 40](../40_command_line.ipynb) shows them at work.
+[Chapter 41](../41_command_line.ipynb) shows them at work.
 """
 
 
