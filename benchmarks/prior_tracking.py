@@ -2,10 +2,10 @@
 
     python benchmarks/prior_tracking.py WORK [-n 40] [--seed 0] [--exercises NAME ...] [--jobs 2]
 
-Plausible samples of each exercise, without any request, are written to WORK/EXERCISE/samples and simulated into
-WORK/EXERCISE/tracked (about 25 s of one core each). A run that was stopped continues where it stopped. The table
-goes to nbs/results/prior_tracking.csv: solved or why not, iterations, how far the simulated joint angles are from
-the sample's, and the most active muscle.
+Plausible samples of each exercise, without any request, are written to WORK/EXERCISE/samples and simulated
+into WORK/EXERCISE/tracked (about 25 s of one core each). A run that was stopped continues where it stopped.
+The table goes to nbs/results/prior_tracking.csv: solved or why not, iterations, how far the simulated joint
+angles are from the sample's, and the most active muscle.
 """
 import argparse
 import sys

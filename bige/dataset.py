@@ -542,9 +542,9 @@ def from_motions(motions: Mapping[tuple[str, str], Motion], validation: Iterable
         raise InputError(source, f"no repetition of {LEAST_DURATION_S:g} s or more", "at least one",
                          "give longer recordings")
     if short := [trial for key, trial in motions if (key, trial) not in kept]:
-        warnings.warn(Suspicion(source, f"{len(short)} of {len(motions)} repetitions under {LEAST_DURATION_S:g} s, "
-                                        f"first {short[0]}",
-                                "whole repetitions", "they are left out; give longer recordings"))
+        found = f"{len(short)} of {len(motions)} repetitions under {LEAST_DURATION_S:g} s, first {short[0]}"
+        warnings.warn(Suspicion(source, found, "whole repetitions",
+                                "they are left out; give longer recordings"))
     exercise, usual = load_exercise(exercise), (skeleton or Skeleton.default()).mass
     led = [exercise.to_leading_leg(m) for m in kept.values()]
     K, A = map(np.stack, zip(*(_row(m, skeleton) for m, _ in led)))

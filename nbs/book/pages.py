@@ -19,7 +19,7 @@ from kept import results
 ROOT = Path(__file__).resolve().parents[2]
 NBS, BOOK = ROOT / "nbs", ROOT / "nbs" / "book"
 PARTS = (("01", "I Data"), ("10", "II Mechanics"), ("17", "III Evidence"), ("19", "IV Learning"),
-         ("25", "V Guidance"), ("34", "VI Output"), ("A1", "Appendix A: foundations"),
+         ("26", "V Guidance"), ("35", "VI Output"), ("A1", "Appendix A: foundations"),
          ("B1", "Appendix B: formats and widgets"))
 START = ("tutorial", "howto/index", "troubleshooting", "glossary")
 REFERENCE = ("book/commands", "book/api/index", "book/results", "book/citation", "book/changelog",
