@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bige.dataset import (FRAMES, LEAST_DURATION_S, RATE_HZ, Dataset, all_repetitions, at_instants,
-                          build_dataset, canonical, change_tempo_and_depth, concatenate, digest_of, find_simulations,
-                          from_motions, load_dataset, mass_of, mirror_arrays, mirrored_count, pack_dataset,
-                          part, reference, repetition, save_dataset, select, split_participants, subject_of,
-                          toy_dataset, unify_arm_angles, unpack_dataset, with_mirrored)
+                          build_dataset, canonical, change_tempo_and_depth, concatenate, digest_of,
+                          find_simulations, from_motions, load_dataset, mass_of, mirror_arrays,
+                          mirrored_count, pack_dataset, part, reference, repetition, save_dataset, select,
+                          split_participants, subject_of, toy_dataset, unify_arm_angles, unpack_dataset,
+                          with_mirrored)
 from bige import simulation
 from bige.exercises import load_exercise
 from bige.files import InputError, Suspicion
