@@ -322,10 +322,10 @@ def draw_samples(models: Models, n: int, g: torch.Generator,
     z, duration, _ = sample_prior(models.prior, n, g)
     if limits_s != (None, None):
         low, high = limits_s
-        shift = 1 + 0.1 * torch.rand(n, generator=g, dtype=duration.dtype)  # not all at the limit
-        low, high = low and low * shift, high and high / shift
-        duration = duration if low is None else duration.maximum(low)
-        duration = duration if high is None else duration.minimum(high)
+        least, most = low or high / 1.1, high or low * 1.1  # not all at the limit
+        within = least + (most - least) * torch.rand(n, generator=g, dtype=duration.dtype)
+        outside = (duration < (low or 0.0)) | (duration > (high or torch.inf))
+        duration = torch.where(outside, within, duration)
         z = torch.cat([sample_prior(models.prior, 1, g, float(d))[0] for d in duration])
     return z, duration.float()
 
