@@ -185,8 +185,10 @@ def main(arguments=None) -> int:
     for exercise, scores in vqvae["scores_by_exercise"].items():
         print(f"VQ-VAE, validation participants, {exercise}:",
               " ".join(f"{k} {v:.2f}" for k, v in scores.items() if isinstance(v, float)))
-    scores = surrogate["cross_validation"]["r2"]
-    print("R2, cross-validated:", " ".join(f"{m} {scores[m]:.2f}" for m in TABLE_MUSCLES))
+    squats = [s["r2"] for fold in surrogate["cross_validation"]["folds"] for s in fold["scores"]
+              if (s["exercise"], s["kinematics"]) == ("squat", "recorded")]
+    print("R2 of recorded squats, cross-validated:",
+          " ".join(f"{m} {np.mean([r2[m] for r2 in squats]):.2f}" for m in TABLE_MUSCLES))
     return 0
 
 

@@ -120,9 +120,10 @@ def train_assets(monkeypatch):
             asked.append((name, data, plan.steps, resume))
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{name}.safetensors").write_bytes(name.encode())
-            scores = {"r2": dict.fromkeys(module.TABLE_MUSCLES, 0.9)}
+            squats = {"exercise": "squat", "kinematics": "recorded",
+                      "r2": dict.fromkeys(module.TABLE_MUSCLES, 0.9)}
             record = {"plan": asdict(plan), **module.of_whom_and_what(data), "scores_by_exercise": {},
-                      "cross_validation": scores}
+                      "cross_validation": {"folds": [{"scores": [squats]}]}}
             (folder / "run.json").write_text(json.dumps(record))
             return record
         return train
