@@ -94,8 +94,12 @@ def _check(latents: Tensor, duration: Tensor, excursion: Tensor, mirrored: Tenso
     n = len(latents)
     shapes = [tuple(x.shape) for x in (latents, duration, excursion)]
     cure = "give one row a repetition, from at least three repetitions that differ"
-    if latents.ndim != 3 or n < 3 or shapes[1:] != [(n,), (n,)]:
-        raise InputError("prior", f"arrays of shape {shapes}", "(N, C, S), (N,) and (N,), N at least 3", cure)
+    if latents.ndim != 3 or shapes[1:] != [(n,), (n,)]:
+        raise InputError("prior", f"arrays of shape {shapes}", "(N, C, S), (N,) and (N,)", cure)
+    if n < 3:
+        raise InputError("prior", f"{n} repetitions to learn from", "three or more that differ",
+                         "add repetitions of participants for training, or start at recorded ones with "
+                         "--start recorded")
     if mirrored is not None and mirrored.shape != latents.shape:
         found = f"mirrored latents of shape {tuple(mirrored.shape)}"
         raise InputError("prior", found, f"the shape of the latents, {shapes[0]}", cure)

@@ -256,7 +256,7 @@ def test_the_recipe_for_another_exercise_runs_as_it_stands(shared, tmp_path):
     (tmp_path / "lunges" / "request.yaml").write_text(re.search(r"```yaml\n(.*?)```", text, re.S)[1])
     commands = (
         "\n".join(recipe())
-        .replace(" 12 lunges/", " 3 lunges/")
+        .replace(" 12 lunges/", " 5 lunges/")
         .replace("--steps 300", "--steps 3")
         .replace("-n 6", "-n 1")
     )

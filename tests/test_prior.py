@@ -204,7 +204,7 @@ def test_what_is_no_set_of_repetitions_is_refused(change, says):
 
 
 def test_two_repetitions_are_too_few():
-    with pytest.raises(InputError, match="at least 3"):
+    with pytest.raises(InputError, match="found 2 repetitions.*--start recorded"):
         pr.fit_prior(**{key: x[:2] for key, x in repetitions().items()})
 
 
