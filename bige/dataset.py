@@ -31,8 +31,9 @@ __all__ = ['FRAMES', 'RATE_HZ', 'LEAST_DURATION_S', 'MOST_DURATION_S', 'LONGEST_
            'pelvis_rotation', 'pelvis_angles', 'about_vertical', 'face_forward', 'canonical', 'mirror_arrays',
            'change_tempo_and_depth', 'subject_of', 'split_participants', 'Dataset', 'save_dataset', 'load_dataset',
            'pack_dataset', 'unpack_dataset', 'reference_path', 'reference', 'select', 'part', 'with_mirrored',
-           'mirrored_count', 'repetition', 'all_repetitions', 'concatenate', 'digest_of', 'find_simulations',
-           'repetitions', 'record_of', 'mass_of', 'from_motions', 'from_simulations', 'build_dataset', 'toy_dataset']
+           'mirrored_count', 'repetition', 'all_repetitions', 'concatenate', 'digest_of_arrays', 'digest_of',
+           'find_simulations', 'repetitions', 'record_of', 'mass_of', 'from_motions', 'from_simulations',
+           'build_dataset', 'toy_dataset']
 
 # %% ../nbs/19_dataset.ipynb #19-dataset-006
 FRAMES = 196
@@ -441,14 +442,17 @@ def concatenate(parts: Iterable[Dataset], source: str = "dataset") -> Dataset:
     return Dataset(**{k: np.concatenate([getattr(d, k) for d in parts]) for k in _ARRAYS}, source=source)
 
 # %% ../nbs/19_dataset.ipynb #19-dataset-080
-def digest_of(data: Dataset) -> str:
-    "SHA-256 of all arrays of `data`."
+def digest_of_arrays(arrays: Mapping[str, np.ndarray]) -> str:
+    "SHA-256 of arrays of any shape (...) with their names, in the order given."
     whole = hashlib.sha256()
-    for key in _ARRAYS:
-        array = getattr(data, key)
+    for key, array in arrays.items():
         whole.update(f"{key} {array.shape} ".encode())
         whole.update(str(array.tolist()).encode() if array.dtype.kind == "U" else array.tobytes())
     return whole.hexdigest()
+
+def digest_of(data: Dataset) -> str:
+    "SHA-256 of all arrays of `data`."
+    return digest_of_arrays({key: getattr(data, key) for key in _ARRAYS})
 
 # %% ../nbs/19_dataset.ipynb #19-dataset-083
 def _beside(path: Path) -> bool:

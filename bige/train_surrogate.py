@@ -5,7 +5,6 @@
 # %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-002
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -18,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .calibration import SCALE_GROUPS
-from .dataset import FRAMES, Dataset, load_dataset, mirror_arrays, repetition, split_participants
+from .dataset import FRAMES, Dataset, digest_of_arrays, load_dataset, mirror_arrays, split_participants
 from .files import InputError, atomic_write, whole_folder, write_json
 from .motion import ACTIVATIONS, COORDINATES, GRAVITY, Motion, read_motion
 from .parsing import read_json
@@ -76,12 +75,7 @@ def join(parts: Iterable[Examples]) -> Examples:
 
 def digest_of_examples(examples: Examples) -> str:
     "SHA-256 of all arrays."
-    whole = hashlib.sha256()
-    for field in fields(Examples):
-        array = getattr(examples, field.name)
-        whole.update(f"{field.name} {array.shape} ".encode())
-        whole.update(str(array.tolist()).encode() if array.dtype.kind == "U" else array.tobytes())
-    return whole.hexdigest()
+    return digest_of_arrays({f.name: getattr(examples, f.name) for f in fields(Examples)})
 
 # %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-007
 def _at(motion: Motion, names: Sequence[str], time: np.ndarray) -> np.ndarray:
@@ -112,13 +106,9 @@ def recorded_examples(exercise: str, folder: str | Path) -> Examples:
 # %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-009
 def examples_of(data: Dataset) -> Examples:
     "The repetitions of a data set."
-    motions = [repetition(data, i) for i in range(len(data))]
-    times = [np.linspace(m.time[0], m.time[-1], FRAMES) for m in motions]
-    K, A = (np.stack([_at(m, names, t) for m, t in zip(motions, times)]).astype(np.float32)
-            for names in (COORDINATES, ACTIVATIONS))
-    scales = getattr(data, "scales", np.ones((len(data), len(SCALE_GROUPS) + 1), np.float32))
-    return Examples(K, getattr(data, "recorded", K), A, np.array([m.duration for m in motions], np.float32),
-                    data.mass, scales, data.subjects, data.trials, data.exercises, data.split)
+    own_size = np.ones((len(data), len(SCALE_GROUPS) + 1), np.float32)
+    return Examples(data.kinematics, data.kinematics, data.activations, data.duration, data.mass, own_size,
+                    data.subjects, data.trials, data.exercises, data.split)
 
 # %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-012
 MOTION_KINDS = ("recorded", "kinematics")                          # of motions with the same activations

@@ -132,3 +132,13 @@ def model():
     """The default person with her muscles: what simulations work on."""
     from bige.dynamics import MusculoskeletalModel
     return MusculoskeletalModel()
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    "One torch thread while a module's tests run: the same sums in the same order."
+    import torch
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -31,14 +31,7 @@ from bige.vqvae import (EULER_TRIPLETS, PUBLISHED_VQVAE, VQVAE, LossWeights, VQC
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL_VQ, SMALL_NET = VQConfig(width=16, code_dim=8, codes=16, levels=2), SurrogateConfig(width=8, members=2)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -28,14 +28,7 @@ TRAIN = {
     "vqvae": (train_vqvae, VQConfig(width=16, code_dim=8, codes=16, levels=2)),
     "surrogate": (train_surrogate, SurrogateConfig(width=8, members=2)),
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -27,14 +27,7 @@ SMALL_NET = SurrogateConfig(width=8, members=2)
 RESULTS = Path(__file__).resolve().parents[1] / "nbs" / "results"
 AT = {name: i for i, name in enumerate(FEATURES)}
 MOMENTS = slice(0, len(JOINT_AXES))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
