@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['TRANSLATIONS', 'COORDINATES', 'MUSCLES', 'ACTIVATIONS', 'GRAVITY', 'ANGLES', 'ACTIVATION_SLACK', 'FARTHEST_M',
-           'USUAL_RATES_HZ', 'POSSIBLE_RATES_HZ', 'STILL', 'STILL_S', 'is_angle', 'short_name', 'read_only', 'Motion',
-           'analytic_squat', 'check_last_cell', 'gap_runs', 'fill_gaps', 'check_activations', 'continuous',
-           'read_motion', 'write_motion', 'samples_of', 'frames_between', 'resample_array', 'rate_suspicions',
-           'warn_again', 'example_squat', 'still_spells', 'frozen_suspicions']
+__all__ = ['TRANSLATIONS', 'COORDINATES', 'MUSCLES', 'ACTIVATIONS', 'GRAVITY', 'JOINT_LOADS', 'ANGLES', 'ACTIVATION_SLACK',
+           'FARTHEST_M', 'USUAL_RATES_HZ', 'POSSIBLE_RATES_HZ', 'STILL', 'STILL_S', 'is_angle', 'short_name',
+           'read_only', 'Motion', 'analytic_squat', 'check_last_cell', 'gap_runs', 'fill_gaps', 'check_activations',
+           'continuous', 'read_motion', 'write_motion', 'samples_of', 'frames_between', 'resample_array',
+           'rate_suspicions', 'warn_again', 'example_squat', 'still_spells', 'frozen_suspicions']
 
 # %% ../nbs/01_motion.ipynb #01-motion-005
 TRANSLATIONS = ("pelvis_tx", "pelvis_ty", "pelvis_tz")
@@ -52,6 +52,10 @@ ACTIVATIONS = tuple(f"{muscle}_{side}/activation" for side in "lr" for muscle in
 GRAVITY = 9.80665                                          # m/s², standard gravity
 
 # %% ../nbs/01_motion.ipynb #01-motion-011
+_LOADED = ("hip", "tibiofemoral", "patellofemoral", "ankle")
+JOINT_LOADS = (*(f"{joint}_{side}" for side in "rl" for joint in _LOADED), "lumbosacral")
+
+# %% ../nbs/01_motion.ipynb #01-motion-014
 _RELATED = (("knee_angle", "_beta"), ("knee_adduction", ""), ("knee_rotation", ""), ("wrist_flex", ""),
             ("wrist_dev", ""))
 ANGLES = frozenset(set(COORDINATES) - set(TRANSLATIONS)
@@ -61,7 +65,7 @@ def is_angle(name: str) -> bool:
     "Whether a column is an angle or an angular speed, in degrees or radians according to the file."
     return name.removesuffix("/speed") in ANGLES
 
-# %% ../nbs/01_motion.ipynb #01-motion-014
+# %% ../nbs/01_motion.ipynb #01-motion-017
 def short_name(label: str) -> str:
     "Coordinate name of a full OpenSim path: '/jointset/hip_r/hip_flexion_r/value' gives 'hip_flexion_r'."
     parts = label.split("/")
@@ -71,7 +75,7 @@ def short_name(label: str) -> str:
         return parts[-2]
     return "/".join(parts[-2:]) if parts[-1] in ("speed", "activation") else parts[-1]
 
-# %% ../nbs/01_motion.ipynb #01-motion-017
+# %% ../nbs/01_motion.ipynb #01-motion-020
 def read_only(array: ArrayLike) -> np.ndarray:
     "A copy (...) as float64 that cannot be written to."
     array = np.array(array, dtype=np.float64)
@@ -98,7 +102,7 @@ class Motion:
                              "build the motion from arrays that agree")
         object.__setattr__(self, "_index", {name: i for i, name in enumerate(self.names)})
 
-# %% ../nbs/01_motion.ipynb #01-motion-019
+# %% ../nbs/01_motion.ipynb #01-motion-022
 def _some(names: Sequence[str], n: int) -> str:
     "The first `n` names, with '...' for the others."
     return ", ".join(names[:n]) + ", ..." * (len(names) > n)
@@ -122,7 +126,7 @@ def has(self: Motion, names: str | Sequence[str]) -> bool:
     "Whether all of `names` are there."
     return all(n in self._index for n in ((names,) if isinstance(names, str) else names))
 
-# %% ../nbs/01_motion.ipynb #01-motion-021
+# %% ../nbs/01_motion.ipynb #01-motion-024
 @patch
 def coordinates(self: Motion, names: Sequence[str] = COORDINATES) -> np.ndarray:
     "The coordinates (T, 33) in rad and m, in the published order unless `names` says otherwise."
@@ -135,7 +139,7 @@ def activations(self: Motion) -> np.ndarray:
     check_activations(ACTIVATIONS, found, self.source)
     return found
 
-# %% ../nbs/01_motion.ipynb #01-motion-023
+# %% ../nbs/01_motion.ipynb #01-motion-026
 @patch(as_prop=True)
 def duration(self: Motion) -> float:
     "Time from the first to the last frame, s."
@@ -155,7 +159,7 @@ def from_arrays(cls: Motion, time: ArrayLike, coordinates: np.ndarray, activatio
         return cls(time, coordinates, COORDINATES, source)
     return cls(time, np.concatenate([coordinates, activations], axis=1), COORDINATES + ACTIVATIONS, source)
 
-# %% ../nbs/01_motion.ipynb #01-motion-024
+# %% ../nbs/01_motion.ipynb #01-motion-027
 @patch
 def to_pandas(self: Motion) -> pd.DataFrame:
     "pandas DataFrame with the time as its index."
@@ -172,7 +176,7 @@ def with_columns(self: Motion, names: Sequence[str], values: ArrayLike) -> Motio
     out[:, [every.index(n) for n in names]] = values
     return replace(self, values=out, names=every)
 
-# %% ../nbs/01_motion.ipynb #01-motion-027
+# %% ../nbs/01_motion.ipynb #01-motion-030
 _THIGH, _SHANK, _ANKLE_HEIGHT = 0.41, 0.40, 0.085      # m
 _HIP_X, _HIP_Y = -0.056, -0.079                        # m; hip centre in the pelvis frame, x forward, y up
 
@@ -193,7 +197,7 @@ def _squat_columns(knee: np.ndarray) -> dict[str, np.ndarray]:
                     f"pro_sup_{side}": np.full_like(knee, np.pi / 2)}
     return columns
 
-# %% ../nbs/01_motion.ipynb #01-motion-028
+# %% ../nbs/01_motion.ipynb #01-motion-031
 def analytic_squat(reps: int = 5, rate_hz: float = 60., period: float = 2.7, depth_deg: float = 100.,
                    pause: float = 0.5) -> Motion:
     """Squats on flat, still feet with 33 coordinates (rad, m). Standing for `pause` s before, between and
@@ -208,7 +212,7 @@ def analytic_squat(reps: int = 5, rate_hz: float = 60., period: float = 2.7, dep
     return Motion.from_arrays(time, np.stack([columns[n] for n in COORDINATES], axis=1),
                               source="analytic squat")
 
-# %% ../nbs/01_motion.ipynb #01-motion-035
+# %% ../nbs/01_motion.ipynb #01-motion-038
 _HEADER_LINES, _HEADER_BYTES = 1000, 1 << 20
 _ENTRY = re.compile(r"\s*(\w+)\s*=\s*(.*)$")
 _SIMM_ENTRY = re.compile(r"\s*(datarows|datacolumns)\s+(.*)$", re.I)
@@ -231,7 +235,7 @@ def _header(path, lines: list[str]) -> tuple[dict[str, tuple[str, int]], int]:
                      "an OpenSim .mot or .sto file, whose header ends with 'endheader'",
                      "put 'endheader' between the header and the column names, or export again")
 
-# %% ../nbs/01_motion.ipynb #01-motion-037
+# %% ../nbs/01_motion.ipynb #01-motion-040
 def _labels(path, line: str, number: int) -> list[str]:
     "Column labels: separated by tabs when there are tabs (then they may hold spaces), else by spaces."
     labels = [c.strip() for c in line.strip().split("\t")] if "\t" in line.strip() else line.split()
@@ -249,7 +253,7 @@ def _labels(path, line: str, number: int) -> list[str]:
                              "rename or delete the column")
     return names
 
-# %% ../nbs/01_motion.ipynb #01-motion-039
+# %% ../nbs/01_motion.ipynb #01-motion-042
 _CELL = re.compile(r"[+-]?\d*\.?(\d*)(?:[eE][+-]?(\d*))?")
 
 def _precision(cell: str) -> tuple[int, int]:
@@ -270,7 +274,7 @@ def check_last_cell(path: str | Path, cells: Sequence[str], line: int) -> None:
                          f"a number as long as '{cells[-2]}', and the end of the line after it",
                          "copy or export the file again; if the number is right, add a line end")
 
-# %% ../nbs/01_motion.ipynb #01-motion-042
+# %% ../nbs/01_motion.ipynb #01-motion-045
 class _Table(NamedTuple):
     path: Path
     header: Mapping[str, tuple[str, int]]   # lower-case key: (value, line)
@@ -303,7 +307,7 @@ def _read_table(path) -> _Table:
     tokens = [row.split(None, 1)[0] for row in rows]
     return _Table(path, header, tuple(names[1:]), values[:, 0], values[:, 1:], tokens, first)
 
-# %% ../nbs/01_motion.ipynb #01-motion-044
+# %% ../nbs/01_motion.ipynb #01-motion-047
 _HINGE = re.compile(r"(hip_|knee_|ankle_|subtalar_|mtp_|elbow_|lumbar_)[a-z_]+|pelvis_(tilt|list)")
 
 def _largest_hinge(table: _Table) -> tuple[float, str]:
@@ -316,7 +320,7 @@ def _knee_range(table: _Table) -> float:
     knees = [j for j, n in enumerate(table.names) if n in ("knee_angle_l", "knee_angle_r")]
     return max((np.ptp(table.values[:, j]) for j in knees), default=0)
 
-# %% ../nbs/01_motion.ipynb #01-motion-045
+# %% ../nbs/01_motion.ipynb #01-motion-048
 def _in_degrees(table: _Table, in_degrees: bool | None) -> bool:
     "Whether the angles of a file are in degrees, by the rule above."
     if in_degrees is not None or not any(n in ANGLES for n in table.names):
@@ -343,7 +347,7 @@ def _in_degrees(table: _Table, in_degrees: bool | None) -> bool:
         raise InputError(where, found, "a stated unit", cure)
     return said.lower() != "no"
 
-# %% ../nbs/01_motion.ipynb #01-motion-047
+# %% ../nbs/01_motion.ipynb #01-motion-050
 def gap_runs(mask: np.ndarray) -> list[tuple[int, int]]:
     "(start, stop) of each run of True in `mask` (T,), stop excluded."
     edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(int), [0]])))
@@ -362,7 +366,7 @@ def fill_gaps(time: np.ndarray, values: np.ndarray, max_gap_s: float) -> np.ndar
                 values[start:stop, j] = CubicSpline(time[good], values[good, j])(time[start:stop])
     return values
 
-# %% ../nbs/01_motion.ipynb #01-motion-051
+# %% ../nbs/01_motion.ipynb #01-motion-054
 ACTIVATION_SLACK = 1e-3
 
 def check_activations(names: Sequence[str], values: np.ndarray, source: str) -> None:
@@ -378,12 +382,12 @@ def check_activations(names: Sequence[str], values: np.ndarray, source: str) -> 
         raise InputError(f"{source}, column {names[worst]}", f"values from {low:.4g} to {high:.4g}",
                          "activations from 0 to 1" + ", not per cent" * (cure == "divide by 100"), cure)
 
-# %% ../nbs/01_motion.ipynb #01-motion-054
+# %% ../nbs/01_motion.ipynb #01-motion-057
 def continuous(angle: np.ndarray) -> np.ndarray:
     "An angle (T,) rad that was kept within ±180°, without its turns of 360°; any other as it is."
     return np.unwrap(angle) if np.abs(angle).max(initial=0) < np.pi + 1e-6 else angle
 
-# %% ../nbs/01_motion.ipynb #01-motion-057
+# %% ../nbs/01_motion.ipynb #01-motion-060
 FARTHEST_M = 100.    # from the origin of the laboratory
 _NOT_ANGLES = re.compile(r"/activation$|_t[xyz]$|force|moment|torque|grf|_[vpm][xyz]$|length|power|emg", re.I)
 
@@ -421,7 +425,7 @@ def _check_units(table: _Table, values: np.ndarray) -> None:
         words = f"{table.path}: unit of {', '.join(unknown[:5])} unknown, values kept as printed"
         warnings.warn(words, stacklevel=3)
 
-# %% ../nbs/01_motion.ipynb #01-motion-059
+# %% ../nbs/01_motion.ipynb #01-motion-062
 _HEADER = """Coordinates
 version=1
 nRows={rows}
@@ -448,12 +452,12 @@ def write_motion(motion: Motion, path: str | Path, in_degrees: bool = True) -> N
         file.write(header + "\t".join(("time", *motion.names)) + "\n")
         file.write("\n".join(row % tuple(r) for r in table.tolist()) + "\n")
 
-# %% ../nbs/01_motion.ipynb #01-motion-063
+# %% ../nbs/01_motion.ipynb #01-motion-066
 def samples_of(folder: str | Path) -> list[Path]:
     "The files sample_00.mot, sample_01.mot, … in a folder, in order."
     return sorted(f for f in Path(folder).glob("sample_*.mot") if f.stem[7:].isdigit())
 
-# %% ../nbs/01_motion.ipynb #01-motion-069
+# %% ../nbs/01_motion.ipynb #01-motion-072
 def frames_between(time: np.ndarray, rate_hz: float, start: float | None, end: float | None) -> slice:
     """Which of the evenly spaced times (T,) s lie from `start` to `end` s, within half a frame; None: no
     limit."""
@@ -480,7 +484,7 @@ def slice(self: Motion, start: float | None = None, end: float | None = None) ->
     found = self.frames(start, end)
     return replace(self, time=self.time[found], values=self.values[found])
 
-# %% ../nbs/01_motion.ipynb #01-motion-072
+# %% ../nbs/01_motion.ipynb #01-motion-075
 def resample_array(time: np.ndarray, values: np.ndarray, rate_hz: float) -> tuple[np.ndarray, np.ndarray]:
     """Anti-aliased resampling along the first axis: (new time, new values). Zero-lag Butterworth filter, then
     cubic splines."""
@@ -504,7 +508,7 @@ def resample(self: Motion, rate_hz: float) -> Motion:
     share = [n.endswith("/activation") for n in self.names]
     return replace(self, time=time, values=np.where(share, np.clip(values, 0, 1), values))
 
-# %% ../nbs/01_motion.ipynb #01-motion-078
+# %% ../nbs/01_motion.ipynb #01-motion-081
 USUAL_RATES_HZ, POSSIBLE_RATES_HZ = (10., 2000.), (1., 20_000.)
 
 def rate_suspicions(time: np.ndarray, source: str) -> list[Suspicion]:
@@ -521,13 +525,13 @@ def rate_suspicions(time: np.ndarray, source: str) -> list[Suspicion]:
         raise InputError(where, *parts)
     return [Suspicion(where, *parts)]
 
-# %% ../nbs/01_motion.ipynb #01-motion-081
+# %% ../nbs/01_motion.ipynb #01-motion-084
 def warn_again(texts: Iterable[str]) -> None:
     "Warn of suspicions that are text already."
     for text in texts:
         warnings.warn(Suspicion.from_text(text), stacklevel=3)
 
-# %% ../nbs/01_motion.ipynb #01-motion-084
+# %% ../nbs/01_motion.ipynb #01-motion-087
 _MEDIOLATERAL = ("pelvis_list", "pelvis_rotation", "pelvis_tz", "lumbar_bending", "lumbar_rotation")
 _SIDE = re.compile(r"_([lr])(?=$|/|_beta)")
 
@@ -542,13 +546,13 @@ def mirror(self: Motion) -> Motion:
     sign = np.where([n.split("/")[0] in _MEDIOLATERAL for n in self.names], -1.0, 1.0)
     return replace(self, values=self.columns(partner) * sign)
 
-# %% ../nbs/01_motion.ipynb #01-motion-087
+# %% ../nbs/01_motion.ipynb #01-motion-090
 def example_squat() -> Motion:
     """A deep squat of a recorded participant with arms overhead (UI-PRMD, public domain), shipped with the
     package."""
     return read_motion(resources.files("bige") / "assets" / "squat.mot")
 
-# %% ../nbs/01_motion.ipynb #01-motion-091
+# %% ../nbs/01_motion.ipynb #01-motion-094
 STILL, STILL_S = 1e-8, 0.2      # rad or m; s
 
 def still_spells(time: np.ndarray, values: np.ndarray) -> list[tuple[float, float]]:
@@ -567,7 +571,7 @@ def still_spells(time: np.ndarray, values: np.ndarray) -> list[tuple[float, floa
     return [(float(time[start]), float(time[stop + frames - 2]))
             for start, stop in gap_runs(change[whole].max(1) <= STILL)]
 
-# %% ../nbs/01_motion.ipynb #01-motion-094
+# %% ../nbs/01_motion.ipynb #01-motion-097
 def frozen_suspicions(time: np.ndarray, values: np.ndarray, source: str) -> list[Suspicion]:
     """What looks wrong about coordinates or markers `values` (T, D) rad or m that stand still to the last
     digit, in all columns at once; times (T,) s."""
