@@ -20,17 +20,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bige.calibration import SCALE_GROUPS, group_matrix
+from bige.calibration import SCALE_GROUPS
 from bige.cli import explain
 from bige.dynamics import MusculoskeletalModel
 from bige.external_load import ExternalLoad
 from bige.files import InputError, atomic_write, write_npz
 from bige.guidance import Models, one_thread, sampled_start
-from bige.inverse_kinematics import write_osim
-from bige.motion import JOINT_LOADS, Motion
-from bige.simulation import simulate
+from bige.inverse_kinematics import scaled_muscles, write_osim
+from bige.joint_loads import load_sizes
+from bige.motion import Motion
+from bige.simulation import loaded_model, simulate
 from bige.skeleton import Skeleton
-from bige.surrogate import EXERCISES, scaled_body
+from bige.surrogate import EXERCISES, scaled_body, scaled_sizes
 
 ROOT = Path(__file__).resolve().parents[1]
 HEIGHT_M, MASS_KG, BMI = (1.50, 2.00), (45.0, 110.0), (18.0, 34.0)
@@ -66,9 +67,8 @@ def body_model(work: Path, seed: int, number: int) -> MusculoskeletalModel:
     file = work / "bodies" / f"{seed}_{number:04d}.osim"
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        skeleton = scaled_body(*draw_body(seed, number), name=file.stem)
-        factors = group_matrix(skeleton.body_names) @ torch.as_tensor(draw_body(seed, number)[0])
-        write_osim(skeleton, file, dict(zip(skeleton.body_names, factors.numpy())))
+        scales, mass = draw_body(seed, number)
+        write_osim(scaled_body(scales, mass, name=file.stem), file, scaled_sizes(scales))
     return MusculoskeletalModel(file)
 
 
@@ -81,7 +81,8 @@ def draw_motion(models: Models, skeleton: Skeleton, seed: int, number: int) -> M
     return Motion.from_arrays(np.arange(len(q)) / float(real.rate_hz[0]), q, source=f"sample {number}")
 
 
-def simulated(motion: Motion, model: MusculoskeletalModel, exercise: str, load: ExternalLoad | None) -> dict:
+def simulated(motion: Motion, model: MusculoskeletalModel, exercise: str, load: ExternalLoad | None,
+              muscles: dict) -> dict:
     "Arrays by name, and the record, of a repetition."
     found = {"drawn": motion.coordinates()}
     try:
@@ -91,10 +92,9 @@ def simulated(motion: Motion, model: MusculoskeletalModel, exercise: str, load: 
     except InputError as error:
         return found | {"record": {"status": "refused", "reason": str(error)}}
     if result.status == "Solve_Succeeded":
-        sizes = {joint.partition("_on_")[0]: np.linalg.norm(force, axis=1) / model.weight
-                 for joint, force in result.joint_loads.items()}
+        carrying = loaded_model(model, load).skeleton if load else model.skeleton
         found |= {"kinematics": result.motion.coordinates(), "activations": result.motion.activations(),
-                  "loads": np.stack([sizes[name] for name in JOINT_LOADS], 1)}
+                  "loads": load_sizes(carrying, muscles, result, model.weight)}
     return found | {"record": result.record}
 
 
@@ -114,7 +114,8 @@ def simulate_body(work: Path, seed: int, number: int, count: int) -> list[str]:
         model, (scales, mass) = body_model(work, seed, number), draw_body(seed, number)
         load = draw_load(seed, k, mass)
         motion = draw_motion(Models.load(exercise=exercise), model.skeleton, seed, k)
-        found = simulated(motion, model, exercise, load)
+        muscles = scaled_muscles(model.skeleton, scaled_sizes(scales))
+        found = simulated(motion, model, exercise, load, muscles)
         record = found.pop("record") | {"exercise": exercise, "load": str(load or ""), "mass": mass,
                                         "scales": scales.tolist(), "duration": motion.duration}
         file.parent.mkdir(parents=True, exist_ok=True)
