@@ -120,6 +120,7 @@ class Mechanics:
                 carried[bodies.index(body), b] = 1
                 body = parent[body]
         self._beyond = carried[self.chain.moved[self._axes]]                                    # (K, b)
+        self._trunk = self._beyond[np.flatnonzero(self.chain.moving[self._axes] == _AT[SPINE[0]])[0]]  # (b,)
         self._feet = self._beyond[:, [bodies.index(f"calcn_{s}") for s in "rl"]].T              # (2, K)
         self._hips = np.array([bodies.index(f"femur_{s}") for s in "rl"])
         self._contact_bodies = np.array([bodies.index(c.body) for c in skeleton.contacts])
@@ -174,15 +175,17 @@ def _work(m: _Moving, force: Tensor, moment: Tensor) -> Tensor:
     "What `force` and `moment` (3, K or 1, N), acting beyond each axis, exert about it: (K, N)."
     return (m.omega * moment + m.v * force).sum(0)
 
-def _needed(m: _Moving, body: Mechanics) -> tuple[Tensor, Tensor, Tensor]:
-    """Moments (N, 15) that weight and inertia ask of the joints, were there no ground; and force and moment
-    (3, N) that they ask of the ground."""
+def _needed(m: _Moving, body: Mechanics) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Moments (N, 15) that weight and inertia ask of the joints, were there no ground; force and moment
+    (3, N) that they ask of the ground; and the size (N,) of the force that all above the lumbar joint asks
+    of it."""
     t = body.arrays(m.T)
     force = torch.einsum("ilbn,lb->ibn", m.acceleration, t["J"][:, 3])
     TJ = torch.einsum("ikbn,klb->ilbn", m.T, t["J"])
     moment = torch.linalg.cross(TJ, m.acceleration, dim=0).sum(1)
     beyond = (torch.einsum("kb,ibn->ikn", t["beyond"], x) for x in (force, moment))
-    return (t["sums"] @ _work(m, *beyond)).T, force.sum(1), moment.sum(1)
+    trunk = torch.einsum("b,ibn->in", t["trunk"], force).norm(dim=0)
+    return (t["sums"] @ _work(m, *beyond)).T, force.sum(1), moment.sum(1), trunk
 
 # %% ../nbs/23_surrogate.ipynb #23-surrogate-020
 BEARS_M, BEARS_SOFTNESS_M = 0.025, 0.006                   # height above rest at which a point half bears
@@ -273,6 +276,7 @@ class Moments(NamedTuple):
     moments: Tensor     # (B, S, 15) N·m about JOINT_AXES
     shares: Tensor      # (B, S, 2) of the ground force on the right and on the left foot
     lean: Tensor        # (B, S, 2) the vertical's part along the pelvis' forward and right axis
+    trunk: Tensor       # (B, S, 1) N: the force between trunk and pelvis
     velocity: Tensor    # (B, S, 33) of the coordinates, rad/s
 
 def joint_moments(K: Tensor, step_hz: Tensor, skeleton: Skeleton | None = None,
@@ -281,7 +285,7 @@ def joint_moments(K: Tensor, step_hz: Tensor, skeleton: Skeleton | None = None,
     force on each foot by least effort, and on a seat where one is used."""
     body = mechanics_of(skeleton)
     m, (B, S, _) = _moving(K, step_hz.to(K), body), K.shape
-    needed, force, moment = _needed(m, body)
+    needed, force, moment, trunk = _needed(m, body)
     feet, weight = _feet(m.contacts), body.skeleton.mass * GRAVITY
     force = torch.stack([force[0], force[1].clamp(min=0.2 * weight), force[2]])
     level = torch.stack([moment[2] + feet.low * force[0], feet.low * force[2] - moment[0]], -1)
@@ -300,7 +304,8 @@ def joint_moments(K: Tensor, step_hz: Tensor, skeleton: Skeleton | None = None,
     chosen = torch.linalg.solve(least, A.mT @ b[..., None])
     moments = needed + (taken @ chosen)[..., 0]
     lean = m.T[1][[0, 2], body.bodies.index("pelvis")].T
-    return Moments(*(x.reshape(B, S, -1) for x in (moments, chosen[:, [0, 3], 0], lean)), m.velocity)
+    return Moments(*(x.reshape(B, S, -1) for x in (moments, chosen[:, [0, 3], 0], lean, trunk)),
+                   m.velocity)
 
 # %% ../nbs/23_surrogate.ipynb #23-surrogate-029
 def scaled_sizes(scales: ArrayLike) -> dict[str, np.ndarray]:
@@ -319,7 +324,7 @@ _ANGLES = (*JOINT_AXES,)
 _RATES = tuple(f"{axis}_{side}" for side in "rl" for axis in ("hip_flexion", "knee_angle", "ankle_angle"))
 FEATURES = (*(f"{n} moment" for n in JOINT_AXES), *(f"{n} angle" for n in _ANGLES), "pelvis forward lean",
             "pelvis side lean", *(f"{n} velocity" for n in _RATES), "share right", "share left",
-            *(f"is {e}" for e in EXERCISES))
+            "force on the trunk", *(f"is {e}" for e in EXERCISES))
 
 @lru_cache(maxsize=64)
 def carrying(skeleton: Skeleton | None, load: ExternalLoad | None) -> Skeleton:
@@ -332,7 +337,7 @@ def features(K: Tensor, rate_hz: float | Tensor, skeleton: Skeleton | None = Non
              load: ExternalLoad | None = None) -> Tensor:
     """Motions (B, T, 33) rad of a `skeleton` (default: the embedded one) at `rate_hz` instants a second; body
     `mass` (kg) without the external `load`, where it is not the skeleton's; both numbers or (B,) ->
-    FEATURES (B, ceil(T / 4), 45)."""
+    FEATURES (B, ceil(T / 4), 46)."""
     exercise, steps = load_exercise(exercise), to_steps(K)
     own, body = carrying(skeleton, None).mass, mechanics_of(carrying(skeleton, load))
 
@@ -346,7 +351,7 @@ def features(K: Tensor, rate_hz: float | Tensor, skeleton: Skeleton | None = Non
     return torch.cat([found.moments * heavier / (body.arrays(K)["strength"] * body.size),
                       steps[..., [_AT[n] for n in _ANGLES]], found.lean,
                       found.velocity[..., [_AT[n] for n in _RATES]], found.shares * heavier * whole / usual,
-                      is_one], -1)
+                      found.trunk * heavier / (Skeleton.default().mass * GRAVITY), is_one], -1)
 
 # %% ../nbs/23_surrogate.ipynb #23-surrogate-041
 @dataclass(frozen=True)
@@ -381,13 +386,13 @@ INPUTS, MUSCLES_OUT = len(FEATURES), len(ACTIVATIONS)
 
 class Surrogate(nn.Module):
     """Motions (B, T, 33) rad at `rate_hz` instants a second, of one skeleton -> activations (B, T, 80) and
-    joint loads (B, T, 9); the arguments are those of `features`. `mean` and `std` (45,) normalise the
+    joint loads (B, T, 9); the arguments are those of `features`. `mean` and `std` (46,) normalise the
     features; `usual` (80,) are mean activations to start from; `unit` (9,) are the units of the loads, in
     weights of the embedded body; `spread` (3, 89) makes an uncertainty of a constant, the prediction and
     the members' disagreement."""
     def __init__(self, config: SurrogateConfig = SurrogateConfig(), mean: Tensor | float = 0.0,
                  std: Tensor | float = 1.0, usual: Tensor | float = 0.1, unit: Tensor | float = 1.0):
-        "`mean`, `std` (45,), `usual` (80,), `unit` (9,), or one number for all."
+        "`mean`, `std` (46,), `usual` (80,), `unit` (9,), or one number for all."
         super().__init__()
         self.config, n = config, config.width * config.members
         self.stem = nn.Conv1d(INPUTS, n, 3, padding=1, padding_mode="replicate")
@@ -405,14 +410,14 @@ class Surrogate(nn.Module):
     def normalised(self, K: Tensor, rate_hz: float | Tensor, skeleton: Skeleton | None = None,
                    mass: float | Tensor | None = None, exercise: Exercise | str = "squat",
                    load: ExternalLoad | None = None) -> Tensor:
-        "Normalised `features` (B, S, 45) of motions (B, T, 33)."
+        "Normalised `features` (B, S, 46) of motions (B, T, 33)."
         if K.ndim != 3 or K.shape[2] != len(COORDINATES) or K.shape[1] < 1:
             raise InputError("motions", f"an array of shape {tuple(K.shape)}", f"(B, T, {len(COORDINATES)})",
                              "stack motions of one length")
         return (features(K, rate_hz, skeleton, mass, exercise, load) - self.mean) / self.std
 
     def members_from(self, x: Tensor) -> Tensor:
-        "Normalised features (B, S, 45) -> each member's activations and loads (B, members, S, 89)."
+        "Normalised features (B, S, 46) -> each member's activations and loads (B, members, S, 89)."
         y = self.head(F.gelu(self.blocks(self.stem(x.transpose(1, 2)))))
         y = y.unflatten(1, (self.config.members, self.config.outputs)).transpose(2, 3)
         return torch.cat([torch.sigmoid(y[..., :MUSCLES_OUT]), F.softplus(y[..., MUSCLES_OUT:])], -1)

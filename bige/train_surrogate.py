@@ -162,7 +162,7 @@ def bodies_of(examples: Examples) -> Iterator[tuple[np.ndarray, Skeleton, str]]:
 
 @torch.no_grad()
 def example_features(examples: Examples, kind: str = "recorded", mirrored: bool = False) -> Tensor:
-    "Features (N, 49, 45) of the motions of one of MOTION_KINDS, or of their mirror images."
+    "Features (N, 49, 46) of the motions of one of MOTION_KINDS, or of their mirror images."
     K = getattr(examples, kind)
     K, found = torch.as_tensor(mirror_arrays(K) if mirrored else K), None
     for rows, skeleton, exercise in bodies_of(examples):
@@ -195,7 +195,7 @@ def participant_weights(subjects: Sequence[str], members: int, seed: int) -> Ten
 # %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-019
 def surrogate_loss(model: Surrogate, batch: Sequence[Tensor], draw: Draw, noise: float = 0.1,
                    blank: float = 0.1) -> tuple[Tensor, dict[str, Tensor]]:
-    """Loss of a `batch`: normalised features (B, S, 45), activations and loads in their units (B, S, 89), NaN
+    """Loss of a `batch`: normalised features (B, S, 46), activations and loads in their units (B, S, 89), NaN
     where they are not known, member weights (B, members). `noise` on the features; share of examples whose
     exercise is `blank`."""
     x, truth, weights = batch
@@ -213,7 +213,7 @@ SURROGATE_PLAN = Plan(steps=2500, batch=16, lr=2e-3, warmup=0.2, weight_decay=1e
 
 # %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-021
 def _normalisation(x: Tensor) -> tuple[Tensor, Tensor]:
-    "Mean and spread (45,) of features (N, S, 45); the signs of the exercise stay as they are."
+    "Mean and spread (46,) of features (N, S, 46); the signs of the exercise stay as they are."
     mean, std = x.mean((0, 1)), x.flatten(0, 1).std(0) + 1e-3
     mean[-len(EXERCISES):], std[-len(EXERCISES):] = 0.0, 1.0
     return mean, std
