@@ -208,7 +208,7 @@ def surrogate_loss(model: Surrogate, batch: Sequence[Tensor], draw: Draw, noise:
     value = (error.mean((2, 3)) * weights).mean()
     return value * model.config.members, {"error": value.detach()}
 
-SURROGATE_PLAN = Plan(steps=1600, batch=16, lr=2e-3, warmup=0.2, weight_decay=1e-2, checkpoint_every=500,
+SURROGATE_PLAN = Plan(steps=2500, batch=16, lr=2e-3, warmup=0.2, weight_decay=1e-2, checkpoint_every=500,
                       watch="val_rmse_eight")
 
 # %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-021
