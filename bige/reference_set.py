@@ -17,7 +17,6 @@ from fastcore.basics import patch
 from .dynamics import Simulation
 from .exercises import Exercise, load_exercise, shipped_exercises
 from .files import InputError
-from .inverse_kinematics import scaled_muscles
 from .joint_loads import load_sizes
 from .motion import ACTIVATIONS, COORDINATES, Motion, read_motion
 from .parsing import read_npz
@@ -205,6 +204,7 @@ def _as_simulation(r: SimulatedRepetition) -> Simulation:
 def joint_loads(self: SimulatedRepetition, skeleton: Skeleton, sizes: Mapping[str, np.ndarray]) -> np.ndarray:
     """Sizes (T, 9) of JOINT_LOADS in body weights; `skeleton`: the participant's, stretched by `sizes`
     (body -> (3,))."""
+    from bige.inverse_kinematics import scaled_muscles
     return load_sizes(skeleton, scaled_muscles(skeleton, sizes), _as_simulation(self),
                       self.record["body_weight_n"])
 

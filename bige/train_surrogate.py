@@ -21,7 +21,7 @@ from .dataset import (FRAMES, Dataset, at_instants, digest_of_arrays, load_datas
                           split_participants)
 from .external_load import read_load
 from .files import InputError, atomic_write, whole_folder, write_json, write_npz
-from .motion import ACTIVATIONS, COORDINATES, GRAVITY, JOINT_LOADS, Motion, read_motion
+from .motion import ACTIVATIONS, GRAVITY, JOINT_LOADS, read_motion
 from .parsing import read_json, read_npz
 from .reference_set import load_simulations
 from .skeleton import Skeleton
