@@ -249,7 +249,8 @@ def test_shipped_weights_know_what_carrying_costs(squat):
     alone, loaded = (predict_activations(squat, model, load=x) for x in (None, read_load("barbell:40")))
     more = loaded.loads.max(0) / alone.loads.max(0)
     knees = [JOINT_LOADS.index(f"{joint}_{s}") for joint in ("tibiofemoral", "patellofemoral") for s in "rl"]
-    assert alone.loads.shape == (len(squat.time), 9) and (more[knees] > 1.2).all() and (more[knees] < 2).all()
+    assert alone.loads.shape == (len(squat.time), 9) and (more[knees] > 1.2).all()
+    assert (more[knees] < 2.5).all(), "simulated by tracking: 1.5; vastus lateralis is then at its limit"
     name = "vasmed_r/activation"
     assert loaded.motion[name].max() > alone.motion[name].max()
 
