@@ -410,7 +410,7 @@ def _write_tables(crossed: dict, examples: Examples, folder: Path) -> None:
         with atomic_write(folder / f"surrogate_{name}.csv") as file:
             made.to_csv(file, index=False, float_format="%.4g")
 
-# %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-050
+# %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-051
 def load_examples(source: str | Path) -> Examples:
     """The examples of a data set (.npz); or of EXERCISE=FOLDER pairs, joined by commas: simulated exercises
     and the folders in which `bige ik` left their recorded joint angles. Files of generated repetitions may be
@@ -425,7 +425,7 @@ def load_examples(source: str | Path) -> Examples:
     return join(recorded_examples(*pairs[part][::2]) if part in pairs else unpack_examples(part)
                 for part in parts)
 
-# %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-051
+# %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-052
 def surrogate_main(arguments: Sequence[str] | None = None) -> int:
     "Command line of `python -m bige.train_surrogate`; 0, 2 for bad input, 130 when interrupted."
     parser = training_parser("surrogate", "Train the surrogate. --data: also EXERCISE=FOLDER,... of bige ik.",
@@ -445,6 +445,6 @@ def surrogate_main(arguments: Sequence[str] | None = None) -> int:
         return " ".join(f"{m} {record['validation']['r2'][m]:.2f}" for m in TABLE_MUSCLES)
     return run_training(work)
 
-# %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-052
+# %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-053
 if __name__ == "__main__" and "__file__" in globals():
     sys.exit(surrogate_main())
