@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from bige.skeleton import Skeleton
 
 # %% auto #0
-__all__ = ['Reach', 'SLACK_SD', 'ALONE_SD', 'NEAR_SD', 'PACES', 'LARGEST_SET', 'REST_S', 'Times', 'check_model', 'reach',
-           'check_reach', 'LimitRow', 'join_batches', 'limit_rows', 'excess', 'Relaxation', 'Conflict', 'relaxations',
-           'find_conflicts', 'reached', 'shortfalls', 'requested_durations']
+__all__ = ['LEAST_KNOWN', 'Reach', 'SLACK_SD', 'ALONE_SD', 'NEAR_SD', 'PACES', 'LARGEST_SET', 'REST_S', 'Times', 'check_model',
+           'reach', 'check_reach', 'LimitRow', 'join_batches', 'limit_rows', 'excess', 'Relaxation', 'Conflict',
+           'relaxations', 'find_conflicts', 'reached', 'shortfalls', 'requested_durations']
 
 # %% ../nbs/30_reachability.ipynb #30-reachability-005
 def _named(c: Constraint) -> list[tuple[str, str]]:
@@ -78,6 +78,7 @@ def check_model(constraints: Sequence[Constraint], skeleton: Skeleton) -> None:
             _check_range(c, name, skeleton.ranges[COORDINATES.index(name)])
 
 # %% ../nbs/30_reachability.ipynb #30-reachability-008
+LEAST_KNOWN = 8  # fewer known motions tell nothing
 Reach = tuple[float, float]  # the best that a repetition does, how far others stay behind
 
 
@@ -102,7 +103,7 @@ def _check_limits(c: Constraint, real: Batch) -> None:
 def check_reach(constraints: Sequence[Constraint], real: Batch) -> None:
     """InputError for limits that no repetition of `real` comes near; fewer than eight repetitions tell
     nothing."""
-    for c in constraints if len(real.q) >= 8 else ():
+    for c in constraints if len(real.q) >= LEAST_KNOWN else ():
         if c.limits != (None, None) and c.weight and UNITS[c.unit][0] != "a time" and knows(real, c):
             _check_limits(c, real)
 
@@ -140,10 +141,10 @@ def join_batches(parts: Sequence[Batch]) -> Batch:
 
 # %% ../nbs/30_reachability.ipynb #30-reachability-017
 def limit_rows(c: Constraint, known: Sequence[Batch]) -> list[LimitRow]:
-    "A row for each limit and component of a constraint, over the motions of all batches."
+    "A row for each limit and component of a constraint, over all batches; the middle one says deviations."
     x = [limited_values(c, b).detach().double() for b in known]
     least, most = (np.concatenate([getattr(v, f)(1).numpy() for v in x]) for f in ("amin", "amax"))
-    deviation = np.maximum(((least + most) / 2).std(0), 1e-9)
+    deviation = np.maximum(x[len(x) // 2].mean(1).std(0, correction=0).numpy(), 1e-9)
     rows, tolerance = [], TOLERANCES.get(UNITS[c.unit][0], 0.0)
     for end, sign, values, limit in (("low", -1, least, c.limits[0]), ("high", 1, most, c.limits[1])):
         for k, sd in enumerate(deviation if limit is not None else ()):
@@ -259,7 +260,7 @@ def find_conflicts(constraints: Sequence[Constraint], known: Batch) -> list[Conf
     """The smallest sets of constraints that exclude each other, as far as known motions tell: one after
     another, each without what the cheapest relaxation of the others takes away."""
     asked = [c for c in constraints if c.weight and c.limits != (None, None) and knows(known, c)]
-    asked = [c for c in asked if not c.kind.of_latent]
+    asked = [c for c in asked if not c.kind.of_latent and len(known.q) >= LEAST_KNOWN]
     batches, found = _paced(known, asked), []
     rows = {id(c): limit_rows(c, batches) for c in asked}
     while smallest := _smallest(asked, rows):
@@ -289,8 +290,12 @@ def reached(c: Constraint, batch: Batch) -> Tensor:
     return x.gather(1, distance_from_range(x, *c.limits).argmax(1, keepdim=True))[:, 0] / c.per_unit
 
 
-def _because(c: Constraint, others: Sequence[Constraint], real: Batch, tolerance: float) -> str:
-    "Why a limit was violated, as far as recorded repetitions tell."
+def _because(c: Constraint, others: Sequence[Constraint], real: Batch, tolerance: float,
+             conflicts: Sequence[Conflict] = ()) -> str:
+    "Why a limit was violated, as far as known conflicts and recorded repetitions tell."
+    for conflict in conflicts:
+        if len(conflict.constraints) > 1 and any(o is c for o in conflict.constraints):
+            return conflict.sentence.rstrip(".")
     if not knows(real, c):
         return "recorded repetitions say nothing of joint loads"
     does = violation(c, real) <= tolerance
@@ -304,8 +309,8 @@ def _because(c: Constraint, others: Sequence[Constraint], real: Batch, tolerance
     )
 
 
-def _shortfall(c: Constraint, others: Sequence[Constraint], batch: Batch, real: Batch,
-               tolerance: float) -> dict | None:
+def _shortfall(c: Constraint, others: Sequence[Constraint], batch: Batch, real: Batch, tolerance: float,
+               conflicts: Sequence[Conflict]) -> dict | None:
     "What `shortfalls` says of one constraint; None when all motions satisfy it."
     value, away = reached(c, batch), violation(c, batch)
     violated = away > tolerance
@@ -327,10 +332,16 @@ def _shortfall(c: Constraint, others: Sequence[Constraint], batch: Batch, real: 
         "reached": best,
         "nearest": min(candidates)[1],
         "unit": c.unit,
-        "because": _because(c, others, real, tolerance),
+        "because": _because(c, others, real, tolerance, conflicts),
     }
 
 # %% ../nbs/30_reachability.ipynb #30-reachability-028
+def _nowhere(limited: Sequence[Constraint], batch: Batch, tolerance: float) -> bool:
+    "Whether no motion satisfies all limits."
+    held = [violation(c, batch) <= tolerance for c in limited]
+    return bool(held) and not sum(held[1:], held[0].long()).eq(len(held)).any()
+
+
 def _sentence(row: dict, n: int) -> str:
     unit, violated = row["unit"] and f" {row['unit']}", row["violated_by"]
     start = f"{row['constraint']}: requested {row['requested']}, reached {row['reached']:.3g}{unit}"
@@ -345,12 +356,16 @@ def _sentence(row: dict, n: int) -> str:
     )
 
 
-def shortfalls(constraints: Sequence[Constraint], batch: Batch, real: Batch,
-               tolerance: float = 1e-4) -> list[dict]:
+def shortfalls(constraints: Sequence[Constraint], batch: Batch, real: Batch, tolerance: float = 1e-4,
+               conflicts: Sequence[Conflict] | None = None) -> list[dict]:
     """For each limit that a motion of `batch` violates: requested, reached, nearest reachable value, reason
-    and a sentence."""
+    and a sentence. `conflicts`: those found before the search; None: what the motions of `real` tell, where
+    no motion of `batch` satisfies everything."""
     limited = [c for c in constraints if c.weight and c.limits != (None, None)]
-    rows = [_shortfall(c, [o for o in limited if o is not c], batch, real, tolerance) for c in limited]
+    if conflicts is None:
+        conflicts = find_conflicts(limited, real) if _nowhere(limited, batch, tolerance) else ()
+    rows = [_shortfall(c, [o for o in limited if o is not c], batch, real, tolerance, conflicts)
+            for c in limited]
     return [row | {"sentence": _sentence(row, len(batch.q))} for row in rows if row]
 
 # %% ../nbs/30_reachability.ipynb #30-reachability-031
