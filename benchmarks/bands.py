@@ -2,11 +2,11 @@
 
     python benchmarks/bands.py --of EXERCISE SAMPLES TRACKED [--of EXERCISE SAMPLES TRACKED ...]
 
-SAMPLES: a folder of generated motions on the default body, which the surrogate has not learned from; TRACKED:
-their tracking simulations (`bige simulate`). The table goes to nbs/results/bands.csv: a line for each motion,
-constraint and side, with the predicted value, the surrogate's standard deviation of it (0: of joint angles and
-places no network says one) and the simulated value. Chapter 28 finds the numbers of its bands in it. Printed:
-the standard deviation of the differences, as a multiple of the surrogate's or in the unit, that puts nine in
+SAMPLES: a folder of generated motions on the default body, which the surrogate has not learned from;
+TRACKED: their tracking simulations (`bige simulate`). The table goes to nbs/results/bands.csv: a line for each motion,
+constraint and side, with the predicted value, the surrogate's standard deviation of it (0: of joint angles
+and places no network says one) and the simulated value. Chapter 28 finds the numbers of its bands in it.
+Printed: the standard deviation of the differences, as a multiple of the surrogate's or in the unit, that puts nine in
 ten into the band.
 """
 import argparse
@@ -32,7 +32,7 @@ from bige.surrogate import load_surrogate
 
 ROOT = Path(__file__).resolve().parents[1]
 MUSCLES = (*MUSCLE_GROUPS, "vasmed")
-ACTIVE = 0.1                                               # peak activation of a muscle that one would request
+ACTIVE = 0.1  # peak activation of a muscle that one would request
 COORDINATES = ("hip_flexion", "hip_adduction", "ankle_angle", "lumbar_extension", "pelvis_tilt")
 PLACES = ("hip_height", "knee_over_toe", "knee_valgus", "heel_contact", "knee_depth", "thigh_angle",
           "trunk_lean", "balance", "asymmetry", "angular_velocity", "com_velocity", "com_acceleration",

@@ -171,7 +171,7 @@ def excess(rows: Sequence[LimitRow]) -> float:
 # %% ../nbs/30_reachability.ipynb #30-reachability-022
 @dataclass(frozen=True)
 class Relaxation:
-    "A limit ('low' or 'high') of a constraint moved to `value`, in its unit, at a cost in standard deviations."
+    "A limit ('low' or 'high') moved to `value`, in the constraint's unit; `cost` in standard deviations."
 
     constraint: Constraint
     end: str
