@@ -3,11 +3,11 @@
     python benchmarks/bands.py --of EXERCISE SAMPLES TRACKED [--of EXERCISE SAMPLES TRACKED ...]
 
 SAMPLES: a folder of generated motions on the default body, which the surrogate has not learned from;
-TRACKED: their tracking simulations (`bige simulate`). The table goes to nbs/results/bands.csv: a line for each
-motion, constraint and side, with the predicted value, the surrogate's standard deviation of it (0: of joint
-angles and places no network says one) and the simulated value. Chapter 28 finds the numbers of its bands in it.
-Printed: the standard deviation of the differences, as a multiple of the surrogate's or in the unit, that puts
-nine in ten into the band.
+TRACKED: their tracking simulations (`bige simulate`). The table goes to nbs/results/bands.csv: a line for
+each motion, constraint and side, with the predicted value, the surrogate's standard deviation of it (0 for
+joint angles and places: no network says one) and the simulated value. Chapter 28 finds the numbers of its
+bands there. Printed: the standard deviation of the differences, as a multiple of the surrogate's or in the
+unit, that puts nine in ten into the band.
 """
 import argparse
 import sys
