@@ -14,10 +14,10 @@ from itertools import combinations
 from pathlib import Path
 
 from .constraints import (ABOUT, ACTIVE, AXES, GOAL_SIGN, KINDS, NATURAL, PHASES, REQUIRED, SIDED_MUSCLES,
-                              UNITS, Constraint, Kind, both_sides, in_words)
+                              UNITS, Constraint, Kind, both_sides, in_words, members)
 from .exercises import Exercise, load_exercise
 from .files import InputError, atomic_write, similar
-from .motion import COORDINATES, TRANSLATIONS
+from .motion import TRANSLATIONS
 from .parsing import (YAML_BYTES, is_number, parse_yaml, read_utf8, yaml_fields, yaml_value)
 
 # %% auto #0
@@ -27,7 +27,8 @@ __all__ = ['SPELLINGS', 'MOMENTS', 'CHOICES', 'AMOUNTS', 'MOST_CONSTRAINTS', 'KI
 
 # %% ../nbs/29_constraint_files.ipynb #29-constraint-files-005
 SPELLINGS = {"°": "deg", "degree": "deg", "degrees": "deg", "metres": "m", "meters": "m", "percent": "%",
-             "sec": "s", "seconds": "s", "m/s²": "m/s2", "m/s^2": "m/s2", "deg/s²": "deg/s2"}
+             "sec": "s", "seconds": "s", "m/s²": "m/s2", "m/s^2": "m/s2", "deg/s²": "deg/s2", "bw": "BW",
+             "body weights": "BW"}
 _QUANTITY = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([^\s\d].*)?", re.A)
 
 
@@ -94,7 +95,8 @@ def _one_of(value, where: str, key: str, known: Sequence[str]) -> str:
     if isinstance(value, str) and both_sides(value, known):
         return value
     pairs = [n[:-2] for n in known if n.endswith("_l")]
-    words = {"muscle": "80 muscles or a group of them", "coordinate": "33 coordinates"}
+    words = {"muscle": "80 muscles or a group of them", "coordinate": "33 coordinates",
+             "joint": f"{len(known)} joint loads"}
     raise InputError(f"{where}, `{key}`", repr(value), f"one of the {words[key]}",
                      suggest(value, [*known, *pairs]))
 
@@ -121,15 +123,13 @@ def _place(value, where: str, key: str) -> str:
                      f"write for instance {key}: {'torso' if key == 'body' else 'knee_r'}")
 
 # %% ../nbs/29_constraint_files.ipynb #29-constraint-files-019
-def _names(fields: dict, where: str, phases: Sequence[str]) -> None:
-    "Names and choices are known words."
+def _names(fields: dict, where: str, k: Kind, phases: Sequence[str]) -> None:
+    "Names and choices of a kind are known words."
     for key in fields:
         if key == "muscles":
             fields[key] = _muscles(fields[key], where)
-        elif key == "muscle":
-            _one_of(fields[key], where, key, ACTIVE)
-        elif key == "coordinate":
-            _one_of(fields[key], where, key, COORDINATES)
+        elif key in k.names:
+            _one_of(fields[key], where, key, k.names[key])
         elif key in ("joint", "body", "from"):
             _place(fields[key], where, key)
         elif key == "at":
@@ -177,7 +177,7 @@ def _amounts(fields: dict, where: str, k: Kind) -> None:
 def _bounds(key: str, unit: str, k: Kind) -> tuple[float, float]:
     "Lowest and highest number that field `key` of a kind can have in a unit."
     sort, per_unit = UNITS[unit]
-    most = {"a share": 1 / per_unit, "a time": 60 / per_unit}.get(sort, math.inf)
+    most = {"a share": 1 / per_unit, "a time": 60 / per_unit, "a load": 100 / per_unit}.get(sort, math.inf)
     return (-math.inf if math.isinf(most) and k.signed and key != "within" else 0), most
 
 # %% ../nbs/29_constraint_files.ipynb #29-constraint-files-025
@@ -236,7 +236,7 @@ def read_constraint(entry: Mapping, where: str = "constraint", phases: Sequence[
     exercise has."""
     k, fields = _fields(entry, where)
     weight = _number(fields.pop("weight", k.weight), where, "weight", 0)
-    _names(fields, where, phases)
+    _names(fields, where, k, phases)
     if set(AMOUNTS) & set(k.fields):
         _amounts(fields, where, k)
     _requested(fields, where, k)
@@ -284,12 +284,14 @@ def clash(a: Constraint, b: Constraint) -> tuple[str, str] | None:
 # %% ../nbs/29_constraint_files.ipynb #29-constraint-files-037
 def _check_time(constraints: Sequence[Constraint]) -> None:
     "Phases that take longer together than the repetition may last contradict it."
-    least = sum(c.limits[0] or 0 for c in constraints if c.kind.span == "phase" and c.weight)
+    phases = [c for c in constraints if c.kind.span == "phase" and c.weight and c.limits[0]]
+    least = sum(c.limits[0] for c in phases)
     for c in constraints:
         if c.kind.span != "whole" or not c.weight or c.limits[1] is None:
             continue
         if least > c.limits[1] + 1e-9:
-            raise InputError(c.where, f"duration {in_words(c)} and phases of at least {least:.4g} s together",
+            named = " and ".join(f"{p.name} {in_words(p)}" for p in phases)
+            raise InputError(c.where, f"duration {in_words(c)}, with {named}: {least:.4g} s together",
                              "phases that fit into the duration",
                              f"the nearest duration that can be reached is {least:.4g} s")
 
@@ -316,7 +318,55 @@ def _check_sides(constraints: Sequence[Constraint]) -> None:
                 raise InputError(e.where, found, "constraints that one motion can satisfy",
                                  f"the nearest that can be reached is left and right within {near}")
 
-# %% ../nbs/29_constraint_files.ipynb #29-constraint-files-038
+# %% ../nbs/29_constraint_files.ipynb #29-constraint-files-039
+def _bounds_of_muscles(constraints: Sequence[Constraint], moment: str | None) -> dict:
+    "Muscle -> largest activation at a moment that the upper limits leave it, and the constraint that does."
+    found = {}
+    for c in constraints:
+        high = limits_at(c, moment)[1]
+        for part in c.parts if high is not None else ():
+            own = members(part)
+            for m in own:  # no muscle is active beyond this, or the mean of the group were above its limit
+                found[m] = min(found.get(m, (1.0, None)), (len(own) * high, c), key=lambda x: x[0])
+            found[part] = min(found.get(part, (1.0, None)), (high, c), key=lambda x: x[0])
+    return found
+
+
+def _check_groups(constraints: Sequence[Constraint]) -> None:
+    "The mean of a group's muscles, each at its upper limit, reaches the lower limit of the group."
+    asked = [c for c in constraints if c.weight and c.kind.predicted == "a" and c["goal"] is None]
+    for c in asked:
+        if (low := limits_at(c, c["at"])[0]) is None:
+            continue
+        bounds = _bounds_of_muscles([o for o in asked if o is not c], c["at"])
+        for part in c.parts:
+            most, whose = _largest_mean(members(part), bounds, part[-2:])
+            if low > most + 1e-9:
+                others = " and ".join(f"{o.name} {in_words(o)}" for o in whose)
+                raise InputError(c.where, f"{c.name} {in_words(c)}, with {others}",
+                                 "constraints that one motion can satisfy",
+                                 f"the most that {part} can reach beside them is {most:.3g}")
+
+
+def _largest_mean(own: Sequence[str], bounds: Mapping, side: str) -> tuple[float, list[Constraint]]:
+    "Largest mean activation of muscles by their bounds and those of groups among them, and what bounds it."
+    ways, left = [], set(own)
+    groups = sorted((g for g in bounds if len(members(g)) > 1 and set(members(g)) <= left and g[-2:] == side),
+                    key=lambda g: -len(members(g)))
+    total = 0.0
+    for g in [*groups, *own]:
+        inside = set(members(g))
+        if not inside <= left:
+            continue
+        most, c = bounds.get(g, (1.0, None))
+        single = [bounds.get(m, (1.0, None)) for m in sorted(inside)]
+        if len(inside) > 1 and sum(min(x, 1.0) for x, _ in single) <= len(inside) * most:
+            continue  # the muscles' own limits are tighter
+        total, left = total + len(inside) * min(most, 1.0), left - inside
+        ways += [c] if c is not None and most < 1 else []
+    return total / len(own), list({id(c): c for c in ways}.values())
+
+# %% ../nbs/29_constraint_files.ipynb #29-constraint-files-040
 MOST_CONSTRAINTS = 200  # each is compared with every other
 
 
@@ -361,6 +411,7 @@ class ConstraintSet:
             _check_pair(a, b)
         _check_time(read)
         _check_sides(read)
+        _check_groups(read)
         named = {c.kind.name for c in read}
         natural = tuple(read_constraint({"kind": n}, source) for n in NATURAL if n not in named)
         return cls(read + natural, source, phases)
@@ -370,7 +421,7 @@ def phases_for(exercise: Exercise | str | None) -> tuple[str, ...]:
     "Phases that a request may name: those of the exercise, or of the squat if none is given."
     return (load_exercise(exercise) if exercise else load_exercise()).phases
 
-# %% ../nbs/29_constraint_files.ipynb #29-constraint-files-039
+# %% ../nbs/29_constraint_files.ipynb #29-constraint-files-041
 def _check_pair(a: Constraint, b: Constraint) -> None:
     "Two lines about the same thing, or two that exclude each other, are no request."
     if a.name == b.name:
@@ -387,7 +438,7 @@ def default_constraints(exercise: Exercise | str = "squat") -> ConstraintSet:
     exercise = load_exercise(exercise)
     return ConstraintSet.from_entries(exercise.request, "default constraints", phases=phases_for(exercise))
 
-# %% ../nbs/29_constraint_files.ipynb #29-constraint-files-043
+# %% ../nbs/29_constraint_files.ipynb #29-constraint-files-045
 KIND_OF_FILE = "a YAML file with a list `constraints:`"
 
 def _entry_nodes(text: str, path: Path | str) -> list:
@@ -404,7 +455,7 @@ def _entry_nodes(text: str, path: Path | str) -> list:
                          "with `- `")
     return top["constraints"].value
 
-# %% ../nbs/29_constraint_files.ipynb #29-constraint-files-044
+# %% ../nbs/29_constraint_files.ipynb #29-constraint-files-046
 def parse_constraints(text: str, path: Path | str = "constraints",
                       exercise: Exercise | str | None = None) -> ConstraintSet:
     "A `ConstraintSet` from YAML text, which `path` names in messages, for an exercise."
@@ -417,7 +468,7 @@ def read_constraints(path: Path | str, exercise: Exercise | str | None = None) -
     "The `ConstraintSet` of a YAML file, for an exercise."
     return parse_constraints(read_utf8(path, KIND_OF_FILE, YAML_BYTES), path, exercise)
 
-# %% ../nbs/29_constraint_files.ipynb #29-constraint-files-046
+# %% ../nbs/29_constraint_files.ipynb #29-constraint-files-048
 def _scalar(value) -> str:
     """A value in YAML: words bare where they read back as themselves, numbers with all the digits that they
     need."""
@@ -442,14 +493,14 @@ def write_constraints(constraints: ConstraintSet, path: Path | str) -> None:
     with atomic_write(path) as f:
         f.write(to_yaml(constraints))
 
-# %% ../nbs/29_constraint_files.ipynb #29-constraint-files-049
+# %% ../nbs/29_constraint_files.ipynb #29-constraint-files-051
 def _subjects(entry: dict) -> list[str]:
     "The muscles, coordinate, joint, body or phase that an entry is about, with and without their side."
     values = [entry[key] for key in ABOUT if key in entry]
     names = [str(n) for value in values for n in (value if isinstance(value, list) else [value])]
     return names + [n[:-2] for n in names if n[-2:] in ("_l", "_r")]
 
-# %% ../nbs/29_constraint_files.ipynb #29-constraint-files-050
+# %% ../nbs/29_constraint_files.ipynb #29-constraint-files-052
 def _selected(entries: list[dict], who: str, setting: str) -> list[dict]:
     "Entries that `who` names: a kind, or what an entry is about; a kind that is missing is added."
     found = [e for e in entries if e["kind"] == who or who in _subjects(e)]

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from statistics import NormalDist
+from typing import TYPE_CHECKING, NamedTuple
 
 from .exercises import STANDING, Exercise, load_exercise, read_exercise, shipped_exercises
 from .metrics import (distance_from_range, joint_rates, leg_differences, pelvis_acceleration,
                           pelvis_velocity, rate_of_change)
-from .motion import ACTIVATIONS, COORDINATES, GRAVITY, TRANSLATIONS
+from .files import InputError
+from .motion import ACTIVATIONS, COORDINATES, GRAVITY, JOINT_LOADS, TRANSLATIONS
 from .ground_contact import sliding_speed
 
 if TYPE_CHECKING:
@@ -25,11 +27,12 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ['SIDED_MUSCLES', 'RAD', 'LIMIT_WINDOW', 'UNITS', 'KINDS', 'LIMITS', 'REQUIRED', 'TOLERANCES', 'ABOUT', 'GOAL_SIGN',
            'REQUEST_FIELDS', 'MUSCLE_GROUPS', 'ACTIVE', 'LENGTH', 'AXES', 'LEG_JOINTS', 'SIDE_FIELDS', 'LEG_KIND',
-           'BALANCE_TIMES', 'NATURAL', 'PHASES', 'Batch', 'vector_length', 'at_frame', 'moment_frame', 'window_frames',
-           'at_frames', 'at_moment', 'Kind', 'kind', 'both_sides', 'Constraint', 'limits_of', 'name_of', 'in_words',
-           'constraint_values', 'limited_values', 'loss', 'metric', 'violation', 'members', 'joints', 'joint_parts',
-           'from_feet', 'outward_values', 'body_lean', 'leg_centres', 'foot_points', 'balance_every', 'needed_push',
-           'imbalance', 'ramp', 'phases']
+           'BALANCE_TIMES', 'NATURAL', 'PHASES', 'BAND_SHARE', 'BAND_ERROR', 'MOVED', 'Batch', 'vector_length',
+           'at_frame', 'moment_frame', 'window_frames', 'at_frames', 'at_moment', 'Kind', 'kind', 'both_sides',
+           'Constraint', 'limits_of', 'name_of', 'in_words', 'constraint_values', 'limited_values', 'loss', 'metric',
+           'violation', 'members', 'knows', 'joints', 'joint_parts', 'from_feet', 'outward_values', 'body_lean',
+           'leg_centres', 'foot_points', 'balance_every', 'needed_push', 'imbalance', 'ramp', 'phases', 'times_sd',
+           'predicted_deviations', 'standard_deviations', 'PredictiveBand', 'constraint_band']
 
 # %% ../nbs/28_constraints.ipynb #28-constraints-005
 SIDED_MUSCLES = tuple(a.partition("/")[0] for a in ACTIVATIONS)          # vasmed_l, …
@@ -42,7 +45,8 @@ class Batch:
     `rate_hz` (B,) instants a second of each; a number is that of all.
 
     `drift` (B,): squared distance of the latent from known ones; `start` (B, T, 33): where the search
-    began. `known`: a dictionary in which values of constraints are kept, for a batch that stays."""
+    began. `known`: a dictionary in which values of constraints are kept, for a batch that stays. `loads`
+    (B, T, 9): sizes of the joint contact forces in body weights, in the order of `JOINT_LOADS`."""
 
     q: Tensor
     a: Tensor
@@ -53,6 +57,7 @@ class Batch:
     exercise: Exercise = load_exercise()
     moments: dict = field(default_factory=dict, repr=False)
     known: dict | None = field(default=None, repr=False)
+    loads: Tensor | None = None
 
     def __post_init__(self):
         rate = self.rate_hz if hasattr(self.rate_hz, "expand") else self.q.new_tensor(self.rate_hz)
@@ -75,6 +80,15 @@ class Batch:
     def muscle(self, *names: str) -> Tensor:
         "Named activations (B, T, names)."
         return self.a[..., [SIDED_MUSCLES.index(n) for n in names]]
+
+    def load(self, *names: str, where: str = "joint_load") -> Tensor:
+        "Named joint loads (B, T, names) in body weights; InputError, which names `where`, without any."
+        if self.loads is None:
+            raise InputError(where, "motions without joint loads",
+                             "loads predicted with the activations, or simulated",
+                             "take networks that predict them (the published one does not) and motions that "
+                             "carry them (a recording does not), or leave joint_load out")
+        return self.loads[..., [JOINT_LOADS.index(n) for n in names]]
 
 # %% ../nbs/28_constraints.ipynb #28-constraints-011
 def vector_length(x: Tensor) -> Tensor:
@@ -119,8 +133,8 @@ def at_moment(batch: Batch, moment: str | None, window: bool = False) -> Batch:
     if key not in batch.moments:
         f = moment_frame(batch, moment)
         f = window_frames(batch, f) if window else f[:, None]
-        q, a = at_frames(batch.q, f), at_frames(batch.a, f)
-        batch.moments[key] = Batch(q, a, batch.skeleton, batch.rate_hz, exercise=batch.exercise)
+        q, a, loads = (None if x is None else at_frames(x, f) for x in (batch.q, batch.a, batch.loads))
+        batch.moments[key] = Batch(q, a, batch.skeleton, batch.rate_hz, exercise=batch.exercise, loads=loads)
     return batch.moments[key]
 
 # %% ../nbs/28_constraints.ipynb #28-constraints-027
@@ -131,7 +145,7 @@ UNITS = {
     "s": ("a time", 1.), "ms": ("a time", 0.001),
     "m/s": ("a speed", 1.), "cm/s": ("a speed", 0.01),
     "deg/s": ("a turning speed", RAD), "rad/s": ("a turning speed", 1.),
-    "m/s2": ("an acceleration", 1.),
+    "m/s2": ("an acceleration", 1.), "BW": ("a load", 1.),
     "deg/s2": ("a turning acceleration", RAD), "rad/s2": ("a turning acceleration", 1.),
 }
 
@@ -144,9 +158,11 @@ class Kind:
     `parts(constraint)`: names of the components.
 
     `signed`: limits apply to the values, not to their root mean square; `peaks`: at 'peak' each component has
-    its own; `needs`: {'joint' or 'body': names} that the model must have; `natural`: part of every set;
-    `of_latent`: needs the latent, so only a search knows it; `distance`: its metric is the distance from the
-    limits; `span`: the time that it measures, of the 'whole' repetition or of a 'phase'."""
+    its own; `needs`: {'joint' or 'body': names} that the model must have; `names`: fields that name one of
+    these words; `natural`: part of every set; `of_latent`: needs the latent, so only a search knows it;
+    `distance`: its metric is the distance from the limits; `span`: the time that it measures, of the 'whole'
+    repetition or of a 'phase'; `predicted`: the field of a batch, 'a' or 'loads', that it is about and that
+    networks predict."""
 
     name: str
     says: str
@@ -164,6 +180,8 @@ class Kind:
     of_latent: bool = False
     distance: bool = False
     span: str = ""
+    names: Mapping = field(default_factory=dict)
+    predicted: str = ""
 
 # %% ../nbs/28_constraints.ipynb #28-constraints-030
 KINDS: dict[str, Kind] = {}
@@ -191,13 +209,14 @@ def _coordinate_parts(c) -> tuple[str, ...]:
 
 
 @kind("muscle_range", "peak activation of named muscles stays within a range", "", signed=True, peaks=True,
-      distance=True, parts=lambda c: c.muscles,
+      distance=True, predicted="a", parts=lambda c: c.muscles,
       fields={"muscles": REQUIRED, "low": REQUIRED, "high": REQUIRED, "at": "peak"})
 def _muscle_range(batch: Batch, c):
     return batch.muscle(*c.muscles)
 
 
 @kind("coordinate_range", "a coordinate stays within a range", None, signed=True, parts=_coordinate_parts,
+      names={"coordinate": COORDINATES},
       fields={"coordinate": REQUIRED, "low": REQUIRED, "high": REQUIRED, "unit": None, "at": "peak"})
 def _coordinate_range(batch: Batch, c):
     return batch.coordinate(*c.parts)
@@ -255,7 +274,8 @@ TOLERANCES = {
     "an angle": 2 * RAD,
     "a length": 0.01,
     "a time": 0.1,
-}  # SI: of a `target` without `within`
+    "a load": 0.2,
+}  # SI and body weights: of a `target` without `within`
 
 
 def limits_of(c: Constraint) -> tuple[float | None, float | None]:
@@ -455,18 +475,35 @@ def members(name: str) -> tuple[str, ...]:
 
 # %% ../nbs/28_constraints.ipynb #28-constraints-073
 @kind("coordinate", "a coordinate of the model", None, signed=True, parts=_coordinate_parts,
+      names={"coordinate": COORDINATES},
       fields={"coordinate": REQUIRED, **REQUEST_FIELDS, "unit": None, "at": "bottom"})
 def _coordinate(batch: Batch, c):
     return batch.coordinate(*c.parts)
 
 
 @kind("muscle", "activation of a muscle, or mean activation of a muscle group", "", signed=True, peaks=True,
-      fields={"muscle": REQUIRED, **REQUEST_FIELDS, "at": "peak"},
+      fields={"muscle": REQUIRED, **REQUEST_FIELDS, "at": "peak"}, names={"muscle": ACTIVE}, predicted="a",
       parts=lambda c: both_sides(c["muscle"], ACTIVE))
 def _muscle(batch: Batch, c):
     return batch.muscle(*[m for p in c.parts for m in members(p)]).unflatten(-1, (len(c.parts), -1)).mean(-1)
 
-# %% ../nbs/28_constraints.ipynb #28-constraints-078
+# %% ../nbs/28_constraints.ipynb #28-constraints-076
+def _load_parts(c) -> tuple[str, ...]:
+    return tuple(f"{joint} load" for joint in both_sides(c["joint"], JOINT_LOADS))
+
+
+@kind("joint_load", "size of the contact force in a joint, in body weights", "BW", scale=10.0, signed=True,
+      peaks=True, fields={"joint": REQUIRED, **REQUEST_FIELDS, "at": "peak"}, names={"joint": JOINT_LOADS},
+      predicted="loads", parts=_load_parts)
+def _joint_load(batch: Batch, c):
+    return batch.load(*both_sides(c["joint"], JOINT_LOADS), where=f"{c.where or 'constraint'}, {c.kind.name}")
+
+# %% ../nbs/28_constraints.ipynb #28-constraints-082
+def knows(batch: Batch, c: Constraint) -> bool:
+    "Whether a batch has the activations or joint loads that a constraint is about."
+    return not c.kind.predicted or getattr(batch, c.kind.predicted) is not None
+
+# %% ../nbs/28_constraints.ipynb #28-constraints-087
 LENGTH = dict(scale=0.43, signed=True)  # m, a thigh: one centimetre counts as the 1.3 degrees that move it
 AXES = {"forward": 0, "up": 1, "right": 2}
 _MIDDLE = ("back", "torso", "pelvis", "ground_pelvis")
@@ -492,7 +529,7 @@ def outward_values(x: Tensor, c: Constraint) -> Tensor:
     mediolateral = c["plane"] == "frontal" or c["axis"] == "right"
     return x * x.new_tensor([-1.0, 1.0]) if c["goal"] == "equal" and mediolateral else x
 
-# %% ../nbs/28_constraints.ipynb #28-constraints-080
+# %% ../nbs/28_constraints.ipynb #28-constraints-089
 @kind("joint_centre", "where a joint centre is", "m", **LENGTH,
       fields={"joint": REQUIRED, "axis": "up", "from": "feet", **REQUEST_FIELDS, "at": "bottom"},
       parts=lambda c: tuple(f"{p} {c['axis']} from {c['from']}" for p in joint_parts(c["joint"])))
@@ -504,7 +541,7 @@ def _joint_centre(batch: Batch, c):
     x = from_feet(batch, x) if c["from"] == "feet" else x - of(c["from"])
     return outward_values(x[..., AXES[c["axis"]]], c)
 
-# %% ../nbs/28_constraints.ipynb #28-constraints-083
+# %% ../nbs/28_constraints.ipynb #28-constraints-092
 @kind("centre_of_mass",
       "where the centre of mass of the whole body is, from the middle of the feet and the ground", "m",
       **LENGTH, fields={"axis": "up", **REQUEST_FIELDS, "at": "bottom"},
@@ -512,7 +549,7 @@ def _joint_centre(batch: Batch, c):
 def _centre_of_mass(batch: Batch, c):
     return from_feet(batch, batch.skeleton.centre_of_mass(batch.q)[..., None, :])[..., AXES[c["axis"]]]
 
-# %% ../nbs/28_constraints.ipynb #28-constraints-084
+# %% ../nbs/28_constraints.ipynb #28-constraints-093
 def body_lean(batch: Batch, bodies: Sequence[str], plane: str) -> Tensor:
     """Angle (B, T, bodies) rad of each long axis from the vertical; forward (sagittal), right (frontal)
     positive."""
@@ -526,7 +563,7 @@ def body_lean(batch: Batch, bodies: Sequence[str], plane: str) -> Tensor:
 def _body(batch: Batch, c):
     return outward_values(body_lean(batch, both_sides(c["body"], batch.skeleton.body_names), c["plane"]), c)
 
-# %% ../nbs/28_constraints.ipynb #28-constraints-087
+# %% ../nbs/28_constraints.ipynb #28-constraints-096
 LEG_JOINTS = ("hip", "knee", "ankle")
 SIDE_FIELDS = {"side": "both", **REQUEST_FIELDS, "at": "bottom"}
 
@@ -545,7 +582,7 @@ def leg_centres(batch: Batch) -> tuple:
     known, centres = joints(batch.skeleton), batch.joint_centres
     return tuple(centres[..., [known.index(f"{j}_{side}") for side in "lr"], :] for j in LEG_JOINTS)
 
-# %% ../nbs/28_constraints.ipynb #28-constraints-088
+# %% ../nbs/28_constraints.ipynb #28-constraints-097
 @kind("thigh_angle", "how far the thigh has turned from hanging; 90 deg is parallel to the ground", "deg",
       **LEG_KIND)
 def _thigh_angle(batch: Batch, c):
@@ -562,7 +599,7 @@ def _knee_depth(batch: Batch, c):
 def _hip_height(batch: Batch, c):
     return leg_centres(batch)[0][..., 1]
 
-# %% ../nbs/28_constraints.ipynb #28-constraints-093
+# %% ../nbs/28_constraints.ipynb #28-constraints-102
 def foot_points(batch: Batch) -> Tensor:
     "Contact points (B, T, 2, 6, 3) m, left foot then right."
     return batch.contact_points.unflatten(-2, (2, 6)).flip(-3)
@@ -572,7 +609,7 @@ def foot_points(batch: Batch) -> Tensor:
 def _knee_over_toe(batch: Batch, c):
     return leg_centres(batch)[1][..., 0] - foot_points(batch)[..., 0].amax(-1)
 
-# %% ../nbs/28_constraints.ipynb #28-constraints-094
+# %% ../nbs/28_constraints.ipynb #28-constraints-103
 @kind("knee_valgus", "how far the knee is inside the line from hip to ankle, seen from the front", "cm",
       **LENGTH | LEG_KIND | dict(usual={"high": 0.0}))
 def _knee_valgus(batch: Batch, c):
@@ -580,7 +617,7 @@ def _knee_valgus(batch: Batch, c):
     line, to_knee = (hip - ankle) / vector_length(hip - ankle), knee - ankle
     return (line[..., 0] * to_knee[..., 1] - line[..., 1] * to_knee[..., 0]) * line.new_tensor([1.0, -1.0])
 
-# %% ../nbs/28_constraints.ipynb #28-constraints-095
+# %% ../nbs/28_constraints.ipynb #28-constraints-104
 @kind("heel_contact", "how far the heel is off the ground", "cm",
       **LENGTH | LEG_KIND | dict(needs={}, fields=SIDE_FIELDS | {"at": "all"}, usual={"high": 1.0}))
 def _heel_contact(batch: Batch, c):
@@ -594,7 +631,7 @@ def _heel_contact(batch: Batch, c):
 def _trunk_lean(batch: Batch, c):
     return body_lean(batch, ("torso",), "sagittal")
 
-# %% ../nbs/28_constraints.ipynb #28-constraints-106
+# %% ../nbs/28_constraints.ipynb #28-constraints-115
 BALANCE_TIMES = 32  # a repetition, about
 
 
@@ -616,7 +653,7 @@ def needed_push(batch: Batch) -> tuple:
     height = com[..., 1:2] - points[..., 1].amin(-1, keepdim=True)
     return (com - height * push / push[..., 1:2].clamp(min=0.1))[..., [0, 2]], points
 
-# %% ../nbs/28_constraints.ipynb #28-constraints-111
+# %% ../nbs/28_constraints.ipynb #28-constraints-120
 def imbalance(batch: Batch) -> Tensor:
     "How far (B, t, 1) m the zero-moment point lies outside the rectangle around both feet; kept."
     if "imbalance" not in batch.moments:
@@ -631,10 +668,10 @@ def imbalance(batch: Batch) -> Tensor:
 def _balance(batch: Batch, c):
     return imbalance(batch)
 
-# %% ../nbs/28_constraints.ipynb #28-constraints-115
+# %% ../nbs/28_constraints.ipynb #28-constraints-124
 NATURAL = tuple(name for name, k in KINDS.items() if k.natural)  # in every set that does not mention them
 
-# %% ../nbs/28_constraints.ipynb #28-constraints-118
+# %% ../nbs/28_constraints.ipynb #28-constraints-127
 PHASES = tuple(dict.fromkeys(p for path in shipped_exercises().values() for p in read_exercise(path).phases))
 
 
@@ -652,7 +689,7 @@ def phases(batch: Batch) -> tuple:
     return (seconds * (moving * ~after).sum(1), seconds * (bent * deep).sum(1),
             seconds * (moving * after).sum(1))
 
-# %% ../nbs/28_constraints.ipynb #28-constraints-120
+# %% ../nbs/28_constraints.ipynb #28-constraints-129
 @kind("duration", "time from leaving the standing posture to regaining it", "s", signed=True,
       fields=REQUEST_FIELDS, span="whole")
 def _duration(batch: Batch, c):
@@ -663,3 +700,85 @@ def _duration(batch: Batch, c):
       fields={"phase": REQUIRED, **REQUEST_FIELDS}, parts=lambda c: (f"{c['phase']} time",), span="phase")
 def _tempo(batch: Batch, c):
     return phases(batch)[batch.exercise.phases.index(c["phase"])][:, None, None]
+
+# %% ../nbs/28_constraints.ipynb #28-constraints-136
+BAND_SHARE = 0.9  # of simulated values that lie in a band
+BAND_ERROR = {"a": (0.05, 0.4), "loads": (0.0, 1.0)}  # least deviation, and share of the predicted one
+MOVED = {"an angle": 2.3 * RAD, "a length": 0.017, "a time": 0.1, "a speed": 0.02, "a turning speed": 2 * RAD,
+         "an acceleration": 0.07, "balance": 0.007}  # SI: standard deviations of what tracking moves
+
+
+def times_sd() -> float:
+    "Half the width of a band in standard deviations: 1.64 for nine in ten."
+    return NormalDist().inv_cdf((1 + BAND_SHARE) / 2)
+
+# %% ../nbs/28_constraints.ipynb #28-constraints-137
+def _moved(c: Constraint, batch: Batch, sd: Tensor, by: float) -> Batch:
+    "The batch with its prediction off by so many deviations; the sides are opposed for `goal: equal`."
+    names = JOINT_LOADS if c.kind.predicted == "loads" else SIDED_MUSCLES
+    if c["goal"] == "equal":
+        sd = sd * sd.new_tensor([-1.0 if n.endswith("_r") else 1.0 for n in names]) / 2**0.5
+    return replace(batch, moments={}, known=None,
+                   **{c.kind.predicted: getattr(batch, c.kind.predicted) + by * sd})
+
+
+def predicted_deviations(c: Constraint, batch: Batch, sd: Tensor) -> Tensor:
+    "Standard deviations (B, frames, components) SI of limited values, by those of what networks predict."
+    up, down = (limited_values(c, _moved(c, batch, sd, by)) for by in (0.5, -0.5))
+    return (up - down).abs()
+
+
+def standard_deviations(c: Constraint, batch: Batch, sd: Tensor | None = None) -> Tensor | None:
+    """Of the error of each limited value, (B, frames, components) SI. `sd`: of the predicted activations
+    (B, T, 80) or joint loads (B, T, 9). None where nothing is known of it."""
+    x = limited_values(c, batch)
+    if c.kind.predicted:
+        floor, factor = BAND_ERROR[c.kind.predicted]
+        s = None if sd is None else predicted_deviations(c, batch, sd)
+        return s if s is None else (floor**2 + 1e-12 + (factor * s) ** 2) ** 0.5
+    moved = MOVED.get(c.kind.name, MOVED.get(UNITS[c.unit][0]))
+    return None if moved is None else x.new_full(x.shape, moved)
+
+# %% ../nbs/28_constraints.ipynb #28-constraints-138
+class PredictiveBand(NamedTuple):
+    """Of each motion, (B,), in the constraint's unit: predicted value, ends of its band, and the probability
+    that the limits hold in simulation (None without limits)."""
+
+    value: Tensor
+    low: Tensor
+    high: Tensor
+    probability: Tensor | None
+
+
+def _probability(c: Constraint, batch: Batch, s: Tensor, tolerance: float) -> Tensor:
+    "That every component of the limited values stays within the limits in all frames, (B,)."
+    low, high = (None if end is None else end + sign * tolerance for end, sign in zip(c.limits, (-1, 1)))
+    x = limited_values(c, batch)
+    below = 1.0 if high is None else _normal_share(((high - x) / s).amin(1))
+    above = 0.0 if low is None else _normal_share(((low - x) / s).amax(1))
+    return (below - above).clamp(min=0).prod(-1)
+
+
+def _normal_share(x: Tensor) -> Tensor:
+    "Share of a standard normal distribution below x."
+    return (1 + (x / 2**0.5).erf()) / 2
+
+# %% ../nbs/28_constraints.ipynb #28-constraints-139
+def constraint_band(c: Constraint, batch: Batch, sd: Tensor | None = None,
+                    tolerance: float = 0.0) -> PredictiveBand | None:
+    """What a simulation will find, by prediction. `sd`: standard deviations of the activations (B, T, 80), or
+    of the joint loads (B, T, 9), that `c` is about; `tolerance` in its unit: how far outside the limits still
+    counts. The value is what the limits are about, also where the metric is a distance. None where nothing
+    is known of the error."""
+    s = standard_deviations(c, batch, sd)
+    if s is None:
+        return None
+    x = constraint_values(c, batch) if c.kind.signed else limited_values(c, batch)
+    value = x.mean((1, 2)) / c.per_unit
+    half = times_sd() * s.mean(1).square().sum(-1) ** 0.5 / s.shape[-1] / c.per_unit
+    low, high = value - half, value + half
+    if c.kind.predicted and c["goal"] != "equal":
+        low, high = low.clamp(min=0), high.clamp(max=1 if c.kind.predicted == "a" else math.inf)
+    limited = c.limits != (None, None)
+    holds = _probability(c, batch, s, tolerance * c.per_unit) if limited else None
+    return PredictiveBand(value, low, high, holds)

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 from .constraint_files import quantities, suggest
-from .constraints import (UNITS, Batch, Constraint, both_sides, in_words, joints, limited_values,
-                              violation)
+from .constraints import (TOLERANCES, UNITS, Batch, Constraint, both_sides, in_words, joints, knows,
+                              limited_values, violation)
 from .exercises import Exercise, load_exercise
 from .files import InputError
 from .metrics import distance_from_range
@@ -23,13 +27,15 @@ if TYPE_CHECKING:
     from bige.skeleton import Skeleton
 
 # %% auto #0
-__all__ = ['Reach', 'REST_S', 'Times', 'check_model', 'reach', 'check_reach', 'reached', 'shortfalls', 'requested_durations']
+__all__ = ['LEAST_KNOWN', 'Reach', 'SLACK_SD', 'ALONE_SD', 'NEAR_SD', 'PACES', 'LARGEST_SET', 'REST_S', 'Times', 'check_model',
+           'reach', 'check_reach', 'LimitRow', 'join_batches', 'limit_rows', 'excess', 'Relaxation', 'Conflict',
+           'relaxations', 'find_conflicts', 'reached', 'shortfalls', 'requested_durations']
 
 # %% ../nbs/30_reachability.ipynb #30-reachability-005
 def _named(c: Constraint) -> list[tuple[str, str]]:
     "('joint' or 'body', name) that a constraint and its kind need of a model."
     fields = (("joint", "joint"), ("joint", "from"), ("body", "body"))
-    own = [(what, c[key]) for what, key in fields if c[key] not in (None, "feet")]
+    own = [(what, c[key]) for what, key in fields if key not in c.kind.names and c[key] not in (None, "feet")]
     return own + [(what, name) for what, names in c.kind.needs.items() for name in names]
 
 
@@ -72,6 +78,7 @@ def check_model(constraints: Sequence[Constraint], skeleton: Skeleton) -> None:
             _check_range(c, name, skeleton.ranges[COORDINATES.index(name)])
 
 # %% ../nbs/30_reachability.ipynb #30-reachability-008
+LEAST_KNOWN = 8  # fewer known motions tell nothing
 Reach = tuple[float, float]  # the best that a repetition does, how far others stay behind
 
 
@@ -96,19 +103,201 @@ def _check_limits(c: Constraint, real: Batch) -> None:
 def check_reach(constraints: Sequence[Constraint], real: Batch) -> None:
     """InputError for limits that no repetition of `real` comes near; fewer than eight repetitions tell
     nothing."""
-    for c in constraints if len(real.q) >= 8 else ():
-        if c.limits != (None, None) and c.weight and UNITS[c.unit][0] != "a time":
+    for c in constraints if len(real.q) >= LEAST_KNOWN else ():
+        if c.limits != (None, None) and c.weight and UNITS[c.unit][0] != "a time" and knows(real, c):
             _check_limits(c, real)
 
 # %% ../nbs/30_reachability.ipynb #30-reachability-015
+SLACK_SD = 0.3  # how far from known motions a search still gets, in standard deviations of what they do
+ALONE_SD = 1.0  # how far a single limit may lie beyond them
+NEAR_SD = 2.0  # motions are mixed that differ by so much at most in how far they are from the request
+PACES = (0.5, 1.0, 2.0)  # a known motion may be done slower or faster
+LARGEST_SET = 3
+
+
+class LimitRow(NamedTuple):
+    """One limit on one component: `values` (N,) of known motions and the `limit`, in standard deviations and
+    with the sign that makes it an upper one; `slack`: how far beyond it still counts; `end`: 'low' or
+    'high'."""
+
+    constraint: Constraint
+    end: str
+    values: np.ndarray
+    limit: float
+    slack: float
+    deviation: float
+
+# %% ../nbs/30_reachability.ipynb #30-reachability-016
+def join_batches(parts: Sequence[Batch]) -> Batch:
+    "Motions of several batches on one skeleton, side by side; joint loads where all parts have them."
+    import torch
+
+    def whole(key: str) -> Tensor | None:
+        values = [getattr(b, key) for b in parts]
+        return None if any(x is None for x in values) else torch.cat(values)
+
+    return Batch(whole("q"), whole("a"), parts[0].skeleton, whole("rate_hz"), exercise=parts[0].exercise,
+                 loads=whole("loads"), known={})
+
+# %% ../nbs/30_reachability.ipynb #30-reachability-017
+def limit_rows(c: Constraint, known: Sequence[Batch]) -> list[LimitRow]:
+    "A row for each limit and component of a constraint, over all batches; the middle one says deviations."
+    x = [limited_values(c, b).detach().double() for b in known]
+    least, most = (np.concatenate([getattr(v, f)(1).numpy() for v in x]) for f in ("amin", "amax"))
+    deviation = np.maximum(x[len(x) // 2].mean(1).std(0, correction=0).numpy(), 1e-9)
+    rows, tolerance = [], TOLERANCES.get(UNITS[c.unit][0], 0.0)
+    for end, sign, values, limit in (("low", -1, least, c.limits[0]), ("high", 1, most, c.limits[1])):
+        for k, sd in enumerate(deviation if limit is not None else ()):
+            slack = max(SLACK_SD, tolerance / sd)
+            rows.append(LimitRow(c, end, sign * values[:, k] / sd, sign * limit / sd, slack, sd))
+    return rows
+
+
+def excess(rows: Sequence[LimitRow]) -> float:
+    "How many slacks all limits must be widened by until a mix of similar known motions satisfies them."
+    from scipy.optimize import linprog
+
+    limit = np.array([max(r.limit, r.values.min()) for r in rows])
+    values, slack = np.stack([r.values for r in rows]), np.array([r.slack for r in rows])
+    away = np.maximum(values - limit[:, None], 0).max(0)
+    if away.min() <= 0:
+        return 0.0
+    near = np.argsort(away, kind="stable")[:400]
+    near = near[away[near] <= away.min() + NEAR_SD]
+    wide = np.column_stack([values[:, near], -slack])
+    one = np.append(np.ones(len(near)), 0.0)[None]
+    return float(linprog(np.append(0 * near, 1.0), wide, limit, one, [1.0], method="highs").fun)
+
+# %% ../nbs/30_reachability.ipynb #30-reachability-022
+@dataclass(frozen=True)
+class Relaxation:
+    "A limit ('low' or 'high') moved to `value`, in the constraint's unit; `cost` in standard deviations."
+
+    constraint: Constraint
+    end: str
+    value: float
+    cost: float
+
+    @property
+    def words(self) -> str:
+        "For instance 'hip_height to at least 0.61 m'."
+        word, unit = {"low": "at least", "high": "at most"}[self.end], self.constraint.unit
+        return f"{self.constraint.name} to {word} {self.value:.3g}{unit and ' ' + unit}"
+
+
+@dataclass(frozen=True)
+class Conflict:
+    "The smallest set of constraints that exclude each other, by `motions` known ones, and what ends it."
+
+    constraints: tuple[Constraint, ...]
+    relaxations: tuple[Relaxation, ...]
+    motions: int
+
+    @property
+    def sentence(self) -> str:
+        lines = [f"{c.name} ({in_words(c)})" for c in self.constraints]
+        relax = ", or ".join(r.words for r in self.relaxations) or "more than one of them"
+        if len(lines) == 1:
+            return f"{lines[0]}: none of {self.motions} known motions comes near it; relax {relax}."
+        return (f"{', '.join(lines[:-1])} and {lines[-1]} exclude each other: none of {self.motions} known "
+                f"motions, and no mix of similar ones, comes near all of them; relax {relax}.")
+
+# %% ../nbs/30_reachability.ipynb #30-reachability-023
+def _widened(rows: Sequence[LimitRow], c: Constraint, end: str, by: float) -> list[LimitRow]:
+    "The rows with one limit of a constraint moved outward by so many SI units."
+    return [r._replace(limit=r.limit + by / r.deviation) if r.constraint is c and r.end == end else r
+            for r in rows]
+
+
+def _too_far(rows: Sequence[LimitRow]) -> bool:
+    "Whether known motions tell that the limits cannot hold together; of one constraint, on their own."
+    alone = len({id(r.constraint) for r in rows}) == 1
+    return excess(rows) > 1 or alone and any(r.values.min() - r.limit > max(ALONE_SD, r.slack) for r in rows)
+
+
+def relaxations(rows: Sequence[LimitRow]) -> tuple[Relaxation, ...]:
+    "For each limit the nearest value that makes the set compatible, the cheapest first."
+    found = []
+    for c, end in _ends(rows):
+        own = [r for r in rows if r.constraint is c and r.end == end]
+        most = max((r.values.max() - r.limit) * r.deviation for r in own)
+        if most <= 0 or _too_far(_widened(rows, c, end, most)):
+            continue
+        low = 0.0
+        for _ in range(12):
+            middle = (low + most) / 2
+            low, most = (middle, most) if _too_far(_widened(rows, c, end, middle)) else (low, middle)
+        sign = {"low": -1, "high": 1}[end]
+        value = (c.limits[end == "high"] + sign * most) / c.per_unit
+        found.append(Relaxation(c, end, _outward(value, sign), most / min(r.deviation for r in own)))
+    return tuple(sorted(found, key=lambda r: r.cost))
+
+
+def _ends(rows: Sequence[LimitRow]) -> list[tuple[Constraint, str]]:
+    "The constraints and ends of the rows, each once."
+    return list({(id(r.constraint), r.end): (r.constraint, r.end) for r in rows}.values())
+
+
+def _outward(x: float, sign: int) -> float:
+    "Three significant digits, rounded away from the request."
+    digit = 10.0 ** (math.floor(math.log10(max(abs(x), 1e-9))) - 2)
+    return (math.ceil(x / digit - 1e-9) if sign > 0 else math.floor(x / digit + 1e-9)) * digit
+
+# %% ../nbs/30_reachability.ipynb #30-reachability-024
+def _paced(known: Batch, constraints: Sequence[Constraint]) -> list[Batch]:
+    "Known motions, and where a time is requested the same at other paces."
+    if not any(UNITS[c.unit][0] == "a time" for c in constraints):
+        return [known]
+    batches = []
+    for pace in PACES:
+        b = replace(known, rate_hz=known.rate_hz * pace, moments={}, known={})
+        b.contact_points, b.joint_centres = known.contact_points, known.joint_centres  # known already
+        batches.append(b)
+    return batches
+
+
+def find_conflicts(constraints: Sequence[Constraint], known: Batch) -> list[Conflict]:
+    """The smallest sets of constraints that exclude each other, as far as known motions tell: one after
+    another, each without what the cheapest relaxation of the others takes away."""
+    asked = [c for c in constraints if c.weight and c.limits != (None, None) and knows(known, c)]
+    asked = [c for c in asked if not c.kind.of_latent and len(known.q) >= LEAST_KNOWN]
+    batches, found = _paced(known, asked), []
+    rows = {id(c): limit_rows(c, batches) for c in asked}
+    while smallest := _smallest(asked, rows):
+        whole = [r for c in smallest for r in rows[id(c)]]
+        ways = relaxations(whole)
+        found.append(Conflict(smallest, ways, len(known.q)))
+        gone = ways[0].constraint if ways else smallest[-1]
+        asked = [c for c in asked if c is not gone]
+    return found
+
+
+def _smallest(asked: Sequence[Constraint], rows: dict) -> tuple[Constraint, ...]:
+    "The smallest set that known motions tell to be impossible, the most impossible of its size; () without."
+    for size in range(1, LARGEST_SET + 1):
+        if size == LARGEST_SET and len(asked) > 16:  # too many to be compared
+            break
+        sets = [(cs, [r for c in cs for r in rows[id(c)]]) for cs in combinations(asked, size)]
+        bad = [(excess(r), cs) for cs, r in sets if _too_far(r)]
+        if bad:
+            return max(bad, key=lambda x: x[0])[1]
+    return ()
+
+# %% ../nbs/30_reachability.ipynb #30-reachability-027
 def reached(c: Constraint, batch: Batch) -> Tensor:
     "The value (B,), in the constraint's unit, of the frame and component furthest outside the limits."
     x = limited_values(c, batch).flatten(1)
     return x.gather(1, distance_from_range(x, *c.limits).argmax(1, keepdim=True))[:, 0] / c.per_unit
 
 
-def _because(c: Constraint, others: Sequence[Constraint], real: Batch, tolerance: float) -> str:
-    "Why a limit was violated, as far as recorded repetitions tell."
+def _because(c: Constraint, others: Sequence[Constraint], real: Batch, tolerance: float,
+             conflicts: Sequence[Conflict] = ()) -> str:
+    "Why a limit was violated, as far as known conflicts and recorded repetitions tell."
+    for conflict in conflicts:
+        if len(conflict.constraints) > 1 and any(o is c for o in conflict.constraints):
+            return conflict.sentence.rstrip(".")
+    if not knows(real, c):
+        return "recorded repetitions say nothing of joint loads"
     does = violation(c, real) <= tolerance
     if not does.any():
         return f"none of {len(does)} recorded repetitions does it"
@@ -120,18 +309,20 @@ def _because(c: Constraint, others: Sequence[Constraint], real: Batch, tolerance
     )
 
 
-def _shortfall(c: Constraint, others: Sequence[Constraint], batch: Batch, real: Batch,
-               tolerance: float) -> dict | None:
+def _shortfall(c: Constraint, others: Sequence[Constraint], batch: Batch, real: Batch, tolerance: float,
+               conflicts: Sequence[Conflict]) -> dict | None:
     "What `shortfalls` says of one constraint; None when all motions satisfy it."
     value, away = reached(c, batch), violation(c, batch)
     violated = away > tolerance
     if not violated.any():
         return None
+    others = [o for o in others if knows(real, o)]
     kept = [(violation(o, real) <= tolerance).tolist() for o in others]
     free = [
         i for i in range(len(real.q)) if all(k[i] for k in kept)
     ]  # real repetitions that satisfy the rest
-    known = zip(violation(c, real)[free].tolist(), reached(c, real)[free].tolist())
+    seen = knows(real, c)
+    known = zip(violation(c, real)[free].tolist(), reached(c, real)[free].tolist()) if seen else ()
     candidates = [*zip(away.tolist(), value.tolist()), *known]
     best = min(zip(away[violated].tolist(), value[violated].tolist()))[1]
     return {
@@ -141,10 +332,16 @@ def _shortfall(c: Constraint, others: Sequence[Constraint], batch: Batch, real: 
         "reached": best,
         "nearest": min(candidates)[1],
         "unit": c.unit,
-        "because": _because(c, others, real, tolerance),
+        "because": _because(c, others, real, tolerance, conflicts),
     }
 
-# %% ../nbs/30_reachability.ipynb #30-reachability-016
+# %% ../nbs/30_reachability.ipynb #30-reachability-028
+def _nowhere(limited: Sequence[Constraint], batch: Batch, tolerance: float) -> bool:
+    "Whether no motion satisfies all limits."
+    held = [violation(c, batch) <= tolerance for c in limited]
+    return bool(held) and not sum(held[1:], held[0].long()).eq(len(held)).any()
+
+
 def _sentence(row: dict, n: int) -> str:
     unit, violated = row["unit"] and f" {row['unit']}", row["violated_by"]
     start = f"{row['constraint']}: requested {row['requested']}, reached {row['reached']:.3g}{unit}"
@@ -159,15 +356,19 @@ def _sentence(row: dict, n: int) -> str:
     )
 
 
-def shortfalls(constraints: Sequence[Constraint], batch: Batch, real: Batch,
-               tolerance: float = 1e-4) -> list[dict]:
+def shortfalls(constraints: Sequence[Constraint], batch: Batch, real: Batch, tolerance: float = 1e-4,
+               conflicts: Sequence[Conflict] | None = None) -> list[dict]:
     """For each limit that a motion of `batch` violates: requested, reached, nearest reachable value, reason
-    and a sentence."""
+    and a sentence. `conflicts`: those found before the search; None: what the motions of `real` tell, where
+    no motion of `batch` satisfies everything."""
     limited = [c for c in constraints if c.weight and c.limits != (None, None)]
-    rows = [_shortfall(c, [o for o in limited if o is not c], batch, real, tolerance) for c in limited]
+    if conflicts is None:
+        conflicts = find_conflicts(limited, real) if _nowhere(limited, batch, tolerance) else ()
+    rows = [_shortfall(c, [o for o in limited if o is not c], batch, real, tolerance, conflicts)
+            for c in limited]
     return [row | {"sentence": _sentence(row, len(batch.q))} for row in rows if row]
 
-# %% ../nbs/30_reachability.ipynb #30-reachability-019
+# %% ../nbs/30_reachability.ipynb #30-reachability-031
 REST_S = 0.4  # of standing in a repetition, half of it before the movement and half after
 Times = tuple[float | None, float | None]
 
