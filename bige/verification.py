@@ -5,31 +5,40 @@
 # %% ../nbs/33_verification.ipynb #33-verification-002
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .constraint_files import ConstraintSet
-from .constraints import RAD, Batch
+from .constraint_files import ConstraintSet, to_yaml
+from .constraints import RAD, UNITS, Batch, Constraint, constraint_values, in_words, metric
 from .exercises import Exercise, load_exercise
-from .files import InputError
-from .guidance import Guided, Progress, generate, one_thread, satisfaction
-from .motion import ACTIVATIONS, COORDINATES, TRANSLATIONS, Motion
+from .files import InputError, temporary_folder
+from .guidance import (APART_DEG, AT_ONCE, LOAD_COLUMNS, TOLERANCE, Change, Guided, Models, Progress,
+                           Search, Start, batch_motions, batch_of, concatenate_searches, expected, guide,
+                           join_starts, limits_satisfied, one_thread, realise, satisfaction, select_motions,
+                           starts_for)
+from .motion import ACTIVATIONS, COORDINATES, JOINT_LOADS, TRANSLATIONS, Motion, read_motion, write_motion
+from .plausibility import plausible
+from .reachability import check_model
 from .skeleton import Skeleton
 from .surrogate import TABLE_MUSCLES
 
 if TYPE_CHECKING:
-    from bige.dynamics import MusculoskeletalModel, Simulation
+    from bige.dynamics import Simulation
 
 # %% auto #0
-__all__ = ['RESIDUAL_LIMIT_PERCENT', 'VALID', 'WITH_CARE', 'ALLOWED', 'VASTI', 'VERIFICATION_MODES', 'MAX_ROUNDS',
-           'residual_forces', 'joint_displacement', 'dynamically_consistent', 'validity', 'corrected_activations',
-           'evaluate_request', 'all_satisfied', 'with_vasti', 'muscle_agreement', 'Simulated', 'simulated_by',
-           'compare', 'mode_record', 'sample_table', 'muscle_table', 'round_seed', 'concatenate_draws',
-           'satisfied_in_simulation', 'generate_verified']
+__all__ = ['RESIDUAL_LIMIT_PERCENT', 'VALID', 'WITH_CARE', 'ALLOWED', 'VASTI', 'VERIFICATION_MODES', 'AIM', 'AIM_ONE_SIDED',
+           'AIM_OTHERS', 'PROOF_INTERVALS', 'MOST_SIMULATIONS', 'MOST_DRAWS', 'residual_forces', 'joint_displacement',
+           'dynamically_consistent', 'validity', 'corrected_activations', 'evaluate_request', 'all_satisfied',
+           'with_vasti', 'muscle_agreement', 'Simulated', 'with_joint_loads', 'simulated_by', 'read_simulated',
+           'compare', 'mode_record', 'sample_table', 'muscle_table', 'constraint_parts', 'request_rows', 'verdict',
+           'certificate', 'aimed', 'Candidate', 'corrected_start', 'propose', 'Simulator', 'judge', 'draw_seed',
+           'Proof', 'Verified', 'generate_verified']
 
 # %% ../nbs/33_verification.ipynb #33-verification-007
 def residual_forces(kinetics: Motion, weight: float) -> dict:
@@ -115,15 +124,11 @@ ALLOWED = {
 def evaluate_request(constraints: ConstraintSet, motion: Motion, skeleton: Skeleton,
                      allowed: dict | None = None, exercise: Exercise | str = "squat") -> dict:
     """For each constraint metric, unit, violation and whether its limits are satisfied (None without limits);
-    `allowed`: by unit."""
+    `allowed`: by unit. `skeleton`: with what the participant carries."""
     import torch
 
-    tensors = (
-        torch.tensor(x, dtype=torch.float64)[None] for x in (motion.coordinates(), motion.activations())
-    )
-    batch = Batch(*tensors, skeleton, motion.rate_hz, exercise=load_exercise(exercise))
     with one_thread(), torch.no_grad():
-        found = satisfaction(tuple(constraints), batch)[0]
+        found = satisfaction(tuple(constraints), batch_of(motion, skeleton, exercise))[0]
     for row in found.values():
         if row["satisfied"] is False:
             row["satisfied"] = row["violation"] <= (allowed or {}).get(row["unit"], 0)
@@ -174,12 +179,20 @@ VERIFICATION_MODES = {"qp": ("qp",), "tracking": ("tracking",), "both": ("qp", "
 
 @dataclass(frozen=True)
 class Simulated:
-    """What a simulation left: its record, and if it succeeded its motion (33 coordinates, 80 activations) and
-    kinetics."""
+    """What a simulation left: its record, and if it succeeded its motion (33 coordinates, 80 activations,
+    where they are known 9 joint loads) and kinetics."""
 
     record: dict
     motion: Motion | None = None
     kinetics: Motion | None = None
+
+
+def with_joint_loads(motion: Motion, forces: Mapping[str, np.ndarray], weight: float) -> Motion:
+    "The motion with the size of each joint's force (T, 3) N as a column, in body weights of `weight` N."
+    sizes = {joint.partition("_on_")[0]: np.linalg.norm(f, axis=1) / weight for joint, f in forces.items()}
+    if not set(JOINT_LOADS) <= set(sizes):
+        return motion
+    return motion.with_columns(LOAD_COLUMNS, np.stack([sizes[joint] for joint in JOINT_LOADS], 1))
 
 
 def simulated_by(result: Simulation) -> Simulated:
@@ -190,12 +203,31 @@ def simulated_by(result: Simulation) -> Simulated:
     if result.status != "Solve_Succeeded":
         return Simulated(record)
     names, moments = moment_columns(result)
-    return Simulated(record, result.motion, Motion(result.motion.time, moments, names))
+    motion = with_joint_loads(result.motion, result.joint_loads or {}, record["body_weight_n"])
+    return Simulated(record, motion, Motion(result.motion.time, moments, names))
+
+
+def read_simulated(folder: Path, trial: str, record: dict) -> Simulated:
+    "The same from the files that `simulate_files` left of a trial."
+    from bige.simulation import motion_file
+
+    if record["status"] != "Solve_Succeeded":
+        return Simulated(record)
+    place = motion_file(folder, trial)
+    kinetics, loads = (place.with_name(f"kinetics_{Path(trial).name}_{end}.mot")
+                       for end in ("muscle_driven", "joint_loads"))
+    motion, forces = read_motion(place), {}
+    if loads.is_file():
+        table = read_motion(loads)
+        joints = [name[:-3] for name in table.names if name.endswith("_fx")]
+        forces = {joint: table.columns([f"{joint}_f{axis}" for axis in "xyz"]) for joint in joints}
+    return Simulated(record, with_joint_loads(motion, forces, record["body_weight_n"]), read_motion(kinetics))
 
 
 def compare(sample: Motion, simulated: Simulated, constraints: ConstraintSet, skeleton: Skeleton, mode: str,
-            exercise: Exercise | str = "squat") -> dict:
-    "Findings about one sample and its simulation by `mode`."
+            exercise: Exercise | str = "squat", *, allowed: Mapping = ALLOWED) -> dict:
+    """Findings about one sample and its simulation by `mode`; `skeleton`: with what the participant carries,
+    `allowed`: what a simulation may violate, by unit."""
     by_surrogate, record = (evaluate_request(constraints, sample, skeleton, exercise=exercise),
                             simulated.record)
     row = {
@@ -208,7 +240,7 @@ def compare(sample: Motion, simulated: Simulated, constraints: ConstraintSet, sk
     if simulated.motion is None:
         return row
     found = corrected_activations(simulated.motion, mode)
-    by_simulation = evaluate_request(constraints, found, skeleton, ALLOWED, exercise)
+    by_simulation = evaluate_request(constraints, found, skeleton, allowed, exercise)
     residuals = residual_forces(simulated.kinetics, record["body_weight_n"])
     physics = {
         "vertical_force_percent": 100 * record["mean_vertical_force_bw"],
@@ -269,91 +301,337 @@ def muscle_table(checked: dict, mode: str) -> list[dict]:
     return [{k.replace("_", ", "): v for k, v in row.items()} for row in rows]
 
 # %% ../nbs/33_verification.ipynb #33-verification-041
-MAX_ROUNDS = 5
+def constraint_parts(c: Constraint, batch: Batch) -> dict[str, float]:
+    """What is measured of the first motion of a batch, in the constraint's unit: of each part at its moment, or
+    one number of a kind that measures the whole."""
+    if not c.kind.signed:
+        return {c.name: round(float(metric(c, batch)[0]), 5)}
+    values = (constraint_values(c, batch)[0].mean(0) / c.per_unit).tolist()
+    parts = c.parts if len(c.parts) == len(values) else [c.name] * len(values)
+    return {part: round(value, 5) for part, value in zip(parts, values)}
 
 
-def round_seed(seed: int, k: int) -> int:
-    "Seed of round k: the first is the one given; later ones are not its neighbours, which may be in use."
+def request_rows(constraints: ConstraintSet, sample: Motion, found: Motion | None, skeleton: Skeleton,
+                 row: Mapping, exercise: Exercise | str = "squat") -> list[dict]:
+    "For each constraint with limits what was requested, predicted and simulated."
+    import torch
+
+    out, motions = [], {"predicted": sample, "simulated": found}
+    batches = {k: batch_of(m, skeleton, exercise) for k, m in motions.items() if m}
+    with one_thread(), torch.no_grad():
+        for c in (c for c in constraints if c.name in row["surrogate"] and c.limits != (None, None)):
+            judged = row.get("simulation", {}).get(c.name, {})
+            out.append({"constraint": c.name, "requested": in_words(c), "unit": c.unit}
+                       | {k: constraint_parts(c, b) for k, b in batches.items()}
+                       | {k: judged.get(k) for k in ("violation", "satisfied")})
+    return out
+
+# %% ../nbs/33_verification.ipynb #33-verification-043
+_OF_SIMULATION = ("mode", "status", "reason", "attempts", "iterations", "objective", "intervals", "cutoff_hz",
+                  "settings", "weights", "mass_kg", "model", "model_digest", "load", "load_kg", "cpu_s",
+                  "versions")
+
+
+def verdict(row: Mapping) -> str:
+    "What the findings about one sample and its simulation (`compare`) come to."
+    if "physics" not in row:
+        return "not simulated"
+    if not row["physics"]["dynamically_consistent"]:
+        return "not dynamically consistent"
+    return "proved" if row["satisfied_by_simulation"] else "request not satisfied"
+
+
+def certificate(row: Mapping, simulated: Simulated, request: Sequence[Mapping], inputs: Mapping,
+                allowed: Mapping = ALLOWED) -> dict:
+    """The certificate of one sample: findings about it (`compare`), its simulation, the rows of its request
+    (`request_rows`), digests of its `inputs`, and what a simulation was `allowed` to violate."""
+    return {"verdict": verdict(row), "request": list(request), "allowed": dict(allowed),
+            "dynamics": row.get("physics"), "moved": row.get("moved"), "inputs": dict(inputs),
+            "simulation": {k: simulated.record[k] for k in _OF_SIMULATION if k in simulated.record}}
+
+# %% ../nbs/33_verification.ipynb #33-verification-046
+AIM = 0.25  # of a range: how far inside its limits a proposal is aimed
+AIM_ONE_SIDED = {"a share": 0.01, "an angle": 0.5 * RAD, "a length": 0.003, "a time": 0.03}  # SI
+AIM_OTHERS = 0.02  # of the limit, for speeds and what else has no entry
+
+
+def aimed(c: Constraint) -> Constraint:
+    "The constraint with its limits moved inside, by a quarter of a range or by a small amount."
+    low, high = c.limits
+    if (low, high) == (None, None):
+        return c
+    if None not in (low, high):
+        by = AIM * (high - low)
+    else:
+        by = AIM_ONE_SIDED.get(UNITS[c.unit][0], AIM_OTHERS * abs(high if low is None else low))
+    ends = {"low": None if low is None else (low + by) / c.per_unit,
+            "high": None if high is None else (high - by) / c.per_unit}
+    return replace(c, fields={**c.fields, "target": None, "within": None, **ends})
+
+# %% ../nbs/33_verification.ipynb #33-verification-049
+@dataclass
+class Candidate:
+    """A sample on its way to a proof: its `name`, the `start` of its search (of one motion) and the motion
+    there (`begun`), the `search` that led to its last proposal, what it `proposed` last, what each simulation
+    found (`attempts`), and in the end its `delivered` motion and its `certificate`."""
+
+    name: str
+    start: Start
+    begun: Motion
+    search: Search | None = None
+    proposed: Motion | None = None
+    attempts: list[dict] = field(default_factory=list)
+    delivered: Motion | None = None
+    certificate: dict | None = None
+
+    @property
+    def trial(self) -> str:
+        "The name of its next simulation."
+        return f"{self.name}_{len(self.attempts) + 1}"
+
+# %% ../nbs/33_verification.ipynb #33-verification-050
+def corrected_start(models: Models, start: Start, found: Search, simulated: Motion) -> Start:
+    "Where the search ended, with what the simulation changed there; all of one motion."
+    import torch
+
+    with one_thread(), torch.no_grad():
+        plain = realise(models, found.latents, start.skeleton, found.rate_hz, detail=start.detail,
+                        offset=start.offset)
+        seen = batch_of(simulated, plain.skeleton, models.exercise)
+        q, a = seen.q.to(plain.q) - plain.q, seen.a.to(plain.a) - plain.a
+        known = plain.loads is not None and seen.loads is not None
+        loads = seen.loads.to(q) - plain.loads if known else q.new_zeros(*q.shape[:2], len(JOINT_LOADS))
+    return replace(start, latents=found.latents, real=plain, change=Change(q, a, loads))
+
+
+def propose(models: Models, constraints: Sequence[Constraint], candidates: Sequence[Candidate],
+            steps: int = 40) -> list[Candidate]:
+    """Search on for each candidate, all at once; those of which the request is expected to hold, with their
+    proposals."""
+    import torch
+
+    start, aims, able = join_starts([c.start for c in candidates]), tuple(map(aimed, constraints)), []
+    with one_thread():
+        parts = [select_motions(start, rows) for rows in torch.arange(len(candidates)).split(AT_ONCE)]
+        found = concatenate_searches([guide(models, aims, part, steps) for part in parts])
+        batch = Batch(found.q, found.a, models.carrying(start.skeleton), found.rate_hz, loads=found.loads,
+                      exercise=models.exercise)
+        with torch.no_grad():
+            hoped = expected(start, batch, torch.arange(len(candidates)))
+            good = limits_satisfied(constraints, hoped, TOLERANCE) & plausible(start.plausible, batch)
+    motions = batch_motions(replace(batch, a=hoped.a, loads=hoped.loads))
+    for i in good.nonzero()[:, 0].tolist():
+        candidates[i].search = select_motions(found, torch.tensor([i]))
+        candidates[i].proposed = replace(motions[i], source=candidates[i].trial)
+        able.append(candidates[i])
+    return able
+
+# %% ../nbs/33_verification.ipynb #33-verification-052
+PROOF_INTERVALS = {"tracking": "12/s", "qp": None}
+
+
+@dataclass(frozen=True)
+class Simulator:
+    """How proposals are simulated: files in `folder`, by `mode`, with a participant's `model` and load; `jobs`
+    processes or those of a `cluster`."""
+
+    folder: Path
+    mode: str = "qp"
+    model: Path | None = None
+    exercise: Exercise = field(default_factory=load_exercise)
+    load: str | None = None
+    jobs: int | None = None
+    cluster: str | None = None
+
+    def run(self, motions: Sequence[Motion], done: Callable | None = None) -> dict[str, Simulated]:
+        "Simulate motions, named by their source; what each simulation left. `done(name, record)` after each."
+        from bige.simulation import simulate_files
+
+        files = [self.folder / f"{m.source}.mot" for m in motions]
+        for motion, file in zip(motions, files):
+            write_motion(motion, file)
+        told = done and (lambda trial, record, finished, total: done(trial, record))
+        options = {"intervals": PROOF_INTERVALS[self.mode]} | ({"load": self.load} if self.load else {})
+        try:
+            records = simulate_files(files, self.folder, self.model, jobs=self.jobs, cluster=self.cluster,
+                                     done=told, mode=self.mode, exercise=self.exercise, force=True, **options)
+        except InputError as error:  # a single motion that cannot be simulated; of several it is recorded
+            if len(files) > 1:
+                raise
+            records = {files[0].stem: {"status": "Refused", "reason": str(error)}}
+        return {name: read_simulated(self.folder, name, record) for name, record in records.items()}
+
+# %% ../nbs/33_verification.ipynb #33-verification-054
+def judge(candidate: Candidate, simulated: Simulated, constraints: ConstraintSet, mode: str,
+          models: Models) -> Motion | None:
+    """Add what a simulation says to a candidate, which is delivered if it is proved; the simulated motion, None
+    without one."""
+    skeleton, exercise, trial = models.carrying(candidate.start.skeleton), models.exercise, candidate.trial
+    row = compare(candidate.proposed, simulated, constraints, skeleton, mode, exercise, allowed={})
+    found = simulated.motion and corrected_activations(simulated.motion, mode)
+    rows = request_rows(constraints, candidate.proposed, found, skeleton, row, exercise)
+    seen = certificate(row, simulated, rows, {}, {})
+    candidate.attempts.append({"simulation": trial, "verdict": seen["verdict"], "request": rows})
+    if seen["verdict"] == "proved":
+        candidate.delivered, candidate.certificate = found, seen
+    return found
+
+# %% ../nbs/33_verification.ipynb #33-verification-056
+MOST_SIMULATIONS = 4  # of one candidate
+MOST_DRAWS = 3  # for each motion requested
+
+
+def draw_seed(seed: int, k: int) -> int:
+    "Seed of draw k: the first is the one given; later ones are not its neighbours, which may be in use."
     return seed if k == 0 else int(np.random.default_rng([seed, k]).integers(100_000))
 
 
-def concatenate_draws(draws: Sequence[Guided], chosen: Sequence) -> Guided:
-    "The chosen rows of several draws as one result, sorted by peak activation of the effort muscles."
-    effort = [f"{m}/activation" for m in draws[0].exercise.effort]
-    parts = sorted(((d, int(i)) for d, rows in zip(draws, chosen) for i in rows),
-                   key=lambda part: part[0].motions[part[1]].columns(effort).max())
-    longest = max(len(d.losses) for d in draws)
+@dataclass
+class Proof:
+    "A loop of proposals and simulations: its candidates, and those that are at work."
 
-    def history(d: Guided, i: int) -> np.ndarray:  # a search that ended sooner stays at its last loss
-        return np.concatenate([d.losses[:, :, i], np.repeat(d.losses[-1:, :, i], longest - len(d.losses), 0)])
+    constraints: ConstraintSet
+    models: Models
+    simulator: Simulator
+    candidates: list[Candidate] = field(default_factory=list)
+    working: list[Candidate] = field(default_factory=list)
+    draws: int = 0
 
-    return replace(
-        draws[0],
-        motions=tuple(replace(d.motions[i], source=f"sample_{k:02d}") for k, (d, i) in enumerate(parts)),
-        latents=np.stack([d.latents[i] for d, i in parts]),
-        losses=np.stack([history(d, i) for d, i in parts], -1),
-        steps=np.array([d.steps[i] for d, i in parts]),
-        satisfaction=tuple(d.satisfaction[i] for d, i in parts),
-        implausible=tuple(d.implausible[i] for d, i in parts),
-        starts=tuple(d.starts[i] for d, i in parts if d.starts), shortfalls=(),
-        seconds=sum(d.seconds for d in draws))
+    @property
+    def proved(self) -> list[Candidate]:
+        return [c for c in self.candidates if c.delivered]
 
-# %% ../nbs/33_verification.ipynb #33-verification-043
-def satisfied_in_simulation(motion: Motion, constraints: ConstraintSet, model: MusculoskeletalModel,
-                            mode: str = "qp", exercise: Exercise | str = "squat") -> bool:
-    """Whether the simulated motion is dynamically consistent and satisfies every limit; `model`: a
-    `MusculoskeletalModel`."""
-    from bige.simulation import simulate
+    @property
+    def simulations(self) -> int:
+        return sum(len(c.attempts) for c in self.candidates)
 
-    try:
-        simulated = simulated_by(simulate(motion, model, mode=mode, exercise=exercise))
-    except InputError:  # a pose beyond the muscles' range, or feet that never stand
-        return False
-    if simulated.motion is None or not dynamically_consistent(
-        residual_forces(simulated.kinetics, model.weight)
-    ):
-        return False
-    found = corrected_activations(simulated.motion, mode)
-    return all_satisfied(evaluate_request(constraints, found, model.skeleton, ALLOWED, exercise))
+    def draw(self, n: int, seed: int, skeleton: Skeleton, **options: object) -> None:
+        "Put `n` new candidates to work; `options` of `starts_for`."
+        import torch
+
+        g = torch.Generator().manual_seed(draw_seed(seed, self.draws))
+        with one_thread():
+            start = starts_for(self.models, self.constraints, n, g, skeleton, **options)
+            zero = [torch.zeros(*start.real.q.shape[:2], d) for d in (33, 80, len(JOINT_LOADS))]
+            start = replace(start, change=Change(*zero))
+        for i, motion in enumerate(batch_motions(start.real)):
+            one = select_motions(start, torch.tensor([i]))
+            self.working.append(Candidate(f"{len(self.candidates):03d}", one, motion))
+            self.candidates.append(self.working[-1])
+        self.draws += 1
+
+    def round(self, steps: int = 40, done: Callable | None = None) -> None:
+        "One proposal and one simulation for each candidate at work; those that are proved or lost leave."
+        able = propose(self.models, self.constraints, self.working, steps)
+        simulated = self.simulator.run([c.proposed for c in able], done) if able else {}
+        self.working = []
+        for c in able:
+            found = judge(c, simulated[c.trial], self.constraints, self.simulator.mode, self.models)
+            if found and not c.delivered and len(c.attempts) < MOST_SIMULATIONS:
+                c.start = corrected_start(self.models, c.start, c.search, found)
+                self.working.append(c)
+
+# %% ../nbs/33_verification.ipynb #33-verification-057
+def _delivered(proof: Proof, seed: int, skeleton: Skeleton, seconds: float) -> Guided:
+    "The proved motions, sorted by peak activation of the effort muscles."
+    exercise = proof.models.exercise
+    effort = [f"{m}/activation" for m in exercise.effort]
+    chosen = sorted(proof.proved, key=lambda c: c.delivered.columns(effort).max())
+    longest = max(len(c.search.losses) for c in chosen)
+    losses = [np.pad(c.search.losses[:, :, 0].numpy(), ((0, longest - len(c.search.losses)), (0, 0)), "edge")
+              for c in chosen]
+    carried = proof.models.carrying(skeleton)
+    for k, c in enumerate(chosen):
+        c.delivered = replace(c.delivered, source=f"sample_{k:02d}")
+    return Guided(
+        tuple(c.delivered for c in chosen), proof.constraints, "guided", seed,
+        np.concatenate([c.search.latents.numpy() for c in chosen]), tuple(c.name for c in proof.constraints),
+        np.stack(losses, -1), np.array([int(c.search.steps[0]) for c in chosen]),
+        tuple(evaluate_request(proof.constraints, c.delivered, carried, exercise=exercise) for c in chosen),
+        skeleton, seconds, tuple(c.begun for c in chosen), exercise=exercise)
 
 
-def _evenly(rows: Sequence[int], n: int) -> list[int]:
-    "At most `n` of the rows, evenly spaced."
-    return (
-        [rows[i] for i in np.linspace(0, len(rows) - 1, min(len(rows), n)).round().astype(int)]
-        if rows
-        else []
-    )
+def _certificates(proof: Proof, inputs: Mapping) -> tuple[dict, ...]:
+    "The certificates of proved motions, in the order of `_delivered`, with the story of each."
+    chosen = sorted(proof.proved, key=lambda c: c.delivered.source)
+    return tuple(c.certificate | {"sample": c.delivered.source, "simulations": len(c.attempts),
+                                  "attempts": c.attempts, "inputs": dict(inputs)} for c in chosen)
+
+# %% ../nbs/33_verification.ipynb #33-verification-058
+@dataclass(frozen=True)
+class Verified:
+    """Motions that are proved (`guided`), the `certificates` and last proposals (`proposed`) of each, and a
+    `note` of how many candidates and simulations it took."""
+
+    guided: Guided
+    certificates: tuple[dict, ...]
+    proposed: tuple[Motion, ...]
+    note: dict
 
 
-def generate_verified(constraints: ConstraintSet, n: int = 20, seed: int = 0, *,
-                      person: MusculoskeletalModel | None = None, mode: str = "qp",
-                      progress: Progress | None = None, **options: object) -> tuple[Guided, dict]:
-    """Up to `n` motions that satisfy the constraints in simulation by `mode` too, and how many were drawn;
-    InputError for none.
+def generate_verified(constraints: ConstraintSet, n: int = 20, seed: int = 0, *, models: Models | None = None,
+                      mode: str = "qp", model: Path | None = None, skeleton: Skeleton | None = None,
+                      folder: Path | None = None, jobs: int | None = None, cluster: str | None = None,
+                      inputs: Mapping | None = None, steps: int = 40, progress: Progress | None = None,
+                      **options: object) -> Verified:
+    """Up to `n` motions that satisfy the constraints in simulation by `mode`, as simulated; InputError for
+    none.
 
-    `person`: a `MusculoskeletalModel`, or None for the default. `options`: of `generate`. `progress(drawn,
-    satisfied, n)`."""
-    from bige.dynamics import MusculoskeletalModel
+    `model`: a participant's .osim, and its `skeleton`; None for the default. `folder`: where simulations are
+    kept, to go on with after an interruption. `inputs`: digests for the certificates. `options` of
+    `starts_for`. `progress(simulations, proved, n)` after each simulation; True: stop with what there is."""
+    since, skeleton = perf_counter(), skeleton or Skeleton.default()
+    models = models or Models.load()
+    check_model(constraints, skeleton)
+    with _kept(folder) as place:
+        simulator = Simulator(place, mode, model, models.exercise, models.load and str(models.load), jobs,
+                              cluster)
+        proof, stopped = Proof(constraints, models, simulator), []
 
-    model, draws, chosen, drawn, passed = person or MusculoskeletalModel(), [], [], 0, 0
-    while passed < n and len(draws) < MAX_ROUNDS:
-        skeleton = person.skeleton if person else None
-        draws.append(generate(constraints, n, round_seed(seed, len(draws)), skeleton=skeleton, **options))
-        good = []
-        for i, motion in enumerate(draws[-1].motions):
-            if not draws[-1].implausible[i] and satisfied_in_simulation(motion, constraints, model, mode,
-                                                                        draws[-1].exercise):
-                good.append(i)
-            drawn += 1
-            if progress:
-                progress(drawn, min(passed + len(good), n), n)
-        chosen.append(_evenly(good, n - passed))
-        passed += len(chosen[-1])
-    if not passed:
-        raise InputError(
-            "--verified", f"none of {drawn} motions that satisfies the request in simulation too",
-            "at least one",
-            "generate without --verified, let bige verify say how far limits are violated, and widen them")
-    note = {"mode": mode, "requested": n, "passed": passed, "drawn": drawn, "rounds": len(draws)}
-    return concatenate_draws(draws, chosen), note
+        def tell(trial: str, record: dict) -> None:
+            told.append(trial)
+            if progress(before + len(told), len(proof.proved), n):
+                stopped.append(True)
+
+        while len(proof.proved) < n and not stopped:
+            missing = n - len(proof.proved) - len(proof.working)
+            if missing and proof.draws < MOST_DRAWS * 2 and len(proof.candidates) < MOST_DRAWS * n:
+                proof.draw(min(missing, MOST_DRAWS * n - len(proof.candidates)), seed, skeleton, **options)
+            if not proof.working:
+                break
+            told, before = [], proof.simulations
+            proof.round(steps, progress and tell)
+        if not proof.proved:
+            raise _nothing(proof)
+        guided = _delivered(proof, seed, skeleton, perf_counter() - since)
+        chosen = sorted(proof.proved, key=lambda c: c.delivered.source)
+        note = {"mode": mode, "requested": n, "passed": len(guided), "drawn": len(proof.candidates),
+                "simulations": proof.simulations}
+        return Verified(guided, _certificates(proof, inputs or {}), tuple(c.proposed for c in chosen), note)
+
+
+def _kept(folder: Path | None) -> object:
+    "The folder, made if need be; a temporary one without."
+    from contextlib import nullcontext
+
+    if folder is None:
+        return temporary_folder("proof")
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    return nullcontext(Path(folder))
+
+
+def _nothing(proof: Proof) -> InputError:
+    "Why nothing was proved: what most of the last simulations said."
+    last = [c.attempts[-1] for c in proof.candidates if c.attempts]
+    why = f"none of {len(proof.candidates)} candidates proved in {proof.simulations} simulations"
+    violated = [r for a in last for r in a["request"] if r["satisfied"] is False]
+    if violated:
+        names = [r["constraint"] for r in violated]
+        worst = max(dict.fromkeys(names), key=names.count)
+        near = min((r for r in violated if r["constraint"] == worst), key=lambda r: r["violation"])
+        why += f"; {worst} was violated by {near['violation']:.3g} {near['unit']} at least".rstrip()
+    elif not last:
+        why += ": no search satisfied the request"
+    return InputError("--verified", why, "at least one motion that holds in simulation",
+                      "generate without --verified, let bige verify say how far limits are violated, and widen "
+                      "them")
