@@ -17,7 +17,7 @@ from .constraints import (ABOUT, ACTIVE, AXES, GOAL_SIGN, KINDS, NATURAL, PHASES
                               UNITS, Constraint, Kind, both_sides, in_words)
 from .exercises import Exercise, load_exercise
 from .files import InputError, atomic_write, similar
-from .motion import COORDINATES, TRANSLATIONS
+from .motion import TRANSLATIONS
 from .parsing import (YAML_BYTES, is_number, parse_yaml, read_utf8, yaml_fields, yaml_value)
 
 # %% auto #0
@@ -27,7 +27,8 @@ __all__ = ['SPELLINGS', 'MOMENTS', 'CHOICES', 'AMOUNTS', 'MOST_CONSTRAINTS', 'KI
 
 # %% ../nbs/29_constraint_files.ipynb #29-constraint-files-005
 SPELLINGS = {"°": "deg", "degree": "deg", "degrees": "deg", "metres": "m", "meters": "m", "percent": "%",
-             "sec": "s", "seconds": "s", "m/s²": "m/s2", "m/s^2": "m/s2", "deg/s²": "deg/s2"}
+             "sec": "s", "seconds": "s", "m/s²": "m/s2", "m/s^2": "m/s2", "deg/s²": "deg/s2", "bw": "BW",
+             "body weights": "BW"}
 _QUANTITY = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([^\s\d].*)?", re.A)
 
 
@@ -94,7 +95,8 @@ def _one_of(value, where: str, key: str, known: Sequence[str]) -> str:
     if isinstance(value, str) and both_sides(value, known):
         return value
     pairs = [n[:-2] for n in known if n.endswith("_l")]
-    words = {"muscle": "80 muscles or a group of them", "coordinate": "33 coordinates"}
+    words = {"muscle": "80 muscles or a group of them", "coordinate": "33 coordinates",
+             "joint": f"{len(known)} joint loads"}
     raise InputError(f"{where}, `{key}`", repr(value), f"one of the {words[key]}",
                      suggest(value, [*known, *pairs]))
 
@@ -121,15 +123,13 @@ def _place(value, where: str, key: str) -> str:
                      f"write for instance {key}: {'torso' if key == 'body' else 'knee_r'}")
 
 # %% ../nbs/29_constraint_files.ipynb #29-constraint-files-019
-def _names(fields: dict, where: str, phases: Sequence[str]) -> None:
-    "Names and choices are known words."
+def _names(fields: dict, where: str, k: Kind, phases: Sequence[str]) -> None:
+    "Names and choices of a kind are known words."
     for key in fields:
         if key == "muscles":
             fields[key] = _muscles(fields[key], where)
-        elif key == "muscle":
-            _one_of(fields[key], where, key, ACTIVE)
-        elif key == "coordinate":
-            _one_of(fields[key], where, key, COORDINATES)
+        elif key in k.names:
+            _one_of(fields[key], where, key, k.names[key])
         elif key in ("joint", "body", "from"):
             _place(fields[key], where, key)
         elif key == "at":
@@ -177,7 +177,7 @@ def _amounts(fields: dict, where: str, k: Kind) -> None:
 def _bounds(key: str, unit: str, k: Kind) -> tuple[float, float]:
     "Lowest and highest number that field `key` of a kind can have in a unit."
     sort, per_unit = UNITS[unit]
-    most = {"a share": 1 / per_unit, "a time": 60 / per_unit}.get(sort, math.inf)
+    most = {"a share": 1 / per_unit, "a time": 60 / per_unit, "a load": 100 / per_unit}.get(sort, math.inf)
     return (-math.inf if math.isinf(most) and k.signed and key != "within" else 0), most
 
 # %% ../nbs/29_constraint_files.ipynb #29-constraint-files-025
@@ -236,7 +236,7 @@ def read_constraint(entry: Mapping, where: str = "constraint", phases: Sequence[
     exercise has."""
     k, fields = _fields(entry, where)
     weight = _number(fields.pop("weight", k.weight), where, "weight", 0)
-    _names(fields, where, phases)
+    _names(fields, where, k, phases)
     if set(AMOUNTS) & set(k.fields):
         _amounts(fields, where, k)
     _requested(fields, where, k)

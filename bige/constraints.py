@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from .exercises import STANDING, Exercise, load_exercise, read_exercise, shipped_exercises
 from .metrics import (distance_from_range, joint_rates, leg_differences, pelvis_acceleration,
                           pelvis_velocity, rate_of_change)
-from .motion import ACTIVATIONS, COORDINATES, GRAVITY, TRANSLATIONS
+from .files import InputError
+from .motion import ACTIVATIONS, COORDINATES, GRAVITY, JOINT_LOADS, TRANSLATIONS
 from .ground_contact import sliding_speed
 
 if TYPE_CHECKING:
@@ -27,9 +28,9 @@ __all__ = ['SIDED_MUSCLES', 'RAD', 'LIMIT_WINDOW', 'UNITS', 'KINDS', 'LIMITS', '
            'REQUEST_FIELDS', 'MUSCLE_GROUPS', 'ACTIVE', 'LENGTH', 'AXES', 'LEG_JOINTS', 'SIDE_FIELDS', 'LEG_KIND',
            'BALANCE_TIMES', 'NATURAL', 'PHASES', 'Batch', 'vector_length', 'at_frame', 'moment_frame', 'window_frames',
            'at_frames', 'at_moment', 'Kind', 'kind', 'both_sides', 'Constraint', 'limits_of', 'name_of', 'in_words',
-           'constraint_values', 'limited_values', 'loss', 'metric', 'violation', 'members', 'joints', 'joint_parts',
-           'from_feet', 'outward_values', 'body_lean', 'leg_centres', 'foot_points', 'balance_every', 'needed_push',
-           'imbalance', 'ramp', 'phases']
+           'constraint_values', 'limited_values', 'loss', 'metric', 'violation', 'members', 'knows', 'joints',
+           'joint_parts', 'from_feet', 'outward_values', 'body_lean', 'leg_centres', 'foot_points', 'balance_every',
+           'needed_push', 'imbalance', 'ramp', 'phases']
 
 # %% ../nbs/28_constraints.ipynb #28-constraints-005
 SIDED_MUSCLES = tuple(a.partition("/")[0] for a in ACTIVATIONS)          # vasmed_l, …
@@ -42,7 +43,8 @@ class Batch:
     `rate_hz` (B,) instants a second of each; a number is that of all.
 
     `drift` (B,): squared distance of the latent from known ones; `start` (B, T, 33): where the search
-    began. `known`: a dictionary in which values of constraints are kept, for a batch that stays."""
+    began. `known`: a dictionary in which values of constraints are kept, for a batch that stays. `loads`
+    (B, T, 9): sizes of the joint contact forces in body weights, in the order of `JOINT_LOADS`."""
 
     q: Tensor
     a: Tensor
@@ -53,6 +55,7 @@ class Batch:
     exercise: Exercise = load_exercise()
     moments: dict = field(default_factory=dict, repr=False)
     known: dict | None = field(default=None, repr=False)
+    loads: Tensor | None = None
 
     def __post_init__(self):
         rate = self.rate_hz if hasattr(self.rate_hz, "expand") else self.q.new_tensor(self.rate_hz)
@@ -75,6 +78,15 @@ class Batch:
     def muscle(self, *names: str) -> Tensor:
         "Named activations (B, T, names)."
         return self.a[..., [SIDED_MUSCLES.index(n) for n in names]]
+
+    def load(self, *names: str, where: str = "joint_load") -> Tensor:
+        "Named joint loads (B, T, names) in body weights; InputError, which names `where`, without any."
+        if self.loads is None:
+            raise InputError(where, "motions without joint loads",
+                             "loads predicted with the activations, or simulated",
+                             "take networks that predict them (the published one does not) and motions that "
+                             "carry them (a recording does not), or leave joint_load out")
+        return self.loads[..., [JOINT_LOADS.index(n) for n in names]]
 
 # %% ../nbs/28_constraints.ipynb #28-constraints-011
 def vector_length(x: Tensor) -> Tensor:
@@ -119,8 +131,8 @@ def at_moment(batch: Batch, moment: str | None, window: bool = False) -> Batch:
     if key not in batch.moments:
         f = moment_frame(batch, moment)
         f = window_frames(batch, f) if window else f[:, None]
-        q, a = at_frames(batch.q, f), at_frames(batch.a, f)
-        batch.moments[key] = Batch(q, a, batch.skeleton, batch.rate_hz, exercise=batch.exercise)
+        q, a, loads = (None if x is None else at_frames(x, f) for x in (batch.q, batch.a, batch.loads))
+        batch.moments[key] = Batch(q, a, batch.skeleton, batch.rate_hz, exercise=batch.exercise, loads=loads)
     return batch.moments[key]
 
 # %% ../nbs/28_constraints.ipynb #28-constraints-027
@@ -131,7 +143,7 @@ UNITS = {
     "s": ("a time", 1.), "ms": ("a time", 0.001),
     "m/s": ("a speed", 1.), "cm/s": ("a speed", 0.01),
     "deg/s": ("a turning speed", RAD), "rad/s": ("a turning speed", 1.),
-    "m/s2": ("an acceleration", 1.),
+    "m/s2": ("an acceleration", 1.), "BW": ("a load", 1.),
     "deg/s2": ("a turning acceleration", RAD), "rad/s2": ("a turning acceleration", 1.),
 }
 
@@ -144,9 +156,11 @@ class Kind:
     `parts(constraint)`: names of the components.
 
     `signed`: limits apply to the values, not to their root mean square; `peaks`: at 'peak' each component has
-    its own; `needs`: {'joint' or 'body': names} that the model must have; `natural`: part of every set;
-    `of_latent`: needs the latent, so only a search knows it; `distance`: its metric is the distance from the
-    limits; `span`: the time that it measures, of the 'whole' repetition or of a 'phase'."""
+    its own; `needs`: {'joint' or 'body': names} that the model must have; `names`: fields that name one of
+    these words; `natural`: part of every set; `of_latent`: needs the latent, so only a search knows it;
+    `distance`: its metric is the distance from the limits; `span`: the time that it measures, of the 'whole'
+    repetition or of a 'phase'; `predicted`: the field of a batch, 'a' or 'loads', that it is about and that
+    networks predict."""
 
     name: str
     says: str
@@ -164,6 +178,8 @@ class Kind:
     of_latent: bool = False
     distance: bool = False
     span: str = ""
+    names: Mapping = field(default_factory=dict)
+    predicted: str = ""
 
 # %% ../nbs/28_constraints.ipynb #28-constraints-030
 KINDS: dict[str, Kind] = {}
@@ -191,13 +207,14 @@ def _coordinate_parts(c) -> tuple[str, ...]:
 
 
 @kind("muscle_range", "peak activation of named muscles stays within a range", "", signed=True, peaks=True,
-      distance=True, parts=lambda c: c.muscles,
+      distance=True, predicted="a", parts=lambda c: c.muscles,
       fields={"muscles": REQUIRED, "low": REQUIRED, "high": REQUIRED, "at": "peak"})
 def _muscle_range(batch: Batch, c):
     return batch.muscle(*c.muscles)
 
 
 @kind("coordinate_range", "a coordinate stays within a range", None, signed=True, parts=_coordinate_parts,
+      names={"coordinate": COORDINATES},
       fields={"coordinate": REQUIRED, "low": REQUIRED, "high": REQUIRED, "unit": None, "at": "peak"})
 def _coordinate_range(batch: Batch, c):
     return batch.coordinate(*c.parts)
@@ -255,7 +272,8 @@ TOLERANCES = {
     "an angle": 2 * RAD,
     "a length": 0.01,
     "a time": 0.1,
-}  # SI: of a `target` without `within`
+    "a load": 0.2,
+}  # SI and body weights: of a `target` without `within`
 
 
 def limits_of(c: Constraint) -> tuple[float | None, float | None]:
@@ -455,18 +473,35 @@ def members(name: str) -> tuple[str, ...]:
 
 # %% ../nbs/28_constraints.ipynb #28-constraints-073
 @kind("coordinate", "a coordinate of the model", None, signed=True, parts=_coordinate_parts,
+      names={"coordinate": COORDINATES},
       fields={"coordinate": REQUIRED, **REQUEST_FIELDS, "unit": None, "at": "bottom"})
 def _coordinate(batch: Batch, c):
     return batch.coordinate(*c.parts)
 
 
 @kind("muscle", "activation of a muscle, or mean activation of a muscle group", "", signed=True, peaks=True,
-      fields={"muscle": REQUIRED, **REQUEST_FIELDS, "at": "peak"},
+      fields={"muscle": REQUIRED, **REQUEST_FIELDS, "at": "peak"}, names={"muscle": ACTIVE}, predicted="a",
       parts=lambda c: both_sides(c["muscle"], ACTIVE))
 def _muscle(batch: Batch, c):
     return batch.muscle(*[m for p in c.parts for m in members(p)]).unflatten(-1, (len(c.parts), -1)).mean(-1)
 
-# %% ../nbs/28_constraints.ipynb #28-constraints-078
+# %% ../nbs/28_constraints.ipynb #28-constraints-076
+def _load_parts(c) -> tuple[str, ...]:
+    return tuple(f"{joint} load" for joint in both_sides(c["joint"], JOINT_LOADS))
+
+
+@kind("joint_load", "size of the contact force in a joint, in body weights", "BW", scale=10.0, signed=True,
+      peaks=True, fields={"joint": REQUIRED, **REQUEST_FIELDS, "at": "peak"}, names={"joint": JOINT_LOADS},
+      predicted="loads", parts=_load_parts)
+def _joint_load(batch: Batch, c):
+    return batch.load(*both_sides(c["joint"], JOINT_LOADS), where=f"{c.where or 'constraint'}, {c.kind.name}")
+
+# %% ../nbs/28_constraints.ipynb #28-constraints-082
+def knows(batch: Batch, c: Constraint) -> bool:
+    "Whether a batch has the activations or joint loads that a constraint is about."
+    return not c.kind.predicted or getattr(batch, c.kind.predicted) is not None
+
+# %% ../nbs/28_constraints.ipynb #28-constraints-087
 LENGTH = dict(scale=0.43, signed=True)  # m, a thigh: one centimetre counts as the 1.3 degrees that move it
 AXES = {"forward": 0, "up": 1, "right": 2}
 _MIDDLE = ("back", "torso", "pelvis", "ground_pelvis")
@@ -492,7 +527,7 @@ def outward_values(x: Tensor, c: Constraint) -> Tensor:
     mediolateral = c["plane"] == "frontal" or c["axis"] == "right"
     return x * x.new_tensor([-1.0, 1.0]) if c["goal"] == "equal" and mediolateral else x
 
-# %% ../nbs/28_constraints.ipynb #28-constraints-080
+# %% ../nbs/28_constraints.ipynb #28-constraints-089
 @kind("joint_centre", "where a joint centre is", "m", **LENGTH,
       fields={"joint": REQUIRED, "axis": "up", "from": "feet", **REQUEST_FIELDS, "at": "bottom"},
       parts=lambda c: tuple(f"{p} {c['axis']} from {c['from']}" for p in joint_parts(c["joint"])))
@@ -504,7 +539,7 @@ def _joint_centre(batch: Batch, c):
     x = from_feet(batch, x) if c["from"] == "feet" else x - of(c["from"])
     return outward_values(x[..., AXES[c["axis"]]], c)
 
-# %% ../nbs/28_constraints.ipynb #28-constraints-083
+# %% ../nbs/28_constraints.ipynb #28-constraints-092
 @kind("centre_of_mass",
       "where the centre of mass of the whole body is, from the middle of the feet and the ground", "m",
       **LENGTH, fields={"axis": "up", **REQUEST_FIELDS, "at": "bottom"},
@@ -512,7 +547,7 @@ def _joint_centre(batch: Batch, c):
 def _centre_of_mass(batch: Batch, c):
     return from_feet(batch, batch.skeleton.centre_of_mass(batch.q)[..., None, :])[..., AXES[c["axis"]]]
 
-# %% ../nbs/28_constraints.ipynb #28-constraints-084
+# %% ../nbs/28_constraints.ipynb #28-constraints-093
 def body_lean(batch: Batch, bodies: Sequence[str], plane: str) -> Tensor:
     """Angle (B, T, bodies) rad of each long axis from the vertical; forward (sagittal), right (frontal)
     positive."""
@@ -526,7 +561,7 @@ def body_lean(batch: Batch, bodies: Sequence[str], plane: str) -> Tensor:
 def _body(batch: Batch, c):
     return outward_values(body_lean(batch, both_sides(c["body"], batch.skeleton.body_names), c["plane"]), c)
 
-# %% ../nbs/28_constraints.ipynb #28-constraints-087
+# %% ../nbs/28_constraints.ipynb #28-constraints-096
 LEG_JOINTS = ("hip", "knee", "ankle")
 SIDE_FIELDS = {"side": "both", **REQUEST_FIELDS, "at": "bottom"}
 
@@ -545,7 +580,7 @@ def leg_centres(batch: Batch) -> tuple:
     known, centres = joints(batch.skeleton), batch.joint_centres
     return tuple(centres[..., [known.index(f"{j}_{side}") for side in "lr"], :] for j in LEG_JOINTS)
 
-# %% ../nbs/28_constraints.ipynb #28-constraints-088
+# %% ../nbs/28_constraints.ipynb #28-constraints-097
 @kind("thigh_angle", "how far the thigh has turned from hanging; 90 deg is parallel to the ground", "deg",
       **LEG_KIND)
 def _thigh_angle(batch: Batch, c):
@@ -562,7 +597,7 @@ def _knee_depth(batch: Batch, c):
 def _hip_height(batch: Batch, c):
     return leg_centres(batch)[0][..., 1]
 
-# %% ../nbs/28_constraints.ipynb #28-constraints-093
+# %% ../nbs/28_constraints.ipynb #28-constraints-102
 def foot_points(batch: Batch) -> Tensor:
     "Contact points (B, T, 2, 6, 3) m, left foot then right."
     return batch.contact_points.unflatten(-2, (2, 6)).flip(-3)
@@ -572,7 +607,7 @@ def foot_points(batch: Batch) -> Tensor:
 def _knee_over_toe(batch: Batch, c):
     return leg_centres(batch)[1][..., 0] - foot_points(batch)[..., 0].amax(-1)
 
-# %% ../nbs/28_constraints.ipynb #28-constraints-094
+# %% ../nbs/28_constraints.ipynb #28-constraints-103
 @kind("knee_valgus", "how far the knee is inside the line from hip to ankle, seen from the front", "cm",
       **LENGTH | LEG_KIND | dict(usual={"high": 0.0}))
 def _knee_valgus(batch: Batch, c):
@@ -580,7 +615,7 @@ def _knee_valgus(batch: Batch, c):
     line, to_knee = (hip - ankle) / vector_length(hip - ankle), knee - ankle
     return (line[..., 0] * to_knee[..., 1] - line[..., 1] * to_knee[..., 0]) * line.new_tensor([1.0, -1.0])
 
-# %% ../nbs/28_constraints.ipynb #28-constraints-095
+# %% ../nbs/28_constraints.ipynb #28-constraints-104
 @kind("heel_contact", "how far the heel is off the ground", "cm",
       **LENGTH | LEG_KIND | dict(needs={}, fields=SIDE_FIELDS | {"at": "all"}, usual={"high": 1.0}))
 def _heel_contact(batch: Batch, c):
@@ -594,7 +629,7 @@ def _heel_contact(batch: Batch, c):
 def _trunk_lean(batch: Batch, c):
     return body_lean(batch, ("torso",), "sagittal")
 
-# %% ../nbs/28_constraints.ipynb #28-constraints-106
+# %% ../nbs/28_constraints.ipynb #28-constraints-115
 BALANCE_TIMES = 32  # a repetition, about
 
 
@@ -616,7 +651,7 @@ def needed_push(batch: Batch) -> tuple:
     height = com[..., 1:2] - points[..., 1].amin(-1, keepdim=True)
     return (com - height * push / push[..., 1:2].clamp(min=0.1))[..., [0, 2]], points
 
-# %% ../nbs/28_constraints.ipynb #28-constraints-111
+# %% ../nbs/28_constraints.ipynb #28-constraints-120
 def imbalance(batch: Batch) -> Tensor:
     "How far (B, t, 1) m the zero-moment point lies outside the rectangle around both feet; kept."
     if "imbalance" not in batch.moments:
@@ -631,10 +666,10 @@ def imbalance(batch: Batch) -> Tensor:
 def _balance(batch: Batch, c):
     return imbalance(batch)
 
-# %% ../nbs/28_constraints.ipynb #28-constraints-115
+# %% ../nbs/28_constraints.ipynb #28-constraints-124
 NATURAL = tuple(name for name, k in KINDS.items() if k.natural)  # in every set that does not mention them
 
-# %% ../nbs/28_constraints.ipynb #28-constraints-118
+# %% ../nbs/28_constraints.ipynb #28-constraints-127
 PHASES = tuple(dict.fromkeys(p for path in shipped_exercises().values() for p in read_exercise(path).phases))
 
 
@@ -652,7 +687,7 @@ def phases(batch: Batch) -> tuple:
     return (seconds * (moving * ~after).sum(1), seconds * (bent * deep).sum(1),
             seconds * (moving * after).sum(1))
 
-# %% ../nbs/28_constraints.ipynb #28-constraints-120
+# %% ../nbs/28_constraints.ipynb #28-constraints-129
 @kind("duration", "time from leaving the standing posture to regaining it", "s", signed=True,
       fields=REQUEST_FIELDS, span="whole")
 def _duration(batch: Batch, c):

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .constraint_files import quantities, suggest
-from .constraints import (UNITS, Batch, Constraint, both_sides, in_words, joints, limited_values,
-                              violation)
+from .constraints import (UNITS, Batch, Constraint, both_sides, in_words, joints, knows,
+                              limited_values, violation)
 from .exercises import Exercise, load_exercise
 from .files import InputError
 from .metrics import distance_from_range
@@ -29,7 +29,7 @@ __all__ = ['Reach', 'REST_S', 'Times', 'check_model', 'reach', 'check_reach', 'r
 def _named(c: Constraint) -> list[tuple[str, str]]:
     "('joint' or 'body', name) that a constraint and its kind need of a model."
     fields = (("joint", "joint"), ("joint", "from"), ("body", "body"))
-    own = [(what, c[key]) for what, key in fields if c[key] not in (None, "feet")]
+    own = [(what, c[key]) for what, key in fields if key not in c.kind.names and c[key] not in (None, "feet")]
     return own + [(what, name) for what, names in c.kind.needs.items() for name in names]
 
 
@@ -97,7 +97,7 @@ def check_reach(constraints: Sequence[Constraint], real: Batch) -> None:
     """InputError for limits that no repetition of `real` comes near; fewer than eight repetitions tell
     nothing."""
     for c in constraints if len(real.q) >= 8 else ():
-        if c.limits != (None, None) and c.weight and UNITS[c.unit][0] != "a time":
+        if c.limits != (None, None) and c.weight and UNITS[c.unit][0] != "a time" and knows(real, c):
             _check_limits(c, real)
 
 # %% ../nbs/30_reachability.ipynb #30-reachability-015
@@ -109,6 +109,8 @@ def reached(c: Constraint, batch: Batch) -> Tensor:
 
 def _because(c: Constraint, others: Sequence[Constraint], real: Batch, tolerance: float) -> str:
     "Why a limit was violated, as far as recorded repetitions tell."
+    if not knows(real, c):
+        return "recorded repetitions say nothing of joint loads"
     does = violation(c, real) <= tolerance
     if not does.any():
         return f"none of {len(does)} recorded repetitions does it"
@@ -127,11 +129,13 @@ def _shortfall(c: Constraint, others: Sequence[Constraint], batch: Batch, real: 
     violated = away > tolerance
     if not violated.any():
         return None
+    others = [o for o in others if knows(real, o)]
     kept = [(violation(o, real) <= tolerance).tolist() for o in others]
     free = [
         i for i in range(len(real.q)) if all(k[i] for k in kept)
     ]  # real repetitions that satisfy the rest
-    known = zip(violation(c, real)[free].tolist(), reached(c, real)[free].tolist())
+    seen = knows(real, c)
+    known = zip(violation(c, real)[free].tolist(), reached(c, real)[free].tolist()) if seen else ()
     candidates = [*zip(away.tolist(), value.tolist()), *known]
     best = min(zip(away[violated].tolist(), value[violated].tolist()))[1]
     return {

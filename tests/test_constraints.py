@@ -18,7 +18,7 @@ from bige.constraints import (KINDS, MUSCLE_GROUPS, NATURAL, SIDED_MUSCLES, UNIT
 from bige.reachability import REST_S, check_model, check_reach, requested_durations, shortfalls
 from bige.exercises import load_exercise, shipped_exercises
 from bige.files import InputError
-from bige.motion import COORDINATES, GRAVITY, Motion, analytic_squat, example_squat
+from bige.motion import COORDINATES, GRAVITY, JOINT_LOADS, Motion, analytic_squat, example_squat
 from bige.skeleton import Skeleton
 
 SKELETON = Skeleton.default()
@@ -39,8 +39,9 @@ def batch():
     rng = np.random.default_rng(0)
     squats = [analytic_squat(reps=1, depth_deg=d, pause=0.2) for d in (80, 110)]
     q = np.stack([m.coordinates() for m in squats]) + 0.01 * rng.standard_normal((2, len(squats[0].time), 33))
-    return Batch(torch.tensor(q), torch.tensor(rng.uniform(0, 1, (*q.shape[:2], 80))), SKELETON, 60.0,
-                 drift=torch.tensor([1.0, 4.0], dtype=torch.float64))
+    a, loads = (torch.tensor(rng.uniform(0, most, (*q.shape[:2], n))) for most, n in ((1, 80), (9, 9)))
+    return Batch(torch.tensor(q), a, SKELETON, 60.0, drift=torch.tensor([1.0, 4.0], dtype=torch.float64),
+                 loads=loads)
 
 
 def test_the_documented_file_reads_and_round_trips(tmp_path):
@@ -310,6 +311,7 @@ ABOUT = {
     "joint_centre": dict(joint="knee"),
     "body": dict(body="torso"),
     "tempo": dict(phase="ascent"),
+    "joint_load": dict(joint="patellofemoral"),
 }
 
 
@@ -337,7 +339,7 @@ def test_every_kind_has_a_finite_gradient_at_rest_and_in_motion(name, batch):
     for q in (torch.zeros(1, 20, 33, dtype=torch.float64), batch.q.clone()):
         a = torch.full((*q.shape[:2], 80), 0.5, dtype=torch.float64, requires_grad=True)
         q.requires_grad_()
-        b = Batch(q, a, SKELETON, drift=(q**2).mean((1, 2)), start=torch.zeros_like(q))
+        b = Batch(q, a, SKELETON, drift=(q**2).mean((1, 2)), start=torch.zeros_like(q), loads=10 * a[..., :9])
         value = loss(example(name), b)
         assert value.shape == (len(q),) and torch.isfinite(value).all()
         grads = [g for g in torch.autograd.grad(value.sum(), (q, a), allow_unused=True) if g is not None]
@@ -348,8 +350,8 @@ def test_every_kind_has_a_finite_gradient_at_rest_and_in_motion(name, batch):
 @pytest.fixture(scope="module")
 def person():
     m = example_squat()
-    return Batch(torch.tensor(m.coordinates())[None], torch.tensor(m.activations())[None], SKELETON,
-                 m.rate_hz)
+    a = torch.tensor(m.activations())[None]
+    return Batch(torch.tensor(m.coordinates())[None], a, SKELETON, m.rate_hz, loads=10 * a[..., :9])
 
 
 def test_clinical_words_are_what_geometry_says(person):
@@ -436,13 +438,13 @@ def paced(batch, rates_hz):
     rows = torch.arange(len(rates_hz)) % len(batch.q)
     q = batch.q[rows]
     return Batch(q, batch.a[rows], SKELETON, torch.tensor(rates_hz, dtype=q.dtype), drift=batch.drift[rows],
-                 start=0.9 * q)
+                 start=0.9 * q, loads=batch.loads[rows])
 
 
 def one_of(batch, i):
     "One motion of a batch as a batch at one rate, given as a number."
     return Batch(batch.q[[i]], batch.a[[i]], SKELETON, batch.rate_hz[i].item(), drift=batch.drift[[i]],
-                 start=batch.start[[i]])
+                 start=batch.start[[i]], loads=batch.loads[[i]])
 
 
 @settings(max_examples=3, deadline=None)
@@ -1035,6 +1037,43 @@ def test_nothing_depends_on_the_name_of_a_kind():
         n for n, f in flags.items() if f[2]
     ] == ["muscle_range"]
     assert {n: f[3] for n, f in flags.items() if f[3]} == {"duration": "whole", "tempo": "phase"}
+    predicted = {k.name: k.predicted for k in KINDS.values() if k.predicted}
+    assert predicted == {"muscle_range": "a", "muscle": "a", "joint_load": "loads"}
+
+
+@pytest.mark.parametrize("joint, columns", [
+    ("patellofemoral", ("patellofemoral_l", "patellofemoral_r")), ("hip_r", ("hip_r",)),
+    ("lumbosacral", ("lumbosacral",)), ("ankle_l", ("ankle_l",))])
+def test_a_joint_load_is_the_peak_of_each_joint(batch, joint, columns):
+    c = read_constraint({"kind": "joint_load", "joint": joint, "high": "3 BW"})
+    peaks = batch.loads[..., [JOINT_LOADS.index(name) for name in columns]].amax(1)
+    assert c.parts == tuple(f"{name} load" for name in columns) and c.limits == (None, 3.0)
+    assert torch.equal(metric(c, batch), peaks.mean(1))
+    assert torch.allclose(violation(c, batch), peaks.amax(1) - 3)
+    at_bottom = read_constraint({"kind": "joint_load", "joint": joint, "high": 3, "at": "bottom"})
+    low = at_moment(batch, "bottom").loads[:, 0, [JOINT_LOADS.index(name) for name in columns]]
+    assert torch.equal(metric(at_bottom, batch), low.mean(1))
+
+
+@pytest.mark.parametrize("entry, words", [
+    ({"joint": "knee", "high": 3}, "one of the 9 joint loads"),
+    ({"joint": "patelofemoral_r", "high": 3}, "did you mean 'patellofemoral_r'?"),
+    ({"joint": "lumbosacral_r", "high": 3}, "did you mean 'lumbosacral'?"),
+    ({"joint": "hip", "high": "2100 N"}, "only in BW"), ({"joint": "hip", "high": -1}, "from 0 to 100"),
+    ({"joint": "lumbosacral", "goal": "equal"}, "without sides")])
+def test_mistakes_about_joint_loads(entry, words):
+    with pytest.raises(InputError, match="request.yaml, line 2") as e:
+        read_constraint({"kind": "joint_load"} | entry, "request.yaml, line 2")
+    assert words in str(e.value)
+
+
+def test_motions_without_loads_say_so(batch):
+    c = read_constraint({"kind": "joint_load", "joint": "hip", "high": 3}, "request.yaml, line 4")
+    bare = Batch(batch.q, batch.a, SKELETON)
+    for function in (loss, metric, violation, limited_values):
+        with pytest.raises(InputError, match="line 4, joint_load: found motions without joint loads"):
+            function(c, bare)
+    check_model([c], SKELETON)  # its joint is none of the model's joint centres
 
 
 def test_a_users_exercise_names_its_own_phases(tmp_path):
