@@ -5,8 +5,8 @@
 # %% ../nbs/15_joint_loads.ipynb #15-joint-loads-003
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
@@ -16,14 +16,16 @@ from .dynamics import (MusculoskeletalModel, Pose, Simulation, body_motions, fil
                            joint_wrenches, seat_spheres)
 from .files import InputError
 from .geometry import euler_xyz
-from .muscles import MUSCLE_NAMES
+from .motion import JOINT_LOADS
+from .muscles import MUSCLE_NAMES, equilibrium_residual
 from .parsing import read_npz
 from .skeleton import Skeleton, open_model, place_of, read_number, read_numbers
 
 # %% auto #0
-__all__ = ['NO_WRAP', 'MAY_WRAP', 'CUTS', 'ROUNDS', 'ROUTE_TOLERANCE_M', 'Cylinder', 'MusclePath', 'shipped_paths', 'read_paths',
-           'paths_of_model', 'wrap_sense', 'Wrap', 'wrap_line', 'Route', 'strands', 'muscle_forces', 'contact_forces',
-           'coordinate_rates', 'joint_forces', 'loaded_joints', 'joint_loads', 'load_figures', 'load_columns']
+__all__ = ['NO_WRAP', 'MAY_WRAP', 'CUTS', 'ROUNDS', 'ROUTE_TOLERANCE_M', 'HALVINGS', 'MOST_FORCE', 'Cylinder', 'MusclePath',
+           'paths_in', 'shipped_paths', 'read_paths', 'paths_of_model', 'wrap_sense', 'Wrap', 'wrap_line', 'Route',
+           'strands', 'muscle_forces', 'contact_forces', 'coordinate_rates', 'joint_forces', 'loaded_joints',
+           'loads_on', 'joint_loads', 'load_figures', 'load_columns', 'settled_forces', 'load_sizes']
 
 # %% ../nbs/15_joint_loads.ipynb #15-joint-loads-006
 _SIDES = {"all": (0, 0)} | {sign + axis: (k, -1 if sign == "-" else 1)
@@ -56,10 +58,8 @@ class MusclePath:
     wraps: tuple[tuple[Cylinder, int, int], ...]
 
 # %% ../nbs/15_joint_loads.ipynb #15-joint-loads-008
-def shipped_paths() -> dict[str, MusclePath]:
-    "Paths of the default model by muscle."
-    file = Path(str(resources.files("bige"))) / "assets" / "muscle_paths.npz"
-    stored = read_npz(file, ["names", "point_body", "wrapped"], "muscle paths (.npz)", "install bige again")
+def paths_in(stored: Mapping[str, np.ndarray]) -> dict[str, MusclePath]:
+    "Paths by muscle from arrays (...) of points and cylinders, as chapter 7's `scaled_muscles` gives them."
     cylinders = [Cylinder(str(body), rotation, centre, float(radius), float(length), str(quadrant))
                  for body, rotation, centre, radius, length, quadrant in zip(*(
                      stored[f"wrap_{name}"]
@@ -72,6 +72,13 @@ def shipped_paths() -> dict[str, MusclePath]:
                                       stored["point_location"][mine],
                                       tuple((cylinders[c], first, last) for c, first, last in wraps))
     return paths
+
+
+def shipped_paths() -> dict[str, MusclePath]:
+    "Paths of the default model by muscle."
+    file = Path(str(resources.files("bige"))) / "assets" / "muscle_paths.npz"
+    return paths_in(read_npz(file, ["names", "point_body", "wrapped"], "muscle paths (.npz)",
+                             "install bige again"))
 
 # %% ../nbs/15_joint_loads.ipynb #15-joint-loads-010
 _POINTS, _WRAPS = "GeometryPath//PathPointSet/objects/*", "GeometryPath//PathWrapSet/objects/PathWrap"
@@ -365,11 +372,11 @@ def loaded_joints(skeleton: Skeleton) -> dict[str, str]:
     return found | {"lumbosacral": lumbar}
 
 
-def joint_loads(model: MusculoskeletalModel, result: Simulation) -> dict[str, np.ndarray]:
+def loads_on(skeleton: Skeleton, paths: dict[str, MusclePath], result: Simulation) -> dict[str, np.ndarray]:
     "Joint on distal body, as in hip_r_on_femur_r -> contact force (T, 3) N in the frame of that body."
-    skeleton, time = model.skeleton, result.motion.time
+    time = result.motion.time
     poses, _ = body_motions(skeleton, result.motion.coordinates(), *coordinate_rates(result))
-    outside = muscle_forces(paths_of_model(model), poses, result.tendon_forces)
+    outside = muscle_forces(paths, poses, result.tendon_forces)
     for body, force in contact_forces(skeleton, result).items():
         outside[body] = outside[body] + force
     forces = joint_forces(skeleton, poses, outside)
@@ -380,6 +387,11 @@ def joint_loads(model: MusculoskeletalModel, result: Simulation) -> dict[str, np
         local = np.einsum("tji,tj->ti", poses[child].R, forces[child])
         loads[f"{joint}_on_{child}"] = local[frames]
     return loads
+
+
+def joint_loads(model: MusculoskeletalModel, result: Simulation) -> dict[str, np.ndarray]:
+    "`loads_on` the joints of a model: joint on distal body -> contact force (T, 3) N."
+    return loads_on(model.skeleton, paths_of_model(model), result)
 
 # %% ../nbs/15_joint_loads.ipynb #15-joint-loads-035
 def load_figures(loads: dict[str, np.ndarray], time: np.ndarray, weight: float) -> dict[str, dict]:
@@ -399,3 +411,38 @@ def load_figures(loads: dict[str, np.ndarray], time: np.ndarray, weight: float) 
 def load_columns(loads: dict[str, np.ndarray]) -> tuple[tuple, np.ndarray]:
     "Names and values (T, 3 J): force (N) of each joint on its distal body, in that body's frame."
     return tuple(f"{joint}_f{axis}" for joint in loads for axis in "xyz"), np.hstack(list(loads.values()))
+
+# %% ../nbs/15_joint_loads.ipynb #15-joint-loads-041
+HALVINGS, MOST_FORCE = 40, 5.0  # of the interval from 0 to so many maximal isometric forces
+
+
+def settled_forces(result: Simulation, lengths: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+    """Tendon forces (T, 80) N of muscle-tendon `lengths` (T, 80) m that follow from the activations of a
+    tracking simulation, each muscle at rest in its first frame."""
+    time, activations = result.motion.time, result.motion.activations()
+    velocities = np.gradient(lengths, time, axis=0)
+    mesh = np.round(np.linspace(0, len(time) - 1, result.record["intervals"] + 1)).astype(int)
+    forces = []
+    for before, k in zip([mesh[0], *mesh], mesh):
+        step = time[k] - time[before]
+        low, high = np.zeros(len(parameters)), np.full(len(parameters), MOST_FORCE)
+        for _ in range(HALVINGS):
+            force = (low + high) / 2
+            rate = (force - forces[-1]) / step if step else 0 * force
+            more = equilibrium_residual(activations[k], force, rate, lengths[k], velocities[k],
+                                        parameters) > 0
+            low, high = np.where(more, force, low), np.where(more, high, force)
+        forces.append((low + high) / 2)
+    return np.stack([np.interp(time, time[mesh], f) for f in np.transpose(forces)], 1) * parameters[:, 0]
+
+
+def load_sizes(skeleton: Skeleton, muscles: Mapping[str, np.ndarray], result: Simulation,
+               weight: float) -> np.ndarray:
+    """Sizes (T, 9) of JOINT_LOADS in body weights (`weight` in N) from the activations of a tracking
+    simulation; `muscles` are arrays (...) as of chapter 7's `scaled_muscles`."""
+    poses, _ = body_motions(skeleton, result.motion.coordinates(), *coordinate_rates(result))
+    paths = paths_in(muscles)
+    lengths = np.stack([Route(paths[name], poses).length for name in MUSCLE_NAMES], 1)
+    settled = replace(result, tendon_forces=settled_forces(result, lengths, muscles["parameters"]))
+    found = {j.partition("_on_")[0]: f for j, f in loads_on(skeleton, paths, settled).items()}
+    return np.stack([np.linalg.norm(found[joint], axis=1) for joint in JOINT_LOADS], 1) / weight

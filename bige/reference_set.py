@@ -14,11 +14,15 @@ from importlib import resources
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
+from .dynamics import Simulation
 from .exercises import Exercise, load_exercise, shipped_exercises
 from .files import InputError
+from .inverse_kinematics import scaled_muscles
+from .joint_loads import load_sizes
 from .motion import ACTIVATIONS, COORDINATES, Motion, read_motion
 from .parsing import read_npz
 from .simulation import motion_file, read_records
+from .skeleton import Skeleton
 
 # %% auto #0
 __all__ = ['ARCHIVE_KEYS', 'rounding', 'to_differences', 'from_differences', 'parse_trial_name', 'pack_simulations',
@@ -182,7 +186,29 @@ def moments(self: SimulatedRepetition) -> Motion:
     """Moment (N·m) of each joint and force (N) along each translation of the pelvis, 33 columns."""
     return _part(self.table, lambda n: n.endswith(("_moment", "_force")))
 
-# %% ../nbs/18_reference_set.ipynb #18-reference-set-025
+# %% ../nbs/18_reference_set.ipynb #18-reference-set-026
+def _as_simulation(r: SimulatedRepetition) -> Simulation:
+    """What joint loads are computed from; each foot's force is given to one of its spheres, as beyond the
+    ankle only their sum counts."""
+    seat, n = None, len(r.motion.time)
+    feet = np.zeros((n, 12, 3))
+    for side, sphere in (("r", 0), ("l", 6)):
+        feet[:, sphere] = r.forces.columns([f"ground_force_{side}_v{c}" for c in "xyz"])
+    if "ground_force_seat_vy" in r.forces.names:
+        seat = np.zeros((n, 2, 3))
+        seat[:, 0] = r.forces.columns([f"ground_force_seat_v{c}" for c in "xyz"])
+    return Simulation(r.motion, feet, 0 * feet, r.moments.values, {}, np.zeros((n, 13)), np.zeros((n, 80)),
+                      r.status, r.record, seat)
+
+
+@patch
+def joint_loads(self: SimulatedRepetition, skeleton: Skeleton, sizes: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Sizes (T, 9) of JOINT_LOADS in body weights; `skeleton`: the participant's, stretched by `sizes`
+    (body -> (3,))."""
+    return load_sizes(skeleton, scaled_muscles(skeleton, sizes), _as_simulation(self),
+                      self.record["body_weight_n"])
+
+# %% ../nbs/18_reference_set.ipynb #18-reference-set-027
 class SimulatedRepetitions(Mapping):
     """Repetitions of one exercise by name, in order; each is unpacked when it is looked at."""
 
@@ -214,7 +240,7 @@ class SimulatedRepetitions(Mapping):
     def __len__(self) -> int:
         return len(self._repetitions)
 
-# %% ../nbs/18_reference_set.ipynb #18-reference-set-026
+# %% ../nbs/18_reference_set.ipynb #18-reference-set-028
 def shipped_sets() -> dict[str, Path]:
     """Exercise -> file of its simulated repetitions, of those that this installation holds."""
     folder = Path(str(resources.files("bige"))) / "assets"

@@ -21,10 +21,11 @@ from .calibration import group_matrix, scale_skeleton
 from .dataset import FRAMES, LONGEST_REPETITION_S, RATE_HZ
 from .dynamics import SEAT_INDENTATION, SEAT_RADIUS
 from .exercises import Exercise, load_exercise
+from .external_load import ExternalLoad, loaded_skeleton
 from .files import InputError
 from .geometry import like
 from .ground_contact import contact_weights, pelvis_path, soft_lowest
-from .motion import ACTIVATIONS, COORDINATES, GRAVITY, TRANSLATIONS, Motion
+from .motion import ACTIVATIONS, COORDINATES, GRAVITY, JOINT_LOADS, TRANSLATIONS, Motion
 from .skeleton import Body, Chain, Skeleton
 from .vqvae import fill_model, load_model, read_header, save_model
 
@@ -34,12 +35,12 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['STRIDE', 'DERIVATIVE_WINDOW_S', 'REACH', 'SIDED', 'SPINE', 'JOINT_AXES', 'STRENGTH_NM', 'BEARS_M', 'BEARS_SOFTNESS_M',
-           'FOOT_RADIUS_M', 'GROUND_M', 'WEIGHTS', 'EXERCISES', 'FEATURES', 'INPUTS', 'OUTPUTS', 'TABLE_MUSCLES',
-           'PUBLISHED_R2', 'PUBLISHED_RMSE', 'FORMAT', 'TYPICAL_S', 'to_steps', 'to_frames', 'rate_matrices',
-           'pseudo_inertia', 'Mechanics', 'mechanics_of', 'Moments', 'joint_moments', 'scaled_body', 'features',
-           'SurrogateConfig', 'Block', 'Surrogate', 'uncertainty', 'fit_spread', 'PublishedLayer', 'PublishedSurrogate',
-           'load_published', 'activation_scores', 'score_table', 'save_surrogate', 'load_surrogate', 'Prediction',
-           'predict_activations']
+           'FOOT_RADIUS_M', 'GROUND_M', 'WEIGHTS', 'EXERCISES', 'FEATURES', 'INPUTS', 'MUSCLES_OUT', 'USUAL_LOAD',
+           'TABLE_MUSCLES', 'PUBLISHED_R2', 'PUBLISHED_RMSE', 'FORMAT', 'TYPICAL_S', 'to_steps', 'to_frames',
+           'rate_matrices', 'pseudo_inertia', 'Mechanics', 'mechanics_of', 'Moments', 'joint_moments', 'scaled_sizes',
+           'scaled_body', 'carrying', 'features', 'SurrogateConfig', 'Block', 'Surrogate', 'uncertainty', 'fit_spread',
+           'PublishedLayer', 'PublishedSurrogate', 'load_published', 'activation_scores', 'load_scores', 'score_table',
+           'save_surrogate', 'load_surrogate', 'Prediction', 'predict_activations']
 
 # %% ../nbs/23_surrogate.ipynb #23-surrogate-006
 STRIDE = 4                                                 # instants a step
@@ -302,13 +303,15 @@ def joint_moments(K: Tensor, step_hz: Tensor, skeleton: Skeleton | None = None,
     return Moments(*(x.reshape(B, S, -1) for x in (moments, chosen[:, [0, 3], 0], lean)), m.velocity)
 
 # %% ../nbs/23_surrogate.ipynb #23-surrogate-029
+def scaled_sizes(scales: ArrayLike) -> dict[str, np.ndarray]:
+    "Scale factors (16,), those of SCALE_GROUPS (chapter 6) and of all other bodies -> body -> (3,)."
+    bodies = Skeleton.default().body_names
+    factors = group_matrix(bodies) @ torch.as_tensor(np.asarray(scales), dtype=torch.float64)
+    return dict(zip(bodies, factors.numpy()))
+
 def scaled_body(scales: ArrayLike, mass: float, name: str = "participant") -> Skeleton:
-    """The embedded skeleton stretched by `scales` (16,), those of SCALE_GROUPS (chapter 6) and of all other
-    bodies, with `mass` kg."""
-    skeleton = Skeleton.default()
-    factors = group_matrix(skeleton.body_names) @ torch.as_tensor(np.asarray(scales), dtype=torch.float64)
-    sizes = dict(zip(skeleton.body_names, factors.numpy()))
-    return scale_skeleton(skeleton, sizes, float(mass), (), name)
+    "The embedded skeleton stretched by `scales` (16,), with `mass` kg."
+    return scale_skeleton(Skeleton.default(), scaled_sizes(scales), float(mass), (), name)
 
 # %% ../nbs/23_surrogate.ipynb #23-surrogate-035
 EXERCISES = ("squat", "hurdle_step", "inline_lunge", "side_lunge", "sit_to_stand")
@@ -318,31 +321,46 @@ FEATURES = (*(f"{n} moment" for n in JOINT_AXES), *(f"{n} angle" for n in _ANGLE
             "pelvis side lean", *(f"{n} velocity" for n in _RATES), "share right", "share left",
             *(f"is {e}" for e in EXERCISES))
 
+@lru_cache(maxsize=64)
+def carrying(skeleton: Skeleton | None, load: ExternalLoad | None) -> Skeleton:
+    "A skeleton (default: the embedded one) with an external load fixed to it, made once."
+    skeleton = skeleton or Skeleton.default()
+    return loaded_skeleton(skeleton, load) if load else skeleton
+
 def features(K: Tensor, rate_hz: float | Tensor, skeleton: Skeleton | None = None,
-             mass: float | Tensor | None = None, exercise: Exercise | str = "squat") -> Tensor:
-    """Motions (B, T, 33) rad of a `skeleton` (default: the embedded one) at `rate_hz` instants a second; its
-    `mass` (kg), where it is not the skeleton's; both numbers or (B,) -> FEATURES (B, ceil(T / 4), 45)."""
-    exercise, body, steps = load_exercise(exercise), mechanics_of(skeleton), to_steps(K)
+             mass: float | Tensor | None = None, exercise: Exercise | str = "squat",
+             load: ExternalLoad | None = None) -> Tensor:
+    """Motions (B, T, 33) rad of a `skeleton` (default: the embedded one) at `rate_hz` instants a second; body
+    `mass` (kg) without the external `load`, where it is not the skeleton's; both numbers or (B,) ->
+    FEATURES (B, ceil(T / 4), 45)."""
+    exercise, steps = load_exercise(exercise), to_steps(K)
+    own, body = carrying(skeleton, None).mass, mechanics_of(carrying(skeleton, load))
 
     def each(x: float | Tensor) -> Tensor:
         return torch.as_tensor(x, dtype=K.dtype, device=K.device).expand(len(K))
-    own = body.skeleton.mass
-    load = (each(own if mass is None else mass) / own)[:, None, None]
+    whole = body.skeleton.mass
+    heavier = (each(whole if mass is None else mass + whole - own) / whole)[:, None, None]
     found = joint_moments(steps, each(rate_hz) / STRIDE, body.skeleton, "seat" in exercise.contacts)
     usual = Skeleton.default().mass * body.size
     is_one = steps.new_tensor([float(exercise.name == e) for e in EXERCISES]).expand(*steps.shape[:2], -1)
-    return torch.cat([found.moments * load / (body.arrays(K)["strength"] * body.size),
+    return torch.cat([found.moments * heavier / (body.arrays(K)["strength"] * body.size),
                       steps[..., [_AT[n] for n in _ANGLES]], found.lean,
-                      found.velocity[..., [_AT[n] for n in _RATES]], found.shares * load * own / usual,
+                      found.velocity[..., [_AT[n] for n in _RATES]], found.shares * heavier * whole / usual,
                       is_one], -1)
 
 # %% ../nbs/23_surrogate.ipynb #23-surrogate-041
 @dataclass(frozen=True)
 class SurrogateConfig:
-    "Sizes of the ensemble."
+    "Sizes of the ensemble, and whether it predicts joint loads besides activations."
     width: int = 64
     members: int = 3
     dilations: tuple[int, ...] = (1, 2)
+    loads: bool = True
+
+    @property
+    def outputs(self) -> int:
+        "Activations, and joint loads if there are any."
+        return len(ACTIVATIONS) + self.loads * len(JOINT_LOADS)
 
 class Block(nn.Module):
     """Residual block of `members` independent networks side by side; (B, width · members, S) -> the same
@@ -359,71 +377,108 @@ class Block(nn.Module):
         return x + self.body(x)
 
 # %% ../nbs/23_surrogate.ipynb #23-surrogate-042
-INPUTS, OUTPUTS = len(FEATURES), len(ACTIVATIONS)
+INPUTS, MUSCLES_OUT = len(FEATURES), len(ACTIVATIONS)
 
 class Surrogate(nn.Module):
-    """Motions (B, T, 33) rad at `rate_hz` instants a second, of one skeleton -> activations (B, T, 80); the
-    arguments are those of `features`. `mean` and `std` (45,) normalise the features; `usual` (80,) are mean
-    activations to start from; `spread` (3, 80) makes an uncertainty of a constant, the activation and the
-    members' disagreement."""
+    """Motions (B, T, 33) rad at `rate_hz` instants a second, of one skeleton -> activations (B, T, 80) and
+    joint loads (B, T, 9); the arguments are those of `features`. `mean` and `std` (45,) normalise the
+    features; `usual` (80,) are mean activations to start from; `unit` (9,) are the units of the loads, in
+    weights of the embedded body; `spread` (3, 89) makes an uncertainty of a constant, the prediction and
+    the members' disagreement."""
     def __init__(self, config: SurrogateConfig = SurrogateConfig(), mean: Tensor | float = 0.0,
-                 std: Tensor | float = 1.0, usual: Tensor | float = 0.1):
-        "`mean`, `std` (45,), `usual` (80,), or one number for all."
+                 std: Tensor | float = 1.0, usual: Tensor | float = 0.1, unit: Tensor | float = 1.0):
+        "`mean`, `std` (45,), `usual` (80,), `unit` (9,), or one number for all."
         super().__init__()
         self.config, n = config, config.width * config.members
         self.stem = nn.Conv1d(INPUTS, n, 3, padding=1, padding_mode="replicate")
         self.blocks = nn.Sequential(*(Block(config, d) for d in config.dilations))
-        self.head = nn.Conv1d(n, OUTPUTS * config.members, 1, groups=config.members)
-        for name, value, size in (("mean", mean, (INPUTS,)), ("std", std, (INPUTS,)),
-                                  ("spread", 1.0, (3, OUTPUTS))):
+        self.head = nn.Conv1d(n, config.outputs * config.members, 1, groups=config.members)
+        sizes = {"mean": (mean, (INPUTS,)), "std": (std, (INPUTS,)), "unit": (unit, (len(JOINT_LOADS),)),
+                 "spread": (1.0, (3, config.outputs))}
+        for name, (value, size) in sizes.items():
             self.register_buffer(name, torch.as_tensor(value, dtype=torch.float32).expand(size).clone())
         with torch.no_grad():
-            start = torch.logit(torch.as_tensor(usual, dtype=torch.float32))
-            self.head.bias.copy_(start.expand(OUTPUTS).repeat(config.members))
+            start = self.head.bias.new_full((config.outputs,), USUAL_LOAD).expm1().log()
+            start[:MUSCLES_OUT] = torch.logit(torch.as_tensor(usual, dtype=torch.float32))
+            self.head.bias.copy_(start.repeat(config.members))
 
     def normalised(self, K: Tensor, rate_hz: float | Tensor, skeleton: Skeleton | None = None,
-                   mass: float | Tensor | None = None, exercise: Exercise | str = "squat") -> Tensor:
+                   mass: float | Tensor | None = None, exercise: Exercise | str = "squat",
+                   load: ExternalLoad | None = None) -> Tensor:
         "Normalised `features` (B, S, 45) of motions (B, T, 33)."
         if K.ndim != 3 or K.shape[2] != len(COORDINATES) or K.shape[1] < 1:
             raise InputError("motions", f"an array of shape {tuple(K.shape)}", f"(B, T, {len(COORDINATES)})",
                              "stack motions of one length")
-        return (features(K, rate_hz, skeleton, mass, exercise) - self.mean) / self.std
+        return (features(K, rate_hz, skeleton, mass, exercise, load) - self.mean) / self.std
 
     def members_from(self, x: Tensor) -> Tensor:
-        "Normalised features (B, S, 45) -> each member's activations (B, members, S, 80)."
+        "Normalised features (B, S, 45) -> each member's activations and loads (B, members, S, 89)."
         y = self.head(F.gelu(self.blocks(self.stem(x.transpose(1, 2)))))
-        return torch.sigmoid(y).unflatten(1, (self.config.members, OUTPUTS)).transpose(2, 3)
+        y = y.unflatten(1, (self.config.members, self.config.outputs)).transpose(2, 3)
+        return torch.cat([torch.sigmoid(y[..., :MUSCLES_OUT]), F.softplus(y[..., MUSCLES_OUT:])], -1)
+
+    def _units(self, K: Tensor, skeleton: Skeleton | None, mass: float | Tensor | None) -> Tensor:
+        "What the loads' units are in body weights: (B or 1, 1, 9)."
+        mass = torch.as_tensor(carrying(skeleton, None).mass if mass is None else mass).to(K)
+        return self.unit * (Skeleton.default().mass / mass.reshape(-1, 1, 1))
 
     def forward(self, K: Tensor, rate_hz: float | Tensor, skeleton: Skeleton | None = None,
-                mass: float | Tensor | None = None, exercise: Exercise | str = "squat") -> Tensor:
+                mass: float | Tensor | None = None, exercise: Exercise | str = "squat",
+                load: ExternalLoad | None = None) -> Tensor:
         "Motions (B, T, 33) -> activations (B, T, 80), the members' mean."
-        every = self.members_from(self.normalised(K, rate_hz, skeleton, mass, exercise))
-        return to_frames(every.mean(1), K.shape[1])
+        return self.outputs(K, rate_hz, skeleton, mass, exercise, load)[0]
 
-    def with_uncertainty(self, K: Tensor, rate_hz: float | Tensor, skeleton: Skeleton | None = None,
-                         mass: float | Tensor | None = None,
-                         exercise: Exercise | str = "squat") -> tuple[Tensor, Tensor]:
-        "Mean and predicted standard deviation, each (B, T, 80)."
-        every = self.members_from(self.normalised(K, rate_hz, skeleton, mass, exercise))
+    def outputs(self, K: Tensor, rate_hz: float | Tensor, skeleton: Skeleton | None = None,
+                mass: float | Tensor | None = None, exercise: Exercise | str = "squat",
+                load: ExternalLoad | None = None) -> tuple[Tensor, Tensor | None]:
+        """Motions (B, T, 33) -> activations (B, T, 80) and sizes of the joint loads (B, T, 9) in weights of
+        the body without the external load; None of a network that does not predict them."""
+        every = self.members_from(self.normalised(K, rate_hz, skeleton, mass, exercise, load))
+        mean = to_frames(every.mean(1), K.shape[1])
+        loads = mean[..., MUSCLES_OUT:] * self._units(K, skeleton, mass) if self.config.loads else None
+        return mean[..., :MUSCLES_OUT], loads
+
+    def _uncertain(self, K: Tensor, *about) -> tuple[Tensor, Tensor]:
+        "Mean and predicted standard deviation, each (B, T, 89), of loads in their units."
+        every = self.members_from(self.normalised(K, *about))
         mean, apart = every.mean(1), every.std(1)
         return to_frames(mean, K.shape[1]), to_frames(uncertainty(self.spread, mean, apart), K.shape[1])
 
+    def with_uncertainty(self, K: Tensor, rate_hz: float | Tensor, skeleton: Skeleton | None = None,
+                         mass: float | Tensor | None = None, exercise: Exercise | str = "squat",
+                         load: ExternalLoad | None = None) -> tuple[Tensor, Tensor]:
+        "Mean and predicted standard deviation of the activations, each (B, T, 80)."
+        found = self._uncertain(K, rate_hz, skeleton, mass, exercise, load)
+        return tuple(x[..., :MUSCLES_OUT] for x in found)
+
+    def loads_with_uncertainty(self, K: Tensor, rate_hz: float | Tensor, skeleton: Skeleton | None = None,
+                               mass: float | Tensor | None = None, exercise: Exercise | str = "squat",
+                               load: ExternalLoad | None = None) -> tuple[Tensor, Tensor] | None:
+        "Mean and predicted standard deviation of the joint loads, each (B, T, 9) in body weights, or None."
+        if not self.config.loads:
+            return None
+        found = self._uncertain(K, rate_hz, skeleton, mass, exercise, load)
+        return tuple(x[..., MUSCLES_OUT:] * self._units(K, skeleton, mass) for x in found)
+
+USUAL_LOAD = 0.25  # in their units: numbers of the size of activations
+
 # %% ../nbs/23_surrogate.ipynb #23-surrogate-048
 def uncertainty(spread: Tensor, mean: Tensor, disagreement: Tensor) -> Tensor:
-    """Standard deviation (..., 80) by `spread` (3, 80), predicted activations and the members' standard
-    deviation, (..., 80) each."""
+    """Standard deviation (..., D) by `spread` (3, D), predictions and the members' standard deviation,
+    (..., D) each."""
     return (spread[0]**2 + (spread[1] * mean)**2 + (spread[2] * disagreement)**2).sqrt()
 
 def fit_spread(error: Tensor, mean: Tensor, disagreement: Tensor, steps: int = 300) -> Tensor:
-    """The `spread` (3, 80) that makes `error` (N, 80), seen with predictions `mean` and their
-    `disagreement`, most likely (normal distribution)."""
+    """The `spread` (3, D) that makes `error` (N, D), seen with predictions `mean` and their
+    `disagreement`, most likely (normal distribution); an error that is not known is NaN."""
+    known, error = ~error.isnan(), error.nan_to_num()
     start = [error.std(0).clamp(min=1e-3) / 2, torch.full_like(error[0], 0.2), torch.ones_like(error[0])]
     log = torch.log(torch.stack(start)).requires_grad_(True)
     optimiser = torch.optim.Adam([log], lr=0.05)
     with torch.enable_grad():
         for _ in range(steps):
             sigma = uncertainty(log.exp(), mean, disagreement).clamp(min=1e-4)
-            loss = (sigma.log() + (error / sigma)**2 / 2).mean(0).sum()
+            loss = (known * (sigma.log() + (error / sigma)**2 / 2)).mean(0).sum()
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -453,7 +508,7 @@ class PublishedSurrogate(nn.Module):
         self.axis = axis
         self.positional_encoding = nn.Parameter(torch.zeros(1, 196, 33))
         self.transformer_layers = nn.ModuleList(PublishedLayer() for _ in range(3))
-        self.fc = nn.Linear(33, OUTPUTS)
+        self.fc = nn.Linear(33, MUSCLES_OUT)
 
     def forward(self, K: Tensor) -> Tensor:
         "Motions (B, T, 33) rad and m -> activations (B, T, 80)."
@@ -466,7 +521,7 @@ class PublishedSurrogate(nn.Module):
         x = x if self.axis == "batch" else x.reshape(1, -1, 33)
         for layer in self.transformer_layers:
             x = layer(x)
-        return torch.sigmoid(self.fc(x)).reshape(*shape[:2], OUTPUTS)
+        return torch.sigmoid(self.fc(x)).reshape(*shape[:2], MUSCLES_OUT)
 
 # %% ../nbs/23_surrogate.ipynb #23-surrogate-054
 def load_published(path: str | Path, axis: str = "frame") -> PublishedSurrogate:
@@ -487,13 +542,22 @@ TABLE_MUSCLES = tuple(f"{m}_{s}" for m in ("soleus", "vasint", "vaslat", "vasmed
 PUBLISHED_R2 = dict(zip(TABLE_MUSCLES, (0.639, 0.614, 0.665, 0.676, 0.873, 0.799, 0.727, 0.679)))
 PUBLISHED_RMSE = dict(zip(TABLE_MUSCLES, (0.117, 0.119, 0.068, 0.063, 0.112, 0.134, 0.089, 0.092)))
 
-def activation_scores(predicted: ArrayLike, truth: ArrayLike) -> dict[str, dict[str, float]]:
-    "R2 and RMSE, muscle -> number, over all instants; activations (N, T, 80) each."
-    p, t = (np.asarray(x, float).reshape(-1, OUTPUTS) for x in (predicted, truth))
+def _scores(predicted: ArrayLike, truth: ArrayLike, names: tuple[str, ...]) -> dict[str, dict[str, float]]:
+    p, t = (np.asarray(x, float).reshape(-1, len(names)) for x in (predicted, truth))
     error, spread = ((p - t)**2).mean(0), t.var(0)
     r2 = 1 - error / np.maximum(spread, 1e-12)
-    names = [n.split("/")[0] for n in ACTIVATIONS]
     return {"r2": dict(zip(names, r2.tolist())), "rmse": dict(zip(names, np.sqrt(error).tolist()))}
+
+def activation_scores(predicted: ArrayLike, truth: ArrayLike) -> dict[str, dict[str, float]]:
+    "R2 and RMSE, muscle -> number, over all instants; activations (N, T, 80) each."
+    return _scores(predicted, truth, tuple(n.split("/")[0] for n in ACTIVATIONS))
+
+def load_scores(predicted: ArrayLike, truth: ArrayLike) -> dict[str, dict[str, float]]:
+    """R2, RMSE (body weights) and the mean error of a repetition's peak as a share of the mean peak, joint ->
+    number; loads (N, T, 9) in body weights each."""
+    peaks = [np.asarray(x, float).max(1) for x in (predicted, truth)]
+    share = np.abs(peaks[0] - peaks[1]).mean(0) / peaks[1].mean(0)
+    return {**_scores(predicted, truth, JOINT_LOADS), "peak": dict(zip(JOINT_LOADS, share.tolist()))}
 
 def score_table(scores: Mapping[str, Mapping]) -> pd.DataFrame:
     """R² and RMSE of the eight muscles of the published table, one pair of columns for each of `scores`:
@@ -505,7 +569,7 @@ def score_table(scores: Mapping[str, Mapping]) -> pd.DataFrame:
     return pd.DataFrame(columns, index=TABLE_MUSCLES).round(3)
 
 # %% ../nbs/23_surrogate.ipynb #23-surrogate-059
-FORMAT = 3  # of the weights: 1 took angles, 2 moments of one skeleton, 3 takes moments of any body
+FORMAT = 4  # of the weights: 1 took angles, 2 moments of one skeleton, 3 of any body; 4 gives joint loads
 
 def save_surrogate(model: Surrogate, path: str | Path, **record: Any) -> None:
     "Write `model` to a safetensors file; `record` goes into its header."
@@ -515,7 +579,7 @@ def _check_format(path: str | Path) -> None:
     "Refuse weights of another version."
     found = read_header(path, "surrogate").get("format", 1)
     if found != FORMAT:
-        raise InputError(path, f"surrogate weights of format {str(found)[:20]}, for other inputs",
+        raise InputError(path, f"surrogate weights of format {str(found)[:20]}",
                          f"format {FORMAT}", "train them again with bige train surrogate")
 
 def load_surrogate(path: str | Path | None = None, axis: str = "frame") -> Surrogate | PublishedSurrogate:
@@ -532,9 +596,10 @@ TYPICAL_S = 3.0                                            # of a repetition
 
 class Prediction(NamedTuple):
     """`motion` with 33 coordinates and 80 activations; `uncertainty` (T, 80), one predicted standard
-    deviation, None for the published network."""
+    deviation; `loads` (T, 9) of JOINT_LOADS in body weights. The published network has only the motion."""
     motion: Motion
     uncertainty: np.ndarray | None
+    loads: np.ndarray | None = None
 
 def _instants(motion: Motion, published: bool) -> np.ndarray:
     "The times (T,) at which a network sees a motion."
@@ -546,10 +611,10 @@ def _instants(motion: Motion, published: bool) -> np.ndarray:
 @torch.no_grad()
 def predict_activations(motion: Motion, model: Surrogate | PublishedSurrogate | None = None,
                         skeleton: Skeleton | None = None, mass: float | None = None,
-                        exercise: Exercise | str = "squat") -> Prediction:
-    """Activations of a motion of any length and frame rate by `model` (default: the shipped surrogate), for
-    the participant's own `skeleton` (default: the embedded one) and body `mass` (kg; default: the
-    skeleton's). The coordinates of the answer are those of `motion`."""
+                        exercise: Exercise | str = "squat", load: ExternalLoad | None = None) -> Prediction:
+    """Activations and joint loads of a motion of any length and frame rate by `model` (default: the shipped
+    surrogate), for the participant's own `skeleton` (default: the embedded one), body `mass` (kg; default:
+    the skeleton's) and external `load`. The coordinates of the answer are those of `motion`."""
     model = load_surrogate() if model is None else model
     own = motion.coordinates()
     if not np.isfinite(own).all():
@@ -558,13 +623,13 @@ def predict_activations(motion: Motion, model: Surrogate | PublishedSurrogate | 
     published = isinstance(model, PublishedSurrogate)
     times = _instants(motion, published)
     K = torch.tensor(np.stack([np.interp(times, motion.time, c) for c in own.T], 1), dtype=torch.float32)
-    if published:
-        mean, std = torch.cat([model(k[None])[0] for k in K.split(196)]), None
-    else:
-        rate_hz = (len(times) - 1) / motion.duration
-        mean, std = (x[0] for x in model.with_uncertainty(K[None], rate_hz, skeleton, mass, exercise))
 
     def back(x: Tensor) -> np.ndarray:
         return np.stack([np.interp(motion.time, times, column) for column in x.double().numpy().T], 1)
-    return Prediction(Motion.from_arrays(motion.time, own, back(mean), motion.source),
-                      None if std is None else back(std))
+    if published:
+        activations, sd, loads = torch.cat([model(k[None])[0] for k in K.split(196)]), None, None
+    else:
+        about = K[None], (len(times) - 1) / motion.duration, skeleton, mass, exercise, load
+        (activations, loads), sd = model.outputs(*about), back(model.with_uncertainty(*about)[1][0])
+        activations, loads = activations[0], None if loads is None else back(loads[0])
+    return Prediction(Motion.from_arrays(motion.time, own, back(activations), motion.source), sd, loads)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,15 +17,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .calibration import SCALE_GROUPS
-from .dataset import FRAMES, Dataset, digest_of_arrays, load_dataset, mirror_arrays, split_participants
-from .files import InputError, atomic_write, whole_folder, write_json
-from .motion import ACTIVATIONS, COORDINATES, GRAVITY, Motion, read_motion
-from .parsing import read_json
+from .dataset import (FRAMES, Dataset, at_instants, digest_of_arrays, load_dataset, mirror_arrays,
+                          split_participants)
+from .external_load import read_load
+from .files import InputError, atomic_write, whole_folder, write_json, write_npz
+from .motion import ACTIVATIONS, COORDINATES, GRAVITY, JOINT_LOADS, Motion, read_motion
+from .parsing import read_json, read_npz
 from .reference_set import load_simulations
 from .skeleton import Skeleton
-from .surrogate import (EXERCISES, TABLE_MUSCLES, Surrogate, SurrogateConfig, activation_scores,
-                            features, fit_spread, save_surrogate, scaled_body, to_frames, to_steps,
-                            uncertainty)
+from .surrogate import (EXERCISES, MUSCLES_OUT, TABLE_MUSCLES, USUAL_LOAD, Surrogate, SurrogateConfig,
+                            activation_scores, carrying, features, fit_spread, load_scores, save_surrogate,
+                            scaled_body, scaled_sizes, to_frames, to_steps, uncertainty)
 from .training import (Draw, Plan, autocast, check_run_folder, plan_from_options, rank, run_record,
                            run_training, train_network, training_device, training_parser, training_threads)
 
@@ -33,24 +35,28 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['MOTION_KINDS', 'SURROGATE_PLAN', 'THINNED', 'Examples', 'choose', 'join', 'digest_of_examples', 'recorded_examples',
-           'examples_of', 'bodies_of', 'example_features', 'example_activations', 'participant_weights',
-           'surrogate_loss', 'fit_surrogate', 'evaluate_surrogate', 'reliability', 'calibrate_uncertainty',
-           'cross_validate', 'fold_table', 'body_table', 'train_surrogate', 'load_examples', 'surrogate_main']
+__all__ = ['GENERATED', 'MOTION_KINDS', 'SURROGATE_PLAN', 'THINNED', 'Examples', 'choose', 'join', 'digest_of_examples',
+           'recorded_examples', 'is_generated', 'pack_examples', 'unpack_examples', 'examples_of', 'bodies_of',
+           'example_features', 'example_activations', 'example_loads', 'participant_weights', 'surrogate_loss',
+           'fit_surrogate', 'evaluate_surrogate', 'reliability', 'calibrate_uncertainty', 'cross_validate',
+           'fold_table', 'load_table', 'body_table', 'train_surrogate', 'load_examples', 'surrogate_main']
 
 # %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-005
 @dataclass(frozen=True, eq=False)
 class Examples:
     """What a surrogate learns from, at 196 instants from the start to the end of each repetition:
     `kinematics` of the tracking simulation and as `recorded`, (N, 196, 33) rad and m each, `activations`
-    (N, 196, 80); `duration` (N,) s; `mass` (N,) kg and `scales` (N, 16) of the body (`scaled_body`);
-    `subjects`, `trials`, `exercises` and `split` ('train' or 'val'), (N,) each."""
+    (N, 196, 80) and joint `loads` (N, 196, 9) in body weights, NaN where they are not known; `duration`
+    (N,) s; `mass` (N,) kg and `scales` (N, 16) of the body (`scaled_body`); what it `carries`, as in
+    barbell:40, or ""; `subjects`, `trials`, `exercises` and `split` ('train' or 'val'), (N,) each."""
     kinematics: np.ndarray
     recorded: np.ndarray
     activations: np.ndarray
+    loads: np.ndarray
     duration: np.ndarray
     mass: np.ndarray
     scales: np.ndarray
+    carries: np.ndarray
     subjects: np.ndarray
     trials: np.ndarray
     exercises: np.ndarray
@@ -78,9 +84,10 @@ def digest_of_examples(examples: Examples) -> str:
     return digest_of_arrays({f.name: getattr(examples, f.name) for f in fields(Examples)})
 
 # %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-007
-def _at(motion: Motion, names: Sequence[str], time: np.ndarray) -> np.ndarray:
-    "Columns of a motion at `time` (T,): (T, D)."
-    return np.stack([np.interp(time, motion.time, c) for c in motion.columns(names).T], 1)
+def _recorded_at(path: Path, time: np.ndarray) -> np.ndarray:
+    "Recorded coordinates at `time` (T,): (T, 33)."
+    recording = read_motion(path)
+    return np.stack([np.interp(time, recording.time, c) for c in recording.coordinates().T], 1)
 
 def recorded_examples(exercise: str, folder: str | Path) -> Examples:
     """The simulated repetitions of an exercise with what was recorded; `folder`: what `bige ik` wrote for
@@ -93,34 +100,65 @@ def recorded_examples(exercise: str, folder: str | Path) -> Examples:
         if not file.exists() or r.participant not in people:
             raise InputError(folder, f"no joint angles of {r.trial}", "those of all simulated trials",
                              "run bige ik on all markers of this exercise")
-        motion, found = r.motion, people[r.participant]
-        time = np.linspace(motion.time[0], motion.time[-1], FRAMES)
+        motion, found, mass = r.motion, people[r.participant], r.record["body_weight_n"] / GRAVITY
         scales = [*(found["scales"][g] for g in SCALE_GROUPS), found["body_scale"]]
-        rows.append((_at(motion, COORDINATES, time), _at(read_motion(file), COORDINATES, time),
-                     _at(motion, ACTIVATIONS, time), motion.duration, r.record["body_weight_n"] / GRAVITY,
-                     scales, r.participant, r.trial))
-    *numbers, subjects, trials = (np.array(x) for x in zip(*rows))
-    return Examples(*(x.astype(np.float32) for x in numbers), subjects, trials,
+        loads = r.joint_loads(scaled_body(scales, mass), scaled_sizes(scales))
+        values = motion.coordinates(), _recorded_at(file, motion.time), motion.activations(), loads
+        tracked, recorded, activations, loads = (at_instants(motion.time, x) for x in values)
+        rows.append((tracked, recorded, activations.clip(0, 1), loads.clip(0), motion.duration, mass, scales,
+                     "", r.participant, r.trial))
+    *numbers, carries, subjects, trials = (np.array(x) for x in zip(*rows))
+    return Examples(*(x.astype(np.float32) for x in numbers), carries, subjects, trials,
                     np.full(len(trials), exercise), split_participants(subjects, exercise=exercise))
 
 # %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-009
+GENERATED = "body_"  # with this begin the participants whose repetitions are drawn, not recorded
+_STEPS = {"kinematics": 2.0**-15, "recorded": 2.0**-15, "activations": 2.0**-11, "loads": 2.0**-8}
+_KEPT = tuple(f.name for f in fields(Examples))
+
+def is_generated(examples: Examples) -> np.ndarray:
+    "Which of them (N,) were drawn from a prior."
+    return np.char.startswith(examples.subjects, GENERATED)
+
+def pack_examples(examples: Examples, path: str | Path, **more: np.ndarray) -> None:
+    "Write examples, rounded and in second differences, and `more` arrays (...) beside them."
+    arrays = {k: getattr(examples, k) for k in _KEPT if k not in _STEPS}
+    for key, step in _STEPS.items():
+        whole = np.round(getattr(examples, key).astype(float) / step).astype(np.int32)
+        ends = np.zeros((len(whole), 2, whole.shape[2]), np.int32)
+        arrays[f"{key}_differences"] = np.diff(whole, 2, axis=1, prepend=ends).transpose(0, 2, 1)
+    write_npz(path, arrays | more)
+
+def unpack_examples(path: str | Path) -> Examples:
+    "Read what `pack_examples` wrote."
+    keys = {k: f"{k}_differences" if k in _STEPS else k for k in _KEPT}
+    found = read_npz(path, tuple(keys.values()), "packed examples", "make them with generated_set.py")
+    arrays = {k: found[name] for k, name in keys.items()}
+    for key, step in _STEPS.items():
+        whole = arrays[key].cumsum(2, dtype=np.int32).cumsum(2, dtype=np.int32)
+        arrays[key] = whole.transpose(0, 2, 1) * np.float32(step)
+    return Examples(**arrays)
+
+# %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-011
 def examples_of(data: Dataset) -> Examples:
     "The repetitions of a data set."
     own_size = np.ones((len(data), len(SCALE_GROUPS) + 1), np.float32)
-    return Examples(data.kinematics, data.kinematics, data.activations, data.duration, data.mass, own_size,
-                    data.subjects, data.trials, data.exercises, data.split)
+    unknown = np.full((*data.kinematics.shape[:2], len(JOINT_LOADS)), np.nan, np.float32)
+    return Examples(data.kinematics, data.kinematics, data.activations, unknown, data.duration, data.mass,
+                    own_size, np.full(len(data), ""), data.subjects, data.trials, data.exercises, data.split)
 
-# %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-012
+# %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-014
 MOTION_KINDS = ("recorded", "kinematics")                          # of motions with the same activations
 
 def bodies_of(examples: Examples) -> Iterator[tuple[np.ndarray, Skeleton, str]]:
-    "Rows (n,) of the same exercise on the same body, that body, and the exercise."
-    keys = np.column_stack([examples.scales, examples.mass, [EXERCISES.index(e) if e in EXERCISES else -1
-                                                             for e in examples.exercises]])
+    "Rows (n,) of the same exercise on the same body with the same load, both together, and the exercise."
+    kinds = [np.unique(x, return_inverse=True)[1] for x in (examples.exercises, examples.carries)]
+    keys = np.column_stack([examples.scales, examples.mass, *kinds])
     _, first, which = np.unique(keys, axis=0, return_index=True, return_inverse=True)
     for k, i in enumerate(first):
         skeleton = scaled_body(examples.scales[i], examples.mass[i], str(examples.subjects[i]))
-        yield np.flatnonzero(which.reshape(-1) == k), skeleton, str(examples.exercises[i])
+        load = read_load(str(examples.carries[i])) if examples.carries[i] else None
+        yield np.flatnonzero(which.reshape(-1) == k), carrying(skeleton, load), str(examples.exercises[i])
 
 @torch.no_grad()
 def example_features(examples: Examples, kind: str = "recorded", mirrored: bool = False) -> Tensor:
@@ -133,12 +171,20 @@ def example_features(examples: Examples, kind: str = "recorded", mirrored: bool 
         found[rows] = x
     return found
 
+_OTHER_SIDE = [JOINT_LOADS.index(n[:-1] + {"r": "l", "l": "r"}[n[-1]] if n[-2:] in ("_r", "_l") else n)
+               for n in JOINT_LOADS]
+
 def example_activations(examples: Examples, mirrored: bool = False) -> Tensor:
     "Activations (N, 49, 80), means of four instants; or those of the mirror images."
     A = examples.activations
     return to_steps(torch.as_tensor(mirror_arrays(examples.kinematics, A)[1] if mirrored else A))
 
-# %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-014
+def example_loads(examples: Examples, mirrored: bool = False) -> Tensor:
+    "Joint loads (N, 49, 9) in weights of the embedded body, likewise."
+    loads = examples.loads * (examples.mass / Skeleton.default().mass)[:, None, None]
+    return to_steps(torch.as_tensor(loads[..., _OTHER_SIDE] if mirrored else loads))
+
+# %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-016
 def participant_weights(subjects: Sequence[str], members: int, seed: int) -> Tensor:
     """Weight (N, members) of each repetition for each member: uniform in 0.2 to 1.8 by participant, mean 1
     over participants."""
@@ -146,24 +192,26 @@ def participant_weights(subjects: Sequence[str], members: int, seed: int) -> Ten
     weights = np.random.default_rng(seed).uniform(0.2, 1.8, (len(everyone), members))
     return torch.tensor((weights / weights.mean(0))[which], dtype=torch.float32)
 
-# %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-017
+# %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-019
 def surrogate_loss(model: Surrogate, batch: Sequence[Tensor], draw: Draw, noise: float = 0.1,
                    blank: float = 0.1) -> tuple[Tensor, dict[str, Tensor]]:
-    """Loss of a `batch`: normalised features (B, S, 45), activations (B, S, 80), member weights (B, members).
-    `noise` on the features; share of examples whose exercise is `blank`."""
-    x, A, weights = batch
+    """Loss of a `batch`: normalised features (B, S, 45), activations and loads in their units (B, S, 89), NaN
+    where they are not known, member weights (B, members). `noise` on the features; share of examples whose
+    exercise is `blank`."""
+    x, truth, weights = batch
     signs = x[..., -len(EXERCISES):] * (draw(torch.rand, 1, 1) >= blank)
     x = torch.cat([(x + noise * draw(torch.randn, *x.shape[1:]))[..., :-len(EXERCISES)], signs], -1)
     with autocast(x):
-        every = model.members_from(x)                                            # (B, members, S, 80)
-    error = F.smooth_l1_loss(every.float(), A[:, None].expand_as(every), reduction="none", beta=0.1)
+        every = model.members_from(x)                                            # (B, members, S, 89)
+    truth = truth[:, None].expand_as(every)
+    error = F.smooth_l1_loss(every.float(), truth.nan_to_num(), reduction="none", beta=0.1) * ~truth.isnan()
     value = (error.mean((2, 3)) * weights).mean()
     return value * model.config.members, {"error": value.detach()}
 
 SURROGATE_PLAN = Plan(steps=2500, batch=16, lr=2e-3, warmup=0.2, weight_decay=1e-2, checkpoint_every=500,
                       watch="val_rmse_eight")
 
-# %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-019
+# %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-021
 def _normalisation(x: Tensor) -> tuple[Tensor, Tensor]:
     "Mean and spread (45,) of features (N, S, 45); the signs of the exercise stay as they are."
     mean, std = x.mean((0, 1)), x.flatten(0, 1).std(0) + 1e-3
@@ -179,10 +227,14 @@ def fit_surrogate(seen: Examples, out: str | Path, plan: Plan, config: Surrogate
     torch.manual_seed(plan.seed)
     copies = [(kind, mirrored) for kind in kinds for mirrored in (False, True)]
     x = torch.cat([example_features(seen, kind, mirrored) for kind, mirrored in copies])
-    A = torch.cat([example_activations(seen, mirrored) for _, mirrored in copies])
-    model = Surrogate(config, *_normalisation(x), A.mean((0, 1)).clamp(0.01, 0.99))
+    A, L = (torch.cat([of(seen, mirrored) for _, mirrored in copies])
+            for of in (example_activations, example_loads))
+    config = replace(config, loads=bool(L.isfinite().any()))
+    unit = L.nanmean((0, 1)).clamp(min=1e-3) / USUAL_LOAD if config.loads else 1.0
+    model = Surrogate(config, *_normalisation(x), A.mean((0, 1)).clamp(0.01, 0.99), unit)
+    truth = torch.cat([A, L / model.unit], -1)[..., :config.outputs]
     weights = participant_weights(seen.subjects, config.members, plan.seed).repeat(len(copies), 1)
-    tensors = [t.to(training_device()) for t in ((x - model.mean) / model.std, A, weights)]
+    tensors = [t.to(training_device()) for t in ((x - model.mean) / model.std, truth, weights)]
 
     def loss(i: Tensor, draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
         return surrogate_loss(model, [t[i] for t in tensors], draw)
@@ -190,19 +242,30 @@ def fit_surrogate(seen: Examples, out: str | Path, plan: Plan, config: Surrogate
     rows = train_network(model, loss, len(x), plan, out, resume, validate=validate, until=until, about=about)
     return model, rows
 
-# %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-021
+# %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-023
 THINNED = 7
 
 @torch.no_grad()
 def evaluate_surrogate(model: Surrogate, examples: Examples, kind: str = "recorded") -> tuple[dict, Tensor]:
-    """Scores on motions of one of MOTION_KINDS; and error, prediction and disagreement of the members in
-    every seventh step, (3, n, 80)."""
+    """Scores on motions of one of MOTION_KINDS, those of joint loads under "loads"; and error, prediction and
+    disagreement of the members in every seventh step, (3, n, 89), of loads in their units."""
     every = model.members_from((example_features(examples, kind) - model.mean) / model.std)
     mean, apart = every.mean(1), every.std(1)
-    errors = torch.stack([x.flatten(0, 1) for x in (mean - example_activations(examples), mean, apart)])
-    return activation_scores(to_frames(mean, FRAMES), examples.activations), errors[:, ::THINNED]
+    truth = torch.cat([example_activations(examples), example_loads(examples) / model.unit], -1)
+    truth = truth[..., :model.config.outputs]
+    errors = torch.stack([x.flatten(0, 1) for x in (mean - truth, mean, apart)])[:, ::THINNED]
+    found = to_frames(mean, FRAMES)
+    scores, known = activation_scores(found[..., :MUSCLES_OUT], examples.activations), _known_loads(examples)
+    if model.config.loads and known.any():
+        to_bw = torch.as_tensor(Skeleton.default().mass / examples.mass)[:, None, None]
+        loads = found[..., MUSCLES_OUT:] * model.unit * to_bw
+        scores["loads"] = load_scores(loads[known], examples.loads[known])
+    return scores, errors
 
-# %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-028
+def _known_loads(examples: Examples) -> np.ndarray:
+    return np.isfinite(examples.loads).all((1, 2))
+
+# %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-030
 def reliability(sigma: Tensor, error: Tensor, parts: int = 10) -> list[list[float]]:
     """Predicted and actual RMS error, sorted by prediction `sigma` (n,) into equal `parts`: [[predicted,
     actual], ...]."""
@@ -210,7 +273,7 @@ def reliability(sigma: Tensor, error: Tensor, parts: int = 10) -> list[list[floa
     return [[float(x[i].square().mean().sqrt()) for x in (sigma, error)] for i in order.tensor_split(parts)]
 
 def calibrate_uncertainty(folds: list[Tensor]) -> dict:
-    """From the errors (3, n, 80) of `evaluate_surrogate` of each fold: `spread` (3, 80) of all folds, and
+    """From the errors (3, n, 89) of `evaluate_surrogate` of each fold: `spread` (3, 89) of all folds, and
     the `reliability` of each fold under the spread of the others, all folds together."""
     chosen = [ACTIVATIONS.index(f"{m}/activation") for m in TABLE_MUSCLES]
     sigma, error = [], []
@@ -221,13 +284,14 @@ def calibrate_uncertainty(folds: list[Tensor]) -> dict:
     return {"spread": fit_spread(*torch.cat(folds, 1)).tolist(),
             "reliability": reliability(torch.cat(sigma).flatten(), torch.cat(error).flatten())}
 
-# %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-030
+# %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-032
 def _scores_of(model: Surrogate, left: Examples) -> tuple[list[dict], Tensor]:
-    "Scores by exercise and kind of motion; all errors (3, n, 80)."
-    rows, errors = [], []
-    for exercise in sorted(set(left.exercises.tolist())):
-        own = choose(left, left.exercises == exercise)
-        for kind, name in zip(MOTION_KINDS, ("recorded", "tracked")):
+    "Scores by exercise and kind of motion, generated ones apart; all errors (3, n, 89)."
+    rows, errors, generated = [], [], is_generated(left)
+    kinds = [(kind, name, ~generated) for kind, name in zip(MOTION_KINDS, ("recorded", "tracked"))]
+    for kind, name, which in [*kinds, ("recorded", "generated", generated)]:
+        for exercise in sorted(set(left.exercises[which].tolist())):
+            own = choose(left, which & (left.exercises == exercise))
             scores, found = evaluate_surrogate(model, own, kind)
             rows.append({"exercise": exercise, "kinematics": name, **scores})
             errors.append(found)
@@ -239,7 +303,7 @@ def cross_validate(examples: Examples, out: str | Path, plan: Plan = SURROGATE_P
     """Scores of `folds` models, each on participants it was not trained on: means over recorded motions; of
     each fold by exercise and kind of motion; and the calibration of the uncertainty. InputError for one
     participant."""
-    everyone = sorted(set(examples.subjects.tolist()))
+    everyone = sorted(set(examples.subjects.tolist()), key=lambda s: (s.startswith(GENERATED), s))
     if len(everyone) < 2:
         raise InputError("examples", "one participant", "two participants or more, to leave some out",
                          "add repetitions of another participant")
@@ -257,28 +321,39 @@ def cross_validate(examples: Examples, out: str | Path, plan: Plan = SURROGATE_P
             for key in ("r2", "rmse")}
     return {**mean, "folds": record, **calibrate_uncertainty(errors)}
 
-# %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-031
+# %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-033
 def fold_table(crossed: dict, examples: Examples) -> pd.DataFrame:
     """R², RMSE and mean activation of each muscle, exercise, kind of motion and fold of `cross_validate`."""
     import pandas as pd
     names, rows = [n.split("/")[0] for n in ACTIVATIONS], []
     usual = {e: examples.activations[examples.exercises == e].mean((0, 1)) for e in set(examples.exercises)}
-    for k, fold in enumerate(crossed["folds"]):
-        for s in fold["scores"]:
-            one = {"exercise": s["exercise"], "kinematics": s["kinematics"], "fold": k,
-                   "participants": " ".join(fold["participants"])}
-            rows += [{**one, "muscle": m, "r2": s["r2"][m], "rmse": s["rmse"][m], "mean": a}
-                     for m, a in zip(names, usual[s["exercise"]])]
+    for one, s in _scores_of_folds(crossed):
+        rows += [{**one, "muscle": m, "r2": s["r2"][m], "rmse": s["rmse"][m], "mean": a}
+                 for m, a in zip(names, usual[s["exercise"]])]
     return pd.DataFrame(rows)
 
-# %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-032
+def load_table(crossed: dict) -> pd.DataFrame:
+    "R², RMSE (body weights) and error of the peak (share) of each joint, likewise."
+    import pandas as pd
+    return pd.DataFrame([{**one, "joint": j, **{key: values[j] for key, values in s["loads"].items()}}
+                         for one, s in _scores_of_folds(crossed) if "loads" in s for j in JOINT_LOADS])
+
+def _scores_of_folds(crossed: dict) -> Iterator[tuple[dict, dict]]:
+    for k, fold in enumerate(crossed["folds"]):
+        people = [p for p in fold["participants"] if not p.startswith(GENERATED)]
+        for s in fold["scores"]:
+            yield {"exercise": s["exercise"], "kinematics": s["kinematics"], "fold": k,
+                   "participants": " ".join(people)}, s
+
+# %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-034
 def body_table(examples: Examples) -> pd.DataFrame:
     "The scale factors of each participant's body in each exercise."
     import pandas as pd
-    who = pd.DataFrame({"exercise": examples.exercises, "participant": examples.subjects})
-    return who.join(pd.DataFrame(examples.scales, columns=[*SCALE_GROUPS, "others"])).drop_duplicates()
+    own = choose(examples, ~is_generated(examples))
+    who = pd.DataFrame({"exercise": own.exercises, "participant": own.subjects})
+    return who.join(pd.DataFrame(own.scales, columns=[*SCALE_GROUPS, "others"])).drop_duplicates()
 
-# %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-034
+# %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-036
 def _mean_of_table(scores: dict) -> dict[str, float]:
     return {f"val_{key}_eight": float(np.mean([scores[key][m] for m in TABLE_MUSCLES]))
             for key in ("r2", "rmse")}
@@ -289,7 +364,7 @@ def _part(examples: Examples, split: str) -> Examples:
                          "participants for training and for validation", "add another participant")
     return choose(examples, examples.split == split)
 
-# %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-035
+# %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-037
 @training_threads()
 def train_surrogate(data: Dataset | Examples, out: str | Path, plan: Plan = SURROGATE_PLAN,
                     config: SurrogateConfig = SurrogateConfig(), resume: bool = False, *, folds: int = 0,
@@ -297,10 +372,11 @@ def train_surrogate(data: Dataset | Examples, out: str | Path, plan: Plan = SURR
     """Train on the training participants of `data`; surrogate.safetensors, run.json, log.csv, curves.png and
     checkpoint.pt go to folder `out`. With `folds`, cross-validation comes first, which also calibrates the
     uncertainty (without it the validation participants do) and leaves its tables, surrogate_folds.csv,
-    surrogate_reliability.csv and surrogate_bodies.csv. Returns the record with the scores on recorded
-    motions."""
+    surrogate_loads.csv, surrogate_reliability.csv and surrogate_bodies.csv. Returns the record with the
+    scores on recorded motions."""
     examples, out = data if isinstance(data, Examples) else examples_of(data), Path(out)
     seen, unseen = _part(examples, "train"), _part(examples, "val")
+    unseen = choose(unseen, ~is_generated(unseen))
     crossed = cross_validate(examples, out / "folds", plan, config, folds, resume) if folds else None
     # killed during cross-validation: the run has not begun
     resume = resume and (not folds or (out / "plan.json").exists())
@@ -308,9 +384,11 @@ def train_surrogate(data: Dataset | Examples, out: str | Path, plan: Plan = SURR
                                 validate=lambda model: _mean_of_table(evaluate_surrogate(model, unseen)[0]))
     scores, errors = evaluate_surrogate(model, unseen)
     model.spread.copy_(torch.as_tensor(crossed["spread"] if crossed else fit_spread(*errors)))
-    participants = {s: sorted(set(_part(examples, s).subjects.tolist())) for s in ("train", "val")}
+    people = choose(examples, ~is_generated(examples))
+    participants = {s: sorted(set(_part(people, s).subjects.tolist())) for s in ("train", "val")}
     exercises = sorted(set(examples.exercises.tolist()))
-    learned_from = {"participants": participants, "exercises": exercises}
+    learned_from = {"participants": participants, "exercises": exercises,
+                    "generated": int(is_generated(seen).sum())}
     record = run_record(plan=asdict(plan), config=asdict(config), **learned_from, validation=scores,
                         seconds=rows[-1]["seconds"] if rows else 0.0,
                         **({"cross_validation": crossed} if crossed else {}))
@@ -323,27 +401,31 @@ def train_surrogate(data: Dataset | Examples, out: str | Path, plan: Plan = SURR
     return record
 
 def _write_tables(crossed: dict, examples: Examples, folder: Path) -> None:
-    "surrogate_folds.csv, surrogate_reliability.csv (predicted and actual errors) and surrogate_bodies.csv."
+    "surrogate_folds.csv, _loads.csv, _reliability.csv (predicted and actual errors) and _bodies.csv."
     import pandas as pd
-    tables = {"folds": fold_table(crossed, examples), "bodies": body_table(examples),
+    tables = {"folds": fold_table(crossed, examples), "loads": load_table(crossed),
+              "bodies": body_table(examples),
               "reliability": pd.DataFrame(crossed["reliability"], columns=["predicted", "actual"])}
     for name, made in tables.items():
         with atomic_write(folder / f"surrogate_{name}.csv") as file:
             made.to_csv(file, index=False, float_format="%.4g")
 
-# %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-046
+# %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-048
 def load_examples(source: str | Path) -> Examples:
-    """The examples of a data set (.npz), or of EXERCISE=FOLDER pairs, joined by commas: simulated exercises
-    and the folders in which `bige ik` left their recorded joint angles."""
+    """The examples of a data set (.npz); or of EXERCISE=FOLDER pairs, joined by commas: simulated exercises
+    and the folders in which `bige ik` left their recorded joint angles. Files of generated repetitions may be
+    among them."""
     if "=" not in str(source):
         return examples_of(load_dataset(source))
-    pairs = [one.partition("=") for one in str(source).split(",")]
-    if unknown := [e for e, _, folder in pairs if e not in EXERCISES or not folder]:
+    parts = str(source).split(",")
+    pairs = {part: part.partition("=") for part in parts if not part.endswith(".npz")}
+    if unknown := [e for e, _, folder in pairs.values() if e not in EXERCISES or not folder]:
         raise InputError("--data", repr(unknown[0]), "EXERCISE=FOLDER, one of " + ", ".join(EXERCISES),
                          "correct the command")
-    return join(recorded_examples(exercise, folder) for exercise, _, folder in pairs)
+    return join(recorded_examples(*pairs[part][::2]) if part in pairs else unpack_examples(part)
+                for part in parts)
 
-# %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-047
+# %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-049
 def surrogate_main(arguments: Sequence[str] | None = None) -> int:
     "Command line of `python -m bige.train_surrogate`; 0, 2 for bad input, 130 when interrupted."
     parser = training_parser("surrogate", "Train the surrogate. --data: also EXERCISE=FOLDER,... of bige ik.",
@@ -363,6 +445,6 @@ def surrogate_main(arguments: Sequence[str] | None = None) -> int:
         return " ".join(f"{m} {record['validation']['r2'][m]:.2f}" for m in TABLE_MUSCLES)
     return run_training(work)
 
-# %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-048
+# %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-050
 if __name__ == "__main__" and "__file__" in globals():
     sys.exit(surrogate_main())
