@@ -150,8 +150,6 @@ def predict(self: Models, q: Tensor, skeleton: Skeleton, rate_hz: Tensor,
     the skeleton's. The published network knows no joint loads: None."""
     if isinstance(self.surrogate, PublishedSurrogate):
         return self.surrogate(q), None
-    if not hasattr(self.surrogate, "outputs"):
-        return self.surrogate(q, rate_hz, self.carrying(skeleton), mass, self.exercise), None  # until surr
     return self.surrogate.outputs(q, rate_hz, skeleton, mass, self.exercise, self.load)
 
 
