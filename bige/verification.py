@@ -23,7 +23,7 @@ from .guidance import (APART_DEG, AT_ONCE, LOAD_COLUMNS, TOLERANCE, Change, Guid
                            join_starts, limits_satisfied, one_thread, realise, satisfaction, select_motions,
                            starts_for)
 from .motion import ACTIVATIONS, COORDINATES, JOINT_LOADS, TRANSLATIONS, Motion, read_motion, write_motion
-from .plausibility import plausible
+from .plausibility import implausible_rows, plausible
 from .reachability import check_model
 from .skeleton import Skeleton
 from .surrogate import TABLE_MUSCLES
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['RESIDUAL_LIMIT_PERCENT', 'VALID', 'WITH_CARE', 'ALLOWED', 'VASTI', 'VERIFICATION_MODES', 'AIM', 'AIM_ONE_SIDED',
-           'AIM_OTHERS', 'PROOF_INTERVALS', 'MOST_SIMULATIONS', 'MOST_DRAWS', 'residual_forces', 'joint_displacement',
-           'dynamically_consistent', 'validity', 'corrected_activations', 'evaluate_request', 'all_satisfied',
-           'with_vasti', 'muscle_agreement', 'Simulated', 'with_joint_loads', 'simulated_by', 'read_simulated',
-           'compare', 'mode_record', 'sample_table', 'muscle_table', 'constraint_parts', 'request_rows', 'verdict',
-           'certificate', 'aimed', 'Candidate', 'corrected_start', 'propose', 'Simulator', 'judge', 'draw_seed',
-           'Proof', 'Verified', 'generate_verified']
+           'AIM_OTHERS', 'PROOF_INTERVALS', 'SINKING_MARGINS', 'MOST_SIMULATIONS', 'MOST_DRAWS', 'residual_forces',
+           'joint_displacement', 'dynamically_consistent', 'validity', 'corrected_activations', 'evaluate_request',
+           'all_satisfied', 'with_vasti', 'muscle_agreement', 'Simulated', 'with_joint_loads', 'simulated_by',
+           'read_simulated', 'compare', 'mode_record', 'sample_table', 'muscle_table', 'constraint_parts',
+           'request_rows', 'verdict', 'certificate', 'aimed', 'Candidate', 'corrected_start', 'propose', 'Simulator',
+           'implausible_sentences', 'judge', 'draw_seed', 'Proof', 'Verified', 'generate_verified']
 
 # %% ../nbs/33_verification.ipynb #33-verification-007
 def residual_forces(kinetics: Motion, weight: float) -> dict:
@@ -338,6 +338,8 @@ def verdict(row: Mapping) -> str:
         return "not simulated"
     if not row["physics"]["dynamically_consistent"]:
         return "not dynamically consistent"
+    if row.get("implausible"):
+        return "implausible"
     return "proved" if row["satisfied_by_simulation"] else "request not satisfied"
 
 
@@ -350,13 +352,13 @@ def certificate(row: Mapping, simulated: Simulated, request: Sequence[Mapping], 
             "simulation": {k: simulated.record[k] for k in _OF_SIMULATION if k in simulated.record}}
 
 # %% ../nbs/33_verification.ipynb #33-verification-046
-AIM = 0.25  # of a range: how far inside its limits a proposal is aimed
+AIM = 0.4  # of a range: how far inside its limits a proposal is aimed
 AIM_ONE_SIDED = {"a share": 0.01, "an angle": 0.5 * RAD, "a length": 0.003, "a time": 0.03}  # SI
 AIM_OTHERS = 0.02  # of the limit, for speeds and what else has no entry
 
 
 def aimed(c: Constraint) -> Constraint:
-    "The constraint with its limits moved inside, by a quarter of a range or by a small amount."
+    "The constraint with its limits moved inside: to the middle fifth of a range, by a little of one limit."
     low, high = c.limits
     if (low, high) == (None, None):
         return c
@@ -462,6 +464,17 @@ class Simulator:
         return {name: read_simulated(self.folder, name, record) for name, record in records.items()}
 
 # %% ../nbs/33_verification.ipynb #33-verification-054
+SINKING_MARGINS = 2.0  # of the feet: centimetres below what was recorded
+
+
+def implausible_sentences(start: Start, found: Motion, exercise: Exercise) -> list[str]:
+    "Where a simulated motion leaves what was recorded, the sinking of feet apart."
+    batch = batch_of(found, start.skeleton, exercise)
+    rows = implausible_rows(start.plausible, replace(batch, q=batch.q.float(), a=batch.a.float()))[0]
+    return [row["sentence"] for row in rows
+            if not (row["what"].startswith("height") and row["margins"] <= SINKING_MARGINS)]
+
+# %% ../nbs/33_verification.ipynb #33-verification-055
 def judge(candidate: Candidate, simulated: Simulated, constraints: ConstraintSet, mode: str,
           models: Models) -> Motion | None:
     """Add what a simulation says to a candidate, which is delivered if it is proved; the simulated motion, None
@@ -469,14 +482,16 @@ def judge(candidate: Candidate, simulated: Simulated, constraints: ConstraintSet
     skeleton, exercise, trial = models.carrying(candidate.start.skeleton), models.exercise, candidate.trial
     row = compare(candidate.proposed, simulated, constraints, skeleton, mode, exercise, allowed={})
     found = simulated.motion and corrected_activations(simulated.motion, mode)
+    row["implausible"] = implausible_sentences(candidate.start, found, exercise) if found else []
     rows = request_rows(constraints, candidate.proposed, found, skeleton, row, exercise)
     seen = certificate(row, simulated, rows, {}, {})
-    candidate.attempts.append({"simulation": trial, "verdict": seen["verdict"], "request": rows})
+    candidate.attempts.append({"simulation": trial, "verdict": seen["verdict"], "request": rows,
+                               "implausible": row["implausible"], "reason": row["reason"]})
     if seen["verdict"] == "proved":
         candidate.delivered, candidate.certificate = found, seen
     return found
 
-# %% ../nbs/33_verification.ipynb #33-verification-056
+# %% ../nbs/33_verification.ipynb #33-verification-057
 MOST_SIMULATIONS = 4  # of one candidate
 MOST_DRAWS = 3  # for each motion requested
 
@@ -527,11 +542,12 @@ class Proof:
         self.working = []
         for c in able:
             found = judge(c, simulated[c.trial], self.constraints, self.simulator.mode, self.models)
-            if found and not c.delivered and len(c.attempts) < MOST_SIMULATIONS:
+            usable = found and c.attempts[-1]["verdict"] == "request not satisfied"
+            if usable and len(c.attempts) < MOST_SIMULATIONS:
                 c.start = corrected_start(self.models, c.start, c.search, found)
                 self.working.append(c)
 
-# %% ../nbs/33_verification.ipynb #33-verification-057
+# %% ../nbs/33_verification.ipynb #33-verification-058
 def _delivered(proof: Proof, seed: int, skeleton: Skeleton, seconds: float) -> Guided:
     "The proved motions, sorted by peak activation of the effort muscles."
     exercise = proof.models.exercise
@@ -557,7 +573,7 @@ def _certificates(proof: Proof, inputs: Mapping) -> tuple[dict, ...]:
     return tuple(c.certificate | {"sample": c.delivered.source, "simulations": len(c.attempts),
                                   "attempts": c.attempts, "inputs": dict(inputs)} for c in chosen)
 
-# %% ../nbs/33_verification.ipynb #33-verification-058
+# %% ../nbs/33_verification.ipynb #33-verification-059
 @dataclass(frozen=True)
 class Verified:
     """Motions that are proved (`guided`), the `certificates` and last proposals (`proposed`) of each, and a
