@@ -136,7 +136,7 @@ def unpack_examples(path: str | Path) -> Examples:
     arrays = {k: found[name] for k, name in keys.items()}
     for key, step in _STEPS.items():
         whole = arrays[key].cumsum(2, dtype=np.int32).cumsum(2, dtype=np.int32)
-        arrays[key] = whole.transpose(0, 2, 1) * np.float32(step)
+        arrays[key] = (whole.transpose(0, 2, 1) * step).astype(np.float32)
     return Examples(**arrays)
 
 # %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-011
@@ -162,7 +162,7 @@ def bodies_of(examples: Examples) -> Iterator[tuple[np.ndarray, Skeleton, str]]:
 
 @torch.no_grad()
 def example_features(examples: Examples, kind: str = "recorded", mirrored: bool = False) -> Tensor:
-    "Features (N, 49, 45) of the motions of one of MOTION_KINDS, or of their mirror images."
+    "Features (N, 49, 46) of the motions of one of MOTION_KINDS, or of their mirror images."
     K = getattr(examples, kind)
     K, found = torch.as_tensor(mirror_arrays(K) if mirrored else K), None
     for rows, skeleton, exercise in bodies_of(examples):
@@ -195,7 +195,7 @@ def participant_weights(subjects: Sequence[str], members: int, seed: int) -> Ten
 # %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-019
 def surrogate_loss(model: Surrogate, batch: Sequence[Tensor], draw: Draw, noise: float = 0.1,
                    blank: float = 0.1) -> tuple[Tensor, dict[str, Tensor]]:
-    """Loss of a `batch`: normalised features (B, S, 45), activations and loads in their units (B, S, 89), NaN
+    """Loss of a `batch`: normalised features (B, S, 46), activations and loads in their units (B, S, 89), NaN
     where they are not known, member weights (B, members). `noise` on the features; share of examples whose
     exercise is `blank`."""
     x, truth, weights = batch
@@ -208,12 +208,12 @@ def surrogate_loss(model: Surrogate, batch: Sequence[Tensor], draw: Draw, noise:
     value = (error.mean((2, 3)) * weights).mean()
     return value * model.config.members, {"error": value.detach()}
 
-SURROGATE_PLAN = Plan(steps=2500, batch=16, lr=2e-3, warmup=0.2, weight_decay=1e-2, checkpoint_every=500,
+SURROGATE_PLAN = Plan(steps=1600, batch=16, lr=2e-3, warmup=0.2, weight_decay=1e-2, checkpoint_every=500,
                       watch="val_rmse_eight")
 
 # %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-021
 def _normalisation(x: Tensor) -> tuple[Tensor, Tensor]:
-    "Mean and spread (45,) of features (N, S, 45); the signs of the exercise stay as they are."
+    "Mean and spread (46,) of features (N, S, 46); the signs of the exercise stay as they are."
     mean, std = x.mean((0, 1)), x.flatten(0, 1).std(0) + 1e-3
     mean[-len(EXERCISES):], std[-len(EXERCISES):] = 0.0, 1.0
     return mean, std
@@ -410,7 +410,7 @@ def _write_tables(crossed: dict, examples: Examples, folder: Path) -> None:
         with atomic_write(folder / f"surrogate_{name}.csv") as file:
             made.to_csv(file, index=False, float_format="%.4g")
 
-# %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-048
+# %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-050
 def load_examples(source: str | Path) -> Examples:
     """The examples of a data set (.npz); or of EXERCISE=FOLDER pairs, joined by commas: simulated exercises
     and the folders in which `bige ik` left their recorded joint angles. Files of generated repetitions may be
@@ -425,7 +425,7 @@ def load_examples(source: str | Path) -> Examples:
     return join(recorded_examples(*pairs[part][::2]) if part in pairs else unpack_examples(part)
                 for part in parts)
 
-# %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-049
+# %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-051
 def surrogate_main(arguments: Sequence[str] | None = None) -> int:
     "Command line of `python -m bige.train_surrogate`; 0, 2 for bad input, 130 when interrupted."
     parser = training_parser("surrogate", "Train the surrogate. --data: also EXERCISE=FOLDER,... of bige ik.",
@@ -445,6 +445,6 @@ def surrogate_main(arguments: Sequence[str] | None = None) -> int:
         return " ".join(f"{m} {record['validation']['r2'][m]:.2f}" for m in TABLE_MUSCLES)
     return run_training(work)
 
-# %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-050
+# %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-052
 if __name__ == "__main__" and "__file__" in globals():
     sys.exit(surrogate_main())

@@ -9,18 +9,21 @@ import torch
 
 from bige.calibration import SCALE_GROUPS
 from bige.dataset import about_vertical, mirror_arrays, pelvis_angles, pelvis_rotation, toy_dataset
+from bige.external_load import loaded_skeleton, read_load
 from bige.files import InputError
-from bige.motion import (ACTIVATIONS, COORDINATES, GRAVITY, Motion, analytic_squat, example_squat,
-                         read_motion, write_motion)
+from bige.motion import (ACTIVATIONS, COORDINATES, GRAVITY, JOINT_LOADS, Motion, analytic_squat,
+                         example_squat, read_motion, write_motion)
 from bige.reference_set import load_simulations
 from bige.skeleton import Skeleton
 from bige.surrogate import (EXERCISES, FEATURES, JOINT_AXES, TABLE_MUSCLES, PublishedSurrogate, Surrogate,
                             SurrogateConfig, activation_scores, features, fit_spread, joint_moments,
-                            load_surrogate, predict_activations, pseudo_inertia, rate_matrices, scaled_body,
-                            score_table, to_frames, to_steps, uncertainty)
-from bige.train_surrogate import (MOTION_KINDS, Examples, bodies_of, choose, example_activations,
-                                  example_features, examples_of, fold_table, join, load_examples,
-                                  recorded_examples, reliability)
+                            load_scores, load_surrogate, predict_activations, pseudo_inertia, rate_matrices,
+                            scaled_body, scaled_sizes, score_table, to_frames, to_steps, uncertainty)
+from bige.train_surrogate import (GENERATED, MOTION_KINDS, Examples, bodies_of, choose, cross_validate,
+                                  example_activations, example_features, example_loads, examples_of,
+                                  fit_surrogate, fold_table, is_generated, join, load_examples, load_table,
+                                  pack_examples, recorded_examples, reliability, unpack_examples)
+from bige.training import Plan
 from bige.vqvae import save_model
 
 SMALL_NET = SurrogateConfig(width=8, members=2)
@@ -173,6 +176,18 @@ def test_mass_and_size(K):
     assert (taller[..., KNEE] - slow).abs().max() < 0.05 * slow.abs().max(), "longer arms of both kinds"
 
 
+@pytest.mark.parametrize("carried", ["barbell:40", "dumbbells:2x10", "vest:15"])
+def test_a_load_is_a_skeleton_that_carries_it(carried, K):
+    skeleton, load = Skeleton.default(), read_load(carried)
+    with_load = features(K, 60.0, load=load)
+    assert torch.allclose(with_load, features(K, 60.0, loaded_skeleton(skeleton, load)), atol=1e-6)
+    shares = [AT["share right"], AT["share left"]]
+    whole, bare = (x[..., shares].sum(-1).mean() for x in (with_load, features(K, 60.0)))
+    assert float(whole / bare) == pytest.approx(1 + load.mass / skeleton.mass, rel=0.02)
+    heavier = features(K, 60.0, mass=skeleton.mass + 20.0, load=load)[..., shares].sum(-1).mean()
+    assert float(heavier / bare) == pytest.approx(1 + (load.mass + 20) / skeleton.mass, rel=0.02)
+
+
 def test_features_have_a_gradient(K):
     body, q = scaled_body(np.full(16, 0.95), 60.0), K[:, 60:84].clone().requires_grad_(True)
     weights = torch.randn(1, 6, len(FEATURES), dtype=torch.double, generator=torch.Generator().manual_seed(0))
@@ -213,13 +228,39 @@ def test_any_length(instants):
         model(torch.zeros(2, instants, 32), 60.0)
 
 
+def test_outputs_are_activations_and_loads_in_body_weights(K):
+    model, q = Surrogate(SMALL_NET, unit=2.0).eval(), K.float()
+    with torch.no_grad():
+        activations, loads = model.outputs(q, 60.0)
+        mean, sd = model.loads_with_uncertainty(q, 60.0)
+        assert torch.equal(activations, model(q, 60.0)) and torch.equal(mean, loads)
+        assert loads.shape == sd.shape == (*q.shape[:2], len(JOINT_LOADS)) and (loads > 0).all()
+        x = model.normalised(q, 60.0, mass=120.0)
+        own = to_frames(model.members_from(x).mean(1), q.shape[1])[..., 80:] * 2 * Skeleton.default().mass
+        assert torch.allclose(model.outputs(q, 60.0, mass=120.0)[1], own / 120, atol=1e-5)
+        each = model.outputs(q.repeat(2, 1, 1), 60.0, mass=torch.tensor([120.0, 60.0]))[1]
+        assert torch.allclose(each[:1], own / 120, atol=1e-5), "a mass for each motion"
+    without = Surrogate(SurrogateConfig(width=8, members=2, loads=False)).eval()
+    assert without.outputs(q, 60.0)[1] is None and without.loads_with_uncertainty(q, 60.0) is None
+
+
+def test_shipped_weights_know_what_carrying_costs(squat):
+    model = load_surrogate()
+    alone, loaded = (predict_activations(squat, model, load=x) for x in (None, read_load("barbell:40")))
+    more = loaded.loads.max(0) / alone.loads.max(0)
+    knees = [JOINT_LOADS.index(f"{joint}_{s}") for joint in ("tibiofemoral", "patellofemoral") for s in "rl"]
+    assert alone.loads.shape == (len(squat.time), 9) and (more[knees] > 1.2).all() and (more[knees] < 2).all()
+    name = "vasmed_r/activation"
+    assert loaded.motion[name].max() > alone.motion[name].max()
+
+
 def test_batches_do_not_mix(K):
     model, q = load_surrogate(), torch.cat([K, K.flip(1), 0.8 * K]).float()
     with torch.no_grad():
         assert torch.allclose(model(q, 60.0)[2], model(q[2:3], 60.0)[0], atol=1e-4)
 
 
-@pytest.mark.parametrize("written", [1, 2])
+@pytest.mark.parametrize("written", [1, 2, 3])
 def test_weights_of_older_formats_are_named(tmp_path, written):
     model = Surrogate(SMALL_NET)
     record = {} if written == 1 else {"format": written}
@@ -252,8 +293,11 @@ def test_uncertainty_is_fitted_to_errors():
     draw = torch.Generator().manual_seed(0)
     level, apart = torch.rand(3000, 80, generator=draw), 0.05 * torch.rand(3000, 80, generator=draw)
     sigma = uncertainty(torch.tensor([[0.02], [0.1], [2.0]]), level, apart)
-    found = uncertainty(fit_spread(sigma * torch.randn(3000, 80, generator=draw), level, apart), level, apart)
-    assert 0.9 < float((found / sigma).median()) < 1.1
+    error = sigma * torch.randn(3000, 80, generator=draw)
+    for known in (3000, 2000):
+        error[known:, 40:] = torch.nan
+        found = uncertainty(fit_spread(error, level, apart), level, apart)
+        assert 0.9 < float((found / sigma).median()) < 1.1
     noise = torch.randn(240000, generator=draw)
     claimed, actual = np.array(reliability(sigma.flatten(), sigma.flatten() * noise)).T
     assert np.allclose(claimed, actual, rtol=0.1) and (np.diff(claimed) > 0).all()
@@ -267,6 +311,14 @@ def test_scores_by_hand():
     assert scores["r2"]["soleus_l"] == pytest.approx(1 - 0.01 / truth[..., k].var())
     table = score_table({"ours": scores})
     assert table.shape == (8, 4) and table.loc["vaslat_l", ("published", "R²")] == 0.873
+
+
+def test_scores_of_loads_by_hand():
+    truth = np.random.default_rng(0).uniform(1, 3, size=(2, 50, 9))
+    scores = load_scores(1.1 * truth, truth)
+    assert scores["peak"]["hip_l"] == pytest.approx(0.1)
+    k = JOINT_LOADS.index("ankle_r")
+    assert scores["rmse"]["ankle_r"] == pytest.approx(np.sqrt((0.01 * truth[..., k]**2).mean()))
 
 
 def test_published_weights_and_their_two_readings(shared):
@@ -343,6 +395,66 @@ def test_features_are_those_of_each_ones_body(toy):
     mirrored = example_features(other, MOTION_KINDS[1], mirrored=True)
     assert mirrored.shape == x.shape
     assert example_activations(other, mirrored=True).shape == (6, 49, 80)
+
+
+def with_loads(toy: Examples) -> Examples:
+    "Toy squats with made-up loads, the last one drawn for a person who carries 40 kg."
+    knee = toy.kinematics[..., [COORDINATES.index("knee_angle_r")]]
+    subjects = np.array([*toy.subjects[:-1], f"{GENERATED}0_0000"])
+    return Examples(**{**vars(toy), "loads": (1 + knee * np.arange(1, 10)).astype(np.float32),
+                       "subjects": subjects, "carries": np.array([""] * 5 + ["barbell:40"])})
+
+
+def test_loads_are_in_weights_of_the_embedded_body_and_mirrored(toy):
+    found = Examples(**{**vars(with_loads(toy)), "mass": 2 * toy.mass})
+    assert np.allclose(example_loads(found)[..., 1], 2 * toy.mass[0] / Skeleton.default().mass * to_steps(
+        torch.tensor(found.loads))[..., 1])
+    right, left = (JOINT_LOADS.index(f"ankle_{s}") for s in "rl")
+    mirrored = example_loads(found, mirrored=True)
+    assert torch.equal(mirrored[..., left], example_loads(found)[..., right])
+    assert torch.equal(mirrored[..., -1], example_loads(found)[..., -1])
+
+
+def test_a_load_that_is_carried_is_on_the_skeleton(toy):
+    found = with_loads(toy)
+    (carrying,) = [s for rows, s, _ in bodies_of(found) if 5 in rows]
+    assert carrying.mass == pytest.approx(found.mass[5] + 40, abs=1e-3)
+    assert is_generated(found).tolist() == [False] * 5 + [True]
+
+
+def test_packed_examples_are_the_same_but_for_rounding(toy, tmp_path):
+    found = with_loads(toy)
+    pack_examples(found, tmp_path / "some.npz", failed=np.array("{}"))
+    again = unpack_examples(tmp_path / "some.npz")
+    for name, most in (("kinematics", 2e-5), ("recorded", 2e-5), ("activations", 3e-4), ("loads", 3e-3)):
+        assert np.abs(getattr(found, name) - getattr(again, name)).max() < most
+    for name in ("duration", "mass", "scales", "carries", "subjects", "trials", "exercises", "split"):
+        assert np.array_equal(getattr(found, name), getattr(again, name))
+
+
+def test_loads_are_learnt_where_they_are_known(toy, tmp_path):
+    found, plan = with_loads(toy), Plan(steps=60, batch=6, lr=1e-2, warmup=0.2)
+    crossed = cross_validate(found, tmp_path / "folds", plan, SMALL_NET, folds=2)
+    table = load_table(crossed)
+    assert set(table.kinematics) == {"recorded", "tracked", "generated"}
+    assert table[table.kinematics == "recorded"].r2.median() > 0.5
+    assert not any(GENERATED in p for p in table.participants)
+    unknown = Examples(**{**vars(found), "loads": np.full_like(found.loads, np.nan)})
+    model, _ = fit_surrogate(unknown, tmp_path / "none", plan, SMALL_NET)
+    assert not model.config.loads and model.head.out_channels == 80 * SMALL_NET.members
+
+
+@pytest.mark.parametrize("exercise, trial", [("side_lunge", "m04_s01_e01_cor"),
+                                             ("sit_to_stand", "m05_s05_e08_cor_rep1"),
+                                             ("inline_lunge", "m03_s02_e09_inc")])
+def test_loads_of_kept_simulations_are_those_that_were_noted(exercise, trial, bodies):
+    r = load_simulations(exercise)[trial]
+    scales = bodies.loc[(exercise, r.participant)].to_numpy()
+    loads = r.joint_loads(scaled_body(scales, r.record["body_weight_n"] / GRAVITY), scaled_sizes(scales))
+    for joint, own in zip(JOINT_LOADS, loads.T):
+        noted = r.record["joint_loads"][joint]
+        if noted["peak_at_s"] - r.motion.time[0] > 0.3:      # tendons of a simulation begin stretched
+            assert own.max() == pytest.approx(noted["peak_bw"], rel=0.02), joint
 
 
 def test_recorded_examples_need_all_trials(tmp_path, monkeypatch):
