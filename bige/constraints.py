@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from statistics import NormalDist
+from typing import TYPE_CHECKING, NamedTuple
 
 from .exercises import STANDING, Exercise, load_exercise, read_exercise, shipped_exercises
 from .metrics import (distance_from_range, joint_rates, leg_differences, pelvis_acceleration,
@@ -26,11 +27,12 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ['SIDED_MUSCLES', 'RAD', 'LIMIT_WINDOW', 'UNITS', 'KINDS', 'LIMITS', 'REQUIRED', 'TOLERANCES', 'ABOUT', 'GOAL_SIGN',
            'REQUEST_FIELDS', 'MUSCLE_GROUPS', 'ACTIVE', 'LENGTH', 'AXES', 'LEG_JOINTS', 'SIDE_FIELDS', 'LEG_KIND',
-           'BALANCE_TIMES', 'NATURAL', 'PHASES', 'Batch', 'vector_length', 'at_frame', 'moment_frame', 'window_frames',
-           'at_frames', 'at_moment', 'Kind', 'kind', 'both_sides', 'Constraint', 'limits_of', 'name_of', 'in_words',
-           'constraint_values', 'limited_values', 'loss', 'metric', 'violation', 'members', 'knows', 'joints',
-           'joint_parts', 'from_feet', 'outward_values', 'body_lean', 'leg_centres', 'foot_points', 'balance_every',
-           'needed_push', 'imbalance', 'ramp', 'phases']
+           'BALANCE_TIMES', 'NATURAL', 'PHASES', 'BAND_SHARE', 'BAND_ERROR', 'MOVED', 'Batch', 'vector_length',
+           'at_frame', 'moment_frame', 'window_frames', 'at_frames', 'at_moment', 'Kind', 'kind', 'both_sides',
+           'Constraint', 'limits_of', 'name_of', 'in_words', 'constraint_values', 'limited_values', 'loss', 'metric',
+           'violation', 'members', 'knows', 'joints', 'joint_parts', 'from_feet', 'outward_values', 'body_lean',
+           'leg_centres', 'foot_points', 'balance_every', 'needed_push', 'imbalance', 'ramp', 'phases', 'times_sd',
+           'predicted_deviations', 'standard_deviations', 'PredictiveBand', 'constraint_band']
 
 # %% ../nbs/28_constraints.ipynb #28-constraints-005
 SIDED_MUSCLES = tuple(a.partition("/")[0] for a in ACTIVATIONS)          # vasmed_l, …
@@ -698,3 +700,85 @@ def _duration(batch: Batch, c):
       fields={"phase": REQUIRED, **REQUEST_FIELDS}, parts=lambda c: (f"{c['phase']} time",), span="phase")
 def _tempo(batch: Batch, c):
     return phases(batch)[batch.exercise.phases.index(c["phase"])][:, None, None]
+
+# %% ../nbs/28_constraints.ipynb #28-constraints-136
+BAND_SHARE = 0.9  # of simulated values that lie in a band
+BAND_ERROR = {"a": (0.05, 0.4), "loads": (0.0, 1.0)}  # least deviation, and share of the predicted one
+MOVED = {"an angle": 2.3 * RAD, "a length": 0.017, "a time": 0.1, "a speed": 0.02, "a turning speed": 2 * RAD,
+         "an acceleration": 0.07, "balance": 0.007}  # SI: standard deviations of what tracking moves
+
+
+def times_sd() -> float:
+    "Half the width of a band in standard deviations: 1.64 for nine in ten."
+    return NormalDist().inv_cdf((1 + BAND_SHARE) / 2)
+
+# %% ../nbs/28_constraints.ipynb #28-constraints-137
+def _moved(c: Constraint, batch: Batch, sd: Tensor, by: float) -> Batch:
+    "The batch with its prediction off by so many deviations; the sides are opposed for `goal: equal`."
+    names = JOINT_LOADS if c.kind.predicted == "loads" else SIDED_MUSCLES
+    if c["goal"] == "equal":
+        sd = sd * sd.new_tensor([-1.0 if n.endswith("_r") else 1.0 for n in names]) / 2**0.5
+    return replace(batch, moments={}, known=None,
+                   **{c.kind.predicted: getattr(batch, c.kind.predicted) + by * sd})
+
+
+def predicted_deviations(c: Constraint, batch: Batch, sd: Tensor) -> Tensor:
+    "Standard deviations (B, frames, components) SI of limited values, by those of what networks predict."
+    up, down = (limited_values(c, _moved(c, batch, sd, by)) for by in (0.5, -0.5))
+    return (up - down).abs()
+
+
+def standard_deviations(c: Constraint, batch: Batch, sd: Tensor | None = None) -> Tensor | None:
+    """Of the error of each limited value, (B, frames, components) SI. `sd`: of the predicted activations
+    (B, T, 80) or joint loads (B, T, 9). None where nothing is known of it."""
+    x = limited_values(c, batch)
+    if c.kind.predicted:
+        floor, factor = BAND_ERROR[c.kind.predicted]
+        s = None if sd is None else predicted_deviations(c, batch, sd)
+        return s if s is None else (floor**2 + 1e-12 + (factor * s) ** 2) ** 0.5
+    moved = MOVED.get(c.kind.name, MOVED.get(UNITS[c.unit][0]))
+    return None if moved is None else x.new_full(x.shape, moved)
+
+# %% ../nbs/28_constraints.ipynb #28-constraints-138
+class PredictiveBand(NamedTuple):
+    """Of each motion, (B,), in the constraint's unit: predicted value, ends of its band, and the probability
+    that the limits hold in simulation (None without limits)."""
+
+    value: Tensor
+    low: Tensor
+    high: Tensor
+    probability: Tensor | None
+
+
+def _probability(c: Constraint, batch: Batch, s: Tensor, tolerance: float) -> Tensor:
+    "That every component of the limited values stays within the limits in all frames, (B,)."
+    low, high = (None if end is None else end + sign * tolerance for end, sign in zip(c.limits, (-1, 1)))
+    x = limited_values(c, batch)
+    below = 1.0 if high is None else _normal_share(((high - x) / s).amin(1))
+    above = 0.0 if low is None else _normal_share(((low - x) / s).amax(1))
+    return (below - above).clamp(min=0).prod(-1)
+
+
+def _normal_share(x: Tensor) -> Tensor:
+    "Share of a standard normal distribution below x."
+    return (1 + (x / 2**0.5).erf()) / 2
+
+# %% ../nbs/28_constraints.ipynb #28-constraints-139
+def constraint_band(c: Constraint, batch: Batch, sd: Tensor | None = None,
+                    tolerance: float = 0.0) -> PredictiveBand | None:
+    """What a simulation will find, by prediction. `sd`: standard deviations of the activations (B, T, 80), or
+    of the joint loads (B, T, 9), that `c` is about; `tolerance` in its unit: how far outside the limits still
+    counts. The value is what the limits are about, also where the metric is a distance. None where nothing
+    is known of the error."""
+    s = standard_deviations(c, batch, sd)
+    if s is None:
+        return None
+    x = constraint_values(c, batch) if c.kind.signed else limited_values(c, batch)
+    value = x.mean((1, 2)) / c.per_unit
+    half = times_sd() * s.mean(1).square().sum(-1) ** 0.5 / s.shape[-1] / c.per_unit
+    low, high = value - half, value + half
+    if c.kind.predicted and c["goal"] != "equal":
+        low, high = low.clamp(min=0), high.clamp(max=1 if c.kind.predicted == "a" else math.inf)
+    limited = c.limits != (None, None)
+    holds = _probability(c, batch, s, tolerance * c.per_unit) if limited else None
+    return PredictiveBand(value, low, high, holds)
