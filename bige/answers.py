@@ -192,13 +192,13 @@ class Answer:
         return self.person.skeleton if self.person else Skeleton.default()
 
     @cached_property
-    def load(self) -> ExternalLoad | None:
+    def external_load(self) -> ExternalLoad | None:
         return read_load(self.request.load) if self.request.load else None
 
     @property
     def carrying(self) -> Skeleton:
         "The skeleton with what the participant carries."
-        return loaded_skeleton(self.skeleton, self.load) if self.load else self.skeleton
+        return loaded_skeleton(self.skeleton, self.external_load) if self.external_load else self.skeleton
 
     @property
     def satisfied(self) -> np.ndarray:
@@ -594,7 +594,7 @@ def _verify_mode(found: Answer, mode: str, jobs: int | None, progress: Callable 
     files = _to_simulate(found)
     model = found.person and found.folder / found.person.path.name
     each = progress and (lambda trial, record, finished, total: progress(mode, finished, total))
-    load = {"load": found.request.load} if found.load else {}
+    load = {"load": found.request.load} if found.request.load else {}
     records = simulate_files(files, out, model, jobs=jobs, mode=mode, done=each, force=True,
                              exercise=found.exercise, **load)
     samples = [read_motion(f) for f in files]

@@ -403,7 +403,7 @@ def test_what_simulation_says_is_corrected_for(models, biased, monkeypatch):
 
 def test_a_failed_simulation_costs_its_candidate_only(models, monkeypatch):
     trials = simulator(monkeypatch, lambda m, trial: None if trial.startswith("000") else m.activations())
-    done = generate_verified(parse_constraints(WIDE), 2, seed=4, models=models)
+    done = generate_verified(parse_constraints(WIDE), 2, seed=4, models=models, mode="tracking")
     assert len(done.guided) == 2 and done.note["drawn"] == 3 and "000_2" not in trials
 
 
@@ -539,7 +539,7 @@ def test_verification_afterwards_writes_certificates(tmp_path, capsys):
 
 def test_fewer_than_asked_is_status_2_and_written(monkeypatch, tmp_path, capsys):
     simulator(monkeypatch, lambda m, trial: m.activations() if trial == "000_1" else None)
-    assert main(["generate", "-n", "2", "--verified", "--out", str(tmp_path / "a")]) == 2
+    assert main(["generate", "-n", "2", "--out", str(tmp_path / "a"), "--verified", "tracking"]) == 2
     assert "1 of 2 squats" in capsys.readouterr().err
     assert len(list((tmp_path / "a").glob("sample_*.mot"))) == 1
 
