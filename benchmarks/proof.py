@@ -1,12 +1,12 @@
-"""Requests that hold in simulation: what direct generation reaches, and what the proof by simulation delivers.
+"""Requests that hold in simulation: what direct generation reaches, and what its proof delivers.
 
     python benchmarks/proof.py WORK [--part direct|proved|kinds|loads|band] [-n 4] [--jobs 2] [--seed 20260]
 
 `direct`: squats for five peaks of vastus medialis (0.15 to 0.55, give or take 0.03), generated, then tracked.
-`proved`: the same requests with `generate_verified`. `kinds`: requests of twenty kinds over five exercises and
-four bodies, proved. `loads`: ceilings on joint loads, proved. `band`: does the predicted 90 % band of the direct
-samples cover what simulation finds. `-n` samples for each target or request. Simulations are kept in WORK, and
-what is there is not done again. Each part prints its table and writes nbs/results/proof_PART.csv."""
+`proved`: the same requests with `generate_verified`. `kinds`: requests of twenty kinds over five exercises
+and four bodies, proved. `loads`: ceilings on joint loads, proved. `band`: does the predicted 90 % band of
+the direct samples cover what simulation finds. `-n` samples for each target or request. Simulations are kept in
+WORK, and what is there is not done again. Each part prints its table and writes nbs/results/proof_PART.csv."""
 
 import argparse
 import os
@@ -147,7 +147,8 @@ KINDS = {  # exercise, body, request
 def bodies() -> list[Path | None]:
     "The default body, and three participants' models of the shared data."
     shared = Path(os.environ.get("BIGE_SHARED_DATA", "."))
-    names = ("fieldstudy_s0_72kg/squat/LaiArnoldModified2017_poly_withArms_weldHand_scaled_adjustedMA_contacts.osim",
+    field = "LaiArnoldModified2017_poly_withArms_weldHand_scaled_adjustedMA_contacts.osim"
+    names = (f"fieldstudy_s0_72kg/squat/{field}",
              "labval_s2_78.2kg/squat/LaiArnoldModified2017_contacts.osim", "kirsten_75.3kg/squat/final.osim")
     return [None, *(shared / name for name in names)]
 
@@ -160,7 +161,8 @@ def each_request(args, entries: dict, part: str) -> pd.DataFrame:
         model = people[body]
         skeleton = Skeleton.from_osim(model) if model else None
         wanted = parse_constraints(f"constraints:\n  - {text}\n", exercise=exercise)
-        rows += proved_rows(args.work / part / name.replace(" ", "_"), wanted, args.n, args, name, model=model,
+        folder = args.work / part / name.replace(" ", "_")
+        rows += proved_rows(folder, wanted, args.n, args, name, model=model,
                             skeleton=skeleton, models=known[exercise])
     return pd.DataFrame(rows)
 
@@ -172,8 +174,8 @@ LOADS = {f"{joint} at most {high} BW": ("squat", 0, f"{{kind: joint_load, joint:
 
 def band(args) -> pd.DataFrame:
     rows = pd.read_csv(RESULTS / "proof_direct.csv")
-    sides = [rows[[f"{k}_{s}" for k in ("surrogate", "sd", "simulated")]].set_axis(["mean", "sd", "seen"], axis=1)
-             for s in "lr"]
+    keys, short = ("surrogate", "sd", "simulated"), ["mean", "sd", "seen"]
+    sides = [rows[[f"{k}_{s}" for k in keys]].set_axis(short, axis=1) for s in "lr"]
     both = pd.concat(sides).dropna()
     both["covered"] = (both["seen"] - both["mean"]).abs() <= 1.645 * both["sd"]
     print(f"90 % band: {both['covered'].mean():.0%} of {len(both)} peaks within")
@@ -201,8 +203,8 @@ def main() -> None:
         done = rows[rows["verdict"] == "proved"]
         total = rows["all_simulations"].sum()
         print(rows.groupby("request", sort=False)[["simulations"]].agg(["count", "mean"]).round(2))
-        print(f"{len(done)} of {len(rows)} proved; {total:.0f} simulations, {total / max(len(done), 1):.2f} for each "
-              f"proved sample; {rows['seconds'].sum() / max(len(done), 1):.0f} s for each")
+        print(f"{len(done)} of {len(rows)} proved; {total:.0f} simulations, "
+              f"{total / max(len(done), 1):.2f} for each proved sample; {rows['seconds'].sum() / max(len(done), 1):.0f} s for each")
 
 
 if __name__ == "__main__":

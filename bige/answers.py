@@ -24,8 +24,8 @@ from .constraint_files import (ConstraintSet, default_constraints, read_constrai
 from .dataset import reference_path
 from .exercises import Exercise, load_exercise
 from .external_load import ExternalLoad, loaded_skeleton, read_load
-from .files import (InputError, atomic_write, output_folder, plain, refuse_finished, round_digits, sweep,
-                        to_json, versions, whole_folder, write_json)
+from .files import (InputError, atomic_write, output_folder, plain, refuse_finished, round_digits,
+                        sweep, to_json, versions, whole_folder, write_json)
 from .guidance import (APART_DEG, Guided, Models, Progress, changes, generate, one_repetition,
                            satisfied_and_plausible)
 from .metrics import REFERENCE_ROW, Band, evaluate, load_reference, shipped_scores, tables
@@ -33,8 +33,9 @@ from .motion import Motion, read_motion, samples_of, write_motion
 from .parsing import check_types, read_bytes, read_json
 from .reachability import check_reach
 from .skeleton import XML_BYTES, Skeleton
-from .verification import (ALLOWED, VERIFICATION_MODES, Simulated, certificate, compare, corrected_activations,
-                               generate_verified, mode_record, read_simulated, request_rows)
+from .verification import (ALLOWED, VERIFICATION_MODES, Simulated, certificate, compare,
+                               corrected_activations, generate_verified, mode_record, read_simulated,
+                               request_rows)
 
 if TYPE_CHECKING:
     from bige.dynamics import MusculoskeletalModel
@@ -250,7 +251,8 @@ def _digest(request: Request) -> str:
 def simulation_folder(request: Request, folder: Path | str, force: bool = False) -> Path:
     """Where the simulations of a verified request are kept in the folder of its answer, to go on with;
     InputError where those of another request, or other files, lie there, unless `force`."""
-    kept, record = Path(folder) / "simulations", {"request": plain(request.key), "inputs": _inputs_of(request)}
+    kept = Path(folder) / "simulations"
+    record = {"request": plain(request.key), "inputs": _inputs_of(request)}
     note = kept / "request.json"
     former = read_json(note, "what bige generate wrote") if note.is_file() else None
     if former != plain(record) and kept.is_dir() and any(kept.iterdir()):
@@ -383,7 +385,8 @@ def _present(value):
 
 
 _RECORD_TYPES = {"model": str, "exercise": str, "method": str, "start": str, "seed": int, "n": int,
-                 "apart_deg": float, "samples": list, "shortfalls": list, "inputs": dict, "verified": dict, "load": str,
+                 "apart_deg": float, "samples": list, "shortfalls": list, "inputs": dict, "verified": dict,
+                 "load": str,
                  "changes": list}
 
 
@@ -564,7 +567,8 @@ def load(cls: Answer, folder: Path | str) -> Answer:
 def read_certificates(folder: Path | str, n: int) -> tuple[dict, ...]:
     "The certificates of the `n` samples of a folder, where there are any."
     files = [_proof_files(Path(folder), f"sample_{i:02d}")[0] for i in range(n)]
-    found = [read_json(f, "a certificate that bige generate or bige verify wrote") for f in files if f.is_file()]
+    files = [f for f in files if f.is_file()]
+    found = [read_json(f, "a certificate that bige generate or bige verify wrote") for f in files]
     for file, record in zip(files, found):
         check_types(file, record, {"verdict": str, "request": list, "simulation": dict, "attempts": list})
     return tuple(found)
@@ -652,8 +656,8 @@ def verify(found: Answer | Path | str, mode: str = "both", jobs: int | None = No
     its content.
 
     `mode`: 'qp', 'tracking' or 'both'. `jobs` worker processes. `progress(mode, finished, total)` after each
-    sample. `exercise`, `load`: in place of the answer's. InputError where a file is in the way that no verification
-    wrote, unless `force`."""
+    sample. `exercise`, `load`: in place of the answer's. InputError where a file is in the way that no
+    verification wrote, unless `force`."""
     if mode not in VERIFICATION_MODES:
         raise InputError("--mode", repr(mode), " or ".join(VERIFICATION_MODES), "choose one of them")
     if not isinstance(found, Answer):

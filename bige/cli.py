@@ -949,8 +949,8 @@ _DATA = _option("--data", metavar="DATA.npz",
                "end; continues where it stopped"),
        _option("--verified", nargs="?", choices=("qp", "tracking"), const="qp",
                help="give motions that are simulated and satisfy the request there: propose, simulate, "
-               "correct, until there are enough. qp: by static optimisation, seconds each; tracking: in full, "
-               "about a minute. Simulations are kept in OUT/simulations, so an interrupted run goes on"),
+               "correct, until there are enough. qp: by static optimisation, seconds each; tracking: in "
+               "full, about a minute. Simulations are kept in OUT/simulations: an interrupted run goes on"),
        _option("--load", metavar="LOAD", help="what the participant carries, as in bige simulate"),
        _either(_JOBS, _CLUSTER),
        *_OWN, _DATA, _MODEL, _EXERCISE, _STRICT, _FORCE, _OUT)

@@ -44,9 +44,9 @@ __all__ = ['APART_DEG', 'AT_ONCE', 'DRAWS', 'IMPLAUSIBLE_WEIGHT', 'TOLERANCE', '
            'alternate_participants', 'different_first', 'choose_starts', 'KnownMotions', 'variations', 'Change',
            'Start', 'prepare', 'select_change', 'select_motions', 'join_starts', 'draw_samples', 'start_at',
            'sampled_start', 'evaluate_constraints', 'limits_satisfied', 'Search', 'newton_step', 'deflected',
-           'with_limits', 'guide', 'moved', 'expected', 'order_by_effort', 'decoded', 'decoded_search', 'batch_motions',
-           'batch_of', 'nearest_latent', 'published_weight', 'guide_published', 'random_codes', 'Guided',
-           'satisfaction', 'satisfied_and_plausible', 'concatenate_searches', 'starting_motions', 'generate',
+           'with_limits', 'guide', 'moved', 'expected_motions', 'order_by_effort', 'decoded', 'decoded_search',
+           'batch_motions', 'as_batch', 'nearest_latent', 'published_weight', 'guide_published', 'random_codes',
+           'Guided', 'satisfaction', 'satisfied_and_plausible', 'concatenate_searches', 'starting_motions', 'generate',
            'starts_for', 'one_repetition', 'bottom_angles', 'changes']
 
 # %% ../nbs/32_guidance.ipynb #32-guidance-012
@@ -359,8 +359,11 @@ def join_starts(parts: Sequence[Start]) -> Start:
 
     q, a, rate_hz, loads = (joined(lambda p, k=k: getattr(p.real, k)) for k in ("q", "a", "rate_hz", "loads"))
     real = Batch(q, a, first.real.skeleton, rate_hz, exercise=first.real.exercise, loads=loads)
-    change = first.change and Change(*(joined(lambda p, k=k: getattr(p.change, k)) for k in ("q", "a", "loads")))
-    return replace(first, **{k: joined(lambda p, k=k: getattr(p, k)) for k in _OF_STARTS}, real=real, change=change)
+    parts_of = (joined(lambda p, k=k: getattr(p.change, k)) for k in ("q", "a", "loads"))
+    change, own = first.change and Change(*parts_of), {}
+    for k in _OF_STARTS:
+        own[k] = joined(lambda p, k=k: getattr(p, k))
+    return replace(first, **own, real=real, change=change)
 
 # %% ../nbs/32_guidance.ipynb #32-guidance-031
 def draw_samples(models: Models, n: int, g: torch.Generator,
@@ -537,7 +540,7 @@ def guide(models: Models, constraints: Sequence[Constraint], start: Start, steps
     for step in range(steps + 1):
         r = x[active].requires_grad_()
         batch = moved(models, start, active, r)
-        terms = evaluate_constraints(limited, expected(start, batch, active))
+        terms = evaluate_constraints(limited, expected_motions(start, batch, active))
         beyond = IMPLAUSIBLE_WEIGHT * implausibility(start.plausible, batch)
         held = (terms[musts] == 0).all(0) & (beyond == 0)  # no loss: within every limit
         before = losses[-1] if losses else torch.zeros(len(terms), n)
@@ -562,14 +565,14 @@ def guide(models: Models, constraints: Sequence[Constraint], start: Start, steps
 
 
 def moved(models: Models, start: Start, rows: Tensor, residual: Tensor) -> Batch:
-    "The motions `rows` of a start with their latents changed by a residual (B, C, 49)."
+    "The motions `rows` (n,) of a start with their latents changed by a residual (B, C, 49)."
     real, z = start.real, start.latents[rows] + start.unit[rows] * residual
     return realise(models, z, start.skeleton, real.rate_hz[rows], detail=start.detail[rows],
                    offset=start.offset[rows], start=real.q[rows], drift=(residual**2).mean((1, 2)))
 
 
-def expected(start: Start, batch: Batch, rows: Tensor) -> Batch:
-    "What is expected of motions `rows` of a start: as predicted, changed as simulation changed them before."
+def expected_motions(start: Start, batch: Batch, rows: Tensor) -> Batch:
+    "What is expected of motions `rows` (n,) of a start: what is predicted, changed as by simulation."
     return select_change(start.change, rows).expected(batch) if start.change else batch
 
 # %% ../nbs/32_guidance.ipynb #32-guidance-047
@@ -610,12 +613,13 @@ def batch_motions(batch: Batch) -> tuple[Motion, ...]:
     return tuple(motions)
 
 
-def batch_of(motion: Motion, skeleton: Skeleton, exercise: Exercise | str = "squat") -> Batch:
+def as_batch(motion: Motion, skeleton: Skeleton, exercise: Exercise | str = "squat") -> Batch:
     "The batch of one motion (float64), with its activations and, where it has them, its joint loads."
     arrays = [motion.coordinates(), motion.activations()]
     arrays += [motion.columns(LOAD_COLUMNS)] if motion.has(LOAD_COLUMNS) else []
     q, a, *loads = (torch.tensor(x, dtype=torch.float64)[None] for x in arrays)
-    return Batch(q, a, skeleton, motion.rate_hz, exercise=load_exercise(exercise), loads=loads[0] if loads else None)
+    return Batch(q, a, skeleton, motion.rate_hz, exercise=load_exercise(exercise),
+                 loads=loads[0] if loads else None)
 
 # %% ../nbs/32_guidance.ipynb #32-guidance-053
 def nearest_latent(latents: Tensor, z: Tensor) -> Tensor:

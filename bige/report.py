@@ -312,9 +312,10 @@ def state_of(answer: Answer, verification: Mapping | None = None) -> str:
         ]
         return f"Every limit holds for {' and '.join(said)}; the table under Verification says which."
     if answer.verified:
-        took = f"{answer.verified.get('simulations', 'some')} simulations of {answer.verified['drawn']} candidates"
-        return (f"Motions, activations and joint loads are those of {_SIMULATIONS[answer.verified['mode']]}, in "
-                f"which every limit holds ({took}).")
+        record = answer.verified
+        took = f"{record.get('simulations', 'some')} simulations of {record['drawn']} candidates"
+        return (f"Motions, activations and joint loads are those of {_SIMULATIONS[record['mode']]}, "
+                f"in which every limit holds ({took}).")
     return "No simulation has confirmed them yet: bige verify on this folder simulates them and reports here."
 
 # %% ../nbs/39_report.ipynb #39-report-054

@@ -5,21 +5,20 @@
 # %% ../nbs/33_verification.ipynb #33-verification-002
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .constraint_files import ConstraintSet, to_yaml
+from .constraint_files import ConstraintSet
 from .constraints import RAD, UNITS, Batch, Constraint, constraint_values, in_words, metric
 from .exercises import Exercise, load_exercise
 from .files import InputError, temporary_folder
-from .guidance import (APART_DEG, AT_ONCE, LOAD_COLUMNS, TOLERANCE, Change, Guided, Models, Progress,
-                           Search, Start, batch_motions, batch_of, concatenate_searches, expected, guide,
+from .guidance import (AT_ONCE, LOAD_COLUMNS, TOLERANCE, Change, Guided, Models, Progress, Search,
+                           Start, batch_motions, as_batch, concatenate_searches, expected_motions, guide,
                            join_starts, limits_satisfied, one_thread, realise, satisfaction, select_motions,
                            starts_for)
 from .motion import ACTIVATIONS, COORDINATES, JOINT_LOADS, TRANSLATIONS, Motion, read_motion, write_motion
@@ -128,7 +127,7 @@ def evaluate_request(constraints: ConstraintSet, motion: Motion, skeleton: Skele
     import torch
 
     with one_thread(), torch.no_grad():
-        found = satisfaction(tuple(constraints), batch_of(motion, skeleton, exercise))[0]
+        found = satisfaction(tuple(constraints), as_batch(motion, skeleton, exercise))[0]
     for row in found.values():
         if row["satisfied"] is False:
             row["satisfied"] = row["violation"] <= (allowed or {}).get(row["unit"], 0)
@@ -302,8 +301,8 @@ def muscle_table(checked: dict, mode: str) -> list[dict]:
 
 # %% ../nbs/33_verification.ipynb #33-verification-041
 def constraint_parts(c: Constraint, batch: Batch) -> dict[str, float]:
-    """What is measured of the first motion of a batch, in the constraint's unit: of each part at its moment, or
-    one number of a kind that measures the whole."""
+    """What is measured of the first motion of a batch, in the constraint's unit: of each part at its moment,
+    or one number of a kind that measures the whole."""
     if not c.kind.signed:
         return {c.name: round(float(metric(c, batch)[0]), 5)}
     values = (constraint_values(c, batch)[0].mean(0) / c.per_unit).tolist()
@@ -317,7 +316,7 @@ def request_rows(constraints: ConstraintSet, sample: Motion, found: Motion | Non
     import torch
 
     out, motions = [], {"predicted": sample, "simulated": found}
-    batches = {k: batch_of(m, skeleton, exercise) for k, m in motions.items() if m}
+    batches = {k: as_batch(m, skeleton, exercise) for k, m in motions.items() if m}
     with one_thread(), torch.no_grad():
         for c in (c for c in constraints if c.name in row["surrogate"] and c.limits != (None, None)):
             judged = row.get("simulation", {}).get(c.name, {})
@@ -399,7 +398,7 @@ def corrected_start(models: Models, start: Start, found: Search, simulated: Moti
     with one_thread(), torch.no_grad():
         plain = realise(models, found.latents, start.skeleton, found.rate_hz, detail=start.detail,
                         offset=start.offset)
-        seen = batch_of(simulated, plain.skeleton, models.exercise)
+        seen = as_batch(simulated, plain.skeleton, models.exercise)
         q, a = seen.q.to(plain.q) - plain.q, seen.a.to(plain.a) - plain.a
         known = plain.loads is not None and seen.loads is not None
         loads = seen.loads.to(q) - plain.loads if known else q.new_zeros(*q.shape[:2], len(JOINT_LOADS))
@@ -419,7 +418,7 @@ def propose(models: Models, constraints: Sequence[Constraint], candidates: Seque
         batch = Batch(found.q, found.a, models.carrying(start.skeleton), found.rate_hz, loads=found.loads,
                       exercise=models.exercise)
         with torch.no_grad():
-            hoped = expected(start, batch, torch.arange(len(candidates)))
+            hoped = expected_motions(start, batch, torch.arange(len(candidates)))
             good = limits_satisfied(constraints, hoped, TOLERANCE) & plausible(start.plausible, batch)
     motions = batch_motions(replace(batch, a=hoped.a, loads=hoped.loads))
     for i in good.nonzero()[:, 0].tolist():
@@ -434,8 +433,8 @@ PROOF_INTERVALS = {"tracking": "12/s", "qp": None}
 
 @dataclass(frozen=True)
 class Simulator:
-    """How proposals are simulated: files in `folder`, by `mode`, with a participant's `model` and load; `jobs`
-    processes or those of a `cluster`."""
+    """How proposals are simulated: files in `folder`, by `mode`, with a participant's `model` and load;
+    `jobs` processes or those of a `cluster`."""
 
     folder: Path
     mode: str = "qp"
@@ -469,7 +468,7 @@ SINKING_MARGINS = 2.0  # of the feet: centimetres below what was recorded
 
 def implausible_sentences(start: Start, found: Motion, exercise: Exercise) -> list[str]:
     "Where a simulated motion leaves what was recorded, the sinking of feet apart."
-    batch = batch_of(found, start.skeleton, exercise)
+    batch = as_batch(found, start.skeleton, exercise)
     rows = implausible_rows(start.plausible, replace(batch, q=batch.q.float(), a=batch.a.float()))[0]
     return [row["sentence"] for row in rows
             if not (row["what"].startswith("height") and row["margins"] <= SINKING_MARGINS)]
@@ -477,8 +476,8 @@ def implausible_sentences(start: Start, found: Motion, exercise: Exercise) -> li
 # %% ../nbs/33_verification.ipynb #33-verification-055
 def judge(candidate: Candidate, simulated: Simulated, constraints: ConstraintSet, mode: str,
           models: Models) -> Motion | None:
-    """Add what a simulation says to a candidate, which is delivered if it is proved; the simulated motion, None
-    without one."""
+    """Add what a simulation says to a candidate, which is delivered if it is proved; the simulated motion,
+    None without one."""
     skeleton, exercise, trial = models.carrying(candidate.start.skeleton), models.exercise, candidate.trial
     row = compare(candidate.proposed, simulated, constraints, skeleton, mode, exercise, allowed={})
     found = simulated.motion and corrected_activations(simulated.motion, mode)
@@ -649,5 +648,5 @@ def _nothing(proof: Proof) -> InputError:
     elif not last:
         why += ": no search satisfied the request"
     return InputError("--verified", why, "at least one motion that holds in simulation",
-                      "generate without --verified, let bige verify say how far limits are violated, and widen "
-                      "them")
+                      "generate without --verified, let bige verify say how far limits are violated, and "
+                      "widen them")

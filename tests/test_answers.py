@@ -325,7 +325,8 @@ def test_a_cold_answer_needs_little_memory(tmp_path):
 def test_verified_draws_keep_apart_what_the_request_does(models, monkeypatch):
     "`apart_deg` was recorded, but the draws did not see it."
     seen, own = [], verification.starts_for
-    monkeypatch.setattr(verification, "starts_for", lambda *a, **o: seen.append(o["apart_deg"]) or own(*a, **o))
+    monkeypatch.setattr(verification, "starts_for",
+                        lambda *a, **o: seen.append(o["apart_deg"]) or own(*a, **o))
     monkeypatch.setattr(verification.Simulator, "run", lambda *a, **o: {})
     for apart in (9.0, 0.0):
         with pytest.raises(KeyError):
