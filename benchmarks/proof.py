@@ -5,8 +5,9 @@
 `direct`: squats for five peaks of vastus medialis (0.15 to 0.55, give or take 0.03), generated, then tracked.
 `proved`: the same requests with `generate_verified`. `kinds`: requests of twenty kinds over five exercises
 and four bodies, proved. `loads`: ceilings on joint loads, proved. `band`: does the predicted 90 % band of
-the direct samples cover what simulation finds. `-n` samples for each target or request. Simulations are kept in
-WORK, and what is there is not done again. Each part prints its table and writes nbs/results/proof_PART.csv."""
+the direct samples cover what simulation finds. `-n` samples for each target or request. Simulations are
+kept in WORK, and what is there is not done again. Each part prints its table and writes
+nbs/results/proof_PART.csv."""
 
 import argparse
 import os
@@ -204,7 +205,9 @@ def main() -> None:
         total = rows["all_simulations"].sum()
         print(rows.groupby("request", sort=False)[["simulations"]].agg(["count", "mean"]).round(2))
         print(f"{len(done)} of {len(rows)} proved; {total:.0f} simulations, "
-              f"{total / max(len(done), 1):.2f} for each proved sample; {rows['seconds'].sum() / max(len(done), 1):.0f} s for each")
+              f"{total / max(len(done), 1):.2f} for each proved sample; "
+              f"{rows['seconds'].sum() / max(len(done), 1):.0f} s for each")
+
 
 
 if __name__ == "__main__":
