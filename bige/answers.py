@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
@@ -22,8 +23,9 @@ from .constraint_files import (ConstraintSet, default_constraints, read_constrai
                                    write_constraints)
 from .dataset import reference_path
 from .exercises import Exercise, load_exercise
-from .files import (InputError, atomic_write, output_folder, refuse_finished, round_digits, sweep,
-                        to_json, versions, whole_folder)
+from .external_load import ExternalLoad, loaded_skeleton, read_load
+from .files import (InputError, atomic_write, output_folder, plain, refuse_finished, round_digits,
+                        sweep, to_json, versions, whole_folder, write_json)
 from .guidance import (APART_DEG, Guided, Models, Progress, changes, generate, one_repetition,
                            satisfied_and_plausible)
 from .metrics import REFERENCE_ROW, Band, evaluate, load_reference, shipped_scores, tables
@@ -31,21 +33,25 @@ from .motion import Motion, read_motion, samples_of, write_motion
 from .parsing import check_types, read_bytes, read_json
 from .reachability import check_reach
 from .skeleton import XML_BYTES, Skeleton
-from .verification import ALLOWED, VERIFICATION_MODES, Simulated, compare, generate_verified, mode_record
+from .verification import (ALLOWED, VERIFICATION_MODES, Simulated, certificate, compare,
+                               corrected_activations, generate_verified, mode_record, read_simulated,
+                               request_rows)
 
 if TYPE_CHECKING:
     from bige.dynamics import MusculoskeletalModel
 
 # %% auto #0
-__all__ = ['Request', 'Person', 'read_person', 'Answer', 'answer', 'recorded_scores', 'former_files', 'check_answer_folder',
-           'model_beside', 'check_verification', 'verify', 'recorded', 'models_in', 'Sessions', 'sessions']
+__all__ = ['Request', 'Person', 'read_person', 'Answer', 'answer', 'simulation_folder', 'recorded_scores', 'former_files',
+           'check_answer_folder', 'read_certificates', 'model_beside', 'check_verification', 'verify', 'recorded',
+           'models_in', 'Sessions', 'sessions']
 
 # %% ../nbs/34_answers.ipynb #34-answers-005
 @dataclass(frozen=True)
 class Request:
     """All that decides which motions come out. `start`: samples of the 'prior' or 'recorded' repetitions.
     Paths: `model` (a participant's .osim), `like` (a repetition to start from instead), own `vqvae` and
-    `surrogate` weights and `data`; None: the shipped ones. `verified`: 'qp' or 'tracking'."""
+    `surrogate` weights and `data`; None: the shipped ones. `verified`: 'qp' or 'tracking'. `load`: what the
+    participant carries, such as barbell:40."""
 
     constraints: ConstraintSet = field(default_factory=default_constraints)
     n: int = 20
@@ -60,6 +66,7 @@ class Request:
     vqvae: Path | None = None
     surrogate: Path | None = None
     data: Path | None = None
+    load: str | None = None
 
     @property
     def key(self) -> tuple:
@@ -83,6 +90,8 @@ def command(self: Request, out: str = "again", folder: Path | None = None) -> li
         words += ["--start", self.start]
     if self.verified:
         words += ["--verified", self.verified]
+    if self.load:
+        words += ["--load", self.load]
     if self.apart_deg != APART_DEG:
         words += ["--apart", f"{self.apart_deg:g}"]
     if self.like:
@@ -147,7 +156,8 @@ def read_person(path: Path | str | None) -> Person | None:
 class Answer:
     """What came out of a request. `satisfaction`: for each motion, {constraint: {metric, unit, violation,
     satisfied}}; `implausible`: for each, where it leaves what was recorded; `shortfalls`: limits that some
-    motion violates; `changes`: what differs from `like`, for each motion; `verified`: how many were drawn;
+    motion violates; `changes`: what differs from `like`, for each motion; `verified`: how many candidates and
+    simulations it took; `certificates` and `proposals` of motions that are proved by simulation;
     `guided`: latents, losses, steps (None in a loaded answer); `record`: metrics.json as loaded."""
 
     request: Request
@@ -164,6 +174,8 @@ class Answer:
     record: dict | None = field(default=None, repr=False)
     folder: Path | None = None
     implausible: tuple[list[dict], ...] = ()
+    certificates: tuple[dict, ...] = ()
+    proposals: tuple[Motion, ...] = field(default=(), repr=False)
 
     def __len__(self) -> int:
         return len(self.motions)
@@ -180,40 +192,83 @@ class Answer:
     def skeleton(self) -> Skeleton:
         return self.person.skeleton if self.person else Skeleton.default()
 
+    @cached_property
+    def external_load(self) -> ExternalLoad | None:
+        return read_load(self.request.load) if self.request.load else None
+
+    @property
+    def carrying(self) -> Skeleton:
+        "The skeleton with what the participant carries."
+        return loaded_skeleton(self.skeleton, self.external_load) if self.external_load else self.skeleton
+
     @property
     def satisfied(self) -> np.ndarray:
         "Whether each motion is plausible and satisfies every limit, (n,)."
         return satisfied_and_plausible(self.satisfaction, self.implausible)
 
 # %% ../nbs/34_answers.ipynb #34-answers-017
-def answer(request: Request, models: Models | None = None, progress: Progress | None = None) -> Answer:
+def answer(request: Request, models: Models | None = None, progress: Progress | None = None, *,
+           folder: Path | str | None = None, jobs: int | None = None, cluster: str | None = None) -> Answer:
     """The motions that satisfy a request. `models`: loaded ones, to be used again. `progress(step,
     satisfied, n)` may return True to stop the search with its best so far, or raise; with `verified`, step
-    counts the motions drawn."""
+    counts the simulations. Those are kept in `folder`, by `jobs` processes or on a `cluster`."""
     if request.verified is not None and (request.like or request.verified not in ("qp", "tracking")):
         raise InputError("--verified", f"{request.verified!r}" + " beside --like" * bool(request.like),
                          "qp or tracking, without --like",
                          "generate with --like, then simulate with bige verify")
-    person = read_person(request.model)
-    models = models or Models.load(request.vqvae, request.surrogate, request.data, request.exercise)
+    if request.verified and request.method != "guided":
+        raise InputError("--verified", f"method {request.method}", "method guided",
+                         "leave one of the two out")
+    person, load = read_person(request.model), read_load(request.load) if request.load else None
+    models = models or Models.load(request.vqvae, request.surrogate, request.data, request.exercise, load)
+    if models.load != load:
+        models = replace(models, load=load)
     check_reach(request.constraints, models.bank)
     like = read_motion(request.like) if request.like else None
-    options = dict(method=request.method, models=models, start=request.start, apart_deg=request.apart_deg,
-                   exercise=request.exercise)
-    if request.verified:
-        found, drawn = generate_verified(request.constraints, request.n, request.seed,
-                                         person=person and person.mechanics, mode=request.verified,
-                                         progress=progress, **options)
-    else:
-        found, drawn = (
-            generate(request.constraints, request.n, request.seed, skeleton=person and person.skeleton,
-                     like=like, progress=progress, **options),
-            None,
-        )
     content = _content(request.like, "a repetition (.mot)") if like else None
-    return Answer(request, found.motions, found.satisfaction, found.shortfalls,
-                  _digests(models, person, content), drawn, like and _advice(like, found), found, person,
-                  content, models, implausible=found.implausible)
+    inputs = _digests(models, person, content)
+    options = dict(models=models, start=request.start, apart_deg=request.apart_deg, progress=progress,
+                   skeleton=person and person.skeleton)
+    if request.verified:
+        done = generate_verified(request.constraints, request.n, request.seed, mode=request.verified,
+                                 model=person and person.path, folder=folder and Path(folder), jobs=jobs,
+                                 cluster=cluster, inputs=inputs | {"request": _digest(request)}, **options)
+        found, rest = done.guided, {"verified": done.note, "certificates": done.certificates,
+                                    "proposals": done.proposed}
+    else:
+        found, rest = generate(request.constraints, request.n, request.seed, method=request.method, like=like,
+                               exercise=request.exercise, **options), {}
+    return Answer(request, found.motions, found.satisfaction, found.shortfalls, inputs,
+                  changes=_advice(like, found) if like else None, guided=found, person=person, like=content,
+                  models=models, implausible=found.implausible, **rest)
+
+
+def _digest(request: Request) -> str:
+    "sha256 of the constraints of a request."
+    return sha256(to_yaml(request.constraints).encode()).hexdigest()
+
+
+def simulation_folder(request: Request, folder: Path | str, force: bool = False) -> Path:
+    """Where the simulations of a verified request are kept in the folder of its answer, to go on with;
+    InputError where those of another request, or other files, lie there, unless `force`."""
+    kept = Path(folder) / "simulations"
+    record = {"request": plain(request.key), "inputs": _inputs_of(request)}
+    note = kept / "request.json"
+    former = read_json(note, "what bige generate wrote") if note.is_file() else None
+    if former != plain(record) and kept.is_dir() and any(kept.iterdir()):
+        if not force:
+            refuse_finished(kept, "simulations of another request" if former else "files of another origin")
+        shutil.rmtree(kept)
+    kept.mkdir(parents=True, exist_ok=True)
+    write_json(note, plain(record))
+    return kept
+
+
+def _inputs_of(request: Request) -> dict[str, str | None]:
+    "sha256 of the files that a request names; those that are shipped go with the version."
+    files = {k: getattr(request, k) for k in ("model", "like", *_WEIGHTS)}
+    found = {k: f and sha256(_content(f, "a file to read")).hexdigest() for k, f in files.items()}
+    return found | {"bige": versions()["bige"]}
 
 # %% ../nbs/34_answers.ipynb #34-answers-018
 def _digests(models: Models, person: Person | None, like: bytes | None) -> dict[str, str | None]:
@@ -271,7 +326,8 @@ def _scores(found: Answer) -> dict:
     scores = evaluate(found.motions, found.reference, found.skeleton, band, found.exercise)
     for i, (sample, satisfaction) in enumerate(zip(scores["samples"], found.satisfaction)):
         sample |= {"file": f"sample_{i:02d}.mot", "satisfied": bool(found.satisfied[i])}
-        sample |= {"plausible": not found.implausible[i], "implausible": found.implausible[i]}
+        rows = found.implausible[i] if found.implausible else []
+        sample |= {"plausible": not rows, "implausible": rows}
         sample |= {"steps": int(found.guided.steps[i]), "constraints": satisfaction}
     head = {
         "method": request.method,
@@ -286,6 +342,7 @@ def _scores(found: Answer) -> dict:
         "model": request.model and Path(request.model).name,
         "like": request.like and Path(request.like).name,
         "verified": found.verified,
+        "load": request.load,
         "apart_deg": request.apart_deg,
         "inputs": dict(found.inputs),
     }
@@ -329,6 +386,7 @@ def _present(value):
 
 _RECORD_TYPES = {"model": str, "exercise": str, "method": str, "start": str, "seed": int, "n": int,
                  "apart_deg": float, "samples": list, "shortfalls": list, "inputs": dict, "verified": dict,
+                 "load": str,
                  "changes": list}
 
 
@@ -367,8 +425,14 @@ def former_files(folder: Path | str) -> list[Path]:
         return []
     files = _named_samples(folder, record) + [folder / name for name in _ABOUT]
     files += [folder / "start" / Path(str(record["like"])).name] if record.get("like") else []
+    files += [place for f in files if f.suffix == ".mot" for place in _proof_files(folder, f.stem)]
     files += [folder / "constraints.yaml"] if _as_written(folder / "constraints.yaml", record) else []
     return [f for f in files if f.is_file()]
+
+
+def _proof_files(folder: Path, sample: str) -> list[Path]:
+    "Where the certificate and the last proposal of a sample lie."
+    return [folder / "certificates" / f"{sample}.json", folder / "proposals" / f"{sample}.mot"]
 
 
 def _as_written(path: Path, record: dict) -> bool:
@@ -384,7 +448,9 @@ def check_answer_folder(request: Request, folder: Path | str) -> None:
     folder = Path(folder)
     copies = {Path(request.model).name: request.model} if request.model else {}
     copies |= {f"start/{Path(request.like).name}": request.like} if request.like else {}
-    names = [*(f"sample_{i:02d}.mot" for i in range(request.n)), *_ABOUT, "constraints.yaml", *copies]
+    samples = [f"sample_{i:02d}" for i in range(request.n)]
+    proofs = [p.relative_to(folder).as_posix() for name in samples for p in _proof_files(folder, name)]
+    names = [*(f"{name}.mot" for name in samples), *proofs, *_ABOUT, "constraints.yaml", *copies]
     own = former_files(folder)
     for name in (n for n in names if (folder / n).is_file() and folder / n not in own):
         file, new = folder / name, None
@@ -399,6 +465,12 @@ def check_answer_folder(request: Request, folder: Path | str) -> None:
 def _write(found: Answer, part: Path) -> None:
     for i, motion in enumerate(found.motions):
         write_motion(motion, part / f"sample_{i:02d}.mot")
+    for i, proposal in enumerate(found.proposals):
+        (part / "proposals").mkdir(exist_ok=True)
+        write_motion(proposal, part / "proposals" / f"sample_{i:02d}.mot")
+    for i, proof in enumerate(found.certificates):
+        digest = sha256((part / f"sample_{i:02d}.mot").read_bytes()).hexdigest()
+        _write_certificate(part, f"sample_{i:02d}", proof, digest)
     write_constraints(found.constraints, part / "constraints.yaml")
     with atomic_write(part / "metrics.json") as file:
         file.write(to_json(found.scores) + "\n")
@@ -409,6 +481,14 @@ def _write(found: Answer, part: Path) -> None:
         (part / "start" / Path(found.request.like).name).write_bytes(found.like)
 
 # %% ../nbs/34_answers.ipynb #34-answers-037
+def _write_certificate(folder: Path, sample: str, proof: Mapping, digest: str) -> None:
+    "A certificate, with the sha256 of the sample that it is about."
+    (folder / "certificates").mkdir(exist_ok=True)
+    with atomic_write(folder / "certificates" / f"{sample}.json") as file:
+        file.write(to_json(round_digits({"sample": f"{sample}.mot", "sha256": digest}
+                                        | {k: v for k, v in proof.items() if k != "sample"})) + "\n")
+
+
 @patch
 def save(self: Answer, folder: Path | str, extras: Sequence[Callable[[Answer, Path], None]] = (),
          force: bool = False) -> Path:
@@ -465,7 +545,7 @@ def _asked(record: dict, folder: Path, n: int) -> Request:
                    record.get("exercise", "squat"), record.get("start", "recorded"),
                    _beside(folder, record.get("model")),
                    starts[0] if record.get("changes") and starts else None,
-                   record.get("apart_deg", APART_DEG), verified.get("mode"))
+                   record.get("apart_deg", APART_DEG), verified.get("mode"), load=record.get("load"))
 
 
 @patch(cls_method=True)
@@ -481,7 +561,17 @@ def load(cls: Answer, folder: Path | str) -> Answer:
     shortfalls, inputs = tuple(record.get("shortfalls") or ()), record.get("inputs") or {}
     return cls(request, motions, satisfaction, shortfalls, inputs, record.get("verified"),
                record.get("changes"), person=read_person(request.model), record=record, folder=folder,
-               implausible=implausible)
+               implausible=implausible, certificates=read_certificates(folder, len(motions)))
+
+
+def read_certificates(folder: Path | str, n: int) -> tuple[dict, ...]:
+    "The certificates of the `n` samples of a folder, where there are any."
+    files = [_proof_files(Path(folder), f"sample_{i:02d}")[0] for i in range(n)]
+    files = [f for f in files if f.is_file()]
+    found = [read_json(f, "a certificate that bige generate or bige verify wrote") for f in files]
+    for file, record in zip(files, found):
+        check_types(file, record, {"verdict": str, "request": list, "simulation": dict, "attempts": list})
+    return tuple(found)
 
 # %% ../nbs/34_answers.ipynb #34-answers-046
 def model_beside(folder: Path | str) -> Path | None:
@@ -494,32 +584,41 @@ def model_beside(folder: Path | str) -> Path | None:
     return found[0] if len(found) == 1 else None
 
 # %% ../nbs/34_answers.ipynb #34-answers-049
-def _simulated(out: Path, name: str, record: dict) -> Simulated:
-    "What `simulate_files` left of a sample in the folder `out`."
-    from bige.simulation import motion_file
-
-    if record["status"] != "Solve_Succeeded":
-        return Simulated(record)
-    place = motion_file(out, name)
-    return Simulated(record, read_motion(place),
-                     read_motion(place.with_name(f"kinetics_{name}_muscle_driven.mot")))
+def _to_simulate(found: Answer) -> list[Path]:
+    "The samples; of proved ones, which are simulated motions already, what was proposed."
+    files = _named_samples(found.folder, _read_record(found.folder))
+    proposed = [_proof_files(found.folder, f.stem)[1] for f in files]
+    return proposed if found.verified and all(p.is_file() for p in proposed) else files
 
 
 def _verify_mode(found: Answer, mode: str, jobs: int | None, progress: Callable | None) -> dict:
     from bige.simulation import simulate_files
 
     out, rows, simulated = found.folder / "verification" / mode, [], []
-    files = _named_samples(found.folder, _read_record(found.folder))
+    files = _to_simulate(found)
     model = found.person and found.folder / found.person.path.name
     each = progress and (lambda trial, record, finished, total: progress(mode, finished, total))
+    load = {"load": found.request.load} if found.request.load else {}
     records = simulate_files(files, out, model, jobs=jobs, mode=mode, done=each, force=True,
-                             exercise=found.exercise)
-    given = (found.constraints, found.skeleton, mode, found.exercise)
-    for file, sample in zip(files, found.motions):
-        simulated.append(_simulated(out, file.stem, records[file.stem]))
+                             exercise=found.exercise, **load)
+    samples = [read_motion(f) for f in files]
+    for file, sample in zip(files, samples):
+        simulated.append(read_simulated(out, file.stem, records[file.stem]))
         row = {"file": file.name, "sha256": sha256(file.read_bytes()).hexdigest()}
-        rows.append(row | compare(sample, simulated[-1], *given))
-    return mode_record(found.motions, simulated, rows)
+        rows.append(row | compare(sample, simulated[-1], found.constraints, found.carrying, mode,
+                                  found.exercise))
+        if not found.verified:
+            _certify(found, sample, simulated[-1], rows[-1], mode)
+    return mode_record(samples, simulated, rows)
+
+
+def _certify(found: Answer, sample: Motion, simulated: Simulated, row: Mapping, mode: str) -> None:
+    "The certificate of a sample that was simulated after it had been made."
+    seen = simulated.motion and corrected_activations(simulated.motion, mode)
+    rows = request_rows(found.constraints, sample, seen, found.carrying, row, found.exercise)
+    inputs = dict(found.inputs) | {"request": _digest(found.request)}
+    proof = certificate(row, simulated, rows, inputs) | {"simulations": 1}
+    _write_certificate(found.folder, Path(row["file"]).stem, proof, row["sha256"])
 
 # %% ../nbs/34_answers.ipynb #34-answers-051
 def check_verification(folder: Path | str, mode: str = "both") -> None:
@@ -531,6 +630,10 @@ def check_verification(folder: Path | str, mode: str = "both") -> None:
     if path.is_file() and not _verified(path):
         refuse_finished(path, "a file that no bige verify wrote")
     samples = _named_samples(folder, _read_record(folder))
+    if not _read_record(folder).get("verified"):
+        for file in (_proof_files(folder, s.stem)[0] for s in samples):
+            if file.is_file() and not _verified(path):
+                refuse_finished(file, "a file that no bige verify wrote")
     for out in (folder / "verification" / m for m in VERIFICATION_MODES[mode]):
         sweep(out)                  # an exchange of files that was killed is taken back
         records = read_records(out)
@@ -548,13 +651,13 @@ def _verified(path: Path) -> bool:
 # %% ../nbs/34_answers.ipynb #34-answers-052
 def verify(found: Answer | Path | str, mode: str = "both", jobs: int | None = None,
            progress: Callable | None = None, exercise: Exercise | str | None = None, *,
-           force: bool = False) -> dict:
+           load: str | None = None, force: bool = False) -> dict:
     """Simulate the samples of an answer in its folder and compare; writes verification.json there, returns
     its content.
 
     `mode`: 'qp', 'tracking' or 'both'. `jobs` worker processes. `progress(mode, finished, total)` after each
-    sample. `exercise`: in place of the answer's. InputError where a file is in the way that no verification
-    wrote, unless `force`."""
+    sample. `exercise`, `load`: in place of the answer's. InputError where a file is in the way that no
+    verification wrote, unless `force`."""
     if mode not in VERIFICATION_MODES:
         raise InputError("--mode", repr(mode), " or ".join(VERIFICATION_MODES), "choose one of them")
     if not isinstance(found, Answer):
@@ -565,6 +668,8 @@ def verify(found: Answer | Path | str, mode: str = "both", jobs: int | None = No
         found = replace(found, motions=_read_samples(found.folder)[1])  # with the digits that the files have
     if exercise is not None:
         found = replace(found, request=replace(found.request, exercise=exercise))
+    if load is not None:
+        found = replace(found, request=replace(found.request, load=str(read_load(load))))
     if not force:
         check_verification(found.folder, mode)
     record = {
@@ -594,6 +699,7 @@ def recorded(request: Request, folder: Path | str, models: Models) -> dict | Non
             (scores["verified"] or {}).get("mode"),
             scores.get("exercise", "squat"),
             scores.get("start", "recorded"),
+            scores.get("load"),
             len(_named_samples(folder, scores)),
         ]
     except (InputError, OSError, KeyError):
@@ -606,6 +712,7 @@ def recorded(request: Request, folder: Path | str, models: Models) -> dict | Non
         request.verified,
         request.exercise,
         request.start,
+        request.load,
         request.n,
     ]
     return scores if found == wanted and text == to_yaml(request.constraints) else None

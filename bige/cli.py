@@ -14,6 +14,7 @@ import os
 import re
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -488,6 +489,8 @@ def _repetition_rows(found) -> list[dict[str, str]]:
 # %% ../nbs/41_command_line.ipynb #41-command-line-049
 _MODEL = _option("--model", metavar="M.osim", help="OpenSim model (default: the embedded one)")
 _JOBS = _option("--jobs", type=_count, default=1, metavar="N", help="processes side by side (default 1)")
+_CLUSTER = _option("--cluster", metavar="ADDRESS",
+                   help="address of a dask.distributed scheduler whose workers do the trials")
 
 @_verb("ik", "markers to joint angles and a scaled model",
        _option("markers", nargs="+", metavar="MARKERS", help=".trc, .c3d or .npz files, or a UI-PRMD folder"),
@@ -591,8 +594,7 @@ def _refuse_unfitted(trials: dict, out: str) -> None:
        _option("--load", metavar="LOAD",
                help="what the participant carries: barbell:40 (kg in all, on the trapezius), dumbbells:2x10 "
                "(kg in each hand) or vest:15"),
-       _either(_JOBS, _option("--cluster", metavar="ADDRESS",
-                              help="address of a dask.distributed scheduler whose workers do the trials")),
+       _either(_JOBS, _CLUSTER),
        _option("--model", metavar="M.osim",
                help="OpenSim model for all trials (default: each participant's own where there is one beside "
                "the trials, else the embedded one)"),
@@ -946,11 +948,15 @@ _DATA = _option("--data", metavar="DATA.npz",
                help="for every model (.osim) in this folder: a folder of results each, and one table at the "
                "end; continues where it stopped"),
        _option("--verified", nargs="?", choices=("qp", "tracking"), const="qp",
-               help="keep only motions that satisfy the request in that simulation too (default qp); draws "
-               "until there are enough, five times -n at most"),
+               help="give motions that are simulated and satisfy the request there: propose, simulate, "
+               "correct, until there are enough. qp: by static optimisation, seconds each; tracking: in "
+               "full, about a minute. Simulations are kept in OUT/simulations: an interrupted run goes on"),
+       _option("--load", metavar="LOAD", help="what the participant carries, as in bige simulate"),
+       _either(_JOBS, _CLUSTER),
        *_OWN, _DATA, _MODEL, _EXERCISE, _STRICT, _FORCE, _OUT)
 def _generate(constraints: str | None, settings: list[str], exercise: str | None, sessions: str | None,
-              apart: float, out: str, force: bool, **options) -> tuple[dict, str, int]:
+              apart: float, out: str, force: bool, jobs: int, cluster: str | None,
+              **options) -> tuple[dict, str, int]:
     if sessions and options["model"]:
         raise _input_error("--sessions", "beside --model", "one of the two", "leave one of them out")
     if options["like"]:
@@ -965,12 +971,13 @@ def _generate(constraints: str | None, settings: list[str], exercise: str | None
         request = Request(constraints=wanted, apart_deg=apart, **options)
         if sessions:
             return _answer_each(request, sessions, out, force, show)
-        return _answer_one(request, out, force, show)
+        return _answer_one(request, out, force, show, jobs=jobs, cluster=cluster)
 
 # %% ../nbs/41_command_line.ipynb #41-command-line-077
-def _answer_one(request, out: str, force: bool, show: Callable[[str], None]) -> tuple[dict, str, int]:
+def _answer_one(request, out: str, force: bool, show: Callable[[str], None],
+                **how) -> tuple[dict, str, int]:
     "Answer a request into a folder, in place of a former answer there."
-    from bige.answers import answer, check_answer_folder, former_files
+    from bige.answers import answer, check_answer_folder, former_files, simulation_folder
     from bige.files import output_folder
     from bige.motion import samples_of
     from bige.report import write_pages
@@ -978,10 +985,9 @@ def _answer_one(request, out: str, force: bool, show: Callable[[str], None]) -> 
         if not force:
             check_answer_folder(request, folder)
         former = len({*samples_of(folder)} & {*former_files(folder)})
-        def count_step(step: int, satisfied: int, n: int) -> None:
-            show(f"step {step}: {satisfied} of {n} satisfied")
+        kept = simulation_folder(request, folder, force) if request.verified else None
         show("loading the networks")
-        found = answer(request, progress=count_step)
+        found = answer(request, progress=_progress_of(request, show), folder=kept, **how)
         _INTERRUPT.check()              # a Ctrl-C that an import has swallowed: nothing is written yet
         show("drawing the pictures and the report")
         found.save(folder, [write_pages], force)
@@ -993,12 +999,23 @@ def _answer_one(request, out: str, force: bool, show: Callable[[str], None]) -> 
     record = {"folder": out, "report": str(Path(out) / "report.html"), **found.scores}
     return record, "\n".join([*lines, f"report: {page}"]), _too_few(found)
 
+def _progress_of(request, show: Callable[[str], None]) -> Callable[[int, int, int], None]:
+    "What is said of a search, and of proofs with the time that is left."
+    since = time.monotonic()
+    def count_step(step: int, satisfied: int, n: int) -> None:
+        show(f"step {step}: {satisfied} of {n} satisfied")
+    def count_proof(simulations: int, proved: int, n: int) -> None:
+        left = (time.monotonic() - since) * (n - proved) / max(proved, 1) / 60
+        about = f", about {max(left, 1):.0f} min left" if proved else ""
+        show(f"{_plural(simulations, 'simulation')}: {proved} of {n} proved{about}")
+    return count_proof if request.verified else count_step
+
 def _too_few(found) -> int:
     "Exit status 2, with a message, when fewer motions hold in simulation than were requested."
     if found.verified is None or len(found) == found.request.n:
         return 0
     requested = _plural(found.request.n, found.exercise.title, found.exercise.plural)
-    _say(f"found {len(found)} of {requested} that hold in simulation among {found.verified['drawn']} drawn; "
+    _say(f"found {len(found)} of {requested} proved by simulation among {found.verified['drawn']} drawn; "
          "these are written. Cure: widen the limits, or take another --seed.")
     return 2
 
@@ -1010,7 +1027,8 @@ def _outcome(found) -> list[str]:
     lines = [f"{motions}, {satisfied or 'none'} of them satisfy every limit requested"]
     if found.verified:
         mode = {"qp": "static optimisation", "tracking": "tracking simulation"}[found.verified["mode"]]
-        lines.append(f"all hold in {mode} too ({found.verified['drawn']} were drawn)")
+        lines.append(f"all proved by {mode}: {_plural(found.verified['simulations'], 'simulation')} of "
+                     f"{_plural(found.verified['drawn'], 'candidate')}; certificates in certificates/")
     lines += [f"violated: {s['sentence']}" for s in found.shortfalls]
     if not satisfied and found.request.method != "guided":
         lines.append(f"method {found.request.method} serves comparison; method guided satisfies requests")
@@ -1184,11 +1202,14 @@ def _tune(constraints: str | None, model: str | None, n: int, seed: int, port: i
 # %% ../nbs/41_command_line.ipynb #41-command-line-096
 @_verb("verify", "simulate what bige generate made, and compare with the surrogate",
        _option("folder", metavar="FOLDER",
-               help="written by bige generate; verification.json and the simulations go there"),
+               help="written by bige generate; verification.json, certificates and simulations go there"),
        _option("--mode", choices=("qp", "tracking", "both"), default="both",
                help="qp: a second a sample; tracking: half a minute (default both)"),
+       _option("--load", metavar="LOAD",
+               help="what the participant carries, as in bige simulate (default: as it was generated)"),
        _EXERCISE, _JOBS, _FORCE)
-def _verify(folder: str, mode: str, exercise: str | None, jobs: int, force: bool) -> tuple[dict, str, int]:
+def _verify(folder: str, mode: str, exercise: str | None, load: str | None, jobs: int,
+            force: bool) -> tuple[dict, str, int]:
     from bige.answers import Answer, verify
     from bige.report import write_pages
     found = Answer.load(folder)
@@ -1196,9 +1217,9 @@ def _verify(folder: str, mode: str, exercise: str | None, jobs: int, force: bool
     with status_line() as show:
         def count_sample(mode: str, finished: int, total: int) -> None:
             show(f"{mode}: {finished} of {_plural(total, 'sample')}")
-        record = verify(found, mode, jobs, progress=count_sample, force=force)
+        record = verify(found, mode, jobs, progress=count_sample, force=force, load=load)
     if (Path(folder) / "report.html").is_file():
-        write_pages(found, folder)
+        write_pages(Answer.load(folder), folder)
     failed = sum(record["n"] - checked["simulated"] for checked in record["modes"].values())
     if failed:
         _say(f"found {_plural(failed, 'simulation')} that failed; expected none. "

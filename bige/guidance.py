@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from hashlib import sha256
 from importlib import resources
 from pathlib import Path
@@ -24,10 +24,11 @@ from .constraints import Batch, Constraint, limited_values, loss, metric, violat
 from .dataset import (FRAMES, Dataset, at_instants, canonical, load_dataset, part, reference,
                           reference_path, select, with_mirrored)
 from .exercises import Exercise, load_exercise
+from .external_load import ExternalLoad, loaded_skeleton
 from .files import InputError
 from .ground_contact import plant_feet, plant_with_contacts
 from .metrics import motions_of, pairwise_deg
-from .motion import ACTIVATIONS, COORDINATES, TRANSLATIONS, Motion
+from .motion import ACTIVATIONS, COORDINATES, JOINT_LOADS, TRANSLATIONS, Motion
 from .prior import MotionPrior, excursion_of, fit_prior, sample_prior
 from .plausibility import (Ranges, extremes, held_back, implausibility, implausible_rows,
                                implausible_shortfall, plausible_limits, torque_rows, united)
@@ -38,14 +39,15 @@ from .vqvae import load_vqvae, smoother
 
 # %% auto #0
 __all__ = ['APART_DEG', 'AT_ONCE', 'DRAWS', 'IMPLAUSIBLE_WEIGHT', 'TOLERANCE', 'OVERSTEP', 'MAX_STEP', 'LATENT_HZ',
-           'RESIDUAL_CUTOFF_HZ', 'FULL_STEPS', 'Progress', 'METHODS', 'STARTS', 'MAX_REPETITION_S', 'CHANGE_WORDS',
-           'Models', 'rate_of', 'one_thread', 'realise', 'request_cost', 'slack', 'near_request',
-           'alternate_participants', 'different_first', 'choose_starts', 'KnownMotions', 'variations', 'Start',
-           'prepare', 'select_motions', 'join_starts', 'draw_samples', 'start_at', 'sampled_start',
-           'evaluate_constraints', 'limits_satisfied', 'Search', 'newton_step', 'deflected', 'with_limits', 'guide',
-           'order_by_effort', 'decoded', 'decoded_search', 'nearest_latent', 'published_weight', 'guide_published',
-           'random_codes', 'Guided', 'satisfaction', 'satisfied_and_plausible', 'concatenate_searches',
-           'starting_motions', 'generate', 'one_repetition', 'bottom_angles', 'changes']
+           'RESIDUAL_CUTOFF_HZ', 'FULL_STEPS', 'Progress', 'LOAD_COLUMNS', 'METHODS', 'STARTS', 'MAX_REPETITION_S',
+           'CHANGE_WORDS', 'Models', 'rate_of', 'one_thread', 'realise', 'request_cost', 'slack', 'near_request',
+           'alternate_participants', 'different_first', 'choose_starts', 'KnownMotions', 'variations', 'Change',
+           'Start', 'prepare', 'select_change', 'select_motions', 'join_starts', 'draw_samples', 'start_at',
+           'sampled_start', 'evaluate_constraints', 'limits_satisfied', 'Search', 'newton_step', 'deflected',
+           'with_limits', 'guide', 'moved', 'expected_motions', 'order_by_effort', 'decoded', 'decoded_search',
+           'batch_motions', 'as_batch', 'nearest_latent', 'published_weight', 'guide_published', 'random_codes',
+           'Guided', 'satisfaction', 'satisfied_and_plausible', 'concatenate_searches', 'starting_motions', 'generate',
+           'starts_for', 'one_repetition', 'bottom_angles', 'changes']
 
 # %% ../nbs/32_guidance.ipynb #32-guidance-012
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Models:
     mass: Tensor | None = None  # (N,) kg, with which the activations were simulated
     files: Mapping[str, Path] = field(default_factory=dict)  # where "vqvae", "surrogate" and "data" were read
     exercise: Exercise = load_exercise()  # what is done in them
+    load: ExternalLoad | None = None  # what the participant is to carry
 
     @cached_property
     def latents(self) -> Tensor:
@@ -112,7 +115,8 @@ _ASSETS = Path(str(resources.files("bige"))) / "assets"
 
 @patch(cls_method=True)
 def load(cls: Models, vqvae: Path | str | None = None, surrogate: Path | str | None = None,
-         reference: Path | str | None = None, exercise: Exercise | str = "squat") -> Models:
+         reference: Path | str | None = None, exercise: Exercise | str = "squat",
+         load: ExternalLoad | None = None) -> Models:
     "The shipped models and training repetitions, or those at other paths; each file is read once."
     exercise = load_exercise(exercise)
     shipped = {"vqvae": _ASSETS / "vqvae.safetensors", "surrogate": _ASSETS / "surrogate.safetensors",
@@ -123,7 +127,7 @@ def load(cls: Models, vqvae: Path | str | None = None, surrogate: Path | str | N
     arrays = data.kinematics, data.activations, data.duration, data.mass
     K, A, duration, mass = (torch.tensor(x, dtype=torch.float32) for x in arrays)
     return cls(load_vqvae(vqvae), load_surrogate(surrogate), K, A, duration, tuple(data.subjects.tolist()),
-               mass, files, exercise)
+               mass, files, exercise, load)
 
 
 def _repetitions_of(exercise: Exercise, path: Path | str | None) -> Dataset:
@@ -139,13 +143,23 @@ def _repetitions_of(exercise: Exercise, path: Path | str | None) -> Dataset:
 
 # %% ../nbs/32_guidance.ipynb #32-guidance-014
 @patch
-def activate(self: Models, q: Tensor, skeleton: Skeleton, rate_hz: Tensor,
-             mass: Tensor | float | None = None) -> Tensor:
-    """Activations (B, T, 80) of motions (B, T, 33) of `skeleton` at `rate_hz` (B,), for a body of `mass` kg
-    (B,), default the skeleton's."""
+def predict(self: Models, q: Tensor, skeleton: Skeleton, rate_hz: Tensor,
+            mass: Tensor | float | None = None) -> tuple[Tensor, Tensor | None]:
+    """Activations (B, T, 80) and joint loads (B, T, 9) in body weights, of motions (B, T, 33) at `rate_hz`
+    (B,) of a participant's `skeleton` who carries the models' load, for a body of `mass` kg (B,), default
+    the skeleton's. The published network knows no joint loads: None."""
     if isinstance(self.surrogate, PublishedSurrogate):
-        return self.surrogate(q)
-    return self.surrogate(q, rate_hz, skeleton, mass, self.exercise)
+        return self.surrogate(q), None
+    return self.surrogate.outputs(q, rate_hz, skeleton, mass, self.exercise, self.load)
+
+
+_loaded = lru_cache(maxsize=8)(loaded_skeleton)
+
+
+@patch
+def carrying(self: Models, skeleton: Skeleton) -> Skeleton:
+    "The participant's skeleton with the models' load, if there is one."
+    return _loaded(skeleton, self.load) if self.load else skeleton
 
 # %% ../nbs/32_guidance.ipynb #32-guidance-015
 @contextmanager
@@ -162,12 +176,13 @@ def one_thread() -> Iterator[None]:
 def realise(models: Models, z: Tensor, skeleton: Skeleton, rate_hz: Tensor, *, detail: Tensor | float = 0.0,
             offset: Tensor | float = 0.0, start: Tensor | None = None, drift: Tensor | None = None) -> Batch:
     """Latents (B, C, 49), plus what the decoder loses (`detail`, (B, T, 33)) -> smoothed motions with their
-    feet on the ground, and their activations, plus what the surrogate is known to miss (`offset`, (B, T,
-    80)). `rate_hz` (B,): instants a second."""
+    feet on the ground, their activations, plus what the surrogate is known to miss (`offset`, (B, T, 80)),
+    and joint loads. `rate_hz` (B,): instants a second."""
     angles = smoother() @ (models.vqvae.angles(z) + detail)
     q, points = plant_with_contacts(angles, skeleton, smooth=smoother())
-    a = (models.activate(q, skeleton, rate_hz) + offset).clamp(0, 1)
-    batch = Batch(q, a, skeleton, rate_hz, drift, start, models.exercise)
+    a, loads = models.predict(q, skeleton, rate_hz)
+    batch = Batch(q, (a + offset).clamp(0, 1), models.carrying(skeleton), rate_hz, drift, start,
+                  models.exercise, loads=loads)
     batch.contact_points = points  # known already
     return batch
 
@@ -255,12 +270,30 @@ def variations(models: Models, rows: Tensor, g: torch.Generator, most: float = 0
 
     return KnownMotions(*map(mixed, (models.kinematics, models.duration, models.activations, models.mass)))
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-025
+# %% ../nbs/32_guidance.ipynb #32-guidance-026
+@dataclass(frozen=True)
+class Change:
+    """What simulation changed in motions: `q` (B, T, 33) rad and m, `a` (B, T, 80), `loads` (B, T, 9) body
+    weights. It is added to what is predicted of motions near them."""
+
+    q: Tensor
+    a: Tensor
+    loads: Tensor
+
+    def expected(self, batch: Batch) -> Batch:
+        "What simulation is expected to make of motions near those that were simulated."
+        loads = None if batch.loads is None else (batch.loads + self.loads).clamp(min=0)
+        start = None if batch.start is None else batch.start + self.q
+        return replace(batch, q=batch.q + self.q, a=(batch.a + self.a).clamp(0, 1), loads=loads, start=start,
+                       moments={})
+
+# %% ../nbs/32_guidance.ipynb #32-guidance-027
 @dataclass(frozen=True)
 class Start:
-    """Where a search begins: motions (`real`), their latents (B, C, 49) and the spread of these (B, 1, 1),
-    what the decoder loses of them (B, T, 33), what the surrogate misses (B, T, 80), and what is `plausible`
-    there. Latents of recordings are quantised; those of samples of the prior are what was drawn."""
+    """Where a search begins: motions (`real`) of a participant's `skeleton`, their latents (B, C, 49) and the
+    spread of these (B, 1, 1), what the decoder loses of them (B, T, 33), what the surrogate misses (B, T,
+    80), and what is `plausible` there. Latents of recordings are quantised; those of samples of the prior
+    are what was drawn. `change`: what a simulation changed, if there was one."""
 
     latents: Tensor
     unit: Tensor
@@ -268,6 +301,8 @@ class Start:
     offset: Tensor
     real: Batch
     plausible: Ranges
+    skeleton: Skeleton
+    change: Change | None = None
 
 
 def prepare(models: Models, known: KnownMotions, skeleton: Skeleton,
@@ -282,7 +317,7 @@ def prepare(models: Models, known: KnownMotions, skeleton: Skeleton,
         offset = torch.zeros(*known.motions.shape[:2], len(ACTIVATIONS))
         if known.activations is not None:
             planted = plant_feet(smoother() @ known.motions, Skeleton.default(), smooth=smoother())
-            offset = known.activations - models.activate(planted, Skeleton.default(), rate_hz, known.mass)
+            offset = known.activations - models.predict(planted, Skeleton.default(), rate_hz, known.mass)[0]
         real = realise(models, base, skeleton, rate_hz, detail=detail, offset=offset)
         recorded = models.recorded
         if own is not None:
@@ -291,31 +326,46 @@ def prepare(models: Models, known: KnownMotions, skeleton: Skeleton,
                            rate_of(own.duration, smooth), exercise=models.exercise)
             recorded = united(recorded, extremes(itself))
     return Start(base, encoded.std((1, 2), keepdim=True), detail, offset, real,
-                 plausible_limits(recorded, skeleton))
+                 plausible_limits(recorded, skeleton), skeleton)
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-026
+# %% ../nbs/32_guidance.ipynb #32-guidance-028
+_OF_STARTS = ("latents", "unit", "detail", "offset")
+
+
+def select_change(change: Change, rows: Tensor) -> Change:
+    "The change of some of its motions, rows (n,)."
+    return Change(*(x[rows] for x in vars(change).values()))
+
+
 def select_motions(x: Search | Start | Batch, rows: Tensor) -> Search | Start | Batch:
     "The same record of some of its motions, rows (n,)."
     if isinstance(x, Batch):
-        return Batch(x.q[rows], x.a[rows], x.skeleton, x.rate_hz[rows], exercise=x.exercise)
+        loads = None if x.loads is None else x.loads[rows]
+        return Batch(x.q[rows], x.a[rows], x.skeleton, x.rate_hz[rows], exercise=x.exercise, loads=loads)
     if isinstance(x, Start):
-        return Start(x.latents[rows], x.unit[rows], x.detail[rows], x.offset[rows],
-                     select_motions(x.real, rows), x.plausible)
-    residual, last = x.residual, x.last
+        return replace(x, **{k: getattr(x, k)[rows] for k in _OF_STARTS}, real=select_motions(x.real, rows),
+                       change=x.change and select_change(x.change, rows))
+    residual, loads = (None if t is None else t[rows] for t in (x.residual, x.loads))
     return Search(x.latents[rows], x.q[rows], x.a[rows], x.rate_hz[rows], x.losses[..., rows], x.steps[rows],
-                  None if residual is None else residual[rows], tuple(last[i] for i in rows) if last else ())
+                  residual, tuple(x.last[i] for i in rows) if x.last else (), loads)
 
 
 def join_starts(parts: Sequence[Start]) -> Start:
-    "Starts side by side; what is plausible is the same for all."
-    def joined(key: str, of: Callable = lambda p: p) -> Tensor:
-        return torch.cat([getattr(of(p), key) for p in parts])
+    "Starts side by side, of one skeleton; what is plausible is the same for all."
+    first = parts[0]
 
-    q, a, rate_hz = (joined(key, lambda p: p.real) for key in ("q", "a", "rate_hz"))
-    real = Batch(q, a, parts[0].real.skeleton, rate_hz, exercise=parts[0].real.exercise)
-    return Start(*(joined(key) for key in ("latents", "unit", "detail", "offset")), real, parts[0].plausible)
+    def joined(of: Callable) -> Tensor | None:
+        return None if of(first) is None else torch.cat([of(p) for p in parts])
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-029
+    q, a, rate_hz, loads = (joined(lambda p, k=k: getattr(p.real, k)) for k in ("q", "a", "rate_hz", "loads"))
+    real = Batch(q, a, first.real.skeleton, rate_hz, exercise=first.real.exercise, loads=loads)
+    parts_of = (joined(lambda p, k=k: getattr(p.change, k)) for k in ("q", "a", "loads"))
+    change, own = first.change and Change(*parts_of), {}
+    for k in _OF_STARTS:
+        own[k] = joined(lambda p, k=k: getattr(p, k))
+    return replace(first, **own, real=real, change=change)
+
+# %% ../nbs/32_guidance.ipynb #32-guidance-031
 def draw_samples(models: Models, n: int, g: torch.Generator,
                  limits_s: tuple[float | None, float | None] = (None, None)) -> tuple[Tensor, Tensor]:
     "Latents (n, C, 49) and durations (n,) s of samples of the prior that last within `limits_s`."
@@ -335,9 +385,9 @@ def start_at(models: Models, z: Tensor, duration: Tensor, skeleton: Skeleton) ->
     with torch.no_grad():
         real = realise(models, z, skeleton, (FRAMES - 1) / duration)
     return Start(z, z.std((1, 2), keepdim=True), torch.zeros_like(real.q), torch.zeros_like(real.a), real,
-                 plausible_limits(models.recorded, skeleton))
+                 plausible_limits(models.recorded, skeleton), skeleton)
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-030
+# %% ../nbs/32_guidance.ipynb #32-guidance-032
 AT_ONCE = 64  # motions handled together: limits the memory
 DRAWS = 6  # of samples, AT_ONCE for each 10 motions wanted
 IMPLAUSIBLE_WEIGHT = 3.0  # of a margin beyond what was recorded, against the losses of a request
@@ -361,7 +411,7 @@ def sampled_start(models: Models, constraints: Sequence[Constraint], n: int, g: 
     rows = rows[torch.randperm(len(rows), generator=g)]
     return select_motions(whole, different_first(rows, whole.real.q, apart_deg)[:n])
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-034
+# %% ../nbs/32_guidance.ipynb #32-guidance-036
 TOLERANCE = 1e-4  # in the constraint's unit: last digits differ with the batch
 
 
@@ -380,7 +430,7 @@ def limits_satisfied(constraints: Sequence[Constraint], batch: Batch, tolerance:
             held &= violation(c, batch) <= tolerance
     return held
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-040
+# %% ../nbs/32_guidance.ipynb #32-guidance-042
 @dataclass
 class Search:
     """A search as it went: best latents (B, C, 49), motions (B, T, 33) at `rate_hz` (B,) and activations
@@ -395,6 +445,7 @@ class Search:
     steps: Tensor
     residual: Tensor | None = None
     last: tuple[list[dict], ...] = ()
+    loads: Tensor | None = None  # (B, T, 9) body weights
 
 
 OVERSTEP = 1.3  # times Newton's step
@@ -419,7 +470,7 @@ def deflected(grad: Tensor, before: Tensor, slow: Tensor) -> Tensor:
     undone = -(d * grad).sum((1, 2)) / ((d * before).sum((1, 2)) + 1e-12)
     return grad + OVERSTEP * undone.clamp(min=0)[:, None, None] * before
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-042
+# %% ../nbs/32_guidance.ipynb #32-guidance-044
 def _usual_limits(c: Constraint, real: Batch, bank: Batch) -> dict[str, float]:
     """Limits for a constraint without any: what nine in ten of `real` do; for a `goal` what the most extreme
     of the `bank` do."""
@@ -448,7 +499,7 @@ def with_limits(constraints: Sequence[Constraint], real: Batch, bank: Batch) -> 
         for c, f in zip(constraints, free)
     )
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-043
+# %% ../nbs/32_guidance.ipynb #32-guidance-045
 Progress = Callable[[int, int, int], bool | None]  # (step, motions that satisfy all, motions) -> True: stop
 
 
@@ -457,6 +508,7 @@ class _Best:
 
     def __init__(self, start: Start, residual: Tensor):
         self.residual, self.q, self.a = residual.clone(), start.real.q.clone(), start.real.a.clone()
+        self.loads = None if start.real.loads is None else start.real.loads.clone()
         self.cost = torch.full((len(residual),), torch.inf)
 
     def keep(self, rows: Tensor, cost: Tensor, r: Tensor, batch: Batch) -> None:
@@ -465,8 +517,10 @@ class _Best:
         won = rows[better]
         self.cost[won], self.residual[won] = cost[better], r.detach()[better]
         self.q[won], self.a[won] = batch.q.detach()[better], batch.a.detach()[better]
+        if self.loads is not None:
+            self.loads[won] = batch.loads.detach()[better]
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-044
+# %% ../nbs/32_guidance.ipynb #32-guidance-046
 def guide(models: Models, constraints: Sequence[Constraint], start: Start, steps: int = 40,
           cutoff_hz: float = RESIDUAL_CUTOFF_HZ, progress: Progress | None = None) -> Search:
     """Change the latents of `start` by a residual slower than `cutoff_hz` (in a repetition of 3.25 s) until
@@ -485,8 +539,8 @@ def guide(models: Models, constraints: Sequence[Constraint], start: Start, steps
     taken, active, losses = torch.zeros(n, dtype=torch.long), torch.arange(n), []
     for step in range(steps + 1):
         r = x[active].requires_grad_()
-        batch = _moved(models, start, active, r)
-        terms = evaluate_constraints(limited, batch)
+        batch = moved(models, start, active, r)
+        terms = evaluate_constraints(limited, expected_motions(start, batch, active))
         beyond = IMPLAUSIBLE_WEIGHT * implausibility(start.plausible, batch)
         held = (terms[musts] == 0).all(0) & (beyond == 0)  # no loss: within every limit
         before = losses[-1] if losses else torch.zeros(len(terms), n)
@@ -506,26 +560,33 @@ def guide(models: Models, constraints: Sequence[Constraint], start: Start, steps
         x[active] = r.detach()[~held] + step_now
     rows_of = dict(zip(active.tolist(), (rows * (not good) for rows, good in zip(last, held.tolist()))))
     return Search(start.latents + start.unit * best.residual, best.q, best.a, real.rate_hz,
-                  torch.stack(losses), taken, best.residual, tuple(rows_of.get(i, []) for i in range(n)))
+                  torch.stack(losses), taken, best.residual, tuple(rows_of.get(i, []) for i in range(n)),
+                  best.loads)
 
 
-def _moved(models: Models, start: Start, rows: Tensor, residual: Tensor) -> Batch:
-    "The motions `rows` of a start with their latents changed by a residual (B, C, 49)."
+def moved(models: Models, start: Start, rows: Tensor, residual: Tensor) -> Batch:
+    "The motions `rows` (n,) of a start with their latents changed by a residual (B, C, 49)."
     real, z = start.real, start.latents[rows] + start.unit[rows] * residual
-    return realise(models, z, real.skeleton, real.rate_hz[rows], detail=start.detail[rows],
+    return realise(models, z, start.skeleton, real.rate_hz[rows], detail=start.detail[rows],
                    offset=start.offset[rows], start=real.q[rows], drift=(residual**2).mean((1, 2)))
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-045
+
+def expected_motions(start: Start, batch: Batch, rows: Tensor) -> Batch:
+    "What is expected of motions `rows` (n,) of a start: what is predicted, changed as by simulation."
+    return select_change(start.change, rows).expected(batch) if start.change else batch
+
+# %% ../nbs/32_guidance.ipynb #32-guidance-047
 def order_by_effort(found: Search, exercise: Exercise) -> Tensor:
     "Order (B,) of rising peak activation of the exercise's effort muscles."
     return Batch(found.q, found.a, None).muscle(*exercise.effort).amax((1, 2)).argsort(stable=True)
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-049
+# %% ../nbs/32_guidance.ipynb #32-guidance-051
 def decoded(models: Models, z: Tensor, skeleton: Skeleton, rate_hz: Tensor,
             drift: Tensor | None = None) -> Batch:
     "Latents (B, C, 49) -> motions at `rate_hz` (B,) exactly as the decoder has them."
     q = models.vqvae.decode(z)
-    return Batch(q, models.activate(q, skeleton, rate_hz), skeleton, rate_hz, drift, exercise=models.exercise)
+    a, loads = models.predict(q, skeleton, rate_hz)
+    return Batch(q, a, models.carrying(skeleton), rate_hz, drift, exercise=models.exercise, loads=loads)
 
 
 def decoded_search(models: Models, z: Tensor, skeleton: Skeleton, rate_hz: Tensor, losses: Tensor,
@@ -534,15 +595,33 @@ def decoded_search(models: Models, z: Tensor, skeleton: Skeleton, rate_hz: Tenso
     with torch.no_grad():
         pieces = zip(z.split(AT_ONCE), rate_hz.split(AT_ONCE))
         parts = [decoded(models, piece, skeleton, hz) for piece, hz in pieces]
-    return Search(z, torch.cat([p.q for p in parts]), torch.cat([p.a for p in parts]), rate_hz, losses, steps)
+    q, a = (torch.cat([getattr(p, k) for p in parts]) for k in ("q", "a"))
+    loads = None if parts[0].loads is None else torch.cat([p.loads for p in parts])
+    return Search(z, q, a, rate_hz, losses, steps, loads=loads)
 
 
-def _motions(batch: Batch) -> tuple[Motion, ...]:
+LOAD_COLUMNS = tuple(f"{joint}/load" for joint in JOINT_LOADS)  # of a motion: body weights
+
+
+def batch_motions(batch: Batch) -> tuple[Motion, ...]:
+    "The motions of a batch, with activations and, where they are known, joint loads."
     q, a, hz = (x.double().numpy() for x in (batch.q, batch.a, batch.rate_hz))
-    return tuple(Motion.from_arrays(np.arange(q.shape[1]) / hz[i], q[i], a[i], source=f"sample_{i:02d}")
-                 for i in range(len(q)))
+    motions = [Motion.from_arrays(np.arange(q.shape[1]) / hz[i], q[i], a[i], source=f"sample_{i:02d}")
+               for i in range(len(q))]
+    if batch.loads is not None:
+        motions = [m.with_columns(LOAD_COLUMNS, x.double().numpy()) for m, x in zip(motions, batch.loads)]
+    return tuple(motions)
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-051
+
+def as_batch(motion: Motion, skeleton: Skeleton, exercise: Exercise | str = "squat") -> Batch:
+    "The batch of one motion (float64), with its activations and, where it has them, its joint loads."
+    arrays = [motion.coordinates(), motion.activations()]
+    arrays += [motion.columns(LOAD_COLUMNS)] if motion.has(LOAD_COLUMNS) else []
+    q, a, *loads = (torch.tensor(x, dtype=torch.float64)[None] for x in arrays)
+    return Batch(q, a, skeleton, motion.rate_hz, exercise=load_exercise(exercise),
+                 loads=loads[0] if loads else None)
+
+# %% ../nbs/32_guidance.ipynb #32-guidance-053
 def nearest_latent(latents: Tensor, z: Tensor) -> Tensor:
     "The training latent (B, C, 49) nearest to each z: one matrix product, no gradient."
     with torch.no_grad():
@@ -556,7 +635,7 @@ def published_weight(step: int, iterations: int) -> float:
     sixth = iterations / 6
     return 0.0 if step >= iterations - sixth else float(np.clip(step / sixth - 1, 0, 1))
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-052
+# %% ../nbs/32_guidance.ipynb #32-guidance-054
 def guide_published(models: Models, constraints: Sequence[Constraint], n: int, g: torch.Generator,
                     skeleton: Skeleton, *, iterations: int = 3000, lr: float = 0.5) -> Search:
     """The published procedure: latents from the training mean plus noise, Adam with a large step through the
@@ -591,7 +670,7 @@ def guide_published(models: Models, constraints: Sequence[Constraint], n: int, g
     return decoded_search(models, models.vqvae.quantise(z.detach())[0], skeleton, hz, torch.stack(losses),
                           torch.full((n,), iterations))
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-054
+# %% ../nbs/32_guidance.ipynb #32-guidance-056
 def random_codes(models: Models, n: int, g: torch.Generator, skeleton: Skeleton) -> Search:
     "No guidance: each of the 49 latent steps takes its code from a random real repetition at that step."
     with torch.no_grad():
@@ -602,7 +681,7 @@ def random_codes(models: Models, n: int, g: torch.Generator, skeleton: Skeleton)
     return decoded_search(models, z, skeleton, rate_hz, torch.zeros(0, 0, n),
                           torch.zeros(n, dtype=torch.long))
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-066
+# %% ../nbs/32_guidance.ipynb #32-guidance-068
 @dataclass(frozen=True)
 class Guided:
     """Generated motions, sorted by peak activation of the effort muscles, and how they came about. `losses`
@@ -640,7 +719,7 @@ class Guided:
         "Whether each motion is plausible and satisfies every requested limit, (n,)."
         return satisfied_and_plausible(self.satisfaction, self.implausible)
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-067
+# %% ../nbs/32_guidance.ipynb #32-guidance-069
 def satisfaction(constraints: Sequence[Constraint], batch: Batch) -> tuple[dict, ...]:
     """For each motion and constraint: metric, unit, violation and whether limits are satisfied (None without
     limits or weight)."""
@@ -665,7 +744,7 @@ def satisfied_and_plausible(satisfaction: Sequence[Mapping], implausible: Sequen
 METHODS = ("guided", "published", "vqvae")
 STARTS = ("prior", "recorded")
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-068
+# %% ../nbs/32_guidance.ipynb #32-guidance-070
 def _count(value, name: str, low: int) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= 100_000:
         raise InputError(name, repr(value), f"a whole number from {low} to 100000",
@@ -678,8 +757,9 @@ def concatenate_searches(parts: Sequence[Search]) -> Search:
     longest = max(len(p.losses) for p in parts)
     losses = [torch.cat([p.losses, p.losses[-1:].expand(longest - len(p.losses), -1, -1)]) for p in parts]
     whole = (torch.cat([getattr(p, k) for p in parts]) for k in ("latents", "q", "a", "rate_hz"))
+    loads = None if parts[0].loads is None else torch.cat([p.loads for p in parts])
     return Search(*whole, torch.cat(losses, 2), torch.cat([p.steps for p in parts]),
-                  torch.cat([p.residual for p in parts]), sum((p.last for p in parts), ()))
+                  torch.cat([p.residual for p in parts]), sum((p.last for p in parts), ()), loads)
 
 
 def starting_motions(models: Models, rows: Tensor, g: torch.Generator,
@@ -693,7 +773,7 @@ def starting_motions(models: Models, rows: Tensor, g: torch.Generator,
     return KnownMotions((1 - share) * like.motions + share * models.kinematics[rows],
                         like.duration.expand(len(rows)))
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-069
+# %% ../nbs/32_guidance.ipynb #32-guidance-071
 def generate(constraints: ConstraintSet | None = None, n: int = 20, seed: int = 0, method: str = "guided",
              skeleton: Skeleton | None = None, models: Models | None = None, *, steps: int = 40,
              iterations: int = 3000, start: str = "prior", like: Motion | None = None,
@@ -731,10 +811,8 @@ def generate(constraints: ConstraintSet | None = None, n: int = 20, seed: int = 
             found = guide_published(models, tuple(constraints), n, g, skeleton, iterations=iterations)
             begun = None
         else:
-            if like or start == "recorded":
-                begun = _from_recordings(models, constraints, n, g, skeleton, like, apart_deg)
-            else:
-                begun = sampled_start(models, tuple(constraints), n, g, skeleton, apart_deg)
+            begun = starts_for(models, constraints, n, g, skeleton, start=start, like=like,
+                               apart_deg=apart_deg)
             parts = [select_motions(begun, r) for r in torch.arange(n).split(AT_ONCE)]
             found = concatenate_searches([guide(models, tuple(constraints), s, steps, progress=progress)
                                           for s in parts])
@@ -743,8 +821,13 @@ def generate(constraints: ConstraintSet | None = None, n: int = 20, seed: int = 
         found, real = select_motions(found, order), begun and select_motions(begun.real, order)
         return _result(models, constraints, found, real, limits, method, seed, skeleton, since)
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-070
-def _from_recordings(models, constraints, n, g, skeleton, like, apart_deg) -> Start:
+# %% ../nbs/32_guidance.ipynb #32-guidance-072
+def starts_for(models: Models, constraints: Sequence[Constraint], n: int, g: torch.Generator,
+               skeleton: Skeleton, *, start: str = "prior", like: Motion | None = None,
+               apart_deg: float = APART_DEG) -> Start:
+    "Where a search for `n` motions begins; arguments as in `generate`."
+    if not like and start == "prior":
+        return sampled_start(models, tuple(constraints), n, g, skeleton, apart_deg)
     own = one_repetition(like, models.exercise) if like else None
     rows = choose_starts(models, tuple(constraints), n, g, apart_deg)
     known = starting_motions(models, rows, g, own)
@@ -757,19 +840,20 @@ def _from_recordings(models, constraints, n, g, skeleton, like, apart_deg) -> St
 def _result(models, constraints, found: Search, start: Batch | None, limits: Ranges, method, seed, skeleton,
             since) -> Guided:
     "What `found` is worth, in the order in which it was found."
-    batch = Batch(found.q, found.a, skeleton, found.rate_hz, exercise=models.exercise, known={})
+    batch = Batch(found.q, found.a, models.carrying(skeleton), found.rate_hz, exercise=models.exercise,
+                  known={}, loads=found.loads)
     with torch.no_grad():
         held = satisfaction(tuple(constraints), batch)
         short = shortfalls(tuple(constraints), batch, models.bank, TOLERANCE)
-        motions, implausible = _motions(batch), implausible_rows(limits, batch)
-        implausible = [rows or torque_rows(m, skeleton) for rows, m in zip(implausible, motions)]
+        motions, implausible = batch_motions(batch), implausible_rows(limits, batch)
+        implausible = [rows or torque_rows(m, batch.skeleton) for rows, m in zip(implausible, motions)]
         short += implausible_shortfall(implausible, models.exercise) or held_back(found.last, models.exercise)
     return Guided(motions, constraints, method, seed, found.latents.numpy(),
                   tuple(c.name for c in constraints), found.losses.numpy(), found.steps.numpy(), held,
-                  skeleton, perf_counter() - since, _motions(start) if start else (), tuple(short),
+                  skeleton, perf_counter() - since, batch_motions(start) if start else (), tuple(short),
                   models.exercise, tuple(implausible))
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-072
+# %% ../nbs/32_guidance.ipynb #32-guidance-074
 MAX_REPETITION_S = 9.0
 
 
@@ -789,7 +873,7 @@ def one_repetition(motion: Motion, exercise: Exercise | str = "squat") -> KnownM
     K = canonical(at_instants(motion.time, motion.coordinates()), rate_hz=(FRAMES - 1) / motion.duration)
     return KnownMotions(torch.tensor(K[None], dtype=torch.float32), torch.tensor([motion.duration]).float())
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-081
+# %% ../nbs/32_guidance.ipynb #32-guidance-083
 # what a positive and a negative change of a coordinate looks like; {} is the side
 CHANGE_WORDS = {
     "hip_flexion": ("bend the {} hip more", "bend the {} hip less"),

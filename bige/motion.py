@@ -389,7 +389,8 @@ def continuous(angle: np.ndarray) -> np.ndarray:
 
 # %% ../nbs/01_motion.ipynb #01-motion-060
 FARTHEST_M = 100.    # from the origin of the laboratory
-_NOT_ANGLES = re.compile(r"/activation$|_t[xyz]$|force|moment|torque|grf|_[vpm][xyz]$|length|power|emg", re.I)
+_NOT_ANGLES = re.compile(
+    r"/activation$|/load$|_t[xyz]$|force|moment|torque|grf|_[vpm][xyz]$|length|power|emg", re.I)
 
 def read_motion(path: str | Path, in_degrees: bool | None = None, fill: str | None = None,
                 max_gap_s: float = 0.1) -> Motion:

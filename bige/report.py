@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ['INDIVIDUALS', 'SUFFIXES', 'STYLES', 'curve_columns', 'curve_unit', 'cycle_curves', 'curves', 'describe_curves',
            'requested_rows', 'outcome_rows', 'score_rows', 'sample_rows', 'advice_rows', 'requested_ranges', 'state_of',
-           'verification_tables', 'report_page', 'write_pages', 'recordings_of', 'render_files']
+           'verification_tables', 'certificate_tables', 'report_page', 'write_pages', 'recordings_of', 'render_files']
 
 # %% ../nbs/39_report.ipynb #39-report-005
 _VERTICAL = [foot[1][1] for foot in FORCE_COLUMNS]
@@ -312,8 +312,10 @@ def state_of(answer: Answer, verification: Mapping | None = None) -> str:
         ]
         return f"Every limit holds for {' and '.join(said)}; the table under Verification says which."
     if answer.verified:
-        drawn = f"{answer.verified['drawn']} were drawn for {len(answer)} that passed"
-        return f"Every limit holds in {_SIMULATIONS[answer.verified['mode']]} too ({drawn})."
+        record = answer.verified
+        took = f"{record.get('simulations', 'some')} simulations of {record['drawn']} candidates"
+        return (f"Motions, activations and joint loads are those of {_SIMULATIONS[record['mode']]}, "
+                f"in which every limit holds ({took}).")
     return "No simulation has confirmed them yet: bige verify on this folder simulates them and reports here."
 
 # %% ../nbs/39_report.ipynb #39-report-054
@@ -329,7 +331,28 @@ def verification_tables(verification: Mapping | None) -> dict[str, list[dict]]:
             tables[f"{name}: surrogate against simulation, muscle by muscle"] = muscle_table(found, mode)
     return tables
 
-# %% ../nbs/39_report.ipynb #39-report-057
+# %% ../nbs/39_report.ipynb #39-report-056
+def _numbers(values: Mapping[str, float] | None) -> str:
+    return ", ".join(f"{x:.3g}" for x in (values or {}).values())
+
+
+def certificate_tables(certificates: Sequence[Mapping]) -> dict[str, list[dict]]:
+    "Tables of certificates by their title: the request, and the dynamics."
+    if not certificates:
+        return {}
+    requests = [{"sample": Path(c["sample"]).stem, "constraint": r["constraint"],
+                 "requested": r["requested"], "predicted": _numbers(r.get("predicted")),
+                 "simulated": _numbers(r.get("simulated")), "satisfied": r.get("satisfied")}
+                for c in certificates for r in c["request"]]
+    dynamics = [{"sample": Path(c["sample"]).stem, "verdict": c["verdict"], "simulations": c["simulations"],
+                 "mode": c["simulation"].get("mode"),
+                 "ground force (% BW)": (c.get("dynamics") or {}).get("vertical_force_percent"),
+                 "residual force (% BW)": (c.get("dynamics") or {}).get("rms_force_percent"),
+                 "moved (°)": (c.get("moved") or {}).get("mean_deg")} for c in certificates]
+    return {"Certificates: the verdict on each sample": dynamics,
+            "Certificates: the request, predicted and simulated": requests}
+
+# %% ../nbs/39_report.ipynb #39-report-060
 _SECTIONS = {
     "requested": "What was requested",
     "outcome": "What came out",
@@ -342,15 +365,15 @@ _SECTIONS = {
     "again": "How to make it again",
 }
 
-# %% ../nbs/39_report.ipynb #39-report-058
+# %% ../nbs/39_report.ipynb #39-report-061
 def report_page(answer: Answer, overview: bytes, verification: Mapping | None = None) -> str:
     "One self-contained HTML page; `overview`: PNG of `preview`; `verification`: what `bige verify` found."
     request, exercise, state = answer.request, answer.exercise, state_of(answer, verification)
     noun = exercise.title if len(answer) == 1 else exercise.plural
     lead = (
         f"{len(answer)} {noun}, method {request.method}, seed {request.seed}; "
-        f"{int(answer.satisfied.sum())} of them satisfy every limit. Motions are in OpenSim coordinates; "
-        f"activations are predicted by a surrogate network. {state}"
+        f"{int(answer.satisfied.sum())} of them satisfy every limit. Motions are in OpenSim coordinates"
+        f"{'' if answer.verified else '; activations are predicted by a surrogate network'}. {state}"
     )
     return fill_template("report.html.jinja", title=f"Generated {exercise.plural}",
                          style=CSS_COLOURS + asset_text("report.css"), lead=lead,
@@ -360,11 +383,12 @@ def report_page(answer: Answer, overview: bytes, verification: Mapping | None = 
                          shortfalls=[s["sentence"] for s in answer.shortfalls], scores=score_rows(answer),
                          samples=sample_rows(answer), overview=_overview(answer, overview),
                          middle=_middle(answer), curves=_curve_picture(answer),
-                         verification=verification_tables(verification),
+                         verification=certificate_tables(answer.certificates)
+                         | verification_tables(verification),
                          command=shlex.join(request.command(folder=answer.folder)),
                          provenance=[{"what": k, "value": v} for k, v in answer.provenance.items()])
 
-# %% ../nbs/39_report.ipynb #39-report-061
+# %% ../nbs/39_report.ipynb #39-report-064
 def write_pages(answer: Answer, folder: Path | str) -> None:
     "preview.png and report.html of an answer, with what `bige verify` left in the folder, if it ran."
     folder = Path(folder)
@@ -377,7 +401,7 @@ def write_pages(answer: Answer, folder: Path | str) -> None:
     with atomic_write(folder / "report.html") as file:
         file.write(page)
 
-# %% ../nbs/39_report.ipynb #39-report-064
+# %% ../nbs/39_report.ipynb #39-report-067
 def recordings_of(paths: Sequence[Path | str]) -> list[Path]:
     "Files to draw: each file as it is, and for a folder of `bige generate` its samples in order."
     return [file for path in map(Path, paths) for file in samples_of(path) or [path]]
@@ -395,7 +419,7 @@ def _curve_file(shown: Sequence, out: Path, exercise: Exercise) -> None:
 def _strip_file(shown: Sequence, out: Path, exercise: Exercise) -> None:
     save_picture(strip(shown, exercise=exercise), out, dpi=160)
 
-# %% ../nbs/39_report.ipynb #39-report-065
+# %% ../nbs/39_report.ipynb #39-report-068
 def _panel_file(shown: Sequence, out: Path, exercise: Exercise) -> None:
     save_picture(preview(shown, labels=[each.label for each in shown], exercise=exercise), out, dpi=130)
 
@@ -405,7 +429,7 @@ def _bvh_file(shown: Sequence, out: Path, exercise: Exercise) -> None:
 
     write_bvh(shown[0].recording, out, shown[0].person.skeleton)
 
-# %% ../nbs/39_report.ipynb #39-report-067
+# %% ../nbs/39_report.ipynb #39-report-070
 SUFFIXES = {".mp4": write_mp4, ".gif": write_gif, ".png": write_png,
             ".html": write_viewer_page, ".bvh": _bvh_file}
 STYLES = {"scene": None, "strip": _strip_file, "panel": _panel_file, "curves": _curve_file}
@@ -422,7 +446,7 @@ def _writer(out: Path, style: str) -> Callable:
     raise InputError(str(out), f"a name ending in '{out.suffix}'", f"a name ending in {expected}",
                      "choose another name for the result, for example -o squat.png")
 
-# %% ../nbs/39_report.ipynb #39-report-069
+# %% ../nbs/39_report.ipynb #39-report-072
 def _check_request(found: int, writer: Callable, load: ExternalLoad | str | None) -> None:
     "InputError when so many recordings are too many, or where no load is drawn."
     if load and writer in (_bvh_file, _curve_file):
@@ -434,7 +458,7 @@ def _check_request(found: int, writer: Callable, load: ExternalLoad | str | None
         raise InputError("bige render", f"{found} recordings", "one to three side by side",
                          "leave some out, or add --panel to see many in one picture")
 
-# %% ../nbs/39_report.ipynb #39-report-070
+# %% ../nbs/39_report.ipynb #39-report-073
 def render_files(paths: Sequence[Path | str], out: Path | str, style: str = "scene",
                  skeleton: Skeleton | None = None, exercise: Exercise | str | None = None,
                  progress: Callable[[int, int], object] | None = None, *,

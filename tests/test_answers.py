@@ -297,15 +297,14 @@ def test_no_file_is_read_or_hashed_twice(person, tmp_path, monkeypatch):
     )
 
 
-def test_a_model_is_parsed_once_even_when_verified(models, person, tmp_path, monkeypatch):
+def test_a_model_is_parsed_once(models, person, tmp_path, monkeypatch):
     parsed, own = [], Skeleton.from_osim.__func__
     monkeypatch.setattr(Skeleton, "from_osim",
                         classmethod(lambda cls, path, **how: parsed.append(path) or own(cls, path, **how)))
-    monkeypatch.setattr(verification, "satisfied_in_simulation", lambda *a: True)
     answers._remembered.cache_clear()  # not one that is remembered
-    found = answer(Request(n=1, model=person, verified="qp"), models)
+    found = answer(Request(n=1, model=person), models)
     found.save(tmp_path / "out")
-    assert len(parsed) == 1 and found.verified["mode"] == "qp"
+    assert len(parsed) == 1
 
 
 def test_a_cold_answer_needs_little_memory(tmp_path):
@@ -325,13 +324,14 @@ def test_a_cold_answer_needs_little_memory(tmp_path):
 
 def test_verified_draws_keep_apart_what_the_request_does(models, monkeypatch):
     "`apart_deg` was recorded, but the draws did not see it."
-    seen, own = [], verification.generate
-    monkeypatch.setattr(verification, "generate", lambda *a, **o: seen.append(o["apart_deg"]) or own(*a, **o))
-    monkeypatch.setattr(verification, "satisfied_in_simulation", lambda *a: True)
-    far = answer(Request(n=3, apart_deg=9.0, verified="qp"), models)
-    answer(Request(n=3, apart_deg=0.0, verified="qp"), models)
-    assert seen == [9.0, 0.0] and far.scores["apart_deg"] == 9.0
-    assert far.verified == {"mode": "qp", "requested": 3, "passed": 3, "drawn": 3, "rounds": 1}
+    seen, own = [], verification.starts_for
+    monkeypatch.setattr(verification, "starts_for",
+                        lambda *a, **o: seen.append(o["apart_deg"]) or own(*a, **o))
+    monkeypatch.setattr(verification.Simulator, "run", lambda *a, **o: {})
+    for apart in (9.0, 0.0):
+        with pytest.raises(KeyError):
+            answer(Request(n=1, apart_deg=apart, verified="qp"), models)
+    assert seen == [9.0, 0.0]
 
 
 def test_an_answer_is_verified_where_it_was_saved(models, person, tmp_path):

@@ -213,8 +213,8 @@ def test_what_simulation_says_of_a_start_is_kept(models):
     known = guidance.variations(models, rows, torch.Generator().manual_seed(0), most=0.0)
     begin = guidance.prepare(models, known, Skeleton.default())
     with torch.no_grad():
-        guess = models.activate(planted(smoother() @ known.motions, Skeleton.default()), Skeleton.default(),
-                                195 / known.duration, known.mass)
+        guess = models.predict(planted(smoother() @ known.motions, Skeleton.default()), Skeleton.default(),
+                               195 / known.duration, known.mass)[0]
     assert (guess + begin.offset - models.activations[rows]).abs().max() < 1e-5
     assert (guess - models.activations[rows])[..., VASTI].abs().max() > 0.05  # worth keeping
 

@@ -212,9 +212,9 @@ def test_a_report_says_one_state(found, text, folder, tmp_path):
     assert (
         page.count("1 of 2 in static optimisation") == 2 and "Static optimisation: 2 of 2 simulated" in page
     )
-    drawn = replace(found, verified={"mode": "qp", "drawn": 5, "requested": 2, "passed": 2, "rounds": 1})
+    drawn = replace(found, verified={"mode": "qp", "drawn": 5, "requested": 2, "passed": 2, "simulations": 7})
     assert (
-        "5 were drawn" in state_of(drawn)
+        "7 simulations of 5 candidates" in state_of(drawn)
         and "yet" not in state_of(drawn)
         and "bige verify" not in state_of(drawn)
     )

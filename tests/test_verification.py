@@ -1,9 +1,9 @@
 """Verification: what a generated folder must hold, the numbers on cases known beforehand, resuming, errors,
-and drawing until enough are satisfied."""
+and the loop that proposes, simulates and corrects."""
 
 import json
 import shutil
-from types import SimpleNamespace
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -12,13 +12,16 @@ from hypothesis import given, settings, strategies as st
 from bige import verification
 from bige.answers import Answer, verify
 from bige.cli import main
-from bige.constraint_files import default_constraints, parse_constraints, write_constraints
+from bige.constraint_files import parse_constraints, write_constraints
 from bige.files import InputError
 from bige.motion import ACTIVATIONS, COORDINATES, TRANSLATIONS, Motion, example_squat, write_motion
-from bige.verification import (ALLOWED, MAX_ROUNDS, VASTI, VERIFICATION_MODES, all_satisfied,
-                               corrected_activations, dynamically_consistent, evaluate_request,
-                               generate_verified, joint_displacement, muscle_agreement, muscle_table,
-                               residual_forces, round_seed, sample_table, satisfied_in_simulation, validity)
+from bige.skeleton import Skeleton
+from bige.guidance import LOAD_COLUMNS, Models
+from bige.verification import (ALLOWED, VASTI, VERIFICATION_MODES, Simulated, Simulator, aimed,
+                               all_satisfied, compare, corrected_activations, draw_seed,
+                               dynamically_consistent, evaluate_request, generate_verified,
+                               joint_displacement, muscle_agreement, muscle_table, residual_forces,
+                               sample_table, simulated_by, validity, verdict, with_joint_loads)
 
 KNEE = (
     "constraints:\n"
@@ -164,11 +167,14 @@ def test_what_ground_and_gravity_do_not_explain_is_not_consistent(squat, model):
     assert dynamically_consistent({"rms_force_percent": 5.0}) and not dynamically_consistent(
         {"rms_force_percent": 5.1}
     )
+    from bige.simulation import simulate
+
     request = parse_constraints("constraints:\n- {kind: asymmetry}\n")
     shaken = squat.with_columns(["pelvis_tx"],
                                 (squat["pelvis_tx"] + 0.05 * np.sin(4 * np.pi * squat.time))[:, None])
-    assert satisfied_in_simulation(squat, request, model) and not satisfied_in_simulation(
-        shaken, request, model)
+    said = [verdict(compare(m, simulated_by(simulate(m, model, mode="qp")), request, model.skeleton, "qp"))
+            for m in (squat, shaken)]
+    assert said == ["proved", "not dynamically consistent"]
 
 
 # a folder
@@ -327,129 +333,219 @@ def test_help(capsys):
     assert main(["generate", "--help"]) == 0 and "--verified" in capsys.readouterr().out
 
 
-# drawing until enough are satisfied
+# the loop
 
 
-def draws_of(squat, monkeypatch, good):
-    """Replace the networks by draws whose samples have known peaks, and the simulation by `good(peak)`;
-    returns the seeds used."""
-    from bige.guidance import Guided
-
-    seeds = []
-
-    def fake(constraints, n, seed, **options):
-        g = np.random.default_rng(seed)
-        seeds.append(seed)
-        peaks = np.sort(g.random(n))
-        motions = tuple(with_activations(squat, p) for p in peaks)
-        steps = 2 + seed % 3
-        return Guided(motions, constraints, "guided", seed, peaks[:, None, None] * np.ones((1, 2, 3)), ("a",),
-                      peaks * np.ones((steps, 1, n)), np.arange(n), tuple({} for _ in peaks),
-                      SimpleNamespace(name="s"), 1.0, implausible=tuple([] for _ in peaks))
-
-    monkeypatch.setattr(verification, "generate", fake)
-    monkeypatch.setattr(verification, "satisfied_in_simulation", lambda motion,
-                        *a: good(motion.activations()[0, 0]))
-    return seeds
+@pytest.fixture(scope="module")
+def models():
+    return Models.load()
 
 
-def test_draws_until_enough_hold(squat, monkeypatch):
-    seeds = draws_of(squat, monkeypatch, lambda peak: peak > 0.5)
+WIDE = "constraints:\n- {kind: muscle_range, muscles: [vasmed], low: 0.3, high: 0.36}\n"
+
+
+def simulator(monkeypatch, of):
+    """In place of simulations `of(motion, trial)`: activations (T, 80), None for a failure; the trials are
+    returned as they come."""
+    trials = []
+
+    def run(self, motions, done=None):
+        found = {}
+        for m in motions:
+            trials.append(m.source)
+            activations = of(m, m.source)
+            names = [f"{n}_{'force' if n in TRANSLATIONS else 'moment'}" for n in COORDINATES]
+            record = {"status": "Solve_Succeeded", "body_weight_n": 700.0, "mean_vertical_force_bw": 1.0}
+            if activations is None:
+                found[m.source] = Simulated({"status": "Failed", "reason": "an invented failure"})
+            else:
+                still = Motion(m.time, np.zeros((len(m.time), 33)), names)
+                found[m.source] = Simulated(record, with_activations(m, activations), still)
+            if done:
+                done(m.source, record)
+        return found
+
+    monkeypatch.setattr(Simulator, "run", run)
+    return trials
+
+
+@pytest.fixture(scope="module")
+def biased(models):
+    "A simulation with another slope and another height than the surrogate says."
+    import torch
+
+    def activations(motion, trial):
+        q = torch.tensor(motion.coordinates(), dtype=torch.float32)[None]
+        with torch.no_grad():
+            said = models.predict(q, Skeleton.default(), torch.tensor([motion.rate_hz]).float())[0][0]
+        return (said.double().numpy() * 1.2 + 0.03).clip(0, 1)
+
+    return activations
+
+
+def test_what_simulation_says_is_corrected_for(models, biased, monkeypatch):
+    trials = simulator(monkeypatch, biased)
     counts = []
-    found, note = generate_verified(default_constraints(), 6, seed=4, progress=lambda *a: counts.append(a))
-    peaks = [m.activations()[0, 0] for m in found.motions]
-    assert (
-        len(found) == note["passed"] == note["requested"] == 6 and peaks == sorted(peaks) and min(peaks) > 0.5
-    )
-    assert note["drawn"] == 6 * note["rounds"] == len(counts) and 1 < note["rounds"] <= MAX_ROUNDS
-    assert seeds == [round_seed(4, k) for k in range(note["rounds"])] and seeds[0] == 4
-    np.testing.assert_allclose(found.latents[:, 0, 0], peaks)  # every row follows its motion
-    np.testing.assert_allclose(found.losses[-1, 0], peaks)
-    assert [m.source for m in found.motions] == [f"sample_{i:02d}" for i in range(6)] and found.seed == 4
-    again, _ = generate_verified(default_constraints(), 6, seed=4)
-    assert [m.values.tobytes() for m in again.motions] == [m.values.tobytes() for m in found.motions]
+    done = generate_verified(parse_constraints(WIDE), 3, seed=4, models=models, mode="tracking",
+                             progress=lambda *a: counts.append(a))
+    assert done.guided.satisfied.all() and len(done.guided) == 3 and done.note["drawn"] == 3
+    assert done.note["simulations"] == len(trials) == len(counts) <= 9 and counts[-1][2] == 3
+    for motion, proof in zip(done.guided.motions, done.certificates):
+        row = proof["request"][0]
+        assert proof["verdict"] == "proved" and proof["attempts"][0]["verdict"] == "request not satisfied"
+        assert proof["simulations"] == len(proof["attempts"]) > 1 and proof["sample"] == motion.source
+        found = [motion[f"{part}/activation"].max() for part in row["simulated"]]
+        np.testing.assert_allclose(found, list(row["simulated"].values()), atol=1e-4)
+        assert 0.3 <= min(found) and max(found) <= 0.36  # what is delivered is what was simulated
+    peaks = [max(m[f"{n}/activation"].max() for n in ("vasmed_l", "vasmed_r")) for m in done.guided.motions]
+    assert peaks == sorted(peaks) and [m.source for m in done.proposed] != []
 
 
-def test_too_many_that_hold_are_taken_evenly(squat, monkeypatch):
-    draws_of(squat, monkeypatch, lambda peak: True)
-    found, note = generate_verified(default_constraints(), 4, seed=1)
-    assert note == {"mode": "qp", "requested": 4, "passed": 4, "drawn": 4, "rounds": 1}
-    seeds = draws_of(
-        squat, monkeypatch, lambda peak: len(seeds) > 1 or peak < 0.2
-    )  # a few of the first round, all of the second
-    found, note = generate_verified(default_constraints(), 10, seed=0)
-    second = [m.activations()[0, 0] for m in found.motions if m.activations()[0, 0] > 0.3]
-    assert note["rounds"] == 2 and len(found) == 10 and max(second) > 0.8
+def test_a_failed_simulation_costs_its_candidate_only(models, monkeypatch):
+    trials = simulator(monkeypatch, lambda m, trial: None if trial.startswith("000") else m.activations())
+    done = generate_verified(parse_constraints(WIDE), 2, seed=4, models=models, mode="tracking")
+    assert len(done.guided) == 2 and done.note["drawn"] == 3 and "000_2" not in trials
 
 
-def test_a_violated_request_ends_after_five_rounds(squat, monkeypatch):
-    draws_of(squat, monkeypatch, lambda peak: peak > 0.9)
-    found, note = generate_verified(default_constraints(), 4, seed=2)
-    assert (
-        len(found) == note["passed"] < 4 and note["rounds"] == MAX_ROUNDS and note["drawn"] == 4 * MAX_ROUNDS
-    )
-    draws_of(squat, monkeypatch, lambda peak: False)
-    with pytest.raises(InputError, match="none of 20 motions"):
-        generate_verified(default_constraints(), 4, seed=2)
+def test_the_same_call_gives_the_same_motions(models, biased, monkeypatch):
+    simulator(monkeypatch, lambda m, trial: None if trial == "001_1" else biased(m, trial))
+    both = [generate_verified(parse_constraints(WIDE), 2, seed=4, models=models, mode="tracking").guided
+            for _ in range(2)]
+    assert [m.values.tobytes() for m in both[0].motions] == [m.values.tobytes() for m in both[1].motions]
+
+
+def test_what_no_simulation_satisfies_is_said(models, monkeypatch):
+    simulator(monkeypatch, lambda m, trial: np.full((len(m.time), 80), 0.6))
+    with pytest.raises(InputError, match="none of 6 candidates.*muscle_range.*violated by 0.24"):
+        generate_verified(parse_constraints(WIDE), 2, seed=4, models=models, mode="tracking")
+    simulator(monkeypatch, lambda m, trial: None)
+    with pytest.raises(InputError, match="none of 6 candidates proved in 6 simulations"):
+        generate_verified(parse_constraints(WIDE), 2, seed=4, models=models)
+
+
+def test_stopped_by_progress_it_gives_what_it_has(models, biased, monkeypatch):
+    simulator(monkeypatch, lambda m, trial: m.activations() if trial < "001" else biased(m, trial))
+    done = generate_verified(parse_constraints(WIDE), 3, seed=4, models=models, mode="tracking",
+                             progress=lambda *a: True)
+    assert len(done.guided) == 1 and done.note["simulations"] == 3
+
+
+def test_limits_move_inside():
+    text = ("constraints:\n- {kind: knee_depth, low: 90, high: 100}\n- {kind: thigh_angle, high: 80}\n"
+            "- {kind: duration, target: 3, within: 0.5}\n- {kind: asymmetry}\n")
+    found = [aimed(c) for c in parse_constraints(text)]
+    inside = [c.limits for c in found]
+    np.testing.assert_allclose(np.rad2deg(inside[0]), (94, 96))
+    assert np.isclose(np.rad2deg(inside[1][1]), 79.5) and inside[1][0] is None
+    np.testing.assert_allclose(inside[2], (2.9, 3.1))
+    assert inside[3] == (None, None)
 
 
 @given(st.integers(0, 100_000))
-def test_seeds_of_rounds_are_valid_and_differ(seed):
-    seeds = [round_seed(seed, k) for k in range(MAX_ROUNDS)]
-    assert (
-        seeds[0] == seed
-        and all(0 <= s <= 100_000 for s in seeds)
-        and seeds == [round_seed(seed, k) for k in range(MAX_ROUNDS)]
-    )
+def test_seeds_of_draws_are_valid_and_differ(seed):
+    seeds = [draw_seed(seed, k) for k in range(5)]
+    assert seeds[0] == seed and all(0 <= s <= 100_000 for s in seeds)
+    assert seeds == [draw_seed(seed, k) for k in range(5)]
 
 
-def test_what_static_optimisation_refuses_is_not_satisfied(squat, airborne, model):
-    request = parse_constraints("constraints:\n- {kind: asymmetry}\n")
-    assert satisfied_in_simulation(squat, request, model) and not satisfied_in_simulation(
-        airborne, request, model)
+def test_joint_loads_become_columns(squat):
+    forces = {f"{joint}_on_x": np.tile([3.0, 4.0, 0.0], (len(squat.time), 1))
+              for joint in (c.removesuffix("/load") for c in LOAD_COLUMNS)}
+    loaded = with_joint_loads(squat, forces, weight=2.5)
+    np.testing.assert_allclose(loaded.columns(LOAD_COLUMNS), 2.0)
+    assert with_joint_loads(squat, {}, 700.0) is squat
+
+
+# the loop in files, by static optimisation
+
+EASY = ["muscle_range.low=0.1", "muscle_range.high=0.7"]
+
+
+def counted(monkeypatch, stop_at=None):
+    "Count the simulations that are run; at `stop_at` the process is interrupted."
+    from bige import simulation
+
+    own, ran = simulation.simulate, []
+
+    def simulate(motion, *a, **o):
+        if len(ran) == stop_at:
+            raise KeyboardInterrupt
+        ran.append(motion.source)
+        return own(motion, *a, **o)
+
+    monkeypatch.setattr(simulation, "simulate", simulate)
+    return ran
+
+
+def test_an_interrupted_proof_goes_on(models, tmp_path, monkeypatch):
+    request = parse_constraints(WIDE.replace("0.36", "0.7").replace("0.3,", "0.1,"))
+    options = dict(n=3, seed=1, models=models, folder=tmp_path / "kept")
+    with monkeypatch.context() as patch:
+        ran = counted(patch, stop_at=2)
+        with pytest.raises(KeyboardInterrupt):
+            generate_verified(request, **options)
+        assert len(ran) == 2
+    finished = {p: p.read_bytes() for p in (tmp_path / "kept").glob("kinematics_*.mot")}
+    assert len(finished) == 2
+    with monkeypatch.context() as patch:
+        ran = counted(patch)
+        done = generate_verified(request, **options)
+        assert len(ran) == done.note["simulations"] - 2
+    assert all(p.read_bytes() == content for p, content in finished.items())  # nothing done twice
+    with monkeypatch.context() as patch:
+        ran = counted(patch)
+        again = generate_verified(request, **options)
+        assert not ran
+    both = [[m.values.tobytes() for m in x.guided.motions] for x in (again, done)]
+    assert both[0] == both[1]
+    damaged = sorted(finished)[0]
+    damaged.write_bytes(damaged.read_bytes()[:3000])
+    with pytest.raises(InputError, match=damaged.name):
+        generate_verified(request, **options)
 
 
 def test_generate_verified_from_the_shell(tmp_path, capsys):
-    line = [
-        "generate",
-        "-n",
-        "2",
-        "--seed",
-        "1",
-        "--verified",
-        "--set",
-        "muscle_range.low=0.1",
-        "muscle_range.high=0.9",
-        "--out",
-        str(tmp_path / "a"),
-    ]
+    out = tmp_path / "a"
+    line = ["generate", "-n", "2", "--seed", "1", "--verified", "--set", *EASY, "--out", str(out)]
     assert main(line) == 0
-    assert "static optimisation" in capsys.readouterr().out
-    note = json.loads((tmp_path / "a/metrics.json").read_text())
+    assert "proved by static optimisation" in capsys.readouterr().out
+    note = json.loads((out / "metrics.json").read_text())
     assert note["verified"]["passed"] == note["n"] == 2 and note["model"] is None
-    assert main(["verify", str(tmp_path / "a"), "--mode", "qp"]) == 0
-    assert (
-        json.loads((tmp_path / "a/verification.json").read_text())["modes"]["qp"]["satisfied_by_simulation"]
-        == 2
-    )
-    page = (tmp_path / "a/report.html").read_text()
-    assert "--verified" in page and "not yet confirmed" not in page
-    assert (
-        main(["generate", "-n", "1", "--out", str(tmp_path / "a")]) == 0
-        and not (tmp_path / "a/verification.json").exists()
-    )
+    proof = json.loads((out / "certificates/sample_01.json").read_text())
+    assert proof["verdict"] == "proved" and proof["inputs"]["surrogate"] == note["inputs"]["surrogate"]
+    assert proof["sha256"] == sha256((out / "sample_01.mot").read_bytes()).hexdigest()
+    assert proof["simulation"]["mode"] == "qp" and proof["dynamics"]["dynamically_consistent"]
+    page = (out / "report.html").read_text()
+    assert "--verified" in page and "not yet confirmed" not in page and "Certificates" in page
+    assert main(["verify", str(out), "--mode", "qp"]) == 0
+    checked = json.loads((out / "verification.json").read_text())["modes"]["qp"]
+    assert checked["satisfied_by_simulation"] == 2  # the proposals, once more
+    assert json.loads((out / "certificates/sample_01.json").read_text()) == proof
+    other = ["generate", "-n", "1", "--verified", "--set", *EASY, "--out", str(out)]
+    assert main(other) == 2 and "simulations of another request" in capsys.readouterr().err
+    assert main(["generate", "-n", "1", "--out", str(out)]) == 0
+    assert not (out / "verification.json").exists() and not list((out / "certificates").glob("*.json"))
 
 
-def test_fewer_than_asked_is_status_2_and_written(squat, monkeypatch, tmp_path, capsys):
-    from bige.guidance import generate as draw
+def test_verification_afterwards_writes_certificates(tmp_path, capsys):
+    out = tmp_path / "a"
+    assert main(["generate", "-n", "1", "--set", *EASY, "--load", "vest:10", "--out", str(out)]) == 0
+    assert json.loads((out / "metrics.json").read_text())["load"] == "vest:10"
+    assert main(["verify", str(out), "--mode", "qp"]) == 0
+    proof = json.loads((out / "certificates/sample_00.json").read_text())
+    assert proof["simulation"]["load"] == "vest:10" and proof["simulations"] == 1
+    assert proof["sha256"] == sha256((out / "sample_00.mot").read_bytes()).hexdigest()
+    assert "vasmed_l" in proof["request"][0]["predicted"]
+    assert "Certificates" in (out / "report.html").read_text()
 
-    draw = draw(n=2, seed=0)
-    monkeypatch.setattr(verification, "generate", lambda *a, **o: draw)
-    first = draw.motions[0].values.tobytes()
-    monkeypatch.setattr(verification, "satisfied_in_simulation", lambda motion,
-                        *a: motion.values.tobytes() == first)
-    monkeypatch.setattr(verification, "MAX_ROUNDS", 1)
-    assert main(["generate", "-n", "2", "--verified", "--out", str(tmp_path / "a")]) == 2
-    assert (
-        "1 of 2 squats" in capsys.readouterr().err and len(list((tmp_path / "a").glob("sample_*.mot"))) == 1
-    )
+
+def test_fewer_than_asked_is_status_2_and_written(monkeypatch, tmp_path, capsys):
+    simulator(monkeypatch, lambda m, trial: m.activations() if trial == "000_1" else None)
+    assert main(["generate", "-n", "2", "--out", str(tmp_path / "a"), "--verified", "tracking"]) == 2
+    assert "1 of 2 squats" in capsys.readouterr().err
+    assert len(list((tmp_path / "a").glob("sample_*.mot"))) == 1
+
+
+def test_verified_needs_guidance(tmp_path, capsys):
+    line = ["generate", "-n", "1", "--verified", "--method", "vqvae", "--out", str(tmp_path / "a")]
+    assert main(line) == 2 and "--verified" in capsys.readouterr().err
