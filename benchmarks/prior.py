@@ -36,7 +36,7 @@ from bige.motion import ACTIVATIONS, COORDINATES, Motion
 from bige.novelty import (COMPARED, INSTANTS, RecordedSet, novelty, phase_curves, reach_percent,
                           repetition_distance)
 from bige.plausibility import Ranges, extremes, plausible, plausible_limits
-from bige.prior import (MotionPrior, joint_stops, one_more_person, prior_of, sample_prior, within_stops)
+from bige.prior import MotionPrior, joint_stops, one_more_person, prior_of, sample_prior, within_stops
 from bige.skeleton import Skeleton
 from bige.tables import table
 from bige.vqvae import VQVAE, load_vqvae, smoother
@@ -106,17 +106,20 @@ def mixer(k: int) -> Generator:
 
 
 @torch.no_grad()
-def remainders(fitted: MotionPrior, data: Dataset, model: VQVAE, smoothing: float, factor: float) -> torch.Tensor:
+def remainders(fitted: MotionPrior, data: Dataset, model: VQVAE, smoothing: float,
+               factor: float) -> torch.Tensor:
     "What the components leave of the repetition of each kernel (M, C, S)."
-    K = [data.kinematics] if load_exercise(data.exercise).leading else [data.kinematics,
-                                                                         mirror_arrays(data.kinematics)]
+    K = [data.kinematics]
+    if not load_exercise(data.exercise).leading:
+        K.append(mirror_arrays(data.kinematics))
     latents = torch.cat([model.encode(torch.as_tensor(k)) for k in K]).double()
     mean = fitted.weights @ fitted.means
     rows = mean + (fitted.means - mean) / (factor * (1 - smoothing**2) ** 0.5)
     return latents - fitted.centre - torch.einsum("nr,rcs->ncs", rows[:, :-2], fitted.components)
 
 
-def drawn(setting: tuple, model: VQVAE, data: Dataset, n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+def drawn(setting: tuple, model: VQVAE, data: Dataset, n: int,
+          seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     "Angles (n, 196, 33) of samples before joint stops, and durations (n,) s; the pelvis is not placed."
     alike, unlike, smoothing, one_more, remainder = setting
     people = len(set(data.subjects)) if one_more else 1
@@ -228,7 +231,9 @@ def rows_of(data: Dataset, model: VQVAE) -> list[dict]:
 
 
 def written(value: object) -> object:
-    "A number with four digits, anything else as it is."
+    "A number with four digits, yes or nothing, anything else as it is."
+    if isinstance(value, bool):
+        return "yes" if value else ""
     return f"{round(value, 6):.4g}" if isinstance(value, float) else value
 
 
