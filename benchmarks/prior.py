@@ -2,12 +2,16 @@
 
     python benchmarks/prior.py [--exercises squat ...] [--vqvae FILE] [--out nbs/results/prior.csv]
 
-A line an exercise and generator. Distances (deg), C_T, authenticity and asymmetry are those of 200
+A line an exercise and generator; of the prior with deviations as recorded or those of one more person,
+and with or without the remainder: what the components leave of the repetition whose kernel a sample was
+drawn from, added to it. Distances (deg), C_T, authenticity and asymmetry are those of 200
 samples made from the six training participants, against the participants held out. Reach (%) is that of
 1000 samples made from all participants but one, each left out in turn: how much nearer the nearest sample
 is to the repetitions of that one than the nearest recording, mean over participants, and the least of
 them. The prior is fitted again without the participant left out; the VQ-VAE is not trained again, and has
-seen six of the eight."""
+seen six of the eight. Plausible (%) is said of the 200 samples on the default skeleton, without the joint
+stops and with them; acceleration is that of the centre of mass in plausible samples, as a share of the
+recorded one. Everything else is measured within the stops."""
 
 import argparse
 import csv
@@ -23,23 +27,30 @@ from time import process_time
 import numpy as np
 import torch
 
+from bige.constraints import Batch
 from bige.dataset import Dataset, mirror_arrays, reference, select
 from bige.exercises import load_exercise, shipped_exercises
-from bige.metrics import leg_differences
-from bige.motion import COORDINATES, Motion
+from bige.ground_contact import plant_feet
+from bige.metrics import com_acceleration, leg_differences, motions_of
+from bige.motion import ACTIVATIONS, COORDINATES, Motion
 from bige.novelty import (COMPARED, INSTANTS, RecordedSet, novelty, phase_curves, reach_percent,
                           repetition_distance)
-from bige.prior import prior_of, sample_prior
+from bige.plausibility import Ranges, extremes, plausible, plausible_limits
+from bige.prior import MotionPrior, joint_stops, one_more_person, prior_of, sample_prior, within_stops
+from bige.skeleton import Skeleton
 from bige.tables import table
-from bige.vqvae import VQVAE, load_vqvae
+from bige.vqvae import VQVAE, load_vqvae, smoother
 
 ROOT = Path(__file__).resolve().parent.parent
 MEASURES = ("nearest_deg", "nearest_low_deg", "c_t", "authentic_percent", "density", "coverage")
-COLUMNS = ("exercise", "generator", "alike", "unlike", "smoothing", *MEASURES, "asymmetry_deg",
-           "reach_percent", "reach_least_percent", "cpu_s")
+COLUMNS = ("exercise", "generator", "alike", "unlike", "smoothing", "one_more", "remainder", *MEASURES,
+           "asymmetry_deg", "reach_percent", "reach_least_percent", "free_plausible_percent",
+           "plausible_percent", "acceleration", "cpu_s")
 SAMPLES, REACHING = 200, 1000
-SETTINGS = [(8, 16, 0.8), (8, 16, 0.6), (16, 16, 0.8)]       # components alike and unlike, and smoothing
-OF_SQUATS = [(8, 0, 1.0), (8, 16, 1.0), (8, 8, 0.8), (4, 16, 0.8), *SETTINGS]
+# components alike and unlike, smoothing, deviations of one more person or as recorded, remainder
+EVEN = [(8, 16, 0.8, True, False), (8, 16, 0.8, False, False), (4, 8, 0.8, True, True)]
+OF_SQUATS = [(8, 0, 1.0, True, False), (8, 16, 1.0, True, False), (8, 16, 0.6, True, False), *EVEN]
+LED = [(16, 0, 0.8, True, False), (16, 0, 0.8, False, False), (8, 0, 0.8, True, True)]
 Generator = Callable[[Dataset, int, int], np.ndarray]
 
 
@@ -94,24 +105,48 @@ def mixer(k: int) -> Generator:
     return samples
 
 
-def prior(alike: int, unlike: int, smoothing: float, model: VQVAE) -> Generator:
-    "Samples of the prior; the pelvis is not placed, since distances do not count its translations."
-    @torch.no_grad()
+@torch.no_grad()
+def remainders(fitted: MotionPrior, data: Dataset, model: VQVAE, smoothing: float,
+               factor: float) -> torch.Tensor:
+    "What the components leave of the repetition of each kernel (M, C, S)."
+    K = [data.kinematics]
+    if not load_exercise(data.exercise).leading:
+        K.append(mirror_arrays(data.kinematics))
+    latents = torch.cat([model.encode(torch.as_tensor(k)) for k in K]).double()
+    mean = fitted.weights @ fitted.means
+    rows = mean + (fitted.means - mean) / (factor * (1 - smoothing**2) ** 0.5)
+    return latents - fitted.centre - torch.einsum("nr,rcs->ncs", rows[:, :-2], fitted.components)
+
+
+def drawn(setting: tuple, model: VQVAE, data: Dataset, n: int,
+          seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    "Angles (n, 196, 33) of samples before joint stops, and durations (n,) s; the pelvis is not placed."
+    alike, unlike, smoothing, one_more, remainder = setting
+    people = len(set(data.subjects)) if one_more else 1
+    fitted = prior_of(data, model, alike, unlike, smoothing, people=people)
+    latents, duration, _ = sample_prior(fitted, n, torch.Generator().manual_seed(seed))
+    if remainder:
+        kernel = torch.multinomial(fitted.weights, n, True, generator=torch.Generator().manual_seed(seed))
+        latents += remainders(fitted, data, model, smoothing, one_more_person(people))[kernel].float()
+    with torch.no_grad():
+        return torch.cat([smoother() @ model.angles(z) for z in latents.split(100)]), duration.float()
+
+
+def prior(setting: tuple, model: VQVAE) -> Generator:
+    "Samples of the prior within the joint stops."
     def samples(data: Dataset, n: int, seed: int) -> np.ndarray:
-        fitted = prior_of(data, model, alike, unlike, smoothing)
-        latents, *_ = sample_prior(fitted, n, torch.Generator().manual_seed(seed))
-        return curves_of(torch.cat([model.angles(z) for z in latents.split(100)]).numpy(), data.exercise)
+        angles, _ = drawn(setting, model, data, n, seed)
+        stops = joint_stops(torch.as_tensor(data.kinematics), Skeleton.default())
+        return curves_of(within_stops(angles, *stops).numpy(), data.exercise)
     return samples
 
 
 def generators(exercise: str, model: VQVAE) -> dict[tuple, Generator]:
-    "Generators by name, numbers of components and smoothing; none are unlike where one leg leads."
+    "Generators by name and settings; no components are unlike where one leg leads."
     plain = {"copier": copier, "copier, noise of 4.5°": noisy(4.5), "mixer of 3": mixer(3)}
-    settings = OF_SQUATS if exercise == "squat" else SETTINGS
-    if load_exercise(exercise).leading:
-        settings = [(alike, 0, smoothing) for alike, _, smoothing in settings]
-    return {(name, "", "", ""): g for name, g in plain.items()} | {
-        ("prior", *of): prior(*of, model) for of in settings}
+    even = OF_SQUATS if exercise == "squat" else EVEN
+    settings = LED if load_exercise(exercise).leading else even
+    return {(name,): g for name, g in plain.items()} | {("prior", *of): prior(of, model) for of in settings}
 
 
 # measures
@@ -142,6 +177,37 @@ def row_of(curves: np.ndarray, recorded: RecordedSet, reach: list[float] | None)
         "reach_percent": reach and np.mean(reach), "reach_least_percent": reach and min(reach)}
 
 
+def batch_of(angles: torch.Tensor, duration: torch.Tensor, exercise: str) -> Batch:
+    "Motions (N, 196, 33) of the default skeleton, feet on the ground, activations unknown."
+    q = plant_feet(angles, Skeleton.default(), smooth=smoother())
+    return Batch(q, torch.zeros(*q.shape[:2], len(ACTIVATIONS)), Skeleton.default(),
+                 (q.shape[1] - 1) / duration, exercise=load_exercise(exercise))
+
+
+def recorded_ranges(data: Dataset) -> Ranges:
+    "Extremes of the repetitions and, where no leg leads, of their mirror images."
+    K = data.kinematics if load_exercise(data.exercise).leading else np.concatenate(
+        [data.kinematics, mirror_arrays(data.kinematics)])
+    duration = torch.as_tensor(np.resize(data.duration, len(K))).float()
+    K = torch.as_tensor(K).float()
+    return extremes(Batch(K, torch.zeros(*K.shape[:2], len(ACTIVATIONS)), Skeleton.default(),
+                          (K.shape[1] - 1) / duration, exercise=load_exercise(data.exercise)))
+
+
+def plausible_row(setting: tuple, model: VQVAE, train: Dataset, usual: float) -> dict:
+    "Plausible shares (%), and the acceleration of plausible samples as a share of the `usual` one."
+    angles, duration = drawn(setting, model, train, SAMPLES, 0)
+    stops = joint_stops(torch.as_tensor(train.kinematics), Skeleton.default())
+    limits = plausible_limits(recorded_ranges(train), Skeleton.default())
+    free, held = (batch_of(q, duration, train.exercise) for q in (angles, within_stops(angles, *stops)))
+    kept = plausible(limits, held)
+    motions = [Motion.from_arrays(np.arange(len(q)) / hz, q)
+               for q, hz in zip(held.q[kept].double().numpy(), held.rate_hz[kept].tolist())]
+    return {"free_plausible_percent": 100 * plausible(limits, free).float().mean().item(),
+            "plausible_percent": 100 * kept.float().mean().item(),
+            "acceleration": float(np.mean([com_acceleration(m) for m in motions])) / usual}
+
+
 def rows_of(data: Dataset, model: VQVAE) -> list[dict]:
     "One row a generator; first the recorded repetitions held out, and the asymmetry of all."
     recorded = RecordedSet.of(data)
@@ -152,17 +218,22 @@ def rows_of(data: Dataset, model: VQVAE) -> list[dict]:
     if recorded.exercise.leading is None:
         ideal["asymmetry_deg"] = asymmetry_deg(curves)
     rows = [{"generator": "recorded"} | ideal]
+    usual = float(np.mean([com_acceleration(m) for m in motions_of(data)]))
     for key, generator in generators(data.exercise, model).items():
         start = process_time()
-        row = dict(zip(("generator", "alike", "unlike", "smoothing"), key))
+        row = dict(zip(COLUMNS[1:7], key))
         row |= row_of(generator(train, SAMPLES, 0), recorded, reaches(generator, data, folds))
+        if key[1:]:
+            row |= plausible_row(key[1:], model, train, usual)
         rows.append(row | {"cpu_s": process_time() - start})
         print(table([rows[-1]]), file=sys.stderr, flush=True)
     return [{"exercise": data.exercise} | row for row in rows]
 
 
 def written(value: object) -> object:
-    "A number with four digits, anything else as it is."
+    "A number with four digits, yes or nothing, anything else as it is."
+    if isinstance(value, bool):
+        return "yes" if value else ""
     return f"{round(value, 6):.4g}" if isinstance(value, float) else value
 
 

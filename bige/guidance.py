@@ -29,7 +29,8 @@ from .files import InputError
 from .ground_contact import plant_feet, plant_with_contacts
 from .metrics import motions_of, pairwise_deg
 from .motion import ACTIVATIONS, COORDINATES, JOINT_LOADS, TRANSLATIONS, Motion
-from .prior import MotionPrior, excursion_of, fit_prior, sample_prior
+from .prior import (MotionPrior, excursion_of, fit_prior, joint_stops, sample_prior,
+                        within_stops)
 from .plausibility import (Ranges, extremes, held_back, implausibility, implausible_rows,
                                implausible_shortfall, plausible_limits, torque_rows, united)
 from .reachability import check_model, requested_durations, shortfalls
@@ -78,7 +79,8 @@ class Models:
         n, even = len(self.kinematics), not self.exercise.leading
         own, z = slice(n // 2 if even else n), self.latents
         excursion = excursion_of(self.kinematics[own], self.exercise)
-        return fit_prior(z[own], self.duration[own], excursion, z[n // 2 :] if even else None)
+        return fit_prior(z[own], self.duration[own], excursion, z[n // 2 :] if even else None,
+                         people=len(set(self.people)) or None)
 
     @cached_property
     def digests(self) -> dict[str, str]:
@@ -381,10 +383,13 @@ def draw_samples(models: Models, n: int, g: torch.Generator,
 
 
 def start_at(models: Models, z: Tensor, duration: Tensor, skeleton: Skeleton) -> Start:
-    "The start of a search from latents (B, C, 49) of motions of `duration` (B,) s."
+    """The start of a search from latents (B, C, 49) of motions of `duration` (B,) s; `detail` keeps joints
+    within their stops."""
     with torch.no_grad():
-        real = realise(models, z, skeleton, (FRAMES - 1) / duration)
-    return Start(z, z.std((1, 2), keepdim=True), torch.zeros_like(real.q), torch.zeros_like(real.a), real,
+        angles = smoother() @ models.vqvae.angles(z)
+        detail = within_stops(angles, *joint_stops(models.kinematics, skeleton)) - angles
+        real = realise(models, z, skeleton, (FRAMES - 1) / duration, detail=detail)
+    return Start(z, z.std((1, 2), keepdim=True), detail, torch.zeros_like(real.a), real,
                  plausible_limits(models.recorded, skeleton), skeleton)
 
 # %% ../nbs/32_guidance.ipynb #32-guidance-032

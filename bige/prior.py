@@ -9,16 +9,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .dataset import Dataset, mirror_arrays
 from .exercises import Exercise, load_exercise
 from .files import InputError
+from .motion import COORDINATES, TRANSLATIONS
+from .skeleton import Skeleton
 from .vqvae import VQVAE
 
 # %% auto #0
-__all__ = ['SMOOTHING', 'principal_components', 'excursion_of', 'MotionPrior', 'fit_prior', 'prior_of', 'conditioned',
-           'sample_prior']
+__all__ = ['SMOOTHING', 'STOP_INSTANTS', 'principal_components', 'excursion_of', 'one_more_person', 'MotionPrior', 'fit_prior',
+           'prior_of', 'conditioned', 'sample_prior', 'joint_stops', 'within_stops']
 
 # %% ../nbs/25_prior.ipynb #25-prior-009
 def principal_components(x: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -38,6 +41,11 @@ def excursion_of(q: np.ndarray | Tensor, exercise: Exercise | str = "squat") -> 
     return signal.max(-1) - signal.min(-1) if isinstance(q, np.ndarray) else signal.amax(-1) - signal.amin(-1)
 
 # %% ../nbs/25_prior.ipynb #25-prior-024
+def one_more_person(people: int) -> float:
+    "How many times as far from the mean of `people` persons one more is (root mean square); of one: 1."
+    return ((people + 1) / (people - 1)) ** 0.5 if people > 1 else 1.0
+
+# %% ../nbs/25_prior.ipynb #25-prior-027
 @dataclass(frozen=True, eq=False)
 class MotionPrior:
     """Mixture of normal distributions, kernels, of latents (C, S), log duration and excursion. Latents are
@@ -51,16 +59,17 @@ class MotionPrior:
     weights: Tensor
     factor: Tensor
 
-# %% ../nbs/25_prior.ipynb #25-prior-025
-def _kernels(rows: Tensor, smoothing: float) -> tuple[Tensor, Tensor, Tensor]:
-    "Means (N, V), weights (N,) and covariance factor (V, E) of one kernel a row of `rows` (N, V)."
+# %% ../nbs/25_prior.ipynb #25-prior-028
+def _kernels(rows: Tensor, smoothing: float, spread: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Means (N, V), weights (N,) and covariance factor (V, E) of one kernel a row of `rows` (N, V), all
+    deviations times `spread`."""
     mean, n = rows.mean(0), len(rows)
-    R = torch.linalg.qr((rows - mean) / n**0.5, mode="r").R             # upper triangular, R'R the covariance
+    off = spread * (rows - mean)
+    R = torch.linalg.qr(off / n**0.5, mode="r").R                       # upper triangular, R'R the covariance
     factor = (R * torch.where(R.diagonal() < 0, -1, 1)[:, None]).T      # its diagonal not negative
-    means = mean + (1 - smoothing**2) ** 0.5 * (rows - mean)
-    return means, rows.new_full((n,), 1 / n), smoothing * factor
+    return mean + (1 - smoothing**2) ** 0.5 * off, rows.new_full((n,), 1 / n), smoothing * factor
 
-# %% ../nbs/25_prior.ipynb #25-prior-026
+# %% ../nbs/25_prior.ipynb #25-prior-029
 SMOOTHING = 0.8
 
 def _halves(latents: Tensor, mirrored: Tensor, rank: int, unlike: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -71,11 +80,13 @@ def _halves(latents: Tensor, mirrored: Tensor, rank: int, unlike: int) -> tuple[
     return centre, torch.cat([V, W]), torch.cat([shared.repeat(2, 1), different], 1)
 
 def fit_prior(latents: Tensor, duration: Tensor, excursion: Tensor, mirrored: Tensor | None = None,
-              rank: int | None = None, unlike: int = 16, *, smoothing: float = SMOOTHING) -> MotionPrior:
+              rank: int | None = None, unlike: int = 16, *, smoothing: float = SMOOTHING,
+              people: int | None = None) -> MotionPrior:
     """The prior of repetitions with latents (N, C, S), duration (N,) s and excursion (N,) rad or m, from
     `rank` principal components (default 16). `mirrored` (N, C, S): latents of the mirrored repetitions, where
     no leg leads; then `rank` (default 8) components of what both share and `unlike` of what they do not.
-    `smoothing`: near 0 the recorded scores again, 1 one normal distribution."""
+    `smoothing`: near 0 the recorded scores again, 1 one normal distribution. `people`: how many participants
+    the repetitions are of, for samples of one more; without it the samples vary as the repetitions do."""
     rank = rank or (16 if mirrored is None else 8)
     _check(latents, duration, excursion, mirrored)
     if not 0 < smoothing <= 1:
@@ -86,9 +97,10 @@ def fit_prior(latents: Tensor, duration: Tensor, excursion: Tensor, mirrored: Te
     wanted = torch.stack([duration.double().log(), excursion.double()], 1)
     rows = torch.cat([scores, wanted.repeat(len(scores) // len(wanted), 1)], 1)
     size = latents.shape[1:]
-    return MotionPrior(centre.unflatten(0, size), V.unflatten(1, size), *_kernels(rows, smoothing))
+    kernels = _kernels(rows, smoothing, one_more_person(people or 1))
+    return MotionPrior(centre.unflatten(0, size), V.unflatten(1, size), *kernels)
 
-# %% ../nbs/25_prior.ipynb #25-prior-027
+# %% ../nbs/25_prior.ipynb #25-prior-030
 def _check(latents: Tensor, duration: Tensor, excursion: Tensor, mirrored: Tensor | None) -> None:
     "InputError for arrays that do not belong together, or that have no covariance."
     n = len(latents)
@@ -109,18 +121,20 @@ def _check(latents: Tensor, duration: Tensor, excursion: Tensor, mirrored: Tenso
     if (latents == latents[0]).all():
         raise InputError("prior", "repetitions that are all the same", "repetitions that differ", cure)
 
-# %% ../nbs/25_prior.ipynb #25-prior-029
+# %% ../nbs/25_prior.ipynb #25-prior-032
 @torch.no_grad()
 def prior_of(data: Dataset, model: VQVAE, rank: int | None = None, unlike: int = 16,
-             smoothing: float = SMOOTHING) -> MotionPrior:
-    "The prior of the repetitions of one exercise in the latents of `model`."
+             smoothing: float = SMOOTHING, *, people: int | None = None) -> MotionPrior:
+    """The prior of the repetitions of one exercise in the latents of `model`; `people`: as many participants
+    they are taken to be of (default: as many as they are of)."""
     exercise = load_exercise(data.exercise)
     K = torch.as_tensor(data.kinematics)
     duration, excursion = torch.as_tensor(data.duration), excursion_of(K, exercise)
     mirrored = None if exercise.leading else model.encode(torch.as_tensor(mirror_arrays(data.kinematics)))
-    return fit_prior(model.encode(K), duration, excursion, mirrored, rank, unlike, smoothing=smoothing)
+    return fit_prior(model.encode(K), duration, excursion, mirrored, rank, unlike, smoothing=smoothing,
+                     people=people or len(set(data.subjects.tolist())))
 
-# %% ../nbs/25_prior.ipynb #25-prior-032
+# %% ../nbs/25_prior.ipynb #25-prior-035
 def conditioned(prior: MotionPrior, duration: float | None = None,
                 excursion: float | None = None) -> MotionPrior:
     """The prior of repetitions that take `duration` (s), or whose progress rises by `excursion` (rad or m),
@@ -142,7 +156,7 @@ def _positive(value: float | None, unit: str) -> float | None:
         raise InputError("prior", f"a request for {value}", f"a number above zero ({unit})", "correct it")
     return value
 
-# %% ../nbs/25_prior.ipynb #25-prior-033
+# %% ../nbs/25_prior.ipynb #25-prior-036
 def sample_prior(prior: MotionPrior, n: int, generator: torch.Generator, duration: float | None = None,
                  excursion: float | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """Latents (n, C, S) of `n` random repetitions in single precision, their durations (n,) s and excursions
@@ -153,3 +167,28 @@ def sample_prior(prior: MotionPrior, n: int, generator: torch.Generator, duratio
     drawn = prior.means[kernel] + e @ prior.factor.T
     latents = prior.centre + torch.einsum("nr,rcs->ncs", drawn[:, :-2], prior.components)
     return latents.float(), drawn[:, -2].exp(), drawn[:, -1]
+
+# %% ../nbs/25_prior.ipynb #25-prior-044
+def joint_stops(K: Tensor, skeleton: Skeleton) -> tuple[Tensor, Tensor]:
+    """Least and largest value (33,) rad of the angles: the ranges of the model, and beyond them what the
+    motions K (N, T, 33) do; of the pelvis translations none."""
+    low, high = K.new_tensor(skeleton.ranges).T
+    least, most = low.minimum(K.amin((0, 1))), high.maximum(K.amax((0, 1)))
+    moves = torch.tensor([name in TRANSLATIONS for name in COORDINATES])
+    return least.masked_fill(moves, -torch.inf), most.masked_fill(moves, torch.inf)
+
+# %% ../nbs/25_prior.ipynb #25-prior-047
+STOP_INSTANTS = 16      # before and after an excess, of 196
+
+def _lift(excess: Tensor) -> Tensor:
+    "Smooth curves (B, T, D), nowhere below `excess` (B, T, D)."
+    n = STOP_INSTANTS
+    x = F.pad(excess.transpose(1, 2), (2 * n, 2 * n), mode="replicate")
+    x = F.max_pool1d(x, 2 * n + 1, 1)
+    for _ in range(2):
+        x = F.avg_pool1d(x, n + 1, 1)
+    return x.transpose(1, 2)
+
+def within_stops(q: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    "Motions (B, T, D) with whatever leaves the range from `low` to `high` (D,) bent back into it, smoothly."
+    return q + _lift((low - q).clamp(min=0)) - _lift((q - high).clamp(min=0))

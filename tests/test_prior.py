@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from bige import prior as pr
 from bige.dataset import toy_dataset
 from bige.files import InputError
+from bige.motion import COORDINATES
+from bige.skeleton import Skeleton
 from bige.vqvae import load_vqvae
 
 FEW = settings(max_examples=15, deadline=None)
@@ -213,3 +215,40 @@ def test_two_repetitions_are_too_few():
 def test_a_request_that_no_repetition_can_have_is_refused(request_):
     with pytest.raises(InputError, match="above zero"):
         pr.conditioned(pr.fit_prior(**repetitions()), **request_)
+
+
+# one more person, and joint stops
+
+def test_one_more_person_is_farther_from_the_mean_by_the_formula():
+    x = torch.randn(40000, 5, generator=seeded()).double()
+    four, fifth = x[:, :4], x[:, 4]
+    ratio = ((fifth - four.mean(1)).square().mean() / four.var(1, correction=0).mean()).sqrt()
+    assert ratio == pytest.approx(pr.one_more_person(4), rel=0.02) and pr.one_more_person(1) == 1
+
+
+def test_one_more_person_enlarges_all_deviations_and_leaves_the_mean():
+    r = repetitions()
+    (mean, C), (same, larger) = moments(pr.fit_prior(**r)), moments(pr.fit_prior(**r, people=4))
+    assert torch.allclose(mean, same) and torch.allclose(larger, C * 5 / 3)
+
+
+@FEW
+@given(st.integers(0, 1000))
+def test_within_stops_nothing_is_beyond_and_what_was_within_is_as_it_was(seed):
+    q = torch.randn(3, 196, 2, generator=seeded(seed)).cumsum(1) / 5
+    low, high = torch.tensor([-1.0, -torch.inf]), torch.tensor([50.0, 1.0])
+    held = pr.within_stops(q, low, high)
+    assert (held >= low - 1e-5).all() and (held <= high + 1e-5).all()
+    inside = q.clamp(-1, 1)
+    assert torch.equal(pr.within_stops(inside, low, high), inside)
+    assert (held.diff(dim=1) - q.diff(dim=1)).abs().max() < (held - q).abs().max() / 4 + 1e-5
+
+
+def test_joint_stops_are_those_of_the_model_or_what_was_recorded():
+    skeleton = Skeleton.default()
+    knee, move = COORDINATES.index("knee_angle_r"), COORDINATES.index("pelvis_ty")
+    K = torch.zeros(1, 10, 33)
+    K[0, 4, knee] = -0.1
+    low, high = pr.joint_stops(K, skeleton)
+    assert low[knee] == pytest.approx(-0.1) and high[knee] == pytest.approx(skeleton.ranges[knee, 1])
+    assert low[move] == -torch.inf and high[move] == torch.inf
