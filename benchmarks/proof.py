@@ -25,6 +25,7 @@ from bige.constraint_files import default_constraints, override, parse_constrain
 from bige.files import InputError
 from bige.guidance import Models, generate
 from bige.motion import ACTIVATIONS
+from bige.simulation import read_records
 from bige.skeleton import Skeleton
 from bige.verification import Simulator, compare, generate_verified, verdict
 
@@ -98,7 +99,7 @@ def proved_rows(folder: Path, constraints, n: int, args, name: str, **options) -
         note, certificates = done.note, done.certificates
     except InputError as error:
         print(f"{name}: {error}", flush=True)
-        note, certificates = {"simulations": 0, "drawn": 0, "why": str(error)}, ()
+        note, certificates = {"simulations": len(read_records(folder)), "drawn": None}, ()
     took = time.monotonic() - since
     rows = [{"request": name, "sample": c["sample"], "verdict": c["verdict"], "simulations": c["simulations"],
              "of": c["request"][0]["constraint"], "first": c["attempts"][0]["verdict"],
@@ -131,11 +132,11 @@ KINDS = {  # exercise, body, request
     "squat asymmetry": ("squat", 2, "{kind: asymmetry, high: 3}"),
     "squat valgus": ("squat", 3, "{kind: knee_valgus, high: 2}"),
     "squat pelvis tilt": ("squat", 0, "{kind: pelvis_tilt, low: -30, high: -20}"),
-    "squat hip flexion": ("squat", 1, "{kind: coordinate, coordinate: hip_flexion, low: 75, high: 85}"),
+    "squat hip flexion": ("squat", 1, "{kind: coordinate, coordinate: hip_flexion, low: 75 deg, high: 85 deg}"),
     "inline lunge depth": ("inline_lunge", 0, "{kind: knee_depth, low: 80, high: 100}"),
     "inline lunge tempo": ("inline_lunge", 1, "{kind: duration, low: 3, high: 4}"),
     "inline lunge quadriceps": ("inline_lunge", 2, "{kind: muscle, muscle: quadriceps, high: 0.3}"),
-    "side lunge depth": ("side_lunge", 0, "{kind: coordinate, coordinate: knee_angle_l, low: 70, high: 90}"),
+    "side lunge depth": ("side_lunge", 0, "{kind: coordinate, coordinate: knee_angle_l, low: 70 deg, high: 90 deg}"),
     "side lunge tempo": ("side_lunge", 3, "{kind: duration, low: 2.5, high: 3.5}"),
     "hurdle step tempo": ("hurdle_step", 0, "{kind: duration, low: 2.5, high: 4}"),
     "hurdle step trunk": ("hurdle_step", 2, "{kind: trunk_lean, high: 20}"),
@@ -207,7 +208,6 @@ def main() -> None:
         print(f"{len(done)} of {len(rows)} proved; {total:.0f} simulations, "
               f"{total / max(len(done), 1):.2f} for each proved sample; "
               f"{rows['seconds'].sum() / max(len(done), 1):.0f} s for each")
-
 
 
 if __name__ == "__main__":

@@ -427,7 +427,7 @@ def propose(models: Models, constraints: Sequence[Constraint], candidates: Seque
         able.append(candidates[i])
     return able
 
-# %% ../nbs/33_verification.ipynb #33-verification-052
+# %% ../nbs/33_verification.ipynb #33-verification-053
 PROOF_INTERVALS = {"tracking": "12/s", "qp": None}
 
 
@@ -462,7 +462,7 @@ class Simulator:
             records = {files[0].stem: {"status": "Refused", "reason": str(error)}}
         return {name: read_simulated(self.folder, name, record) for name, record in records.items()}
 
-# %% ../nbs/33_verification.ipynb #33-verification-054
+# %% ../nbs/33_verification.ipynb #33-verification-055
 SINKING_MARGINS = 2.0  # of the feet: centimetres below what was recorded
 
 
@@ -473,7 +473,7 @@ def implausible_sentences(start: Start, found: Motion, exercise: Exercise) -> li
     return [row["sentence"] for row in rows
             if not (row["what"].startswith("height") and row["margins"] <= SINKING_MARGINS)]
 
-# %% ../nbs/33_verification.ipynb #33-verification-055
+# %% ../nbs/33_verification.ipynb #33-verification-056
 def judge(candidate: Candidate, simulated: Simulated, constraints: ConstraintSet, mode: str,
           models: Models) -> Motion | None:
     """Add what a simulation says to a candidate, which is delivered if it is proved; the simulated motion,
@@ -490,7 +490,7 @@ def judge(candidate: Candidate, simulated: Simulated, constraints: ConstraintSet
         candidate.delivered, candidate.certificate = found, seen
     return found
 
-# %% ../nbs/33_verification.ipynb #33-verification-057
+# %% ../nbs/33_verification.ipynb #33-verification-058
 MOST_SIMULATIONS = 4  # of one candidate
 MOST_DRAWS = 3  # for each motion requested
 
@@ -546,7 +546,7 @@ class Proof:
                 c.start = corrected_start(self.models, c.start, c.search, found)
                 self.working.append(c)
 
-# %% ../nbs/33_verification.ipynb #33-verification-058
+# %% ../nbs/33_verification.ipynb #33-verification-059
 def _delivered(proof: Proof, seed: int, skeleton: Skeleton, seconds: float) -> Guided:
     "The proved motions, sorted by peak activation of the effort muscles."
     exercise = proof.models.exercise
@@ -572,7 +572,7 @@ def _certificates(proof: Proof, inputs: Mapping) -> tuple[dict, ...]:
     return tuple(c.certificate | {"sample": c.delivered.source, "simulations": len(c.attempts),
                                   "attempts": c.attempts, "inputs": dict(inputs)} for c in chosen)
 
-# %% ../nbs/33_verification.ipynb #33-verification-059
+# %% ../nbs/33_verification.ipynb #33-verification-060
 @dataclass(frozen=True)
 class Verified:
     """Motions that are proved (`guided`), the `certificates` and last proposals (`proposed`) of each, and a
