@@ -20,7 +20,7 @@ from fastcore.basics import patch
 from torch import Tensor
 
 from .constraint_files import ConstraintSet, default_constraints
-from .constraints import Batch, Constraint, limited_values, loss, metric, violation
+from .constraints import Batch, Constraint, constraint_band, limited_values, loss, metric, violation
 from .dataset import (FRAMES, Dataset, at_instants, canonical, load_dataset, part, reference,
                           reference_path, select, with_mirrored)
 from .exercises import Exercise, load_exercise
@@ -47,8 +47,8 @@ __all__ = ['APART_DEG', 'AT_ONCE', 'DRAWS', 'IMPLAUSIBLE_WEIGHT', 'TOLERANCE', '
            'sampled_start', 'evaluate_constraints', 'limits_satisfied', 'Search', 'newton_step', 'deflected',
            'with_limits', 'guide', 'moved', 'expected_motions', 'order_by_effort', 'decoded', 'decoded_search',
            'batch_motions', 'as_batch', 'nearest_latent', 'published_weight', 'guide_published', 'random_codes',
-           'Guided', 'satisfaction', 'satisfied_and_plausible', 'concatenate_searches', 'starting_motions', 'generate',
-           'starts_for', 'one_repetition', 'bottom_angles', 'changes']
+           'Guided', 'satisfaction', 'satisfied_and_plausible', 'add_bands', 'concatenate_searches', 'starting_motions',
+           'generate', 'starts_for', 'one_repetition', 'bottom_angles', 'changes']
 
 # %% ../nbs/32_guidance.ipynb #32-guidance-012
 @dataclass(frozen=True)
@@ -749,7 +749,26 @@ def satisfied_and_plausible(satisfaction: Sequence[Mapping], implausible: Sequen
 METHODS = ("guided", "published", "vqvae")
 STARTS = ("prior", "recorded")
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-070
+# %% ../nbs/32_guidance.ipynb #32-guidance-071
+def add_bands(satisfaction: Sequence[dict], models: Models, constraints: Sequence[Constraint],
+              batch: Batch, skeleton: Skeleton) -> None:
+    """Add `predicted`, `band` (two ends) and `probability` to the rows of constraints with limits, where the
+    errors of the surrogate are known; `skeleton`: without a load."""
+    if isinstance(models.surrogate, PublishedSurrogate):
+        return
+    given = (batch.q, batch.rate_hz, skeleton, None, models.exercise, models.load)
+    sd = {"a": models.surrogate.with_uncertainty(*given)[1]}
+    if batch.loads is not None:
+        sd["loads"] = models.surrogate.loads_with_uncertainty(*given)[1]
+    for c in constraints:
+        known = c.weight and c.limits != (None, None) and not c.kind.of_latent
+        found = constraint_band(c, batch, sd.get(c.kind.predicted)) if known else None
+        if found is None:
+            continue
+        for row, value, low, high, holds in zip(satisfaction, *(x.tolist() for x in found)):
+            row[c.name] |= {"predicted": value, "band": [low, high], "probability": holds}
+
+# %% ../nbs/32_guidance.ipynb #32-guidance-073
 def _count(value, name: str, low: int) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= 100_000:
         raise InputError(name, repr(value), f"a whole number from {low} to 100000",
@@ -778,7 +797,7 @@ def starting_motions(models: Models, rows: Tensor, g: torch.Generator,
     return KnownMotions((1 - share) * like.motions + share * models.kinematics[rows],
                         like.duration.expand(len(rows)))
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-071
+# %% ../nbs/32_guidance.ipynb #32-guidance-074
 def generate(constraints: ConstraintSet | None = None, n: int = 20, seed: int = 0, method: str = "guided",
              skeleton: Skeleton | None = None, models: Models | None = None, *, steps: int = 40,
              iterations: int = 3000, start: str = "prior", like: Motion | None = None,
@@ -826,7 +845,7 @@ def generate(constraints: ConstraintSet | None = None, n: int = 20, seed: int = 
         found, real = select_motions(found, order), begun and select_motions(begun.real, order)
         return _result(models, constraints, found, real, limits, method, seed, skeleton, since)
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-072
+# %% ../nbs/32_guidance.ipynb #32-guidance-075
 def starts_for(models: Models, constraints: Sequence[Constraint], n: int, g: torch.Generator,
                skeleton: Skeleton, *, start: str = "prior", like: Motion | None = None,
                apart_deg: float = APART_DEG) -> Start:
@@ -849,6 +868,7 @@ def _result(models, constraints, found: Search, start: Batch | None, limits: Ran
                   known={}, loads=found.loads)
     with torch.no_grad():
         held = satisfaction(tuple(constraints), batch)
+        add_bands(held, models, tuple(constraints), batch, skeleton)
         short = shortfalls(tuple(constraints), batch, models.bank, TOLERANCE)
         motions, implausible = batch_motions(batch), implausible_rows(limits, batch)
         implausible = [rows or torque_rows(m, batch.skeleton) for rows, m in zip(implausible, motions)]
@@ -858,7 +878,7 @@ def _result(models, constraints, found: Search, start: Batch | None, limits: Ran
                   skeleton, perf_counter() - since, batch_motions(start) if start else (), tuple(short),
                   models.exercise, tuple(implausible))
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-074
+# %% ../nbs/32_guidance.ipynb #32-guidance-077
 MAX_REPETITION_S = 9.0
 
 
@@ -878,7 +898,7 @@ def one_repetition(motion: Motion, exercise: Exercise | str = "squat") -> KnownM
     K = canonical(at_instants(motion.time, motion.coordinates()), rate_hz=(FRAMES - 1) / motion.duration)
     return KnownMotions(torch.tensor(K[None], dtype=torch.float32), torch.tensor([motion.duration]).float())
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-083
+# %% ../nbs/32_guidance.ipynb #32-guidance-086
 # what a positive and a negative change of a coordinate looks like; {} is the side
 CHANGE_WORDS = {
     "hip_flexion": ("bend the {} hip more", "bend the {} hip less"),

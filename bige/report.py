@@ -221,18 +221,19 @@ def score_rows(answer: Answer) -> list[dict]:
 
 # %% ../nbs/39_report.ipynb #39-report-036
 def sample_rows(answer: Answer) -> list[dict]:
-    "One row a sample: its largest progress, its peak activation, and whether it satisfies every limit."
-    exercise = answer.exercise
+    """One row a sample: its largest progress, its peak activation, whether it satisfies every limit, and the
+    least probability of a limit to hold in simulation."""
+    exercise, rows = answer.exercise, []
     progress, effort = titles_of(exercise.progress, exercise), titles_of(exercise.effort, exercise)
-    return [
-        {
-            "sample": f"sample_{i:02d}",
-            f"{progress} (°)": peak_progress_deg(motion, exercise),
-            f"peak activation, {effort}": peak_activation(motion, exercise),
-            "every limit satisfied": bool(satisfied),
-        }
-        for i, (motion, satisfied) in enumerate(zip(answer.motions, answer.satisfied))
-    ]
+    for i, (motion, satisfied) in enumerate(zip(answer.motions, answer.satisfied)):
+        rows.append({"sample": f"sample_{i:02d}",
+                     f"{progress} (°)": peak_progress_deg(motion, exercise),
+                     f"peak activation, {effort}": peak_activation(motion, exercise),
+                     "every limit satisfied": bool(satisfied)})
+        limits = answer.satisfaction[i].values() if answer.satisfaction else ()
+        if known := [row["probability"] for row in limits if row.get("probability") is not None]:
+            rows[-1]["least probability in simulation"] = f"{min(known):.0%}"
+    return rows
 
 # %% ../nbs/39_report.ipynb #39-report-039
 def advice_rows(answer: Answer) -> list[dict]:
