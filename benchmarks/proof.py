@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from bige.constraints import BAND_ERROR, times_sd
 from bige.constraint_files import default_constraints, override, parse_constraints
 from bige.files import InputError
 from bige.guidance import Models, generate
@@ -179,7 +180,9 @@ def band(args) -> pd.DataFrame:
     keys, short = ("surrogate", "sd", "simulated"), ["mean", "sd", "seen"]
     sides = [rows[[f"{k}_{s}" for k in keys]].set_axis(short, axis=1) for s in "lr"]
     both = pd.concat(sides).dropna()
-    both["covered"] = (both["seen"] - both["mean"]).abs() <= 1.645 * both["sd"]
+    least, share = BAND_ERROR["a"]
+    both["half"] = times_sd() * np.hypot(least, share * both["sd"])
+    both["covered"] = (both["seen"] - both["mean"]).abs() <= both["half"]
     print(f"90 % band: {both['covered'].mean():.0%} of {len(both)} peaks within")
     return both
 
