@@ -463,7 +463,7 @@ def test_a_search_begins_where_it_is_told(tmp_path):
 
 def test_verified_means_static_optimisation_unless_said_otherwise(request_of):
     assert request_of().verified is None and request_of("--verified").verified == "qp"
-    assert request_of("--verified", "tracking").verified == "tracking"
+    assert request_of("--verified", "tracking", "--force").verified == "tracking"
 
 
 def test_sessions_resume_and_tell(shared, tmp_path, capsys):

@@ -36,7 +36,7 @@ def twenty(models):
 def test_default_squats_look_like_squats(twenty):
     assert len(twenty) == 20
     for m in twenty.motions:
-        assert m.values.shape == (196, 113) and np.isfinite(m.values).all()
+        assert m.values.shape == (196, 122) and np.isfinite(m.values).all()
         assert 1.5 < m.duration < 6 and m.rate_hz == pytest.approx(195 / m.duration)
         for knee in ("knee_angle_l", "knee_angle_r"):
             assert 70 <= np.rad2deg(m[knee].max()) <= 140
@@ -135,7 +135,7 @@ def test_other_methods_share_the_interface(models, method):
     assert (
         g.method == method
         and len(g) == 3
-        and all(np.isfinite(m.values).all() and m.values.shape == (196, 113) for m in g.motions)
+        and all(np.isfinite(m.values).all() and m.values.shape == (196, 122) for m in g.motions)
     )
     assert np.isfinite(metrics.evaluate(g.motions, skeleton=Skeleton.default())["mean"]["mac"])
 

@@ -287,7 +287,7 @@ def test_generate_says_what_looks_wrong_with_the_repetition_to_start_from(tmp_pa
     "Before any work: the search itself is not run."
     change, cause = WRONG["one knee in radians"]
     write_motion(change(SQUAT), tmp_path / "squat.mot")
-    def stop(request, out, *_):
+    def stop(request, out, *_, **__):
         raise InputError(out, "the search", "none", "this is a test")
     monkeypatch.setattr("bige.cli._answer_one", stop)
     status, _, err = run(capsys, "generate", "--like", tmp_path / "squat.mot", "--out", tmp_path / "out")

@@ -325,7 +325,7 @@ def test_messages_name_what_is_out_of_reach(tuner):
     assert (
         said.startswith("Out of reach: Vastus medialis: requested 0 to 0.05")
         and "nearest reachable" in said
-        and "Depth at least 130" in said
+        and "Depth (at least 130" in said
     )
     with pytest.raises(InputError) as error:
         tuner.answer(
