@@ -30,10 +30,10 @@ from .skeleton import Skeleton
 __all__ = ['FRAMES', 'RATE_HZ', 'LEAST_DURATION_S', 'MOST_DURATION_S', 'LONGEST_REPETITION_S', 'at_instants', 'unify_arm_angles',
            'pelvis_rotation', 'pelvis_angles', 'about_vertical', 'face_forward', 'canonical', 'mirror_arrays',
            'change_tempo_and_depth', 'subject_of', 'split_participants', 'Dataset', 'save_dataset', 'load_dataset',
-           'pack_dataset', 'unpack_dataset', 'reference_path', 'reference', 'select', 'part', 'with_mirrored',
-           'mirrored_count', 'repetition', 'all_repetitions', 'concatenate', 'digest_of_arrays', 'digest_of',
-           'find_simulations', 'repetitions', 'record_of', 'mass_of', 'from_motions', 'from_simulations',
-           'build_dataset', 'toy_dataset']
+           'packed_names', 'pack_curves', 'unpack_curves', 'pack_dataset', 'unpack_dataset', 'reference_path',
+           'reference', 'select', 'part', 'with_mirrored', 'mirrored_count', 'repetition', 'all_repetitions',
+           'concatenate', 'digest_of_arrays', 'digest_of', 'find_simulations', 'repetitions', 'record_of', 'mass_of',
+           'from_motions', 'from_simulations', 'build_dataset', 'toy_dataset']
 
 # %% ../nbs/19_dataset.ipynb #19-dataset-006
 FRAMES = 196
@@ -348,28 +348,42 @@ def load_dataset(path: str | Path) -> Dataset:
     return data
 
 # %% ../nbs/19_dataset.ipynb #19-dataset-066
+def packed_names(keys: Iterable[str], steps: Mapping[str, float]) -> tuple[str, ...]:
+    "What arrays `keys` are called in a packed file; those of `steps` are kept as second differences."
+    return tuple(f"{k}_differences" if k in steps else k for k in keys)
+
+def pack_curves(arrays: Mapping[str, np.ndarray], steps: Mapping[str, float]) -> dict[str, np.ndarray]:
+    "The arrays by name, curves (N, T, D) of `steps` as second differences (N, D, T) of whole steps."
+    packed = {k: x for k, x in arrays.items() if k not in steps}
+    for key, step in steps.items():
+        whole = np.round(arrays[key].astype(float) / step).astype(np.int32)
+        ends = np.zeros((len(whole), 2, whole.shape[2]), np.int32)
+        packed[f"{key}_differences"] = np.diff(whole, 2, axis=1, prepend=ends).transpose(0, 2, 1)
+    return packed
+
+def unpack_curves(packed: Mapping[str, np.ndarray], keys: Sequence[str],
+                  steps: Mapping[str, float]) -> dict[str, np.ndarray]:
+    "The arrays `keys` again, curves (N, T, D) rounded to their step, in single precision."
+    arrays = {k: packed[name] for k, name in zip(keys, packed_names(keys, steps))}
+    for key, step in steps.items():
+        whole = arrays[key].cumsum(2, dtype=np.int32).cumsum(2, dtype=np.int32)
+        arrays[key] = (whole.transpose(0, 2, 1) * step).astype(np.float32)
+    return arrays
+
+# %% ../nbs/19_dataset.ipynb #19-dataset-068
 _STEPS = {"kinematics": 2.0**-17, "activations": 2.0**-12}
 
 def pack_dataset(data: Dataset, path: str | Path) -> None:
     "Write a data set rounded and in second differences along time: a third of the size of `save_dataset`."
     arrays = {k: getattr(data, k) for k in _ARRAYS} | {"names": _COLUMNS}
-    for key, step in _STEPS.items():
-        whole = np.round(arrays.pop(key).astype(float) / step).astype(np.int32)
-        ends = np.zeros((len(whole), 2, whole.shape[2]), np.int32)
-        arrays[f"{key}_differences"] = np.diff(whole, 2, axis=1, prepend=ends).transpose(0, 2, 1)
-    write_npz(path, arrays)
+    write_npz(path, pack_curves(arrays, _STEPS))
 
 def unpack_dataset(path: str | Path) -> Dataset:
     "Read what `pack_dataset` wrote."
-    keys = {k: f"{k}_differences" if k in _STEPS else k for k in _ARRAYS}
-    found = read_npz(path, tuple(keys.values()), "a packed data set", "install bige again")
-    arrays = {k: found[name] for k, name in keys.items()}
-    for key, step in _STEPS.items():
-        whole = arrays[key].cumsum(2, dtype=np.int32).cumsum(2, dtype=np.int32)
-        arrays[key] = whole.transpose(0, 2, 1) * np.float32(step)
-    return Dataset(**arrays, source=Path(path).stem)
+    found = read_npz(path, packed_names(_ARRAYS, _STEPS), "a packed data set", "install bige again")
+    return Dataset(**unpack_curves(found, _ARRAYS, _STEPS), source=Path(path).stem)
 
-# %% ../nbs/19_dataset.ipynb #19-dataset-067
+# %% ../nbs/19_dataset.ipynb #19-dataset-069
 def reference_path(exercise: Exercise | str = "squat") -> Path:
     "Where the shipped repetitions of an exercise lie."
     return Path(str(resources.files("bige"))) / "assets" / f"reference_{load_exercise(exercise).name}.npz"
@@ -387,7 +401,7 @@ def reference(exercise: Exercise | str = "squat") -> Dataset:
                          f"those of {', '.join(have)}", "give a data set of your own (bige dataset)")
     return _read_reference(path)
 
-# %% ../nbs/19_dataset.ipynb #19-dataset-070
+# %% ../nbs/19_dataset.ipynb #19-dataset-072
 def _view(data: Dataset, **arrays: np.ndarray) -> Dataset:
     "The record with other arrays made of its own: their numbers were checked when it was made."
     view = object.__new__(Dataset)
@@ -416,12 +430,12 @@ def with_mirrored(data: Dataset) -> Dataset:
     return _view(data, **again | {"kinematics": np.concatenate([data.kinematics, K]),
                                   "activations": np.concatenate([data.activations, A])})
 
-# %% ../nbs/19_dataset.ipynb #19-dataset-072
+# %% ../nbs/19_dataset.ipynb #19-dataset-074
 def mirrored_count(data: Dataset, exercise: Exercise | str = "squat") -> int:
     "How many repetitions of an exercise were mirrored, because the other leg led in the recording."
     return int((data.side != (load_exercise(exercise).leading or "")).sum())
 
-# %% ../nbs/19_dataset.ipynb #19-dataset-074
+# %% ../nbs/19_dataset.ipynb #19-dataset-076
 def repetition(data: Dataset, i: int) -> Motion:
     "Repetition `i` at its 196 instants, with 33 coordinates and 80 activations."
     time = np.linspace(0, float(data.duration[i]), FRAMES)
@@ -431,7 +445,7 @@ def all_repetitions(data: Dataset) -> list[Motion]:
     "Every `repetition` of `data`."
     return [repetition(data, i) for i in range(len(data))]
 
-# %% ../nbs/19_dataset.ipynb #19-dataset-077
+# %% ../nbs/19_dataset.ipynb #19-dataset-079
 def concatenate(parts: Iterable[Dataset], source: str = "dataset") -> Dataset:
     """One data set of several, in the order given; InputError when a trial of a participant comes twice, or
     a participant is for training in one and for validation in another."""
@@ -441,7 +455,7 @@ def concatenate(parts: Iterable[Dataset], source: str = "dataset") -> Dataset:
     _refuse_repeated((name for d in parts for name in zip(d.subjects.tolist(), d.trials.tolist())), source)
     return Dataset(**{k: np.concatenate([getattr(d, k) for d in parts]) for k in _ARRAYS}, source=source)
 
-# %% ../nbs/19_dataset.ipynb #19-dataset-080
+# %% ../nbs/19_dataset.ipynb #19-dataset-082
 def digest_of_arrays(arrays: Mapping[str, np.ndarray]) -> str:
     "SHA-256 of arrays of any shape (...) with their names, in the order given."
     whole = hashlib.sha256()
@@ -454,7 +468,7 @@ def digest_of(data: Dataset) -> str:
     "SHA-256 of all arrays of `data`."
     return digest_of_arrays({key: getattr(data, key) for key in _ARRAYS})
 
-# %% ../nbs/19_dataset.ipynb #19-dataset-083
+# %% ../nbs/19_dataset.ipynb #19-dataset-085
 def _beside(path: Path) -> bool:
     "Whether a file is one of those that `bige ik`, `segment` and `simulate` write beside motions."
     records = ("ik.json", "segments.json", "simulation.json")
@@ -468,7 +482,7 @@ def _simulations_in(folder: Path) -> list[Path]:
             return found
     return every
 
-# %% ../nbs/19_dataset.ipynb #19-dataset-084
+# %% ../nbs/19_dataset.ipynb #19-dataset-086
 def find_simulations(sources: Iterable[str | Path]) -> list[Path]:
     "Simulation files among `sources` (files or folders), in the order of their paths."
     files, empty = [], []
@@ -491,7 +505,7 @@ def find_simulations(sources: Iterable[str | Path]) -> list[Path]:
                       stacklevel=2)
     return list(dict.fromkeys(files))
 
-# %% ../nbs/19_dataset.ipynb #19-dataset-088
+# %% ../nbs/19_dataset.ipynb #19-dataset-090
 LONGEST_REPETITION_S = 6.0  # a longer recording is taken for several repetitions
 
 def repetitions(motion: Motion, longest_s: float = LONGEST_REPETITION_S,
@@ -502,7 +516,7 @@ def repetitions(motion: Motion, longest_s: float = LONGEST_REPETITION_S,
     from bige.segmentation import segment
     return [motion.slice(start, end) for start, end in segment(motion, exercise=exercise).segments]
 
-# %% ../nbs/19_dataset.ipynb #19-dataset-091
+# %% ../nbs/19_dataset.ipynb #19-dataset-093
 def record_of(path: str | Path, read: Callable | None = None) -> dict:
     """What `bige simulate` noted about the motion in a file: its entry in a simulation.json beside it or
     further up (a trial's name may hold folders); {} without one. `read(folder)`: the records there, by
@@ -515,7 +529,7 @@ def record_of(path: str | Path, read: Callable | None = None) -> dict:
                 return record
     return {}
 
-# %% ../nbs/19_dataset.ipynb #19-dataset-092
+# %% ../nbs/19_dataset.ipynb #19-dataset-094
 def mass_of(path: str | Path, record: Mapping) -> float | None:
     """Body mass (kg) in a simulation file, as `bige simulate` (its `record`) or OpenCap noted it; None when
     neither did."""
@@ -525,7 +539,7 @@ def mass_of(path: str | Path, record: Mapping) -> float | None:
     session = next((p for p in Path(path).absolute().parents if (p / "sessionMetadata.yaml").exists()), None)
     return session and read_session(session).mass_kg
 
-# %% ../nbs/19_dataset.ipynb #19-dataset-095
+# %% ../nbs/19_dataset.ipynb #19-dataset-097
 def _row(motion: Motion, skeleton: Skeleton | None) -> tuple[np.ndarray, np.ndarray]:
     "Kinematics (196, 33) and activations (196, 80) of one repetition."
     K, A = motion.coordinates(), motion.activations()
@@ -535,7 +549,7 @@ def _row(motion: Motion, skeleton: Skeleton | None) -> tuple[np.ndarray, np.ndar
     K, A = (at_instants(motion.time, x) for x in (K, A))
     return canonical(K, skeleton, (FRAMES - 1) / motion.duration), A.clip(0, 1)
 
-# %% ../nbs/19_dataset.ipynb #19-dataset-098
+# %% ../nbs/19_dataset.ipynb #19-dataset-100
 def from_motions(motions: Mapping[tuple[str, str], Motion], validation: Iterable[str] | None = None, *,
                  skeleton: Skeleton | None = None, source: str = "dataset", mass: Mapping | None = None,
                  exercise: Exercise | str = "squat") -> Dataset:
@@ -558,7 +572,7 @@ def from_motions(motions: Mapping[tuple[str, str], Motion], validation: Iterable
                    [(mass or {}).get(key) or usual for key in kept], source,
                    np.full(len(kept), exercise.name), np.array([side or "" for _, side in led]))
 
-# %% ../nbs/19_dataset.ipynb #19-dataset-103
+# %% ../nbs/19_dataset.ipynb #19-dataset-105
 def from_simulations(source: str | Path = "squat") -> Dataset:
     """The data set of a shipped set of simulated repetitions, by exercise, or of one in a file of
     `data_scripts/pack_simulations.py`; those that were not solved are left out."""
@@ -569,7 +583,7 @@ def from_simulations(source: str | Path = "squat") -> Dataset:
     return from_motions({key: r.motion for key, r in solved.items()}, mass=mass, exercise=found.exercise,
                         source=Path(source).stem)
 
-# %% ../nbs/19_dataset.ipynb #19-dataset-105
+# %% ../nbs/19_dataset.ipynb #19-dataset-107
 def _keyed(path: Path, record: Mapping, exercise: Exercise) -> dict[tuple[str, str], Motion]:
     "The repetitions in a file by participant and trial; InputError for one simulated as another exercise."
     if (other := record.get("exercise", exercise.name)) != exercise.name:
@@ -582,7 +596,7 @@ def _keyed(path: Path, record: Mapping, exercise: Exercise) -> dict[tuple[str, s
     numbers = [""] if len(found) == 1 else [f"_rep{k}" for k in range(1, len(found) + 1)]
     return {(participant, _trial_name(path) + number): rep for number, rep in zip(numbers, found)}
 
-# %% ../nbs/19_dataset.ipynb #19-dataset-106
+# %% ../nbs/19_dataset.ipynb #19-dataset-108
 def build_dataset(sources: Iterable[str | Path], out: str | Path | None = None,
                   validation: Iterable[str] | None = None, *, done: Callable[[Path], object] | None = None,
                   exercise: Exercise | str = "squat") -> Dataset:
@@ -615,7 +629,7 @@ def build_dataset(sources: Iterable[str | Path], out: str | Path | None = None,
         save_dataset(data, out)
     return data
 
-# %% ../nbs/19_dataset.ipynb #19-dataset-109
+# %% ../nbs/19_dataset.ipynb #19-dataset-111
 def _toy_squat(style: np.ndarray, strength: np.ndarray, rng: np.random.Generator) -> Motion:
     "One analytic squat in a participant's `style` (2,), with activations by `strength` (80,)."
     period = 2.4 + 0.2 * style[0] + 0.1 * rng.uniform(-1, 1)
@@ -626,7 +640,7 @@ def _toy_squat(style: np.ndarray, strength: np.ndarray, rng: np.random.Generator
     return Motion.from_arrays(squat.time, squat.coordinates(),
                               (0.02 + strength * push[:, None]).clip(0.01, 1), "toy")
 
-# %% ../nbs/19_dataset.ipynb #19-dataset-110
+# %% ../nbs/19_dataset.ipynb #19-dataset-112
 def toy_dataset(participants: int = 4, repetitions: int = 3, seed: int = 0) -> Dataset:
     """Analytic squats of `participants` with made-up activations; for tests and demonstrations, not for
     science."""

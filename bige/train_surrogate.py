@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from .calibration import SCALE_GROUPS
 from .dataset import (FRAMES, Dataset, at_instants, digest_of_arrays, load_dataset, mirror_arrays,
-                          split_participants)
+                          pack_curves, packed_names, split_participants, unpack_curves)
 from .external_load import read_load
 from .files import InputError, atomic_write, whole_folder, write_json, write_npz
 from .motion import ACTIVATIONS, GRAVITY, JOINT_LOADS, read_motion
@@ -122,22 +122,13 @@ def is_generated(examples: Examples) -> np.ndarray:
 
 def pack_examples(examples: Examples, path: str | Path, **more: np.ndarray) -> None:
     "Write examples, rounded and in second differences, and `more` arrays (...) beside them."
-    arrays = {k: getattr(examples, k) for k in _KEPT if k not in _STEPS}
-    for key, step in _STEPS.items():
-        whole = np.round(getattr(examples, key).astype(float) / step).astype(np.int32)
-        ends = np.zeros((len(whole), 2, whole.shape[2]), np.int32)
-        arrays[f"{key}_differences"] = np.diff(whole, 2, axis=1, prepend=ends).transpose(0, 2, 1)
-    write_npz(path, arrays | more)
+    write_npz(path, pack_curves({k: getattr(examples, k) for k in _KEPT}, _STEPS) | more)
 
 def unpack_examples(path: str | Path) -> Examples:
     "Read what `pack_examples` wrote."
-    keys = {k: f"{k}_differences" if k in _STEPS else k for k in _KEPT}
-    found = read_npz(path, tuple(keys.values()), "packed examples", "make them with generated_set.py")
-    arrays = {k: found[name] for k, name in keys.items()}
-    for key, step in _STEPS.items():
-        whole = arrays[key].cumsum(2, dtype=np.int32).cumsum(2, dtype=np.int32)
-        arrays[key] = (whole.transpose(0, 2, 1) * step).astype(np.float32)
-    return Examples(**arrays)
+    names = packed_names(_KEPT, _STEPS)
+    found = read_npz(path, names, "packed examples", "make them with generated_set.py")
+    return Examples(**unpack_curves(found, _KEPT, _STEPS))
 
 # %% ../nbs/24_train_surrogate.ipynb #24-train-surrogate-011
 def examples_of(data: Dataset) -> Examples:
