@@ -756,13 +756,15 @@ def add_bands(satisfaction: Sequence[dict], models: Models, constraints: Sequenc
     errors of the surrogate are known; `skeleton`: without a load."""
     if isinstance(models.surrogate, PublishedSurrogate):
         return
+    limited = [c for c in constraints if c.weight and c.limits != (None, None) and not c.kind.of_latent]
     given = (batch.q, batch.rate_hz, skeleton, None, models.exercise, models.load)
-    sd = {"a": models.surrogate.with_uncertainty(*given)[1]}
-    if batch.loads is not None:
+    known, sd = {c.kind.predicted for c in limited}, {}
+    if "a" in known:
+        sd["a"] = models.surrogate.with_uncertainty(*given)[1]
+    if "loads" in known and batch.loads is not None:
         sd["loads"] = models.surrogate.loads_with_uncertainty(*given)[1]
-    for c in constraints:
-        known = c.weight and c.limits != (None, None) and not c.kind.of_latent
-        found = constraint_band(c, batch, sd.get(c.kind.predicted)) if known else None
+    for c in limited:
+        found = constraint_band(c, batch, sd.get(c.kind.predicted))
         if found is None:
             continue
         for row, value, low, high, holds in zip(satisfaction, *(x.tolist() for x in found)):
