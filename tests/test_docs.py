@@ -217,7 +217,7 @@ def test_pictures_get_the_sentence_that_follows_them():
 
 def test_the_table_of_contents_has_plain_parts():
     text = pages.contents(
-        ["01_motion", "09_segmentation", "10_muscles", "41_command_line", "A1_files", "B1_bvh"]
+        ["01_motion", "09_segmentation", "10_muscles", "43_command_line", "A1_files", "B1_bvh"]
     )
     captions = re.findall(r":caption: (.*)", text)
     assert captions == [

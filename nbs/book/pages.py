@@ -19,7 +19,7 @@ from kept import results
 ROOT = Path(__file__).resolve().parents[2]
 NBS, BOOK = ROOT / "nbs", ROOT / "nbs" / "book"
 PARTS = (("01", "I Data"), ("10", "II Mechanics"), ("17", "III Evidence"), ("19", "IV Learning"),
-         ("26", "V Guidance"), ("35", "VI Output"), ("A1", "Appendix A: foundations"),
+         ("26", "V Guidance"), ("37", "VI Output"), ("A1", "Appendix A: foundations"),
          ("B1", "Appendix B: formats and widgets"))
 START = ("tutorial", "howto/index", "troubleshooting", "glossary")
 REFERENCE = ("book/commands", "book/api/index", "book/results", "book/citation", "book/changelog",
@@ -150,7 +150,7 @@ COMMANDS = """# Command line
 
 Each verb reads files, writes files and ends with exit status 0; with 2 and one message when the input was
 wrong, nothing half-written; with 130 when it was interrupted. `--json` makes any answer machine-readable.
-[Chapter 41](../41_command_line.ipynb) shows them at work.
+[Chapter 43](../43_command_line.ipynb) shows them at work.
 """
 
 
