@@ -18,19 +18,20 @@ from .constraints import Batch, Constraint, violation
 from .exercises import Exercise
 from .external_load import read_load
 from .files import InputError
-from .guidance import (SLOW_CUTOFF_HZ, Models, Progress, Search, Start, batch_motions, bottom_angles,
-                           changes, expected_motions, guide, moved, no_change, one_repetition, one_thread,
-                           prepare)
+from .guidance import (SLOW_CUTOFF_HZ, Models, Progress, Search, Start, as_batch, batch_motions,
+                           bottom_angles, changes, expected_motions, guide, moved, no_change, one_repetition,
+                           one_thread, prepare)
 from .motion import Motion, read_motion
 from .parsing import read_bytes
+from .plausibility import extremes, plausible_limits, united
 from .reachability import check_model, check_reach
 from .skeleton import Skeleton
 from .verification import (Candidate, Proof, Simulator, corrected_start, delivered_motions, judge,
                                proof_certificates, propose)
 
 # %% auto #0
-__all__ = ['ALONE_STEPS', 'NEAR_DEG', 'LEAST_DEG', 'MOST_TRIES', 'own_candidate', 'single_change', 'alone', 'removed',
-           'lines_of_advice', 'advise']
+__all__ = ['ALONE_STEPS', 'NEAR_DEG', 'LEAST_DEG', 'MOST_TRIES', 'LEAST_SHARE', 'own_candidate', 'single_change', 'alone',
+           'removed', 'lines_of_advice', 'advise', 'advice_text']
 
 # %% ../nbs/35_advice.ipynb #35-advice-007
 def own_candidate(models: Models, own: Motion, skeleton: Skeleton, name: str = "own") -> Candidate:
@@ -134,12 +135,22 @@ def _check(request: Request) -> None:
         raise InputError("--mode", repr(request.verified), "qp or tracking", "choose one of them")
 
 # %% ../nbs/35_advice.ipynb #35-advice-019
+def _as_simulated(models: Models, start: Start, simulated: Motion) -> Start:
+    "The start, for which also its own simulated motion is plausible: feet sink a little into the ground there."
+    seen = as_batch(simulated, models.carrying(start.skeleton), models.exercise)
+    seen = replace(seen, q=seen.q.float(), a=seen.a.float())
+    limits = plausible_limits(extremes(seen), start.skeleton)
+    return replace(start, plausible=united(start.plausible, limits))
+
+
 def _improve(models: Models, constraints: Sequence[Constraint], candidate: Candidate, simulator: Simulator,
              progress: Progress | None) -> tuple[Motion, Start]:
     "Simulate, correct and propose until the candidate is proved; its own simulated motion and start there."
     before = anchor = None
     while len(candidate.attempts) <= MOST_TRIES:
         simulated = simulator.run([candidate.proposed])[candidate.trial]
+        if before is None and simulated.motion:
+            candidate.start = _as_simulated(models, candidate.start, simulated.motion)
         found = judge(candidate, simulated, constraints, simulator.mode, models)
         if progress:
             progress(len(candidate.attempts), int(candidate.delivered is not None), 1)
@@ -188,3 +199,31 @@ def advise(request: Request, models: Models | None = None, progress: Progress | 
                   content, models,
                   certificates=proof_certificates(proof, inputs | {"request": request_digest(request)}),
                   proposals=(candidate.proposed,), before=before)
+
+# %% ../nbs/35_advice.ipynb #35-advice-022
+LEAST_SHARE = 0.05  # of the violation: lines that remove less are said to follow from the others
+
+
+def _requested(rows: Sequence[Mapping]) -> list[str]:
+    "For each constraint its simulated values against what was requested."
+    out = []
+    for row in rows:
+        values = ", ".join(f"{part} {x:.3g}" for part, x in row["simulated"].items())
+        out.append(f"{row['constraint']}: {values} {row['unit']}".rstrip() + f" (requested: {row['requested']})")
+    return out
+
+
+def advice_text(found: Answer) -> str:
+    "The advice of an answer of `advise`, for the terminal."
+    mode = {"qp": "static optimisation", "tracking": "a tracking simulation"}[found.verified["mode"]]
+    name, lines = found.request.like.name, found.changes[0]
+    said = [f"{name} as recorded, by {mode}:", *(f"  {x}" for x in _requested(found.verified["before"]))]
+    if not lines:
+        return "\n".join([*said, "satisfies every limit: nothing to change"])
+    said += [f"with the advice, proved by {mode}:",
+             *(f"  {x}" for x in _requested(found.certificates[0]["request"])), "change:"]
+    for line in lines:
+        share = removed(line["effects"])
+        alone = f"alone removes {100 * share:.0f} % of what is too much or too little"
+        said.append(f"  {line['words']}: {alone if share >= LEAST_SHARE else 'follows from the others'}")
+    return "\n".join(said)

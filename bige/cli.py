@@ -1200,6 +1200,51 @@ def _tune(constraints: str | None, model: str | None, n: int, seed: int, port: i
     return {}, "the tuning page is closed"
 
 # %% ../nbs/43_command_line.ipynb #43-command-line-096
+@_verb("advise", "the smallest change of a recorded repetition that satisfies constraints, proved by simulation",
+       _option("repetition", metavar="REP.mot", help="one repetition (bige segment cuts a trial into such)"),
+       _CONSTRAINTS,
+       _option("--set", dest="settings", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
+               help="change one value, for example muscle_range.high=0.5"),
+       _option("--mode", choices=("qp", "tracking"), default="tracking",
+               help="tracking: about a minute a simulation (default); qp: by static optimisation, seconds, for "
+               "a first look"),
+       _option("--load", metavar="LOAD", help="what the participant carries, as in bige simulate"),
+       _either(_JOBS, _CLUSTER),
+       *_OWN, _DATA, _MODEL, _EXERCISE, _STRICT, _FORCE, _OUT)
+def _advise(repetition: str, constraints: str | None, settings: list[str], exercise: str | None, mode: str,
+            out: str, force: bool, jobs: int, cluster: str | None, **options) -> tuple[dict, str]:
+    from bige.motion import read_motion
+    _judged(read_motion(repetition), _person_of(options["model"]))
+    with status_line() as show:
+        show("starting")
+        from bige.answers import Request
+        files = {k: Path(options.pop(k)) for k in ("model", "vqvae", "surrogate", "data") if options.get(k)}
+        given = _given(exercise=exercise) | files | {"load": options.get("load")}
+        request = Request(constraints=_constraints(constraints, settings, exercise), n=1,
+                          like=Path(repetition), verified=mode, **given)
+        return _advise_one(request, out, force, show, jobs=jobs, cluster=cluster)
+
+def _advise_one(request, out: str, force: bool, show: Callable[[str], None], **how) -> tuple[dict, str]:
+    from bige.advice import advise, advice_text
+    from bige.answers import check_answer_folder, simulation_folder
+    from bige.files import output_folder
+    from bige.report import write_pages
+    def count(simulations: int, proved: int, n: int) -> None:
+        show(f"{_plural(simulations, 'simulation')}: {'proved' if proved else 'not proved yet'}")
+    with output_folder(out) as folder:
+        if not force:
+            check_answer_folder(request, folder)
+        kept = simulation_folder(request, folder, force)
+        show("loading the networks; then a simulation of the repetition as it was recorded")
+        found = advise(request, progress=count, folder=kept, **how)
+        _INTERRUPT.check()
+        show("drawing the pictures and the report")
+        found.save(folder, [write_pages], force)
+    page = Path(out).resolve() / "report.html"
+    record = {"folder": out, "report": str(Path(out) / "report.html"), **found.scores}
+    return record, f"{advice_text(found)}\nreport: {page}"
+
+# %% ../nbs/43_command_line.ipynb #43-command-line-098
 @_verb("verify", "simulate what bige generate made, and compare with the surrogate",
        _option("folder", metavar="FOLDER",
                help="written by bige generate; verification.json, certificates and simulations go there"),
@@ -1241,6 +1286,6 @@ def _findings(record: dict) -> str:
         parts += [f"{Path(s['file']).stem}: {s['reason']}" for s in checked["samples"] if s["reason"]]
     return "\n\n".join(part for part in parts if part)
 
-# %% ../nbs/43_command_line.ipynb #43-command-line-102
+# %% ../nbs/43_command_line.ipynb #43-command-line-104
 if __name__ == "__main__" and "__file__" in globals():
     sys.exit(main())
