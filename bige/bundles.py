@@ -9,7 +9,7 @@ import re
 import warnings
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -25,22 +25,23 @@ from .files import InputError, atomic_write, to_json, versions, whole_folder, wr
 from .force_plates import PlateForces, read_force_table, write_external_loads
 from .geometry import Curve, rotation
 from .inverse_kinematics import write_osim
-from .joint_loads import loaded_joints, settled_forces
+from .joint_loads import Route, loaded_joints, paths_of_model, settled_forces
 from .motion import (ACTIVATIONS, COORDINATES, GRAVITY, JOINT_LOADS, TRANSLATIONS, Motion, is_angle,
                          read_motion, samples_of, write_motion)
-from .muscles import MUSCLE_NAMES, default_geometry, file_digest, rigid_tendon
+from .muscles import LEG_COLUMNS, MUSCLE_NAMES, default_geometry, file_digest, rigid_tendon
 from .parsing import read_bytes, read_json
 from .segmentation import model_if_known
 from .simulation import motion_file, read_records, result_files
-from .skeleton import (XML_BYTES, Joint, Skeleton, open_model, parse_xml, read_curve, read_number)
+from .skeleton import (XML_BYTES, Body, Joint, Skeleton, open_model, parse_xml, read_curve, read_number)
 
 # %% auto #0
-__all__ = ['NEAR_DEG', 'RESERVES', 'OTHER_CUTOFF_HZ', 'DEGREE', 'FITTED_AT', 'DENSITY', 'THIN', 'BUNDLES', 'simulation_places',
-           'is_of', 'SimulationFiles', 'find_simulation', 'Exported', 'read_exported', 'write_model', 'followers',
-           'write_coordinates', 'loaded_bodies', 'outside_forces', 'tendon_forces', 'joint_moments', 'actuator_forces',
-           'write_actuators', 'ToolSettings', 'write_inverse_dynamics_setup', 'write_analysis_setup', 'reaction_joints',
-           'write_setups', 'write_opensim', 'run_setup', 'MuJoCoJoint', 'mujoco_joint', 'MuJoCoBody', 'mujoco_tree',
-           'mujoco_joints', 'constraint_polynomial', 'body_capsules', 'ground_height', 'to_mjcf', 'mujoco_positions',
+__all__ = ['NEAR_DEG', 'NUDGE', 'RESERVES', 'OTHER_CUTOFF_HZ', 'DEGREE', 'FITTED_AT', 'DENSITY', 'THIN', 'LEAST_KG', 'BUNDLES',
+           'simulation_places', 'is_of', 'SimulationFiles', 'find_simulation', 'Exported', 'read_exported',
+           'write_model', 'followers', 'write_coordinates', 'loaded_bodies', 'outside_forces', 'tendon_forces',
+           'path_arms', 'joint_moments', 'actuator_forces', 'write_actuators', 'ToolSettings',
+           'write_inverse_dynamics_setup', 'write_analysis_setup', 'reaction_joints', 'write_setups', 'write_opensim',
+           'run_setup', 'MuJoCoJoint', 'mujoco_joint', 'MuJoCoBody', 'mujoco_tree', 'mujoco_joints',
+           'constraint_polynomial', 'body_capsules', 'mujoco_mass', 'ground_height', 'to_mjcf', 'mujoco_positions',
            'mujoco_trajectory', 'write_mujoco', 'phase_percent', 'write_csv', 'motions_to_export', 'export_bundles']
 
 # %% ../nbs/B4_bundles.ipynb #b4-bundles-006
@@ -160,8 +161,10 @@ def read_exported(path: str | Path, model: str | Path | None = None, load: str |
     if simulation and str(load or "") != simulation.record.get("load", ""):
         simulation = None           # of another load
     own = re.sub(r"^kinematics_activations_(.+)_muscle_driven$", r"\1", path.stem)
-    return Exported(own, path, motion, load_exercise(exercise or noted.get("exercise", "squat")), model, load,
-                    simulation)
+    exercise = load_exercise(exercise or noted.get("exercise", "squat"))
+    found = Exported(own, path, motion, exercise, model, load, simulation)
+    found.skeleton              # InputError for a model that is none
+    return found
 
 # %% ../nbs/B4_bundles.ipynb #b4-bundles-017
 _INERTIAS = ("xx", "yy", "zz", "xy", "xz", "yz")
@@ -232,8 +235,8 @@ def outside_forces(skeleton: Skeleton, forces: PlateForces) -> dict[str, list]:
     return found
 
 # %% ../nbs/B4_bundles.ipynb #b4-bundles-023
-def tendon_forces(mechanics: MusculoskeletalModel, simulation: SimulationFiles) -> tuple[np.ndarray, ...]:
-    "Tendon forces (T, 80) N of a simulation, and moment arms (T, 80, 33) m."
+def tendon_forces(mechanics: MusculoskeletalModel, simulation: SimulationFiles) -> np.ndarray:
+    "Tendon forces (T, 80) N of a simulation."
     motion, record = simulation.motion, simulation.record
     q, cutoff_hz = motion.coordinates(), record["settings"]["cutoff_hz"]
     lengths, arms = mechanics.geometry(within_range(q))
@@ -241,13 +244,38 @@ def tendon_forces(mechanics: MusculoskeletalModel, simulation: SimulationFiles) 
     if record["mode"] == "qp":
         speeds = filtered_rates(motion.time, q, motion.rate_hz, cutoff_hz)[0]
         velocity = -np.einsum("tmi,ti->tm", arms, speeds)
-        return motion.activations() * rigid_tendon(lengths, velocity, parameters)[0], arms
+        return motion.activations() * rigid_tendon(lengths, velocity, parameters)[0]
     T = len(motion.time)
     spheres, none = np.zeros((T, 12, 3)), np.zeros((T, 0))
     result = Simulation(motion, spheres, spheres, none, {}, none, none, record["status"], dict(record))
-    return settled_forces(result, lengths, parameters), arms
+    return settled_forces(result, lengths, parameters)
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-024
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-025
+NUDGE = 1e-4        # rad
+
+
+def path_arms(mechanics: MusculoskeletalModel, q: np.ndarray) -> np.ndarray:
+    """Moment arms (T, 80, 33) m at poses q (T, 33) from the paths of the muscles; those of the polynomials
+    for a model whose paths we cannot follow."""
+    try:
+        paths = paths_of_model(mechanics)
+    except InputError:
+        return mechanics.geometry(within_range(q))[1]
+
+    def lengths(by: np.ndarray) -> np.ndarray:
+        poses, _ = body_motions(mechanics.skeleton, q + by, 0 * q, 0 * q)
+        return np.stack([Route(paths[name], poses).length for name in MUSCLE_NAMES], 1)
+    arms = np.zeros((len(q), len(MUSCLE_NAMES), len(COORDINATES)))
+    for columns in zip(*LEG_COLUMNS.values()):          # of both legs at once: a muscle crosses one
+        by = np.zeros(len(COORDINATES))
+        by[list(columns)] = NUDGE
+        slope = (lengths(by) - lengths(-by)) / (2 * NUDGE)
+        for side, column in zip(LEG_COLUMNS, columns):
+            mine = [name.endswith(f"_{side}") for name in MUSCLE_NAMES]
+            arms[:, mine, column] = -slope[:, mine]
+    return arms
+
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-026
 def joint_moments(skeleton: Skeleton, simulation: SimulationFiles) -> np.ndarray:
     "Moments (T, 33) N·m, N that the joints deliver under the bundle's external loads."
     motion, cutoff_hz = simulation.motion, simulation.record["settings"]["cutoff_hz"]
@@ -260,12 +288,13 @@ def joint_moments(skeleton: Skeleton, simulation: SimulationFiles) -> np.ndarray
 def actuator_forces(found: Exported) -> Motion:
     "Force (N) of each muscle, and what actuators add at each coordinate (N·m, N), of a simulated motion."
     mechanics = MusculoskeletalModel(found.model)
-    tendons, arms = tendon_forces(mechanics, found.simulation)
+    tendons, q = tendon_forces(mechanics, found.simulation), found.simulation.motion.coordinates()
+    arms = path_arms(mechanics, q)
     rest = joint_moments(found.skeleton, found.simulation) - np.einsum("tmi,tm->ti", arms, tendons)
     names = (*MUSCLE_NAMES, *(f"reserve_{name}" for name in COORDINATES))
     return Motion(found.simulation.motion.time, np.column_stack([tendons, rest]), names)
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-027
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-029
 RESERVES = {"pelvis": 100.0, "mtp": 25.0}       # N·m or N at control 1, by the beginning of the name
 _RESULTS = "results"
 
@@ -290,7 +319,7 @@ def write_actuators(path: str | Path) -> None:
             _child(actuator, tag, text)
     _write_tree(root, Path(path))
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-028
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-030
 @dataclass(frozen=True)
 class ToolSettings:
     "What all setup files share: first and last time (s), cutoff of the filter (Hz), external loads or none."
@@ -337,7 +366,7 @@ def write_analysis_setup(settings: ToolSettings, path: str | Path, name: str,
             _child(analysis, tag, text)
     _write_tree(root, Path(path))
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-029
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-031
 _STATIC = {"use_model_force_set": "true", "activation_exponent": 2, "use_muscle_physiology": "true",
            "optimizer_convergence_criterion": 1e-4, "optimizer_max_iterations": 200}
 _ARMS = [f"{name}_{side}" for side in "rl" for name in ("hip_flexion", "hip_adduction", "knee_angle",
@@ -357,13 +386,13 @@ def write_setups(settings: ToolSettings, folder: Path, skeleton: Skeleton, force
         "joint_reaction": {"JointReaction": {
             "forces_file": forces, "joint_names": " ".join(reaction_joints(skeleton)),
             "apply_on_bodies": "child", "express_in_frame": "child"}},
-        "muscle_analysis": {"MuscleAnalysis": {"muscle_list": "all", "compute_moments": "false",
+        "muscle_analysis": {"MuscleAnalysis": {"muscle_list": "all", "compute_moments": "true",
                                                "moment_arm_coordinate_list": " ".join(_ARMS)},
                             "BodyKinematics": {"bodies": "all"}}}
     for name, kinds in analyses.items():
         write_analysis_setup(settings, folder / f"setup_{name}.xml", name, kinds)
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-031
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-033
 OTHER_CUTOFF_HZ = 6.0       # of motions without a simulation
 
 _OPENSIM_README = """\
@@ -408,7 +437,7 @@ _OPENSIM_FILES = {
     "setup_muscle_analysis.xml": "muscle lengths, moment arms and positions of all bodies: "
                                  "results/muscle_analysis_*.sto"}
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-032
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-034
 def _source_words(found: Exported) -> str:
     carried = f", carrying {found.load}" if found.load else ""
     return (f"From {found.path.name}: {found.exercise.title}, {len(found.motion.time)} frames, "
@@ -444,7 +473,7 @@ def _opensim_readme(found: Exported, folder: Path, forces: str, notes: Sequence[
                                   forces=_force_words(found), files="\n".join(files),
                                   notes="\n".join(notes)).rstrip() + "\n"
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-033
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-035
 def _write_muscle_forces(found: Exported, path: Path) -> list[str]:
     "Write the muscle forces of a simulation; a sentence where they cannot be known here."
     try:
@@ -479,7 +508,7 @@ def write_opensim(found: Exported, folder: str | Path) -> None:
         notes = [*notes, "Joint reactions take muscle forces from static optimisation: run that first."]
     _write_text(folder / "README.txt", _opensim_readme(found, folder, forces, notes))
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-036
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-038
 def run_setup(folder: str, setup: str) -> None:
     "(runs inside OpenSim) Run one setup file in its folder; AssertionError if the tool fails."
     import os
@@ -489,7 +518,7 @@ def run_setup(folder: str, setup: str) -> None:
     kind = opensim.InverseDynamicsTool if "inverse_dynamics" in setup else opensim.AnalyzeTool
     assert kind(setup).run(), f"{setup} failed"
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-041
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-043
 @dataclass(frozen=True, eq=False)
 class MuJoCoJoint:
     """A hinge (rad) or slide (m): `axis` and `anchor` (3,) m in the frame of its body. It is the `coordinate`
@@ -508,7 +537,7 @@ class MuJoCoJoint:
         x = q[:, COORDINATES.index(self.coordinate)]
         return x if self.curve is None else self.curve(x)
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-042
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-044
 def _straight(curve: Curve) -> float | None:
     "The sign of a curve that is its coordinate or the negative of it, perhaps with an offset; else None."
     c = curve.coefficients
@@ -516,7 +545,7 @@ def _straight(curve: Curve) -> float | None:
         return None
     return float(np.sign(c[0, 1]))
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-044
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-046
 @dataclass(frozen=True, eq=False)
 class _Axis:
     "One axis of an OpenSim joint: its term, its name in MuJoCo, whether it is its coordinate, value at zero."
@@ -545,7 +574,7 @@ def _axes(joint: Joint, taken: set[str]) -> tuple[list[_Axis], list[_Axis]]:
         found.append(axes)
     return found[0], found[1]
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-045
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-047
 def _mujoco_joint(a: _Axis, axis: np.ndarray, joint: Joint) -> MuJoCoJoint:
     sign, curve = (_straight(a.curve), None) if a.leads else (1.0, a.curve)
     return MuJoCoJoint(a.name, joint.child, a.kind, sign * axis, joint.p_BM, a.coordinate, curve)
@@ -565,7 +594,7 @@ def mujoco_joint(joint: Joint, taken: set[str]) -> tuple[np.ndarray, np.ndarray,
     R = joint.R_PF @ R
     return joint.p_PF + joint.R_PF @ shift - R @ joint.p_BM, R, slides + hinges
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-046
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-048
 @dataclass(frozen=True, eq=False)
 class MuJoCoBody:
     "A body in the tree: its joint, its place (3,) m and rotation (3, 3) in its parent, its MuJoCo joints."
@@ -597,7 +626,7 @@ def mujoco_joints(skeleton: Skeleton) -> list[MuJoCoJoint]:
     "All joints in the order of MuJoCo's `qpos`."
     return [j for body in mujoco_tree(skeleton) for j in body.joints]
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-049
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-051
 DEGREE, FITTED_AT = 4, 400      # of MuJoCo's polynomial; at so many values of the coordinate
 
 
@@ -613,7 +642,7 @@ def constraint_polynomial(joint: MuJoCoJoint, skeleton: Skeleton) -> tuple[np.nd
     c[:len(p.coef)] = p.coef
     return c, float(np.abs(np.polynomial.Polynomial(c)(x) - curve(x)).max())
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-052
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-054
 DENSITY = 1000.0    # kg/m³
 THIN = 0.012        # m, the radius of capsules at least
 
@@ -634,7 +663,21 @@ def body_capsules(skeleton: Skeleton) -> dict[str, list[tuple[np.ndarray, np.nda
     found[torso].append((neck + top / 4, neck + 3 * top / 4, float(np.linalg.norm(top)) / 3))
     return found
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-054
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-056
+LEAST_KG = 1e-6
+
+
+def mujoco_mass(body: Body) -> Body:
+    "The body as MuJoCo takes it: with mass, and moments of inertia that mass can have."
+    if body.mass <= 0:
+        return Body(LEAST_KG, body.mass_center, np.array([1, 1, 1, 0, 0, 0]) * LEAST_KG * THIN**2)
+    xx, yy, zz, xy, xz, yz = body.inertia
+    low, middle, high = np.linalg.eigvalsh([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+    if high <= low + middle:
+        return body
+    return replace(body, inertia=np.array([1, 1, 1, 0, 0, 0]) * (low + middle + high) / 3)
+
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-059
 _TO_Z_UP = "0.7071067811865476 0.7071067811865476 0 0"      # a quarter turn about x: y becomes z
 
 
@@ -648,10 +691,10 @@ def ground_height(skeleton: Skeleton, q: np.ndarray) -> float:
     "Height (m) of the ground under poses q (T, 33): of the lowest sole, for a tenth of the time."
     return float(np.quantile(skeleton.contact_points(q)[..., 1], 0.1, axis=0).min())
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-055
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-060
 def _mujoco_body(parent: ET.Element, body: MuJoCoBody, skeleton: Skeleton, capsules: list) -> ET.Element:
     "The element of a body: inertia, joints, capsules, contact spheres, and sites at its joint and markers."
-    name, mass = body.joint.child, skeleton.bodies[body.joint.child]
+    name, mass = body.joint.child, mujoco_mass(skeleton.bodies[body.joint.child])
     element = _child(parent, "body", name=name, pos=_numbers(body.place), quat=_numbers(_quaternions(body.R)))
     _child(element, "inertial", pos=_numbers(mass.mass_center), mass=repr(float(mass.mass)),
            fullinertia=_numbers(mass.inertia))
@@ -674,13 +717,14 @@ def _mujoco_body(parent: ET.Element, body: MuJoCoBody, skeleton: Skeleton, capsu
         _child(element, "site", name=marker.name, pos=_numbers(marker.location))
     return element
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-056
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-061
 def _mujoco_head(root: ET.Element, ground: float) -> ET.Element:
     "Settings, ground and light; the body in which the tree stands."
-    _child(root, "compiler", angle="radian", inertiafromgeom="false", balanceinertia="true")
+    _child(root, "compiler", angle="radian", inertiafromgeom="false")
     _child(root, "option", gravity=f"0 0 {-GRAVITY}", timestep="0.001")
     defaults = _child(root, "default")
     _child(defaults, "geom", contype="0", conaffinity="0", group="1", rgba="0.85 0.75 0.65 1")
+    _child(defaults, "equality", solref="0.002 1", solimp="0.99 0.999 0.0001 0.5 2")
     _child(defaults, "site", size="0.006", group="3", rgba="0.1 0.4 0.8 1")
     _child(_child(defaults, "default", **{"class": "contact"}), "geom", type="sphere", contype="1",
            group="2", rgba="0.9 0.5 0.2 0.5", friction="0.8 0.005 0.0001")
@@ -715,7 +759,7 @@ def mujoco_positions(skeleton: Skeleton, q: np.ndarray) -> np.ndarray:
     "MuJoCo's `qpos` (T, n) of poses q (T, 33), in the order of `mujoco_joints`."
     return np.stack([j.values(q) for j in mujoco_joints(skeleton)], 1)
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-063
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-068
 def mujoco_trajectory(found: Exported) -> dict[str, np.ndarray]:
     "Arrays (...) of a trajectory: see the README of a bundle for MuJoCo."
     from scipy.interpolate import CubicSpline
@@ -734,7 +778,7 @@ def mujoco_trajectory(found: Exported) -> dict[str, np.ndarray]:
         arrays |= {"activations": motion.activations(), "muscle_names": np.array(MUSCLE_NAMES)}
     return arrays
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-064
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-069
 _MUJOCO_README = """\
 {title}
 {line}
@@ -766,7 +810,8 @@ the body opensim_frame turns them into MuJoCo's x, z, -y.
 them there when the model moves freely. The polynomials of these constraints are off by {slide:.1f} mm and
 {hinge:.1f} degrees at most; the values in qpos are exact.
 The model has no muscles, actuators or springs: it is for kinematics, inverse dynamics, imitation, or
-actuators of your own.
+actuators of your own. The toes' moments of inertia, which MuJoCo refuses as OpenSim's models have them, are
+replaced by their mean.
 """
 
 
@@ -783,7 +828,7 @@ def _mujoco_readme(found: Exported, joints: Sequence[MuJoCoJoint]) -> str:
         activations=activations, follow=len(following), slide=1000 * worst["slide"],
         hinge=np.rad2deg(worst["hinge"]))
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-065
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-070
 def _write_table(path: Path, names: Sequence[str], rows: np.ndarray) -> None:
     "Write a .csv file of numbers (T, D), nine significant digits."
     lines = [",".join(names), *(",".join(f"{x + 0.0:.9g}" for x in row) for row in rows.tolist())]
@@ -813,7 +858,7 @@ def write_mujoco(found: Exported, folder: str | Path) -> None:
         | {"follows": "" if j.curve is None else j.coordinate} for j in joints])
     _write_text(folder / "README.txt", _mujoco_readme(found, joints))
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-068
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-073
 def phase_percent(exercise: Exercise, q: np.ndarray) -> np.ndarray:
     "Percentage of the cycle (T,) in each frame of poses q (T, 33); linear in time."
     first, last = (float(frame) for frame in exercise.cycle(q))
@@ -836,7 +881,7 @@ def _coordinate_rows(found: Exported) -> list[dict]:
                      "degrees" if angle else "m", x))
     return [dict(zip(("column", "meaning", "unit", "values"), row)) for row in rows]
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-069
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-074
 def _muscle_rows(found: Exported) -> list[dict]:
     "The same of activations, joint loads and ground forces, as far as they are known."
     motion, simulation, rows = found.motion, found.simulation, []
@@ -874,7 +919,7 @@ def write_csv(found: Exported, folder: str | Path) -> None:
         text += "Joint loads and ground forces are those of a simulation of this motion.\n"
     _write_text(Path(folder) / "README.txt", text)
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-072
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-077
 def _write_bvh(found: Exported, folder: Path) -> None:
     write_bvh(found.motion, folder / f"{found.name}.bvh", found.skeleton)
 
@@ -895,14 +940,21 @@ def motions_to_export(path: str | Path) -> list[Path]:
                          "give one .mot file")
     return found
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-073
-def _former_export(folder: Path, wanted: Mapping) -> list[Path]:
-    "Files of an earlier export of the same motions in a folder."
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-078
+def _digest(path: Path) -> str:
+    return sha256(path.read_bytes()).hexdigest()
+
+
+def _former_export(folder: Path, made_from: Mapping) -> list[Path]:
+    "Files in a folder that an earlier export of the same kind and motions left, and that are unchanged."
     record = folder / "bundle.json"
     found = read_json(record, "what bige export wrote") if record.is_file() else {}
-    if found.get("sources") != wanted or not isinstance(found.get("files"), list):
+    if any(found.get(key) != value for key, value in made_from.items()):
         return []
-    return [f for f in (*(folder / str(name) for name in found["files"]), record) if f.is_file()]
+    files = found.get("files") if isinstance(found.get("files"), dict) else {}
+    own = [folder / name for name, digest in files.items()
+           if (folder / name).is_file() and _digest(folder / name) == digest]
+    return [*own, record]
 
 
 def export_bundles(path: str | Path, kind: str, out: str | Path, *, model: str | Path | None = None,
@@ -915,19 +967,24 @@ def export_bundles(path: str | Path, kind: str, out: str | Path, *, model: str |
         raise InputError("--as", repr(kind), ", ".join(BUNDLES), "choose one of them")
     files = motions_to_export(path)
     sources = {str(f): sha256(read_bytes(f, "a motion file (.mot, .sto)")).hexdigest() for f in files}
-    with whole_folder(out, lambda folder: _former_export(folder, sources), guard=not force) as part:
+    made_from = {"as": kind, "sources": sources}
+    with whole_folder(out, lambda folder: _former_export(folder, made_from), guard=not force) as part:
         rows = []
         for file in files:
             found = read_exported(file, model, load, exercise)
             place = part / found.name if len(files) > 1 else part
             place.mkdir(exist_ok=True)
             BUNDLES[kind](found, place)
-            simulation = found.simulation and found.simulation.record["mode"]
-            rows.append({"motion": found.name, "folder": found.name if len(files) > 1 else ".",
-                         "model": found.model and found.model.name, "simulation": simulation,
-                         "load": found.load and str(found.load), "exercise": found.exercise.name})
-        names = sorted(f.relative_to(part).as_posix() for f in part.rglob("*") if f.is_file())
-        record = {"as": kind, "bundles": rows, "files": names, "sources": sources,
-                  "versions": versions("numpy")}
+            rows.append(_bundle_row(found, place.relative_to(part).as_posix()))
+        names = sorted(f for f in part.rglob("*") if f.is_file())
+        record = made_from | {"bundles": rows, "versions": versions("numpy"),
+                              "files": {f.relative_to(part).as_posix(): _digest(f) for f in names}}
         _write_text(part / "bundle.json", to_json(record) + "\n")
     return record
+
+
+def _bundle_row(found: Exported, folder: str) -> dict[str, str | None]:
+    "What bundle.json says of one motion."
+    return {"motion": found.name, "folder": folder, "model": found.model and found.model.name,
+            "simulation": found.simulation and found.simulation.record["mode"],
+            "load": found.load and str(found.load), "exercise": found.exercise.name}
