@@ -24,7 +24,7 @@ from .external_load import ExternalLoad, loaded_skeleton, read_load
 from .files import InputError, atomic_write, to_json, versions, whole_folder, write_npz
 from .force_plates import PlateForces, read_force_table, write_external_loads
 from .geometry import Curve, rotation
-from .inverse_kinematics import write_osim
+from .ground_contact import ground_height
 from .joint_loads import Route, loaded_joints, paths_of_model, settled_forces
 from .motion import (ACTIVATIONS, COORDINATES, GRAVITY, JOINT_LOADS, TRANSLATIONS, Motion, is_angle,
                          read_motion, samples_of, write_motion)
@@ -35,14 +35,14 @@ from .simulation import motion_file, read_records, result_files
 from .skeleton import (XML_BYTES, Body, Joint, Skeleton, open_model, parse_xml, read_curve, read_number)
 
 # %% auto #0
-__all__ = ['NEAR_DEG', 'NUDGE', 'RESERVES', 'OTHER_CUTOFF_HZ', 'DEGREE', 'FITTED_AT', 'DENSITY', 'THIN', 'LEAST_KG', 'BUNDLES',
-           'simulation_places', 'is_of', 'SimulationFiles', 'find_simulation', 'Exported', 'read_exported',
-           'write_model', 'followers', 'write_coordinates', 'loaded_bodies', 'outside_forces', 'tendon_forces',
-           'path_arms', 'joint_moments', 'actuator_forces', 'write_actuators', 'ToolSettings',
+__all__ = ['NEAR_DEG', 'POSITIVE', 'NUDGE', 'RESERVES', 'OTHER_CUTOFF_HZ', 'DEGREE', 'FITTED_AT', 'DENSITY', 'THIN', 'LEAST_KG',
+           'BUNDLES', 'simulation_places', 'is_of', 'SimulationFiles', 'find_simulation', 'Exported', 'read_exported',
+           'positive_direction', 'write_model', 'followers', 'write_coordinates', 'loaded_bodies', 'outside_forces',
+           'tendon_forces', 'path_arms', 'moments_under_loads', 'actuator_forces', 'write_actuators', 'ToolSettings',
            'write_inverse_dynamics_setup', 'write_analysis_setup', 'reaction_joints', 'write_setups', 'write_opensim',
            'run_setup', 'MuJoCoJoint', 'mujoco_joint', 'MuJoCoBody', 'mujoco_tree', 'mujoco_joints',
-           'constraint_polynomial', 'body_capsules', 'mujoco_mass', 'ground_height', 'to_mjcf', 'mujoco_positions',
-           'mujoco_trajectory', 'write_mujoco', 'phase_percent', 'write_csv', 'motions_to_export', 'export_bundles']
+           'constraint_polynomial', 'body_capsules', 'mujoco_mass', 'to_mjcf', 'mujoco_positions', 'mujoco_trajectory',
+           'write_mujoco', 'phase_percent', 'write_csv', 'motions_to_export', 'export_bundles']
 
 # %% ../nbs/B4_bundles.ipynb #b4-bundles-006
 def simulation_places(path: str | Path) -> list[tuple[Path, str]]:
@@ -167,6 +167,23 @@ def read_exported(path: str | Path, model: str | Path | None = None, load: str |
     return found
 
 # %% ../nbs/B4_bundles.ipynb #b4-bundles-017
+POSITIVE = {
+    "pelvis_tilt": "tipped backward", "pelvis_list": "leaning to the right",
+    "pelvis_rotation": "turned to the left",
+    "pelvis_tx": "forward", "pelvis_ty": "up", "pelvis_tz": "to the right",
+    "hip_flexion": "flexion", "hip_adduction": "adduction", "hip_rotation": "internal rotation",
+    "knee_angle": "flexion", "ankle_angle": "dorsiflexion", "subtalar_angle": "inversion",
+    "mtp_angle": "toes bent downward",
+    "lumbar_extension": "extension", "lumbar_bending": "to the right", "lumbar_rotation": "to the left",
+    "arm_flex": "flexion", "arm_add": "adduction", "arm_rot": "internal rotation", "elbow_flex": "flexion",
+    "pro_sup": "pronation"}
+
+
+def positive_direction(coordinate: str) -> str:
+    "In words, where a coordinate goes when it grows."
+    return POSITIVE.get(coordinate, POSITIVE.get(coordinate[:-2], ""))
+
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-019
 _INERTIAS = ("xx", "yy", "zz", "xy", "xz", "yz")
 
 def _numbers(values) -> str:
@@ -180,6 +197,7 @@ def _write_tree(root: ET.Element, path: Path) -> None:
 def write_model(found: Exported, path: str | Path) -> None:
     "Write the OpenSim model of the participant, with what she carries."
     if found.model is None:
+        from bige.inverse_kinematics import write_osim
         return write_osim(found.skeleton, path, {})
     content = read_bytes(found.model, "an OpenSim model (.osim)", XML_BYTES)
     if found.load is None:
@@ -196,7 +214,7 @@ def write_model(found: Exported, path: str | Path) -> None:
                     child.text = _numbers(value)
     _write_tree(root, Path(path))
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-019
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-021
 def followers(model: ET.Element, motion: Motion, where: str) -> dict[str, np.ndarray]:
     "Values (T,) rad of the coordinates that constraints of a model bind to those of a motion, by name."
     found = {}
@@ -216,7 +234,7 @@ def write_coordinates(motion: Motion, model: str | Path, path: str | Path) -> No
     values = np.column_stack([motion.coordinates(), *more.values()])
     write_motion(Motion(motion.time, values, (*COORDINATES, *more)), path, in_degrees=False)
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-021
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-023
 def loaded_bodies(skeleton: Skeleton) -> dict[str, str]:
     "Name of a force from outside -> the body on which it acts."
     feet = {"r": skeleton.contacts[0].body, "l": skeleton.contacts[6].body}
@@ -234,7 +252,7 @@ def outside_forces(skeleton: Skeleton, forces: PlateForces) -> dict[str, list]:
         found.setdefault(loaded_bodies(skeleton)[name], []).extend(pushes)
     return found
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-023
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-025
 def tendon_forces(mechanics: MusculoskeletalModel, simulation: SimulationFiles) -> np.ndarray:
     "Tendon forces (T, 80) N of a simulation."
     motion, record = simulation.motion, simulation.record
@@ -250,7 +268,7 @@ def tendon_forces(mechanics: MusculoskeletalModel, simulation: SimulationFiles) 
     result = Simulation(motion, spheres, spheres, none, {}, none, none, record["status"], dict(record))
     return settled_forces(result, lengths, parameters)
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-025
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-027
 NUDGE = 1e-4        # rad
 
 
@@ -275,8 +293,8 @@ def path_arms(mechanics: MusculoskeletalModel, q: np.ndarray) -> np.ndarray:
             arms[:, mine, column] = -slope[:, mine]
     return arms
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-026
-def joint_moments(skeleton: Skeleton, simulation: SimulationFiles) -> np.ndarray:
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-028
+def moments_under_loads(skeleton: Skeleton, simulation: SimulationFiles) -> np.ndarray:
     "Moments (T, 33) N·m, N that the joints deliver under the bundle's external loads."
     motion, cutoff_hz = simulation.motion, simulation.record["settings"]["cutoff_hz"]
     q = motion.coordinates()
@@ -290,11 +308,11 @@ def actuator_forces(found: Exported) -> Motion:
     mechanics = MusculoskeletalModel(found.model)
     tendons, q = tendon_forces(mechanics, found.simulation), found.simulation.motion.coordinates()
     arms = path_arms(mechanics, q)
-    rest = joint_moments(found.skeleton, found.simulation) - np.einsum("tmi,tm->ti", arms, tendons)
+    rest = moments_under_loads(found.skeleton, found.simulation) - np.einsum("tmi,tm->ti", arms, tendons)
     names = (*MUSCLE_NAMES, *(f"reserve_{name}" for name in COORDINATES))
     return Motion(found.simulation.motion.time, np.column_stack([tendons, rest]), names)
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-029
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-031
 RESERVES = {"pelvis": 100.0, "mtp": 25.0}       # N·m or N at control 1, by the beginning of the name
 _RESULTS = "results"
 
@@ -319,7 +337,7 @@ def write_actuators(path: str | Path) -> None:
             _child(actuator, tag, text)
     _write_tree(root, Path(path))
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-030
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-032
 @dataclass(frozen=True)
 class ToolSettings:
     "What all setup files share: first and last time (s), cutoff of the filter (Hz), external loads or none."
@@ -366,7 +384,7 @@ def write_analysis_setup(settings: ToolSettings, path: str | Path, name: str,
             _child(analysis, tag, text)
     _write_tree(root, Path(path))
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-031
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-033
 _STATIC = {"use_model_force_set": "true", "activation_exponent": 2, "use_muscle_physiology": "true",
            "optimizer_convergence_criterion": 1e-4, "optimizer_max_iterations": 200}
 _ARMS = [f"{name}_{side}" for side in "rl" for name in ("hip_flexion", "hip_adduction", "knee_angle",
@@ -392,7 +410,7 @@ def write_setups(settings: ToolSettings, folder: Path, skeleton: Skeleton, force
     for name, kinds in analyses.items():
         write_analysis_setup(settings, folder / f"setup_{name}.xml", name, kinds)
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-033
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-035
 OTHER_CUTOFF_HZ = 6.0       # of motions without a simulation
 
 _OPENSIM_README = """\
@@ -415,7 +433,7 @@ Results appear in results/.
 
 Files
 {files}
-
+{expected}
 Units: metres, radians, newtons, newton metres, seconds; x forward, y up, z to the right.
 knee_angle_r_beta and knee_angle_l_beta move the patella with the knee. They are columns of coordinates.mot;
 the moment at a knee is the sum of two columns, knee_angle_r_moment and knee_angle_r_beta_force.
@@ -437,7 +455,7 @@ _OPENSIM_FILES = {
     "setup_muscle_analysis.xml": "muscle lengths, moment arms and positions of all bodies: "
                                  "results/muscle_analysis_*.sto"}
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-034
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-036
 def _source_words(found: Exported) -> str:
     carried = f", carrying {found.load}" if found.load else ""
     return (f"From {found.path.name}: {found.exercise.title}, {len(found.motion.time)} frames, "
@@ -446,9 +464,10 @@ def _source_words(found: Exported) -> str:
 
 def _force_words(found: Exported) -> str:
     if not found.simulation:
+        aside = " Activations are those of the file." if found.motion.has(ACTIVATIONS) else ""
         return ("No simulation of this motion was found, so there are no ground forces: moments of legs "
                 "and pelvis\nare those of a body in the air. Run bige simulate with --out into the folder of "
-                "the motion (or\nbige verify on its answer), then bige export again.")
+                "the motion (or\nbige verify on its answer), then bige export again." + aside)
     mode = {"qp": "static optimisation", "tracking": "tracking simulation"}[found.simulation.record["mode"]]
     cutoff_hz = found.simulation.record["settings"]["cutoff_hz"]
     return (f"Ground forces, activations and muscle forces are those of a {mode};\n"
@@ -457,6 +476,28 @@ def _force_words(found: Exported) -> str:
 
 def _model_words(found: Exported) -> str:
     return found.model.name if found.model else f"the one embedded in bige ({found.skeleton.name})"
+
+
+def _expected_words(found: Exported) -> str:
+    "What OpenSim's tools should find of a simulated motion: our own numbers."
+    if not found.simulation:
+        return ""
+    weight = found.simulation.record["body_weight_n"]
+    moments = moments_under_loads(found.skeleton, found.simulation)
+    residual = np.sqrt((moments[:, [COORDINATES.index(name) for name in TRANSLATIONS]] ** 2).sum(1).mean())
+    lines = [f"residual force {residual:.0f} N ({100 * residual / weight:.1f} % of body weight, RMS)"]
+    largest = np.abs(moments).max(0)
+    lines += [f"largest moment of {name}: {largest[COORDINATES.index(name)]:.1f} N m"
+              for name in ("hip_flexion_r", "knee_angle_r", "ankle_angle_r")]
+    if loads := found.simulation.loads:
+        joints = {j.child: j.name for j in found.skeleton.tree + found.skeleton.coupled}
+        shown = [c for c in loads.names if re.match("(hip|tibiofemoral)_r_.*_fx$", c)]
+        for column in shown:
+            child = column[:-3].partition("_on_")[2]
+            size = np.linalg.norm(loads.columns([column[:-1] + axis for axis in "xyz"]), axis=1).max()
+            lines.append(f"largest contact force {joints[child]}_on_{child}: {size:.0f} N")
+    head = ["", "What the tools should find, nearly (our own numbers)"]
+    return "\n".join([*head, *(f"  {line}" for line in lines), ""])
 
 
 def _write_text(path: Path, text: str) -> None:
@@ -471,9 +512,9 @@ def _opensim_readme(found: Exported, folder: Path, forces: str, notes: Sequence[
     title = f"{found.name} for OpenSim 4"
     return _OPENSIM_README.format(title=title, line="=" * len(title), source=_source_words(found),
                                   forces=_force_words(found), files="\n".join(files),
-                                  notes="\n".join(notes)).rstrip() + "\n"
+                                  expected=_expected_words(found), notes="\n".join(notes)).rstrip() + "\n"
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-035
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-037
 def _write_muscle_forces(found: Exported, path: Path) -> list[str]:
     "Write the muscle forces of a simulation; a sentence where they cannot be known here."
     try:
@@ -508,7 +549,7 @@ def write_opensim(found: Exported, folder: str | Path) -> None:
         notes = [*notes, "Joint reactions take muscle forces from static optimisation: run that first."]
     _write_text(folder / "README.txt", _opensim_readme(found, folder, forces, notes))
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-038
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-040
 def run_setup(folder: str, setup: str) -> None:
     "(runs inside OpenSim) Run one setup file in its folder; AssertionError if the tool fails."
     import os
@@ -518,7 +559,7 @@ def run_setup(folder: str, setup: str) -> None:
     kind = opensim.InverseDynamicsTool if "inverse_dynamics" in setup else opensim.AnalyzeTool
     assert kind(setup).run(), f"{setup} failed"
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-043
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-045
 @dataclass(frozen=True, eq=False)
 class MuJoCoJoint:
     """A hinge (rad) or slide (m): `axis` and `anchor` (3,) m in the frame of its body. It is the `coordinate`
@@ -537,7 +578,7 @@ class MuJoCoJoint:
         x = q[:, COORDINATES.index(self.coordinate)]
         return x if self.curve is None else self.curve(x)
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-044
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-046
 def _straight(curve: Curve) -> float | None:
     "The sign of a curve that is its coordinate or the negative of it, perhaps with an offset; else None."
     c = curve.coefficients
@@ -545,7 +586,7 @@ def _straight(curve: Curve) -> float | None:
         return None
     return float(np.sign(c[0, 1]))
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-046
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-048
 @dataclass(frozen=True, eq=False)
 class _Axis:
     "One axis of an OpenSim joint: its term, its name in MuJoCo, whether it is its coordinate, value at zero."
@@ -574,7 +615,7 @@ def _axes(joint: Joint, taken: set[str]) -> tuple[list[_Axis], list[_Axis]]:
         found.append(axes)
     return found[0], found[1]
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-047
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-049
 def _mujoco_joint(a: _Axis, axis: np.ndarray, joint: Joint) -> MuJoCoJoint:
     sign, curve = (_straight(a.curve), None) if a.leads else (1.0, a.curve)
     return MuJoCoJoint(a.name, joint.child, a.kind, sign * axis, joint.p_BM, a.coordinate, curve)
@@ -594,7 +635,7 @@ def mujoco_joint(joint: Joint, taken: set[str]) -> tuple[np.ndarray, np.ndarray,
     R = joint.R_PF @ R
     return joint.p_PF + joint.R_PF @ shift - R @ joint.p_BM, R, slides + hinges
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-048
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-050
 @dataclass(frozen=True, eq=False)
 class MuJoCoBody:
     "A body in the tree: its joint, its place (3,) m and rotation (3, 3) in its parent, its MuJoCo joints."
@@ -626,7 +667,7 @@ def mujoco_joints(skeleton: Skeleton) -> list[MuJoCoJoint]:
     "All joints in the order of MuJoCo's `qpos`."
     return [j for body in mujoco_tree(skeleton) for j in body.joints]
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-051
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-053
 DEGREE, FITTED_AT = 4, 400      # of MuJoCo's polynomial; at so many values of the coordinate
 
 
@@ -642,7 +683,7 @@ def constraint_polynomial(joint: MuJoCoJoint, skeleton: Skeleton) -> tuple[np.nd
     c[:len(p.coef)] = p.coef
     return c, float(np.abs(np.polynomial.Polynomial(c)(x) - curve(x)).max())
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-054
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-056
 DENSITY = 1000.0    # kg/m³
 THIN = 0.012        # m, the radius of capsules at least
 
@@ -663,7 +704,7 @@ def body_capsules(skeleton: Skeleton) -> dict[str, list[tuple[np.ndarray, np.nda
     found[torso].append((neck + top / 4, neck + 3 * top / 4, float(np.linalg.norm(top)) / 3))
     return found
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-056
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-058
 LEAST_KG = 1e-6
 
 
@@ -677,7 +718,7 @@ def mujoco_mass(body: Body) -> Body:
         return body
     return replace(body, inertia=np.array([1, 1, 1, 0, 0, 0]) * (low + middle + high) / 3)
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-059
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-061
 _TO_Z_UP = "0.7071067811865476 0.7071067811865476 0 0"      # a quarter turn about x: y becomes z
 
 
@@ -686,12 +727,7 @@ def _quaternions(R: np.ndarray) -> np.ndarray:
     from scipy.spatial.transform import Rotation
     return Rotation.from_matrix(R.reshape(-1, 3, 3)).as_quat()[:, [3, 0, 1, 2]].reshape(*R.shape[:-2], 4)
 
-
-def ground_height(skeleton: Skeleton, q: np.ndarray) -> float:
-    "Height (m) of the ground under poses q (T, 33): of the lowest sole, for a tenth of the time."
-    return float(np.quantile(skeleton.contact_points(q)[..., 1], 0.1, axis=0).min())
-
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-060
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-062
 def _mujoco_body(parent: ET.Element, body: MuJoCoBody, skeleton: Skeleton, capsules: list) -> ET.Element:
     "The element of a body: inertia, joints, capsules, contact spheres, and sites at its joint and markers."
     name, mass = body.joint.child, mujoco_mass(skeleton.bodies[body.joint.child])
@@ -717,7 +753,7 @@ def _mujoco_body(parent: ET.Element, body: MuJoCoBody, skeleton: Skeleton, capsu
         _child(element, "site", name=marker.name, pos=_numbers(marker.location))
     return element
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-061
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-063
 def _mujoco_head(root: ET.Element, ground: float) -> ET.Element:
     "Settings, ground and light; the body in which the tree stands."
     _child(root, "compiler", angle="radian", inertiafromgeom="false")
@@ -743,7 +779,7 @@ def to_mjcf(skeleton: Skeleton, q: np.ndarray) -> ET.Element:
     "A skeleton as a MuJoCo model (MJCF), with the ground under poses q (T, 33) and their first as key frame."
     root = ET.Element("mujoco", model=re.sub(r"\W+", "_", skeleton.name) or "bige")
     bodies, capsules = mujoco_tree(skeleton), body_capsules(skeleton)
-    elements = {"ground": _mujoco_head(root, ground_height(skeleton, q))}
+    elements = {"ground": _mujoco_head(root, float(ground_height(skeleton.contact_points(q))))}
     for body in bodies:
         name = body.joint.child
         elements[name] = _mujoco_body(elements[body.joint.parent], body, skeleton, capsules.get(name, []))
@@ -759,7 +795,7 @@ def mujoco_positions(skeleton: Skeleton, q: np.ndarray) -> np.ndarray:
     "MuJoCo's `qpos` (T, n) of poses q (T, 33), in the order of `mujoco_joints`."
     return np.stack([j.values(q) for j in mujoco_joints(skeleton)], 1)
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-068
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-070
 def mujoco_trajectory(found: Exported) -> dict[str, np.ndarray]:
     "Arrays (...) of a trajectory: see the README of a bundle for MuJoCo."
     from scipy.interpolate import CubicSpline
@@ -778,7 +814,7 @@ def mujoco_trajectory(found: Exported) -> dict[str, np.ndarray]:
         arrays |= {"activations": motion.activations(), "muscle_names": np.array(MUSCLE_NAMES)}
     return arrays
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-069
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-071
 _MUJOCO_README = """\
 {title}
 {line}
@@ -798,13 +834,13 @@ Files
   trajectory.npz   time (T,) s; qpos, qvel (T, {joints}); joint_names, units, is_coordinate ({joints},);
                    root_pose (T, 7): pelvis in MuJoCo's frame: x y z (m), quaternion w x y z{activations}
   trajectory.csv   time and qpos, the unit in the name of each column
-  joints.csv       of each joint: kind, unit, body, axis in the frame of the body, what it follows
+  joints.csv       of each joint: kind, unit, body, axis in the frame of the body, what a positive value
+                   means, and which coordinate it follows
 
 Names, signs and units of the coordinates are OpenSim's (LaiUhlrich2022, Rajagopal2015). For another model,
 such as those of MyoSuite: match joints by name, compare axes and signs with joints.csv, and take the pelvis
-from root_pose where the root is a free joint. hip_flexion, knee_angle and elbow_flex are positive in flexion,
-ankle_angle in dorsiflexion, hip_adduction in adduction. pelvis_tx, pelvis_ty, pelvis_tz: forward, up, right;
-the body opensim_frame turns them into MuJoCo's x, z, -y.
+from root_pose where the root is a free joint. pelvis_tx, pelvis_ty, pelvis_tz are forward, up, right; the
+body opensim_frame turns them into MuJoCo's x, z, -y.
 
 {follow} joints are no coordinates: they follow a knee. qpos holds their values, and equality constraints keep
 them there when the model moves freely. The polynomials of these constraints are off by {slide:.1f} mm and
@@ -828,7 +864,7 @@ def _mujoco_readme(found: Exported, joints: Sequence[MuJoCoJoint]) -> str:
         activations=activations, follow=len(following), slide=1000 * worst["slide"],
         hinge=np.rad2deg(worst["hinge"]))
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-070
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-072
 def _write_table(path: Path, names: Sequence[str], rows: np.ndarray) -> None:
     "Write a .csv file of numbers (T, D), nine significant digits."
     lines = [",".join(names), *(",".join(f"{x + 0.0:.9g}" for x in row) for row in rows.tolist())]
@@ -855,10 +891,11 @@ def write_mujoco(found: Exported, folder: str | Path) -> None:
     _write_rows(folder / "joints.csv", [
         {"joint": j.name, "kind": j.kind, "unit": "m" if j.kind == "slide" else "rad", "body": j.body}
         | {f"axis_{x}": float(v) for x, v in zip("xyz", j.axis)}
-        | {"follows": "" if j.curve is None else j.coordinate} for j in joints])
+        | {"positive": "" if j.curve else positive_direction(j.coordinate)}
+        | {"follows": j.coordinate if j.curve else ""} for j in joints])
     _write_text(folder / "README.txt", _mujoco_readme(found, joints))
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-073
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-075
 def phase_percent(exercise: Exercise, q: np.ndarray) -> np.ndarray:
     "Percentage of the cycle (T,) in each frame of poses q (T, 33); linear in time."
     first, last = (float(frame) for frame in exercise.cycle(q))
@@ -877,11 +914,11 @@ def _coordinate_rows(found: Exported) -> list[dict]:
     for name in COORDINATES:
         angle = is_angle(name)
         x = np.rad2deg(motion[name]) if angle else motion[name]
-        rows.append((f"{name}_{'deg' if angle else 'm'}", f"coordinate {name} of the OpenSim model",
-                     "degrees" if angle else "m", x))
+        says = f"OpenSim coordinate {name}, positive: {positive_direction(name)}"
+        rows.append((f"{name}_{'deg' if angle else 'm'}", says, "degrees" if angle else "m", x))
     return [dict(zip(("column", "meaning", "unit", "values"), row)) for row in rows]
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-074
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-076
 def _muscle_rows(found: Exported) -> list[dict]:
     "The same of activations, joint loads and ground forces, as far as they are known."
     motion, simulation, rows = found.motion, found.simulation, []
@@ -919,7 +956,7 @@ def write_csv(found: Exported, folder: str | Path) -> None:
         text += "Joint loads and ground forces are those of a simulation of this motion.\n"
     _write_text(Path(folder) / "README.txt", text)
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-077
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-079
 def _write_bvh(found: Exported, folder: Path) -> None:
     write_bvh(found.motion, folder / f"{found.name}.bvh", found.skeleton)
 
@@ -940,7 +977,7 @@ def motions_to_export(path: str | Path) -> list[Path]:
                          "give one .mot file")
     return found
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-078
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-080
 def _digest(path: Path) -> str:
     return sha256(path.read_bytes()).hexdigest()
 

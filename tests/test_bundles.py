@@ -2,6 +2,7 @@
 import importlib.util
 import json
 import os
+import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from hashlib import sha256
@@ -13,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bige.bundles import (BUNDLES, actuator_forces, constraint_polynomial, export_bundles,
-                          find_simulation, followers, joint_moments, mujoco_joints, mujoco_mass,
+                          find_simulation, followers, moments_under_loads, mujoco_joints, mujoco_mass,
                           mujoco_positions,
-                          outside_forces, path_arms, phase_percent, read_exported, run_setup, to_mjcf)
+                          outside_forces, path_arms, phase_percent,
+                          positive_direction, read_exported, run_setup, to_mjcf)
 from bige.cli import main
 from bige.dynamics import MusculoskeletalModel, body_motions, inverse_dynamics
 from bige.exercises import load_exercise
@@ -30,6 +32,7 @@ from bige.opensim_process import run_opensim
 from bige.reference_set import load_simulations, shipped_sets
 from bige.simulation import motion_file, read_records, simulate
 from bige.skeleton import Skeleton, open_model
+from faults import Case, try_every
 
 HAS_OPENSIM = "BIGE_OPENSIM_PYTHON" in os.environ or importlib.util.find_spec("opensim") is not None
 needs_opensim = pytest.mark.skipif(not HAS_OPENSIM, reason="OpenSim is not installed")
@@ -114,7 +117,7 @@ def test_opensim_finds_our_joint_loads(simulated, bundle):
         a = ours.columns([f"{column[:-1]}{axis}" for axis in "xyz"])
         b = np.stack([theirs[f"{joints[child]}_on_{child}_in_{child}_f{axis}"] for axis in "xyz"], 1)
         peak, away = np.linalg.norm(a, axis=1).max(), np.linalg.norm(a - b, axis=1)[6:-6]
-        assert away.max() < 0.05 * peak + 50, joint
+        assert away.max() < 0.01 * peak + 25, joint
         seen += peak > 1000
     assert seen >= 8                # both hips, knees, patellae and ankles
 
@@ -163,6 +166,18 @@ def test_the_patella_follows_in_radians(bundle):
     assert 1.5 < table["knee_angle_r"].max() < 3
 
 
+def test_the_readme_says_what_the_tools_should_find(simulated, bundle):
+    text = (bundle / "README.txt").read_text()
+    moments = read_motion(simulated / "kinetics_squat_muscle_driven.mot")
+    knee = float(re.search(r"moment of knee_angle_r: ([\d.]+)", text)[1])
+    hip = float(re.search(r"force hip_r_on_femur_r: (\d+)", text)[1])
+    loads = read_motion(simulated / "kinetics_squat_joint_loads.mot")
+    size = np.linalg.norm(loads.columns([f"hip_r_on_femur_r_f{x}" for x in "xyz"]), axis=1).max()
+    assert abs(knee - np.abs(moments["knee_angle_r_moment"]).max()) < 1 and abs(hip - size) < 1
+    named = re.findall(r"^  ([\w.]+\.\w+)  +", text, re.M)
+    assert len(named) == 11 and all((bundle / name).is_file() for name in named)
+
+
 def test_external_loads_are_those_of_the_simulation(simulated, bundle):
     loads, bodies = read_external_loads(bundle / "external_loads.xml")
     own = read_exported(simulated / "squat.mot").simulation.forces
@@ -194,7 +209,7 @@ def test_muscles_and_actuators_deliver_the_moments(simulated):
     muscles = np.einsum("tmi,tm->ti", arms, forces.values[:, :80])
     added = forces.columns([f"reserve_{name}" for name in COORDINATES])
     knee = COORDINATES.index("knee_angle_r")
-    expected = joint_moments(found.skeleton, found.simulation)
+    expected = moments_under_loads(found.skeleton, found.simulation)
     assert np.abs(muscles + added - expected)[:, knee].max() < 1e-9
     kinetics = read_motion(simulated / "kinetics_squat_muscle_driven.mot")
     assert np.abs(expected[:, knee] - kinetics["knee_angle_r_moment"]).max() < 1
@@ -422,7 +437,7 @@ def test_what_stands_on_the_ground():
     q = example_squat().coordinates()
     mujoco, model, data = mujoco_model(SKELETON, q)
     height = model.geom("ground").pos[2]
-    assert abs(height - np.quantile(SKELETON.contact_points(q)[..., 1], 0.1, axis=0).min()) < 1e-12
+    assert abs(height - np.median(SKELETON.contact_points(q)[..., 1].min(1))) < 1e-12
     mujoco.mj_resetDataKeyframe(model, data, 0)
     assert np.allclose(data.qpos, mujoco_positions(SKELETON, q[:1])[0])
     data.qpos[1] -= 0.02            # pelvis_ty: press the feet into the ground
@@ -457,6 +472,53 @@ def test_the_trajectory_file(tmp_path):
 
 
 # tables
+
+# a coordinate, a point on the body, and where it goes: axis (x forward, y up, z right) and sign
+GOES = {
+    "pelvis_tilt": ("CLAV", 0, -1), "pelvis_list": ("CLAV", 2, 1), "pelvis_rotation": ("RASI", 0, 1),
+    "pelvis_tx": ("CLAV", 0, 1), "pelvis_ty": ("CLAV", 1, 1), "pelvis_tz": ("CLAV", 2, 1),
+    "hip_flexion_r": ("RKNE", 0, 1), "hip_adduction_r": ("RKNE", 2, -1), "hip_rotation_r": ("RTOE", 2, -1),
+    "knee_angle_r": ("RHEE", 0, -1), "ankle_angle_r": ("RTOE", 1, 1), "subtalar_angle_r": ("RTOE", 2, -1),
+    "lumbar_extension": ("CLAV", 0, -1), "lumbar_bending": ("CLAV", 2, 1), "lumbar_rotation": ("RSHO", 0, 1),
+    "arm_flex_r": ("RELB", 0, 1), "arm_add_r": ("RELB", 2, -1), "elbow_flex_r": ("RFIN", 0, 1)}
+
+
+def test_signs_are_as_the_dictionary_says():
+    """Flexion is forward (of the knee backward), adduction and internal rotation are towards the middle."""
+    rest = SKELETON.marker_positions(np.zeros(33))
+    for name, (marker, axis, sign) in GOES.items():
+        q = np.zeros(33)
+        q[COORDINATES.index(name)] = 0.2
+        way = (SKELETON.marker_positions(q) - rest)[SKELETON.marker_names.index(marker), axis]
+        assert sign * way > 0.01, name
+        words = positive_direction(name)
+        assert {-1: words in ("tipped backward", "extension", "adduction", "internal rotation", "inversion",
+                              "flexion"), 1: words not in ("adduction", "internal rotation")}[sign], name
+    q = np.zeros(33)
+    toes, thumb, forearm = (COORDINATES.index(f"{n}_r") for n in ("mtp_angle", "pro_sup", "arm_rot"))
+    q[[toes, thumb]] = 0.2
+    tip = SKELETON.points(np.stack([0 * q, q]), ["toes_r"], [[0.05, 0, 0]])[:, 0, 1]
+    assert tip[1] < tip[0] - 0.005 and positive_direction("mtp_angle_r") == "toes bent downward"
+    turned = SKELETON.body_transforms(np.stack([0 * q, q]), ["hand_r"])[:, 0, :3, :3]
+    assert (turned[1] @ turned[0].T)[0, 2] > 0.15       # about the vertical, as internal rotation: pronation
+    q[:] = 0
+    q[forearm] = 0.2
+    turned = SKELETON.body_transforms(np.stack([0 * q, q]), ["ulna_r"])[:, 0, :3, :3]
+    assert (turned[1] @ turned[0].T)[0, 2] > 0.15
+    assert all(positive_direction(name) for name in COORDINATES)
+
+
+def test_left_is_right_mirrored():
+    """A motion mirrored has the same coordinates on the other side, so one word serves both."""
+    q = random_poses(1, 3)[0] * 0.2
+    motion = Motion.from_arrays([0, 1], np.stack([q, q]))
+    mirrored = motion.mirror().coordinates()[0]
+    here, there = SKELETON.joint_centres(q), SKELETON.joint_centres(mirrored)
+    names = list(SKELETON.joint_names)
+    for name in ("ankle", "mtp", "elbow", "acromial", "walker_knee"):
+        a, b = here[names.index(f"{name}_r")], there[names.index(f"{name}_l")]
+        assert np.abs(a * [1, 1, -1] - b).max() < 2e-3, name
+
 
 def read_csv(path: Path) -> dict[str, np.ndarray]:
     head, *rows = path.read_text().splitlines()
@@ -523,6 +585,17 @@ def test_nothing_is_left_where_a_bundle_fails(tmp_path, monkeypatch):
     with pytest.raises((OSError, InputError)):
         export_bundles(_squat(tmp_path), "csv", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_kill_leaves_the_old_bundle_or_the_new_one(tmp_path):
+    for name, end in (("old", 2.0), ("new", 2.2)):
+        write_motion(example_squat().slice(0, end), tmp_path / f"{name}.mot")
+
+    def write(name: str):
+        return lambda folder: export_bundles(tmp_path / f"{name}.mot", "csv", folder, force=True)
+    (tmp_path / "root").mkdir()
+    assert try_every(Case(write("old"), write("new")), tmp_path / "root", "kill") > 10
 
 
 def test_a_folder_gives_a_bundle_for_each_motion(tmp_path, capsys):
@@ -594,14 +667,17 @@ def test_a_tracked_squat_in_opensim(tmp_path):
         run_opensim(run_setup, str(tmp_path / "out"), setup)
     theirs = table_of(tmp_path / "out" / "results" / "inverse_dynamics.sto")
     weight = result.record["body_weight_n"]
-    residual = np.linalg.norm([theirs[f"{name}_force"] for name in TRANSLATIONS], axis=0)[15:-15]
-    assert np.sqrt((residual ** 2).mean()) < 0.03 * weight
+    residual = np.linalg.norm([theirs[f"{name}_force"] for name in TRANSLATIONS], axis=0)
+    found = read_exported(tmp_path / "squat.mot")
+    ours = np.linalg.norm(moments_under_loads(found.skeleton, found.simulation)[:, 3:6], axis=1)
+    rms, expected = (np.sqrt((x[15:-15] ** 2).mean()) / weight for x in (residual, ours))
+    assert rms < 0.05 and abs(rms - expected) < 0.005       # it is zero at the points of the mesh only
     knee = moments_in(theirs, "knee_angle_r") - result.moments[:, COORDINATES.index("knee_angle_r")]
     assert np.sqrt((knee[15:-15] ** 2).mean()) < 2
     loads = table_of(tmp_path / "out" / "results" / "joint_reaction_JointReaction_ReactionLoads.sto")
     b = np.stack([loads[f"walker_knee_r_on_tibia_r_in_tibia_r_f{axis}"] for axis in "xyz"], 1)
     a = result.joint_loads["tibiofemoral_r_on_tibia_r"]
-    assert abs(np.linalg.norm(a, axis=1).max() / np.linalg.norm(b, axis=1).max() - 1) < 0.05
+    assert np.abs(a).max() > 1000 and np.linalg.norm(a - b, axis=1)[15:-15].max() < 0.05 * np.abs(a).max()
 
 
 @pytest.mark.slow
