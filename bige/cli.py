@@ -1199,6 +1199,31 @@ def _tune(constraints: str | None, model: str | None, n: int, seed: int, port: i
     launch(constraints, model, n, seed, port, not no_browser, **_given(exercise=exercise))
     return {}, "the tuning page is closed"
 
+# %% ../nbs/43_command_line.ipynb #43-command-line-export-1
+@_verb("export", "a motion as a folder for OpenSim, MuJoCo, a spreadsheet or an animation program",
+       _option("motion", metavar="SAMPLE.mot|FOLDER",
+               help="a motion file, or a folder of bige generate or bige simulate; ground forces and muscle "
+               "forces are taken from the simulation that lies beside it"),
+       _option("--as", dest="kind", required=True, choices=("opensim", "mujoco", "csv", "bvh"),
+               help="opensim: model, motion, external loads and setup files of its tools; mujoco: a model "
+               "(MJCF) and the trajectory of its joints; csv: one tidy table and what its columns are; "
+               "bvh: for Blender"),
+       _option("--load", metavar="LOAD",
+               help="what the participant carries, as in bige simulate (default: what was simulated)"),
+       _option("--model", metavar="M.osim",
+               help="the participant's OpenSim model (default: the one beside the motion, else the embedded "
+               "one)"),
+       _EXERCISE, _FORCE, _OUT)
+def _export(motion: str, kind: str, out: str, force: bool, **settings) -> tuple[dict, str]:
+    from bige.bundles import export_bundles
+    from bige.tables import table
+    record = export_bundles(motion, kind, out, force=force, **settings)
+    rows = [{"motion": r["motion"], "model": r["model"] or "embedded", "load": r["load"] or "none",
+             "simulation": r["simulation"] or "none beside it"} for r in record["bundles"]]
+    readme = next((f for f in record["files"] if f.endswith("README.txt")), None)
+    lines = [table(rows), f"{_plural(len(record['files']) + 1, 'file')} written to {out}"]
+    return record, "\n".join([*lines, f"read first: {Path(out) / readme}"] if readme else lines)
+
 # %% ../nbs/43_command_line.ipynb #43-command-line-096
 @_verb("advise", "the smallest change of a recorded repetition that satisfies constraints, proved by simulation",
        _option("repetition", metavar="REP.mot", help="one repetition (bige segment cuts a trial into such)"),
