@@ -26,8 +26,8 @@ from .parsing import read_bytes
 from .plausibility import extremes, plausible_limits, united
 from .reachability import check_model, check_reach
 from .skeleton import Skeleton
-from .verification import (Candidate, Proof, Simulator, corrected_start, delivered_motions, judge,
-                               proof_certificates, propose)
+from .verification import (Candidate, Proof, Simulator, corrected_start, delivered_motions, evenly,
+                               judge, proof_certificates, propose)
 
 # %% auto #0
 __all__ = ['ALONE_STEPS', 'NEAR_DEG', 'LEAST_DEG', 'MOST_TRIES', 'LEAST_SHARE', 'own_candidate', 'single_change', 'alone',
@@ -99,8 +99,11 @@ def lines_of_advice(models: Models, constraints: Sequence[Constraint], anchor: S
     first = _violations(constraints, expected_motions(anchor, anchor.real, rows))
     units = {c.name: c.unit for c in constraints}
     violated, out = [name for name, x in first.items() if x > 0], []
-    for line in changes(before, after, LEAST_DEG, exercise):
-        tried = _violations(constraints, alone(models, anchor, single_change(line, after, exercise)))
+    lines = changes(before, after, LEAST_DEG, exercise)
+    one_sided = any(word in line["words"] for line in lines for word in ("left", "right"))
+    near = anchor if one_sided else evenly(models, anchor)
+    for line in lines:
+        tried = _violations(constraints, alone(models, near, single_change(line, after, exercise)))
         effects = {name: {"unit": units[name], "before": round(first[name], 4),
                           "alone": round(tried[name], 4)} for name in violated}
         out.append(line | {"effects": effects})
@@ -136,7 +139,7 @@ def _check(request: Request) -> None:
 
 # %% ../nbs/35_advice.ipynb #35-advice-019
 def _as_simulated(models: Models, start: Start, simulated: Motion) -> Start:
-    "The start, for which also its own simulated motion is plausible: feet sink a little into the ground there."
+    "The start, for which its own simulated motion is plausible too: feet sink a little into the ground."
     seen = as_batch(simulated, models.carrying(start.skeleton), models.exercise)
     seen = replace(seen, q=seen.q.float(), a=seen.a.float())
     limits = plausible_limits(extremes(seen), start.skeleton)
@@ -156,7 +159,7 @@ def _improve(models: Models, constraints: Sequence[Constraint], candidate: Candi
             progress(len(candidate.attempts), int(candidate.delivered is not None), 1)
         if found is not None:
             again = len(candidate.attempts) > 1
-            start = corrected_start(models, candidate.start, candidate.search.latents, found, again)
+            start = corrected_start(models, candidate.start, candidate.search, found, again)
             before, anchor = before or found, anchor or start
             candidate.start = start
         if candidate.attempts[-1]["verdict"] != "request not satisfied":
@@ -209,7 +212,8 @@ def _requested(rows: Sequence[Mapping]) -> list[str]:
     out = []
     for row in rows:
         values = ", ".join(f"{part} {x:.3g}" for part, x in row["simulated"].items())
-        out.append(f"{row['constraint']}: {values} {row['unit']}".rstrip() + f" (requested: {row['requested']})")
+        said = f"{row['constraint']}: {values} {row['unit']}".rstrip()
+        out.append(f"{said} (requested: {row['requested']})")
     return out
 
 
