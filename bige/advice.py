@@ -31,7 +31,7 @@ from .verification import (Candidate, Proof, Simulator, corrected_start, deliver
 
 # %% auto #0
 __all__ = ['ALONE_STEPS', 'NEAR_DEG', 'LEAST_DEG', 'MOST_TRIES', 'LEAST_SHARE', 'own_candidate', 'single_change', 'alone',
-           'removed', 'lines_of_advice', 'advise', 'advice_text']
+           'removed', 'lines_of_advice', 'advise', 'other_side', 'advice_text']
 
 # %% ../nbs/35_advice.ipynb #35-advice-007
 def own_candidate(models: Models, own: Motion, skeleton: Skeleton, name: str = "own") -> Candidate:
@@ -186,7 +186,8 @@ def advise(request: Request, models: Models | None = None, progress: Progress | 
     check_model(request.constraints, skeleton)
     content = read_bytes(request.like, "a recorded repetition (.mot)")
     inputs = file_digests(models, person, content)
-    candidate = own_candidate(models, read_motion(request.like), skeleton)
+    own = read_motion(request.like)
+    candidate = own_candidate(models, own, skeleton)
     simulator = Simulator(Path(folder), request.verified, person and person.path, models.exercise,
                           request.load, jobs, cluster)
     before, anchor = _improve(models, request.constraints, candidate, simulator, progress)
@@ -196,8 +197,9 @@ def advise(request: Request, models: Models | None = None, progress: Progress | 
     found = delivered_motions(proof, request.seed, skeleton, perf_counter() - since)
     first = candidate.attempts[0]["request"]
     lines = lines_of_advice(models, request.constraints, anchor, before, found.motions[0])
+    led_by = models.exercise.led_by(own.coordinates())
     note = {"mode": request.verified, "requested": 1, "passed": 1, "drawn": 1,
-            "simulations": proof.simulations, "before": first}
+            "simulations": proof.simulations, "led_by": led_by, "before": first}
     return Answer(request, found.motions, found.satisfaction, (), inputs, note, [lines], found, person,
                   content, models,
                   certificates=proof_certificates(proof, inputs | {"request": request_digest(request)}),
@@ -217,11 +219,21 @@ def _requested(rows: Sequence[Mapping]) -> list[str]:
     return out
 
 
+def other_side(exercise: Exercise, side: str | None) -> list[str]:
+    "What is to be said of a repetition that the leg of `side` leads, if it is not the one of the record."
+    if side == exercise.leading:
+        return []
+    words = {"l": "left", "r": "right"}
+    return [f"the {words[side]} leg leads in this repetition: it is mirrored, and right and left are exchanged "
+            "in request, advice and files"]
+
+
 def advice_text(found: Answer) -> str:
     "The advice of an answer of `advise`, for the terminal."
     mode = {"qp": "static optimisation", "tracking": "a tracking simulation"}[found.verified["mode"]]
     name, lines = found.request.like.name, found.changes[0]
-    said = [f"{name} as recorded, by {mode}:", *(f"  {x}" for x in _requested(found.verified["before"]))]
+    said = other_side(found.exercise, found.verified.get("led_by"))
+    said += [f"{name} as recorded, by {mode}:", *(f"  {x}" for x in _requested(found.verified["before"]))]
     if not lines:
         return "\n".join([*said, "satisfies every limit: nothing to change"])
     said += [f"with the advice, proved by {mode}:",

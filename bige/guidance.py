@@ -947,8 +947,10 @@ MAX_REPETITION_S = 9.0
 
 
 def one_repetition(motion: Motion, exercise: Exercise | str = "squat") -> KnownMotions:
-    "A repetition at 196 instants on the default skeleton, and its duration."
+    """A repetition at 196 instants on the default skeleton, and its duration; mirrored where the other leg leads
+    than in the record of the exercise."""
     exercise = load_exercise(exercise)
+    motion = exercise.to_leading_leg(motion)[0]
     rise = float(np.ptp(exercise.signal(motion.coordinates())))
     if rise < exercise.least_progress:
         found = f"{', '.join(exercise.progress)} that change by {exercise.in_unit(rise):.1f} {exercise.unit}"
