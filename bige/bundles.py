@@ -36,11 +36,11 @@ from .skeleton import (XML_BYTES, Body, Joint, Skeleton, open_model, parse_xml, 
 
 # %% auto #0
 __all__ = ['NEAR_DEG', 'POSITIVE', 'NUDGE', 'RESERVES', 'OTHER_CUTOFF_HZ', 'DEGREE', 'FITTED_AT', 'DENSITY', 'THIN', 'LEAST_KG',
-           'BUNDLES', 'simulation_places', 'is_of', 'SimulationFiles', 'find_simulation', 'Exported', 'read_exported',
-           'positive_direction', 'write_model', 'followers', 'write_coordinates', 'loaded_bodies', 'outside_forces',
-           'tendon_forces', 'path_arms', 'moments_under_loads', 'actuator_forces', 'write_actuators', 'ToolSettings',
-           'write_inverse_dynamics_setup', 'write_analysis_setup', 'reaction_joints', 'write_setups', 'write_opensim',
-           'run_setup', 'MuJoCoJoint', 'mujoco_joint', 'MuJoCoBody', 'mujoco_tree', 'mujoco_joints',
+           'DAMPING', 'BUNDLES', 'simulation_places', 'is_of', 'SimulationFiles', 'find_simulation', 'Exported',
+           'read_exported', 'positive_direction', 'write_model', 'followers', 'write_coordinates', 'loaded_bodies',
+           'outside_forces', 'tendon_forces', 'path_arms', 'moments_under_loads', 'actuator_forces', 'write_actuators',
+           'ToolSettings', 'write_inverse_dynamics_setup', 'write_analysis_setup', 'reaction_joints', 'write_setups',
+           'write_opensim', 'run_setup', 'MuJoCoJoint', 'mujoco_joint', 'MuJoCoBody', 'mujoco_tree', 'mujoco_joints',
            'constraint_polynomial', 'body_capsules', 'mujoco_mass', 'to_mjcf', 'mujoco_positions', 'mujoco_trajectory',
            'write_mujoco', 'phase_percent', 'write_csv', 'motions_to_export', 'export_bundles']
 
@@ -719,6 +719,7 @@ def mujoco_mass(body: Body) -> Body:
     return replace(body, inertia=np.array([1, 1, 1, 0, 0, 0]) * (low + middle + high) / 3)
 
 # %% ../nbs/B4_bundles.ipynb #b4-bundles-061
+DAMPING = 0.5       # N·m·s/rad, N·s/m: without it light segments shake in free motion
 _TO_Z_UP = "0.7071067811865476 0.7071067811865476 0 0"      # a quarter turn about x: y becomes z
 
 
@@ -736,14 +737,16 @@ def _mujoco_body(parent: ET.Element, body: MuJoCoBody, skeleton: Skeleton, capsu
            fullinertia=_numbers(mass.inertia))
     for j in body.joints:
         limits = {}
-        if j.curve is None:
+        if j.curve is None and j.coordinate not in TRANSLATIONS:
             limits = {"range": _numbers(skeleton.ranges[COORDINATES.index(j.coordinate)])}
         _child(element, "joint", name=j.name, type=j.kind, axis=_numbers(j.axis), pos=_numbers(j.anchor),
                **limits)
+    feet = {s.body for s in skeleton.contacts}
+    solid = {} if name in feet else {"contype": "1"}        # feet touch the ground by their spheres
     for start, end, radius in capsules:
-        shape = {"type": "capsule", "fromto": _numbers([start, end])}
+        shape = solid | {"type": "capsule", "fromto": _numbers([start, end])}
         if np.linalg.norm(end - start) < 1e-6:
-            shape = {"type": "sphere", "pos": _numbers(start)}
+            shape = solid | {"type": "sphere", "pos": _numbers(start)}
         _child(element, "geom", size=repr(radius), **shape)
     for sphere in (s for s in skeleton.contacts if s.body == name):
         _child(element, "geom", **{"class": "contact"}, name=sphere.name, pos=_numbers(sphere.location),
@@ -757,10 +760,11 @@ def _mujoco_body(parent: ET.Element, body: MuJoCoBody, skeleton: Skeleton, capsu
 def _mujoco_head(root: ET.Element, ground: float) -> ET.Element:
     "Settings, ground and light; the body in which the tree stands."
     _child(root, "compiler", angle="radian", inertiafromgeom="false")
-    _child(root, "option", gravity=f"0 0 {-GRAVITY}", timestep="0.001")
+    _child(root, "option", gravity=f"0 0 {-GRAVITY}", timestep="0.001", integrator="implicitfast")
     defaults = _child(root, "default")
     _child(defaults, "geom", contype="0", conaffinity="0", group="1", rgba="0.85 0.75 0.65 1")
-    _child(defaults, "equality", solref="0.002 1", solimp="0.99 0.999 0.0001 0.5 2")
+    _child(defaults, "joint", damping=repr(DAMPING))
+    _child(defaults, "equality", solref="0.005 1", solimp="0.99 0.999 0.0001 0.5 2")
     _child(defaults, "site", size="0.006", group="3", rgba="0.1 0.4 0.8 1")
     _child(_child(defaults, "default", **{"class": "contact"}), "geom", type="sphere", contype="1",
            group="2", rgba="0.9 0.5 0.2 0.5", friction="0.8 0.005 0.0001")
@@ -846,8 +850,9 @@ body opensim_frame turns them into MuJoCo's x, z, -y.
 them there when the model moves freely. The polynomials of these constraints are off by {slide:.1f} mm and
 {hinge:.1f} degrees at most; the values in qpos are exact.
 The model has no muscles, actuators or springs: it is for kinematics, inverse dynamics, imitation, or
-actuators of your own. The toes' moments of inertia, which MuJoCo refuses as OpenSim's models have them, are
-replaced by their mean.
+actuators of your own. Joints are damped by {damping} N m s/rad, which keeps free motion stable; for inverse
+dynamics set model.dof_damping[:] = 0. The toes' moments of inertia, which MuJoCo refuses as OpenSim's models
+have them, are replaced by their mean.
 """
 
 
@@ -861,7 +866,7 @@ def _mujoco_readme(found: Exported, joints: Sequence[MuJoCoJoint]) -> str:
         activations = "\n                   activations (T, 80), muscle_names (80,)"
     return _MUJOCO_README.format(
         title=title, line="=" * len(title), source=_source_words(found), joints=len(joints),
-        activations=activations, follow=len(following), slide=1000 * worst["slide"],
+        activations=activations, damping=DAMPING, follow=len(following), slide=1000 * worst["slide"],
         hinge=np.rad2deg(worst["hinge"]))
 
 # %% ../nbs/B4_bundles.ipynb #b4-bundles-072
@@ -1002,11 +1007,10 @@ def export_bundles(path: str | Path, kind: str, out: str | Path, *, model: str |
     in the way, unless `force`. Model, load, exercise as in `read_exported`."""
     if kind not in BUNDLES:
         raise InputError("--as", repr(kind), ", ".join(BUNDLES), "choose one of them")
-    files = motions_to_export(path)
-    sources = {str(f): sha256(read_bytes(f, "a motion file (.mot, .sto)")).hexdigest() for f in files}
-    made_from = {"as": kind, "sources": sources}
     with whole_folder(out, lambda folder: _former_export(folder, made_from), guard=not force) as part:
-        rows = []
+        files, rows = motions_to_export(path), []
+        sources = {str(f): sha256(read_bytes(f, "a motion file (.mot, .sto)")).hexdigest() for f in files}
+        made_from = {"as": kind, "sources": sources}
         for file in files:
             found = read_exported(file, model, load, exercise)
             place = part / found.name if len(files) > 1 else part
