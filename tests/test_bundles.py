@@ -286,6 +286,27 @@ def test_without_a_simulation_it_says_so(tmp_path):
     assert "external_loads" not in setup and "model.osim" in setup
 
 
+@needs_opensim
+def test_a_seat_carries_its_part_in_opensim(tmp_path):
+    """Sit-to-stand: the seat pushes the pelvis; without it half the weight would be a residual at first."""
+    done = next(r for r in load_simulations("sit_to_stand").values() if r.status == "Solve_Succeeded")
+    motion = Motion(done.motion.time, done.motion.coordinates(), COORDINATES)
+    write_motion(motion, tmp_path / "rise.mot")
+    motion = read_motion(tmp_path / "rise.mot")
+    simulate(motion, mode="qp", exercise="sit_to_stand").save(tmp_path, "rise")
+    record = export_bundles(tmp_path / "rise.mot", "opensim", tmp_path / "out")
+    assert record["bundles"][0]["exercise"] == "sit_to_stand"
+    loads, bodies = read_external_loads(tmp_path / "out" / "external_loads.xml")
+    assert bodies["seat"] == "pelvis"
+    seat = loads.forces[:, loads.names.index("seat"), 1]
+    weight = read_records(tmp_path)["rise"]["body_weight_n"]
+    assert seat[:5].mean() > 0.3 * weight and abs(seat[-5:].mean()) < 0.02 * weight
+    run_opensim(run_setup, str(tmp_path / "out"), "setup_inverse_dynamics.xml")
+    theirs = table_of(tmp_path / "out" / "results" / "inverse_dynamics.sto")
+    residual = np.linalg.norm([theirs[f"{name}_force"] for name in TRANSLATIONS], axis=0)[8:-8]
+    assert np.sqrt((residual ** 2).mean()) < 0.05 * weight
+
+
 # which simulation belongs to a motion
 
 def test_simulations_of_other_motions_are_not_taken(simulated, tmp_path):
