@@ -559,7 +559,7 @@ def run_setup(folder: str, setup: str) -> None:
     kind = opensim.InverseDynamicsTool if "inverse_dynamics" in setup else opensim.AnalyzeTool
     assert kind(setup).run(), f"{setup} failed"
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-045
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-047
 @dataclass(frozen=True, eq=False)
 class MuJoCoJoint:
     """A hinge (rad) or slide (m): `axis` and `anchor` (3,) m in the frame of its body. It is the `coordinate`
@@ -578,7 +578,7 @@ class MuJoCoJoint:
         x = q[:, COORDINATES.index(self.coordinate)]
         return x if self.curve is None else self.curve(x)
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-046
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-048
 def _straight(curve: Curve) -> float | None:
     "The sign of a curve that is its coordinate or the negative of it, perhaps with an offset; else None."
     c = curve.coefficients
@@ -586,7 +586,7 @@ def _straight(curve: Curve) -> float | None:
         return None
     return float(np.sign(c[0, 1]))
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-048
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-050
 @dataclass(frozen=True, eq=False)
 class _Axis:
     "One axis of an OpenSim joint: its term, its name in MuJoCo, whether it is its coordinate, value at zero."
@@ -615,7 +615,7 @@ def _axes(joint: Joint, taken: set[str]) -> tuple[list[_Axis], list[_Axis]]:
         found.append(axes)
     return found[0], found[1]
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-049
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-051
 def _mujoco_joint(a: _Axis, axis: np.ndarray, joint: Joint) -> MuJoCoJoint:
     sign, curve = (_straight(a.curve), None) if a.leads else (1.0, a.curve)
     return MuJoCoJoint(a.name, joint.child, a.kind, sign * axis, joint.p_BM, a.coordinate, curve)
@@ -635,7 +635,7 @@ def mujoco_joint(joint: Joint, taken: set[str]) -> tuple[np.ndarray, np.ndarray,
     R = joint.R_PF @ R
     return joint.p_PF + joint.R_PF @ shift - R @ joint.p_BM, R, slides + hinges
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-050
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-052
 @dataclass(frozen=True, eq=False)
 class MuJoCoBody:
     "A body in the tree: its joint, its place (3,) m and rotation (3, 3) in its parent, its MuJoCo joints."
@@ -667,7 +667,7 @@ def mujoco_joints(skeleton: Skeleton) -> list[MuJoCoJoint]:
     "All joints in the order of MuJoCo's `qpos`."
     return [j for body in mujoco_tree(skeleton) for j in body.joints]
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-053
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-055
 DEGREE, FITTED_AT = 4, 400      # of MuJoCo's polynomial; at so many values of the coordinate
 
 
@@ -683,7 +683,7 @@ def constraint_polynomial(joint: MuJoCoJoint, skeleton: Skeleton) -> tuple[np.nd
     c[:len(p.coef)] = p.coef
     return c, float(np.abs(np.polynomial.Polynomial(c)(x) - curve(x)).max())
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-056
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-058
 DENSITY = 1000.0    # kg/m³
 THIN = 0.012        # m, the radius of capsules at least
 
@@ -704,7 +704,7 @@ def body_capsules(skeleton: Skeleton) -> dict[str, list[tuple[np.ndarray, np.nda
     found[torso].append((neck + top / 4, neck + 3 * top / 4, float(np.linalg.norm(top)) / 3))
     return found
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-058
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-060
 LEAST_KG = 1e-6
 
 
@@ -718,7 +718,7 @@ def mujoco_mass(body: Body) -> Body:
         return body
     return replace(body, inertia=np.array([1, 1, 1, 0, 0, 0]) * (low + middle + high) / 3)
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-061
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-063
 DAMPING = 0.5       # N·m·s/rad, N·s/m: without it light segments shake in free motion
 _TO_Z_UP = "0.7071067811865476 0.7071067811865476 0 0"      # a quarter turn about x: y becomes z
 
@@ -728,7 +728,7 @@ def _quaternions(R: np.ndarray) -> np.ndarray:
     from scipy.spatial.transform import Rotation
     return Rotation.from_matrix(R.reshape(-1, 3, 3)).as_quat()[:, [3, 0, 1, 2]].reshape(*R.shape[:-2], 4)
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-062
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-064
 def _mujoco_body(parent: ET.Element, body: MuJoCoBody, skeleton: Skeleton, capsules: list) -> ET.Element:
     "The element of a body: inertia, joints, capsules, contact spheres, and sites at its joint and markers."
     name, mass = body.joint.child, mujoco_mass(skeleton.bodies[body.joint.child])
@@ -756,7 +756,7 @@ def _mujoco_body(parent: ET.Element, body: MuJoCoBody, skeleton: Skeleton, capsu
         _child(element, "site", name=marker.name, pos=_numbers(marker.location))
     return element
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-063
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-065
 def _mujoco_head(root: ET.Element, ground: float) -> ET.Element:
     "Settings, ground and light; the body in which the tree stands."
     _child(root, "compiler", angle="radian", inertiafromgeom="false")
@@ -799,7 +799,7 @@ def mujoco_positions(skeleton: Skeleton, q: np.ndarray) -> np.ndarray:
     "MuJoCo's `qpos` (T, n) of poses q (T, 33), in the order of `mujoco_joints`."
     return np.stack([j.values(q) for j in mujoco_joints(skeleton)], 1)
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-070
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-072
 def mujoco_trajectory(found: Exported) -> dict[str, np.ndarray]:
     "Arrays (...) of a trajectory: see the README of a bundle for MuJoCo."
     from scipy.interpolate import CubicSpline
@@ -818,7 +818,7 @@ def mujoco_trajectory(found: Exported) -> dict[str, np.ndarray]:
         arrays |= {"activations": motion.activations(), "muscle_names": np.array(MUSCLE_NAMES)}
     return arrays
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-071
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-073
 _MUJOCO_README = """\
 {title}
 {line}
@@ -869,7 +869,7 @@ def _mujoco_readme(found: Exported, joints: Sequence[MuJoCoJoint]) -> str:
         activations=activations, damping=DAMPING, follow=len(following), slide=1000 * worst["slide"],
         hinge=np.rad2deg(worst["hinge"]))
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-072
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-074
 def _write_table(path: Path, names: Sequence[str], rows: np.ndarray) -> None:
     "Write a .csv file of numbers (T, D), nine significant digits."
     lines = [",".join(names), *(",".join(f"{x + 0.0:.9g}" for x in row) for row in rows.tolist())]
@@ -900,7 +900,7 @@ def write_mujoco(found: Exported, folder: str | Path) -> None:
         | {"follows": j.coordinate if j.curve else ""} for j in joints])
     _write_text(folder / "README.txt", _mujoco_readme(found, joints))
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-075
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-077
 def phase_percent(exercise: Exercise, q: np.ndarray) -> np.ndarray:
     "Percentage of the cycle (T,) in each frame of poses q (T, 33); linear in time."
     first, last = (float(frame) for frame in exercise.cycle(q))
@@ -923,7 +923,7 @@ def _coordinate_rows(found: Exported) -> list[dict]:
         rows.append((f"{name}_{'deg' if angle else 'm'}", says, "degrees" if angle else "m", x))
     return [dict(zip(("column", "meaning", "unit", "values"), row)) for row in rows]
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-076
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-078
 def _muscle_rows(found: Exported) -> list[dict]:
     "The same of activations, joint loads and ground forces, as far as they are known."
     motion, simulation, rows = found.motion, found.simulation, []
@@ -961,7 +961,7 @@ def write_csv(found: Exported, folder: str | Path) -> None:
         text += "Joint loads and ground forces are those of a simulation of this motion.\n"
     _write_text(Path(folder) / "README.txt", text)
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-079
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-081
 def _write_bvh(found: Exported, folder: Path) -> None:
     write_bvh(found.motion, folder / f"{found.name}.bvh", found.skeleton)
 
@@ -982,7 +982,7 @@ def motions_to_export(path: str | Path) -> list[Path]:
                          "give one .mot file")
     return found
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-080
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-082
 def _digest(path: Path) -> str:
     return sha256(path.read_bytes()).hexdigest()
 
