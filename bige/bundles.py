@@ -36,11 +36,11 @@ from .skeleton import (XML_BYTES, Body, Joint, Skeleton, open_model, parse_xml, 
 
 # %% auto #0
 __all__ = ['NEAR_DEG', 'POSITIVE', 'NUDGE', 'RESERVES', 'OTHER_CUTOFF_HZ', 'DEGREE', 'FITTED_AT', 'DENSITY', 'THIN', 'LEAST_KG',
-           'BUNDLES', 'simulation_places', 'is_of', 'SimulationFiles', 'find_simulation', 'Exported', 'read_exported',
-           'positive_direction', 'write_model', 'followers', 'write_coordinates', 'loaded_bodies', 'outside_forces',
-           'tendon_forces', 'path_arms', 'moments_under_loads', 'actuator_forces', 'write_actuators', 'ToolSettings',
-           'write_inverse_dynamics_setup', 'write_analysis_setup', 'reaction_joints', 'write_setups', 'write_opensim',
-           'run_setup', 'MuJoCoJoint', 'mujoco_joint', 'MuJoCoBody', 'mujoco_tree', 'mujoco_joints',
+           'DAMPING', 'BUNDLES', 'simulation_places', 'is_of', 'SimulationFiles', 'find_simulation', 'Exported',
+           'read_exported', 'positive_direction', 'write_model', 'followers', 'write_coordinates', 'loaded_bodies',
+           'outside_forces', 'tendon_forces', 'path_arms', 'moments_under_loads', 'actuator_forces', 'write_actuators',
+           'ToolSettings', 'write_inverse_dynamics_setup', 'write_analysis_setup', 'reaction_joints', 'write_setups',
+           'write_opensim', 'run_setup', 'MuJoCoJoint', 'mujoco_joint', 'MuJoCoBody', 'mujoco_tree', 'mujoco_joints',
            'constraint_polynomial', 'body_capsules', 'mujoco_mass', 'to_mjcf', 'mujoco_positions', 'mujoco_trajectory',
            'write_mujoco', 'phase_percent', 'write_csv', 'motions_to_export', 'export_bundles']
 
@@ -559,7 +559,7 @@ def run_setup(folder: str, setup: str) -> None:
     kind = opensim.InverseDynamicsTool if "inverse_dynamics" in setup else opensim.AnalyzeTool
     assert kind(setup).run(), f"{setup} failed"
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-045
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-047
 @dataclass(frozen=True, eq=False)
 class MuJoCoJoint:
     """A hinge (rad) or slide (m): `axis` and `anchor` (3,) m in the frame of its body. It is the `coordinate`
@@ -578,7 +578,7 @@ class MuJoCoJoint:
         x = q[:, COORDINATES.index(self.coordinate)]
         return x if self.curve is None else self.curve(x)
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-046
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-048
 def _straight(curve: Curve) -> float | None:
     "The sign of a curve that is its coordinate or the negative of it, perhaps with an offset; else None."
     c = curve.coefficients
@@ -586,7 +586,7 @@ def _straight(curve: Curve) -> float | None:
         return None
     return float(np.sign(c[0, 1]))
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-048
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-050
 @dataclass(frozen=True, eq=False)
 class _Axis:
     "One axis of an OpenSim joint: its term, its name in MuJoCo, whether it is its coordinate, value at zero."
@@ -615,7 +615,7 @@ def _axes(joint: Joint, taken: set[str]) -> tuple[list[_Axis], list[_Axis]]:
         found.append(axes)
     return found[0], found[1]
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-049
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-051
 def _mujoco_joint(a: _Axis, axis: np.ndarray, joint: Joint) -> MuJoCoJoint:
     sign, curve = (_straight(a.curve), None) if a.leads else (1.0, a.curve)
     return MuJoCoJoint(a.name, joint.child, a.kind, sign * axis, joint.p_BM, a.coordinate, curve)
@@ -635,7 +635,7 @@ def mujoco_joint(joint: Joint, taken: set[str]) -> tuple[np.ndarray, np.ndarray,
     R = joint.R_PF @ R
     return joint.p_PF + joint.R_PF @ shift - R @ joint.p_BM, R, slides + hinges
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-050
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-052
 @dataclass(frozen=True, eq=False)
 class MuJoCoBody:
     "A body in the tree: its joint, its place (3,) m and rotation (3, 3) in its parent, its MuJoCo joints."
@@ -667,7 +667,7 @@ def mujoco_joints(skeleton: Skeleton) -> list[MuJoCoJoint]:
     "All joints in the order of MuJoCo's `qpos`."
     return [j for body in mujoco_tree(skeleton) for j in body.joints]
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-053
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-055
 DEGREE, FITTED_AT = 4, 400      # of MuJoCo's polynomial; at so many values of the coordinate
 
 
@@ -683,7 +683,7 @@ def constraint_polynomial(joint: MuJoCoJoint, skeleton: Skeleton) -> tuple[np.nd
     c[:len(p.coef)] = p.coef
     return c, float(np.abs(np.polynomial.Polynomial(c)(x) - curve(x)).max())
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-056
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-058
 DENSITY = 1000.0    # kg/m³
 THIN = 0.012        # m, the radius of capsules at least
 
@@ -704,7 +704,7 @@ def body_capsules(skeleton: Skeleton) -> dict[str, list[tuple[np.ndarray, np.nda
     found[torso].append((neck + top / 4, neck + 3 * top / 4, float(np.linalg.norm(top)) / 3))
     return found
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-058
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-060
 LEAST_KG = 1e-6
 
 
@@ -718,7 +718,8 @@ def mujoco_mass(body: Body) -> Body:
         return body
     return replace(body, inertia=np.array([1, 1, 1, 0, 0, 0]) * (low + middle + high) / 3)
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-061
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-063
+DAMPING = 0.5       # N·m·s/rad, N·s/m: without it light segments shake in free motion
 _TO_Z_UP = "0.7071067811865476 0.7071067811865476 0 0"      # a quarter turn about x: y becomes z
 
 
@@ -727,7 +728,7 @@ def _quaternions(R: np.ndarray) -> np.ndarray:
     from scipy.spatial.transform import Rotation
     return Rotation.from_matrix(R.reshape(-1, 3, 3)).as_quat()[:, [3, 0, 1, 2]].reshape(*R.shape[:-2], 4)
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-062
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-064
 def _mujoco_body(parent: ET.Element, body: MuJoCoBody, skeleton: Skeleton, capsules: list) -> ET.Element:
     "The element of a body: inertia, joints, capsules, contact spheres, and sites at its joint and markers."
     name, mass = body.joint.child, mujoco_mass(skeleton.bodies[body.joint.child])
@@ -736,14 +737,16 @@ def _mujoco_body(parent: ET.Element, body: MuJoCoBody, skeleton: Skeleton, capsu
            fullinertia=_numbers(mass.inertia))
     for j in body.joints:
         limits = {}
-        if j.curve is None:
+        if j.curve is None and j.coordinate not in TRANSLATIONS:
             limits = {"range": _numbers(skeleton.ranges[COORDINATES.index(j.coordinate)])}
         _child(element, "joint", name=j.name, type=j.kind, axis=_numbers(j.axis), pos=_numbers(j.anchor),
                **limits)
+    feet = {s.body for s in skeleton.contacts}
+    solid = {} if name in feet else {"contype": "1"}        # feet touch the ground by their spheres
     for start, end, radius in capsules:
-        shape = {"type": "capsule", "fromto": _numbers([start, end])}
+        shape = solid | {"type": "capsule", "fromto": _numbers([start, end])}
         if np.linalg.norm(end - start) < 1e-6:
-            shape = {"type": "sphere", "pos": _numbers(start)}
+            shape = solid | {"type": "sphere", "pos": _numbers(start)}
         _child(element, "geom", size=repr(radius), **shape)
     for sphere in (s for s in skeleton.contacts if s.body == name):
         _child(element, "geom", **{"class": "contact"}, name=sphere.name, pos=_numbers(sphere.location),
@@ -753,14 +756,15 @@ def _mujoco_body(parent: ET.Element, body: MuJoCoBody, skeleton: Skeleton, capsu
         _child(element, "site", name=marker.name, pos=_numbers(marker.location))
     return element
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-063
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-065
 def _mujoco_head(root: ET.Element, ground: float) -> ET.Element:
     "Settings, ground and light; the body in which the tree stands."
     _child(root, "compiler", angle="radian", inertiafromgeom="false")
-    _child(root, "option", gravity=f"0 0 {-GRAVITY}", timestep="0.001")
+    _child(root, "option", gravity=f"0 0 {-GRAVITY}", timestep="0.001", integrator="implicitfast")
     defaults = _child(root, "default")
     _child(defaults, "geom", contype="0", conaffinity="0", group="1", rgba="0.85 0.75 0.65 1")
-    _child(defaults, "equality", solref="0.002 1", solimp="0.99 0.999 0.0001 0.5 2")
+    _child(defaults, "joint", damping=repr(DAMPING))
+    _child(defaults, "equality", solref="0.005 1", solimp="0.99 0.999 0.0001 0.5 2")
     _child(defaults, "site", size="0.006", group="3", rgba="0.1 0.4 0.8 1")
     _child(_child(defaults, "default", **{"class": "contact"}), "geom", type="sphere", contype="1",
            group="2", rgba="0.9 0.5 0.2 0.5", friction="0.8 0.005 0.0001")
@@ -795,7 +799,7 @@ def mujoco_positions(skeleton: Skeleton, q: np.ndarray) -> np.ndarray:
     "MuJoCo's `qpos` (T, n) of poses q (T, 33), in the order of `mujoco_joints`."
     return np.stack([j.values(q) for j in mujoco_joints(skeleton)], 1)
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-070
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-072
 def mujoco_trajectory(found: Exported) -> dict[str, np.ndarray]:
     "Arrays (...) of a trajectory: see the README of a bundle for MuJoCo."
     from scipy.interpolate import CubicSpline
@@ -814,7 +818,7 @@ def mujoco_trajectory(found: Exported) -> dict[str, np.ndarray]:
         arrays |= {"activations": motion.activations(), "muscle_names": np.array(MUSCLE_NAMES)}
     return arrays
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-071
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-073
 _MUJOCO_README = """\
 {title}
 {line}
@@ -846,8 +850,9 @@ body opensim_frame turns them into MuJoCo's x, z, -y.
 them there when the model moves freely. The polynomials of these constraints are off by {slide:.1f} mm and
 {hinge:.1f} degrees at most; the values in qpos are exact.
 The model has no muscles, actuators or springs: it is for kinematics, inverse dynamics, imitation, or
-actuators of your own. The toes' moments of inertia, which MuJoCo refuses as OpenSim's models have them, are
-replaced by their mean.
+actuators of your own. Joints are damped by {damping} N m s/rad, which keeps free motion stable; for inverse
+dynamics set model.dof_damping[:] = 0. The toes' moments of inertia, which MuJoCo refuses as OpenSim's models
+have them, are replaced by their mean.
 """
 
 
@@ -861,10 +866,10 @@ def _mujoco_readme(found: Exported, joints: Sequence[MuJoCoJoint]) -> str:
         activations = "\n                   activations (T, 80), muscle_names (80,)"
     return _MUJOCO_README.format(
         title=title, line="=" * len(title), source=_source_words(found), joints=len(joints),
-        activations=activations, follow=len(following), slide=1000 * worst["slide"],
+        activations=activations, damping=DAMPING, follow=len(following), slide=1000 * worst["slide"],
         hinge=np.rad2deg(worst["hinge"]))
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-072
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-074
 def _write_table(path: Path, names: Sequence[str], rows: np.ndarray) -> None:
     "Write a .csv file of numbers (T, D), nine significant digits."
     lines = [",".join(names), *(",".join(f"{x + 0.0:.9g}" for x in row) for row in rows.tolist())]
@@ -895,7 +900,7 @@ def write_mujoco(found: Exported, folder: str | Path) -> None:
         | {"follows": j.coordinate if j.curve else ""} for j in joints])
     _write_text(folder / "README.txt", _mujoco_readme(found, joints))
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-075
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-077
 def phase_percent(exercise: Exercise, q: np.ndarray) -> np.ndarray:
     "Percentage of the cycle (T,) in each frame of poses q (T, 33); linear in time."
     first, last = (float(frame) for frame in exercise.cycle(q))
@@ -918,7 +923,7 @@ def _coordinate_rows(found: Exported) -> list[dict]:
         rows.append((f"{name}_{'deg' if angle else 'm'}", says, "degrees" if angle else "m", x))
     return [dict(zip(("column", "meaning", "unit", "values"), row)) for row in rows]
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-076
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-078
 def _muscle_rows(found: Exported) -> list[dict]:
     "The same of activations, joint loads and ground forces, as far as they are known."
     motion, simulation, rows = found.motion, found.simulation, []
@@ -956,7 +961,7 @@ def write_csv(found: Exported, folder: str | Path) -> None:
         text += "Joint loads and ground forces are those of a simulation of this motion.\n"
     _write_text(Path(folder) / "README.txt", text)
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-079
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-081
 def _write_bvh(found: Exported, folder: Path) -> None:
     write_bvh(found.motion, folder / f"{found.name}.bvh", found.skeleton)
 
@@ -977,7 +982,7 @@ def motions_to_export(path: str | Path) -> list[Path]:
                          "give one .mot file")
     return found
 
-# %% ../nbs/B4_bundles.ipynb #b4-bundles-080
+# %% ../nbs/B4_bundles.ipynb #b4-bundles-082
 def _digest(path: Path) -> str:
     return sha256(path.read_bytes()).hexdigest()
 
@@ -1002,11 +1007,10 @@ def export_bundles(path: str | Path, kind: str, out: str | Path, *, model: str |
     in the way, unless `force`. Model, load, exercise as in `read_exported`."""
     if kind not in BUNDLES:
         raise InputError("--as", repr(kind), ", ".join(BUNDLES), "choose one of them")
-    files = motions_to_export(path)
-    sources = {str(f): sha256(read_bytes(f, "a motion file (.mot, .sto)")).hexdigest() for f in files}
-    made_from = {"as": kind, "sources": sources}
     with whole_folder(out, lambda folder: _former_export(folder, made_from), guard=not force) as part:
-        rows = []
+        files, rows = motions_to_export(path), []
+        sources = {str(f): sha256(read_bytes(f, "a motion file (.mot, .sto)")).hexdigest() for f in files}
+        made_from = {"as": kind, "sources": sources}
         for file in files:
             found = read_exported(file, model, load, exercise)
             place = part / found.name if len(files) > 1 else part
