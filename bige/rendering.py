@@ -45,8 +45,8 @@ __all__ = ['FORCE_COLUMNS', 'SEAT_WIDTH', 'SEAT_DEPTH', 'SEAT_BEHIND', 'VIEW_DEG
            'activation_colours', 'has_graphics', 'check_graphics', 'Mesh', 'Canvas', 'repetition_frames',
            'percent_frames', 'landmark_frames', 'phase_frames', 'phase_knots', 'frames_in_phase', 'ground_box', 'Stage',
            'rasterise', 'row_of_poses', 'ghostly', 'png', 'figure_of_panels', 'drawables', 'strip', 'peak_activation',
-           'peak_progress_deg', 'effort_order', 'titles_of', 'preview', 'in_step', 'film_rate_hz', 'film_pictures',
-           'write_mp4', 'write_gif', 'write_png', 'save_picture']
+           'peak_progress_deg', 'peak_progress_words', 'effort_order', 'titles_of', 'preview', 'in_step',
+           'film_rate_hz', 'film_pictures', 'write_mp4', 'write_gif', 'write_png', 'save_picture']
 
 # %% ../nbs/38_rendering.ipynb #38-rendering-005
 @dataclass(frozen=True)
@@ -1159,6 +1159,13 @@ def peak_progress_deg(motion: Motion, exercise: Exercise | str = "squat") -> flo
     return float(np.degrees(max(motion[n].max() for n in load_exercise(exercise).progress)))
 
 
+def peak_progress_words(motion: Motion, exercise: Exercise | str = "squat") -> str:
+    "The largest progress in the exercise's unit: '95°', or '94 cm' of a height."
+    exercise = load_exercise(exercise)
+    largest = max(motion[name].max() for name in exercise.progress)
+    return f"{exercise.in_unit(largest):.0f}{' cm' if exercise.unit == 'cm' else '°'}"
+
+
 def effort_order(motions: Sequence[Motion], exercise: Exercise | str = "squat") -> list[int]:
     "Indices from the lowest to the highest peak activation; by progress when not all carry activations."
     carried = all(m.has(ACTIVATIONS) for m in motions)
@@ -1181,9 +1188,7 @@ def _at_bottom(shown: Sequence[Drawable], exercise: Exercise) -> list[Drawable]:
 def _sample_words(motion: Motion, label: str, exercise: Exercise) -> str:
     "Short lines under a figure: which sample, its progress in degrees, and its peak activation."
     peak = peak_activation(motion, exercise)
-    return f"{label}\n{peak_progress_deg(motion, exercise):.0f}°" + (
-        "" if np.isnan(peak) else f"\n{peak:.2f}"
-    )
+    return f"{label}\n{peak_progress_words(motion, exercise)}" + ("" if np.isnan(peak) else f"\n{peak:.2f}")
 
 # %% ../nbs/38_rendering.ipynb #38-rendering-145
 def titles_of(names: Sequence[str], exercise: Exercise) -> str:

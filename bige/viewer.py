@@ -27,7 +27,7 @@ __all__ = ['SEND_HZ', 'describe_recording', 'packed', 'scene_constants', 'asset_
 
 # %% ../nbs/39_viewer.ipynb #39-viewer-003
 from .rendering import (COLOURS, CSS_COLOURS, NEWTON_PER_METRE, Drawable, Recordings, activation_colours,
-                            drawable, drawables, extent, ground_box, join_solids, peak_progress_deg,
+                            drawable, drawables, extent, ground_box, join_solids, peak_progress_words,
                             phase_knots, rgb, titles_of, view_axes)
 from .skeleton import Skeleton
 
@@ -59,7 +59,7 @@ def describe_recording(shown: Drawable, exercise: Exercise | str = "squat") -> s
     if shown.person is None:
         return f"{label}{shown.markers.shape[1]} markers for {seconds:.1f} s."
     words = f"{label}a skeleton moving for {seconds:.1f} s, {titles_of(exercise.progress, exercise)} up to "
-    words += f"{peak_progress_deg(shown.recording, exercise):.0f} degrees"
+    words += peak_progress_words(shown.recording, exercise).replace("°", " degrees")
     if shown.load is not None:
         words += f", carrying {shown.load.mass:g} kg ({shown.load.kind})"
     if shown.seat is not None:
