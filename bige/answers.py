@@ -405,7 +405,7 @@ def _read_record(folder: Path) -> dict:
     return record
 
 # %% ../nbs/34_answers.ipynb #34-answers-033
-_ABOUT = ("metrics.json", "preview.png", "report.html", "verification.json")
+_ABOUT = ("metrics.json", "preview.png", "report.html", "handout.pdf", "verification.json")
 
 
 def _named_samples(folder: Path, record: dict) -> list[Path]:

@@ -227,7 +227,7 @@ def handout(shown: Drawable, exercise: Exercise | str = "squat", constraints: Se
     exercise = load_exercise(exercise)
     values = filled_in(shown, exercise)
     lead = f", {values['lead']} leg" if values["lead"] else ""
-    muscles = [m for c in constraints if c.kind.predicted == "a" and c.weight for m in c.muscles]
+    muscles = [m for c in constraints if c.kind.predicted == "a" and c.weight for m in c.parts]
     felt = tuple(felt_in(muscles or exercise.effort))[:3]
     said = None
     if changes is not None:
@@ -287,7 +287,7 @@ def answer_handout(answer: Answer, i: int) -> Handout:
 # %% ../nbs/40_handout.ipynb #40-handout-028
 VIEWS = {"side": {"l": 180.0, "r": 0.0}, "front": {"l": 90.0, "r": 90.0}}  # degrees, by the leading leg
 MOMENTS = {"start": 0.0, "middle": 50.0, "end": 100.0}  # per cent of the phase
-PIXELS, MARGIN = 260, 0.06  # a metre; m
+PIXELS, MARGIN = 260, 0.1  # a metre; m, which muscles need round the bones
 
 
 def _moments(shown: Drawable, percent: Sequence[float], exercise: Exercise) -> Drawable:

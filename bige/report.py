@@ -467,7 +467,7 @@ def sheet_parts(sheet: Handout) -> dict:
     exercise, rows = sheet.exercise, []
     for view, row in sheet.pictures.items():
         rows.append({"title": VIEW_WORDS[view], "pictures": [
-            _embedded(_png_of(picture), f"{VIEW_WORDS[view]}, {words.lower()} of the {exercise.title}.", words)
+            _embedded(_png_of(picture), f"{VIEW_WORDS[view]}, {words.lower()} of the {exercise.title}.", "" if rows else words)
             for picture, words in zip(row, MOMENT_WORDS.values())]})
     film = _embedded(_png_of(sheet.film), f"Seven poses of the {exercise.title}, from start to end.")
     return {"title": sheet.title, "sentences": sheet.sentences, "note": sheet.note, "lists": lists_of(sheet),
@@ -589,7 +589,7 @@ def _writer(out: Path, style: str) -> Callable:
     if style != "scene" and suffix == kind:
         return STYLES[style]
     raise InputError(str(out), f"a name ending in '{out.suffix}'", f"a name ending in {kind}",
-                     "choose another name for the result, for example -o squat.png")
+                     f"choose another name for the result, for example -o squat{kind[:4]}")
 
 # %% ../nbs/41_report.ipynb #41-report-083
 def _check_request(found: int, writer: Callable, load: ExternalLoad | str | None) -> None:
