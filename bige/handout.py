@@ -15,23 +15,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .exercises import SIDE_WORDS, STANDING, Exercise, load_exercise
-from .external_load import ExternalLoad
-from .files import InputError, atomic_write
+from .exercises import SIDE_WORDS, Exercise, load_exercise
+from .files import atomic_write
 from .motion import Motion, read_motion
 from .rendering import (COLOURS, POSES, SPACING, VIEW_DEG, Drawable, activation_colours, drawable,
                             effort_order, extent, ghostly, landmark_frames, phase_frames, row_of_poses)
-from .skeleton import Skeleton
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from bige.answers import Answer
-    from bige.constraint_files import ConstraintSet
     from bige.constraints import Constraint
 
 # %% auto #0
-__all__ = ['SHORT_PAUSE_S', 'PLACES', 'MOST_CHANGES', 'CAUTION', 'VIEWS', 'MOMENTS', 'PIXELS', 'MARGIN', 'A4_INCH',
+__all__ = ['SHORT_PAUSE_S', 'PLACES', 'MOST_CHANGES', 'CAUTION', 'VIEWS', 'PICTURED', 'PIXELS', 'POSE_MARGIN', 'A4_INCH',
            'MOMENT_WORDS', 'VIEW_WORDS', 'BLANKS', 'STOP', 'tempo_s', 'seconds_words', 'thigh_angle_deg', 'thigh_words',
            'filled_in', 'three_sentences', 'felt_in', 'watch_for', 'tempo_changes', 'what_to_change', 'Handout',
            'handout', 'sample_to_show', 'recorded_start', 'answer_drawable', 'answer_handout', 'pose_pictures',
@@ -65,9 +62,9 @@ def seconds_words(seconds: float) -> str:
 # %% ../nbs/40_handout.ipynb #40-handout-008
 def thigh_angle_deg(shown: Drawable, frame: int, side: str | None = None) -> float:
     "Angle in degrees of the thigh from hanging; of one side, or the mean of both."
-    sides = [side] if side else "lr"
-    hips, knees = (np.array([shown.frames[frame, shown.person.bodies.index(f"{body}_{s}"), :, 3] for s in sides])
-                   for body in ("femur", "tibia"))
+    bodies, sides = shown.person.bodies, [side] if side else "lr"
+    at = {body: [bodies.index(f"{body}_{s}") for s in sides] for body in ("femur", "tibia")}
+    hips, knees = (shown.frames[frame, rows, :, 3] for rows in at.values())
     down = (hips - knees)[:, 1] / np.linalg.norm(hips - knees, axis=1)
     return float(np.degrees(np.arccos(np.clip(down, -1, 1))).mean())
 
@@ -80,7 +77,7 @@ def thigh_words(angle_deg: float) -> str:
 
 # %% ../nbs/40_handout.ipynb #40-handout-010
 def filled_in(shown: Drawable, exercise: Exercise | str = "squat") -> dict[str, str]:
-    "What the instructions of an exercise leave open, from a motion: sides, times, angles, height of the seat."
+    "What instructions leave open, from a motion: sides, times, angles, height of the seat."
     exercise, motion = load_exercise(exercise), shown.recording
     lead = exercise.led_by(motion.coordinates())
     sides, turn = [lead] if lead else ["l", "r"], int(exercise.bottom(motion.coordinates()))
@@ -117,12 +114,13 @@ def three_sentences(shown: Drawable, exercise: Exercise | str = "squat") -> tupl
     return what, tempo, depth
 
 # %% ../nbs/40_handout.ipynb #40-handout-016
-PLACES = {"vas": "the front of your thigh", "recfem": "the front of your thigh", "glmax": "your buttocks",
-          "glmed": "the side of your hip", "glmin": "the side of your hip", "soleus": "your calf",
-          "gas": "your calf", "add": "the inside of your thigh", "grac": "the inside of your thigh",
-          "bf": "the back of your thigh", "semi": "the back of your thigh", "quadriceps": "the front of your thigh",
-          "hamstrings": "the back of your thigh", "gluteus_maximus": "your buttocks",
-          "gluteus_medius": "the side of your hip", "adductors": "the inside of your thigh"}
+PLACES = {"vas": "the front of your thigh", "recfem": "the front of your thigh",
+          "quadriceps": "the front of your thigh", "glmax": "your buttocks",
+          "gluteus_maximus": "your buttocks",
+          "glmed": "the side of your hip", "glmin": "the side of your hip",
+          "gluteus_medius": "the side of your hip", "bf": "the back of your thigh",
+          "semi": "the back of your thigh", "hamstrings": "the back of your thigh", "soleus": "your calf",
+          "gas": "your calf", "add": "the inside of your thigh", "grac": "the inside of your thigh"}
 
 
 def felt_in(muscles: Sequence[str]) -> list[str]:
@@ -142,11 +140,10 @@ def _watched(c: Constraint) -> str | None:
     low, high = c.limits
     if high is None or not c.weight:
         return None
-    amount = f"{high / c.per_unit:.0f}"
-    one = "knee " in _knees(c) + " "
+    amount, one = f"{high / c.per_unit:.0f}", "knees" not in _knees(c)
+    kept = "stays over your foot and does" if one else "stay over your feet and do"
     return {"trunk_lean": f"Lean your trunk forward by no more than about {amount}°.",
-            "knee_valgus": f"{_knees(c)} {'stays' if one else 'stay'} over your {'foot' if one else 'feet'} and "
-                           f"{'does' if one else 'do'} not fall inwards.",
+            "knee_valgus": f"{_knees(c)} {kept} not fall inwards.",
             "knee_over_toe": f"{_knees(c)} {'does' if one else 'do'} not move far beyond your toes.",
             "heel_contact": "Your heels stay on the ground.",
             "asymmetry": "Both legs do the same, with the same weight on each.",
@@ -207,7 +204,7 @@ class Handout:
 
     @cached_property
     def pictures(self) -> dict[str, list[np.ndarray]]:
-        "`pose_pictures`, drawn once for all places where they stand."
+        "`pose_pictures`, (H, W, 3) each, drawn once for all places where they stand."
         return pose_pictures(self)
 
     @cached_property
@@ -286,8 +283,8 @@ def answer_handout(answer: Answer, i: int) -> Handout:
 
 # %% ../nbs/40_handout.ipynb #40-handout-028
 VIEWS = {"side": {"l": 180.0, "r": 0.0}, "front": {"l": 90.0, "r": 90.0}}  # degrees, by the leading leg
-MOMENTS = {"start": 0.0, "middle": 50.0, "end": 100.0}  # per cent of the phase
-PIXELS, MARGIN = 260, 0.1  # a metre; m, which muscles need round the bones
+PICTURED = {"start": 0.0, "middle": 50.0, "end": 100.0}  # per cent of the phase
+PIXELS, POSE_MARGIN = 260, 0.1  # a metre; m, which muscles need round the bones
 
 
 def _moments(shown: Drawable, percent: Sequence[float], exercise: Exercise) -> Drawable:
@@ -302,8 +299,8 @@ def _poses_of(sheet: Handout, percent: Sequence[float]) -> list[Drawable]:
 
 def _window(poses: Sequence[Drawable], view_deg: float) -> np.ndarray:
     boxes = np.array([extent(replace(each, ghost=None), 0, view_deg) for each in poses])
-    left, right = boxes[:, 0].min() - MARGIN, boxes[:, 1].max() + MARGIN
-    return np.array([left, right, -MARGIN, boxes[:, 3].max() + MARGIN])
+    left, right = boxes[:, 0].min() - POSE_MARGIN, boxes[:, 1].max() + POSE_MARGIN
+    return np.array([left, right, -POSE_MARGIN, boxes[:, 3].max() + POSE_MARGIN])
 
 
 def _over(below: np.ndarray, above: np.ndarray) -> np.ndarray:
@@ -328,18 +325,18 @@ def _draw(poses: Sequence[Drawable], places: Sequence[tuple[int, float]], window
 
 def pose_pictures(sheet: Handout) -> dict[str, list[np.ndarray]]:
     "By view, the pictures (H, W, 3) of start, middle and end, all of one scale and height."
-    poses, side = _poses_of(sheet, list(MOMENTS.values())), sheet.side or "r"
+    poses, side = _poses_of(sheet, list(PICTURED.values())), sheet.side or "r"
     angles = {view: of_side[side] for view, of_side in VIEWS.items()}
     windows = {view: _window(poses, angle) for view, angle in angles.items()}
     top = max(window[3] for window in windows.values())
     for window in windows.values():
         window[3] = top
-    return {view: [_draw(poses, [(i, 0.0)], windows[view], angle) for i in range(len(MOMENTS))]
+    return {view: [_draw(poses, [(i, 0.0)], windows[view], angle) for i in range(len(PICTURED))]
             for view, angle in angles.items()}
 
 # %% ../nbs/40_handout.ipynb #40-handout-030
 def strip_view_deg(sheet: Handout) -> float:
-    "From the front where the hips move sideways more than forward, else from the leading side, a little in front."
+    "From the front where the hips move sideways, else from the leading side, a little in front."
     forward, _, sideways = np.ptp(sheet.shown.hips, axis=0)
     if sideways > forward:
         return VIEWS["front"]["r"]
@@ -367,11 +364,12 @@ _LEFT, _RIGHT = 0.075, 0.925  # of the width
 _BIG, _TEXT, _SMALL = 24, 12.5, 10  # points
 
 
-def _paragraph(fig, text: str, y: float, size: float, *, mark: str = "", span: Sequence[float] = (_LEFT, _RIGHT),
-               **look) -> float:
+def _paragraph(fig, text: str, y: float, size: float, *, mark: str = "",
+               span: Sequence[float] = (_LEFT, _RIGHT), **look) -> float:
     "Text in lines between the margins of `span`, from y downwards, in shares of the page; where it ends."
     width, height = fig.get_size_inches()
-    wide, line = int((span[1] - span[0]) * width * 72 / (0.53 * size)) - 2 * bool(mark), 1.36 * size / 72 / height
+    wide = int((span[1] - span[0]) * width * 72 / (0.53 * size)) - 2 * bool(mark)  # letters in a line
+    line = 1.36 * size / 72 / height
     for k, words in enumerate(textwrap.wrap(text, wide)):
         y -= line
         if mark and not k:
@@ -408,7 +406,8 @@ def _words_on(fig, sheet: Handout) -> float:
         y = _paragraph(fig, sheet.note, y, _TEXT - 1, color=COLOURS["bad"])
     middle, parts = (_LEFT + _RIGHT) / 2, lists_of(sheet)
     spans = [(_LEFT, middle - 0.01), (middle + 0.01, _RIGHT)] if len(parts) == 2 else [(_LEFT, _RIGHT)]
-    return min(_list_on(fig, title, lines, y - 0.004, span) for (title, lines), span in zip(parts.items(), spans))
+    return min(_list_on(fig, title, lines, y - 0.004, span)
+               for (title, lines), span in zip(parts.items(), spans))
 
 
 def _list_on(fig, title: str, lines: Sequence[str], y: float, span: Sequence[float]) -> float:
@@ -483,7 +482,7 @@ def pdf(fig: Figure, title: str = "") -> bytes:
 
 
 def write_handout(shown: Sequence[Drawable], path: Path | str, exercise: Exercise | str = "squat") -> None:
-    "The sheet of a motion as a PDF. Of two, the first is the person's own repetition, pale behind the second."
+    "The sheet of a motion as a PDF; of two, the first is an own repetition, pale behind the second."
     from bige.guidance import changes
 
     exercise, said, motion = load_exercise(exercise), None, shown[-1]

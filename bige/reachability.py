@@ -305,7 +305,7 @@ def _because(c: Constraint, others: Sequence[Constraint], real: Batch, tolerance
         if (violation(o, real)[does] > tolerance).all():
             return f"recorded repetitions that do it all violate another constraint: {o.name} {in_words(o)}"
     return (
-        "recorded repetitions do it, but the search ended before it got there: other samples or a longer search may"
+        "recorded repetitions do it, but the search ended before it got there: more samples or steps may"
     )
 
 

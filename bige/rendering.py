@@ -734,7 +734,7 @@ def percent_frames(recording: Motion | Markers, percent: np.ndarray | float,
 
 # %% ../nbs/38_rendering.ipynb #38-rendering-083
 def _lead_in_frame(recording: Motion, first: int, exercise: Exercise) -> int:
-    "Last frame of the posture from which the lead-in of a repetition, whose progress rises at `first`, began."
+    "Last frame of the posture before the lead-in of a repetition whose progress rises at `first`."
     share, lead = exercise.progress_share(recording.coordinates()), recording[exercise.lead_in]
     raised = np.flatnonzero(share[:first] > STANDING)
     begin = int(raised[-1]) + 1 if len(raised) else 0
@@ -770,7 +770,7 @@ def _matched(base: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def phase_knots(shown: Sequence[Drawable], exercise: Exercise | str = "squat") -> list[np.ndarray]:
-    "Of each recording the first frame, its landmarks and the last; first and last where landmarks differ."
+    "Frames (n,) of each: the first, its landmarks and the last; first and last where landmarks differ."
     marks = [landmark_frames(each.recording, exercise) for each in shown]
     alike = len({len(each) for each in marks}) == 1
     ends = [len(each.recording.time) - 1 for each in shown]
@@ -1255,7 +1255,8 @@ def film_rate_hz(shown: Sequence[Drawable], rate_hz: float) -> float:
 
 # %% ../nbs/38_rendering.ipynb #38-rendering-153
 def film_pictures(shown: Sequence[Drawable], size: tuple[int, int], rate_hz: float,
-                  progress: Callable | None = None, exercise: Exercise | str = "squat") -> Iterator[np.ndarray]:
+                  progress: Callable | None = None,
+                  exercise: Exercise | str = "squat") -> Iterator[np.ndarray]:
     "The pictures (height, width, 3) of a film; `progress(done, total)` comes before each, and may raise."
     steps = in_step(shown, rate_hz, exercise)
     stage = Stage(shown, size, exercise=exercise)

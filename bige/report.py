@@ -42,11 +42,11 @@ if TYPE_CHECKING:
     from bige.verification import Simulated
 
 # %% auto #0
-__all__ = ['INDIVIDUALS', 'MOMENTS', 'PARTS_OF_PAGE', 'SUFFIXES', 'STYLES', 'curve_columns', 'curve_unit', 'cycle_curves',
-           'curves', 'describe_curves', 'constraint_title', 'limit_rows', 'joint_words', 'load_rows', 'moment_rows',
-           'simulation_of', 'sample_rows', 'advice_rows', 'state_of', 'certificate_rows', 'requested_rows',
-           'outcome_rows', 'score_rows', 'verification_tables', 'requested_ranges', 'effort_ordered', 'sheet_parts',
-           'report_page', 'write_pages', 'recordings_of', 'render_files']
+__all__ = ['INDIVIDUALS', 'MOMENT_TITLES', 'PARTS_OF_PAGE', 'SUFFIXES', 'STYLES', 'curve_columns', 'curve_unit', 'cycle_curves',
+           'curves', 'describe_curves', 'constraint_title', 'sample_limit_rows', 'joint_words', 'load_rows',
+           'moment_rows', 'simulation_of', 'sample_rows', 'advice_rows', 'state_of', 'certificate_rows',
+           'requested_rows', 'outcome_rows', 'score_rows', 'verification_tables', 'requested_ranges', 'effort_ordered',
+           'sheet_parts', 'report_page', 'write_pages', 'recordings_of', 'render_files']
 
 # %% ../nbs/41_report.ipynb #41-report-005
 _VERTICAL = [foot[1][1] for foot in FORCE_COLUMNS]
@@ -199,24 +199,27 @@ def _simulated_amount(row: Mapping | None) -> str:
     return mark + ", ".join(map(number_text, values)) + f" {row['unit']}".rstrip()
 
 # %% ../nbs/41_report.ipynb #41-report-029
-def limit_rows(answer: Answer, i: int) -> list[dict]:
+def sample_limit_rows(answer: Answer, i: int) -> list[dict]:
     "For each limit what was requested of a sample, predicted, with band and probability, and simulated."
     from bige.constraints import in_words
 
     proofs = {Path(c["sample"]).stem: c for c in answer.certificates if "sample" in c}
     proved = {r["constraint"]: r for r in proofs.get(f"sample_{i:02d}", {}).get("request", ())}
+    before = {r["constraint"]: r for r in (answer.verified or {}).get("before", ())}
     rows, of_sample = [], answer.satisfaction[i] if answer.satisfaction else {}
     for c in (c for c in answer.constraints if c.name in of_sample):
         found = of_sample[c.name]
         if found["satisfied"] is None:
             continue
         band, chance = found.get("band"), found.get("probability")
-        verdict = "✓ satisfied" if found["satisfied"] else f"✗ violated by {_amount(found['violation'], c.unit)}"
+        away = f"✗ violated by {_amount(found['violation'], c.unit)}"
         rows.append({"what": constraint_title(c, answer.exercise), "requested": in_words(c),
                      "predicted": _amount(found.get("predicted", found["metric"]), c.unit),
                      "nine in ten simulations": " to ".join(map(number_text, band)) if band else "",
-                     "by prediction": verdict, "probability": "" if chance is None else f"{chance:.0%}",
-                     "in simulation": _simulated_amount(proved.get(c.name)) or "not simulated"})
+                     "by prediction": "✓ satisfied" if found["satisfied"] else away,
+                     "probability": "" if chance is None else f"{chance:.0%}",
+                     "in simulation": _simulated_amount(proved.get(c.name)) or "not simulated"}
+                    | {"own repetition, simulated": _simulated_amount(r) for r in [before.get(c.name)] if r})
     return rows
 
 # %% ../nbs/41_report.ipynb #41-report-032
@@ -236,28 +239,30 @@ def joint_words(joint: str) -> str:
 
 def load_rows(answer: Answer, i: int, simulated: Motion | None = None) -> list[dict]:
     "Peak load of each joint: of sample i, lowest and highest of all samples, and of its simulation."
-    each, beside = [_peaks(motion) for motion in answer.motions], _peaks(simulated)
+    each = [_peaks(motion) for motion in answer.motions]
+    more = {"peak in simulation (body weights)": _peaks(simulated),
+            "own repetition, simulated (body weights)": _peaks(answer.before)}
     label, rows = "simulated" if answer.verified else "predicted", []
     for joint in (joint for joint in JOINT_LOADS if each[i]):
         known = [peaks[joint] for peaks in each if peaks]
         row = {"joint": joint_words(joint), f"peak, {label} (body weights)": each[i][joint],
                "all samples (body weights)": f"{min(known):.1f} to {max(known):.1f}"}
-        rows.append(row | ({"peak in simulation (body weights)": beside[joint]} if beside else {}))
+        rows.append(row | {title: peaks[joint] for title, peaks in more.items() if peaks})
     return rows
 
 # %% ../nbs/41_report.ipynb #41-report-035
-MOMENTS = {"hip_flexion": "hip, flexion and extension", "hip_adduction": "hip, adduction and abduction",
+MOMENT_TITLES = {"hip_flexion": "hip, flexion and extension", "hip_adduction": "hip, adduction and abduction",
            "knee_angle": "knee", "ankle_angle": "ankle"}
 
 
 def moment_rows(kinetics: Motion | None, mass: float) -> list[dict]:
     "Largest net moment of each joint and side in N·m/kg; [] where no simulation gave them."
     rows = []
-    for name, words in MOMENTS.items():
+    for name, words in MOMENT_TITLES.items():
         columns = {side: f"{name}_{side[0]}_moment" for side in ("left", "right")}
         if kinetics is not None and kinetics.has(list(columns.values())):
-            peaks = {f"{side} (N·m/kg)": float(np.abs(kinetics[c]).max() / mass) for side, c in columns.items()}
-            rows.append({"largest moment": words} | peaks)
+            peaks = {side: float(np.abs(kinetics[c]).max() / mass) for side, c in columns.items()}
+            rows.append({"largest moment": words} | {f"{side} (N·m/kg)": x for side, x in peaks.items()})
     return rows
 
 
@@ -281,7 +286,8 @@ def sample_rows(answer: Answer, verification: Mapping | None = None) -> list[dic
     exercise, rows = answer.exercise, []
     progress, effort = titles_of(exercise.progress, exercise), titles_of(exercise.effort, exercise)
     for i, (motion, satisfied) in enumerate(zip(answer.motions, answer.satisfied)):
-        rows.append({"sample": f"sample_{i:02d}", f"largest {progress}": peak_progress_words(motion, exercise),
+        rows.append({"sample": f"sample_{i:02d}",
+                     f"largest {progress}": peak_progress_words(motion, exercise),
                      "duration (s)": motion.duration,
                      f"peak activation, {effort}": peak_activation(motion, exercise),
                      "every limit, by prediction": bool(satisfied)})
@@ -298,7 +304,15 @@ _SIMULATIONS = {"qp": "static optimisation", "tracking": "tracking simulation"}
 
 # %% ../nbs/41_report.ipynb #41-report-041
 def advice_rows(answer: Answer) -> list[dict]:
-    "What each sample changes of the repetition it began from; [] where it began from none."
+    """What each sample changes of the repetition it began from; of advice, how much each line does alone. []
+    where it began from none."""
+    from bige.advice import removed
+
+    lines = [line for each in answer.changes or () for line in each]
+    if any("effects" in line for line in lines):
+        shares = [max(removed(line.get("effects") or {}), 0) for line in lines]
+        return [{"change": line["words"], "alone removes of what is too much or too little": f"{share:.0%}"}
+                for line, share in zip(lines, shares)]
     return [
         {
             "sample": f"sample_{i:02d}",
@@ -398,7 +412,8 @@ def verification_tables(verification: Mapping | None) -> dict[str, list[dict]]:
         name = _SIMULATIONS[mode].capitalize()
         tables[f"{name}: {found['simulated']} of {verification['n']} simulated"] = sample_table(found)
         if found["muscles"]:
-            tables[f"{name}: activations predicted by the surrogate against simulated ones"] = muscle_table(found, mode)
+            title = f"{name}: activations predicted by the surrogate against simulated ones"
+            tables[title] = muscle_table(found, mode)
     return tables
 
 # %% ../nbs/41_report.ipynb #41-report-061
@@ -439,13 +454,13 @@ def _overview(answer: Answer, picture: bytes) -> dict:
     exercise = answer.exercise
     progress = [peak_progress_words(motion, exercise) for motion in effort_ordered(answer)]
     alt = (
-        f"{len(answer)} skeletons at the turning point of their {exercise.plural}, in order of peak activation; "
+        f"{len(answer)} skeletons at the turning point of their {exercise.plural}, by peak activation; "
         f"largest {titles_of(exercise.progress, exercise)} {', '.join(progress)}."
     )
     effort = titles_of(exercise.effort, exercise)
     return _embedded(
         picture, alt,
-        f"Every sample at its turning point, in order of the peak activation of {effort}; the line joins the hips.")
+        f"Every sample at its turning point, by peak activation of {effort}; the line joins the hips.")
 
 
 def effort_ordered(answer: Answer) -> list[Motion]:
@@ -467,7 +482,8 @@ def sheet_parts(sheet: Handout) -> dict:
     exercise, rows = sheet.exercise, []
     for view, row in sheet.pictures.items():
         rows.append({"title": VIEW_WORDS[view], "pictures": [
-            _embedded(_png_of(picture), f"{VIEW_WORDS[view]}, {words.lower()} of the {exercise.title}.", "" if rows else words)
+            _embedded(_png_of(picture), f"{VIEW_WORDS[view]}, {words.lower()} of the {exercise.title}.",
+                      "" if rows else words)
             for picture, words in zip(row, MOMENT_WORDS.values())]})
     film = _embedded(_png_of(sheet.film), f"Seven poses of the {exercise.title}, from start to end.")
     return {"title": sheet.title, "sentences": sheet.sentences, "note": sheet.note, "lists": lists_of(sheet),
@@ -479,12 +495,13 @@ PARTS_OF_PAGE = {"sheet": "The exercise", "figure": "In three dimensions", "clin
                  "researcher": "For the researcher"}
 
 
-def _clinical(answer: Answer, i: int, verification: Mapping | None, folder: Path | str) -> dict[str, list[dict]]:
+def _clinical(answer: Answer, i: int, verification: Mapping | None,
+              folder: Path | str) -> dict[str, list[dict]]:
     "The clinician's tables by their titles; those without rows are left out."
     simulated = simulation_of(folder, f"sample_{i:02d}")
     motion, kinetics = (simulated[1].motion, simulated[1].kinetics) if simulated else (None, None)
     by = f", by {_SIMULATIONS[simulated[0]]}" if simulated else ""
-    tables = {f"What was requested, and what sample_{i:02d} does": limit_rows(answer, i),
+    tables = {f"What was requested, and what sample_{i:02d} does": sample_limit_rows(answer, i),
               "What to change in the repetition that it began from": advice_rows(answer),
               "Every sample": sample_rows(answer, verification),
               f"Joint loads of sample_{i:02d}": load_rows(answer, i, motion),
@@ -600,8 +617,8 @@ def _check_request(found: int, writer: Callable, load: ExternalLoad | str | None
     if found > 1 and writer is _bvh_file:
         raise InputError("bige render", f"{found} recordings", "one", "convert them in turn")
     if found > 2 and writer is _handout_file:
-        raise InputError("bige render", f"{found} recordings", "one, or an own repetition and what to change it to",
-                         "leave some out")
+        raise InputError("bige render", f"{found} recordings",
+                         "one, or an own repetition and what to change it to", "leave some out")
     if found > 3 and writer is not _panel_file:
         raise InputError("bige render", f"{found} recordings", "one to three side by side",
                          "leave some out, or add --panel to see many in one picture")

@@ -23,7 +23,7 @@ from bige.rendering import (COLOURS, FORCE_COLUMNS, PARTS, Stage, drawable, effo
                             record_beside, repetition_frames, rgb, row_of_poses, save_picture, strip,
                             view_axes, write_gif, write_mp4)
 from bige import report
-from bige.report import curves, cycle_curves, recordings_of, render_files
+from bige.report import curves, recordings_of, render_files
 from bige.skeleton import Skeleton
 
 

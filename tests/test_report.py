@@ -17,8 +17,8 @@ from bige.motion import Motion, analytic_squat
 from bige.rendering import COLOURS, CSS_COLOURS, FORCE_COLUMNS, contrast, drawable
 from bige.handout import sample_to_show
 from bige.report import (advice_rows, certificate_rows, constraint_title, curve_unit, curves, cycle_curves,
-                         describe_curves, limit_rows, load_rows, moment_rows, requested_ranges, state_of,
-                         verification_tables, write_pages)
+                         describe_curves, load_rows, moment_rows, requested_ranges, sample_limit_rows,
+                         state_of, verification_tables, write_pages)
 from bige.viewer import asset_text, describe_recording
 
 
@@ -197,7 +197,7 @@ def test_words_of_research_are_in_the_last_part_only(text):
 
 def test_a_limit_says_requested_predicted_and_simulated(found):
     i = sample_to_show(found)
-    row = limit_rows(found, i)[0]
+    row = sample_limit_rows(found, i)[0]
     held = found.satisfaction[i]["muscle_range vasmed_l vasmed_r"]
     assert float(row["predicted"]) == pytest.approx(held["predicted"], rel=0.01)
     low, high = map(float, row["nine in ten simulations"].split(" to "))
@@ -205,12 +205,12 @@ def test_a_limit_says_requested_predicted_and_simulated(found):
     assert row["in simulation"] == "not simulated" and "vastus medialis" in row["what"]
     sided = parse_constraints("constraints:\n  - {kind: muscle, muscle: soleus_r, high: 0.3}\n")
     assert constraint_title(next(iter(sided)), found.exercise).endswith("soleus, right")
-    proof = {"sample": f"sample_{i:02d}.mot", "verdict": "request not satisfied", "simulation": {"mode": "qp"},
-             "simulations": 1, "request": [{"constraint": "muscle_range vasmed_l vasmed_r", "unit": "",
-                                            "simulated": {"vasmed_l": 0.47, "vasmed_r": 0.41},
-                                            "satisfied": False}]}
+    proof = {"sample": f"sample_{i:02d}.mot", "verdict": "request not satisfied",
+             "simulation": {"mode": "qp"}, "simulations": 1,
+             "request": [{"constraint": "muscle_range vasmed_l vasmed_r", "unit": "",
+                          "simulated": {"vasmed_l": 0.47, "vasmed_r": 0.41}, "satisfied": False}]}
     proved = replace(found, certificates=(proof,))
-    assert limit_rows(proved, i)[0]["in simulation"] == "✗ 0.47, 0.41"
+    assert sample_limit_rows(proved, i)[0]["in simulation"] == "✗ 0.47, 0.41"
     assert certificate_rows([proof])[0]["by"] == "static optimisation"
 
 
