@@ -1160,7 +1160,7 @@ def _refuse_picture(out: str, inputs: list[str | None]) -> None:
 _STYLES = {"strip": "seven poses over the cycle, one row a motion",
            "panel": "any number of motions at their deepest, by peak activation",
            "curves": "angles, activations and ground force over the cycle, with the band of recorded motions",
-           "handout": "a sheet for the person who does it, of one motion, or of an own repetition and another"}
+           "handout": "a sheet for the person who does it, of one motion, or of their own and another"}
 
 @_verb("render", "film, picture or 3-D page of one to three motions, side by side",
        _option("motions", nargs="+", metavar="A.mot",
@@ -1172,7 +1172,7 @@ _STYLES = {"strip": "seven poses over the cycle, one row a motion",
        *(_option(f"--{style}", dest="style", action="store_const", const=style, default="scene",
                  help=f"{text} ({'.pdf' if style == 'handout' else '.png'})")
          for style, text in _STYLES.items()),
-       _option("--ghost", metavar="B.mot", help="a recording drawn pale behind each motion, at the same phase"),
+       _option("--ghost", metavar="B.mot", help="a recording drawn pale behind, at the same phase"),
        _option("--load", metavar="LOAD",
                help="draw what the participant carries, as in bige simulate (default: what was simulated)"),
        _EXERCISE, _MODEL, _FORCE)
@@ -1233,14 +1233,15 @@ def _verify(folder: str, mode: str, exercise: str | None, load: str | None, jobs
 def _findings(record: dict) -> str:
     "What a verification found."
     from bige.tables import table
-    from bige.verification import muscle_table, sample_table
+    from bige.verification import COMPARED_WORDS, muscle_table, sample_table
     parts = []
     for mode, checked in record["modes"].items():
         parts.append(f"{mode}: {checked['simulated']} of {_plural(record['n'], 'sample')} simulated; "
                      f"the request is satisfied by {checked['satisfied_by_surrogate']} by surrogate, "
                      f"by {checked['satisfied_by_simulation']} in simulation")
         parts.append(table(sample_table(checked)))
-        parts.append(table(muscle_table(checked, mode)) if checked["muscles"] else "")
+        if checked["muscles"]:
+            parts += [COMPARED_WORDS[mode], table(muscle_table(checked, mode))]
         parts += [f"{Path(s['file']).stem}: {s['reason']}" for s in checked["samples"] if s["reason"]]
     return "\n\n".join(part for part in parts if part)
 

@@ -403,6 +403,10 @@ def score_rows(answer: Answer) -> list[dict]:
     ]
 
 # %% ../nbs/41_report.ipynb #41-report-058
+def _muscles_title(mode: str) -> str:
+    return f"{_SIMULATIONS[mode].capitalize()}: predicted activations against simulated ones"
+
+
 def verification_tables(verification: Mapping | None) -> dict[str, list[dict]]:
     "The tables of `bige verify`'s record by their title."
     from bige.verification import muscle_table, sample_table
@@ -412,8 +416,7 @@ def verification_tables(verification: Mapping | None) -> dict[str, list[dict]]:
         name = _SIMULATIONS[mode].capitalize()
         tables[f"{name}: {found['simulated']} of {verification['n']} simulated"] = sample_table(found)
         if found["muscles"]:
-            title = f"{name}: activations predicted by the surrogate against simulated ones"
-            tables[title] = muscle_table(found, mode)
+            tables[_muscles_title(mode)] = muscle_table(found, mode)
     return tables
 
 # %% ../nbs/41_report.ipynb #41-report-061
@@ -519,6 +522,13 @@ def _scientific(answer: Answer, verification: Mapping | None) -> dict[str, list[
             **verification_tables(verification), "Provenance": provenance}
 
 # %% ../nbs/41_report.ipynb #41-report-072
+def _notes(verification: Mapping | None) -> dict[str, str]:
+    "What was compared with what, by the title of the table."
+    from bige.verification import COMPARED_WORDS
+
+    return {_muscles_title(mode): COMPARED_WORDS[mode] for mode in (verification or {}).get("modes", {})}
+
+
 def report_page(answer: Answer, overview: bytes, verification: Mapping | None = None,
                 folder: Path | str = ".", sheet: Handout | None = None) -> str:
     """One self-contained HTML page; `overview`: PNG of `preview`; `verification`: what `bige verify` found in
@@ -536,7 +546,7 @@ def report_page(answer: Answer, overview: bytes, verification: Mapping | None = 
                          sample=sheet.shown.label, shortfalls=[s["sentence"] for s in answer.shortfalls],
                          clinical=_clinical(answer, i, verification, folder),
                          overview=_overview(answer, overview), curves=_curve_picture(answer, sheet),
-                         scientific=_scientific(answer, verification),
+                         scientific=_scientific(answer, verification), notes=_notes(verification),
                          command=shlex.join(request.command(folder=answer.folder)),
                          words=describe_recording(sheet.shown, exercise),
                          scene=scene_json([sheet.shown], exercise), script=viewer_script())
