@@ -18,19 +18,20 @@ from .constraints import Batch, Constraint, violation
 from .exercises import Exercise
 from .external_load import read_load
 from .files import InputError
-from .guidance import (SLOW_CUTOFF_HZ, Models, Progress, Search, Start, batch_motions, bottom_angles,
-                           changes, expected_motions, guide, moved, no_change, one_repetition, one_thread,
-                           prepare)
+from .guidance import (SLOW_CUTOFF_HZ, Models, Progress, Search, Start, as_batch, batch_motions,
+                           bottom_angles, changes, expected_motions, guide, moved, no_change, one_repetition,
+                           one_thread, prepare)
 from .motion import Motion, read_motion
 from .parsing import read_bytes
+from .plausibility import extremes, plausible_limits, united
 from .reachability import check_model, check_reach
 from .skeleton import Skeleton
-from .verification import (Candidate, Proof, Simulator, corrected_start, delivered_motions, judge,
-                               proof_certificates, propose)
+from .verification import (Candidate, Proof, Simulator, corrected_start, delivered_motions, evenly,
+                               judge, proof_certificates, propose)
 
 # %% auto #0
-__all__ = ['ALONE_STEPS', 'NEAR_DEG', 'LEAST_DEG', 'MOST_TRIES', 'own_candidate', 'single_change', 'alone', 'removed',
-           'lines_of_advice', 'advise']
+__all__ = ['ALONE_STEPS', 'NEAR_DEG', 'LEAST_DEG', 'MOST_TRIES', 'LEAST_SHARE', 'own_candidate', 'single_change', 'alone',
+           'removed', 'lines_of_advice', 'advise', 'advice_text']
 
 # %% ../nbs/35_advice.ipynb #35-advice-007
 def own_candidate(models: Models, own: Motion, skeleton: Skeleton, name: str = "own") -> Candidate:
@@ -98,8 +99,11 @@ def lines_of_advice(models: Models, constraints: Sequence[Constraint], anchor: S
     first = _violations(constraints, expected_motions(anchor, anchor.real, rows))
     units = {c.name: c.unit for c in constraints}
     violated, out = [name for name, x in first.items() if x > 0], []
-    for line in changes(before, after, LEAST_DEG, exercise):
-        tried = _violations(constraints, alone(models, anchor, single_change(line, after, exercise)))
+    lines = changes(before, after, LEAST_DEG, exercise)
+    one_sided = any(word in line["words"] for line in lines for word in ("left", "right"))
+    near = anchor if one_sided else evenly(models, anchor)
+    for line in lines:
+        tried = _violations(constraints, alone(models, near, single_change(line, after, exercise)))
         effects = {name: {"unit": units[name], "before": round(first[name], 4),
                           "alone": round(tried[name], 4)} for name in violated}
         out.append(line | {"effects": effects})
@@ -134,18 +138,28 @@ def _check(request: Request) -> None:
         raise InputError("--mode", repr(request.verified), "qp or tracking", "choose one of them")
 
 # %% ../nbs/35_advice.ipynb #35-advice-019
+def _as_simulated(models: Models, start: Start, simulated: Motion) -> Start:
+    "The start, for which its own simulated motion is plausible too: feet sink a little into the ground."
+    seen = as_batch(simulated, models.carrying(start.skeleton), models.exercise)
+    seen = replace(seen, q=seen.q.float(), a=seen.a.float())
+    limits = plausible_limits(extremes(seen), start.skeleton)
+    return replace(start, plausible=united(start.plausible, limits))
+
+
 def _improve(models: Models, constraints: Sequence[Constraint], candidate: Candidate, simulator: Simulator,
              progress: Progress | None) -> tuple[Motion, Start]:
     "Simulate, correct and propose until the candidate is proved; its own simulated motion and start there."
     before = anchor = None
     while len(candidate.attempts) <= MOST_TRIES:
         simulated = simulator.run([candidate.proposed])[candidate.trial]
+        if before is None and simulated.motion:
+            candidate.start = _as_simulated(models, candidate.start, simulated.motion)
         found = judge(candidate, simulated, constraints, simulator.mode, models)
         if progress:
             progress(len(candidate.attempts), int(candidate.delivered is not None), 1)
         if found is not None:
             again = len(candidate.attempts) > 1
-            start = corrected_start(models, candidate.start, candidate.search.latents, found, again)
+            start = corrected_start(models, candidate.start, candidate.search, found, again)
             before, anchor = before or found, anchor or start
             candidate.start = start
         if candidate.attempts[-1]["verdict"] != "request not satisfied":
@@ -188,3 +202,32 @@ def advise(request: Request, models: Models | None = None, progress: Progress | 
                   content, models,
                   certificates=proof_certificates(proof, inputs | {"request": request_digest(request)}),
                   proposals=(candidate.proposed,), before=before)
+
+# %% ../nbs/35_advice.ipynb #35-advice-022
+LEAST_SHARE = 0.05  # of the violation: lines that remove less are said to follow from the others
+
+
+def _requested(rows: Sequence[Mapping]) -> list[str]:
+    "For each constraint its simulated values against what was requested."
+    out = []
+    for row in rows:
+        values = ", ".join(f"{part} {x:.3g}" for part, x in row["simulated"].items())
+        said = f"{row['constraint']}: {values} {row['unit']}".rstrip()
+        out.append(f"{said} (requested: {row['requested']})")
+    return out
+
+
+def advice_text(found: Answer) -> str:
+    "The advice of an answer of `advise`, for the terminal."
+    mode = {"qp": "static optimisation", "tracking": "a tracking simulation"}[found.verified["mode"]]
+    name, lines = found.request.like.name, found.changes[0]
+    said = [f"{name} as recorded, by {mode}:", *(f"  {x}" for x in _requested(found.verified["before"]))]
+    if not lines:
+        return "\n".join([*said, "satisfies every limit: nothing to change"])
+    said += [f"with the advice, proved by {mode}:",
+             *(f"  {x}" for x in _requested(found.certificates[0]["request"])), "change:"]
+    for line in lines:
+        share = removed(line["effects"])
+        alone = f"alone removes {100 * share:.0f} % of what is too much or too little"
+        said.append(f"  {line['words']}: {alone if share >= LEAST_SHARE else 'follows from the others'}")
+    return "\n".join(said)

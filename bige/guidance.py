@@ -21,8 +21,8 @@ from torch import Tensor
 
 from .constraint_files import ConstraintSet, default_constraints
 from .constraints import Batch, Constraint, constraint_band, limited_values, loss, metric, violation
-from .dataset import (FRAMES, Dataset, at_instants, canonical, load_dataset, part, reference,
-                          reference_path, select, with_mirrored)
+from .dataset import (FRAMES, Dataset, at_instants, canonical, load_dataset, mirror_arrays, part,
+                          reference, reference_path, select, with_mirrored)
 from .exercises import Exercise, load_exercise
 from .external_load import ExternalLoad, loaded_skeleton
 from .files import InputError
@@ -41,15 +41,15 @@ from .vqvae import load_vqvae, smoother
 # %% auto #0
 __all__ = ['APART_DEG', 'AT_ONCE', 'DRAWS', 'IMPLAUSIBLE_WEIGHT', 'TOLERANCE', 'OVERSTEP', 'MAX_STEP', 'LATENT_HZ',
            'RESIDUAL_CUTOFF_HZ', 'FULL_STEPS', 'Progress', 'SLOW_CUTOFF_HZ', 'LOAD_COLUMNS', 'METHODS', 'STARTS',
-           'MAX_REPETITION_S', 'CHANGE_WORDS', 'Models', 'rate_of', 'one_thread', 'realise', 'request_cost', 'slack',
-           'near_request', 'alternate_participants', 'different_first', 'choose_starts', 'KnownMotions', 'variations',
-           'Change', 'no_change', 'Start', 'prepare', 'select_change', 'select_motions', 'join_starts', 'draw_samples',
-           'start_at', 'sampled_start', 'evaluate_constraints', 'limits_satisfied', 'Search', 'newton_step',
-           'deflected', 'with_limits', 'guide', 'moved', 'expected_motions', 'order_by_effort', 'joint_change',
-           'smallest_change', 'decoded', 'decoded_search', 'batch_motions', 'as_batch', 'nearest_latent',
-           'published_weight', 'guide_published', 'random_codes', 'Guided', 'satisfaction', 'satisfied_and_plausible',
-           'add_bands', 'concatenate_searches', 'starting_motions', 'generate', 'starts_for', 'one_repetition',
-           'bottom_angles', 'changes']
+           'MAX_REPETITION_S', 'CHANGE_WORDS', 'Models', 'rate_of', 'one_thread', 'even_change', 'realise',
+           'request_cost', 'slack', 'near_request', 'alternate_participants', 'different_first', 'choose_starts',
+           'KnownMotions', 'variations', 'Change', 'no_change', 'Start', 'prepare', 'select_change', 'select_motions',
+           'join_starts', 'draw_samples', 'start_at', 'sampled_start', 'evaluate_constraints', 'limits_satisfied',
+           'Search', 'newton_step', 'deflected', 'with_limits', 'guide', 'moved', 'expected_motions', 'order_by_effort',
+           'joint_change', 'smallest_change', 'decoded', 'decoded_search', 'batch_motions', 'as_batch',
+           'nearest_latent', 'published_weight', 'guide_published', 'random_codes', 'Guided', 'satisfaction',
+           'satisfied_and_plausible', 'add_bands', 'concatenate_searches', 'starting_motions', 'generate', 'starts_for',
+           'one_repetition', 'bottom_angles', 'changes']
 
 # %% ../nbs/32_guidance.ipynb #32-guidance-012
 @dataclass(frozen=True)
@@ -176,12 +176,23 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+_EVEN = torch.tensor((np.eye(len(COORDINATES)) + mirror_arrays(np.eye(len(COORDINATES)))) / 2).float()
+
+
+def even_change(angles: Tensor, before: Tensor | None) -> Tensor:
+    "Angles (B, T, 33) whose change from `before` (None: any change) is the same left and right."
+    return angles if before is None else before + (angles - before) @ _EVEN
+
+
 def realise(models: Models, z: Tensor, skeleton: Skeleton, rate_hz: Tensor, *, detail: Tensor | float = 0.0,
-            offset: Tensor | float = 0.0, start: Tensor | None = None, drift: Tensor | None = None) -> Batch:
+            offset: Tensor | float = 0.0, start: Tensor | None = None, drift: Tensor | None = None,
+            even_from: Tensor | None = None) -> Batch:
     """Latents (B, C, 49), plus what the decoder loses (`detail`, (B, T, 33)) -> smoothed motions with their
     feet on the ground, their activations, plus what the surrogate is known to miss (`offset`, (B, T, 80)),
-    and joint loads. `rate_hz` (B,): instants a second."""
-    angles = smoother() @ (models.vqvae.angles(z) + detail)
+    and joint loads. `rate_hz` (B,): instants a second. Of what differs from `even_from` (B, T, 33), where it
+    is given, only the part counts that is the same left and right."""
+    angles = even_change(models.vqvae.angles(z), even_from)
+    angles = smoother() @ (angles + detail)
     q, points = plant_with_contacts(angles, skeleton, smooth=smoother())
     a, loads = models.predict(q, skeleton, rate_hz)
     batch = Batch(q, (a + offset).clamp(0, 1), models.carrying(skeleton), rate_hz, drift, start,
@@ -317,6 +328,7 @@ class Start:
     plausible: Ranges
     skeleton: Skeleton
     change: Change | None = None
+    even_from: Tensor | None = None  # decoded latents (B, T, 33), where changes are to be even
 
 
 def prepare(models: Models, known: KnownMotions, skeleton: Skeleton,
@@ -357,11 +369,12 @@ def select_motions(x: Search | Start | Batch, rows: Tensor) -> Search | Start | 
         loads = None if x.loads is None else x.loads[rows]
         return Batch(x.q[rows], x.a[rows], x.skeleton, x.rate_hz[rows], exercise=x.exercise, loads=loads)
     if isinstance(x, Start):
+        even_from = None if x.even_from is None else x.even_from[rows]
         return replace(x, **{k: getattr(x, k)[rows] for k in _OF_STARTS}, real=select_motions(x.real, rows),
-                       change=x.change and select_change(x.change, rows))
-    residual, loads = (None if t is None else t[rows] for t in (x.residual, x.loads))
+                       change=x.change and select_change(x.change, rows), even_from=even_from)
+    residual, loads, detail = (None if t is None else t[rows] for t in (x.residual, x.loads, x.detail))
     return Search(x.latents[rows], x.q[rows], x.a[rows], x.rate_hz[rows], x.losses[..., rows], x.steps[rows],
-                  residual, tuple(x.last[i] for i in rows) if x.last else (), loads)
+                  residual, tuple(x.last[i] for i in rows) if x.last else (), loads, detail)
 
 
 def join_starts(parts: Sequence[Start]) -> Start:
@@ -464,6 +477,7 @@ class Search:
     residual: Tensor | None = None
     last: tuple[list[dict], ...] = ()
     loads: Tensor | None = None  # (B, T, 9) body weights
+    detail: Tensor | None = None  # with which `realise` makes q of the latents, if not that of the start
 
 
 OVERSTEP = 1.3  # times Newton's step
@@ -586,7 +600,8 @@ def moved(models: Models, start: Start, rows: Tensor, residual: Tensor) -> Batch
     "The motions `rows` (n,) of a start with their latents changed by a residual (B, C, 49)."
     real, z = start.real, start.latents[rows] + start.unit[rows] * residual
     return realise(models, z, start.skeleton, real.rate_hz[rows], detail=start.detail[rows],
-                   offset=start.offset[rows], start=real.q[rows], drift=(residual**2).mean((1, 2)))
+                   offset=start.offset[rows], start=real.q[rows], drift=(residual**2).mean((1, 2)),
+                   even_from=None if start.even_from is None else start.even_from[rows])
 
 
 def expected_motions(start: Start, batch: Batch, rows: Tensor) -> Batch:
@@ -829,9 +844,10 @@ def concatenate_searches(parts: Sequence[Search]) -> Search:
     longest = max(len(p.losses) for p in parts)
     losses = [torch.cat([p.losses, p.losses[-1:].expand(longest - len(p.losses), -1, -1)]) for p in parts]
     whole = (torch.cat([getattr(p, k) for p in parts]) for k in ("latents", "q", "a", "rate_hz"))
-    loads = None if parts[0].loads is None else torch.cat([p.loads for p in parts])
+    loads, detail = (None if getattr(parts[0], k) is None else torch.cat([getattr(p, k) for p in parts])
+                     for k in ("loads", "detail"))
     return Search(*whole, torch.cat(losses, 2), torch.cat([p.steps for p in parts]),
-                  torch.cat([p.residual for p in parts]), sum((p.last for p in parts), ()), loads)
+                  torch.cat([p.residual for p in parts]), sum((p.last for p in parts), ()), loads, detail)
 
 
 def starting_motions(models: Models, rows: Tensor, g: torch.Generator,

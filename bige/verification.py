@@ -18,9 +18,9 @@ from .constraints import RAD, UNITS, Batch, Constraint, constraint_values, in_wo
 from .exercises import Exercise, load_exercise
 from .files import InputError, temporary_folder
 from .guidance import (AT_ONCE, LOAD_COLUMNS, SLOW_CUTOFF_HZ, TOLERANCE, Guided, Models, Progress,
-                           Search, Start, batch_motions, as_batch, concatenate_searches, expected_motions,
-                           guide, join_starts, limits_satisfied, no_change, one_thread, realise, satisfaction,
-                           select_motions, smallest_change, starts_for)
+                           Search, Start, batch_motions, as_batch, concatenate_searches, even_change,
+                           expected_motions, guide, join_starts, limits_satisfied, no_change, one_thread, realise,
+                           satisfaction, select_motions, smallest_change, starts_for)
 from .motion import ACTIVATIONS, COORDINATES, JOINT_LOADS, TRANSLATIONS, Motion, read_motion, write_motion
 from .plausibility import implausible_rows, plausible
 from .reachability import check_model
@@ -39,8 +39,9 @@ __all__ = ['RESIDUAL_LIMIT_PERCENT', 'VALID', 'WITH_CARE', 'ALLOWED', 'VASTI', '
            'validity', 'corrected_activations', 'evaluate_request', 'all_satisfied', 'with_vasti', 'muscle_agreement',
            'Simulated', 'with_joint_loads', 'simulated_by', 'read_simulated', 'compare', 'mode_record', 'sample_table',
            'muscle_table', 'constraint_parts', 'request_rows', 'verdict', 'certificate', 'aimed', 'Candidate',
-           'gain_between', 'corrected_start', 'search_on', 'propose', 'Simulator', 'implausible_sentences', 'judge',
-           'draw_seed', 'Proof', 'delivered_motions', 'proof_certificates', 'Verified', 'generate_verified']
+           'gain_between', 'corrected_start', 'search_near', 'evenly', 'search_on', 'as_found', 'propose', 'Simulator',
+           'implausible_sentences', 'judge', 'draw_seed', 'Proof', 'delivered_motions', 'proof_certificates',
+           'Verified', 'generate_verified']
 
 # %% ../nbs/33_verification.ipynb #33-verification-007
 def residual_forces(kinetics: Motion, weight: float) -> dict:
@@ -420,14 +421,15 @@ def gain_between(predicted: Tensor, simulated: Tensor, weight: Tensor, certain: 
     return slope.clamp(*GAIN_RANGE)
 
 # %% ../nbs/33_verification.ipynb #33-verification-053
-def corrected_start(models: Models, start: Start, latents: Tensor, simulated: Motion,
+def corrected_start(models: Models, start: Start, found: Search, simulated: Motion,
                     again: bool = False) -> Start:
-    """The start at `latents` (1, C, 49), with what the simulation changed there. `again`: the start comes
-    from a simulation already, so that the two of them tell the gain."""
+    """The start where a search ended, with what the simulation changed there; all of one motion. `again`: the
+    start comes from a simulation already, so that the two of them tell the gain."""
     import torch
 
     with one_thread(), torch.no_grad():
-        plain = realise(models, latents, start.skeleton, start.real.rate_hz, detail=start.detail,
+        detail = start.detail if found.detail is None else found.detail
+        plain = realise(models, found.latents, start.skeleton, start.real.rate_hz, detail=detail,
                         offset=start.offset)
         seen, change = as_batch(simulated, plain.skeleton, models.exercise), no_change(plain)
         change = replace(change, q=seen.q.to(plain.q) - plain.q)
@@ -441,17 +443,52 @@ def corrected_start(models: Models, start: Start, latents: Tensor, simulated: Mo
                 was, moved = getattr(before, kind), said - getattr(start.real, kind)
                 gain = gain_between(moved, now - was, torch.maximum(now, was), certain)
             change = replace(change, **{f"gain_{kind}": gain, kind: now - gain[:, None] * said})
-    return replace(start, latents=latents, real=plain, change=change)
+    return replace(start, latents=found.latents, detail=detail, real=plain, change=change)
 
 # %% ../nbs/33_verification.ipynb #33-verification-054
-def search_on(models: Models, aims: Sequence[Constraint], start: Start, steps: int = 40, near: bool = False,
+def search_near(models: Models, aims: Sequence[Constraint], start: Start, steps: int = 40,
+                own: Tensor | None = None) -> Search:
+    "The search by slow changes only, drawn back to the start (or `own` (B, T, 33)) as far as that goes."
+    import torch
+
+    found = smallest_change(models, aims, start, guide(models, aims, start, steps, SLOW_CUTOFF_HZ), own)
+    with torch.no_grad():
+        angles = models.vqvae.angles(found.latents)
+        detail = start.detail + even_change(angles, start.even_from) - angles
+    return replace(found, detail=detail)
+
+
+def evenly(models: Models, start: Start) -> Start:
+    "The start, from which changes are the same left and right if both legs do the exercise alike."
+    import torch
+
+    if models.exercise.leading is not None:
+        return start
+    with torch.no_grad():
+        return replace(start, even_from=models.vqvae.angles(start.latents))
+
+
+def search_on(models: Models, constraints: Sequence[Constraint], start: Start, steps: int = 40,
               own: Tensor | None = None) -> Search:
-    """The search for motions that fulfil `aims`; `near`: by slow changes only, and drawn back to the start
-    (or `own` (B, T, 33)) as far as that goes."""
-    if not near:
-        return guide(models, aims, start, steps)
-    found = guide(models, aims, start, steps, SLOW_CUTOFF_HZ)
-    return smallest_change(models, aims, start, found, own)
+    """The search near the start, aimed inside the limits. Of an exercise that both legs do alike changes are
+    the same left and right, where that satisfies the constraints."""
+    import torch
+
+    aims, rows = tuple(map(aimed, constraints)), torch.arange(len(start.latents))
+    found = search_near(models, aims, evenly(models, start), steps, own)
+    hoped = expected_motions(start, as_found(models, start, found), rows)
+    good = limits_satisfied(constraints, hoped, TOLERANCE)
+    if good.all() or models.exercise.leading is not None:
+        return found
+    free = search_near(models, aims, start, steps, own)
+    return concatenate_searches([select_motions(found if even else free, rows[i : i + 1])
+                                 for i, even in enumerate(good.tolist())])
+
+
+def as_found(models: Models, start: Start, found: Search) -> Batch:
+    "The motions of a search."
+    return Batch(found.q, found.a, models.carrying(start.skeleton), found.rate_hz, loads=found.loads,
+                 exercise=models.exercise)
 
 
 def propose(models: Models, constraints: Sequence[Constraint], candidates: Sequence[Candidate],
@@ -459,22 +496,23 @@ def propose(models: Models, constraints: Sequence[Constraint], candidates: Seque
     """Search on for each candidate; those of which the request is expected to hold, with their proposals.
     Those that were simulated stay near what was simulated, or near `own` (B, T, 33)."""
     new, again = ([c for c in candidates if bool(c.attempts) == simulated] for simulated in (False, True))
-    fresh = _proposed(models, constraints, new, steps)
-    return fresh + _proposed(models, constraints, again, steps, near=True, own=own)
+    aims = tuple(map(aimed, constraints))
+    fresh = _proposed(models, constraints, new, lambda start: guide(models, aims, start, steps))
+    return fresh + _proposed(models, constraints, again,
+                             lambda start: search_on(models, constraints, start, steps, own))
 
 
-def _proposed(models: Models, constraints: Sequence[Constraint], candidates: Sequence[Candidate], steps: int,
-              **options: object) -> list[Candidate]:
+def _proposed(models: Models, constraints: Sequence[Constraint], candidates: Sequence[Candidate],
+              search: Callable[[Start], Search]) -> list[Candidate]:
     import torch
 
     if not candidates:
         return []
-    start, aims, able = join_starts([c.start for c in candidates]), tuple(map(aimed, constraints)), []
+    start, able = join_starts([c.start for c in candidates]), []
     with one_thread():
         parts = [select_motions(start, rows) for rows in torch.arange(len(candidates)).split(AT_ONCE)]
-        found = concatenate_searches([search_on(models, aims, part, steps, **options) for part in parts])
-        batch = Batch(found.q, found.a, models.carrying(start.skeleton), found.rate_hz, loads=found.loads,
-                      exercise=models.exercise)
+        found = concatenate_searches([search(part) for part in parts])
+        batch = as_found(models, start, found)
         with torch.no_grad():
             hoped = expected_motions(start, batch, torch.arange(len(candidates)))
             good = limits_satisfied(constraints, hoped, TOLERANCE) & plausible(start.plausible, batch)
@@ -601,7 +639,7 @@ class Proof:
             usable = found and c.attempts[-1]["verdict"] == "request not satisfied"
             if usable and len(c.attempts) < MOST_SIMULATIONS:
                 again = len(c.attempts) > 1
-                c.start = corrected_start(self.models, c.start, c.search.latents, found, again)
+                c.start = corrected_start(self.models, c.start, c.search, found, again)
                 self.working.append(c)
 
 # %% ../nbs/33_verification.ipynb #33-verification-063
