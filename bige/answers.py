@@ -412,7 +412,7 @@ def _read_record(folder: Path) -> dict:
 
 # %% ../nbs/34_answers.ipynb #34-answers-033
 BEFORE = "before/simulated.mot"  # of advice: the recorded repetition as simulated
-_ABOUT = ("metrics.json", "preview.png", "report.html", "verification.json", BEFORE)
+_ABOUT = ("metrics.json", "preview.png", "report.html", "handout.pdf", "verification.json", BEFORE)
 
 
 def _named_samples(folder: Path, record: dict) -> list[Path]:

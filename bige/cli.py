@@ -1159,7 +1159,8 @@ def _refuse_picture(out: str, inputs: list[str | None]) -> None:
 
 _STYLES = {"strip": "seven poses over the cycle, one row a motion",
            "panel": "any number of motions at their deepest, by peak activation",
-           "curves": "angles, activations and ground force over the cycle, with the band of recorded motions"}
+           "curves": "angles, activations and ground force over the cycle, with the band of recorded motions",
+           "handout": "a sheet for the person who does it, of one motion, or of their own and another"}
 
 @_verb("render", "film, picture or 3-D page of one to three motions, side by side",
        _option("motions", nargs="+", metavar="A.mot",
@@ -1169,20 +1170,22 @@ _STYLES = {"strip": "seven poses over the cycle, one row a motion",
                help=".mp4 or .gif: film; .png: picture; .html: page that turns and plays without a network; "
                ".bvh: one motion for Blender"),
        *(_option(f"--{style}", dest="style", action="store_const", const=style, default="scene",
-                 help=f"{text} (.png)") for style, text in _STYLES.items()),
+                 help=f"{text} ({'.pdf' if style == 'handout' else '.png'})")
+         for style, text in _STYLES.items()),
+       _option("--ghost", metavar="B.mot", help="a recording drawn pale behind, at the same phase"),
        _option("--load", metavar="LOAD",
                help="draw what the participant carries, as in bige simulate (default: what was simulated)"),
        _EXERCISE, _MODEL, _FORCE)
-def _render(motions: list[str], out: str, style: str, load: str | None, exercise: str | None,
-            model: str | None, force: bool) -> tuple[dict, str]:
+def _render(motions: list[str], out: str, style: str, load: str | None, ghost: str | None,
+            exercise: str | None, model: str | None, force: bool) -> tuple[dict, str]:
     from bige.files import output_folder
     from bige.report import render_files
     from bige.skeleton import Skeleton
     skeleton = Skeleton.from_osim(model) if model else None
     with output_folder(Path(out).parent), status_line() as show:
         if not force:
-            _refuse_picture(out, [*motions, model])
-        render_files(motions, out, style, skeleton, **_given(exercise=exercise, load=load),
+            _refuse_picture(out, [*motions, ghost, model])
+        render_files(motions, out, style, skeleton, **_given(exercise=exercise, load=load, ghost=ghost),
                      progress=lambda done, total: show(f"{done} of {total} pictures"))
     return {"picture": out}, f"written to {out}"
 
@@ -1300,14 +1303,15 @@ def _verify(folder: str, mode: str, exercise: str | None, load: str | None, jobs
 def _findings(record: dict) -> str:
     "What a verification found."
     from bige.tables import table
-    from bige.verification import muscle_table, sample_table
+    from bige.verification import COMPARED_WORDS, muscle_table, sample_table
     parts = []
     for mode, checked in record["modes"].items():
         parts.append(f"{mode}: {checked['simulated']} of {_plural(record['n'], 'sample')} simulated; "
                      f"the request is satisfied by {checked['satisfied_by_surrogate']} by surrogate, "
                      f"by {checked['satisfied_by_simulation']} in simulation")
         parts.append(table(sample_table(checked)))
-        parts.append(table(muscle_table(checked, mode)) if checked["muscles"] else "")
+        if checked["muscles"]:
+            parts += [COMPARED_WORDS[mode], table(muscle_table(checked, mode))]
         parts += [f"{Path(s['file']).stem}: {s['reason']}" for s in checked["samples"] if s["reason"]]
     return "\n\n".join(part for part in parts if part)
 

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # %% auto #0
-__all__ = ['FOOT_CONTACTS', 'SEAT', 'SIDE_WORDS', 'STANDING', 'Exercise', 'check_exercise', 'check_names', 'check_shape',
-           'check_progress', 'check_contacts', 'read_exercise', 'shipped_exercises', 'load_exercise', 'contact_words',
-           'exercise_rows']
+__all__ = ['INSTRUCTIONS', 'FILLED_IN', 'FOOT_CONTACTS', 'SEAT', 'SIDE_WORDS', 'STANDING', 'Exercise', 'check_exercise',
+           'check_names', 'check_shape', 'check_progress', 'check_contacts', 'read_exercise', 'shipped_exercises',
+           'load_exercise', 'contact_words', 'exercise_rows']
 
 # %% ../nbs/08_exercises.ipynb #08-exercises-005
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Exercise:
     `lead_in`: coordinate that moves before the progress rises, of a repetition that ends at the
     turning point. `effort`: muscles whose peak activation defines the moment "peak" and the order of samples.
     `request`: constraints of the default request. `curves`: column without side -> title, for the report.
+    `instructions`: sentences for the person who does it, with what is filled in from a motion in braces.
     `simulation`: settings of the simulation. `sliders`: entries of the tuning page. `usual_peak_deg`: a
     repetition that turns outside is no usual start of a search. `validation`: participants held out of
     training. `source`: where the record came from, for messages."""
@@ -66,6 +67,7 @@ class Exercise:
     fair_share: float = 0.75
     simulation: Mapping = field(default_factory=dict)
     sliders: tuple[Mapping, ...] = ()
+    instructions: Mapping = field(default_factory=dict)
     usual_peak_deg: tuple[float, float] = (0., 180.)
     validation: tuple[str, ...] = ()
     source: str = "exercise"
@@ -152,9 +154,27 @@ def check_shape(exercise: Exercise) -> None:
     need(len(angles) == 2 and 0 <= angles[0] < angles[1] <= 180, "usual_peak_deg",
          "two angles from 0 to 180 degrees, the lower first")
     need(all(_has_kind(c) for c in exercise.request), "request", "constraints, each with its `kind`")
+    need(_can_be_said(exercise.instructions), "instructions",
+         f"none, or {', '.join(INSTRUCTIONS)}, with {{}} round some of {', '.join(FILLED_IN)} only")
     for slider in exercise.sliders:
         need(isinstance(slider, Mapping) and _has_kind(slider.get("entry")), "sliders",
              "mappings, each with its `entry`")
+
+INSTRUCTIONS = ("what", "tempo", "depth", "watch")
+FILLED_IN = ("lead", "other", "there", "pause", "back", "knee", "hip", "thigh", "seat_cm")
+
+def _can_be_said(instructions: Mapping) -> bool:
+    "Whether instructions are complete, and all that is to be filled in is known."
+    if not instructions:
+        return True
+    if set(instructions) != set(INSTRUCTIONS) or not isinstance(instructions["watch"], list):
+        return False
+    try:
+        for text in (*(instructions[key] for key in INSTRUCTIONS[:3]), *instructions["watch"]):
+            text.format(**dict.fromkeys(FILLED_IN, ""))
+    except (AttributeError, KeyError, IndexError, ValueError):
+        return False
+    return True
 
 def _has_kind(entry) -> bool:
     "Whether an entry is a mapping that names its kind."

@@ -305,7 +305,7 @@ def _because(c: Constraint, others: Sequence[Constraint], real: Batch, tolerance
         if (violation(o, real)[does] > tolerance).all():
             return f"recorded repetitions that do it all violate another constraint: {o.name} {in_words(o)}"
     return (
-        "recorded repetitions do it, but the search ended before it got there: another seed or more steps may"
+        "recorded repetitions do it, but the search ended before it got there: more samples or steps may"
     )
 
 
@@ -347,8 +347,8 @@ def _sentence(row: dict, n: int) -> str:
     start = f"{row['constraint']}: requested {row['requested']}, reached {row['reached']:.3g}{unit}"
     if violated < n:
         return (
-            f"{start} at best in the {violated} of {n} that violate it; the others satisfy it, so another "
-            "seed or more steps may help."
+            f"{start} at best in the {violated} of {n} that violate it; the others satisfy it, so more "
+            "samples may help."
         )
     return (
         f"{start} at best (violated by {violated} of {n}); nearest reachable {row['nearest']:.3g}{unit}, "
