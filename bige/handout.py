@@ -483,10 +483,10 @@ def pdf(fig: Figure, title: str = "") -> bytes:
 
 def write_handout(shown: Sequence[Drawable], path: Path | str, exercise: Exercise | str = "squat") -> None:
     "The sheet of a motion as a PDF; of two, the first is an own repetition, pale behind the second."
-    from bige.guidance import changes
-
     exercise, said, motion = load_exercise(exercise), None, shown[-1]
     if len(shown) > 1:
+        from bige.guidance import changes
+
         said = changes(shown[0].recording, motion.recording, exercise=exercise)
         motion = replace(motion, ghost=shown[0])
     sheet = handout(motion, exercise, changes=said)

@@ -213,14 +213,20 @@ def sample_limit_rows(answer: Answer, i: int) -> list[dict]:
             continue
         band, chance = found.get("band"), found.get("probability")
         away = f"✗ violated by {_amount(found['violation'], c.unit)}"
+        proposed = (proved.get(c.name) or {}).get("predicted", {}).values()
+        predicted = _amount(found.get("predicted", found["metric"]), c.unit)
+        if answer.verified:             # the sample is a simulation; the certificate knows what was predicted
+            predicted = f"{', '.join(map(number_text, proposed))} {c.unit}".rstrip()
         rows.append({"what": constraint_title(c, answer.exercise), "requested": in_words(c),
-                     "predicted": _amount(found.get("predicted", found["metric"]), c.unit),
+                     "predicted": predicted,
                      "nine in ten simulations": " to ".join(map(number_text, band)) if band else "",
                      "by prediction": "✓ satisfied" if found["satisfied"] else away,
                      "probability": "" if chance is None else f"{chance:.0%}",
                      "in simulation": _simulated_amount(proved.get(c.name)) or "not simulated"}
                     | {"own repetition, simulated": _simulated_amount(r) for r in [before.get(c.name)] if r})
-    return rows
+    hidden = ["by prediction"] * bool(answer.verified)
+    hidden += [key for key in (rows[0] if rows else ()) if not any(row.get(key) for row in rows)]
+    return [{key: value for key, value in row.items() if key not in hidden} for row in rows]
 
 # %% ../nbs/41_report.ipynb #41-report-032
 def _peaks(motion: Motion | None) -> dict[str, float]:
@@ -290,7 +296,7 @@ def sample_rows(answer: Answer, verification: Mapping | None = None) -> list[dic
                      f"largest {progress}": peak_progress_words(motion, exercise),
                      "duration (s)": motion.duration,
                      f"peak activation, {effort}": peak_activation(motion, exercise),
-                     "every limit, by prediction": bool(satisfied)})
+                     "every limit" + ", by prediction" * (not answer.verified): bool(satisfied)})
         limits = answer.satisfaction[i].values() if answer.satisfaction else ()
         if known := [row["probability"] for row in limits if row.get("probability") is not None]:
             rows[-1]["least probability"] = f"{min(known):.0%}"
@@ -475,7 +481,8 @@ def _curve_picture(answer: Answer, sheet: Handout) -> dict:
     requested, behind = requested_ranges(answer.constraints, answer.exercise), sheet.shown.ghost
     motions, labels = answer.motions, None
     if behind is not None:
-        motions, labels = [behind.recording, sheet.shown.recording], ["own repetition", sheet.shown.label]
+        own = answer.before or behind.recording
+        motions, labels = [own, sheet.shown.recording], ["own repetition", sheet.shown.label]
     picture = png(curves(motions, answer.reference, requested, labels, answer.exercise))
     return _embedded(picture, describe_curves(motions, answer.exercise), "Left and right averaged.")
 
