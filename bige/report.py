@@ -339,7 +339,9 @@ def state_of(answer: Answer, verification: Mapping | None = None) -> str:
         return f"Every limit holds for {' and '.join(said)}."
     if answer.verified:
         record = answer.verified
-        took = f"{record.get('simulations', 'some')} simulations of {record['drawn']} candidates"
+        simulated, drawn = record.get("simulations", "some"), record["drawn"]
+        took = (f"{simulated} simulation{'s' * (simulated != 1)} of "
+                f"{drawn} candidate{'s' * (drawn != 1)}")
         return (f"Motions, activations and joint loads are those of {_SIMULATIONS[record['mode']]}, "
                 f"in which every limit holds ({took}).")
     return "No simulation has confirmed them yet: bige verify on this folder simulates them and reports here."
