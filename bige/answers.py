@@ -33,6 +33,7 @@ from .motion import Motion, read_motion, samples_of, write_motion
 from .parsing import check_types, read_bytes, read_json
 from .reachability import check_reach
 from .skeleton import XML_BYTES, Skeleton
+from .tables import count_text
 from .verification import (ALLOWED, VERIFICATION_MODES, Simulated, certificate, compare,
                                corrected_activations, generate_verified, mode_record, read_simulated,
                                request_rows)
@@ -67,6 +68,9 @@ class Request:
     surrogate: Path | None = None
     data: Path | None = None
     load: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Request({shlex.join(self.command())})"
 
     @property
     def key(self) -> tuple:
@@ -179,6 +183,17 @@ class Answer:
 
     def __len__(self) -> int:
         return len(self.motions)
+
+    def __repr__(self) -> str:
+        motions = count_text(len(self), self.exercise.title, self.exercise.plural)
+        proved = f", all proved by {self.verified['mode']}" if self.verified else ""
+        load = f", carrying {self.request.load}" if self.request.load else ""
+        missed = [f"violated: {row['sentence']}" for row in self.shortfalls]
+        where = [f"in {self.folder}"] if self.folder else []
+        lines = [f"Answer({motions}, {self.satisfied.sum()} of them satisfy every limit{proved}",
+                 f"requested: {'; '.join(map(str, self.constraints.limited)) or 'no limits'}",
+                 f"participant: {self.skeleton.name}, {self.skeleton.mass:.1f} kg{load}"]
+        return "\n       ".join([*lines, *missed[:1], *where]) + ")"
 
     @property
     def constraints(self) -> ConstraintSet:

@@ -25,6 +25,7 @@ from .motion import (ACTIVATIONS, COORDINATES, GRAVITY, TRANSLATIONS, Motion, an
                          check_activations, read_motion)
 from .parsing import read_npz
 from .skeleton import Skeleton
+from .tables import count_text
 
 # %% auto #0
 __all__ = ['FRAMES', 'RATE_HZ', 'LEAST_DURATION_S', 'MOST_DURATION_S', 'LONGEST_REPETITION_S', 'at_instants', 'unify_arm_angles',
@@ -214,6 +215,14 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.kinematics)
+
+    def __repr__(self) -> str:
+        who = {s: len(set(self.subjects[self.split == s].tolist())) for s in ("train", "val")}
+        people = f"{who['train']} participants for training, {who['val']} held out"
+        what = ", ".join(sorted(set(self.exercises.tolist())))
+        lasting = f"{self.duration.min():.2f} to {self.duration.max():.2f} s"
+        return f"Dataset({count_text(len(self), 'repetition')} of {what}; {people}; {lasting} each; " \
+               f"{Path(self.source).name})"
 
     @property
     def rate_hz(self) -> np.ndarray:

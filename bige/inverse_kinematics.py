@@ -40,6 +40,7 @@ from .calibration import (SCALE_GROUPS, Calibration, MarkerKind, ScalableModel, 
                               marker_kind, measured_distance, plain_name, scalable_model, scale_skeleton,
                               spread, steady_pairs, with_patellae)
 from .skeleton import Marker, Skeleton
+from .tables import count_text
 
 # %% auto #0
 __all__ = ['MARGIN', 'SINGLE', 'WELL_FITTED', 'CALIBRATION_FRAMES', 'STILL_FRAMES', 'STATIC_M', 'OUTLIER', 'USUAL_ERROR_LIMIT',
@@ -346,6 +347,9 @@ class IKFit:
     absent: list[str]                    # in the model, not in the trials
     left_out: list[str]                  # static trials that made the others fit worse: not used for sizes
     ms_per_frame: float
+
+    def __repr__(self) -> str:
+        return f"IKFit({self.person}: {count_text(len(self.motions), 'trial')}, {self.skeleton!r})"
 
 # %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-027
 def _stacked(trials: Mapping[str, Markers], names: Sequence[str], kinds: Sequence[MarkerKind]) -> Observed:

@@ -24,6 +24,7 @@ from .motion import (Motion, check_last_cell, fill_gaps, frames_between, gap_run
                          read_only)
 from .parsing import (bad_cell, check_count, check_time, check_types, check_width, is_number,
                           parse_numbers, read_json, read_lines, read_npz, read_yaml)
+from .tables import count_text
 
 # %% ../nbs/02_markers.ipynb #02-markers-005
 @dataclass(frozen=True, eq=False)
@@ -45,6 +46,10 @@ class Markers:
                      f"{distinct} distinct names")
             raise InputError(self.source, found, f"shape {shape}, two frames or more, distinct names",
                              "build the markers from arrays that agree")
+
+    def __repr__(self) -> str:
+        size = f"{self.time.size} frames in {self.time[-1] - self.time[0]:.2f} s ({self.rate_hz:.4g} Hz)"
+        return f"Markers({count_text(len(self.names), 'marker')}; {size}; {Path(self.source).name})"
 
     @property
     def rate_hz(self) -> float:

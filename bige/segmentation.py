@@ -25,6 +25,7 @@ from .motion import (COORDINATES, STILL, TRANSLATIONS, Motion, frozen_suspicions
                          read_motion, write_motion)
 from .parsing import read_trial_records
 from .skeleton import Skeleton
+from .tables import count_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -381,6 +382,12 @@ class Segmentation:
     model: str = ""                     # file of the person's model, where one lies beside the trial
     mass_kg: float | None = None        # of that model
     suspicions: tuple[str, ...] = ()    # what looks wrong about the recording
+
+    def __repr__(self) -> str:
+        n, exercise = len(self.segments), self.exercise
+        first, last = (self.segments[0][0], self.segments[-1][1]) if n else (0, 0)
+        what = f"{count_text(n, exercise.title, exercise.plural)} from {first:.2f} to {last:.2f} s"
+        return f"Segmentation({what} in {self.trial}; confidence {self.confidence:.2f})"
 
     def to_json(self, trial: str | None = None) -> dict:
         "The content of segments.json."
