@@ -242,7 +242,7 @@ def _repr_html_(self: Motion) -> str:
               for i, (title, columns) in enumerate(_panels(self).items())]
     return (f'<div>{html.escape(repr(self))}</div><svg xmlns="http://www.w3.org/2000/svg" role="img" '
             f'width="{150 * len(panels)}" height="90" font-family="sans-serif" font-size="10" '
-            f'style="background:#fff;max-width:100%" aria-label="curves over time, left blue and right brown">'
+            f'style="background:#fff;max-width:100%" aria-label="curves, left blue and right brown">'
             f'{"".join(panels)}</svg>')
 
 @patch
