@@ -122,11 +122,11 @@ def columns(self: Motion, names: Sequence[str], what: str = "columns") -> np.nda
 def cure_for(self: Motion, name: str) -> str:
     "What to do about a column that is not there: the name that was meant, or another file."
     if (meant := f"{name}/activation") in self._index:
-        return f"did you mean {meant}?"
+        return f"did you mean {meant}"
     if name in ACTIVATIONS or meant in ACTIVATIONS:
         return "bige simulate, or bige predict, writes a file with muscle activations"
     if near := difflib.get_close_matches(name, self.names, n=2):
-        return f"did you mean {' or '.join(sorted(near))}?"
+        return f"did you mean {' or '.join(sorted(near))}"
     return "use a file that has them (names are case-sensitive)"
 
 @patch
