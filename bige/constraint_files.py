@@ -386,7 +386,8 @@ class ConstraintSet:
 
     def __repr__(self) -> str:
         asked = [str(c) for c in self if not c.kind.natural]
-        return "\n  ".join([f"ConstraintSet({Path(self.source).name}:", *asked, "and what makes a motion natural)"])
+        head = f"ConstraintSet({Path(self.source).name}:"
+        return "\n  ".join([head, *asked, "and what makes a motion natural)"])
 
     @property
     def limited(self) -> tuple[Constraint, ...]:

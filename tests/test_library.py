@@ -111,7 +111,8 @@ def test_read_refuses_what_it_does_not_know(tmp_path):
 def test_a_missing_column_names_what_was_meant():
     squat = example_squat()
     for name, meant in (("vasmed_l", "did you mean vasmed_l/activation"),
-                        ("knee_angl_r", "did you mean knee_angle_l or knee_angle_r"), ("head", "case-sensitive")):
+                        ("knee_angl_r", "did you mean knee_angle_l or knee_angle_r"),
+                        ("head", "case-sensitive")):
         with pytest.raises(InputError, match=meant):
             squat[name]
     with pytest.raises(InputError, match="bige simulate"):
@@ -159,8 +160,8 @@ def made(tmp_path_factory):
 def test_generate_writes_what_the_command_does(made, tmp_path):
     from bige.cli import main
     found, folder = made
-    line = ["generate", "-n", "2", "--seed", "3", "--set", "muscle_range.high=0.5", "--out", str(tmp_path / "x")]
-    assert main(line) == 0
+    line = ["generate", "-n", "2", "--seed", "3", "--set", "muscle_range.high=0.5"]
+    assert main([*line, "--out", str(tmp_path / "x")]) == 0
     for name in ("sample_00.mot", "sample_01.mot", "metrics.json", "constraints.yaml"):
         assert (folder / name).read_bytes() == (tmp_path / "x" / name).read_bytes()
     assert (folder / "report.html").is_file()
@@ -195,7 +196,8 @@ def test_an_answer_says_and_shows_itself(made, tmp_path):
     assert len(found.plot(samples=[1]).axes) < len(found.plot(samples=[0, 1]).axes)
     assert "sample_01" in found.film(tmp_path / "film.html", samples=[1]).read_text()
     for wrong in (lambda: found.plot("pie"), lambda: found.plot(samples=[7]),
-                  lambda: found.film(tmp_path / "film.avi"), lambda: found.film(tmp_path / "a.gif", range(4))):
+                  lambda: found.film(tmp_path / "film.avi"),
+                  lambda: found.film(tmp_path / "a.gif", range(4))):
         with pytest.raises(InputError):
             wrong()
 
