@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['UI_PRMD_MARKERS', 'OTHER_NAMES', 'POSSIBLE', 'MASS_TOLERANCE', 'HEIGHT_TOLERANCE', 'Markers', 'Gap', 'write_trc',
            'read_trc', 'read_ui_prmd', 'read_marker_archive', 'usual_names', 'markers_of_c3d', 'read_c3d_markers',
-           'feet_positions', 'foot_forces', 'read_markers', 'OpenCapSession', 'is_session', 'session_folder',
+           'feet_positions', 'foot_forces', 'is_session', 'session_folder', 'read_markers', 'OpenCapSession',
            'read_session', 'session_body', 'session_mass', 'body_suspicions', 'model_of_trial']
 
 # %% ../nbs/02_markers.ipynb #02-markers-003
@@ -341,6 +341,17 @@ def foot_forces(plates: PlateForces, markers: Markers) -> PlateForces:
     return forces_by_foot(plates, markers.time, feet_positions(markers))
 
 # %% ../nbs/02_markers.ipynb #02-markers-036
+def is_session(folder: str | Path) -> bool:
+    "Whether a folder is that of an OpenCap session, by what lies in it."
+    parts = ("sessionMetadata.yaml", "MarkerData", "OpenSimData")
+    return any((Path(folder) / part).exists() for part in parts)
+
+def session_folder(path: str | Path) -> Path | None:
+    "The session that a file lies in, at most five folders deep, or that a folder is; None without one."
+    path = Path(path).resolve()
+    return next(filter(is_session, (path, *path.parents)[:6]), None)
+
+# %% ../nbs/02_markers.ipynb #02-markers-037
 def read_markers(path: str | Path) -> dict[str, Markers]:
     """Trials by name from a .trc or .c3d file, a marker .npz, an OpenCap session, or a UI-PRMD text file or
     folder (a folder without those: its .trc and .c3d files, also in folders below)."""
@@ -364,7 +375,7 @@ def read_markers(path: str | Path) -> dict[str, Markers]:
                          "convert the markers to .trc")
     return read_ui_prmd(path)
 
-# %% ../nbs/02_markers.ipynb #02-markers-039
+# %% ../nbs/02_markers.ipynb #02-markers-040
 @dataclass(frozen=True)
 class OpenCapSession:
     """Files of an OpenCap session: mass (kg), height (m), the scaled model and the trials' files; None or
@@ -389,7 +400,7 @@ class OpenCapSession:
                 f"markers of {', '.join(self.markers) or 'no trial'}; joint angles of "
                 f"{', '.join(self.kinematics) or 'no trial'}; model {self.model and self.model.name})")
 
-# %% ../nbs/02_markers.ipynb #02-markers-040
+# %% ../nbs/02_markers.ipynb #02-markers-041
 POSSIBLE = {"mass_kg": (15., 250.), "height_m": (1., 2.3)}
 
 def _session_metadata(path: Path) -> dict[str, float]:
@@ -416,17 +427,6 @@ def _check_last_value(path: Path) -> None:
     if last.partition(":")[0].strip() in POSSIBLE:
         raise InputError(path, f"a file that ends with '{last.strip()}' and no line end",
                          "a line end after the number", "see that the number is whole, and add a line end")
-
-# %% ../nbs/02_markers.ipynb #02-markers-041
-def is_session(folder: str | Path) -> bool:
-    "Whether a folder is that of an OpenCap session, by what lies in it."
-    parts = ("sessionMetadata.yaml", "MarkerData", "OpenSimData")
-    return any((Path(folder) / part).exists() for part in parts)
-
-def session_folder(path: str | Path) -> Path | None:
-    "The session that a file lies in, at most five folders deep, or that a folder is; None without one."
-    path = Path(path).resolve()
-    return next(filter(is_session, (path, *path.parents)[:6]), None)
 
 # %% ../nbs/02_markers.ipynb #02-markers-042
 def read_session(folder: str | Path) -> OpenCapSession:
