@@ -37,13 +37,15 @@ INSTALL = {     # imported name -> what pip installs: an extra of bige, or a pac
 def explain(error: Exception) -> str | None:
     "The one-line message for an exception that a user can do something about, else None."
     from concurrent.futures import BrokenExecutor
-    from bige.files import InputError
+    from bige.files import InputError, install_command
     if isinstance(error, InputError):
         return str(error)
     if isinstance(error, ModuleNotFoundError) and not (error.name or "bige").startswith("bige"):
         package = error.name.split(".")[0]
-        return (f"the Python package '{package}' is not installed, and this verb needs it. "
-                f"Cure: pip install {INSTALL.get(package, package)}.")
+        wanted = INSTALL.get(package, package)
+        extra = re.fullmatch(r"'bige\[(\w+)\]'", wanted)
+        cure = install_command(extra[1]) if extra else f"pip install {wanted}"
+        return f"the Python package '{package}' is not installed, and this verb needs it. Cure: {cure}."
     if isinstance(error, BrokenExecutor):
         return ("found a worker process that was killed; expected it to finish. "
                 "Cure: run again with fewer --jobs.")
