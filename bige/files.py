@@ -46,7 +46,8 @@ class InputError(ValueError):
         self.where, self.found, self.expected, self.cure = parts
 
     def __str__(self) -> str:
-        return f"{self.where}: found {self.found}; expected {self.expected}. Cure: {self.cure}."
+        end = "" if self.cure.endswith("?") else "."
+        return f"{self.where}: found {self.found}; expected {self.expected}. Cure: {self.cure}{end}"
 
 # %% ../nbs/A1_files.ipynb #a1-files-007
 class Suspicion(UserWarning):

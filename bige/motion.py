@@ -110,12 +110,15 @@ def _some(names: Sequence[str], n: int) -> str:
     "The first `n` names, with '...' for the others."
     return ", ".join(names[:n]) + ", ..." * (len(names) > n)
 
+_OTHER_FILE = "use a file that has them (names are case-sensitive)"
+
 @patch
 def columns(self: Motion, names: Sequence[str], what: str = "columns") -> np.ndarray:
     "Columns (T, D) in the order of the D `names`; InputError when one is missing."
     if missing := [n for n in names if n not in self._index]:
         raise InputError(self.source, f"{len(missing)} of {len(names)} {what} missing: {_some(missing, 5)}",
-                         f"columns named {_some(names, 3)}", self.cure_for(missing[0]))
+                         f"columns named {_some(names, 3)}",
+                         self.cure_for(*names) if len(names) == 1 else _OTHER_FILE)
     return self.values[:, [self._index[n] for n in names]]
 
 @patch
@@ -127,7 +130,7 @@ def cure_for(self: Motion, name: str) -> str:
         return "bige simulate, or bige predict, writes a file with muscle activations"
     if near := difflib.get_close_matches(name, self.names, n=2):
         return f"did you mean {' or '.join(sorted(near))}"
-    return "use a file that has them (names are case-sensitive)"
+    return _OTHER_FILE
 
 @patch
 def __getitem__(self: Motion, name: str) -> np.ndarray:
