@@ -21,6 +21,7 @@ from .exercises import Exercise, load_exercise
 from .files import InputError, Suspicion, write_npz
 from .filters import anti_alias
 from .ground_contact import plant_feet
+from .markers import is_session
 from .motion import (ACTIVATIONS, COORDINATES, GRAVITY, TRANSLATIONS, Motion, analytic_squat,
                          check_activations, read_motion)
 from .parsing import read_npz
@@ -489,7 +490,7 @@ def _simulations_in(folder: Path) -> list[Path]:
     for name in ("kinematics_activations", "muscle_driven"):
         if found := [p for p in every if name in p.name]:
             return found
-    return every
+    return [] if is_session(folder) else every      # a session's joint angles have no muscles yet
 
 # %% ../nbs/19_dataset.ipynb #19-dataset-086
 def find_simulations(sources: Iterable[str | Path]) -> list[Path]:
