@@ -18,6 +18,7 @@ NAMES = {
     "constraint_files": ("ConstraintSet", "read_constraints", "write_constraints", "default_constraints"),
     "guidance": ("Models",),
     "answers": ("Request", "verify"),
+    "advice": ("advise",),
     "display": ("Answer",),
     "rendering": ("strip", "preview"),
     "viewer": ("scene",),

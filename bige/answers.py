@@ -44,9 +44,9 @@ if TYPE_CHECKING:
     from bige.dynamics import MusculoskeletalModel
 
 # %% auto #0
-__all__ = ['Request', 'Person', 'read_person', 'Answer', 'answer', 'simulation_folder', 'recorded_scores', 'former_files',
-           'check_answer_folder', 'read_certificates', 'model_beside', 'check_verification', 'verify', 'recorded',
-           'models_in', 'model_in', 'Sessions', 'sessions']
+__all__ = ['BEFORE', 'Request', 'Person', 'read_person', 'Answer', 'answer', 'request_digest', 'simulation_folder',
+           'file_digests', 'recorded_scores', 'former_files', 'check_answer_folder', 'read_certificates',
+           'model_beside', 'check_verification', 'verify', 'recorded', 'models_in', 'model_in', 'Sessions', 'sessions']
 
 # %% ../nbs/34_answers.ipynb #34-answers-005
 @dataclass(frozen=True)
@@ -88,20 +88,23 @@ def command(self: Request, out: str = "again", folder: Path | None = None) -> li
     """The command that makes the same files in `out`; with `folder`, as it is typed inside that folder of the
     answer."""
     inside = folder is not None
-    words = ["bige", "generate", "--constraints", "constraints.yaml", "-n", self.n, "--seed", self.seed]
-    words += ["--method", self.method]
+    own = self.like and (f"start/{Path(self.like).name}" if inside else self.like)
+    advised = own and self.verified
+    words = ["bige", *(["advise", own] if advised else ["generate"]), "--constraints", "constraints.yaml"]
+    if not advised:
+        words += ["-n", self.n, "--seed", self.seed, "--method", self.method]
     if self.exercise != "squat":
         words += ["--exercise", self.exercise]
     if self.start != "prior":
         words += ["--start", self.start]
     if self.verified:
-        words += ["--verified", self.verified]
+        words += ["--mode" if advised else "--verified", self.verified]
     if self.load:
         words += ["--load", self.load]
-    if self.apart_deg != APART_DEG:
+    if self.apart_deg != APART_DEG and not advised:
         words += ["--apart", f"{self.apart_deg:g}"]
-    if self.like:
-        words += ["--like", f"start/{Path(self.like).name}" if inside else self.like]
+    if own and not advised:
+        words += ["--like", own]
     if self.model:
         words += ["--model", Path(self.model).name if inside else self.model]
     for name in _WEIGHTS:
@@ -163,7 +166,8 @@ class Answer:
     """What came out of a request. `satisfaction`: for each motion, {constraint: {metric, unit, violation,
     satisfied}}; `implausible`: for each, where it leaves what was recorded; `shortfalls`: limits that some
     motion violates; `changes`: what differs from `like`, for each motion; `verified`: how many candidates and
-    simulations it took; `certificates` and `proposals` of motions that are proved by simulation;
+    simulations it took; `certificates` and `proposals` of motions that are proved by simulation; `before`:
+    the repetition `like` as simulated, where the motion is advice for it;
     `guided`: latents, losses, steps (None in a loaded answer); `record`: metrics.json as loaded."""
 
     request: Request
@@ -182,6 +186,7 @@ class Answer:
     implausible: tuple[list[dict], ...] = ()
     certificates: tuple[dict, ...] = ()
     proposals: tuple[Motion, ...] = field(default=(), repr=False)
+    before: Motion | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.motions)
@@ -232,7 +237,7 @@ def answer(request: Request, models: Models | None = None, progress: Progress | 
     if request.verified is not None and (request.like or request.verified not in ("qp", "tracking")):
         raise InputError("--verified", f"{request.verified!r}" + " beside --like" * bool(request.like),
                          "qp or tracking, without --like",
-                         "generate with --like, then simulate with bige verify")
+                         "bige advise proves the smallest change of a recorded repetition")
     if request.verified and request.method != "guided":
         raise InputError("--verified", f"method {request.method}", "method guided",
                          "leave one of the two out")
@@ -243,13 +248,14 @@ def answer(request: Request, models: Models | None = None, progress: Progress | 
     check_reach(request.constraints, models.bank)
     like = read_motion(request.like) if request.like else None
     content = _content(request.like, "a repetition (.mot)") if like else None
-    inputs = _digests(models, person, content)
+    inputs = file_digests(models, person, content)
     options = dict(models=models, start=request.start, apart_deg=request.apart_deg, progress=progress,
                    skeleton=person and person.skeleton)
     if request.verified:
         done = generate_verified(request.constraints, request.n, request.seed, mode=request.verified,
                                  model=person and person.path, folder=folder and Path(folder), jobs=jobs,
-                                 cluster=cluster, inputs=inputs | {"request": _digest(request)}, **options)
+                                 cluster=cluster, inputs=inputs | {"request": request_digest(request)},
+                                 **options)
         found, rest = done.guided, {"verified": done.note, "certificates": done.certificates,
                                     "proposals": done.proposed}
     else:
@@ -260,7 +266,7 @@ def answer(request: Request, models: Models | None = None, progress: Progress | 
                   models=models, implausible=found.implausible, **rest)
 
 
-def _digest(request: Request) -> str:
+def request_digest(request: Request) -> str:
     "sha256 of the constraints of a request."
     return sha256(to_yaml(request.constraints).encode()).hexdigest()
 
@@ -288,7 +294,7 @@ def _inputs_of(request: Request) -> dict[str, str | None]:
     return found | {"bige": versions()["bige"]}
 
 # %% ../nbs/34_answers.ipynb #34-answers-018
-def _digests(models: Models, person: Person | None, like: bytes | None) -> dict[str, str | None]:
+def file_digests(models: Models, person: Person | None, like: bytes | None) -> dict[str, str | None]:
     "sha256 of each file that decides what comes out; None where there is none."
     return {"model": person and person.digest, "like": like and sha256(like).hexdigest(), **models.digests}
 
@@ -422,7 +428,8 @@ def _read_record(folder: Path) -> dict:
     return record
 
 # %% ../nbs/34_answers.ipynb #34-answers-033
-_ABOUT = ("metrics.json", "preview.png", "report.html", "verification.json")
+BEFORE = "before/simulated.mot"  # of advice: the recorded repetition as simulated
+_ABOUT = ("metrics.json", "preview.png", "report.html", "verification.json", BEFORE)
 
 
 def _named_samples(folder: Path, record: dict) -> list[Path]:
@@ -496,6 +503,9 @@ def _write(found: Answer, part: Path) -> None:
     if found.like:
         (part / "start").mkdir()  # not beside the samples: `bige evaluate` would take it for one
         (part / "start" / Path(found.request.like).name).write_bytes(found.like)
+    if found.before:
+        (part / BEFORE).parent.mkdir()
+        write_motion(found.before, part / BEFORE)
 
 # %% ../nbs/34_answers.ipynb #34-answers-037
 def _write_certificate(folder: Path, sample: str, proof: Mapping, digest: str) -> None:
@@ -555,13 +565,13 @@ def _read_samples(folder: Path) -> tuple[dict, tuple[Motion, ...]]:
 
 def _asked(record: dict, folder: Path, n: int) -> Request:
     "The request that a folder answers; of a former run, as far as its record says."
-    starts = sorted((folder / "start").glob("*.mot"))
+    like = folder / "start" / Path(str(record.get("like"))).name
     verified = record.get("verified") or {}
     return Request(read_constraints(folder / "constraints.yaml", record.get("exercise")),
                    verified.get("requested", n), record.get("seed", 0), record.get("method", "guided"),
                    record.get("exercise", "squat"), record.get("start", "recorded"),
                    _beside(folder, record.get("model")),
-                   starts[0] if record.get("changes") and starts else None,
+                   like if record.get("changes") and like.is_file() else None,
                    record.get("apart_deg", APART_DEG), verified.get("mode"), load=record.get("load"))
 
 
@@ -578,7 +588,8 @@ def load(cls: Answer, folder: Path | str) -> Answer:
     shortfalls, inputs = tuple(record.get("shortfalls") or ()), record.get("inputs") or {}
     return cls(request, motions, satisfaction, shortfalls, inputs, record.get("verified"),
                record.get("changes"), person=read_person(request.model), record=record, folder=folder,
-               implausible=implausible, certificates=read_certificates(folder, len(motions)))
+               implausible=implausible, certificates=read_certificates(folder, len(motions)),
+               before=read_motion(folder / BEFORE) if (folder / BEFORE).is_file() else None)
 
 
 def read_certificates(folder: Path | str, n: int) -> tuple[dict, ...]:
@@ -633,7 +644,7 @@ def _certify(found: Answer, sample: Motion, simulated: Simulated, row: Mapping, 
     "The certificate of a sample that was simulated after it had been made."
     seen = simulated.motion and corrected_activations(simulated.motion, mode)
     rows = request_rows(found.constraints, sample, seen, found.carrying, row, found.exercise)
-    inputs = dict(found.inputs) | {"request": _digest(found.request)}
+    inputs = dict(found.inputs) | {"request": request_digest(found.request)}
     proof = certificate(row, simulated, rows, inputs) | {"simulations": 1}
     _write_certificate(found.folder, Path(row["file"]).stem, proof, row["sha256"])
 
@@ -710,7 +721,7 @@ def recorded(request: Request, folder: Path | str, models: Models) -> dict | Non
         scores = _read_record(folder)
         text = (folder / "constraints.yaml").read_text(encoding="utf-8")
         like = request.like and _content(request.like, "a repetition")
-        inputs = _digests(models, read_person(request.model), like or None)
+        inputs = file_digests(models, read_person(request.model), like or None)
         found = [scores[k] for k in ("seed", "method", "apart_deg", "inputs")]
         found += [
             (scores["verified"] or {}).get("mode"),

@@ -1217,7 +1217,77 @@ def _tune(constraints: str | None, model: str | None, n: int, seed: int, port: i
     launch(constraints, model, n, seed, port, not no_browser, **_given(exercise=exercise))
     return {}, "the tuning page is closed"
 
+# %% ../nbs/43_command_line.ipynb #43-command-line-export-1
+@_verb("export", "a motion as a folder for OpenSim, MuJoCo, a spreadsheet or an animation program",
+       _option("motion", metavar="SAMPLE.mot|FOLDER",
+               help="a motion file, or a folder of bige generate or bige simulate; ground forces and muscle "
+               "forces are taken from the simulation that lies beside it"),
+       _option("--as", dest="kind", required=True, choices=("opensim", "mujoco", "csv", "bvh"),
+               help="opensim: model, motion, external loads and setup files of its tools; mujoco: a model "
+               "(MJCF) and the trajectory of its joints; csv: one tidy table and what its columns are; "
+               "bvh: for Blender"),
+       _option("--load", metavar="LOAD",
+               help="what the participant carries, as in bige simulate (default: what was simulated)"),
+       _option("--model", metavar="M.osim",
+               help="the participant's OpenSim model (default: the one beside the motion, else the embedded "
+               "one)"),
+       _EXERCISE, _FORCE, _OUT)
+def _export(motion: str, kind: str, out: str, force: bool, **settings) -> tuple[dict, str]:
+    from bige.bundles import export_bundles
+    from bige.tables import table
+    record = export_bundles(motion, kind, out, force=force, **settings)
+    rows = [{"motion": r["motion"], "model": r["model"] or "embedded", "load": r["load"] or "none",
+             "simulation": r["simulation"] or "none beside it"} for r in record["bundles"]]
+    readme = next((f for f in record["files"] if f.endswith("README.txt")), None)
+    lines = [table(rows), f"{_plural(len(record['files']) + 1, 'file')} written to {out}"]
+    return record, "\n".join([*lines, f"read first: {Path(out) / readme}"] if readme else lines)
+
 # %% ../nbs/43_command_line.ipynb #43-command-line-096
+@_verb("advise", "the smallest change of a recorded repetition that satisfies constraints, proved by simulation",
+       _option("repetition", metavar="REP.mot", help="one repetition (bige segment cuts a trial into such)"),
+       _CONSTRAINTS,
+       _option("--set", dest="settings", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
+               help="change one value, for example muscle_range.high=0.5"),
+       _option("--mode", choices=("qp", "tracking"), default="tracking",
+               help="tracking: about a minute a simulation (default); qp: by static optimisation, seconds, for "
+               "a first look"),
+       _option("--load", metavar="LOAD", help="what the participant carries, as in bige simulate"),
+       _either(_JOBS, _CLUSTER),
+       *_OWN, _DATA, _MODEL, _EXERCISE, _STRICT, _FORCE, _OUT)
+def _advise(repetition: str, constraints: str | None, settings: list[str], exercise: str | None, mode: str,
+            out: str, force: bool, jobs: int, cluster: str | None, **options) -> tuple[dict, str]:
+    from bige.motion import read_motion
+    _judged(read_motion(repetition), _person_of(options["model"]))
+    with status_line() as show:
+        show("starting")
+        from bige.answers import Request
+        files = {k: Path(options.pop(k)) for k in ("model", "vqvae", "surrogate", "data") if options.get(k)}
+        given = _given(exercise=exercise) | files | {"load": options.get("load")}
+        request = Request(constraints=_constraints(constraints, settings, exercise), n=1,
+                          like=Path(repetition), verified=mode, **given)
+        return _advise_one(request, out, force, show, jobs=jobs, cluster=cluster)
+
+def _advise_one(request, out: str, force: bool, show: Callable[[str], None], **how) -> tuple[dict, str]:
+    from bige.advice import advise, advice_text
+    from bige.answers import check_answer_folder, simulation_folder
+    from bige.files import output_folder
+    from bige.report import write_pages
+    def count(simulations: int, proved: int, n: int) -> None:
+        show(f"{_plural(simulations, 'simulation')}: {'proved' if proved else 'not proved yet'}")
+    with output_folder(out) as folder:
+        if not force:
+            check_answer_folder(request, folder)
+        kept = simulation_folder(request, folder, force)
+        show("loading the networks; then a simulation of the repetition as it was recorded")
+        found = advise(request, progress=count, folder=kept, **how)
+        _INTERRUPT.check()
+        show("drawing the pictures and the report")
+        found.save(folder, [write_pages], force)
+    page = Path(out).resolve() / "report.html"
+    record = {"folder": out, "report": str(Path(out) / "report.html"), **found.scores}
+    return record, f"{advice_text(found)}\nreport: {page}"
+
+# %% ../nbs/43_command_line.ipynb #43-command-line-098
 @_verb("verify", "simulate what bige generate made, and compare with the surrogate",
        _option("folder", metavar="FOLDER",
                help="written by bige generate; verification.json, certificates and simulations go there"),
@@ -1259,6 +1329,6 @@ def _findings(record: dict) -> str:
         parts += [f"{Path(s['file']).stem}: {s['reason']}" for s in checked["samples"] if s["reason"]]
     return "\n\n".join(part for part in parts if part)
 
-# %% ../nbs/43_command_line.ipynb #43-command-line-102
+# %% ../nbs/43_command_line.ipynb #43-command-line-104
 if __name__ == "__main__" and "__file__" in globals():
     sys.exit(main())

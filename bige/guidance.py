@@ -21,8 +21,8 @@ from torch import Tensor
 
 from .constraint_files import ConstraintSet, default_constraints
 from .constraints import Batch, Constraint, constraint_band, limited_values, loss, metric, violation
-from .dataset import (FRAMES, Dataset, at_instants, canonical, load_dataset, part, reference,
-                          reference_path, select, with_mirrored)
+from .dataset import (FRAMES, Dataset, at_instants, canonical, load_dataset, mirror_arrays, part,
+                          reference, reference_path, select, with_mirrored)
 from .exercises import Exercise, load_exercise
 from .external_load import ExternalLoad, loaded_skeleton
 from .files import InputError
@@ -41,15 +41,16 @@ from .vqvae import load_vqvae, smoother
 
 # %% auto #0
 __all__ = ['APART_DEG', 'AT_ONCE', 'DRAWS', 'IMPLAUSIBLE_WEIGHT', 'TOLERANCE', 'OVERSTEP', 'MAX_STEP', 'LATENT_HZ',
-           'RESIDUAL_CUTOFF_HZ', 'FULL_STEPS', 'Progress', 'LOAD_COLUMNS', 'METHODS', 'STARTS', 'MAX_REPETITION_S',
-           'CHANGE_WORDS', 'Models', 'rate_of', 'one_thread', 'realise', 'request_cost', 'slack', 'near_request',
-           'alternate_participants', 'different_first', 'choose_starts', 'KnownMotions', 'variations', 'Change',
-           'Start', 'prepare', 'select_change', 'select_motions', 'join_starts', 'draw_samples', 'start_at',
-           'sampled_start', 'evaluate_constraints', 'limits_satisfied', 'Search', 'newton_step', 'deflected',
-           'with_limits', 'guide', 'moved', 'expected_motions', 'order_by_effort', 'decoded', 'decoded_search',
-           'batch_motions', 'as_batch', 'nearest_latent', 'published_weight', 'guide_published', 'random_codes',
-           'Guided', 'satisfaction', 'satisfied_and_plausible', 'add_bands', 'concatenate_searches', 'starting_motions',
-           'generate', 'starts_for', 'one_repetition', 'bottom_angles', 'changes']
+           'RESIDUAL_CUTOFF_HZ', 'FULL_STEPS', 'Progress', 'SLOW_CUTOFF_HZ', 'LOAD_COLUMNS', 'METHODS', 'STARTS',
+           'MAX_REPETITION_S', 'CHANGE_WORDS', 'Models', 'rate_of', 'one_thread', 'even_change', 'realise',
+           'request_cost', 'slack', 'near_request', 'alternate_participants', 'different_first', 'choose_starts',
+           'KnownMotions', 'variations', 'Change', 'no_change', 'Start', 'prepare', 'select_change', 'select_motions',
+           'join_starts', 'draw_samples', 'start_at', 'sampled_start', 'evaluate_constraints', 'limits_satisfied',
+           'Search', 'newton_step', 'deflected', 'with_limits', 'guide', 'moved', 'expected_motions', 'order_by_effort',
+           'joint_change', 'smallest_change', 'decoded', 'decoded_search', 'batch_motions', 'as_batch',
+           'nearest_latent', 'published_weight', 'guide_published', 'random_codes', 'Guided', 'satisfaction',
+           'satisfied_and_plausible', 'add_bands', 'concatenate_searches', 'starting_motions', 'generate', 'starts_for',
+           'one_repetition', 'bottom_angles', 'changes']
 
 # %% ../nbs/32_guidance.ipynb #32-guidance-012
 @dataclass(frozen=True)
@@ -182,12 +183,23 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+_EVEN = torch.tensor((np.eye(len(COORDINATES)) + mirror_arrays(np.eye(len(COORDINATES)))) / 2).float()
+
+
+def even_change(angles: Tensor, before: Tensor | None) -> Tensor:
+    "Angles (B, T, 33) whose change from `before` (None: any change) is the same left and right."
+    return angles if before is None else before + (angles - before) @ _EVEN
+
+
 def realise(models: Models, z: Tensor, skeleton: Skeleton, rate_hz: Tensor, *, detail: Tensor | float = 0.0,
-            offset: Tensor | float = 0.0, start: Tensor | None = None, drift: Tensor | None = None) -> Batch:
+            offset: Tensor | float = 0.0, start: Tensor | None = None, drift: Tensor | None = None,
+            even_from: Tensor | None = None) -> Batch:
     """Latents (B, C, 49), plus what the decoder loses (`detail`, (B, T, 33)) -> smoothed motions with their
     feet on the ground, their activations, plus what the surrogate is known to miss (`offset`, (B, T, 80)),
-    and joint loads. `rate_hz` (B,): instants a second."""
-    angles = smoother() @ (models.vqvae.angles(z) + detail)
+    and joint loads. `rate_hz` (B,): instants a second. Of what differs from `even_from` (B, T, 33), where it
+    is given, only the part counts that is the same left and right."""
+    angles = even_change(models.vqvae.angles(z), even_from)
+    angles = smoother() @ (angles + detail)
     q, points = plant_with_contacts(angles, skeleton, smooth=smoother())
     a, loads = models.predict(q, skeleton, rate_hz)
     batch = Batch(q, (a + offset).clamp(0, 1), models.carrying(skeleton), rate_hz, drift, start,
@@ -282,21 +294,32 @@ def variations(models: Models, rows: Tensor, g: torch.Generator, most: float = 0
 # %% ../nbs/32_guidance.ipynb #32-guidance-026
 @dataclass(frozen=True)
 class Change:
-    """What simulation changed in motions: `q` (B, T, 33) rad and m, `a` (B, T, 80), `loads` (B, T, 9) body
-    weights. It is added to what is predicted of motions near them."""
+    """What simulation makes of motions near those that were simulated: `q` (B, T, 33) rad and m is added;
+    activations and joint loads (body weights) are what is predicted times a gain (`gain_a` (B, 80),
+    `gain_loads` (B, 9)) plus `a` (B, T, 80) and `loads` (B, T, 9)."""
 
     q: Tensor
     a: Tensor
     loads: Tensor
+    gain_a: Tensor
+    gain_loads: Tensor
 
     def expected(self, batch: Batch) -> Batch:
         "What simulation is expected to make of motions near those that were simulated."
-        loads = None if batch.loads is None else (batch.loads + self.loads).clamp(min=0)
+        a, loads = self.gain_a[:, None] * batch.a + self.a, batch.loads
+        if loads is not None:
+            loads = (self.gain_loads[:, None] * loads + self.loads).clamp(min=0)
         start = None if batch.start is None else batch.start + self.q
-        return replace(batch, q=batch.q + self.q, a=(batch.a + self.a).clamp(0, 1), loads=loads, start=start,
-                       moments={})
+        return replace(batch, q=batch.q + self.q, a=a.clamp(0, 1), loads=loads, start=start, moments={})
 
 # %% ../nbs/32_guidance.ipynb #32-guidance-027
+def no_change(real: Batch) -> Change:
+    "Nothing changed in motions (B, T, 33), as before any simulation."
+    (b, t, d), muscles, joints = real.q.shape, len(ACTIVATIONS), len(JOINT_LOADS)
+    zero = [real.q.new_zeros(b, t, n) for n in (d, muscles, joints)]
+    return Change(*zero, real.q.new_ones(b, muscles), real.q.new_ones(b, joints))
+
+# %% ../nbs/32_guidance.ipynb #32-guidance-028
 @dataclass(frozen=True)
 class Start:
     """Where a search begins: motions (`real`) of a participant's `skeleton`, their latents (B, C, 49) and the
@@ -312,6 +335,7 @@ class Start:
     plausible: Ranges
     skeleton: Skeleton
     change: Change | None = None
+    even_from: Tensor | None = None  # decoded latents (B, T, 33), where changes are to be even
 
 
 def prepare(models: Models, known: KnownMotions, skeleton: Skeleton,
@@ -337,7 +361,7 @@ def prepare(models: Models, known: KnownMotions, skeleton: Skeleton,
     return Start(base, encoded.std((1, 2), keepdim=True), detail, offset, real,
                  plausible_limits(recorded, skeleton), skeleton)
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-028
+# %% ../nbs/32_guidance.ipynb #32-guidance-029
 _OF_STARTS = ("latents", "unit", "detail", "offset")
 
 
@@ -352,11 +376,12 @@ def select_motions(x: Search | Start | Batch, rows: Tensor) -> Search | Start | 
         loads = None if x.loads is None else x.loads[rows]
         return Batch(x.q[rows], x.a[rows], x.skeleton, x.rate_hz[rows], exercise=x.exercise, loads=loads)
     if isinstance(x, Start):
+        even_from = None if x.even_from is None else x.even_from[rows]
         return replace(x, **{k: getattr(x, k)[rows] for k in _OF_STARTS}, real=select_motions(x.real, rows),
-                       change=x.change and select_change(x.change, rows))
-    residual, loads = (None if t is None else t[rows] for t in (x.residual, x.loads))
+                       change=x.change and select_change(x.change, rows), even_from=even_from)
+    residual, loads, detail = (None if t is None else t[rows] for t in (x.residual, x.loads, x.detail))
     return Search(x.latents[rows], x.q[rows], x.a[rows], x.rate_hz[rows], x.losses[..., rows], x.steps[rows],
-                  residual, tuple(x.last[i] for i in rows) if x.last else (), loads)
+                  residual, tuple(x.last[i] for i in rows) if x.last else (), loads, detail)
 
 
 def join_starts(parts: Sequence[Start]) -> Start:
@@ -368,13 +393,14 @@ def join_starts(parts: Sequence[Start]) -> Start:
 
     q, a, rate_hz, loads = (joined(lambda p, k=k: getattr(p.real, k)) for k in ("q", "a", "rate_hz", "loads"))
     real = Batch(q, a, first.real.skeleton, rate_hz, exercise=first.real.exercise, loads=loads)
-    parts_of = (joined(lambda p, k=k: getattr(p.change, k)) for k in ("q", "a", "loads"))
-    change, own = first.change and Change(*parts_of), {}
+    parts_of = (joined(lambda p, k=k: getattr(p.change, k)) for k in Change.__annotations__)
+    change = first.change and Change(*parts_of)
+    own = {}
     for k in _OF_STARTS:
         own[k] = joined(lambda p, k=k: getattr(p, k))
     return replace(first, **own, real=real, change=change)
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-031
+# %% ../nbs/32_guidance.ipynb #32-guidance-032
 def draw_samples(models: Models, n: int, g: torch.Generator,
                  limits_s: tuple[float | None, float | None] = (None, None)) -> tuple[Tensor, Tensor]:
     "Latents (n, C, 49) and durations (n,) s of samples of the prior that last within `limits_s`."
@@ -399,7 +425,7 @@ def start_at(models: Models, z: Tensor, duration: Tensor, skeleton: Skeleton) ->
     return Start(z, z.std((1, 2), keepdim=True), detail, torch.zeros_like(real.a), real,
                  plausible_limits(models.recorded, skeleton), skeleton)
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-032
+# %% ../nbs/32_guidance.ipynb #32-guidance-033
 AT_ONCE = 64  # motions handled together: limits the memory
 DRAWS = 6  # of samples, AT_ONCE for each 10 motions wanted
 IMPLAUSIBLE_WEIGHT = 3.0  # of a margin beyond what was recorded, against the losses of a request
@@ -423,7 +449,7 @@ def sampled_start(models: Models, constraints: Sequence[Constraint], n: int, g: 
     rows = rows[torch.randperm(len(rows), generator=g)]
     return select_motions(whole, different_first(rows, whole.real.q, apart_deg)[:n])
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-036
+# %% ../nbs/32_guidance.ipynb #32-guidance-037
 TOLERANCE = 1e-4  # in the constraint's unit: last digits differ with the batch
 
 
@@ -442,7 +468,7 @@ def limits_satisfied(constraints: Sequence[Constraint], batch: Batch, tolerance:
             held &= violation(c, batch) <= tolerance
     return held
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-042
+# %% ../nbs/32_guidance.ipynb #32-guidance-043
 @dataclass
 class Search:
     """A search as it went: best latents (B, C, 49), motions (B, T, 33) at `rate_hz` (B,) and activations
@@ -458,6 +484,7 @@ class Search:
     residual: Tensor | None = None
     last: tuple[list[dict], ...] = ()
     loads: Tensor | None = None  # (B, T, 9) body weights
+    detail: Tensor | None = None  # with which `realise` makes q of the latents, if not that of the start
 
 
 OVERSTEP = 1.3  # times Newton's step
@@ -482,7 +509,7 @@ def deflected(grad: Tensor, before: Tensor, slow: Tensor) -> Tensor:
     undone = -(d * grad).sum((1, 2)) / ((d * before).sum((1, 2)) + 1e-12)
     return grad + OVERSTEP * undone.clamp(min=0)[:, None, None] * before
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-044
+# %% ../nbs/32_guidance.ipynb #32-guidance-045
 def _usual_limits(c: Constraint, real: Batch, bank: Batch) -> dict[str, float]:
     """Limits for a constraint without any: what nine in ten of `real` do; for a `goal` what the most extreme
     of the `bank` do."""
@@ -511,7 +538,7 @@ def with_limits(constraints: Sequence[Constraint], real: Batch, bank: Batch) -> 
         for c, f in zip(constraints, free)
     )
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-045
+# %% ../nbs/32_guidance.ipynb #32-guidance-046
 Progress = Callable[[int, int, int], bool | None]  # (step, motions that satisfy all, motions) -> True: stop
 
 
@@ -532,7 +559,7 @@ class _Best:
         if self.loads is not None:
             self.loads[won] = batch.loads.detach()[better]
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-046
+# %% ../nbs/32_guidance.ipynb #32-guidance-047
 def guide(models: Models, constraints: Sequence[Constraint], start: Start, steps: int = 40,
           cutoff_hz: float = RESIDUAL_CUTOFF_HZ, progress: Progress | None = None) -> Search:
     """Change the latents of `start` by a residual slower than `cutoff_hz` (in a repetition of 3.25 s) until
@@ -541,7 +568,7 @@ def guide(models: Models, constraints: Sequence[Constraint], start: Start, steps
     Keeps the best iterate of each motion: limits satisfied before violated, plausible before implausible,
     then the least loss."""
     real, n = start.real, len(start.latents)
-    limited = with_limits(constraints, real, models.bank)
+    limited = with_limits(constraints, expected_motions(start, real, torch.arange(n)), models.bank)
     pulls = [i for i, c in enumerate(limited) if c.limits != (None, None)]
     musts = [i for i, c in enumerate(constraints) if c.limits != (None, None) or c["goal"]]
     slow = smoother(start.latents.shape[2], cutoff_hz, LATENT_HZ)
@@ -580,19 +607,53 @@ def moved(models: Models, start: Start, rows: Tensor, residual: Tensor) -> Batch
     "The motions `rows` (n,) of a start with their latents changed by a residual (B, C, 49)."
     real, z = start.real, start.latents[rows] + start.unit[rows] * residual
     return realise(models, z, start.skeleton, real.rate_hz[rows], detail=start.detail[rows],
-                   offset=start.offset[rows], start=real.q[rows], drift=(residual**2).mean((1, 2)))
+                   offset=start.offset[rows], start=real.q[rows], drift=(residual**2).mean((1, 2)),
+                   even_from=None if start.even_from is None else start.even_from[rows])
 
 
 def expected_motions(start: Start, batch: Batch, rows: Tensor) -> Batch:
     "What is expected of motions `rows` (n,) of a start: what is predicted, changed as by simulation."
     return select_change(start.change, rows).expected(batch) if start.change else batch
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-047
+# %% ../nbs/32_guidance.ipynb #32-guidance-048
 def order_by_effort(found: Search, exercise: Exercise) -> Tensor:
     "Order (B,) of rising peak activation of the exercise's effort muscles."
     return Batch(found.q, found.a, None).muscle(*exercise.effort).amax((1, 2)).argsort(stable=True)
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-051
+# %% ../nbs/32_guidance.ipynb #32-guidance-052
+SLOW_CUTOFF_HZ = 0.7  # of a residual, in a repetition of 3.25 s
+_ANGLES = [i for i, name in enumerate(COORDINATES) if name not in TRANSLATIONS]
+
+
+def joint_change(q: Tensor, own: Tensor) -> Tensor:
+    "Mean squared difference (B,) of the joint angles of motions (B, T, 33), rad²."
+    return (q - own)[..., _ANGLES].square().mean((1, 2))
+
+# %% ../nbs/32_guidance.ipynb #32-guidance-054
+def smallest_change(models: Models, constraints: Sequence[Constraint], start: Start, found: Search,
+                    own: Tensor | None = None, *, steps: int = 60) -> Search:
+    """What `guide` found, drawn back to motions `own` (B, T, 33; default those of the start) as far as limits
+    and plausibility allow; a motion that satisfies them nowhere on this way stays as it was found."""
+    slow = smoother(start.latents.shape[2], SLOW_CUTOFF_HZ, LATENT_HZ)
+    slow, rows = slow @ slow, torch.arange(len(start.latents))
+    musts, own = [c for c in constraints if c.limits != (None, None)], start.real.q if own is None else own
+    x, best = found.residual.clone(), _Best(start, found.residual)
+    best.q, best.a, best.loads = (None if v is None else v.clone() for v in (found.q, found.a, found.loads))
+    for step in range(steps):
+        r = x.requires_grad_()
+        batch = moved(models, start, rows, r)
+        pull = evaluate_constraints(musts, expected_motions(start, batch, rows)).sum(0)
+        pull = pull + IMPLAUSIBLE_WEIGHT * implausibility(start.plausible, batch)
+        far = joint_change(batch.q, own)
+        held = pull.detach() == 0
+        best.keep(rows, far.detach().where(held, torch.inf), r, batch)
+        (grad,) = torch.autograd.grad(torch.where(held, far, pull).sum(), r)
+        back = 3 / (10 + step) * far  # ever smaller steps
+        x = r.detach() + newton_step(torch.where(held, back, pull).detach(), grad, slow)
+    return replace(found, latents=start.latents + start.unit * best.residual, q=best.q, a=best.a,
+                   residual=best.residual, loads=best.loads)
+
+# %% ../nbs/32_guidance.ipynb #32-guidance-057
 def decoded(models: Models, z: Tensor, skeleton: Skeleton, rate_hz: Tensor,
             drift: Tensor | None = None) -> Batch:
     "Latents (B, C, 49) -> motions at `rate_hz` (B,) exactly as the decoder has them."
@@ -633,7 +694,7 @@ def as_batch(motion: Motion, skeleton: Skeleton, exercise: Exercise | str = "squ
     return Batch(q, a, skeleton, motion.rate_hz, exercise=load_exercise(exercise),
                  loads=loads[0] if loads else None)
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-053
+# %% ../nbs/32_guidance.ipynb #32-guidance-059
 def nearest_latent(latents: Tensor, z: Tensor) -> Tensor:
     "The training latent (B, C, 49) nearest to each z: one matrix product, no gradient."
     with torch.no_grad():
@@ -647,7 +708,7 @@ def published_weight(step: int, iterations: int) -> float:
     sixth = iterations / 6
     return 0.0 if step >= iterations - sixth else float(np.clip(step / sixth - 1, 0, 1))
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-054
+# %% ../nbs/32_guidance.ipynb #32-guidance-060
 def guide_published(models: Models, constraints: Sequence[Constraint], n: int, g: torch.Generator,
                     skeleton: Skeleton, *, iterations: int = 3000, lr: float = 0.5) -> Search:
     """The published procedure: latents from the training mean plus noise, Adam with a large step through the
@@ -682,7 +743,7 @@ def guide_published(models: Models, constraints: Sequence[Constraint], n: int, g
     return decoded_search(models, models.vqvae.quantise(z.detach())[0], skeleton, hz, torch.stack(losses),
                           torch.full((n,), iterations))
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-056
+# %% ../nbs/32_guidance.ipynb #32-guidance-062
 def random_codes(models: Models, n: int, g: torch.Generator, skeleton: Skeleton) -> Search:
     "No guidance: each of the 49 latent steps takes its code from a random real repetition at that step."
     with torch.no_grad():
@@ -693,7 +754,7 @@ def random_codes(models: Models, n: int, g: torch.Generator, skeleton: Skeleton)
     return decoded_search(models, z, skeleton, rate_hz, torch.zeros(0, 0, n),
                           torch.zeros(n, dtype=torch.long))
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-068
+# %% ../nbs/32_guidance.ipynb #32-guidance-074
 @dataclass(frozen=True)
 class Guided:
     """Generated motions, sorted by peak activation of the effort muscles, and how they came about. `losses`
@@ -736,7 +797,7 @@ class Guided:
         "Whether each motion is plausible and satisfies every requested limit, (n,)."
         return satisfied_and_plausible(self.satisfaction, self.implausible)
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-069
+# %% ../nbs/32_guidance.ipynb #32-guidance-075
 def satisfaction(constraints: Sequence[Constraint], batch: Batch) -> tuple[dict, ...]:
     """For each motion and constraint: metric, unit, violation and whether limits are satisfied (None without
     limits or weight)."""
@@ -761,7 +822,7 @@ def satisfied_and_plausible(satisfaction: Sequence[Mapping], implausible: Sequen
 METHODS = ("guided", "published", "vqvae")
 STARTS = ("prior", "recorded")
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-071
+# %% ../nbs/32_guidance.ipynb #32-guidance-077
 def add_bands(satisfaction: Sequence[dict], models: Models, constraints: Sequence[Constraint],
               batch: Batch, skeleton: Skeleton) -> None:
     """Add `predicted`, `band` (two ends) and `probability` to the rows of constraints with limits, where the
@@ -782,7 +843,7 @@ def add_bands(satisfaction: Sequence[dict], models: Models, constraints: Sequenc
         for row, value, low, high, holds in zip(satisfaction, *(x.tolist() for x in found)):
             row[c.name] |= {"predicted": value, "band": [low, high], "probability": holds}
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-073
+# %% ../nbs/32_guidance.ipynb #32-guidance-079
 def _count(value, name: str, low: int) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= 100_000:
         raise InputError(name, repr(value), f"a whole number from {low} to 100000",
@@ -795,9 +856,10 @@ def concatenate_searches(parts: Sequence[Search]) -> Search:
     longest = max(len(p.losses) for p in parts)
     losses = [torch.cat([p.losses, p.losses[-1:].expand(longest - len(p.losses), -1, -1)]) for p in parts]
     whole = (torch.cat([getattr(p, k) for p in parts]) for k in ("latents", "q", "a", "rate_hz"))
-    loads = None if parts[0].loads is None else torch.cat([p.loads for p in parts])
+    loads, detail = (None if getattr(parts[0], k) is None else torch.cat([getattr(p, k) for p in parts])
+                     for k in ("loads", "detail"))
     return Search(*whole, torch.cat(losses, 2), torch.cat([p.steps for p in parts]),
-                  torch.cat([p.residual for p in parts]), sum((p.last for p in parts), ()), loads)
+                  torch.cat([p.residual for p in parts]), sum((p.last for p in parts), ()), loads, detail)
 
 
 def starting_motions(models: Models, rows: Tensor, g: torch.Generator,
@@ -811,7 +873,7 @@ def starting_motions(models: Models, rows: Tensor, g: torch.Generator,
     return KnownMotions((1 - share) * like.motions + share * models.kinematics[rows],
                         like.duration.expand(len(rows)))
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-074
+# %% ../nbs/32_guidance.ipynb #32-guidance-080
 def generate(constraints: ConstraintSet | None = None, n: int = 20, seed: int = 0, method: str = "guided",
              skeleton: Skeleton | None = None, models: Models | None = None, *, steps: int = 40,
              iterations: int = 3000, start: str = "prior", like: Motion | None = None,
@@ -859,7 +921,7 @@ def generate(constraints: ConstraintSet | None = None, n: int = 20, seed: int = 
         found, real = select_motions(found, order), begun and select_motions(begun.real, order)
         return _result(models, constraints, found, real, limits, method, seed, skeleton, since)
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-075
+# %% ../nbs/32_guidance.ipynb #32-guidance-081
 def starts_for(models: Models, constraints: Sequence[Constraint], n: int, g: torch.Generator,
                skeleton: Skeleton, *, start: str = "prior", like: Motion | None = None,
                apart_deg: float = APART_DEG) -> Start:
@@ -892,7 +954,7 @@ def _result(models, constraints, found: Search, start: Batch | None, limits: Ran
                   skeleton, perf_counter() - since, batch_motions(start) if start else (), tuple(short),
                   models.exercise, tuple(implausible))
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-077
+# %% ../nbs/32_guidance.ipynb #32-guidance-083
 MAX_REPETITION_S = 9.0
 
 
@@ -912,7 +974,7 @@ def one_repetition(motion: Motion, exercise: Exercise | str = "squat") -> KnownM
     K = canonical(at_instants(motion.time, motion.coordinates()), rate_hz=(FRAMES - 1) / motion.duration)
     return KnownMotions(torch.tensor(K[None], dtype=torch.float32), torch.tensor([motion.duration]).float())
 
-# %% ../nbs/32_guidance.ipynb #32-guidance-086
+# %% ../nbs/32_guidance.ipynb #32-guidance-092
 # what a positive and a negative change of a coordinate looks like; {} is the side
 CHANGE_WORDS = {
     "hip_flexion": ("bend the {} hip more", "bend the {} hip less"),

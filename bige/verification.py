@@ -17,10 +17,10 @@ from .constraint_files import ConstraintSet
 from .constraints import RAD, UNITS, Batch, Constraint, constraint_values, in_words, metric
 from .exercises import Exercise, load_exercise
 from .files import InputError, temporary_folder
-from .guidance import (AT_ONCE, LOAD_COLUMNS, TOLERANCE, Change, Guided, Models, Progress, Search,
-                           Start, batch_motions, as_batch, concatenate_searches, expected_motions, guide,
-                           join_starts, limits_satisfied, one_thread, realise, satisfaction, select_motions,
-                           starts_for)
+from .guidance import (AT_ONCE, LOAD_COLUMNS, SLOW_CUTOFF_HZ, TOLERANCE, Guided, Models, Progress,
+                           Search, Start, batch_motions, as_batch, concatenate_searches, even_change,
+                           expected_motions, guide, join_starts, limits_satisfied, no_change, one_thread, realise,
+                           satisfaction, select_motions, smallest_change, starts_for)
 from .motion import ACTIVATIONS, COORDINATES, JOINT_LOADS, TRANSLATIONS, Motion, read_motion, write_motion
 from .plausibility import implausible_rows, plausible
 from .reachability import check_model
@@ -28,16 +28,20 @@ from .skeleton import Skeleton
 from .surrogate import TABLE_MUSCLES
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from bige.dynamics import Simulation
 
 # %% auto #0
 __all__ = ['RESIDUAL_LIMIT_PERCENT', 'VALID', 'WITH_CARE', 'ALLOWED', 'VASTI', 'VERIFICATION_MODES', 'AIM', 'AIM_ONE_SIDED',
-           'AIM_OTHERS', 'PROOF_INTERVALS', 'SINKING_MARGINS', 'MOST_SIMULATIONS', 'MOST_DRAWS', 'residual_forces',
-           'joint_displacement', 'dynamically_consistent', 'validity', 'corrected_activations', 'evaluate_request',
-           'all_satisfied', 'with_vasti', 'muscle_agreement', 'Simulated', 'with_joint_loads', 'simulated_by',
-           'read_simulated', 'compare', 'mode_record', 'sample_table', 'muscle_table', 'constraint_parts',
-           'request_rows', 'verdict', 'certificate', 'aimed', 'Candidate', 'corrected_start', 'propose', 'Simulator',
-           'implausible_sentences', 'judge', 'draw_seed', 'Proof', 'Verified', 'generate_verified']
+           'AIM_OTHERS', 'GAIN_RANGE', 'CERTAIN', 'PROOF_INTERVALS', 'SINKING_MARGINS', 'MOST_SIMULATIONS',
+           'MOST_DRAWS', 'residual_forces', 'joint_displacement', 'dynamically_consistent', 'validity',
+           'corrected_activations', 'evaluate_request', 'all_satisfied', 'with_vasti', 'muscle_agreement', 'Simulated',
+           'with_joint_loads', 'simulated_by', 'read_simulated', 'compare', 'mode_record', 'sample_table',
+           'muscle_table', 'constraint_parts', 'request_rows', 'verdict', 'certificate', 'aimed', 'Candidate',
+           'gain_between', 'corrected_start', 'search_near', 'evenly', 'search_on', 'as_found', 'propose', 'Simulator',
+           'implausible_sentences', 'judge', 'draw_seed', 'Proof', 'delivered_motions', 'proof_certificates',
+           'Verified', 'generate_verified']
 
 # %% ../nbs/33_verification.ipynb #33-verification-007
 def residual_forces(kinetics: Motion, weight: float) -> dict:
@@ -391,32 +395,111 @@ class Candidate:
         return f"{self.name}_{len(self.attempts) + 1}"
 
 # %% ../nbs/33_verification.ipynb #33-verification-050
-def corrected_start(models: Models, start: Start, found: Search, simulated: Motion) -> Start:
-    "Where the search ended, with what the simulation changed there; all of one motion."
+GAIN_RANGE = (0.5, 4.0)
+CERTAIN = {"a": 0.01, "loads": 0.05}  # how large a predicted change must be to say something of the gain
+
+
+def gain_between(predicted: Tensor, simulated: Tensor, weight: Tensor, certain: float) -> Tensor:
+    """By how much simulated curves changed for each change of the predicted ones (B, T, D) -> (B, D): least
+    squares over time, drawn to one where little changed, weighted by how high the curves are."""
+    total = certain**2 * weight.sum(1) + 1e-12
+    both, own = ((weight * predicted * x).sum(1) for x in (simulated, predicted))
+    slope = (both + total) / (own + total)
+    return slope.clamp(*GAIN_RANGE)
+
+# %% ../nbs/33_verification.ipynb #33-verification-053
+def corrected_start(models: Models, start: Start, found: Search, simulated: Motion,
+                    again: bool = False) -> Start:
+    """The start where a search ended, with what the simulation changed there; all of one motion. `again`: the
+    start comes from a simulation already, so that the two of them tell the gain."""
     import torch
 
     with one_thread(), torch.no_grad():
-        plain = realise(models, found.latents, start.skeleton, found.rate_hz, detail=start.detail,
+        detail = start.detail if found.detail is None else found.detail
+        plain = realise(models, found.latents, start.skeleton, start.real.rate_hz, detail=detail,
                         offset=start.offset)
-        seen = as_batch(simulated, plain.skeleton, models.exercise)
-        q, a = seen.q.to(plain.q) - plain.q, seen.a.to(plain.a) - plain.a
-        known = plain.loads is not None and seen.loads is not None
-        loads = seen.loads.to(q) - plain.loads if known else q.new_zeros(*q.shape[:2], len(JOINT_LOADS))
-    return replace(start, latents=found.latents, real=plain, change=Change(q, a, loads))
+        seen, change = as_batch(simulated, plain.skeleton, models.exercise), no_change(plain)
+        change = replace(change, q=seen.q.to(plain.q) - plain.q)
+        before = start.change.expected(start.real) if again else None
+        for kind, certain in CERTAIN.items():
+            said, now = getattr(plain, kind), getattr(seen, kind)
+            if said is None or now is None:
+                continue
+            now, gain = now.to(said), getattr(change, f"gain_{kind}")
+            if again:
+                was, moved = getattr(before, kind), said - getattr(start.real, kind)
+                gain = gain_between(moved, now - was, torch.maximum(now, was), certain)
+            change = replace(change, **{f"gain_{kind}": gain, kind: now - gain[:, None] * said})
+    return replace(start, latents=found.latents, detail=detail, real=plain, change=change)
+
+# %% ../nbs/33_verification.ipynb #33-verification-054
+def search_near(models: Models, aims: Sequence[Constraint], start: Start, steps: int = 40,
+                own: Tensor | None = None) -> Search:
+    "The search by slow changes only, drawn back to the start (or `own` (B, T, 33)) as far as that goes."
+    import torch
+
+    found = smallest_change(models, aims, start, guide(models, aims, start, steps, SLOW_CUTOFF_HZ), own)
+    with torch.no_grad():
+        angles = models.vqvae.angles(found.latents)
+        detail = start.detail + even_change(angles, start.even_from) - angles
+    return replace(found, detail=detail)
+
+
+def evenly(models: Models, start: Start) -> Start:
+    "The start, from which changes are the same left and right if both legs do the exercise alike."
+    import torch
+
+    if models.exercise.leading is not None:
+        return start
+    with torch.no_grad():
+        return replace(start, even_from=models.vqvae.angles(start.latents))
+
+
+def search_on(models: Models, constraints: Sequence[Constraint], start: Start, steps: int = 40,
+              own: Tensor | None = None) -> Search:
+    """The search near the start, aimed inside the limits. Of an exercise that both legs do alike changes are
+    the same left and right, where that satisfies the constraints."""
+    import torch
+
+    aims, rows = tuple(map(aimed, constraints)), torch.arange(len(start.latents))
+    found = search_near(models, aims, evenly(models, start), steps, own)
+    hoped = expected_motions(start, as_found(models, start, found), rows)
+    good = limits_satisfied(constraints, hoped, TOLERANCE)
+    if good.all() or models.exercise.leading is not None:
+        return found
+    free = search_near(models, aims, start, steps, own)
+    return concatenate_searches([select_motions(found if even else free, rows[i : i + 1])
+                                 for i, even in enumerate(good.tolist())])
+
+
+def as_found(models: Models, start: Start, found: Search) -> Batch:
+    "The motions of a search."
+    return Batch(found.q, found.a, models.carrying(start.skeleton), found.rate_hz, loads=found.loads,
+                 exercise=models.exercise)
 
 
 def propose(models: Models, constraints: Sequence[Constraint], candidates: Sequence[Candidate],
-            steps: int = 40) -> list[Candidate]:
-    """Search on for each candidate, all at once; those of which the request is expected to hold, with their
-    proposals."""
+            steps: int = 40, own: Tensor | None = None) -> list[Candidate]:
+    """Search on for each candidate; those of which the request is expected to hold, with their proposals.
+    Those that were simulated stay near what was simulated, or near `own` (B, T, 33)."""
+    new, again = ([c for c in candidates if bool(c.attempts) == simulated] for simulated in (False, True))
+    aims = tuple(map(aimed, constraints))
+    fresh = _proposed(models, constraints, new, lambda start: guide(models, aims, start, steps))
+    return fresh + _proposed(models, constraints, again,
+                             lambda start: search_on(models, constraints, start, steps, own))
+
+
+def _proposed(models: Models, constraints: Sequence[Constraint], candidates: Sequence[Candidate],
+              search: Callable[[Start], Search]) -> list[Candidate]:
     import torch
 
-    start, aims, able = join_starts([c.start for c in candidates]), tuple(map(aimed, constraints)), []
+    if not candidates:
+        return []
+    start, able = join_starts([c.start for c in candidates]), []
     with one_thread():
         parts = [select_motions(start, rows) for rows in torch.arange(len(candidates)).split(AT_ONCE)]
-        found = concatenate_searches([guide(models, aims, part, steps) for part in parts])
-        batch = Batch(found.q, found.a, models.carrying(start.skeleton), found.rate_hz, loads=found.loads,
-                      exercise=models.exercise)
+        found = concatenate_searches([search(part) for part in parts])
+        batch = as_found(models, start, found)
         with torch.no_grad():
             hoped = expected_motions(start, batch, torch.arange(len(candidates)))
             good = limits_satisfied(constraints, hoped, TOLERANCE) & plausible(start.plausible, batch)
@@ -427,7 +510,7 @@ def propose(models: Models, constraints: Sequence[Constraint], candidates: Seque
         able.append(candidates[i])
     return able
 
-# %% ../nbs/33_verification.ipynb #33-verification-053
+# %% ../nbs/33_verification.ipynb #33-verification-057
 PROOF_INTERVALS = {"tracking": "12/s", "qp": None}
 
 
@@ -462,7 +545,7 @@ class Simulator:
             records = {files[0].stem: {"status": "Refused", "reason": str(error)}}
         return {name: read_simulated(self.folder, name, record) for name, record in records.items()}
 
-# %% ../nbs/33_verification.ipynb #33-verification-055
+# %% ../nbs/33_verification.ipynb #33-verification-059
 SINKING_MARGINS = 2.0  # of the feet: centimetres below what was recorded
 
 
@@ -473,7 +556,7 @@ def implausible_sentences(start: Start, found: Motion, exercise: Exercise) -> li
     return [row["sentence"] for row in rows
             if not (row["what"].startswith("height") and row["margins"] <= SINKING_MARGINS)]
 
-# %% ../nbs/33_verification.ipynb #33-verification-056
+# %% ../nbs/33_verification.ipynb #33-verification-060
 def judge(candidate: Candidate, simulated: Simulated, constraints: ConstraintSet, mode: str,
           models: Models) -> Motion | None:
     """Add what a simulation says to a candidate, which is delivered if it is proved; the simulated motion,
@@ -490,7 +573,7 @@ def judge(candidate: Candidate, simulated: Simulated, constraints: ConstraintSet
         candidate.delivered, candidate.certificate = found, seen
     return found
 
-# %% ../nbs/33_verification.ipynb #33-verification-058
+# %% ../nbs/33_verification.ipynb #33-verification-062
 MOST_SIMULATIONS = 4  # of one candidate
 MOST_DRAWS = 3  # for each motion requested
 
@@ -526,8 +609,7 @@ class Proof:
         g = torch.Generator().manual_seed(draw_seed(seed, self.draws))
         with one_thread():
             start = starts_for(self.models, self.constraints, n, g, skeleton, **options)
-            zero = [torch.zeros(*start.real.q.shape[:2], d) for d in (33, 80, len(JOINT_LOADS))]
-            start = replace(start, change=Change(*zero))
+            start = replace(start, change=no_change(start.real))
         for i, motion in enumerate(batch_motions(start.real)):
             one = select_motions(start, torch.tensor([i]))
             self.working.append(Candidate(f"{len(self.candidates):03d}", one, motion))
@@ -543,11 +625,12 @@ class Proof:
             found = judge(c, simulated[c.trial], self.constraints, self.simulator.mode, self.models)
             usable = found and c.attempts[-1]["verdict"] == "request not satisfied"
             if usable and len(c.attempts) < MOST_SIMULATIONS:
-                c.start = corrected_start(self.models, c.start, c.search, found)
+                again = len(c.attempts) > 1
+                c.start = corrected_start(self.models, c.start, c.search, found, again)
                 self.working.append(c)
 
-# %% ../nbs/33_verification.ipynb #33-verification-059
-def _delivered(proof: Proof, seed: int, skeleton: Skeleton, seconds: float) -> Guided:
+# %% ../nbs/33_verification.ipynb #33-verification-063
+def delivered_motions(proof: Proof, seed: int, skeleton: Skeleton, seconds: float) -> Guided:
     "The proved motions, sorted by peak activation of the effort muscles."
     exercise = proof.models.exercise
     effort = [f"{m}/activation" for m in exercise.effort]
@@ -566,13 +649,13 @@ def _delivered(proof: Proof, seed: int, skeleton: Skeleton, seconds: float) -> G
         skeleton, seconds, tuple(c.begun for c in chosen), exercise=exercise)
 
 
-def _certificates(proof: Proof, inputs: Mapping) -> tuple[dict, ...]:
-    "The certificates of proved motions, in the order of `_delivered`, with the story of each."
+def proof_certificates(proof: Proof, inputs: Mapping) -> tuple[dict, ...]:
+    "The certificates of proved motions, in the order of `delivered_motions`, with the story of each."
     chosen = sorted(proof.proved, key=lambda c: c.delivered.source)
     return tuple(c.certificate | {"sample": c.delivered.source, "simulations": len(c.attempts),
                                   "attempts": c.attempts, "inputs": dict(inputs)} for c in chosen)
 
-# %% ../nbs/33_verification.ipynb #33-verification-060
+# %% ../nbs/33_verification.ipynb #33-verification-064
 @dataclass(frozen=True)
 class Verified:
     """Motions that are proved (`guided`), the `certificates` and last proposals (`proposed`) of each, and a
@@ -618,11 +701,12 @@ def generate_verified(constraints: ConstraintSet, n: int = 20, seed: int = 0, *,
             proof.round(steps, progress and tell)
         if not proof.proved:
             raise _nothing(proof)
-        guided = _delivered(proof, seed, skeleton, perf_counter() - since)
+        guided = delivered_motions(proof, seed, skeleton, perf_counter() - since)
         chosen = sorted(proof.proved, key=lambda c: c.delivered.source)
         note = {"mode": mode, "requested": n, "passed": len(guided), "drawn": len(proof.candidates),
                 "simulations": proof.simulations}
-        return Verified(guided, _certificates(proof, inputs or {}), tuple(c.proposed for c in chosen), note)
+        proofs = proof_certificates(proof, inputs or {})
+        return Verified(guided, proofs, tuple(c.proposed for c in chosen), note)
 
 
 def _kept(folder: Path | None) -> object:

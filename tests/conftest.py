@@ -54,7 +54,8 @@ def pytest_collection_modifyitems(config, items):
 # what --core leaves out: the book and its site, and a test that a package of an extra would be needed for
 BOOK = {"test_notebooks.py", "test_docs.py", "test_install.py"}
 EXTRAS = {"PIL", "vtkmodules", "imageio_ffmpeg", "anywidget", "ipywidgets", "voila", "distributed",
-          "vector_quantize_pytorch", "loguru", "tensorboard", "opensim", "nbdev", "nbformat", "playwright"}
+          "vector_quantize_pytorch", "loguru", "tensorboard", "opensim", "mujoco", "nbdev", "nbformat",
+          "playwright"}
 NEEDS = re.compile(r"No module named '(\w+)|package '(\w+)' is not installed|Python without (OpenSim)")
 
 

@@ -115,6 +115,7 @@ WITH_EXERCISE = [
     "evaluate",
     "render",
     "tune",
+    "export",
 ]
 
 
@@ -660,6 +661,7 @@ VERBS_ON_A_MOTION = {
     "predict": lambda bad, out: ["predict", bad, "--out", out],
     "reconstruct": lambda bad, out: ["reconstruct", bad, "--out", out],
     "render": lambda bad, out: ["render", bad, "-o", out / "a.png"],
+    "export": lambda bad, out: ["export", bad, "--as", "opensim", "--out", out],
 }
 
 
@@ -1034,6 +1036,7 @@ def _seconds(command) -> float:
         "verify",
         "tune",
         "exercises",
+        "export",
     ],
 )
 def test_every_verb_explains_itself(verb, capsys):
