@@ -24,6 +24,7 @@ NAMES = {
     "viewer": ("scene",),
     "report": ("curves", "render", "write_pages"),
     "bvh": ("write_bvh",),
+    "bundles": ("export_bundles",),
     "tuning_server": ("tune",),
     "tables": ("table",),
     "files": ("InputError", "Suspicion"),
