@@ -9,6 +9,7 @@ import json
 import os
 import shlex
 import shutil
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
@@ -28,11 +29,13 @@ from .files import (InputError, atomic_write, output_folder, plain, refuse_finis
                         sweep, to_json, versions, whole_folder, write_json)
 from .guidance import (APART_DEG, Guided, Models, Progress, changes, generate, one_repetition,
                            satisfied_and_plausible)
+from .markers import body_suspicions, is_session, read_session, session_folder
 from .metrics import REFERENCE_ROW, Band, evaluate, load_reference, shipped_scores, tables
 from .motion import Motion, read_motion, samples_of, write_motion
 from .parsing import check_types, read_bytes, read_json
 from .reachability import check_reach
 from .skeleton import XML_BYTES, Skeleton
+from .tables import count_text
 from .verification import (ALLOWED, VERIFICATION_MODES, Simulated, certificate, compare,
                                corrected_activations, generate_verified, mode_record, read_simulated,
                                request_rows)
@@ -43,7 +46,7 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ['BEFORE', 'Request', 'Person', 'read_person', 'Answer', 'answer', 'request_digest', 'simulation_folder',
            'file_digests', 'recorded_scores', 'former_files', 'check_answer_folder', 'read_certificates',
-           'model_beside', 'check_verification', 'verify', 'recorded', 'models_in', 'Sessions', 'sessions']
+           'model_beside', 'check_verification', 'verify', 'recorded', 'models_in', 'model_in', 'Sessions', 'sessions']
 
 # %% ../nbs/34_answers.ipynb #34-answers-005
 @dataclass(frozen=True)
@@ -67,6 +70,9 @@ class Request:
     surrogate: Path | None = None
     data: Path | None = None
     load: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Request({shlex.join(self.command())})"
 
     @property
     def key(self) -> tuple:
@@ -184,6 +190,17 @@ class Answer:
 
     def __len__(self) -> int:
         return len(self.motions)
+
+    def __repr__(self) -> str:
+        motions = count_text(len(self), self.exercise.title, self.exercise.plural)
+        proved = f", all proved by {self.verified['mode']}" if self.verified else ""
+        load = f", carrying {self.request.load}" if self.request.load else ""
+        missed = [f"violated: {row['sentence']}" for row in self.shortfalls]
+        where = [f"in {self.folder}"] if self.folder else []
+        lines = [f"Answer({motions}, {self.satisfied.sum()} of them satisfy every limit{proved}",
+                 f"requested: {'; '.join(map(str, self.constraints.limited)) or 'no limits'}",
+                 f"participant: {self.skeleton.name}, {self.skeleton.mass:.1f} kg{load}"]
+        return "\n       ".join([*lines, *missed[:1], *where]) + ")"
 
     @property
     def constraints(self) -> ConstraintSet:
@@ -730,14 +747,31 @@ def recorded(request: Request, folder: Path | str, models: Models) -> dict | Non
 
 
 def models_in(folder: Path | str) -> dict[str, Path]:
-    "Names and models (.osim) of the participants in a folder, searched with its subfolders."
-    folder = Path(folder)
-    found = sorted(folder.rglob("*.osim"))
+    """Names and models (.osim) of the participants in a folder, searched with its subfolders; of an OpenCap
+    session its one scaled model, under the name of the session."""
+    folder, found = Path(folder), {}
+    for file in sorted(folder.rglob("*.osim")):
+        session = session_folder(file)
+        if session and session.is_relative_to(folder.resolve()):
+            found.setdefault(session.name, read_session(session).model)
+        else:
+            found["_".join(file.relative_to(folder).with_suffix("").parts)] = file
     if not found:
+        cure = "run bige ik on its markers first" if is_session(folder) else \
+               "check the path, or give one model with --model"
         raise InputError(folder, "no .osim file" if folder.is_dir() else "no such folder",
-                         "a folder that holds the models of participants (.osim)",
-                         "check the path, or give one model with --model")
-    return {"_".join(f.relative_to(folder).with_suffix("").parts): f for f in found}
+                         "a folder that holds the models of participants (.osim)", cure)
+    return found
+
+
+def model_in(path: Path | str) -> Path:
+    "A model's file as it is; of an OpenCap session the scaled model."
+    if not is_session(path):
+        return Path(path)
+    if (model := read_session(path).model) is None:
+        raise InputError(path, "no OpenSimData/Model/*.osim", "a session with a scaled model",
+                         "run bige ik on its markers first")
+    return model
 
 # %% ../nbs/34_answers.ipynb #34-answers-058
 @dataclass(frozen=True)
@@ -768,6 +802,9 @@ def sessions(request: Request, folder: Path | str, out: Path | str, progress: Ca
                 progress(i, len(people))
             own = Request(**vars(request) | {"model": path})
             try:
+                skeleton = read_person(path).skeleton
+                for suspicion in body_suspicions(path, skeleton.mass, skeleton.body_height()):
+                    warnings.warn(suspicion, stacklevel=2)
                 scores[name] = recorded(own, Path(out) / name, models) or _made(
                     own, Path(out) / name, models, extras, force)
             except InputError as error:

@@ -37,13 +37,15 @@ INSTALL = {     # imported name -> what pip installs: an extra of bige, or a pac
 def explain(error: Exception) -> str | None:
     "The one-line message for an exception that a user can do something about, else None."
     from concurrent.futures import BrokenExecutor
-    from bige.files import InputError
+    from bige.files import InputError, install_command
     if isinstance(error, InputError):
         return str(error)
     if isinstance(error, ModuleNotFoundError) and not (error.name or "bige").startswith("bige"):
         package = error.name.split(".")[0]
-        return (f"the Python package '{package}' is not installed, and this verb needs it. "
-                f"Cure: pip install {INSTALL.get(package, package)}.")
+        wanted = INSTALL.get(package, package)
+        extra = re.fullmatch(r"'bige\[(\w+)\]'", wanted)
+        cure = install_command(extra[1]) if extra else f"pip install {wanted}"
+        return f"the Python package '{package}' is not installed, and this verb needs it. Cure: {cure}."
     if isinstance(error, BrokenExecutor):
         return ("found a worker process that was killed; expected it to finish. "
                 "Cure: run again with fewer --jobs.")
@@ -250,11 +252,12 @@ def _run(args: argparse.Namespace) -> int:
     options = vars(args)
     verb, as_json = _VERBS[options.pop("verb")], options.pop("json")
     options.pop("parser")
-    strict, said = options.pop("strict", False), []
+    strict, said = options.pop("strict", False), {}
     _refuse_empty(options)
     def show(message, category, *rest, **more) -> None:
-        said.append(category)
-        _say_warning(message, category)
+        if str(message) not in said:            # once, however many trials it is about
+            said[str(message)] = category
+            _say_warning(message, category)
     from bige.files import Suspicion
     with warnings.catch_warnings():
         warnings.simplefilter("always", Suspicion)
@@ -263,7 +266,7 @@ def _run(args: argparse.Namespace) -> int:
     _INTERRUPT.check()
     if text is not None:                # one of several processes has nothing to say
         print(_json_text(record) if as_json else text, flush=True)
-    if strict and Suspicion in said:
+    if strict and Suspicion in said.values():
         return 2
     return status[0] if status else 0
 
@@ -455,22 +458,31 @@ _STRICT = _option("--strict", action="store_true",
                   help="exit status 2 when a recording or a result looks wrong (else a message)")
 
 @_verb("segment", "cut a trial into repetitions",
-       _option("trial", metavar="TRIAL.mot"),
+       _option("trial", metavar="TRIAL.mot", help="a trial, an OpenCap session, or a folder of bige ik"),
        _option("--reps", type=_reps, default="auto", metavar="N|auto", help="how many (default: auto)"),
        _EXERCISE, _STRICT, _FORCE, _OUT)
 def _segment(trial: str, reps: int | str, exercise: str | None, out: str, force: bool) -> tuple[dict, str]:
     from bige.files import output_folder
-    from bige.segmentation import segment_file
+    from bige.segmentation import segment_file, segment_folder
+    how = {"force": force} | _given(exercise=exercise)
+    with output_folder(out) as folder:
+        if not Path(trial).is_dir():
+            found = segment_file(trial, folder, reps, **how)
+            return found.to_json(), f"{_said_of_segments(found)}\nwritten to {out}"
+        each = segment_folder(trial, folder, reps, **how)
+    said = [f"{name}: {_said_of_segments(found)}" for name, found in each.items()]
+    return {name: found.to_json() for name, found in each.items()}, "\n\n".join([*said, f"written to {out}"])
+
+def _said_of_segments(found) -> str:
+    "What a segmentation counted, for which body, and the table of the repetitions."
     from bige.skeleton import Skeleton
     from bige.tables import table
-    with output_folder(out) as folder:
-        found = segment_file(trial, folder, reps, force=force, **_given(exercise=exercise))
     head = f"{_plural(len(found.segments), 'repetition')}, confidence {found.confidence:.2f}"
     counted = f"counted: {found.exercise.title}, {found.exercise.repetition}"
     assumed = f"no model beside it: later steps take the embedded one, {Skeleton.default().mass:.1f} kg"
     body = f"model {found.model}, {found.mass_kg:.1f} kg" if found.model else assumed
     heads = [head, counted, *filter(None, [found.rejected_as()]), body]
-    return found.to_json(), "\n".join([*heads, table(_repetition_rows(found)), f"written to {out}"])
+    return "\n".join([*heads, table(_repetition_rows(found))])
 
 def _repetition_rows(found) -> list[dict[str, str]]:
     "The table of a segmentation: times, depth in the unit of the exercise, and which leg led."
@@ -493,7 +505,8 @@ _CLUSTER = _option("--cluster", metavar="ADDRESS",
                    help="address of a dask.distributed scheduler whose workers do the trials")
 
 @_verb("ik", "markers to joint angles and a scaled model",
-       _option("markers", nargs="+", metavar="MARKERS", help=".trc, .c3d or .npz files, or a UI-PRMD folder"),
+       _option("markers", nargs="+", metavar="MARKERS",
+               help=".trc, .c3d or .npz files, OpenCap session folders, or a UI-PRMD folder"),
        _option("--scale", choices=("auto", "yes", "no"), default="auto",
                help="scale the model to the participant (auto: unless --model already fits; default auto)"),
        _option("--mass", type=_kilograms, metavar="KG",
@@ -516,7 +529,8 @@ def _ik(markers: list[str], scale: str, mass: float | None, model: str | None, j
     rows = [{"trial": trial, "frames": _frames_of(r), "marker RMS (mm)": f"{r['rms_mm']:.1f}",
              "largest (mm)": f"{r['max_mm']:.1f}"} for trial, r in record["trials"].items()]
     models = [{"participant": name, "model": r.get("model", f"{name}.osim"), "kg": f"{r['mass_kg']:.1f}",
-               "mass": r["mass_is"]} for name, r in record["persons"].items() if "mass_is" in r]
+               "mass": r["mass_is"], "height (m)": f"{r.get('height_m', float('nan')):.2f}"}
+              for name, r in record["persons"].items() if "mass_is" in r]
     said = "\n".join(_said_of(recordings, record["persons"]) + _said_of_labels(record["trials"]))
     return record, "\n\n".join(filter(None, [table(rows), table(models), said])) + f"\nwritten to {out}"
 
@@ -579,7 +593,8 @@ def _refuse_unfitted(trials: dict, out: str) -> None:
 # %% ../nbs/43_command_line.ipynb #43-command-line-053
 @_verb("simulate", "muscle activations, joint moments and ground forces of trials",
        _option("trials", nargs="+", metavar="TRIAL",
-               help=".mot files, OpenCap session folders, or folders of trials, such as bige ik writes"),
+               help=".mot files, OpenCap session folders (the repetitions of each trial), or folders of "
+               "trials, such as bige ik writes"),
        _option("--mode", choices=("tracking", "qp"), default="tracking",
                help="tracking: optimal control, half a minute a squat (default); "
                "qp: static optimisation, a second"),
@@ -945,8 +960,8 @@ _DATA = _option("--data", metavar="DATA.npz",
                help="least difference between the starts, as long as there are such (default 3: root mean "
                "square over joint angles and time)"),
        _option("--sessions", metavar="FOLDER",
-               help="for every model (.osim) in this folder: a folder of results each, and one table at the "
-               "end; continues where it stopped"),
+               help="for every model (.osim) or OpenCap session in this folder: a folder of results each, "
+               "and one table at the end; continues where it stopped"),
        _option("--verified", nargs="?", choices=("qp", "tracking"), const="qp",
                help="give motions that are simulated and satisfy the request there: propose, simulate, "
                "correct, until there are enough. qp: by static optimisation, seconds each; tracking: in "
@@ -959,6 +974,9 @@ def _generate(constraints: str | None, settings: list[str], exercise: str | None
               **options) -> tuple[dict, str, int]:
     if sessions and options["model"]:
         raise _input_error("--sessions", "beside --model", "one of the two", "leave one of them out")
+    if options["model"]:
+        from bige.answers import model_in
+        options["model"] = model_in(options["model"])
     if options["like"]:
         from bige.motion import read_motion
         _judged(read_motion(options["like"]), _person_of(options["model"]))

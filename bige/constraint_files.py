@@ -384,6 +384,16 @@ class ConstraintSet:
     def __len__(self) -> int:
         return len(self.constraints)
 
+    def __repr__(self) -> str:
+        asked = [str(c) for c in self if not c.kind.natural]
+        head = f"ConstraintSet({Path(self.source).name}:"
+        return "\n  ".join([head, *asked, "and what makes a motion natural)"])
+
+    @property
+    def limited(self) -> tuple[Constraint, ...]:
+        "The constraints that request something within limits; what only makes a motion natural is left out."
+        return tuple(c for c in self if c.weight and not c.kind.natural and c.limits != (None, None))
+
     def of(self, name: str) -> tuple[Constraint, ...]:
         "All constraints of one kind."
         return tuple(c for c in self.constraints if c.kind.name == name)

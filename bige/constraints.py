@@ -241,6 +241,13 @@ class Constraint:
     def __getitem__(self, name: str):
         return self.fields.get(name, self.kind.fields.get(name))
 
+    def __repr__(self) -> str:
+        return f"Constraint({self})"
+
+    def __str__(self) -> str:
+        "Its name and what is requested."
+        return f"{self.name} {in_words(self)}".strip() if self.weight else f"{self.name} not requested"
+
     @property
     def muscles(self) -> tuple[str, ...]:
         return tuple(self.fields["muscles"])

@@ -21,10 +21,12 @@ from .exercises import Exercise, load_exercise
 from .files import InputError, Suspicion, write_npz
 from .filters import anti_alias
 from .ground_contact import plant_feet
+from .markers import is_session
 from .motion import (ACTIVATIONS, COORDINATES, GRAVITY, TRANSLATIONS, Motion, analytic_squat,
                          check_activations, read_motion)
 from .parsing import read_npz
 from .skeleton import Skeleton
+from .tables import count_text
 
 # %% auto #0
 __all__ = ['FRAMES', 'RATE_HZ', 'LEAST_DURATION_S', 'MOST_DURATION_S', 'LONGEST_REPETITION_S', 'at_instants', 'unify_arm_angles',
@@ -214,6 +216,14 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.kinematics)
+
+    def __repr__(self) -> str:
+        who = {s: len(set(self.subjects[self.split == s].tolist())) for s in ("train", "val")}
+        people = f"{who['train']} participants for training, {who['val']} held out"
+        what = ", ".join(sorted(set(self.exercises.tolist())))
+        lasting = f"{self.duration.min():.2f} to {self.duration.max():.2f} s"
+        return f"Dataset({count_text(len(self), 'repetition')} of {what}; {people}; {lasting} each; " \
+               f"{Path(self.source).name})"
 
     @property
     def rate_hz(self) -> np.ndarray:
@@ -480,7 +490,7 @@ def _simulations_in(folder: Path) -> list[Path]:
     for name in ("kinematics_activations", "muscle_driven"):
         if found := [p for p in every if name in p.name]:
             return found
-    return every
+    return [] if is_session(folder) else every      # a session's joint angles have no muscles yet
 
 # %% ../nbs/19_dataset.ipynb #19-dataset-086
 def find_simulations(sources: Iterable[str | Path]) -> list[Path]:

@@ -369,6 +369,9 @@ class MusculoskeletalModel:
         self.geometry = shipped if default else fit_geometry(model)
         self.weight = self.skeleton.mass * GRAVITY
 
+    def __repr__(self) -> str:
+        return f"MusculoskeletalModel({self.name}: {self.skeleton.mass:.1f} kg, 80 muscles)"
+
 # %% ../nbs/12_dynamics.ipynb #12-dynamics-050
 @dataclass(frozen=True, eq=False)
 class Simulation:
@@ -386,6 +389,10 @@ class Simulation:
     seat_forces: np.ndarray | None = None  # (T, 2, 3) N on the right and left hip; None without a seat
     seat_points: np.ndarray | None = None  # (T, 2, 3) m where they act
     joint_loads: dict = field(default_factory=dict)  # joint -> (T, 3) N on its distal body, in its frame
+
+    def __repr__(self) -> str:
+        outcome = "solved" if self.status == "Solve_Succeeded" else self.status
+        return f"Simulation({outcome}; {self.motion!r})"
 
     @property
     def foot_forces(self) -> np.ndarray:

@@ -19,6 +19,7 @@ from fastcore.basics import patch
 from .files import InputError, similar
 from .motion import COORDINATES, MUSCLES, TRANSLATIONS, Motion
 from .parsing import read_yaml
+from .tables import count_text
 from .geometry import namespace
 
 if TYPE_CHECKING:
@@ -74,6 +75,12 @@ class Exercise:
 
     def __post_init__(self):
         check_exercise(self)
+
+    def __repr__(self) -> str:
+        legs = f"{SIDE_WORDS[self.leading]} leg leads" if self.leading else "both legs alike"
+        seat = ", on a seat" if "seat" in self.contacts else ""
+        return f"Exercise({self.name}: {self.repetition}; {legs}{seat}; default request of " \
+               f"{count_text(len(self.request), 'constraint')})"
 
 # %% ../nbs/08_exercises.ipynb #08-exercises-007
 @patch(as_prop=True)

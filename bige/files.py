@@ -33,7 +33,7 @@ except ImportError:                 # Windows, where a file that a process has o
 # %% auto #0
 __all__ = ['InputError', 'Suspicion', 'similar', 'atomic_write', 'write_json', 'locked', 'sweep', 'output_folder', 'draft_folder',
            'temporary_folder', 'whole_folder', 'refuse_finished', 'refuse_overwriting', 'plain', 'to_json',
-           'round_digits', 'versions', 'git_commit', 'write_trials', 'write_npz']
+           'round_digits', 'versions', 'install_command', 'git_commit', 'write_trials', 'write_npz']
 
 # %% ../nbs/A1_files.ipynb #a1-files-004
 class InputError(ValueError):
@@ -46,7 +46,8 @@ class InputError(ValueError):
         self.where, self.found, self.expected, self.cure = parts
 
     def __str__(self) -> str:
-        return f"{self.where}: found {self.found}; expected {self.expected}. Cure: {self.cure}."
+        end = "" if self.cure.endswith("?") else "."
+        return f"{self.where}: found {self.found}; expected {self.expected}. Cure: {self.cure}{end}"
 
 # %% ../nbs/A1_files.ipynb #a1-files-007
 class Suspicion(UserWarning):
@@ -403,6 +404,19 @@ def versions(*packages: str) -> dict[str, str | None]:
     return found
 
 # %% ../nbs/A1_files.ipynb #a1-files-060
+def install_command(extra: str) -> str:
+    "How this installation gets an extra: in a clone, from the wheel that it came from, or from an index."
+    from importlib.metadata import PackageNotFoundError, distribution
+    source = Path(__file__).resolve().parents[1] if "__file__" in globals() else Path.cwd()
+    if (source / "setup.py").is_file():
+        return f"pip install -e '{os.path.relpath(source)}[{extra}]'"
+    try:
+        origin = json.loads(distribution("bige").read_text("direct_url.json") or "{}").get("url")
+    except (PackageNotFoundError, ValueError):
+        origin = None
+    return f"pip install 'bige[{extra}]{f' @ {origin}' if origin else ''}'"
+
+# %% ../nbs/A1_files.ipynb #a1-files-061
 def git_commit() -> str | None:
     """Commit of the source tree this package lies in, with '+' when files differ from it; None outside a
     repository."""
@@ -416,14 +430,14 @@ def git_commit() -> str | None:
         return None
     return head.stdout.strip() + "+" * bool(changed.stdout.strip()) if head.returncode == 0 else None
 
-# %% ../nbs/A1_files.ipynb #a1-files-063
+# %% ../nbs/A1_files.ipynb #a1-files-064
 def write_trials(path: str | Path, records: Mapping[str, dict]) -> None:
     "Write the records of trials in the order of their names, whole or not at all."
     single = next(iter(records.values())) if len(records) == 1 else None
     with atomic_write(path) as file:
         file.write(to_json(single or dict(sorted(records.items()))))
 
-# %% ../nbs/A1_files.ipynb #a1-files-066
+# %% ../nbs/A1_files.ipynb #a1-files-067
 def write_npz(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays (...) by name as a compressed .npz file without pickles, whole or not at all. Equal arrays
     give equal bytes."""

@@ -36,6 +36,7 @@ from .plausibility import (Ranges, extremes, held_back, implausibility, implausi
 from .reachability import check_model, requested_durations, shortfalls
 from .skeleton import Skeleton
 from .surrogate import PublishedSurrogate, load_surrogate
+from .tables import count_text
 from .vqvae import load_vqvae, smoother
 
 # %% auto #0
@@ -67,6 +68,12 @@ class Models:
     files: Mapping[str, Path] = field(default_factory=dict)  # where "vqvae", "surrogate" and "data" were read
     exercise: Exercise = load_exercise()  # what is done in them
     load: ExternalLoad | None = None  # what the participant is to carry
+
+    def __repr__(self) -> str:
+        files = ", ".join(path.name for path in self.files.values()) or "networks in memory"
+        load = f"; carrying {self.load}" if self.load else ""
+        people = count_text(len(set(self.people)), "participant")
+        return f"Models({self.exercise.name}: {files}; {len(self.kinematics)} repetitions of {people}{load})"
 
     @cached_property
     def latents(self) -> Tensor:
@@ -774,6 +781,11 @@ class Guided:
 
     def __len__(self):
         return len(self.motions)
+
+    def __repr__(self) -> str:
+        motions = count_text(len(self), self.exercise.title, self.exercise.plural)
+        return f"Guided({motions}, {self.satisfied.sum()} satisfy every limit; method {self.method}, " \
+               f"seed {self.seed}, {int(self.steps.max(initial=0))} steps at most; {self.skeleton!r})"
 
     @property
     def activations(self) -> np.ndarray:

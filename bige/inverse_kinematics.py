@@ -28,7 +28,7 @@ from .files import (InputError, Suspicion, atomic_write, draft_folder, locked, r
                         whole_folder)
 from .jobs import WorkerDied, work_through, workers
 from .geometry import Curve, xyz_angles
-from .markers import Markers, read_markers, session_mass
+from .markers import Markers, body_suspicions, read_markers, session_mass
 from .motion import (COORDINATES, FARTHEST_M, Motion, fill_gaps, frozen_suspicions, gap_runs,
                          rate_suspicions, warn_again, write_motion)
 from .opensim_process import run_opensim
@@ -40,6 +40,7 @@ from .calibration import (SCALE_GROUPS, Calibration, MarkerKind, ScalableModel, 
                               marker_kind, measured_distance, plain_name, scalable_model, scale_skeleton,
                               spread, steady_pairs, with_patellae)
 from .skeleton import Marker, Skeleton
+from .tables import count_text
 
 # %% auto #0
 __all__ = ['MARGIN', 'SINGLE', 'WELL_FITTED', 'CALIBRATION_FRAMES', 'STILL_FRAMES', 'STATIC_M', 'OUTLIER', 'USUAL_ERROR_LIMIT',
@@ -346,6 +347,9 @@ class IKFit:
     absent: list[str]                    # in the model, not in the trials
     left_out: list[str]                  # static trials that made the others fit worse: not used for sizes
     ms_per_frame: float
+
+    def __repr__(self) -> str:
+        return f"IKFit({self.person}: {count_text(len(self.motions), 'trial')}, {self.skeleton!r})"
 
 # %% ../nbs/07_inverse_kinematics.ipynb #07-inverse-kinematics-027
 def _stacked(trials: Mapping[str, Markers], names: Sequence[str], kinds: Sequence[MarkerKind]) -> Observed:
@@ -1046,6 +1050,8 @@ def fit_person(job: PersonJob) -> dict:
     scale = not (job.model and is_own_model(job.trials, job.model)) if job.scale is None else job.scale
     fit = fit_markers(job.trials, job.model, scale, job.person, job.mass_kg)
     said = [s for trial, m in job.trials.items() for s in marker_suspicions(trial, m)] + fit_suspicions(fit)
+    size = fit.skeleton.mass, fit.skeleton.body_height()
+    said += {str(s): s for m in job.trials.values() for s in body_suspicions(m.source, *size)}.values()
     osim = _write_model(job, fit)
     files = {trial: f"{job.names[trial]}.mot" for trial in fit.motions}
     for trial, motion in fit.motions.items():
@@ -1056,6 +1062,7 @@ def fit_person(job: PersonJob) -> dict:
         "scaled": scale,
         "mass_kg": round(fit.skeleton.mass, 2),
         "mass_is": job.mass_is or (ASSUMED_MASS if scale else "the model's"),
+        "height_m": round(size[1], 3),
         "scales": {k: round(v, 4) for k, v in fit.scales.items()},
         "marker_offsets": fit.marker_offsets,
         "doubted_markers": fit.doubted,

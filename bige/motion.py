@@ -5,6 +5,8 @@
 # %% ../nbs/01_motion.ipynb #01-motion-002
 from __future__ import annotations
 
+import difflib
+import html
 import math
 import os
 import re
@@ -22,6 +24,7 @@ from numpy.typing import ArrayLike
 from .files import InputError, Suspicion, atomic_write
 from .filters import anti_alias
 from .parsing import bad_cell, check_count, check_time, check_width, parse_numbers, read_lines
+from .tables import count_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,14 +110,27 @@ def _some(names: Sequence[str], n: int) -> str:
     "The first `n` names, with '...' for the others."
     return ", ".join(names[:n]) + ", ..." * (len(names) > n)
 
+_OTHER_FILE = "use a file that has them (names are case-sensitive)"
+
 @patch
 def columns(self: Motion, names: Sequence[str], what: str = "columns") -> np.ndarray:
     "Columns (T, D) in the order of the D `names`; InputError when one is missing."
     if missing := [n for n in names if n not in self._index]:
         raise InputError(self.source, f"{len(missing)} of {len(names)} {what} missing: {_some(missing, 5)}",
                          f"columns named {_some(names, 3)}",
-                         "use a file that has them (names are case-sensitive)")
+                         self.cure_for(*names) if len(names) == 1 else _OTHER_FILE)
     return self.values[:, [self._index[n] for n in names]]
+
+@patch
+def cure_for(self: Motion, name: str) -> str:
+    "What to do about a column that is not there: the name that was meant, or another file."
+    if (meant := f"{name}/activation") in self._index:
+        return f"did you mean {meant}"
+    if name in ACTIVATIONS or meant in ACTIVATIONS:
+        return "bige simulate, or bige predict, writes a file with muscle activations"
+    if near := difflib.get_close_matches(name, self.names, n=2):
+        return f"did you mean {' or '.join(sorted(near))}"
+    return _OTHER_FILE
 
 @patch
 def __getitem__(self: Motion, name: str) -> np.ndarray:
@@ -177,6 +193,67 @@ def with_columns(self: Motion, names: Sequence[str], values: ArrayLike) -> Motio
     return replace(self, values=out, names=every)
 
 # %% ../nbs/01_motion.ipynb #01-motion-030
+@patch
+def __repr__(self: Motion) -> str:
+    "One line: length, rate, what the columns hold, and the file."
+    known = {"coordinate": {*COORDINATES}, "activation": {*ACTIVATIONS}}
+    counts = {kind: len(names.intersection(self.names)) for kind, names in known.items()}
+    counts["other column"] = len(self.names) - sum(counts.values())
+    held = ", ".join(count_text(n, kind) for kind, n in counts.items() if n)
+    size = f"{self.time.size} frames in {self.duration:.2f} s ({self.rate_hz:.4g} Hz)"
+    return f"Motion({size}; {held}; {Path(self.source).name})"
+
+# %% ../nbs/01_motion.ipynb #01-motion-031
+_SIDE = re.compile(r"_([lr])(?=$|/|_beta)")
+_SHOWN = ("hip_flexion", "knee_angle", "ankle_angle", "pelvis_ty")
+_SIDE_COLOURS = {"l": "#1f5fa8", "r": "#a84410", "": "#1c2430"}
+
+def _panels(motion: Motion) -> dict[str, list[str]]:
+    "Title -> columns of the panels: joint angles, the most active muscle; or the first columns there are."
+    found = {name: [n for n in (f"{name}_l", f"{name}_r", name) if motion.has(n)] for name in _SHOWN}
+    if muscles := [n for n in motion.names if n in ACTIVATIONS]:
+        top = max(muscles, key=lambda n: motion[n].max()).split("/")[0][:-2]
+        found[top] = [n for n in (f"{top}_l/activation", f"{top}_r/activation") if motion.has(n)]
+    found = {title: columns for title, columns in found.items() if columns}
+    return found or {name: [name] for name in motion.names[:4]}
+
+def _panel_svg(title: str, curves: Mapping[str, np.ndarray], left: float) -> str:
+    "A panel of curves (T,) by column, 110 x 60 from `left` on; angles in degrees."
+    angle = all(map(is_angle, curves))
+    values = {name: np.rad2deg(curve) if angle else curve for name, curve in curves.items()}
+    low, high = min(v.min() for v in values.values()), max(v.max() for v in values.values())
+    lines = []
+    for name, curve in values.items():
+        x = left + 34 + np.linspace(0, 110, len(curve))
+        y = 78 - 60 * (curve - low) / max(high - low, 1e-9)
+        side = match[1] if (match := _SIDE.search(name)) else ""
+        points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y))
+        lines.append(f'<polyline points="{points}" fill="none" stroke="{_SIDE_COLOURS[side]}"/>')
+    text = f'<text x="{left + 34:g}" y="12">{html.escape(title)}{" (°)" * angle}</text>'
+    ends = "".join(f'<text x="{left + 30:g}" y="{y}" text-anchor="end">{v:.3g}</text>'
+                   for v, y in ((high, 22), (low, 81)))
+    return text + ends + "".join(lines)
+
+# %% ../nbs/01_motion.ipynb #01-motion-032
+_MOST_POINTS = 100      # of a curve in a picture
+
+@patch
+def _repr_html_(self: Motion) -> str:
+    "What Jupyter shows: the line of `repr`, and curves of a few columns (left blue, right brown)."
+    every = slice(None, None, -(-self.time.size // _MOST_POINTS))
+    panels = [_panel_svg(title, {n: self[n][every] for n in columns}, 150 * i)
+              for i, (title, columns) in enumerate(_panels(self).items())]
+    return (f'<div>{html.escape(repr(self))}</div><svg xmlns="http://www.w3.org/2000/svg" role="img" '
+            f'width="{150 * len(panels)}" height="90" font-family="sans-serif" font-size="10" '
+            f'style="background:#fff;max-width:100%" aria-label="curves, left blue and right brown">'
+            f'{"".join(panels)}</svg>')
+
+@patch
+def _ipython_key_completions_(self: Motion) -> list[str]:
+    "What the tab key offers in `motion[`."
+    return list(self.names)
+
+# %% ../nbs/01_motion.ipynb #01-motion-034
 _THIGH, _SHANK, _ANKLE_HEIGHT = 0.41, 0.40, 0.085      # m
 _HIP_X, _HIP_Y = -0.056, -0.079                        # m; hip centre in the pelvis frame, x forward, y up
 
@@ -197,7 +274,7 @@ def _squat_columns(knee: np.ndarray) -> dict[str, np.ndarray]:
                     f"pro_sup_{side}": np.full_like(knee, np.pi / 2)}
     return columns
 
-# %% ../nbs/01_motion.ipynb #01-motion-031
+# %% ../nbs/01_motion.ipynb #01-motion-035
 def analytic_squat(reps: int = 5, rate_hz: float = 60., period: float = 2.7, depth_deg: float = 100.,
                    pause: float = 0.5) -> Motion:
     """Squats on flat, still feet with 33 coordinates (rad, m). Standing for `pause` s before, between and
@@ -212,7 +289,7 @@ def analytic_squat(reps: int = 5, rate_hz: float = 60., period: float = 2.7, dep
     return Motion.from_arrays(time, np.stack([columns[n] for n in COORDINATES], axis=1),
                               source="analytic squat")
 
-# %% ../nbs/01_motion.ipynb #01-motion-038
+# %% ../nbs/01_motion.ipynb #01-motion-042
 _HEADER_LINES, _HEADER_BYTES = 1000, 1 << 20
 _ENTRY = re.compile(r"\s*(\w+)\s*=\s*(.*)$")
 _SIMM_ENTRY = re.compile(r"\s*(datarows|datacolumns)\s+(.*)$", re.I)
@@ -235,7 +312,7 @@ def _header(path, lines: list[str]) -> tuple[dict[str, tuple[str, int]], int]:
                      "an OpenSim .mot or .sto file, whose header ends with 'endheader'",
                      "put 'endheader' between the header and the column names, or export again")
 
-# %% ../nbs/01_motion.ipynb #01-motion-040
+# %% ../nbs/01_motion.ipynb #01-motion-044
 def _labels(path, line: str, number: int) -> list[str]:
     "Column labels: separated by tabs when there are tabs (then they may hold spaces), else by spaces."
     labels = [c.strip() for c in line.strip().split("\t")] if "\t" in line.strip() else line.split()
@@ -253,7 +330,7 @@ def _labels(path, line: str, number: int) -> list[str]:
                              "rename or delete the column")
     return names
 
-# %% ../nbs/01_motion.ipynb #01-motion-042
+# %% ../nbs/01_motion.ipynb #01-motion-046
 _CELL = re.compile(r"[+-]?\d*\.?(\d*)(?:[eE][+-]?(\d*))?")
 
 def _precision(cell: str) -> tuple[int, int]:
@@ -274,7 +351,7 @@ def check_last_cell(path: str | Path, cells: Sequence[str], line: int) -> None:
                          f"a number as long as '{cells[-2]}', and the end of the line after it",
                          "copy or export the file again; if the number is right, add a line end")
 
-# %% ../nbs/01_motion.ipynb #01-motion-045
+# %% ../nbs/01_motion.ipynb #01-motion-049
 class _Table(NamedTuple):
     path: Path
     header: Mapping[str, tuple[str, int]]   # lower-case key: (value, line)
@@ -307,7 +384,7 @@ def _read_table(path) -> _Table:
     tokens = [row.split(None, 1)[0] for row in rows]
     return _Table(path, header, tuple(names[1:]), values[:, 0], values[:, 1:], tokens, first)
 
-# %% ../nbs/01_motion.ipynb #01-motion-047
+# %% ../nbs/01_motion.ipynb #01-motion-051
 _HINGE = re.compile(r"(hip_|knee_|ankle_|subtalar_|mtp_|elbow_|lumbar_)[a-z_]+|pelvis_(tilt|list)")
 
 def _largest_hinge(table: _Table) -> tuple[float, str]:
@@ -320,7 +397,7 @@ def _knee_range(table: _Table) -> float:
     knees = [j for j, n in enumerate(table.names) if n in ("knee_angle_l", "knee_angle_r")]
     return max((np.ptp(table.values[:, j]) for j in knees), default=0)
 
-# %% ../nbs/01_motion.ipynb #01-motion-048
+# %% ../nbs/01_motion.ipynb #01-motion-052
 def _in_degrees(table: _Table, in_degrees: bool | None) -> bool:
     "Whether the angles of a file are in degrees, by the rule above."
     if in_degrees is not None or not any(n in ANGLES for n in table.names):
@@ -347,7 +424,7 @@ def _in_degrees(table: _Table, in_degrees: bool | None) -> bool:
         raise InputError(where, found, "a stated unit", cure)
     return said.lower() != "no"
 
-# %% ../nbs/01_motion.ipynb #01-motion-050
+# %% ../nbs/01_motion.ipynb #01-motion-054
 def gap_runs(mask: np.ndarray) -> list[tuple[int, int]]:
     "(start, stop) of each run of True in `mask` (T,), stop excluded."
     edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(int), [0]])))
@@ -366,7 +443,7 @@ def fill_gaps(time: np.ndarray, values: np.ndarray, max_gap_s: float) -> np.ndar
                 values[start:stop, j] = CubicSpline(time[good], values[good, j])(time[start:stop])
     return values
 
-# %% ../nbs/01_motion.ipynb #01-motion-054
+# %% ../nbs/01_motion.ipynb #01-motion-058
 ACTIVATION_SLACK = 1e-3
 
 def check_activations(names: Sequence[str], values: np.ndarray, source: str) -> None:
@@ -382,12 +459,12 @@ def check_activations(names: Sequence[str], values: np.ndarray, source: str) -> 
         raise InputError(f"{source}, column {names[worst]}", f"values from {low:.4g} to {high:.4g}",
                          "activations from 0 to 1" + ", not per cent" * (cure == "divide by 100"), cure)
 
-# %% ../nbs/01_motion.ipynb #01-motion-057
+# %% ../nbs/01_motion.ipynb #01-motion-061
 def continuous(angle: np.ndarray) -> np.ndarray:
     "An angle (T,) rad that was kept within ±180°, without its turns of 360°; any other as it is."
     return np.unwrap(angle) if np.abs(angle).max(initial=0) < np.pi + 1e-6 else angle
 
-# %% ../nbs/01_motion.ipynb #01-motion-060
+# %% ../nbs/01_motion.ipynb #01-motion-064
 FARTHEST_M = 100.    # from the origin of the laboratory
 _NOT_ANGLES = re.compile(
     r"/activation$|/load$|_t[xyz]$|force|moment|torque|grf|_[vpm][xyz]$|length|power|emg", re.I)
@@ -426,7 +503,7 @@ def _check_units(table: _Table, values: np.ndarray) -> None:
         words = f"{table.path}: unit of {', '.join(unknown[:5])} unknown, values kept as printed"
         warnings.warn(words, stacklevel=3)
 
-# %% ../nbs/01_motion.ipynb #01-motion-062
+# %% ../nbs/01_motion.ipynb #01-motion-066
 _HEADER = """Coordinates
 version=1
 nRows={rows}
@@ -453,12 +530,12 @@ def write_motion(motion: Motion, path: str | Path, in_degrees: bool = True) -> N
         file.write(header + "\t".join(("time", *motion.names)) + "\n")
         file.write("\n".join(row % tuple(r) for r in table.tolist()) + "\n")
 
-# %% ../nbs/01_motion.ipynb #01-motion-066
+# %% ../nbs/01_motion.ipynb #01-motion-070
 def samples_of(folder: str | Path) -> list[Path]:
     "The files sample_00.mot, sample_01.mot, … in a folder, in order."
     return sorted(f for f in Path(folder).glob("sample_*.mot") if f.stem[7:].isdigit())
 
-# %% ../nbs/01_motion.ipynb #01-motion-072
+# %% ../nbs/01_motion.ipynb #01-motion-076
 def frames_between(time: np.ndarray, rate_hz: float, start: float | None, end: float | None) -> slice:
     """Which of the evenly spaced times (T,) s lie from `start` to `end` s, within half a frame; None: no
     limit."""
@@ -485,7 +562,7 @@ def slice(self: Motion, start: float | None = None, end: float | None = None) ->
     found = self.frames(start, end)
     return replace(self, time=self.time[found], values=self.values[found])
 
-# %% ../nbs/01_motion.ipynb #01-motion-075
+# %% ../nbs/01_motion.ipynb #01-motion-079
 def resample_array(time: np.ndarray, values: np.ndarray, rate_hz: float) -> tuple[np.ndarray, np.ndarray]:
     """Anti-aliased resampling along the first axis: (new time, new values). Zero-lag Butterworth filter, then
     cubic splines."""
@@ -509,7 +586,7 @@ def resample(self: Motion, rate_hz: float) -> Motion:
     share = [n.endswith("/activation") for n in self.names]
     return replace(self, time=time, values=np.where(share, np.clip(values, 0, 1), values))
 
-# %% ../nbs/01_motion.ipynb #01-motion-081
+# %% ../nbs/01_motion.ipynb #01-motion-085
 USUAL_RATES_HZ, POSSIBLE_RATES_HZ = (10., 2000.), (1., 20_000.)
 
 def rate_suspicions(time: np.ndarray, source: str) -> list[Suspicion]:
@@ -526,16 +603,14 @@ def rate_suspicions(time: np.ndarray, source: str) -> list[Suspicion]:
         raise InputError(where, *parts)
     return [Suspicion(where, *parts)]
 
-# %% ../nbs/01_motion.ipynb #01-motion-084
+# %% ../nbs/01_motion.ipynb #01-motion-088
 def warn_again(texts: Iterable[str]) -> None:
     "Warn of suspicions that are text already."
     for text in texts:
         warnings.warn(Suspicion.from_text(text), stacklevel=3)
 
-# %% ../nbs/01_motion.ipynb #01-motion-087
+# %% ../nbs/01_motion.ipynb #01-motion-091
 _MEDIOLATERAL = ("pelvis_list", "pelvis_rotation", "pelvis_tz", "lumbar_bending", "lumbar_rotation")
-_SIDE = re.compile(r"_([lr])(?=$|/|_beta)")
-
 @patch
 def mirror(self: Motion) -> Motion:
     "Left and right exchanged, coordinates and activations alike; twice gives the original."
@@ -547,13 +622,13 @@ def mirror(self: Motion) -> Motion:
     sign = np.where([n.split("/")[0] in _MEDIOLATERAL for n in self.names], -1.0, 1.0)
     return replace(self, values=self.columns(partner) * sign)
 
-# %% ../nbs/01_motion.ipynb #01-motion-090
+# %% ../nbs/01_motion.ipynb #01-motion-094
 def example_squat() -> Motion:
     """A deep squat of a recorded participant with arms overhead (UI-PRMD, public domain), shipped with the
     package."""
     return read_motion(resources.files("bige") / "assets" / "squat.mot")
 
-# %% ../nbs/01_motion.ipynb #01-motion-094
+# %% ../nbs/01_motion.ipynb #01-motion-099
 STILL, STILL_S = 1e-8, 0.2      # rad or m; s
 
 def still_spells(time: np.ndarray, values: np.ndarray) -> list[tuple[float, float]]:
@@ -572,7 +647,7 @@ def still_spells(time: np.ndarray, values: np.ndarray) -> list[tuple[float, floa
     return [(float(time[start]), float(time[stop + frames - 2]))
             for start, stop in gap_runs(change[whole].max(1) <= STILL)]
 
-# %% ../nbs/01_motion.ipynb #01-motion-097
+# %% ../nbs/01_motion.ipynb #01-motion-102
 def frozen_suspicions(time: np.ndarray, values: np.ndarray, source: str) -> list[Suspicion]:
     """What looks wrong about coordinates or markers `values` (T, D) rad or m that stand still to the last
     digit, in all columns at once; times (T,) s."""

@@ -59,6 +59,9 @@ class MotionPrior:
     weights: Tensor
     factor: Tensor
 
+    def __repr__(self) -> str:
+        return f"MotionPrior({len(self.means)} kernels in {len(self.components)} components)"
+
 # %% ../nbs/25_prior.ipynb #25-prior-028
 def _kernels(rows: Tensor, smoothing: float, spread: float) -> tuple[Tensor, Tensor, Tensor]:
     """Means (N, V), weights (N,) and covariance factor (V, E) of one kernel a row of `rows` (N, V), all

@@ -20,24 +20,26 @@ from scipy.signal import find_peaks, savgol_filter
 
 from .exercises import Exercise, load_exercise
 from .files import InputError, Suspicion, locked, refuse_finished, whole_folder, write_trials
-from .markers import model_of_trial
+from .markers import body_suspicions, is_session, model_of_trial, read_session
 from .motion import (COORDINATES, STILL, TRANSLATIONS, Motion, frozen_suspicions, rate_suspicions,
                          read_motion, write_motion)
 from .parsing import read_trial_records
 from .skeleton import Skeleton
+from .tables import count_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['WINDOW_S', 'ORDER', 'GRID_HZ', 'MIN_WIDTH_S', 'SHALLOW', 'BRIEF', 'NOT_TOGETHER', 'UNFAIR', 'QUIET', 'GAP_S',
-           'NEAREST', 'CURVE_POINTS', 'RESTLESS_M', 'AT_REST_M', 'RANGE_SLACK_DEG', 'JUMP', 'RANGE_END_RAD',
+__all__ = ['WINDOW_S', 'ORDER', 'GRID_HZ', 'NONE_FOUND', 'MIN_WIDTH_S', 'SHALLOW', 'BRIEF', 'NOT_TOGETHER', 'UNFAIR', 'QUIET',
+           'GAP_S', 'NEAREST', 'CURVE_POINTS', 'RESTLESS_M', 'AT_REST_M', 'RANGE_SLACK_DEG', 'JUMP', 'RANGE_END_RAD',
            'UNCHANGED', 'LEVEL_MARGIN', 'RESTING_BELOW', 'JUDGED_FRAMES', 'USUAL_SECONDS', 'FASTEST', 'ProgressCurves',
            'smooth_progress', 'none_found', 'recorded_progress', 'Excursion', 'find_excursions', 'rejections',
            'departures', 'boundaries', 'time_normalise', 'Pairs', 'own_cost', 'possible_pairs', 'differences',
            'best_choices', 'Score', 'Rejected', 'likeness', 'Segmentation', 'segment', 'unrest', 'Fault',
            'likely_faults', 'jump_suspicions', 'constant_suspicions', 'copied_suspicions', 'activation_suspicions',
-           'judge_recording', 'repetition_suspicions', 'repetition_files', 'model_if_known', 'segment_file']
+           'judge_recording', 'repetition_suspicions', 'repetition_files', 'model_if_known', 'segment_file',
+           'segment_folder']
 
 # %% ../nbs/09_segmentation.ipynb #09-segmentation-007
 WINDOW_S, ORDER = 0.35, 3       # Savitzky-Golay window and polynomial order of the published method
@@ -82,12 +84,14 @@ def smooth_progress(motion: Motion, exercise: Exercise | str = "squat") -> Progr
     return ProgressCurves(grid, np.stack(values, axis=1), speed, rough, lead_in)
 
 # %% ../nbs/09_segmentation.ipynb #09-segmentation-011
+NONE_FOUND = "no repetition found"
+
 def none_found(motion: Motion, exercise: Exercise, found: str, expected: str) -> InputError:
     "The error for a trial without a repetition."
     names = " and ".join(exercise.progress)
     sign = "flexion is positive" if exercise.unit == "deg" else "y points up"
     cure = f"check that this is the {exercise.title} trial and that {names} are right; {sign}"
-    return InputError(f"{motion.source}: no repetition found", found, expected, cure)
+    return InputError(f"{motion.source}: {NONE_FOUND}", found, expected, cure)
 
 def _finite(motion: Motion, names: Sequence[str]) -> np.ndarray:
     "Recorded columns (T, n) rad or m; InputError for one that is missing or not a number."
@@ -381,6 +385,12 @@ class Segmentation:
     model: str = ""                     # file of the person's model, where one lies beside the trial
     mass_kg: float | None = None        # of that model
     suspicions: tuple[str, ...] = ()    # what looks wrong about the recording
+
+    def __repr__(self) -> str:
+        n, exercise = len(self.segments), self.exercise
+        first, last = (self.segments[0][0], self.segments[-1][1]) if n else (0, 0)
+        what = f"{count_text(n, exercise.title, exercise.plural)} from {first:.2f} to {last:.2f} s"
+        return f"Segmentation({what} in {self.trial}; confidence {self.confidence:.2f})"
 
     def to_json(self, trial: str | None = None) -> dict:
         "The content of segments.json."
@@ -715,6 +725,7 @@ def segment_file(path: str | Path, out: str | Path, reps: str | int = "auto",
     found = segment(motion, reps, exercise)
     said += repetition_suspicions(motion, found, exercise)
     if model:
+        said += body_suspicions(path, skeleton.mass, skeleton.body_height())
         _check_model(model, out, path.stem)
         found = replace(found, model=model.name, mass_kg=skeleton.mass)
     found = replace(found, suspicions=tuple(map(str, said)))
@@ -733,4 +744,27 @@ def segment_file(path: str | Path, out: str | Path, reps: str | int = "auto",
         write_trials(part / "segments.json", there | {path.stem: record})
     for suspicion in said:
         warnings.warn(suspicion, stacklevel=2)
+    return found
+
+# %% ../nbs/09_segmentation.ipynb #09-segmentation-138
+def segment_folder(folder: str | Path, out: str | Path, reps: str | int = "auto",
+                   exercise: Exercise | str = "squat", *, force: bool = False) -> dict[str, Segmentation]:
+    """`segment_file` for the trials of an OpenCap session, or for the .mot files in a folder, such as bige ik
+    writes; by trial. One without a repetition is left out, with a warning; InputError when all are."""
+    folder = Path(folder)
+    own = read_session(folder).kinematics.values() if is_session(folder) else sorted(folder.glob("*.mot"))
+    found, without = {}, []
+    for path in own:
+        try:
+            found[path.stem] = segment_file(path, out, reps, exercise, force=force)
+        except InputError as error:
+            if len(own) == 1 or not str(error.where).endswith(NONE_FOUND):
+                raise
+            without.append(f"{path.stem}: {error.found}")
+    if not found:
+        cure = "run bige ik on its markers first" if not own else "choose another --exercise"
+        raise InputError(folder, "; ".join(without) or "no joint angles (.mot)",
+                         f"trials of the {load_exercise(exercise).title}", cure)
+    for words in without:
+        warnings.warn(f"left out, {words}", stacklevel=2)
     return found

@@ -29,21 +29,21 @@ from .files import (InputError, Suspicion, atomic_write, locked, plain, refuse_f
                         whole_folder)
 from .jobs import WorkerDied, interruptible, work_through, workers
 from .joint_loads import joint_loads, load_columns, load_figures, paths_of_model
-from .markers import model_of_trial, read_session, session_mass
+from .markers import body_suspicions, is_session, model_of_trial, read_session
 from .motion import (ACTIVATIONS, COORDINATES, GRAVITY, TRANSLATIONS, Motion, read_motion, warn_again,
                          write_motion)
 from .muscles import WORKING_STRETCH, default_geometry, file_digest
 from .parsing import read_trial_records
-from .segmentation import judge_recording
+from .segmentation import judge_recording, segment
 from .static_optimisation import LEG_RESERVES, QP_WEIGHTS, solve_qp
 from . import tracking
 from .tracking import PRESETS, Settings, settings_for
 
 # %% auto #0
-__all__ = ['MODES', 'CUTOFF_HZ', 'MEAN_FORCE_BW', 'RESIDUAL_SHARE', 'RESIDUAL_ARM_M', 'RESERVE_SHARE', 'MASS_TOLERANCE',
-           'tracking_settings', 'settings_of', 'peak_gb', 'loaded_model', 'simulate', 'result_figures',
-           'result_suspicions', 'moment_columns', 'sphere_columns', 'foot_force_columns', 'motion_file', 'result_files',
-           'model_file', 'read_records', 'add_record', 'Trial', 'find_trials', 'simulate_files']
+__all__ = ['MODES', 'CUTOFF_HZ', 'MEAN_FORCE_BW', 'RESIDUAL_SHARE', 'RESIDUAL_ARM_M', 'RESERVE_SHARE', 'tracking_settings',
+           'settings_of', 'peak_gb', 'loaded_model', 'simulate', 'result_figures', 'result_suspicions',
+           'moment_columns', 'sphere_columns', 'foot_force_columns', 'motion_file', 'result_files', 'model_file',
+           'read_records', 'add_record', 'Trial', 'cut_sessions', 'find_trials', 'simulate_files']
 
 # %% ../nbs/16_simulation.ipynb #16-simulation-006
 MODES = ("tracking", "qp")
@@ -338,11 +338,16 @@ def save(self: Simulation, folder: str | Path, trial: str) -> None:
 # %% ../nbs/16_simulation.ipynb #16-simulation-046
 @dataclass(frozen=True)
 class Trial:
-    """A motion file to simulate, its name in the results, and its participant's model (None: the default)."""
+    """A motion file to simulate, its name in the results, and its participant's model (None: the default).
+    `whole`: False for a trial of a session, of which the repetitions are simulated; `start` and `end` (s) of
+    one of these."""
 
     name: str
     path: Path
     model: Path | None = None
+    whole: bool = True
+    start: float | None = None
+    end: float | None = None
 
 # %% ../nbs/16_simulation.ipynb #16-simulation-047
 _RESULTS = ("kinematics_activations_", "kinetics_", "ground_forces_", "GRF_")
@@ -368,13 +373,14 @@ def _session_trials(folder: Path, prefix: str, model) -> list[Trial]:
     if model is None and session.model is None:
         raise InputError(folder, "no OpenSimData/Model/*.osim", "the session's scaled model",
                          "choose one with --model")
-    return [Trial(prefix + name, path, model or session.model) for name, path in session.kinematics.items()]
+    return [Trial(prefix + name, path, model or session.model, whole=False)
+            for name, path in session.kinematics.items()]
 
 # %% ../nbs/16_simulation.ipynb #16-simulation-049
 def _folder_trials(folder: Path, prefix: str, model) -> list[Trial]:
-    sessions = [p.parent for p in sorted(folder.rglob("OpenSimData")) if p.is_dir()]
-    if folder in sessions:
+    if is_session(folder):
         return _session_trials(folder, prefix, model)
+    sessions = [p.parent for p in sorted(folder.rglob("OpenSimData")) if p.is_dir()]
     found = [t for s in sessions for t in _session_trials(s, f"{prefix}{s.relative_to(folder)}/", model)]
     files = [
         p
@@ -388,6 +394,37 @@ def _folder_trials(folder: Path, prefix: str, model) -> list[Trial]:
     ]
 
 # %% ../nbs/16_simulation.ipynb #16-simulation-050
+def _part(trial: Trial) -> dict:
+    """Start and end (s) of a trial that is a repetition."""
+    return {} if trial.start is None else {"start": trial.start, "end": trial.end}
+
+
+def cut_sessions(trials: Iterable[Trial], exercise: Exercise | str) -> list[Trial]:
+    """The trials, those of sessions as the repetitions of an exercise; one without any is left out, with a
+    warning. InputError when none is left."""
+    done, trials = [], list(trials)
+    for trial in trials:
+        try:
+            motion = None if trial.whole else read_motion(trial.path)
+        except InputError:
+            motion = None                   # to be refused by name when its turn comes
+        if motion is None:
+            done.append(trial)
+            continue
+        try:
+            found = segment(motion, exercise=exercise).segments
+        except InputError as error:
+            warnings.warn(f"{trial.path} is left out: found {error.found}", stacklevel=3)
+            continue
+        done += [replace(trial, name=f"{trial.name}_rep{i}", start=start, end=end)
+                 for i, (start, end) in enumerate(found, 1)]
+    if trials and not done:
+        raise InputError(trials[0].path, f"no {load_exercise(exercise).title} in any trial of the session",
+                         "one repetition at least", "choose another --exercise, or give a .mot file to "
+                         "simulate it whole")
+    return done
+
+# %% ../nbs/16_simulation.ipynb #16-simulation-051
 def find_trials(paths: Iterable[str | Path], model: str | Path | None = None) -> list[Trial]:
     """Trials in motion files, OpenCap sessions and folders of either; `model` stands in for every
     participant's own."""
@@ -411,7 +448,7 @@ def find_trials(paths: Iterable[str | Path], model: str | Path | None = None) ->
                          "simulate them into different --out folders")
     return trials
 
-# %% ../nbs/16_simulation.ipynb #16-simulation-053
+# %% ../nbs/16_simulation.ipynb #16-simulation-054
 @lru_cache(maxsize=1)
 def _unpack(model: bytes) -> MusculoskeletalModel:
     return pickle.loads(model)  # sent by the process that started this one, never read from a file
@@ -422,7 +459,7 @@ def _attempt(motion: Motion, model: bytes, options: dict) -> Simulation:
         warnings.simplefilter("ignore")
         return simulate(motion, _unpack(model), **options)
 
-# %% ../nbs/16_simulation.ipynb #16-simulation-055
+# %% ../nbs/16_simulation.ipynb #16-simulation-056
 def _digest(path: Path | None) -> str | None:
     if path is None:
         return default_geometry().digest
@@ -465,7 +502,7 @@ def _refuse_other_models(out: Path, records: dict, trials: list[Trial], copies: 
             whose = ", ".join(sorted(of)) or "no simulation"
             refuse_finished(file, f"another model of this name, of {whose}")
 
-# %% ../nbs/16_simulation.ipynb #16-simulation-059
+# %% ../nbs/16_simulation.ipynb #16-simulation-060
 @lru_cache(maxsize=4)
 def _packed(model: Path | None, digest: str | None) -> bytes:
     """A model, prepared once for its trials; `digest` tells apart what lay at one path at two times."""
@@ -486,42 +523,36 @@ def _outcome(answer: Simulation | Exception) -> dict:
     name = "" if isinstance(answer, WorkerDied) else f"{type(answer).__name__}: "
     return {"status": "Failed", "reason": f"{name}{answer}"}
 
-MASS_TOLERANCE = 0.05
-
-def _mass_suspicions(trial: Trial, kg: float) -> list[str]:
-    """What the session's metadata say against the mass of the model that a trial was simulated with."""
-    known = session_mass(trial.path)
-    if known is None or abs(kg / known - 1) <= MASS_TOLERANCE:
-        return []
-    return [str(Suspicion(trial.path, f"a model of {kg:.1f} kg",
-                          f"{known:g} kg, as the session's metadata say",
-                          "scale the model to this mass (bige ik --mass), or correct the metadata"))]
-
 def _keep(out: Path, trial: Trial, answer: Simulation | Exception, job: dict) -> dict:
     """Write what came of a trial; returns its record."""
     record, name = _outcome(answer), trial.name
     solved = record["status"] == "Solve_Succeeded"
     if solved:
-        record["suspicions"] = record["suspicions"] + _mass_suspicions(trial, record["mass_kg"])
+        record["suspicions"] = record["suspicions"] + [str(s) for s in
+                                                        body_suspicions(trial.path, record["mass_kg"])]
     add_record(out, name, record | {"job": job}, answer if solved else None, trial.model)
     return {"trial": name, **record, "job": job}
 
-# %% ../nbs/16_simulation.ipynb #16-simulation-060
+# %% ../nbs/16_simulation.ipynb #16-simulation-061
 def simulate_files(paths: Iterable[str | Path], out: str | Path, model: str | Path | None = None, *,
                    jobs: int | None = None, cluster: str | None = None, done: Callable | None = None,
                    mode: str = "tracking", start: float | None = None, end: float | None = None,
                    force: bool = False, **options: Any) -> dict[str, dict]:
     """Simulate trials into folder `out`; returns trial -> record.
 
-    `paths`: motion files, OpenCap sessions, folders of either. `jobs` worker processes, or those of the
-    dask cluster at address `cluster`; without either, this process does it. `done(trial, record,
+    `paths`: motion files, OpenCap sessions (the repetitions of each trial, unless `start`, `end` or a preset
+    is given), folders of either. `jobs` worker processes, or those of the dask cluster at address
+    `cluster`; without either, this process does it. `done(trial, record,
     finished, total)` is called after each. `force`: finished trials of other recordings with these names
     may be overwritten. `options` are those of `simulate`: exercise, preset,
     intervals, cutoff_hz, load. A bad model given for all, and a single bad trial, raise InputError; any other
     failure is recorded and the rest go on. What looks wrong is in the record, and warned of."""
-    trials, out, how = find_trials(paths, model), Path(out), {"mode": mode, "start": start, "end": end}
+    out, how = Path(out), {"mode": mode, "start": start, "end": end}
     options["exercise"] = load_exercise(options.get("exercise", "squat"))
     settings = settings_of(mode, **options) | {"start": start, "end": end, "bige": versions()["bige"]}
+    trials = find_trials(paths, model)
+    if start is None and end is None and options.get("preset") is None:
+        trials = cut_sessions(trials, options["exercise"])
     digests = {path: _digest(path) for path in {t.model for t in trials}}
     if len(digests) == 1:
         # refuses a bad model once, and puts its muscle fit into the cache
@@ -529,7 +560,8 @@ def simulate_files(paths: Iterable[str | Path], out: str | Path, model: str | Pa
     out.mkdir(parents=True, exist_ok=True)
     sweep(out, deep=True)
     records = read_records(out)
-    job_of = {t: plain({"input": _digest(t.path), "model": digests[t.model], **settings}) for t in trials}
+    job_of = {t: plain({"input": _digest(t.path), "model": digests[t.model], **settings, **_part(t)})
+              for t in trials}
     copies = _refuse_two_models(out, trials, digests)
     if not force:
         _refuse_other(out, records, {t.name: job_of[t] for t in trials})
@@ -543,7 +575,7 @@ def simulate_files(paths: Iterable[str | Path], out: str | Path, model: str | Pa
     def load(trial: Trial) -> tuple:
         motion = read_motion(trial.path)
         motion.coordinates()
-        return motion, _packed(trial.model, digests[trial.model]), options | how
+        return motion, _packed(trial.model, digests[trial.model]), options | how | _part(trial)
 
     with workers(jobs and min(jobs, len(waiting)), cluster if waiting else None) as pool:
         for trial, answer in work_through(waiting, load, pool, _attempt):

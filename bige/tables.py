@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 # %% auto #0
-__all__ = ['TEXT_FORMATS', 'number_text', 'cell_text', 'columns_of', 'table']
+__all__ = ['TEXT_FORMATS', 'number_text', 'count_text', 'cell_text', 'columns_of', 'table']
 
 # %% ../nbs/A6_tables.ipynb #a6-tables-005
 def number_text(x: float) -> str:
@@ -23,6 +23,10 @@ def number_text(x: float) -> str:
         return "–"
     text = f"{x:.0f}" if abs(x) >= 100 else f"{x:.3g}"
     return "0" if text == "-0" else text
+
+def count_text(n: int, one: str, more: str | None = None) -> str:
+    "A count with its noun: 1 repetition, 2 repetitions."
+    return f"{n} {one if n == 1 else more or one + 's'}"
 
 def cell_text(value: object) -> str:
     "The text of a cell: `number_text` for a float, ✓ yes and ✗ no for a boolean, a dash for None."

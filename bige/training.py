@@ -29,7 +29,8 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
-from .files import InputError, atomic_write, git_commit, refuse_finished, versions, write_json
+from .files import (InputError, atomic_write, git_commit, install_command, refuse_finished, versions,
+                        write_json)
 from .parsing import read_json
 
 # %% auto #0
@@ -498,7 +499,7 @@ class ZeroStep:
     def __init__(self, model: nn.Module, loss: Loss, plan: Plan, size: int):
         if find_spec("deepspeed") is None:
             raise InputError("--deepspeed", "no deepspeed in this environment", "the package",
-                             "pip install bige[train], or leave --deepspeed out")
+                             f"{install_command('deepspeed')}, or leave --deepspeed out")
         os.environ.setdefault("LOCAL_RANK", "0")  # without a launcher; deepspeed insists on it
         import deepspeed
         self.plan, self.optimiser = plan, _adamw(model, plan)

@@ -877,7 +877,7 @@ def test_explain_tells_users_what_they_can_do():
 def test_missing_package_is_one_message(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "voila.app", None)
     monkeypatch.setitem(sys.modules, "voila", None)
-    refused(["tune", "--no-browser"], capsys, None, "pip install 'bige[tune]'")
+    refused(["tune", "--no-browser"], capsys, None, "pip install -e '", "[tune]'")
 
 
 def test_full_disk_is_one_message(capsys, monkeypatch, squat, tmp_path):

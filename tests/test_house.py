@@ -147,7 +147,7 @@ def test_nothing_of_one_system_is_imported_at_the_top(module):
 TORCH = {"pose", "calibration", "inverse_kinematics", "prior",
          "training", "vqvae", "train_vqvae", "surrogate", "train_surrogate",
          "constraints", "constraint_files", "reachability", "guidance", "verification", "answers",
-         "tuning", "tuning_page"}
+         "tuning", "tuning_page", "display"}
 
 
 @pytest.mark.parametrize("module", MODULES)

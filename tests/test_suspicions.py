@@ -327,7 +327,8 @@ def test_the_result_of_a_simulation_is_judged(tmp_path):
 
 def test_the_mass_of_the_session_contradicts_its_model(tmp_path):
     from bige.inverse_kinematics import write_osim
-    from bige.simulation import MASS_TOLERANCE, find_trials
+    from bige.markers import MASS_TOLERANCE, body_suspicions
+    from bige.simulation import find_trials
     session = tmp_path / "OpenCapData_x"
     for part in ("OpenSimData/Kinematics", "OpenSimData/Model"):
         (session / part).mkdir(parents=True)
@@ -335,10 +336,9 @@ def test_the_mass_of_the_session_contradicts_its_model(tmp_path):
     write_osim(Skeleton.default(), session / "OpenSimData/Model/scaled.osim", {})
     (session / "sessionMetadata.yaml").write_text("mass_kg: 59.0\n")
     (trial,) = find_trials([session])
-    from bige import simulation
-    (said,) = simulation._mass_suspicions(trial, 75.3)
-    assert "a model of 75.3 kg" in said and "59 kg" in said
-    assert simulation._mass_suspicions(trial, 59 * (1 + MASS_TOLERANCE / 2)) == []
+    (said,) = body_suspicions(trial.path, 75.3)
+    assert "a model of 75.3 kg" in str(said) and "59 kg" in str(said)
+    assert body_suspicions(trial.path, 59 * (1 + MASS_TOLERANCE / 2)) == []
 
 
 # ------------------------------------------------------------------------------------------- markers
