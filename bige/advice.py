@@ -30,7 +30,7 @@ from .verification import (Candidate, Proof, Simulator, corrected_start, deliver
                                judge, proof_certificates, propose)
 
 # %% auto #0
-__all__ = ['ALONE_STEPS', 'NEAR_DEG', 'LEAST_DEG', 'MOST_TRIES', 'LEAST_SHARE', 'own_candidate', 'single_change', 'alone',
+__all__ = ['ALONE_STEPS', 'REACHED_DEG', 'LEAST_DEG', 'MOST_TRIES', 'LEAST_SHARE', 'own_candidate', 'single_change', 'alone',
            'removed', 'lines_of_advice', 'advise', 'other_side', 'advice_text']
 
 # %% ../nbs/35_advice.ipynb #35-advice-007
@@ -50,14 +50,14 @@ def own_candidate(models: Models, own: Motion, skeleton: Skeleton, name: str = "
 
 # %% ../nbs/35_advice.ipynb #35-advice-012
 ALONE_STEPS = 25
-NEAR_DEG = 0.5  # how exactly a single change is reached
+REACHED_DEG = 0.5  # how exactly a single change is reached
 
 
 def single_change(row: Mapping, after: Motion, exercise: Exercise) -> tuple[Constraint, ...]:
     "A line of advice as a request: its coordinates at the turning point as they are `after`."
     at = bottom_angles(after, exercise)
-    lines = [f"  - {{kind: coordinate, coordinate: {name}, low: {at[name] - NEAR_DEG:.4f} deg, "
-             f"high: {at[name] + NEAR_DEG:.4f} deg, at: bottom}}"
+    lines = [f"  - {{kind: coordinate, coordinate: {name}, low: {at[name] - REACHED_DEG:.4f} deg, "
+             f"high: {at[name] + REACHED_DEG:.4f} deg, at: bottom}}"
              for name in row["coordinates"].split(" and ")]
     return tuple(parse_constraints("\n".join(["constraints:", *lines, ""]), exercise=exercise.name))
 
@@ -224,8 +224,8 @@ def other_side(exercise: Exercise, side: str | None) -> list[str]:
     if side == exercise.leading:
         return []
     words = {"l": "left", "r": "right"}
-    return [f"the {words[side]} leg leads in this repetition: it is mirrored, and right and left are exchanged "
-            "in request, advice and files"]
+    return [f"the {words[side]} leg leads in this repetition: it is mirrored, and right and left are "
+            "exchanged in request, advice and files"]
 
 
 def advice_text(found: Answer) -> str:

@@ -1220,7 +1220,7 @@ def _tune(constraints: str | None, model: str | None, n: int, seed: int, port: i
     launch(constraints, model, n, seed, port, not no_browser, **_given(exercise=exercise))
     return {}, "the tuning page is closed"
 
-# %% ../nbs/43_command_line.ipynb #43-command-line-export-1
+# %% ../nbs/43_command_line.ipynb #43-command-line-096
 @_verb("export", "a motion as a folder for OpenSim, MuJoCo, a spreadsheet or an animation program",
        _option("motion", metavar="SAMPLE.mot|FOLDER",
                help="a motion file, or a folder of bige generate or bige simulate; ground forces and muscle "
@@ -1245,15 +1245,15 @@ def _export(motion: str, kind: str, out: str, force: bool, **settings) -> tuple[
     lines = [table(rows), f"{_plural(len(record['files']) + 1, 'file')} written to {out}"]
     return record, "\n".join([*lines, f"read first: {Path(out) / readme}"] if readme else lines)
 
-# %% ../nbs/43_command_line.ipynb #43-command-line-096
-@_verb("advise", "the smallest change of a recorded repetition that satisfies constraints, proved by simulation",
+# %% ../nbs/43_command_line.ipynb #43-command-line-099
+@_verb("advise", "the smallest change of a recorded repetition that satisfies constraints in simulation",
        _option("repetition", metavar="REP.mot", help="one repetition (bige segment cuts a trial into such)"),
        _CONSTRAINTS,
        _option("--set", dest="settings", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
                help="change one value, for example muscle_range.high=0.5"),
        _option("--mode", choices=("qp", "tracking"), default="tracking",
-               help="tracking: about a minute a simulation (default); qp: by static optimisation, seconds, for "
-               "a first look"),
+               help="tracking: about a minute a simulation (default); qp: by static optimisation, seconds, "
+               "for a first look"),
        _option("--load", metavar="LOAD", help="what the participant carries, as in bige simulate"),
        _either(_JOBS, _CLUSTER),
        *_OWN, _DATA, _MODEL, _EXERCISE, _STRICT, _FORCE, _OUT)
@@ -1290,7 +1290,7 @@ def _advise_one(request, out: str, force: bool, show: Callable[[str], None], **h
     record = {"folder": out, "report": str(Path(out) / "report.html"), **found.scores}
     return record, f"{advice_text(found)}\nreport: {page}"
 
-# %% ../nbs/43_command_line.ipynb #43-command-line-098
+# %% ../nbs/43_command_line.ipynb #43-command-line-101
 @_verb("verify", "simulate what bige generate made, and compare with the surrogate",
        _option("folder", metavar="FOLDER",
                help="written by bige generate; verification.json, certificates and simulations go there"),
@@ -1333,6 +1333,6 @@ def _findings(record: dict) -> str:
         parts += [f"{Path(s['file']).stem}: {s['reason']}" for s in checked["samples"] if s["reason"]]
     return "\n\n".join(part for part in parts if part)
 
-# %% ../nbs/43_command_line.ipynb #43-command-line-104
+# %% ../nbs/43_command_line.ipynb #43-command-line-107
 if __name__ == "__main__" and "__file__" in globals():
     sys.exit(main())

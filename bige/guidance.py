@@ -959,8 +959,8 @@ MAX_REPETITION_S = 9.0
 
 
 def one_repetition(motion: Motion, exercise: Exercise | str = "squat") -> KnownMotions:
-    """A repetition at 196 instants on the default skeleton, and its duration; mirrored where the other leg leads
-    than in the record of the exercise."""
+    """A repetition at 196 instants on the default skeleton, and its duration; mirrored where the other leg
+    leads than in the record of the exercise."""
     exercise = load_exercise(exercise)
     motion = exercise.to_leading_leg(motion)[0]
     rise = float(np.ptp(exercise.signal(motion.coordinates())))

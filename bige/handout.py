@@ -258,8 +258,8 @@ CAUTION = "Ask first: this motion does not keep to everything that was asked for
 
 
 def recorded_start(answer: Answer) -> Motion | None:
-    """The repetition that an answer began from, as simulated if that was done, if there is one and its file is
-    still there."""
+    """The repetition that an answer began from, as simulated if that was done, if there is one and its file
+    is still there."""
     if answer.before is not None:
         return answer.before
     path = answer.request.like

@@ -19,8 +19,8 @@ from .exercises import Exercise, load_exercise
 from .files import InputError, temporary_folder
 from .guidance import (AT_ONCE, LOAD_COLUMNS, SLOW_CUTOFF_HZ, TOLERANCE, Guided, Models, Progress,
                            Search, Start, batch_motions, as_batch, concatenate_searches, even_change,
-                           expected_motions, guide, join_starts, limits_satisfied, no_change, one_thread, realise,
-                           satisfaction, select_motions, smallest_change, starts_for)
+                           expected_motions, guide, join_starts, limits_satisfied, no_change, one_thread,
+                           realise, satisfaction, select_motions, smallest_change, starts_for)
 from .motion import ACTIVATIONS, COORDINATES, JOINT_LOADS, TRANSLATIONS, Motion, read_motion, write_motion
 from .plausibility import implausible_rows, plausible
 from .reachability import check_model
@@ -470,8 +470,8 @@ def evenly(models: Models, start: Start) -> Start:
 
 def search_on(models: Models, constraints: Sequence[Constraint], start: Start, steps: int = 40,
               own: Tensor | None = None) -> Search:
-    """The search near the start, aimed inside the limits. Of an exercise that both legs do alike changes are
-    the same left and right, where that satisfies the constraints."""
+    """The search near the start (or near `own` (B, T, 33)), aimed inside the limits. Of an exercise that both
+    legs do alike changes are the same left and right, where that satisfies the constraints."""
     import torch
 
     aims, rows = tuple(map(aimed, constraints)), torch.arange(len(start.latents))

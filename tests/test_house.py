@@ -146,7 +146,7 @@ def test_nothing_of_one_system_is_imported_at_the_top(module):
 # torch is for learning, guidance and what shows their answers; other heavy packages wait until they are used
 TORCH = {"pose", "calibration", "inverse_kinematics", "prior",
          "training", "vqvae", "train_vqvae", "surrogate", "train_surrogate",
-         "constraints", "constraint_files", "reachability", "guidance", "verification", "answers",
+         "constraints", "constraint_files", "reachability", "guidance", "verification", "answers", "advice",
          "tuning", "tuning_page", "display"}
 
 
