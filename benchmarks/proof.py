@@ -1,13 +1,14 @@
 """Requests that hold in simulation: what direct generation reaches, and what its proof delivers.
 
-    python benchmarks/proof.py WORK [--part direct|proved|kinds|loads|band] [-n 4] [--jobs 2] [--seed 20260]
+    python benchmarks/proof.py WORK [--part direct|proved|kinds|loads|band|advice] [-n 4] [--jobs 2] [--seed 1]
 
 `direct`: squats for five peaks of vastus medialis (0.15 to 0.55, give or take 0.03), generated, then tracked.
 `proved`: the same requests with `generate_verified`. `kinds`: requests of twenty kinds over five exercises
 and four bodies, proved. `loads`: ceilings on joint loads, proved. `band`: does the predicted 90 % band of
-the direct samples cover what simulation finds. `-n` samples for each target or request. Simulations are
-kept in WORK, and what is there is not done again. Each part prints its table and writes
-nbs/results/proof_PART.csv."""
+the direct samples cover what simulation finds. `advice`: recorded repetitions of participants who took part
+in no training, `-n` of each trial, advised to leave three quarters of the predicted peak of vastus medialis.
+`-n` samples for each target or request. Simulations are kept in WORK, and what is there is not done again.
+Each part prints its table and writes nbs/results/proof_PART.csv."""
 
 import argparse
 import os
@@ -21,11 +22,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from bige.advice import advise, own_candidate
+from bige.answers import Request
 from bige.constraints import BAND_ERROR, times_sd
 from bige.constraint_files import default_constraints, override, parse_constraints
 from bige.files import InputError
-from bige.guidance import Models, generate
-from bige.motion import ACTIVATIONS
+from bige.guidance import Models, bottom_angles, generate
+from bige.motion import ACTIVATIONS, read_motion
+from bige.segmentation import segment_file
 from bige.simulation import read_records
 from bige.skeleton import Skeleton
 from bige.verification import Simulator, compare, generate_verified, verdict
@@ -86,7 +90,8 @@ def direct_table(rows: pd.DataFrame) -> None:
     shown = rows.assign(simulated=both, error=error, within_3=error <= 0.03, within_5=error <= 0.05)
     print(shown.groupby("target")[["simulated", "error", "within_3", "within_5"]].agg(
         {"simulated": ["mean", "std"], "error": "mean", "within_3": "sum", "within_5": "sum"}).round(3))
-    rank, slope = rows["target"].corr(both, method="spearman"), np.polyfit(rows["target"], both, 1)[0]
+    rank, known = rows["target"].corr(both, method="spearman"), both.notna()
+    slope = np.polyfit(rows["target"][known], both[known], 1)[0]
     print(f"{(error <= 0.05).sum()} of {len(rows)} within 0.05, {(error <= 0.03).sum()} within 0.03; "
           f"Spearman {rank:.3f}, slope {slope:.2f}")
 
@@ -177,6 +182,62 @@ LOADS = {f"{joint} at most {high} BW": ("squat", 0, f"{{kind: joint_load, joint:
                              ("ankle", 2.0), ("lumbosacral", 2.5))}
 
 
+ADVISED = {  # exercise, trial of the shared data, model beside it
+    "field study": ("squat", "fieldstudy_s0_72kg/squat/Squats_0.mot",
+                    "LaiArnoldModified2017_poly_withArms_weldHand_scaled_adjustedMA_contacts.osim"),
+    "validation study, participant 2": ("squat", "labval_s2_78.2kg/squat/squats1_videoAndMocap.mot",
+                                        "LaiArnoldModified2017_contacts.osim"),
+    "validation study, participant 4": ("squat", "labval_s4_62.6kg/squat/squats1_manual_scaling_ik.mot",
+                                        "manually_scaled.osim"),
+    "participant 4, sit to stand": ("sit_to_stand", "labval_s4_62.6kg/sts/STS1_manual_scaling_ik.mot",
+                                    "../squat/manually_scaled.osim"),
+}
+SHARE = 0.75  # of the predicted peak that the advice is to leave
+
+
+def advised(name: str, repetition: Path, model: Path, exercise: str, args) -> dict:
+    "Advice on one recorded repetition: verdict, simulations, and the changes at the turning point."
+    own, models = read_motion(repetition), Models.load(exercise=exercise)
+    peak = max(peaks(own_candidate(models, own, Skeleton.from_osim(model)).begun))
+    text = f"constraints:\n  - {{kind: muscle, muscle: vasmed, high: {SHARE * peak:.3f}}}\n"
+    wanted = Request(parse_constraints(text, exercise=exercise), 1, exercise=exercise, model=model,
+                     like=repetition, verified="tracking")
+    row = {"participant": name, "repetition": repetition.stem, "limit": round(SHARE * peak, 3)}
+    try:
+        found = advise(wanted, models, folder=args.work / "advice" / repetition.stem, jobs=args.jobs)
+    except InputError as error:
+        return row | {"verdict": str(error)}
+    before, after = (bottom_angles(m, exercise) for m in (found.before, found.motions[0]))
+    change = {k: round((after[f"{k}_l"] + after[f"{k}_r"] - before[f"{k}_l"] - before[f"{k}_r"]) / 2, 1)
+              for k in ("hip_flexion", "knee_angle", "ankle_angle")}
+    change |= {k: round(after[k] - before[k], 1) for k in ("pelvis_tilt", "lumbar_extension")}
+    effort = max(peaks(found.before)), max(peaks(found.motions[0]))
+    return row | {"before": effort[0], "after": effort[1], "verdict": found.certificates[0]["verdict"],
+                  "simulations": found.verified["simulations"]} | change
+
+
+def advice(args) -> pd.DataFrame:
+    shared, rows = Path(os.environ["BIGE_SHARED_DATA"]), []
+    for name, (exercise, trial, model) in ADVISED.items():
+        path = shared / trial
+        cut = args.work / "advice" / path.stem
+        found = segment_file(path, cut, exercise=exercise, force=True)
+        for k in range(min(args.n, len(found.segments))):
+            file = cut / f"{path.stem}_rep{k + 1}.mot"
+            rows.append(advised(name, file, path.parent / model, exercise, args))
+            print(rows[-1], flush=True)
+    return pd.DataFrame(rows)
+
+
+def advice_table(rows: pd.DataFrame) -> None:
+    "How many were proved, and how far the advice on repetitions of one participant differs."
+    proved = rows[rows["verdict"] == "proved"]
+    angles = ["hip_flexion", "knee_angle", "ankle_angle", "pelvis_tilt", "lumbar_extension"]
+    apart = proved.groupby("participant")[angles].agg(lambda x: x.max() - x.min())
+    print(f"{len(proved)} of {len(rows)} proved, {proved['simulations'].mean():.1f} simulations each")
+    print("largest difference between repetitions (°):", apart.round(1).to_string(), sep="\n")
+
+
 def band(args) -> pd.DataFrame:
     rows = pd.read_csv(RESULTS / "proof_direct.csv")
     keys, short = ("surrogate", "sd", "simulated"), ["mean", "sd", "seen"]
@@ -189,7 +250,8 @@ def band(args) -> pd.DataFrame:
     return both
 
 
-PARTS = {"direct": direct, "proved": proved, "kinds": lambda a: each_request(a, KINDS, "kinds"),
+PARTS = {"advice": advice, "direct": direct, "proved": proved,
+         "kinds": lambda a: each_request(a, KINDS, "kinds"),
          "loads": lambda a: each_request(a, LOADS, "loads"), "band": band}
 
 
@@ -206,6 +268,8 @@ def main() -> None:
     rows.round(4).to_csv(RESULTS / f"proof_{args.part}.csv", index=False)
     if args.part == "direct":
         direct_table(rows)
+    elif args.part == "advice":
+        advice_table(rows)
     elif args.part != "band":
         done = rows[rows["verdict"] == "proved"]
         total = rows["all_simulations"].sum()
