@@ -1,6 +1,7 @@
 """Requests that hold in simulation: what direct generation reaches, and what its proof delivers.
 
-    python benchmarks/proof.py WORK [--part direct|proved|kinds|loads|band|advice] [-n 4] [--jobs 2] [--seed 1]
+    python benchmarks/proof.py WORK [--part direct|proved|kinds|loads|band|advice] [-n 4] [--jobs 2]
+                               [--seed 20260]
 
 `direct`: squats for five peaks of vastus medialis (0.15 to 0.55, give or take 0.03), generated, then tracked.
 `proved`: the same requests with `generate_verified`. `kinds`: requests of twenty kinds over five exercises
