@@ -30,8 +30,8 @@ __all__ = ['ONE_CHANGE_S', 'REMEMBERED', 'LOAD_CURVES', 'DOWNLOADS', 'RECORDINGS
            'slider_scale', 'slider_value', 'Setting', 'slider_index', 'setting_of', 'with_setting', 'without_slider',
            'History', 'Cancelled', 'Latest', 'Tuner', 'batch_of', 'with_unit', 'band_words', 'curve_constraints',
            'curve_values', 'limits_over_time', 'recorded_band', 'side_of', 'predicted_band', 'at_times',
-           'error_message', 'Download', 'command_line', 'sized_skeleton', 'Repetitions', 'unpack_session',
-           'advice_words', 'phase_shares', 'Verification', 'Proof', 'run_beside']
+           'error_message', 'Download', 'command_line', 'noted_options', 'sized_skeleton', 'Repetitions',
+           'unpack_session', 'advice_words', 'Verification', 'Proof', 'run_beside']
 
 # %% ../nbs/42_tuning.ipynb #42-tuning-003
 from .constraint_files import AMOUNTS, ConstraintSet, quantities, read_constraint
@@ -43,7 +43,7 @@ from .files import InputError, Suspicion, atomic_write
 from .guidance import LOAD_COLUMNS, MAX_REPETITION_S, Models, changes, one_thread
 from .motion import ACTIVATIONS, COORDINATES, Motion, read_motion, write_motion
 from .reachability import reached
-from .rendering import Drawable, drawable, repetition_frames, write_mp4
+from .rendering import drawable, write_mp4
 
 # %% ../nbs/42_tuning.ipynb #42-tuning-004
 from .report import curve_unit, write_pages
@@ -650,6 +650,21 @@ def _zipped(folder: Path) -> bytes:
     return buffer.getvalue()
 
 # %% ../nbs/42_tuning.ipynb #42-tuning-078
+def noted_options(text: str) -> dict:
+    "What the command in the first line of a saved request says: exercise, n, seed, load; {} without one."
+    first = text.partition("\n")[0]
+    if not first.startswith("# bige generate "):
+        return {}
+    try:
+        words = shlex.split(first[2:])
+    except ValueError:              # a person's own line
+        return {}
+    said = dict(zip(words, words[1:]))
+    found = {"exercise": said.get("--exercise", "squat"), "load": said.get("--load")}
+    numbers = {"n": said.get("-n", ""), "seed": said.get("--seed", "")}
+    return found | {k: int(x) for k, x in numbers.items() if x.isdigit()}
+
+# %% ../nbs/42_tuning.ipynb #42-tuning-080
 def _request_file(request: Request, exercise: Exercise) -> tuple[str, bytes]:
     "The request as one file: constraints.yaml, or an archive where a model or a repetition belongs to it."
     text, buffer = request.yaml(exercise.plural), io.BytesIO()
@@ -663,14 +678,14 @@ def _request_file(request: Request, exercise: Exercise) -> tuple[str, bytes]:
             archive.write(path, name)
     return "request.zip", buffer.getvalue()
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-079
+# %% ../nbs/42_tuning.ipynb #42-tuning-081
 @patch
 def proofs_of(self: Tuner, request: Request) -> dict[str, Path]:
     "Folders of the simulations of a request by the name that they have in the archive."
     return {f"verified/sample_{i:02d}_{mode}": proof.folder
             for (key, i, mode), proof in self.proofs.items() if key == request.key}
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-080
+# %% ../nbs/42_tuning.ipynb #42-tuning-082
 @patch
 def make(self: Tuner, wanted: Download, stopped: Callable[[], bool] = lambda: False) -> tuple[str, bytes]:
     "Name and content of a file to download."
@@ -691,7 +706,7 @@ def make(self: Tuner, wanted: Download, stopped: Callable[[], bool] = lambda: Fa
         _motion_file(found, wanted, file, stopped)
         return file.name, file.read_bytes()
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-087
+# %% ../nbs/42_tuning.ipynb #42-tuning-089
 @patch
 def keep(self: Tuner, name: str, content: bytes) -> Path:
     "Keep an uploaded file for this session, in a folder named after its content."
@@ -714,7 +729,7 @@ def keep_model(self: Tuner, name: str, content: bytes) -> Path:
         raise InputError(name, error.found, error.expected, error.cure) from None
     return path
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-090
+# %% ../nbs/42_tuning.ipynb #42-tuning-092
 def sized_skeleton(height_m: float, mass_kg: float) -> tuple[Skeleton, dict[str, np.ndarray]]:
     "The embedded skeleton stretched evenly to a height, with a mass; and the stretch (3,) of each body."
     from bige.calibration import scale_skeleton
@@ -745,7 +760,7 @@ def keep_sized(self: Tuner, height_m: float, mass_kg: float) -> Path:
         write_osim(skeleton, path, sizes)
     return path
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-093
+# %% ../nbs/42_tuning.ipynb #42-tuning-095
 RECORDINGS = (".mot", ".trc", ".c3d", ".zip")
 
 
@@ -758,7 +773,7 @@ class Repetitions:
     model: Path | None = None
     said: tuple[str, ...] = ()
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-095
+# %% ../nbs/42_tuning.ipynb #42-tuning-097
 SESSION_FILES = (".mot", ".trc", ".c3d", ".osim", ".yaml", ".yml")
 MOST_FILES, MOST_BYTES = 300, 200_000_000       # of an archive, and what it holds unpacked
 
@@ -787,7 +802,7 @@ def unpack_session(content: bytes, folder: Path, name: str) -> None:
     if not files:
         raise refuse("no file of a session", "OpenSimData/Kinematics/*.mot or MarkerData/*.trc")
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-096
+# %% ../nbs/42_tuning.ipynb #42-tuning-098
 def _trials_of(path: Path, mass_kg: float | None) -> list[Path]:
     "The .mot files of trials in a recording: its own, those of a session, or made by inverse kinematics."
     from bige.inverse_kinematics import ik_files
@@ -819,7 +834,7 @@ def _repetitions_in(path: Path, exercise: Exercise) -> tuple[list[Path], Path | 
     whole = len(files) == 1 and motion.duration <= MAX_REPETITION_S
     return [path] if whole else files, out / found.model if found.model else None
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-098
+# %% ../nbs/42_tuning.ipynb #42-tuning-100
 @patch
 def repetitions(self: Tuner, path: Path, mass_kg: float | None = None) -> Repetitions:
     "The repetitions in a recording that was kept; InputError where there is none of this exercise."
@@ -843,7 +858,7 @@ def repetitions(self: Tuner, path: Path, mass_kg: float | None = None) -> Repeti
     said = [str(w.message) for w in heard if issubclass(w.category, Suspicion)]
     return Repetitions(path.name, tuple(files), model, tuple(dict.fromkeys(said)))
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-101
+# %% ../nbs/42_tuning.ipynb #42-tuning-103
 def advice_words(found: Answer, i: int) -> list[str]:
     "What is different in motion `i` from where its search began, largest first."
     if found.changes:
@@ -851,18 +866,7 @@ def advice_words(found: Answer, i: int) -> list[str]:
     starts = found.guided.starts if found.guided else ()
     return [c["words"] for c in changes(starts[i], found.motions[i], exercise=found.exercise)] if starts else []
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-104
-def phase_shares(motion: Motion, ghost: Motion, exercise: Exercise | str) -> tuple[list, list]:
-    "Shares (0 to 1) of two motions at which they begin, turn and end: begin, turn and end of the repetition."
-    def shares(m: Motion) -> list[float]:
-        first, last = repetition_frames(m, exercise)
-        turn = int(load_exercise(exercise).bottom(m.coordinates()))
-        frames = [0, first, min(max(turn, first), last), last, len(m.time) - 1]
-        return [round(frame / (len(m.time) - 1), 4) for frame in frames]
-
-    return shares(motion), shares(ghost)
-
-# %% ../nbs/42_tuning.ipynb #42-tuning-107
+# %% ../nbs/42_tuning.ipynb #42-tuning-106
 SIMULATIONS = {"tracking": "Tracking simulation", "qp": "Static optimisation"}
 USUAL_S = {"tracking": 60.0, "qp": 6.0}         # of an idle core, for the bar of progress
 _WORKER = """import os, sys, threading
@@ -894,7 +898,7 @@ class Proof:
     seconds: float
     reason: str | None = None
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-108
+# %% ../nbs/42_tuning.ipynb #42-tuning-107
 def _simulate_command(wanted: Verification, sample: Path) -> list[str]:
     "The words after `bige` that simulate a sample into its own folder."
     request = wanted.request
@@ -920,7 +924,7 @@ def run_beside(words: list[str], stopped: Callable[[], bool], tell: Callable[[fl
         reader.join()
     return "".join(said)
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-109
+# %% ../nbs/42_tuning.ipynb #42-tuning-108
 @patch
 def verify(self: Tuner, wanted: Verification, stopped: Callable[[], bool] = lambda: False,
            tell: Callable[[float], None] = lambda seconds: None) -> Proof:
@@ -947,7 +951,7 @@ def verify(self: Tuner, wanted: Verification, stopped: Callable[[], bool] = lamb
                              row["reason"])
     return self.proofs[key]
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-112
+# %% ../nbs/42_tuning.ipynb #42-tuning-111
 VERDICTS = {"proved": "holds in simulation", "request not satisfied": "does not hold in simulation",
             "not dynamically consistent": "cannot be moved like this: gravity and the ground do not explain it",
             "implausible": "leaves what was recorded", "not simulated": "could not be simulated"}
