@@ -38,14 +38,15 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['FORCE_COLUMNS', 'SEAT_WIDTH', 'SEAT_DEPTH', 'SEAT_BEHIND', 'VIEW_DEG', 'TILT_DEG', 'COLOURS', 'CSS_COLOURS',
-           'ACTIVATION_SCALE', 'NEWTON_PER_METRE', 'PARTS', 'PlacedPose', 'Recordings', 'POSES', 'SPACING', 'PER_ROW',
-           'APART', 'FILM_SIZE', 'GIF_SIZE', 'Drawable', 'drawable', 'Solid', 'join_solids', 'load_solid', 'seat_solid',
-           'trial_name', 'read_recording', 'record_beside', 'noted_exercise', 'read_drawable', 'view_axes', 'project',
-           'extent', 'common_windows', 'rgb', 'contrast', 'activation_colours', 'has_graphics', 'check_graphics',
-           'Mesh', 'Canvas', 'ground_box', 'Stage', 'repetition_frames', 'percent_frames', 'rasterise', 'row_of_poses',
-           'png', 'figure_of_panels', 'drawables', 'strip', 'peak_activation', 'peak_progress_deg', 'effort_order',
-           'titles_of', 'preview', 'in_step', 'film_rate_hz', 'film_pictures', 'write_mp4', 'write_gif', 'write_png',
-           'save_picture']
+           'ACTIVATION_SCALE', 'NEWTON_PER_METRE', 'PARTS', 'GHOST_PARTS', 'GHOST_OPACITY', 'PlacedPose', 'Recordings',
+           'POSES', 'SPACING', 'PER_ROW', 'APART', 'FILM_SIZE', 'FILM_HZ', 'GIF_SIZE', 'GIF_HZ', 'Drawable', 'drawable',
+           'Solid', 'join_solids', 'load_solid', 'seat_solid', 'trial_name', 'read_recording', 'record_beside',
+           'noted_exercise', 'read_drawable', 'view_axes', 'project', 'extent', 'common_windows', 'rgb', 'contrast',
+           'activation_colours', 'has_graphics', 'check_graphics', 'Mesh', 'Canvas', 'repetition_frames',
+           'percent_frames', 'landmark_frames', 'phase_frames', 'phase_knots', 'frames_in_phase', 'ground_box', 'Stage',
+           'rasterise', 'row_of_poses', 'ghostly', 'png', 'figure_of_panels', 'drawables', 'strip', 'peak_activation',
+           'peak_progress_deg', 'effort_order', 'titles_of', 'preview', 'in_step', 'film_rate_hz', 'film_pictures',
+           'write_mp4', 'write_gif', 'write_png', 'save_picture']
 
 # %% ../nbs/38_rendering.ipynb #38-rendering-005
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class Drawable:
     hips: np.ndarray | None = None  # (T, 3) m, between the hip joints
     load: ExternalLoad | None = None
     seat: tuple[float, float, float] | None = None  # middle of its surface, m
+    ghost: Drawable | None = None  # a recording that is drawn behind it, pale, at the same phase
 
     def __len__(self) -> int:
         return len(self.markers if self.frames is None else self.frames)
@@ -378,16 +380,20 @@ def _solid_points(shown: Drawable) -> np.ndarray:
     return to_world(np.concatenate([frames, ground], axis=1), solid.body, solid.vertices).reshape(-1, 3)
 
 
-def extent(shown: Drawable, tilt_deg: float = TILT_DEG) -> np.ndarray:
-    "Left, right, bottom and top (4,) m on the page of everything in a recording, over all its frames."
+def extent(shown: Drawable, tilt_deg: float = TILT_DEG, view_deg: float = VIEW_DEG) -> np.ndarray:
+    "Left, right, bottom and top (4,) m on the page of a recording and its ghost, over all their frames."
     if shown.person is None:
         points = shown.markers[np.isfinite(shown.markers).all(-1)]
     else:
         person = shown.person
         points = to_world(_few_frames(shown), person.vertex_body[::23], person.vertices[::23]).reshape(-1, 3)
         points = np.concatenate([points, _solid_points(shown)])
-    page = project(points, tilt_deg=tilt_deg).reshape(-1, 3)
-    return np.array([page[:, 0].min(), page[:, 0].max(), page[:, 1].min(), page[:, 1].max()])
+    page = project(points, view_deg, tilt_deg).reshape(-1, 3)
+    box = np.array([page[:, 0].min(), page[:, 0].max(), page[:, 1].min(), page[:, 1].max()])
+    if shown.ghost is None:
+        return box
+    other = extent(shown.ghost, tilt_deg, view_deg)
+    return np.where([True, False, True, False], np.minimum(box, other), np.maximum(box, other))
 
 
 def common_windows(shown: Sequence[Drawable], aspect: float, margin: float = 0.16) -> list[np.ndarray]:
@@ -411,7 +417,8 @@ COLOURS = {
     "lines": "#c3cbd6",
     "shadow": "#cfd5de",
     "load": "#56606e",
-    "seat": "#aebccb",  # the scene
+    "seat": "#aebccb",
+    "ghost": "#7d9cc4",  # the scene
     "ink": "#1c2430",
     "muted": "#4a5568",
     "paper": "#ffffff",
@@ -646,14 +653,15 @@ def close(self: Canvas) -> None:
 
 # %% ../nbs/38_rendering.ipynb #38-rendering-072
 @patch
-def add(self: Canvas, mesh: Mesh, colour: np.ndarray, panel: int = 0, lit: bool = True,
-        width: float = 1.0) -> None:
+def add(self: Canvas, mesh: Mesh, colour: np.ndarray, panel: int = 0, lit: bool = True, *,
+        width: float = 1.0, opacity: float = 1.0) -> None:
     "Show a mesh in one colour (3,) in 0–1, or in its own colours where it has some."
     mapper, actor = _vtk("vtkPolyDataMapper")(), _vtk("vtkActor")()
     mapper.SetInputData(mesh.data)
     actor.SetMapper(mapper)
     look = actor.GetProperty()
     look.SetColor(*colour)
+    look.SetOpacity(opacity)
     look.SetLineWidth(width)
     look.SetLighting(lit)
     look.SetBackfaceCulling(True)
@@ -695,6 +703,86 @@ def write(self: Canvas, text: str, at: Sequence[float], size: int, panel: int = 
     return actor
 
 # %% ../nbs/38_rendering.ipynb #38-rendering-079
+def _repetition(share: np.ndarray, bottom: int, cycle: tuple[int, int]) -> tuple[int, int]:
+    "First and last frame round `bottom`: the `cycle`, cut where progress (T,) shows other repetitions."
+    first, last = cycle
+    standing, deep = np.flatnonzero(share <= STANDING), np.flatnonzero(share > 0.5)
+    before, after = standing[standing < bottom], standing[standing > bottom]
+    if len(before) and (deep < before[-1]).any():
+        first = int(before[-1]) + 1
+    if len(after) and (deep > after[0]).any():
+        last = int(after[0]) - 1
+    return first, last
+
+# %% ../nbs/38_rendering.ipynb #38-rendering-080
+def repetition_frames(recording: Motion | Markers, exercise: Exercise | str = "squat") -> tuple[int, int]:
+    "First and last frame: `Exercise.cycle`, of several repetitions the one with the bottom; markers: all."
+    last = len(recording.time) - 1
+    if isinstance(recording, Markers):
+        return 0, last
+    exercise, q = load_exercise(exercise), recording.coordinates()
+    cycle = tuple(int(frame) for frame in exercise.cycle(q))
+    first, end = _repetition(exercise.progress_share(q), int(exercise.bottom(q)), cycle)
+    return (first, end) if first < end else (0, last)
+
+
+def percent_frames(recording: Motion | Markers, percent: np.ndarray | float,
+                   exercise: Exercise | str = "squat") -> np.ndarray:
+    "Frames (n,), as fractions, at percentages (n,) of the repetition, linear in time, as in constraints."
+    first, last = repetition_frames(recording, exercise)
+    return first + np.asarray(percent) / 100 * (last - first)
+
+# %% ../nbs/38_rendering.ipynb #38-rendering-083
+def _lead_in_frame(recording: Motion, first: int, exercise: Exercise) -> int:
+    "Last frame of the posture from which the lead-in of a repetition, whose progress rises at `first`, began."
+    share, lead = exercise.progress_share(recording.coordinates()), recording[exercise.lead_in]
+    raised = np.flatnonzero(share[:first] > STANDING)
+    begin = int(raised[-1]) + 1 if len(raised) else 0
+    away = np.abs(lead[begin:first + 1] - lead[first])
+    return begin + int(np.flatnonzero(away >= 0.95 * away.max())[-1])
+
+
+def landmark_frames(recording: Motion | Markers, exercise: Exercise | str = "squat") -> np.ndarray:
+    "Frames (3,) of start, turning point and end; (2,) start and end where nothing leads back, or of markers."
+    first, last = repetition_frames(recording, exercise)
+    if isinstance(recording, Markers):
+        return np.array([first, last])
+    exercise, q = load_exercise(exercise), recording.coordinates()
+    if exercise.returns:
+        return np.array([first, np.clip(int(exercise.bottom(q)), first, last), last])
+    if exercise.lead_in:
+        first = _lead_in_frame(recording, first, exercise)
+    there = np.flatnonzero(exercise.progress_share(q)[first:last + 1] > 0.98)
+    return np.array([first, first + int(there[0]) if len(there) else last])
+
+# %% ../nbs/38_rendering.ipynb #38-rendering-084
+def phase_frames(recording: Motion | Markers, percent: np.ndarray | float,
+                 exercise: Exercise | str = "squat") -> np.ndarray:
+    "Frames (n,), as fractions, at percentages (n,) of the phase between the landmarks of the repetition."
+    marks = landmark_frames(recording, exercise)
+    return np.interp(percent, np.linspace(0, 100, len(marks)), marks)
+
+# %% ../nbs/38_rendering.ipynb #38-rendering-087
+def _matched(base: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    "Frames of two recordings that belong together, without those before or after that `base` lacks."
+    begin, end = int(base[0] == base[1]), len(base) - int(base[-1] == base[-2])
+    return base[begin:end], other[begin:end]
+
+
+def phase_knots(shown: Sequence[Drawable], exercise: Exercise | str = "squat") -> list[np.ndarray]:
+    "Of each recording the first frame, its landmarks and the last; first and last where landmarks differ."
+    marks = [landmark_frames(each.recording, exercise) for each in shown]
+    alike = len({len(each) for each in marks}) == 1
+    ends = [len(each.recording.time) - 1 for each in shown]
+    return [np.array([0, *(each if alike else ()), end]) for each, end in zip(marks, ends)]
+
+
+def frames_in_phase(base: Drawable, other: Drawable, exercise: Exercise | str = "squat") -> np.ndarray:
+    "For each frame of a recording, (T,), the frame of another at the same phase."
+    one, two = _matched(*phase_knots([base, other], exercise))
+    return np.interp(np.arange(len(base.recording.time)), one, two).round().astype(int)
+
+# %% ../nbs/38_rendering.ipynb #38-rendering-090
 _LIGHT = np.array([-0.30, -1., -0.25])   # direction in which shadows fall, m a metre of height
 
 
@@ -703,7 +791,7 @@ def _shadow(points: np.ndarray) -> np.ndarray:
     height = np.maximum(points[:, 1:2], 0)
     return points * [1, 0, 1] + height * [_LIGHT[0], 0, _LIGHT[2]] + [0, 0.002, 0]
 
-# %% ../nbs/38_rendering.ipynb #38-rendering-080
+# %% ../nbs/38_rendering.ipynb #38-rendering-091
 class _Figure:
     "The meshes of a recording on a panel of a canvas, moved from frame to frame."
     def __init__(self, canvas: Canvas, panel: int, shown: Drawable):
@@ -723,7 +811,24 @@ class _Figure:
             body.move(vertices, normals, colours)
             shadow.move(_shadow(vertices))
 
-# %% ../nbs/38_rendering.ipynb #38-rendering-084
+
+GHOST_PARTS, GHOST_OPACITY = ("bones", "muscles"), 0.3
+
+
+class _Ghost:
+    "The pale surface of the recording behind another; `frames` (T,): its own for each frame of the other."
+    def __init__(self, canvas: Canvas, panel: int, shown: Drawable, frames: np.ndarray):
+        self.shown, self.frames, self.meshes = shown, frames, {}
+        for name in GHOST_PARTS:
+            if (found := PARTS[name](shown, 0)) is not None:
+                self.meshes[name] = Mesh(found[0], found[2], found[1])
+                canvas.add(self.meshes[name], rgb(COLOURS["ghost"]), panel, opacity=GHOST_OPACITY)
+
+    def show(self, frame: int) -> None:
+        for name, mesh in self.meshes.items():
+            mesh.move(*PARTS[name](self.shown, int(self.frames[frame]))[:2])
+
+# %% ../nbs/38_rendering.ipynb #38-rendering-095
 def ground_box(shown: Drawable) -> np.ndarray:
     "x and z (low, high, low, high) m of the ground under a recording, in half metres."
     points = shown.markers if shown.person is None else shown.frames[..., 3]
@@ -734,7 +839,7 @@ def ground_box(shown: Drawable) -> np.ndarray:
     high = np.ceil(2 * np.array([x.max() + 0.4, max(z.max(), 0.5) + 0.1]))
     return np.array([low[0], high[0], low[1], high[1]]) / 2
 
-# %% ../nbs/38_rendering.ipynb #38-rendering-085
+# %% ../nbs/38_rendering.ipynb #38-rendering-096
 def _ground(canvas: Canvas, panel: int, shown: Drawable, finer: float) -> None:
     "Ground with lines every half metre, and a ruler at its far left corner."
     x0, x1, z0, z1 = ground_box(shown)
@@ -752,18 +857,22 @@ def _ground(canvas: Canvas, panel: int, shown: Drawable, finer: float) -> None:
     for y in np.arange(0, 1.6, 0.5):
         canvas.write(f"{y:g} m" if y else "0", (x0 - 0.04, y, z0), round(14 * finer), panel)
 
-# %% ../nbs/38_rendering.ipynb #38-rendering-088
+# %% ../nbs/38_rendering.ipynb #38-rendering-099
 class Stage:
     "One to three recordings side by side; a moment of them is drawn `finer` times larger and averaged."
 
-    def __init__(self, shown: Sequence[Drawable], size: tuple[int, int] = (1280, 720), finer: float = 1.5):
+    def __init__(self, shown: Sequence[Drawable], size: tuple[int, int] = (1280, 720), finer: float = 1.5,
+                 exercise: Exercise | str = "squat"):
         self.shown, self.size, self.finer = shown, size, finer
         width, height = (round(finer * n) for n in size)
         self.canvas = Canvas((width, height), len(shown))
         windows = common_windows(shown, width / len(shown) / height)
         self.figures, self.clocks = [], []
         for panel, (each, window) in enumerate(zip(shown, windows)):
-            self.figures.append(_Figure(self.canvas, panel, each))
+            self.figures.append([_Figure(self.canvas, panel, each)])
+            if each.ghost is not None:
+                frames = frames_in_phase(each, each.ghost, exercise)
+                self.figures[-1].append(_Ghost(self.canvas, panel, each.ghost, frames))
             self.clocks.append(self._surroundings(panel, each, window))
         self.coloured = any(each.activations is not None for each in shown)
         if self.coloured:
@@ -773,18 +882,20 @@ class Stage:
         "The recordings at these frames, one each: (height, width, 3) of bytes."
         from PIL import Image
 
-        for figure, clock, frame in zip(self.figures, self.clocks, frames):
-            figure.show(frame)
-            clock.SetInput(_clock(figure.shown, frame))
-        picture = self.canvas.draw()[..., :3]
+        for shown, figures, clock, frame in zip(self.shown, self.figures, self.clocks, frames):
+            for figure in figures:
+                figure.show(frame)
+            clock.SetInput(_clock(shown, frame))
+        picture = self.canvas.draw()
         if self.coloured:
             self._paint_key(picture)
-        return np.asarray(Image.fromarray(picture).resize(self.size, Image.Resampling.BILINEAR))
+        large = Image.frombuffer("RGBX", self.canvas.size, picture, "raw", "RGBX", 0, 1)
+        return np.asarray(large.resize(self.size, Image.Resampling.BILINEAR))[..., :3]
 
     def close(self) -> None:
         self.canvas.close()
 
-# %% ../nbs/38_rendering.ipynb #38-rendering-089
+# %% ../nbs/38_rendering.ipynb #38-rendering-100
 @patch
 def _surroundings(self: Stage, panel: int, shown: Drawable, window: np.ndarray):
     "Ground, hip trajectory and name in the panel of a recording. Returns the actor of its clock."
@@ -794,7 +905,8 @@ def _surroundings(self: Stage, panel: int, shown: Drawable, window: np.ndarray):
         steps = np.arange(len(shown.hips))
         path = Mesh(shown.hips, np.stack([steps[:-1], steps[1:]], 1))
         canvas.add(path, rgb(COLOURS["path"]), panel, lit=False, width=2 * finer)
-    lines = [shown.label, *([f"arrows: 1 m is {NEWTON_PER_METRE:.0f} N"] if shown.forces is not None else [])]
+    lines = [shown.label, *([f"pale: {shown.ghost.label}"] if shown.ghost is not None else []),
+             *([f"arrows: 1 m is {NEWTON_PER_METRE:.0f} N"] if shown.forces is not None else [])]
     for k, line in enumerate(lines):
         canvas.write(line, (14 * finer, canvas.size[1] - (32 + 24 * k) * finer), round(20 * finer), panel)
     canvas.aim(window, panel)
@@ -805,7 +917,7 @@ def _clock(shown: Drawable, frame: int) -> str:
     time = shown.recording.time
     return f"{time[frame] - time[0]:.2f} s of {time[-1] - time[0]:.2f} s"
 
-# %% ../nbs/38_rendering.ipynb #38-rendering-090
+# %% ../nbs/38_rendering.ipynb #38-rendering-101
 _KEY = 190, 14, 24      # width, height and distance (pixels) of the colour bar from the lower right corner
 
 
@@ -820,47 +932,17 @@ def _key_words(self: Stage) -> None:
 
 @patch
 def _paint_key(self: Stage, picture: np.ndarray) -> None:
-    "The colour bar into a picture (height, width, 3) of bytes."
+    "The colour bar into a picture (height, width, 4) of bytes."
     width, height, distance = (round(self.finer * n) for n in _KEY)
     bar = (255 * activation_colours(np.linspace(0, 1, width))).round()
     bottom, right = len(picture) - distance + height // 2, picture.shape[1] - distance
-    picture[bottom - height:bottom, right - width:right] = bar
+    picture[bottom - height:bottom, right - width:right, :3] = bar
 
-# %% ../nbs/38_rendering.ipynb #38-rendering-094
-def _repetition(share: np.ndarray, bottom: int, cycle: tuple[int, int]) -> tuple[int, int]:
-    "First and last frame round `bottom`: the `cycle`, cut where progress (T,) shows other repetitions."
-    first, last = cycle
-    standing, deep = np.flatnonzero(share <= STANDING), np.flatnonzero(share > 0.5)
-    before, after = standing[standing < bottom], standing[standing > bottom]
-    if len(before) and (deep < before[-1]).any():
-        first = int(before[-1]) + 1
-    if len(after) and (deep > after[0]).any():
-        last = int(after[0]) - 1
-    return first, last
-
-# %% ../nbs/38_rendering.ipynb #38-rendering-095
-def repetition_frames(recording: Motion | Markers, exercise: Exercise | str = "squat") -> tuple[int, int]:
-    "First and last frame: `Exercise.cycle`, of several repetitions the one with the bottom; markers: all."
-    last = len(recording.time) - 1
-    if isinstance(recording, Markers):
-        return 0, last
-    exercise, q = load_exercise(exercise), recording.coordinates()
-    cycle = tuple(int(frame) for frame in exercise.cycle(q))
-    first, end = _repetition(exercise.progress_share(q), int(exercise.bottom(q)), cycle)
-    return (first, end) if first < end else (0, last)
-
-
-def percent_frames(recording: Motion | Markers, percent: np.ndarray | float,
-                   exercise: Exercise | str = "squat") -> np.ndarray:
-    "Frames (n,), as fractions, at percentages (n,) of the repetition, linear in time."
-    first, last = repetition_frames(recording, exercise)
-    return first + np.asarray(percent) / 100 * (last - first)
-
-# %% ../nbs/38_rendering.ipynb #38-rendering-098
+# %% ../nbs/38_rendering.ipynb #38-rendering-105
 PlacedPose = tuple[Drawable, int, float]  # a recording, its frame, and where it stands across the page (m)
 
 
-def _joined_mesh(poses: Sequence[PlacedPose]) -> tuple[np.ndarray, ...]:
+def _joined_mesh(poses: Sequence[PlacedPose], view_deg: float = VIEW_DEG) -> tuple[np.ndarray, ...]:
     "Vertices (V, 3) m, normals (V, 3), triangles (F, 3) and colours (V, 3) in 0–1 of all poses."
     meshes, count = [], 0
     for shown, frame, across in poses:
@@ -869,30 +951,37 @@ def _joined_mesh(poses: Sequence[PlacedPose]) -> tuple[np.ndarray, ...]:
                 continue
             vertices, normals, faces, colours = found
             colours = np.broadcast_to(colours, vertices.shape)
-            meshes.append((vertices + across * view_axes()[0], normals, faces + count, colours))
+            meshes.append((vertices + across * view_axes(view_deg)[0], normals, faces + count, colours))
             count += len(vertices)
     return tuple(np.concatenate(arrays) for arrays in zip(*meshes))
 
-# %% ../nbs/38_rendering.ipynb #38-rendering-101
-def _facing_triangles(vertices: np.ndarray, normals: np.ndarray, faces: np.ndarray,
-                      colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+# %% ../nbs/38_rendering.ipynb #38-rendering-108
+def _lights(view_deg: float) -> np.ndarray:
+    "Directions (2, 3) towards the lights, which turn with the viewer."
+    a, ways = np.radians(view_deg - VIEW_DEG), np.array([[4, 6, 5], [-4, 3, 2.0]])
+    turned = ways @ np.array([[np.cos(a), 0, -np.sin(a)], [0, 1, 0], [np.sin(a), 0, np.cos(a)]])
+    return turned / np.linalg.norm(turned, axis=1, keepdims=True)
+
+
+def _facing_triangles(vertices: np.ndarray, normals: np.ndarray, faces: np.ndarray, colours: np.ndarray,
+                      view_deg: float = VIEW_DEG) -> tuple[np.ndarray, np.ndarray]:
     "Corners on the level page (F, 3, 3) m and shaded colours (F, 3, 3) of the triangles that are seen."
     light, normals = 0.3, normals.astype(np.float32)
-    for way, power in (((4, 6, 5), 0.62), ((-4, 3, 2), 0.25)):
-        light = light + power * np.maximum(normals @ np.float32(way / np.linalg.norm(way)), 0)
-    page = project(vertices, tilt_deg=0).astype(np.float32)
+    for way, power in zip(_lights(view_deg), (0.62, 0.25)):
+        light = light + power * np.maximum(normals @ np.float32(way), 0)
+    page = project(vertices, view_deg, 0).astype(np.float32)
     first, second, third = (page[corner, :2] for corner in faces.T)
     (ax, ay), (bx, by) = (second - first).T, (third - first).T
     faces = faces[ax * by > ay * bx]
     return page[faces], np.clip(light[:, None] * colours.astype(np.float32), 0, 1)[faces]
 
-# %% ../nbs/38_rendering.ipynb #38-rendering-103
+# %% ../nbs/38_rendering.ipynb #38-rendering-110
 def _specks(pieces: int) -> np.ndarray:
     "Barycentric weights (K, 3) of points that cut the edges of a triangle into `pieces`."
     i, j = (k.ravel() for k in np.meshgrid(np.arange(pieces + 1), np.arange(pieces + 1)))
     return (np.stack([i, j, pieces - i - j], 1)[i + j <= pieces] / pieces).astype(np.float32)
 
-# %% ../nbs/38_rendering.ipynb #38-rendering-105
+# %% ../nbs/38_rendering.ipynb #38-rendering-112
 def _nearest(corners: np.ndarray, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
     "For each pixel the triangle seen there (-1: none) and the weights (·, 3) of its corners."
     edges = np.linalg.norm(corners[..., :2] - np.roll(corners[..., :2], 1, axis=1), axis=-1).max(1)
@@ -927,22 +1016,31 @@ def rasterise(corners: np.ndarray, colours: np.ndarray, width: int, height: int)
     picture[seen, 3] = 255
     return picture.reshape(height, width, 4)
 
-# %% ../nbs/38_rendering.ipynb #38-rendering-108
-def row_of_poses(poses: Sequence[PlacedPose], window: Sequence[float], pixels: int = 160) -> np.ndarray:
+# %% ../nbs/38_rendering.ipynb #38-rendering-115
+def row_of_poses(poses: Sequence[PlacedPose], window: Sequence[float], pixels: int = 160,
+                 view_deg: float = VIEW_DEG) -> np.ndarray:
     "Level picture (H, W, 4) of poses at `pixels` a metre; window (left, right, bottom, top) m."
     left, right, bottom, top = window
-    corners, colours = _facing_triangles(*_joined_mesh(poses))
+    corners, colours = _facing_triangles(*_joined_mesh(poses, view_deg), view_deg)
     corners = (corners - np.float32([left, bottom, 0])) * np.float32([pixels, pixels, 1])
     return rasterise(corners, colours, round((right - left) * pixels), round((top - bottom) * pixels))
 
-# %% ../nbs/38_rendering.ipynb #38-rendering-110
+# %% ../nbs/38_rendering.ipynb #38-rendering-118
+def ghostly(picture: np.ndarray) -> np.ndarray:
+    "A picture (H, W, 4) of poses in the pale colour of a ghost, darker where it was darker."
+    out, grey = picture.copy(), picture[..., :3].mean(-1, keepdims=True) / 255
+    out[..., :3] = (255 * (1 - (1 - rgb(COLOURS["ghost"])) * (1.15 - 0.5 * grey))).clip(0, 255)
+    out[..., 3] = out[..., 3] * 0.75
+    return out
+
+# %% ../nbs/38_rendering.ipynb #38-rendering-120
 def png(fig: Figure, dpi: int = 100) -> bytes:
     "The figure as PNG bytes, the same for the same figure."
     buffer = BytesIO()
     fig.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     return buffer.getvalue()
 
-# %% ../nbs/38_rendering.ipynb #38-rendering-111
+# %% ../nbs/38_rendering.ipynb #38-rendering-121
 def figure_of_panels(size: Sequence[float], rows: int = 1, columns: int = 1, *, left: float = 0.6,
                      right: float = 0.1, top: float = 0.1, bottom: float = 0.5,
                      gaps: tuple[float, float] = (0.5, 0.5)) -> tuple:
@@ -961,7 +1059,7 @@ def figure_of_panels(size: Sequence[float], rows: int = 1, columns: int = 1, *, 
             axes.append(fig.add_axes(box))
     return fig, axes
 
-# %% ../nbs/38_rendering.ipynb #38-rendering-113
+# %% ../nbs/38_rendering.ipynb #38-rendering-123
 def _activation_key(fig) -> None:
     "The legend of the muscle colours, in the last 0.75 inches of the width."
     width, height = fig.get_size_inches()
@@ -983,7 +1081,7 @@ def _lay(ax, picture: np.ndarray, window: Sequence[float]) -> None:
     ax.spines[["top", "right", "bottom"]].set_visible(False)
     ax.tick_params(labelsize=8, bottom=False)
 
-# %% ../nbs/38_rendering.ipynb #38-rendering-115
+# %% ../nbs/38_rendering.ipynb #38-rendering-125
 Recordings = Motion | Markers | Drawable | Sequence[Motion | Markers | Drawable]
 
 POSES, SPACING = 7, 1.2  # of a strip: how many, and how far apart (m)
@@ -997,40 +1095,59 @@ def drawables(recordings: Recordings, skeleton: Skeleton | None = None, labels: 
     labels, seat = labels or [""] * len(recordings), load_exercise(exercise).seat
     return [drawable(each, skeleton, label, seat=seat) for each, label in zip(recordings, labels)]
 
-# %% ../nbs/38_rendering.ipynb #38-rendering-116
+# %% ../nbs/38_rendering.ipynb #38-rendering-126
 def strip(recordings: Recordings, skeleton: Skeleton | None = None, labels: Sequence[str] | None = None,
           exercise: Exercise | str = "squat") -> Figure:
-    "One row a recording: poses at 0–100 % of the repetition, and the hip trajectory. Returns a figure."
+    "One row a recording: poses at equal phase, over its ghost, and the hip trajectory. Returns a figure."
     exercise = load_exercise(exercise)
     shown = drawables(recordings, skeleton, labels, exercise)
     top = max(2.0, *(0.05 + extent(each, tilt_deg=0)[3] for each in shown))
     window = (-0.75, (POSES - 1) * SPACING + 0.75, -0.12, top)
     coloured = any(each.activations is not None for each in shown)
     size = 0.9 * np.array([window[1] - window[0], window[3] - window[2]])
-    fig, axes = figure_of_panels(size, len(shown), top=0.1 + 0.2 * bool(shown[0].label),
-                                 right=0.1 + 0.75 * coloured)
+    fig, axes = figure_of_panels(size, len(shown), top=0.1 + 0.2 * bool(shown[0].label), bottom=0.7,
+                                 right=0.1 + 0.75 * coloured, gaps=(0, 0.7))
     for ax, each in zip(axes, shown):
         _strip_row(ax, each, window, exercise)
-    axes[-1].set_xlabel("share of the repetition (line: midpoint of the hips)", fontsize=8)
+    turning = "50 %: the turning point; " if exercise.returns else ""
+    axes[-1].set_xlabel(f"phase ({turning}line: midpoint of the hips)", fontsize=8)
     if coloured:
         _activation_key(fig)
     return fig
 
-# %% ../nbs/38_rendering.ipynb #38-rendering-117
+# %% ../nbs/38_rendering.ipynb #38-rendering-127
+def _hip_line(shown: Drawable, exercise: Exercise) -> np.ndarray:
+    "Hip trajectory (T, 2) m of a strip: each frame where its phase stands."
+    marks = landmark_frames(shown.recording, exercise)
+    frames = np.arange(marks[0], marks[-1] + 1)
+    hips = project(shown.hips[frames], tilt_deg=0)[:, :2]
+    hips[:, 0] += np.interp(frames, marks, np.linspace(0, SPACING * (POSES - 1), len(marks)))
+    return hips
+
+
+def _poses_at(shown: Drawable, percent: np.ndarray, exercise: Exercise) -> tuple[np.ndarray, Drawable]:
+    "Frames (n,) of a recording at phases (n,), and the recording with these only."
+    frames = phase_frames(shown.recording, percent, exercise).round().astype(int)
+    return frames, shown.select(frames)
+
+
 def _strip_row(ax, shown: Drawable, window: Sequence[float], exercise: Exercise) -> None:
     percent, places = np.linspace(0, 100, POSES), SPACING * np.arange(POSES)
-    frames = percent_frames(shown.recording, percent, exercise).round().astype(int)
-    few = shown.select(frames)
+    frames, few = _poses_at(shown, percent, exercise)
+    if shown.ghost is not None:
+        pale = _poses_at(shown.ghost, percent, exercise)[1]
+        _lay(ax, ghostly(row_of_poses([(pale, i, x) for i, x in enumerate(places)], window)), window)
     _lay(ax, row_of_poses([(few, i, x) for i, x in enumerate(places)], window), window)
-    if shown.hips is not None:
-        first, last = repetition_frames(shown.recording, exercise)
-        hips = project(shown.hips[first:last + 1], tilt_deg=0)
-        ax.plot(hips[:, 0] + np.linspace(0, places[-1], len(hips)), hips[:, 1], color=COLOURS["ink"], lw=1.4)
-    ax.set_xticks(places, [f"{p:.0f} %" for p in percent])
-    if shown.label:
-        ax.set_title(shown.label, fontsize=9, loc="left")
+    for each, look in ((shown.ghost, "--"), (shown, "-")):
+        if each is not None and each.hips is not None:
+            ax.plot(*_hip_line(each, exercise).T, color=COLOURS["ink"], lw=1.4, ls=look)
+    seconds = shown.recording.time[frames] - shown.recording.time[frames[0]]
+    ax.set_xticks(places, [f"{p:.0f} %\n{s:.1f} s" for p, s in zip(percent, seconds)])
+    behind = f" (pale: {shown.ghost.label})" if shown.ghost is not None else ""
+    if shown.label or behind:
+        ax.set_title(shown.label + behind, fontsize=9, loc="left")
 
-# %% ../nbs/38_rendering.ipynb #38-rendering-130
+# %% ../nbs/38_rendering.ipynb #38-rendering-142
 def peak_activation(motion: Motion, exercise: Exercise | str = "squat") -> float:
     "Largest activation of the exercise's effort muscles over time; nan when the motion carries none."
     names = [f"{m}/activation" for m in load_exercise(exercise).effort]
@@ -1048,7 +1165,7 @@ def effort_order(motions: Sequence[Motion], exercise: Exercise | str = "squat") 
     keys = [(peak_activation if carried else peak_progress_deg)(m, exercise) for m in motions]
     return sorted(range(len(motions)), key=keys.__getitem__)
 
-# %% ../nbs/38_rendering.ipynb #38-rendering-132
+# %% ../nbs/38_rendering.ipynb #38-rendering-144
 PER_ROW, APART = 10, 0.95  # of a preview: figures in a row, and how far apart (m)
 
 
@@ -1068,13 +1185,13 @@ def _sample_words(motion: Motion, label: str, exercise: Exercise) -> str:
         "" if np.isnan(peak) else f"\n{peak:.2f}"
     )
 
-# %% ../nbs/38_rendering.ipynb #38-rendering-133
+# %% ../nbs/38_rendering.ipynb #38-rendering-145
 def titles_of(names: Sequence[str], exercise: Exercise) -> str:
     "Titles of coordinates or muscles, without their sides: 'knee flexion' for both knees of the squat."
     stems = dict.fromkeys(name.removesuffix("_l").removesuffix("_r") for name in names)
     return ", ".join(exercise.curves.get(stem, stem.replace("_", " ")) for stem in stems)
 
-# %% ../nbs/38_rendering.ipynb #38-rendering-135
+# %% ../nbs/38_rendering.ipynb #38-rendering-147
 def preview(samples: Sequence[Motion | Drawable], skeleton: Skeleton | None = None,
             labels: Sequence[str] | None = None, exercise: Exercise | str = "squat") -> Figure:
     "All samples at their bottom, ordered by effort, with a line through the hips. Returns a figure."
@@ -1099,7 +1216,7 @@ def preview(samples: Sequence[Motion | Drawable], skeleton: Skeleton | None = No
         _activation_key(fig)
     return fig
 
-# %% ../nbs/38_rendering.ipynb #38-rendering-136
+# %% ../nbs/38_rendering.ipynb #38-rendering-148
 def _preview_row(ax, shown: Sequence[Drawable], words: Sequence[str], window: Sequence[float]) -> None:
     places = np.arange(len(shown)) * APART
     hips = np.array([project(each.hips[0], tilt_deg=0) for each in shown])
@@ -1109,30 +1226,34 @@ def _preview_row(ax, shown: Sequence[Drawable], words: Sequence[str], window: Se
     ax.set_xticks(places + 0.1, words)
     ax.tick_params(axis="x", labelsize=9)
 
-# %% ../nbs/38_rendering.ipynb #38-rendering-140
-FILM_SIZE, GIF_SIZE = (1280, 720), (640, 360)
+# %% ../nbs/38_rendering.ipynb #38-rendering-152
+FILM_SIZE, FILM_HZ = (1280, 720), 30.0  # pixels, pictures a second
+GIF_SIZE, GIF_HZ = (640, 360), 20.0
 
 
-def _seconds(shown: Sequence[Drawable]) -> float:
-    return max(each.recording.time[-1] - each.recording.time[0] for each in shown)
+def _seconds(shown: Drawable) -> float:
+    return float(shown.recording.time[-1] - shown.recording.time[0])
 
 
-def in_step(shown: Sequence[Drawable], rate_hz: float) -> list[list[int]]:
-    "For each picture of a film at most at `rate_hz`, the frame of each recording."
-    count = max(2, min(round(_seconds(shown) * rate_hz) + 1, max(len(each) for each in shown)))
-    return [[round(share * (len(each) - 1)) for each in shown] for share in np.linspace(0, 1, count)]
+def in_step(shown: Sequence[Drawable], rate_hz: float, exercise: Exercise | str = "squat") -> list[list[int]]:
+    "For each picture of a film at most at `rate_hz`, the frame of each recording, all at the same phase."
+    longest = max(shown, key=_seconds)
+    count = max(2, min(round(_seconds(longest) * rate_hz) + 1, len(longest)))
+    at = np.linspace(0, len(longest) - 1, count).round().astype(int)
+    columns = [at if each is longest else frames_in_phase(longest, each, exercise)[at] for each in shown]
+    return np.stack(columns, axis=1).tolist()
 
 
 def film_rate_hz(shown: Sequence[Drawable], rate_hz: float) -> float:
     "Pictures a second of a film at most at `rate_hz`."
-    return (len(in_step(shown, rate_hz)) - 1) / _seconds(shown)
+    return (len(in_step(shown, rate_hz)) - 1) / max(map(_seconds, shown))
 
-# %% ../nbs/38_rendering.ipynb #38-rendering-141
+# %% ../nbs/38_rendering.ipynb #38-rendering-153
 def film_pictures(shown: Sequence[Drawable], size: tuple[int, int], rate_hz: float,
-                  progress: Callable | None = None) -> Iterator[np.ndarray]:
+                  progress: Callable | None = None, exercise: Exercise | str = "squat") -> Iterator[np.ndarray]:
     "The pictures (height, width, 3) of a film; `progress(done, total)` comes before each, and may raise."
-    steps = in_step(shown, rate_hz)
-    stage = Stage(shown, size)
+    steps = in_step(shown, rate_hz, exercise)
+    stage = Stage(shown, size, exercise=exercise)
     try:
         for done, frames in enumerate(steps):
             if progress:
@@ -1141,39 +1262,41 @@ def film_pictures(shown: Sequence[Drawable], size: tuple[int, int], rate_hz: flo
     finally:
         stage.close()
 
-# %% ../nbs/38_rendering.ipynb #38-rendering-144
+# %% ../nbs/38_rendering.ipynb #38-rendering-156
 _ENCODING = ["-crf", "20", "-preset", "veryfast", "-movflags", "+faststart"]
 
 
-def write_mp4(shown: Sequence[Drawable], path: str | Path, progress: Callable | None = None) -> None:
-    "Film of the recordings side by side, 1280 x 720, H.264, at most 60 pictures a second."
+def write_mp4(shown: Sequence[Drawable], path: str | Path, progress: Callable | None = None,
+              exercise: Exercise | str = "squat") -> None:
+    "Film of the recordings side by side, 1280 x 720, H.264, at most 30 pictures a second."
     from imageio_ffmpeg import write_frames
 
     with tempfile.TemporaryDirectory() as folder:
         part = Path(folder, "film.mp4")
-        film = write_frames(str(part), FILM_SIZE, fps=film_rate_hz(shown, 60), codec="libx264",
+        film = write_frames(str(part), FILM_SIZE, fps=film_rate_hz(shown, FILM_HZ), codec="libx264",
                             macro_block_size=2, output_params=_ENCODING, pix_fmt_out="yuv420p")
         film.send(None)
         try:
-            for picture in film_pictures(shown, FILM_SIZE, 60, progress):
+            for picture in film_pictures(shown, FILM_SIZE, FILM_HZ, progress, exercise):
                 film.send(np.ascontiguousarray(picture))
         finally:
             film.close()
         with atomic_write(path, "wb") as file:
             file.write(part.read_bytes())
 
-# %% ../nbs/38_rendering.ipynb #38-rendering-146
-def write_gif(shown: Sequence[Drawable], path: str | Path, progress: Callable | None = None) -> None:
+# %% ../nbs/38_rendering.ipynb #38-rendering-158
+def write_gif(shown: Sequence[Drawable], path: str | Path, progress: Callable | None = None,
+              exercise: Exercise | str = "squat") -> None:
     "Film of the recordings side by side, 640 x 360, at most 20 pictures a second, repeating."
     from PIL import Image
 
-    pictures = film_pictures(shown, GIF_SIZE, 20, progress)
+    pictures = film_pictures(shown, GIF_SIZE, GIF_HZ, progress, exercise)
     first, *rest = [Image.fromarray(picture).quantize(96, dither=0) for picture in pictures]
     with atomic_write(path, "wb") as file:
-        first.save(file, "gif", save_all=True, append_images=rest, duration=1000 / film_rate_hz(shown, 20),
-                   loop=0, disposal=1)
+        first.save(file, "gif", save_all=True, append_images=rest, loop=0, disposal=1,
+                   duration=1000 / film_rate_hz(shown, GIF_HZ))
 
-# %% ../nbs/38_rendering.ipynb #38-rendering-150
+# %% ../nbs/38_rendering.ipynb #38-rendering-162
 def write_png(shown: Sequence[Drawable], path: str | Path, exercise: Exercise | str = "squat") -> None:
     "Picture of the recordings side by side, each at its bottom (markers: in the middle), 1600 x 900."
     from PIL import Image
@@ -1183,7 +1306,7 @@ def write_png(shown: Sequence[Drawable], path: str | Path, exercise: Exercise | 
         frames.append(
             len(each) // 2 if each.person is None else int(exercise.bottom(each.recording.coordinates()))
         )
-    stage = Stage(shown, (1600, 900), finer=2)
+    stage = Stage(shown, (1600, 900), 2, exercise)
     try:
         picture = Image.fromarray(stage.picture(frames))
     finally:
@@ -1191,7 +1314,7 @@ def write_png(shown: Sequence[Drawable], path: str | Path, exercise: Exercise | 
     with atomic_write(path, "wb") as file:
         picture.save(file, "png", optimize=True)
 
-# %% ../nbs/38_rendering.ipynb #38-rendering-151
+# %% ../nbs/38_rendering.ipynb #38-rendering-163
 def save_picture(fig: Figure, path: str | Path, dpi: int = 100) -> None:
     "Write a figure as PNG, whole or not at all."
     data = png(fig, dpi)

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from anywidget import AnyWidget
 
 # %% auto #0
-__all__ = ['SEND_HZ', 'describe_recording', 'packed', 'scene_constants', 'asset_text', 'fill_template', 'viewer_page',
-           'write_viewer_page', 'scene']
+__all__ = ['SEND_HZ', 'describe_recording', 'packed', 'scene_constants', 'asset_text', 'fill_template', 'scene_json',
+           'viewer_script', 'viewer_page', 'write_viewer_page', 'scene']
 
 # %% ../nbs/39_viewer.ipynb #39-viewer-003
 from .rendering import (COLOURS, CSS_COLOURS, NEWTON_PER_METRE, Drawable, Recordings, activation_colours,
-                            drawable, drawables, extent, ground_box, join_solids, peak_progress_deg, rgb,
-                            titles_of, view_axes)
+                            drawable, drawables, extent, ground_box, join_solids, peak_progress_deg,
+                            phase_knots, rgb, titles_of, view_axes)
 from .skeleton import Skeleton
 
 # %% ../nbs/39_viewer.ipynb #39-viewer-006
@@ -66,6 +66,8 @@ def describe_recording(shown: Drawable, exercise: Exercise | str = "squat") -> s
         words += f", beside a seat {100 * shown.seat[1]:.0f} cm high"
     if shown.activations is not None:
         words += f", muscles coloured by activation, at most {shown.activations.max():.2f}"
+    if shown.ghost is not None:
+        words += f"; behind it, pale and at the same phase, {shown.ghost.label or 'another recording'}"
     return words + "."
 
 
@@ -78,22 +80,25 @@ def _window(shown: Drawable) -> dict:
 
 # %% ../nbs/39_viewer.ipynb #39-viewer-010
 def packed(shown: Drawable, exercise: Exercise | str = "squat") -> dict:
-    "A recording as the page wants it: numbers, words and little-endian bytes."
+    "A recording as the page wants it: numbers, words and little-endian bytes; `ghost`: the one behind it."
     few = _thinned(shown)
     seconds = shown.recording.time[-1] - shown.recording.time[0]
     out = {
         "label": shown.label,
         "words": describe_recording(shown, exercise),
         "steps": len(shown),
+        "knots": (phase_knots([shown], exercise)[0] / (len(shown) - 1)).round(5).tolist(),
         "samples": PATH_SAMPLES,
         "time": np.linspace(0, seconds, len(few)).round(4).tolist(),
         "bodies": 0,
         "ground": ground_box(shown).tolist(),
         "window": _window(shown),
     }
+    if shown.ghost is not None:
+        out["ghost"] = packed(shown.ghost, exercise)
     return out | _packed_body(few) | _packed_extras(few)
 
-# %% ../nbs/39_viewer.ipynb #39-viewer-011
+# %% ../nbs/39_viewer.ipynb #39-viewer-012
 def _packed_body(few: Drawable) -> dict:
     "Bones, muscles and hip trajectory; nothing for markers."
     if few.person is None:
@@ -127,7 +132,7 @@ def _packed_extras(few: Drawable) -> dict:
         out["markers"] = _bytes(np.nan_to_num(millimetres, nan=-32768), "<i2")
     return out
 
-# %% ../nbs/39_viewer.ipynb #39-viewer-015
+# %% ../nbs/39_viewer.ipynb #39-viewer-016
 @lru_cache
 def scene_constants() -> dict:
     "What all recordings share: bone surfaces, colours, and the colours of the activations."
@@ -148,7 +153,7 @@ def scene_constants() -> dict:
         "newton_per_metre": NEWTON_PER_METRE,
     }
 
-# %% ../nbs/39_viewer.ipynb #39-viewer-017
+# %% ../nbs/39_viewer.ipynb #39-viewer-018
 def _as_text(value):
     "The value with bytes as base64."
     if isinstance(value, bytes):
@@ -162,7 +167,7 @@ def asset_text(name: str) -> str:
     "Text of a script, style sheet or template that ships with the package."
     return (resources.files("bige") / "assets" / name).read_text(encoding="utf-8")
 
-# %% ../nbs/39_viewer.ipynb #39-viewer-018
+# %% ../nbs/39_viewer.ipynb #39-viewer-019
 def fill_template(name: str, **values: object) -> str:
     "A jinja2 template of the package, filled; values are escaped unless the template says `safe`."
     from jinja2 import Environment, StrictUndefined
@@ -171,27 +176,36 @@ def fill_template(name: str, **values: object) -> str:
                               keep_trailing_newline=True)
     return environment.from_string(asset_text(name)).render(**values)
 
-# %% ../nbs/39_viewer.ipynb #39-viewer-019
+# %% ../nbs/39_viewer.ipynb #39-viewer-020
+def scene_json(shown: Sequence[Drawable], exercise: Exercise | str = "squat") -> str:
+    "What `mount` of viewer.js takes, as text that may stand in a page."
+    record = scene_constants() | {"recordings": [packed(each, exercise) for each in shown]}
+    return json.dumps(_as_text(record), separators=(",", ":")).replace("<", "\\u003c")
+
+
+def viewer_script() -> str:
+    "viewer.js as text that may stand in a page."
+    return asset_text("viewer.js").replace("</script", "<\\/script")
+
+# %% ../nbs/39_viewer.ipynb #39-viewer-021
 def viewer_page(recordings: Recordings, skeleton: Skeleton | None = None, labels: Sequence[str] | None = None,
                 exercise: Exercise | str = "squat") -> str:
-    "One self-contained HTML page with one to three recordings, played in step."
+    "One self-contained HTML page with one to three recordings, played at the same phase."
     shown = drawables(recordings, skeleton, labels, exercise)
-    scene = scene_constants() | {"recordings": [packed(each, exercise) for each in shown]}
     return fill_template("viewer.html.jinja",
                          title=", ".join(each.label for each in shown if each.label) or "Motion",
                          style=CSS_COLOURS + asset_text("viewer.css"),
                          words=[describe_recording(each, exercise) for each in shown],
-                         scene=json.dumps(_as_text(scene), separators=(",", ":")).replace("<", "\\u003c"),
-                         script=asset_text("viewer.js").replace("</script", "<\\/script"))
+                         scene=scene_json(shown, exercise), script=viewer_script())
 
-# %% ../nbs/39_viewer.ipynb #39-viewer-020
+# %% ../nbs/39_viewer.ipynb #39-viewer-022
 def write_viewer_page(recordings: Recordings, path: str | Path, exercise: Exercise | str = "squat") -> None:
     "Write the page, whole or not at all."
     text = viewer_page(recordings, exercise=exercise)
     with atomic_write(path) as file:
         file.write(text)
 
-# %% ../nbs/39_viewer.ipynb #39-viewer-023
+# %% ../nbs/39_viewer.ipynb #39-viewer-025
 def scene(recordings: Recordings, labels: Sequence[str] | None = None, skeleton: Skeleton | None = None,
           height: int = 480, exercise: Exercise | str = "squat") -> AnyWidget:
     """A live 3-D scene (a widget) of one to three motions or markers, played in step.
@@ -201,7 +215,7 @@ def scene(recordings: Recordings, labels: Sequence[str] | None = None, skeleton:
     return _widget()(recordings=shown, scene=scene_constants(), height=height, skeleton=skeleton,
                      exercise=exercise)
 
-# %% ../nbs/39_viewer.ipynb #39-viewer-024
+# %% ../nbs/39_viewer.ipynb #39-viewer-026
 @lru_cache
 def _widget() -> type:
     "The class of the widget, made when first needed: importing anywidget takes half a second."

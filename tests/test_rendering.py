@@ -18,8 +18,9 @@ from bige.files import InputError
 from bige.markers import Markers, write_trc
 from bige.motion import ACTIVATIONS, COORDINATES, Motion, analytic_squat, example_squat, write_motion
 from bige.rendering import (COLOURS, FORCE_COLUMNS, PARTS, Stage, drawable, effort_order, extent, ground_box,
-                            in_step, peak_activation, percent_frames, png, preview, project, read_drawable,
-                            read_recording, record_beside, repetition_frames, rgb, save_picture, strip,
+                            frames_in_phase, in_step, landmark_frames, peak_activation, percent_frames,
+                            phase_frames, png, preview, project, read_drawable, read_recording,
+                            record_beside, repetition_frames, rgb, row_of_poses, save_picture, strip,
                             view_axes, write_gif, write_mp4)
 from bige import report
 from bige.report import curves, cycle_curves, recordings_of, render_files
@@ -476,11 +477,10 @@ def test_strip_says_where_the_hips_are(squats):
     height = ax.lines[1].get_ydata()
     first, last = repetition_frames(squats[0])
     assert np.allclose(height, drawable(squats[0]).hips[first : last + 1, 1])
-    assert [t.get_text() for t in ax.get_xticklabels()][::3] == [
-        "0 %",
-        "50 %",
-        "100 %",
-    ] and ax.get_ylabel() == "height (m)"
+    under = [t.get_text().split("\n") for t in ax.get_xticklabels()]
+    seconds = squats[0].time[[first, load_exercise().bottom(squats[0].coordinates()), last]]
+    assert under[::3] == [[f"{p} %", f"{s - seconds[0]:.1f} s"] for p, s in zip((0, 50, 100), seconds)]
+    assert ax.get_ylabel() == "height (m)"
     assert ax.get_title(loc="left") == "named"
 
 
@@ -553,7 +553,7 @@ def test_percentages_are_linear_in_time_and_those_of_constraints():
     bottom = int(moment_frame(batch, "bottom")[0])
     assert (
         bottom in (29, 30)
-        and abs(cycle_curves(motion)["knee_angle"].argmax() - 100 * (bottom - first) / (last - first)) <= 1
+        and abs(percent_frames(motion, 100 * (bottom - first) / (last - first)) - bottom) <= 1
     )
 
 
@@ -571,12 +571,76 @@ def test_the_repetition_is_that_of_the_exercise_in_every_recorded_squat():
 # films
 
 
-def test_takes_begin_and_end_together():
-    slow, fast = (drawable(analytic_squat(reps=1, rate_hz=20)),
-                  drawable(analytic_squat(reps=1, rate_hz=20).slice(0, 1)))
-    steps = in_step([slow, fast], 60)
-    assert steps[0] == [0, 0] and steps[-1] == [len(slow) - 1, len(fast) - 1] and len(steps) == len(slow)
-    assert len(in_step([slow], 10)) == pytest.approx(len(slow) / 2, abs=1)
+def bottom_of(motion: Motion) -> int:
+    return int(load_exercise().bottom(motion.coordinates()))
+
+
+def test_recordings_turn_together():
+    slow, fast = lazy_squat(30), analytic_squat(reps=1, rate_hz=20, period=1.0)
+    steps = np.array(in_step([drawable(slow), drawable(fast)], 60))
+    assert steps[0].tolist() == [0, 0] and len(steps) == len(slow.time)
+    assert [bottom_of(slow), bottom_of(fast)] in steps.tolist()
+    assert (np.diff(steps, axis=0) >= 0).all() and steps[-1, 1] >= landmark_frames(fast)[-1]
+    assert len(in_step([drawable(slow)], 10)) == pytest.approx(len(slow.time) / 3, abs=1)
+    markers = drawable(walking_markers())
+    assert in_step([markers, drawable(fast)], 60)[-1] == [len(markers) - 1, len(fast.time) - 1]
+
+
+def test_every_pose_of_a_strip_lies_within_its_repetition():
+    quick = analytic_squat(reps=1, rate_hz=60, period=1.2, pause=2.0)  # stands still before and after
+    frames = phase_frames(quick, np.linspace(0, 100, 7))
+    knee = np.interp(frames, np.arange(len(quick.time)), quick["knee_angle_r"])
+    assert (np.diff(frames) > 0).all() and knee.argmax() == 3 and knee[[0, -1]].max() < 0.15 * knee.max()
+    assert np.allclose(knee[:3], knee[:3:-1], atol=0.15)     # the way down and the way up, of formulas
+
+
+def test_a_rise_begins_where_the_trunk_leans_forward():
+    from bige.metrics import load_reference
+
+    exercise = load_exercise("sit_to_stand")
+    for motion in load_reference(split="val", exercise=exercise)[:5]:
+        start, end = landmark_frames(motion, exercise)
+        first = repetition_frames(motion, exercise)[0]
+        lead = motion["pelvis_tilt"]
+        assert start <= first < end and np.ptp(lead[start:first + 1]) >= 0.9 * np.ptp(lead[:first + 1])
+
+
+def test_a_ghost_stands_behind_at_the_same_phase(squats):
+    deep, shallow = drawable(squats[0], label="deep"), drawable(squats[1], label="shallow")
+    both = replace(deep, ghost=shallow)
+    together = frames_in_phase(deep, shallow)
+    assert together[bottom_of(squats[0])] == bottom_of(squats[1]) and len(together) == len(deep)
+    assert (extent(both) == extent(deep)).sum() < 4 or (extent(both) == extent(deep)).all()
+    assert extent(both)[3] == max(extent(deep)[3], extent(shallow)[3])
+    ax = strip(both).axes[0]
+    assert ax.get_title(loc="left") == "deep (pale: shallow)"
+    assert [line.get_linestyle() for line in ax.lines if len(line.get_xdata()) > 2] == ["--", "-"]
+    plain = strip(deep)
+    assert png(strip(both)) != png(plain)
+
+
+def test_a_ghost_is_drawn_beside_the_body_in_a_scene(squats):
+    deep, shallow = drawable(squats[0]), drawable(squats[1])
+    pictures = []
+    for each in (deep, replace(deep, ghost=shallow)):
+        stage = Stage([each], (320, 180), 1)
+        pictures.append(stage.picture([bottom_of(squats[0])]).astype(int))
+        stage.close()
+    changed = np.abs(pictures[0] - pictures[1]).max(-1) > 20
+    assert 0.002 < changed.mean() < 0.2
+    blue = pictures[1][changed] - pictures[0][changed]
+    assert blue[:, 2].mean() > blue[:, 0].mean()
+
+
+def test_the_camera_sees_the_left_side_in_the_same_light(squats):
+    shown = drawable(squats[0])
+    window = (-0.8, 0.8, -0.1, 2.0)
+    right, front, left = (row_of_poses([(shown, 0, 0.0)], window, view_deg=a) for a in (0, 90, 180))
+    seen = [np.argwhere(p[..., 3] > 0)[:, 1] for p in (right, front, left)]
+    assert np.ptp(seen[1]) != np.ptp(seen[0])
+    assert seen[0].mean() - right.shape[1] / 2 == pytest.approx(left.shape[1] / 2 - seen[2].mean(), abs=6)
+    bright = [p[p[..., 3] > 0][:, :3].mean() for p in (right, left)]
+    assert bright[0] == pytest.approx(bright[1], rel=0.1)
 
 
 def test_film_is_what_browsers_play(tmp_path, squats):

@@ -1,4 +1,5 @@
 // One to three people in WebGL, played in step. mount(el, scene, hooks) draws; scene = {meshes, recordings, colours, key}, see bige.viewer.
+// Recordings stand at the same phase, by their knots; a ghost is drawn pale in the panel of its recording.
 // The default export is the same as an anywidget. Arrays come as base64 (page) or DataView (widget). y is up, metres.
 const bytes = x => typeof x === "string" ? Uint8Array.from(atob(x), c => c.charCodeAt(0)) : new Uint8Array(x.buffer, x.byteOffset, x.byteLength).slice();
 const array = (x, Kind) => x && new Kind(bytes(x).buffer);
@@ -12,9 +13,9 @@ uniform mat4 view; uniform mat4 bodies[32]; uniform float shadow; out vec3 n; ou
 void main() { vec4 p = bodies[int(body)] * vec4(place, 1.); n = mat3(bodies[int(body)]) * normal; c = tint;
   if (shadow > 0.) p = vec4(p.x - .3 * max(p.y, 0.), .002, p.z - .25 * max(p.y, 0.), 1.); gl_Position = view * p; }`;
 const FRAGMENT = `#version 300 es
-precision highp float; in vec3 n; in vec4 c; uniform float lit; uniform vec4 flatTint; out vec4 colour;
+precision highp float; in vec3 n; in vec4 c; uniform float lit; uniform vec4 flatTint, ghost; out vec4 colour;
 void main() { vec3 m = normalize(n); float light = .3 + .62 * max(dot(m, normalize(vec3(4., 6., 5.))), 0.) + .25 * max(dot(m, normalize(vec3(-4., 3., 2.))), 0.);
-  colour = lit > .5 ? vec4(c.rgb * light, 1.) : flatTint.a > 0. ? flatTint : c; }`;
+  colour = ghost.a > 0. ? vec4(ghost.rgb * light, ghost.a) : lit > .5 ? vec4(c.rgb * light, 1.) : flatTint.a > 0. ? flatTint : c; }`;
 
 function program(gl) {
   const p = gl.createProgram();
@@ -22,7 +23,7 @@ function program(gl) {
     const s = gl.createShader(kind); gl.shaderSource(s, text); gl.compileShader(s); gl.attachShader(p, s);
   }
   gl.linkProgram(p); gl.useProgram(p);
-  return Object.fromEntries(["view", "bodies", "shadow", "lit", "flatTint"].map(u => [u, gl.getUniformLocation(p, u)]));
+  return Object.fromEntries(["view", "bodies", "shadow", "lit", "flatTint", "ghost"].map(u => [u, gl.getUniformLocation(p, u)]));
 }
 
 class Surface {  // vertices of 32 bytes: place, normal, tint (rgba bytes), body
@@ -74,11 +75,19 @@ function tubeFaces(counts) {
   return Uint32Array.from(out);
 }
 
+function inPhase(base, other, share) {  // the share of another recording at the phase of `base`; knots: first, landmarks, last
+  let [x, y] = base.length === other.length ? [base, other] : [[0, 1], [0, 1]];
+  const n = x.length, from = +(x[0] === x[1]), to = n - (x[n - 1] === x[n - 2]); x = x.slice(from, to); y = y.slice(from, to);
+  let i = 0; while (i < x.length - 2 && share >= x[i + 1]) i++;
+  const s = x[i + 1] > x[i] ? (share - x[i]) / (x[i + 1] - x[i]) : 0; return y[i] + Math.min(Math.max(s, 0), 1) * (y[i + 1] - y[i]);
+}
+
 class Figure {  // one person (or a cloud of markers) and how to stand at a share 0..1 of the recording
   constructor(gl, t, scene) {
     Object.assign(this, { gl, t, scene, none: t.bodies, n: t.time.length, samples: t.samples, colours: scene.colours, seconds: t.time.at(-1) - t.time[0] });
     for (const [name, Kind] of [["frames", Float32Array], ["lines", Int16Array], ["activations", Uint8Array], ["forces", Float32Array], ["markers", Int16Array], ["hips", Float32Array], ["girth", Float32Array]]) this[name] = array(t[name], Kind);
     this.key = array(scene.key, Uint8Array); this.muscles = this.lines ? this.lines.length / this.n / this.samples / 3 : 0; this.count = this.markers ? this.markers.length / this.n / 3 : 0;
+    if (t.ghost) this.ghost = new Figure(gl, t.ghost, scene);
     if (this.frames) this.bones = bones(gl, scene.meshes, array(t.scales, Float32Array), rgb(scene.colours.bones));
     if (t.solids) this.solids = solids(gl, t.solids);
     const counts = [...Array(this.muscles).fill(this.samples), ...(this.forces ? [6, 6] : []), ...Array(this.count).fill(4)];
@@ -128,6 +137,11 @@ function camera(view, window, aspect) {  // orthographic; view in degrees; retur
   return Float32Array.from([0, 1, 2, 3].flatMap(c => [rows[0][c], rows[1][c], rows[2][c], c === 3 ? 1 : 0]));
 }
 
+function around(a, b) {  // one window that shows both
+  const half = [0, 1, 2].map(k => Math.abs(a.centre[k] - b.centre[k]) / 2), centre = a.centre.map((x, k) => (x + b.centre[k]) / 2);
+  return { centre, half: Math.max(a.half, b.half) + half[1], wide: Math.max(a.wide, b.wide) + Math.hypot(half[0], half[2]) };
+}
+
 export function mount(el, scene, hooks = {}) {
   el.classList.add("bige-viewer");
   el.innerHTML = `<div class="stage"><canvas tabindex="0" role="img"></canvas><div class="words" aria-hidden="true"></div></div>
@@ -140,29 +154,35 @@ export function mount(el, scene, hooks = {}) {
   const gl = canvas.getContext("webgl2", { antialias: true });
   if (!gl) { $(".words").textContent = "This browser shows no WebGL 2; the film (.mp4) shows the same."; return {}; }
   const at = program(gl), view = { turn: 35, tilt: 8, zoom: 1 };
-  let figures = [], grounds = [], share = 0, playing = false, last = 0, dirty = true, alive = true, steps = 1, seconds = 1;
+  let figures = [], grounds = [], share = 0, playing = false, last = 0, dirty = true, alive = true, steps = 1, seconds = 1, longest;
   const set = list => {
-    [...figures.flatMap(t => [t.bones, t.soft, t.path, t.solids]), ...grounds.flat()].forEach(s => s?.free());
+    [...figures.flatMap(t => [t, t.ghost]).flatMap(t => t ? [t.bones, t.soft, t.path, t.solids] : []), ...grounds.flat()].forEach(s => s?.free());
     figures = list.map(t => new Figure(gl, t, scene)); grounds = list.map(t => ground(gl, t, scene.colours));
-    steps = Math.max(...figures.map(t => t.t.steps)) - 1; seconds = Math.max(...figures.map(t => t.seconds));
+    seconds = Math.max(...figures.map(t => t.seconds)); longest = figures.find(t => t.seconds === seconds); steps = longest.t.steps - 1;
     slider.max = steps; canvas.setAttribute("aria-label", list.map(t => t.words).join(" "));
     $(".key").hidden = !figures.some(t => t.activations);
     $(".words").innerHTML = list.map(() => `<div><strong></strong><em></em>${[0, .5, 1, 1.5].map(y => `<span>${y ? y + " m" : 0}</span>`).join("")}</div>`).join("");
-    list.forEach((t, i) => $(".words").children[i].querySelector("strong").textContent = t.label); dirty = true;
+    list.forEach((t, i) => $(".words").children[i].querySelector("strong").textContent = t.label + (t.ghost ? ` (pale: ${t.ghost.label})` : "")); dirty = true;
   };
   const go = s => { share = Math.min(Math.max(s, 0), 1); slider.value = Math.round(share * steps); dirty = true; hooks.frame?.(Math.round(share * steps)); };
   const play = on => { playing = on; $(".play").textContent = on ? "Pause" : "Play"; hooks.playing?.(on); };
   const draw = () => {
     const ratio = devicePixelRatio || 1, W = canvas.width = Math.max(1, canvas.clientWidth * ratio), H = canvas.height = Math.max(1, canvas.clientHeight * ratio), w = W / figures.length;
     gl.enable(gl.DEPTH_TEST); gl.clearColor(1, 1, 1, 1); gl.viewport(0, 0, W, H); gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
-    const windows = figures.map(t => t.t.window), half = Math.max(...windows.map(w => w.half)), level = windows.find(w => w.half === half).centre[1], wide = Math.max(...windows.map(w => w.wide)), mark = (s, on) => { gl.uniform1f(at.shadow, on); s.draw(); };
+    const windows = figures.map(t => t.ghost ? around(t.t.window, t.ghost.t.window) : t.t.window), half = Math.max(...windows.map(w => w.half)), level = windows.find(w => w.half === half).centre[1], wide = Math.max(...windows.map(w => w.wide)), mark = (s, on) => { gl.uniform1f(at.shadow, on); s.draw(); };
     figures.forEach((t, i) => {
       const [x, , z] = windows[i].centre, window = { half, wide, centre: [x, level, z] }, m = camera(view, window, w / H);
-      t.stand(share); gl.viewport(i * w, 0, w, H); gl.uniformMatrix4fv(at.view, false, m); gl.uniformMatrix4fv(at.bodies, false, t.matrices);
+      const own = t === longest ? share : inPhase(longest.t.knots, t.t.knots, share);
+      t.stand(own); t.ghost?.stand(inPhase(t.t.knots, t.ghost.t.knots, own)); gl.viewport(i * w, 0, w, H); gl.uniformMatrix4fv(at.view, false, m); gl.uniformMatrix4fv(at.bodies, false, t.matrices);
       gl.uniform1f(at.lit, 0); gl.uniform4f(at.flatTint, 0, 0, 0, 0); grounds[i].forEach(s => mark(s, 0)); if (t.path) mark(t.path, 0);
       gl.uniform4f(at.flatTint, ...rgb(scene.colours.shadow).map(x => x / 255), 1); for (const s of [t.bones, t.solids, t.soft]) if (s) mark(s, 1);
       gl.uniform1f(at.lit, 1); for (const s of [t.bones, t.solids, t.soft]) if (s) mark(s, 0);
-      const words = $(".words").children[i], [x0, , z0] = t.t.ground, now = share * t.seconds;
+      if (t.ghost) {  // its nearest surface only: depth first, then colour
+        gl.uniformMatrix4fv(at.bodies, false, t.ghost.matrices); gl.uniform4f(at.ghost, ...rgb(scene.colours.ghost).map(x => x / 255), .5); gl.enable(gl.BLEND); gl.blendFuncSeparate(gl.SRC_ALPHA, gl.ONE_MINUS_SRC_ALPHA, gl.ONE, gl.ONE); gl.depthFunc(gl.LEQUAL);
+        for (const on of [false, true]) { gl.colorMask(on, on, on, on); for (const s of [t.ghost.bones, t.ghost.soft]) if (s) mark(s, 0); }
+        gl.disable(gl.BLEND); gl.depthFunc(gl.LESS); gl.uniform4f(at.ghost, 0, 0, 0, 0);
+      }
+      const words = $(".words").children[i], [x0, , z0] = t.t.ground, now = own * t.seconds;
       words.querySelector("em").textContent = `${now.toFixed(2)} s of ${t.seconds.toFixed(2)} s${t.forces ? ", arrows: 1 m = " + scene.newton_per_metre + " N" : ""}`;
       words.querySelectorAll("span").forEach((span, k) => {
         const p = [x0 - .04, k / 2, z0, 1], [x, y] = [0, 1].map(r => p.reduce((s, v, c) => s + v * m[4 * c + r], 0));
