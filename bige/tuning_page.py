@@ -491,191 +491,6 @@ def halt_proof(self: Page) -> None:
         self.said.say("The simulation was stopped.")
 
 # %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-055
-def _bar(*children: w.Widget) -> w.Widget:
-    return w.HBox(children, layout={"flex_flow": "row wrap"}).add_class("bige-bar")
-
-
-@patch
-def _layout(self: Page) -> w.Widget:
-    for line in (self.status, self.said):
-        line.layout.flex = "1 1 auto"
-    state = w.HBox([self.status, self.stop]).add_class("bige-state")
-    person = _bar(self.model, self.height, self.mass, self.sized, self.generic, self.load, self.kg)
-    begin = _bar(self.exercise, self.own, self.repetition, self.prior, self.n, self.seed, self.file)
-    title = w.HTML(TITLE).add_class("bige-title")
-    setup = w.VBox([title, begin, person, self.note]).add_class("bige-setup")
-    side = w.VBox([self.sliders, self.more]).add_class("bige-side")
-    steps = _bar(self.choice, self.undo, self.reset, self.fresh).add_class("bige-steps")
-    looks = _bar(self.ghost, self.compare, self.muscle).add_class("bige-looks")
-    figure = w.VBox([state, self.stage, steps, looks]).add_class("bige-figure")
-    proof = _bar(self.mode, self.verify, self.halt, self.said).add_class("bige-proof")
-    facts = w.VBox([proof, self.table, w.HTML(LEGEND), self.curves, w.HTML("<h2>Download</h2>"),
-                    _bar(*self.downloads.values())]).add_class("bige-facts")
-    main = w.HBox([figure, facts]).add_class("bige-main")
-    style = w.HTML(f"<style>{CSS_COLOURS}{asset_text('tuning/page.css')}</style>").add_class("bige-style")
-    return w.VBox([style, setup, side, main]).add_class("bige")
-
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-056
-@patch
-def _wire(self: Page) -> None:
-    def on(widget: w.Widget, act: Callable) -> None:
-        widget.observe(lambda change: self.quiet or act(change.new), "value")
-
-    self.sliders.on_msg(lambda _, moved, __: self.moved(moved))
-    self.undo.on_click(lambda _: self.ask(self.history.undo()))
-    self.reset.on_click(lambda _: self.ask(self.history.reset()))
-    self.fresh.on_click(lambda _: self.change(seed=self.history.now.seed + 1))
-    self.stop.on_click(lambda _: self.cancel())
-    self.generic.on_click(lambda _: self.change(model=None))
-    self.sized.on_click(lambda _: self.use_size())
-    self.prior.on_click(lambda _: self.change(like=None))
-    self.verify.on_click(lambda _: self.prove())
-    self.halt.on_click(lambda _: self.halt_proof())
-    on(self.exercise, self.to_exercise)
-    on(self.n, lambda n: self.change(n=n))
-    on(self.seed, lambda seed: self.change(seed=seed))
-    on(self.load, lambda _: self.carry())
-    on(self.kg, lambda _: self.carry())
-    on(self.repetition, lambda file: file and self.change(like=file))
-    for widget in (self.ghost, self.compare, self.muscle, self.mode):
-        on(widget, lambda _: self.show())
-    self.model.on_msg(lambda _, file, content: self.opened(self._model, file, content))
-    self.own.on_msg(lambda _, file, content: self.opened(self._own, file, content))
-    self.file.on_msg(lambda _, file, content: self.opened(self._request, file, content))
-    self.choice.observe(lambda _: self.show(), "index")
-    for what, button in self.downloads.items():
-        button.on_click(lambda _, what=what: self.download(what))
-
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-057
-@patch
-def change(self: Page, topic: str | None = None, **changes: object) -> None:
-    "A new request, unless it is the one we have."
-    before = self.history.now.key
-    if self.history.change(topic, **changes).key != before:
-        self.ask()
-
-
-@patch
-def ask(self: Page, request: Request | None = None) -> None:
-    "Show a request (None: the current one) on the page, and have it answered."
-    request = request or self.history.now
-    if self.sliders_of != request.exercise:
-        self.sliders.sliders = []
-    self._show_request(request)
-    self._show_settings()
-    self.status.say(f"Looking for {self.tuner.exercise.plural} …", "busy", 0.)
-    self.latest.submit(request)
-
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-058
-@patch
-def _show_request(self: Page, request: Request) -> None:
-    "What stands in the fields: nothing is requested by it."
-    before, self.quiet = self.quiet, True
-    self.exercise.value, self.n.value, self.seed.value = request.exercise, request.n, request.seed
-    load = read_load(request.load) if request.load else None
-    kinds = {(text or "").partition(":")[0]: label for label, text in LOADS.items()}
-    self.load.value = kinds[load.kind if load else ""]
-    if load:
-        self.kg.value = load.piece_kg
-    files = [(f.name, f) for f in self.recording.files] if self.recording else []
-    if request.like and request.like not in [f for _, f in files]:
-        files = [(Path(request.like).name, request.like)]
-    self.repetition.options = files if request.like else []
-    if request.like:
-        self.repetition.value = request.like
-    self.repetition.layout.display = "" if request.like and len(files) > 1 else "none"
-    self.quiet = before
-    self.undo.disabled, self.generic.disabled = not self.history.can_undo, request.model is None
-    self.prior.disabled = request.like is None
-    self.model.label = Path(request.model).name if request.model else PARTICIPANT
-    self.own.label = Path(request.like).name if request.like else OWN
-    self.fresh.description = f"Other {load_exercise(request.exercise).plural}"
-
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-061
-@patch
-def moved(self: Page, to: dict) -> None:
-    "A slider was moved."
-    slider = next((each for each in self.tuner.sliders if each.key == to["key"]), None)
-    if slider is None:              # of the exercise before
-        return
-    wanted = Setting(to["on"], to["low"], to["high"])
-    try:
-        self.change(slider.key, constraints=with_setting(self.history.now.constraints, slider, wanted))
-    except InputError as error:
-        self.refuse(error)
-
-
-@patch
-def refuse(self: Page, error: Exception, *what: str) -> None:
-    "Say why not, with the sliders as they were."
-    self._show_settings()
-    self.status.say(error_message(error, *what), "bad")
-
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-066
-@patch
-def cancel(self: Page) -> None:
-    "Stop what is running, simulations apart; the last motions stay on the screen."
-    working = [each for each in (self.latest, self.maker, self.reader) if each.active]
-    if not working:
-        return
-    for each in working:
-        each.cancel()
-    self.status.say("Cancelled. The figure shows the last request that was answered.")
-
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-069
-@patch
-def to_exercise(self: Page, name: str) -> None:
-    "Another exercise, with its default request; a repetition of the one before is left."
-    self.note.value = ""
-    self.change(exercise=name, constraints=default_constraints(name), like=None)
-
-
-@patch
-def use_size(self: Page) -> None:
-    "A participant of the height and mass in the fields."
-    try:
-        self.change(model=self.tuner.keep_sized(self.height.value / 100, self.mass.value))
-    except InputError as error:
-        self.refuse(error, "No model was made")
-
-
-@patch
-def carry(self: Page) -> None:
-    "The load in the fields."
-    text = LOADS[self.load.value]
-    try:
-        self.change("load", load=text and str(read_load(text.format(self.kg.value))))
-    except InputError as error:
-        self.refuse(error, "The load stays as it was")
-
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-073
-@patch
-def _model(self: Page, name: str, content: bytes) -> dict:
-    return {"model": self.tuner.keep_model(name, content)}
-
-
-@patch
-def _request(self: Page, name: str, content: bytes) -> dict:
-    text = content.decode(errors="replace")
-    noted = noted_options(text)
-    exercise = noted.setdefault("exercise", self.history.now.exercise)
-    found = noted | {"constraints": parse_constraints(text, name, load_exercise(exercise))}
-    return found | ({"like": None} if exercise != self.history.now.exercise else {})
-
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-074
-@patch
-def opened(self: Page, read: Callable, file: Mapping, buffers: Sequence[memoryview]) -> None:
-    "Take a file that the browser sent into the request. `file`: its name and size (bytes)."
-    name = file["name"]
-    try:
-        if not buffers:
-            raise InputError(name, f"{file['size'] / 1e6:.0f} MB", f"at most {FILE_BYTES / 1e6:.0f} MB",
-                             "a model of OpenSim has one to five")
-        self.change(**read(name, bytes(buffers[0])))
-    except Exception as error:                                      # whatever a file may hold
-        self.refuse(error, f"{name} was not opened")
-
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-077
 @patch
 def _own(self: Page, name: str, content: bytes) -> dict:
     "Have a recording read; the request changes when this is done."
@@ -713,7 +528,192 @@ def _recorded(self: Page, job: tuple, found: Repetitions) -> None:
     if self.history.now.key == before:
         self.ask()
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-079
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-057
+def _bar(*children: w.Widget) -> w.Widget:
+    return w.HBox(children, layout={"flex_flow": "row wrap"}).add_class("bige-bar")
+
+
+@patch
+def _layout(self: Page) -> w.Widget:
+    for line in (self.status, self.said):
+        line.layout.flex = "1 1 auto"
+    state = w.HBox([self.status, self.stop]).add_class("bige-state")
+    person = _bar(self.model, self.height, self.mass, self.sized, self.generic, self.load, self.kg)
+    begin = _bar(self.exercise, self.own, self.repetition, self.prior, self.n, self.seed, self.file)
+    title = w.HTML(TITLE).add_class("bige-title")
+    setup = w.VBox([title, begin, person, self.note]).add_class("bige-setup")
+    side = w.VBox([self.sliders, self.more]).add_class("bige-side")
+    steps = _bar(self.choice, self.undo, self.reset, self.fresh).add_class("bige-steps")
+    looks = _bar(self.ghost, self.compare, self.muscle).add_class("bige-looks")
+    figure = w.VBox([state, self.stage, steps, looks]).add_class("bige-figure")
+    proof = _bar(self.mode, self.verify, self.halt, self.said).add_class("bige-proof")
+    facts = w.VBox([proof, self.table, w.HTML(LEGEND), self.curves, w.HTML("<h2>Download</h2>"),
+                    _bar(*self.downloads.values())]).add_class("bige-facts")
+    main = w.HBox([figure, facts]).add_class("bige-main")
+    style = w.HTML(f"<style>{CSS_COLOURS}{asset_text('tuning/page.css')}</style>").add_class("bige-style")
+    return w.VBox([style, setup, side, main]).add_class("bige")
+
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-058
+@patch
+def _wire(self: Page) -> None:
+    def on(widget: w.Widget, act: Callable) -> None:
+        widget.observe(lambda change: self.quiet or act(change.new), "value")
+
+    self.sliders.on_msg(lambda _, moved, __: self.moved(moved))
+    self.undo.on_click(lambda _: self.ask(self.history.undo()))
+    self.reset.on_click(lambda _: self.ask(self.history.reset()))
+    self.fresh.on_click(lambda _: self.change(seed=self.history.now.seed + 1))
+    self.stop.on_click(lambda _: self.cancel())
+    self.generic.on_click(lambda _: self.change(model=None))
+    self.sized.on_click(lambda _: self.use_size())
+    self.prior.on_click(lambda _: self.change(like=None))
+    self.verify.on_click(lambda _: self.prove())
+    self.halt.on_click(lambda _: self.halt_proof())
+    on(self.exercise, lambda name: self.to_exercise(name))
+    on(self.n, lambda n: self.change(n=n))
+    on(self.seed, lambda seed: self.change(seed=seed))
+    on(self.load, lambda _: self.carry())
+    on(self.kg, lambda _: self.carry())
+    on(self.repetition, lambda file: file and self.change(like=file))
+    for widget in (self.ghost, self.compare, self.muscle, self.mode):
+        on(widget, lambda _: self.show())
+    self.model.on_msg(lambda _, file, content: self.opened(self._model, file, content))
+    self.own.on_msg(lambda _, file, content: self.opened(self._own, file, content))
+    self.file.on_msg(lambda _, file, content: self.opened(self._request, file, content))
+    self.choice.observe(lambda _: self.show(), "index")
+    for what, button in self.downloads.items():
+        button.on_click(lambda _, what=what: self.download(what))
+
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-059
+@patch
+def change(self: Page, topic: str | None = None, **changes: object) -> None:
+    "A new request, unless it is the one we have."
+    before = self.history.now.key
+    if self.history.change(topic, **changes).key != before:
+        self.ask()
+
+
+@patch
+def ask(self: Page, request: Request | None = None) -> None:
+    "Show a request (None: the current one) on the page, and have it answered."
+    request = request or self.history.now
+    if self.sliders_of != request.exercise:
+        self.sliders.sliders = []
+    self._show_request(request)
+    self._show_settings()
+    self.status.say(f"Looking for {self.tuner.exercise.plural} …", "busy", 0.)
+    self.latest.submit(request)
+
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-060
+@patch
+def _show_request(self: Page, request: Request) -> None:
+    "What stands in the fields: nothing is requested by it."
+    before, self.quiet = self.quiet, True
+    self.exercise.value, self.n.value, self.seed.value = request.exercise, request.n, request.seed
+    load = read_load(request.load) if request.load else None
+    kinds = {(text or "").partition(":")[0]: label for label, text in LOADS.items()}
+    self.load.value = kinds[load.kind if load else ""]
+    if load:
+        self.kg.value = load.piece_kg
+    files = [(f.name, f) for f in self.recording.files] if self.recording else []
+    if request.like and request.like not in [f for _, f in files]:
+        files = [(Path(request.like).name, request.like)]
+    self.repetition.options = files if request.like else []
+    if request.like:
+        self.repetition.value = request.like
+    self.repetition.layout.display = "" if request.like and len(files) > 1 else "none"
+    self.quiet = before
+    self.undo.disabled, self.generic.disabled = not self.history.can_undo, request.model is None
+    self.prior.disabled = request.like is None
+    self.model.label = Path(request.model).name if request.model else PARTICIPANT
+    self.own.label = Path(request.like).name if request.like else OWN
+    self.fresh.description = f"Other {load_exercise(request.exercise).plural}"
+
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-063
+@patch
+def moved(self: Page, to: dict) -> None:
+    "A slider was moved."
+    slider = next((each for each in self.tuner.sliders if each.key == to["key"]), None)
+    if slider is None:              # of the exercise before
+        return
+    wanted = Setting(to["on"], to["low"], to["high"])
+    try:
+        self.change(slider.key, constraints=with_setting(self.history.now.constraints, slider, wanted))
+    except InputError as error:
+        self.refuse(error)
+
+
+@patch
+def refuse(self: Page, error: Exception, *what: str) -> None:
+    "Say why not, with the sliders as they were."
+    self._show_settings()
+    self.status.say(error_message(error, *what), "bad")
+
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-068
+@patch
+def cancel(self: Page) -> None:
+    "Stop what is running, simulations apart; the last motions stay on the screen."
+    working = [each for each in (self.latest, self.maker, self.reader) if each.active]
+    if not working:
+        return
+    for each in working:
+        each.cancel()
+    self.status.say("Cancelled. The figure shows the last request that was answered.")
+
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-071
+@patch
+def to_exercise(self: Page, name: str) -> None:
+    "Another exercise, with its default request; a repetition of the one before is left."
+    self.note.value = ""
+    self.change(exercise=name, constraints=default_constraints(name), like=None)
+
+
+@patch
+def use_size(self: Page) -> None:
+    "A participant of the height and mass in the fields."
+    try:
+        self.change(model=self.tuner.keep_sized(self.height.value / 100, self.mass.value))
+    except InputError as error:
+        self.refuse(error, "No model was made")
+
+
+@patch
+def carry(self: Page) -> None:
+    "The load in the fields."
+    text = LOADS[self.load.value]
+    try:
+        self.change("load", load=text and str(read_load(text.format(self.kg.value))))
+    except InputError as error:
+        self.refuse(error, "The load stays as it was")
+
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-075
+@patch
+def _model(self: Page, name: str, content: bytes) -> dict:
+    return {"model": self.tuner.keep_model(name, content)}
+
+
+@patch
+def _request(self: Page, name: str, content: bytes) -> dict:
+    text = content.decode(errors="replace")
+    noted = noted_options(text)
+    exercise = noted.setdefault("exercise", self.history.now.exercise)
+    found = noted | {"constraints": parse_constraints(text, name, load_exercise(exercise))}
+    return found | ({"like": None} if exercise != self.history.now.exercise else {})
+
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-076
+@patch
+def opened(self: Page, read: Callable, file: Mapping, buffers: Sequence[memoryview]) -> None:
+    "Take a file that the browser sent into the request. `file`: its name and size (bytes)."
+    name = file["name"]
+    try:
+        if not buffers:
+            raise InputError(name, f"{file['size'] / 1e6:.0f} MB", f"at most {FILE_BYTES / 1e6:.0f} MB",
+                             "a model of OpenSim has one to five")
+        self.change(**read(name, bytes(buffers[0])))
+    except Exception as error:                                      # whatever a file may hold
+        self.refuse(error, f"{name} was not opened")
+
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-080
 def page(constraints: str | None = None, model: str | None = None, n: int = 5, seed: int = 0,
          exercise: str = "squat", *, load: str | None = None, like: str | None = None) -> w.Widget:
     """The tuning page as a widget. `constraints`: a YAML file; `model`: a participant's .osim file; `load`:
