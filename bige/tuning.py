@@ -353,8 +353,14 @@ def with_unit(x: float, unit: str) -> str:
 @patch
 def label(self: Tuner, c: Constraint) -> str:
     "What a constraint is called on the page."
+    return self.called(c.name)
+
+
+@patch
+def called(self: Tuner, name: str) -> str:
+    "The label of the slider of a constraint of this name, else its name in words."
     known = {slider.plain.name: slider.label for slider in self.sliders}
-    return known.get(c.name, c.name.replace("_", " ").capitalize())
+    return known.get(name, name.replace("_", " ").capitalize())
 
 # %% ../nbs/42_tuning.ipynb #42-tuning-045
 def _has_limits(c: Constraint) -> bool:
@@ -488,7 +494,7 @@ def recorded_band(c: Constraint, real: Batch, n: int = 51) -> np.ndarray:
 
 def side_of(part: str) -> str:
     "'left', 'right' or 'both'."
-    return {"_l": "left", "_r": "right"}.get(part[-2:], "both")
+    return {"_l": "left", "_r": "right"}.get(part.removesuffix(" load")[-2:], "both")
 
 
 @patch
@@ -965,14 +971,8 @@ def proof_words(self: Tuner, proof: Proof, i: int) -> str:
     for row in proof.rows:
         if row["satisfied"] is False:
             away = with_unit(row["violation"], row["unit"])
-            parts.append(f"{self._called(row['constraint'])} is off by {away} ({row['requested']} requested)")
+            parts.append(f"{self.called(row['constraint'])} is off by {away} ({row['requested']} requested)")
     return "; ".join(parts).replace(" deg", "°") + "."
-
-
-@patch
-def _called(self: Tuner, name: str) -> str:
-    known = {slider.plain.name: slider.label for slider in self.sliders}
-    return known.get(name, name.replace("_", " "))
 
 
 @patch
@@ -982,5 +982,5 @@ def simulated_words(self: Tuner, proof: Proof) -> dict[str, str]:
     for row in proof.rows:
         values = row.get("simulated") or {}
         shown = sorted(set(with_unit(x, row["unit"]) for x in values.values()))
-        out[self._called(row["constraint"])] = " and ".join(shown)
+        out[self.called(row["constraint"])] = " and ".join(shown)
     return out

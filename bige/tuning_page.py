@@ -136,9 +136,10 @@ _TICKS = {True: '<span class="yes">✓ yes</span>', False: '<span class="no">✗
 def _fact(row: Mapping, title: str, simulated: Mapping | None) -> str:
     "One row of the table of constraints; of what is kept low one line."
     if row["satisfied"] is None:
-        cells = [html.escape(row["constraint"]), f"{html.escape(row[f'this {title}'])} <i>recorded "
-                 f"{html.escape(row['recorded'])}</i>", *([""] if simulated is not None else []), ""]
-        return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+        value, recorded = html.escape(row[f"this {title}"]), html.escape(row["recorded"])
+        wide = 2 if simulated is None else 3
+        return (f"<tr><td>{html.escape(row['constraint'])}</td>"
+                f'<td colspan="{wide}">{value} <i>kept low; recorded {recorded}</i></td></tr>')
     where = f"{row['requested']}; recorded {row['recorded']}"
     about = [row["which is"]] if row["which is"] == "predicted" else []
     about += [f"in simulation {row['in simulation']}"] if row["in simulation"] else []
@@ -257,9 +258,9 @@ def _inputs(self: Page, request: Request) -> None:
     self.own = Opener(label=OWN, accept=",".join(RECORDINGS))
     self.repetition = _choose([], "Repetition", "of the recording")
     self.file = Opener(label="Open request (.yaml)", accept=".yaml,.yml")
-    self.ghost = _choose([("no ghost", None)], "Ghost", "a second motion, pale, at the same phase", 220)
+    self.ghost = _choose(["nothing"], "Compare with", "a second motion, pale, at the same phase", 240)
     self.compare = w.Checkbox(description="Compare all", indent=False, layout={"width": "120px"})
-    self.muscle = _choose([("of the list", None), *((m, m) for m in MUSCLES)], "Curve of muscle",
+    self.muscle = _choose([("of the list", ""), *((m, m) for m in MUSCLES)], "Curve of muscle",
                           "a further curve; or click the muscle in the figure", 230)
     self.mode = _choose([(label, mode) for mode, label in SIMULATIONS.items()], "Verify by", wide=250)
 
@@ -328,7 +329,7 @@ def _show_recorded(self: Page, request: Request) -> None:
 def _ghosts(self: Page, i: int) -> dict[str, Motion | None]:
     "What may stand behind motion `i`, by label."
     found, title = self.found, self.tuner_of(self.answered).exercise.title
-    out = {"no ghost": None}
+    out = {"nothing": None}
     if found.request.like:
         out["own repetition"] = read_motion(found.request.like)
     if found.guided and found.guided.starts:
@@ -353,7 +354,7 @@ def show(self: Page) -> None:
     with self.choice.hold_sync():
         self.choice.index, self.choice.title = i, tuner.exercise.title.capitalize()
         self.choice.options = [
-            f"{k + 1} {'✓' if good else '✗ violates a limit'}" for k, good in enumerate(found.satisfied)
+            f"{k + 1} {'✓' if good else '✗ violated'}" for k, good in enumerate(found.satisfied)
         ]
     proof = self._proof_of(i)
     self._place(found, i)
@@ -371,7 +372,7 @@ def show(self: Page) -> None:
 def _place(self: Page, found: Answer, i: int) -> None:
     "Motion `i` in the scene, with its ghost; another skeleton needs another scene."
     ghosts = self._ghosts(i)
-    kept = self.ghost.value if self.ghost.value in ghosts else "no ghost"
+    kept = self.ghost.value if self.ghost.value in ghosts else "nothing"
     if list(self.ghost.options) != list(ghosts):
         before, self.quiet = self.quiet, True
         self.ghost.options, self.ghost.value = list(ghosts), kept
@@ -397,7 +398,8 @@ def _stage(self: Page, shown: Drawable, exercise: Exercise) -> None:
 def _drawn(self: Page, found: Answer, motion: Motion, ghost: Motion | None, label: str) -> Drawable:
     "A motion as it is drawn, with its load, its seat and its ghost."
     how = {"load": found.request.load, "seat": found.exercise.seat}
-    shown = drawable(motion, found.skeleton, **how)
+    own = f"{found.exercise.title} {1 + min(self.choice.index, len(found) - 1)}"
+    shown = drawable(motion, found.skeleton, own, **how)
     return shown if ghost is None else replace(shown, ghost=drawable(ghost, found.skeleton, label))
 
 
@@ -521,7 +523,7 @@ def _recorded(self: Page, job: tuple, found: Repetitions) -> None:
     said = "".join(f"<p>Suspicious: {html.escape(words)}</p>" for words in found.said)
     self.note.value = f"<h2>{html.escape(found.name)}</h2>{said}" if said else ""
     self.quiet = True
-    self.ghost.options = ["no ghost", "own repetition"]
+    self.ghost.options = ["nothing", "own repetition"]
     self.ghost.value, self.quiet = "own repetition", False
     before = self.history.now.key
     self.change(like=found.files[0], model=found.model or self.history.now.model)
@@ -543,9 +545,9 @@ def _layout(self: Page) -> w.Widget:
     title = w.HTML(TITLE).add_class("bige-title")
     setup = w.VBox([title, begin, person, self.note]).add_class("bige-setup")
     side = w.VBox([self.sliders, self.more]).add_class("bige-side")
-    steps = _bar(self.choice, self.undo, self.reset, self.fresh).add_class("bige-steps")
-    looks = _bar(self.ghost, self.compare, self.muscle).add_class("bige-looks")
-    figure = w.VBox([state, self.stage, steps, looks]).add_class("bige-figure")
+    steps = w.VBox([self.choice, _bar(self.undo, self.reset, self.fresh, self.compare)])
+    looks = _bar(self.ghost, self.muscle).add_class("bige-looks")
+    figure = w.VBox([state, self.stage, steps.add_class("bige-steps"), looks]).add_class("bige-figure")
     proof = _bar(self.mode, self.verify, self.halt, self.said).add_class("bige-proof")
     facts = w.VBox([proof, self.table, w.HTML(LEGEND), self.curves, w.HTML("<h2>Download</h2>"),
                     _bar(*self.downloads.values())]).add_class("bige-facts")
