@@ -25,13 +25,13 @@ from fastcore.basics import patch
 from .answers import Answer, Request, answer, read_person
 
 # %% auto #0
-__all__ = ['ONE_CHANGE_S', 'REMEMBERED', 'LOAD_CURVES', 'DOWNLOADS', 'RECORDINGS', 'SESSION_FILES', 'MOST_FILES', 'MOST_BYTES',
-           'SIMULATIONS', 'USUAL_S', 'VERDICTS', 'Slider', 'sliders_of', 'SliderScale', 'value_ranges', 'slider_ends',
-           'slider_scale', 'slider_value', 'Setting', 'slider_index', 'setting_of', 'with_setting', 'without_slider',
-           'History', 'Cancelled', 'Latest', 'Tuner', 'batch_of', 'with_unit', 'band_words', 'curve_constraints',
-           'curve_values', 'limits_over_time', 'recorded_band', 'side_of', 'predicted_band', 'at_times',
-           'error_message', 'Download', 'command_line', 'noted_options', 'sized_skeleton', 'Repetitions',
-           'unpack_session', 'advice_words', 'Verification', 'Proof', 'run_beside']
+__all__ = ['ONE_CHANGE_S', 'REMEMBERED', 'MUSCLES_IN_WORDS', 'LOAD_CURVES', 'DOWNLOADS', 'RECORDINGS', 'SESSION_FILES',
+           'MOST_FILES', 'MOST_BYTES', 'SIMULATIONS', 'USUAL_S', 'VERDICTS', 'Slider', 'sliders_of', 'SliderScale',
+           'value_ranges', 'slider_ends', 'slider_scale', 'slider_value', 'Setting', 'slider_index', 'setting_of',
+           'with_setting', 'without_slider', 'History', 'Cancelled', 'Latest', 'Tuner', 'batch_of', 'with_unit',
+           'band_words', 'curve_constraints', 'curve_values', 'limits_over_time', 'recorded_band', 'side_of',
+           'predicted_band', 'at_times', 'error_message', 'Download', 'command_line', 'noted_options', 'sized_skeleton',
+           'Repetitions', 'unpack_session', 'advice_words', 'Verification', 'Finding', 'run_beside']
 
 # %% ../nbs/42_tuning.ipynb #42-tuning-003
 from .constraint_files import AMOUNTS, ConstraintSet, quantities, read_constraint
@@ -41,7 +41,7 @@ from .exercises import Exercise, load_exercise
 from .external_load import read_load
 from .files import InputError, Suspicion, atomic_write
 from .guidance import LOAD_COLUMNS, MAX_REPETITION_S, Models, changes, one_thread
-from .motion import ACTIVATIONS, COORDINATES, Motion, read_motion, write_motion
+from .motion import COORDINATES, MUSCLES, Motion, read_motion, write_motion
 from .reachability import reached
 from .rendering import drawable, write_mp4
 
@@ -299,7 +299,7 @@ class Tuner:
     "Answers the requests of the page, all of one exercise. Nothing is loaded before the first."
     def __init__(self, exercise: Exercise | str = "squat"):
         self.exercise, self.sliders = load_exercise(exercise), sliders_of(exercise)
-        self.answers, self.proofs, self._usual, self._bands, self._loaded = {}, {}, {}, {}, {}
+        self.answers, self.findings, self._usual, self._bands, self._loaded = {}, {}, {}, {}, {}
 
     @cached_property
     def models(self) -> Models:
@@ -432,6 +432,19 @@ def values(self: Tuner, found: Answer, i: int) -> dict[str, float]:
     return {slider.key: slider_value(slider, batch) for slider in self.sliders}
 
 # %% ../nbs/42_tuning.ipynb #42-tuning-054
+_IN_WORDS = """
+adductor brevis|adductor longus|adductor magnus, distal|adductor magnus, ischial|
+adductor magnus, middle|adductor magnus, proximal|biceps femoris, long head|biceps femoris, short head|
+extensor digitorum longus|extensor hallucis longus|flexor digitorum longus|flexor hallucis longus|
+gastrocnemius, lateral|gastrocnemius, medial|gluteus maximus, superior|gluteus maximus, middle|
+gluteus maximus, inferior|gluteus medius, anterior|gluteus medius, middle|gluteus medius, posterior|
+gluteus minimus, anterior|gluteus minimus, middle|gluteus minimus, posterior|gracilis|iliacus|
+peroneus brevis|peroneus longus|piriformis|psoas|rectus femoris|sartorius|semimembranosus|
+semitendinosus|soleus|tensor fasciae latae|tibialis anterior|tibialis posterior|vastus intermedius|
+vastus lateralis|vastus medialis"""
+MUSCLES_IN_WORDS = dict(zip(MUSCLES, (name.strip() for name in _IN_WORDS.split("|"))))
+
+# %% ../nbs/42_tuning.ipynb #42-tuning-056
 LOAD_CURVES = {"hip": "Hip load", "tibiofemoral": "Knee load", "ankle": "Ankle load"}
 
 
@@ -451,7 +464,8 @@ def curve_constraints(constraints: ConstraintSet, exercise: Exercise, loads: boo
                       muscles: Iterable[str] = ()) -> dict[str, Constraint]:
     """Curves to draw by title: further `muscles` first, those of the exercise, joint loads where they are
     known, and other limited quantities with a value at each frame."""
-    named = {name: name for name in muscles if name not in exercise.curves} | dict(exercise.curves)
+    named = {name: MUSCLES_IN_WORDS[name] for name in muscles if name not in exercise.curves}
+    named |= dict(exercise.curves)
     found = {title[:1].upper() + title[1:]: _curve(name, title) for name, title in named.items()}
     out = {title: c for title, c in found.items() if c is not None}
     out |= {title: _curve(joint, title) for joint, title in LOAD_CURVES.items() if loads}
@@ -462,12 +476,12 @@ def curve_constraints(constraints: ConstraintSet, exercise: Exercise, loads: boo
             out[c.name] = c
     return out
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-056
+# %% ../nbs/42_tuning.ipynb #42-tuning-058
 def curve_values(c: Constraint, batch: Batch) -> np.ndarray:
     "The quantity of a constraint at each frame, (B, T, components), in its unit."
     return (c.kind.value(batch, c) / c.per_unit).detach().numpy()
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-057
+# %% ../nbs/42_tuning.ipynb #42-tuning-059
 def limits_over_time(c: Constraint, constraints: ConstraintSet, batch: Batch) -> list[dict]:
     "Limits that a set puts on the quantity of `c`: low and high (None: open), and where they hold (frames)."
     out, last = [], batch.q.shape[1] - 1
@@ -483,7 +497,7 @@ def limits_over_time(c: Constraint, constraints: ConstraintSet, batch: Batch) ->
         out.append({"low": low, "high": high, "span": span})
     return out
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-061
+# %% ../nbs/42_tuning.ipynb #42-tuning-063
 def recorded_band(c: Constraint, real: Batch, n: int = 51) -> np.ndarray:
     "10th and 90th percentile (2, n) of the mean of both sides of recorded motions, over the repetition."
     x, (first, last) = curve_values(c, real).mean(-1), real.exercise.cycle(real.q)
@@ -505,7 +519,7 @@ def band(self: Tuner, c: Constraint) -> np.ndarray:
         self._bands[c.parts] = recorded_band(c, self.models.bank) if known else np.zeros((2, 0))
     return self._bands[c.parts]
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-063
+# %% ../nbs/42_tuning.ipynb #42-tuning-065
 @patch
 def uncertainties(self: Tuner, found: Answer, i: int) -> dict:
     "Predicted standard deviations of motion `i`: 'a' (1, T, 80), 'loads' (1, T, 9) body weights."
@@ -523,7 +537,7 @@ def uncertainties(self: Tuner, found: Answer, i: int) -> dict:
 
 
 def predicted_band(c: Constraint, batch: Batch, sd: Mapping) -> np.ndarray | None:
-    "Ends of the band (2, T, components) around a predicted curve, in its unit; None of what is not predicted."
+    "Ends of the band (2, T, components) around a predicted curve, in its unit; None where none is known."
     s = standard_deviations(c, batch, sd[c.kind.predicted]) if sd.get(c.kind.predicted) is not None else None
     if s is None:
         return None
@@ -531,17 +545,17 @@ def predicted_band(c: Constraint, batch: Batch, sd: Mapping) -> np.ndarray | Non
     low, high = np.maximum(x - half, 0), x + half
     return np.stack([low, np.minimum(high, 1) if c.kind.predicted == "a" else high])
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-064
+# %% ../nbs/42_tuning.ipynb #42-tuning-066
 @patch
 def curves(self: Tuner, found: Answer, i: int, muscles: Iterable[str] = (), others: bool = False,
-           proof: Proof | None = None) -> list[dict]:
+           finding: Finding | None = None) -> list[dict]:
     """What the page draws of motion `i`, for each curve: title, unit, seconds, a line a side with its band,
-    limits, what is recorded; lines of the `others`; those of a simulation (`proof`)."""
+    limits, what is recorded; lines of the `others`; those of a simulation (`finding`)."""
     motion = found.motions[i]
     batch, sd, out = batch_of(motion, found), self.uncertainties(found, i), []
     first, last = (int(frame[0]) for frame in self.exercise.cycle(batch.q))
     rest = [batch_of(m, found) for k, m in enumerate(found.motions) if others and k != i]
-    simulated = proof and proof.motion and batch_of(at_times(proof.motion, motion), found)
+    simulated = finding and finding.motion and batch_of(at_times(finding.motion, motion), found)
     for title, c in curve_constraints(found.constraints, self.exercise, batch.loads is not None,
                                       muscles).items():
         band = predicted_band(c, batch, sd)
@@ -578,7 +592,7 @@ def at_times(motion: Motion, of: Motion) -> Motion:
     values = np.stack([np.interp(of.time - of.time[0], t, y) for y in motion.values.T], 1)
     return Motion(of.time, values, motion.names)
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-071
+# %% ../nbs/42_tuning.ipynb #42-tuning-073
 @patch
 def message(self: Tuner, found: Answer) -> str:
     "One line on how the request went."
@@ -596,7 +610,7 @@ def message(self: Tuner, found: Answer) -> str:
         return f"Out of reach: {violated}."
     return f"{satisfied} of {n} {self.exercise.plural} satisfy every limit. {violated}."
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-072
+# %% ../nbs/42_tuning.ipynb #42-tuning-074
 def error_message(error: Exception, what: str = "Out of reach or not possible") -> str:
     "An error in words; `what` could not be had."
     if isinstance(error, InputError):
@@ -604,7 +618,7 @@ def error_message(error: Exception, what: str = "Out of reach or not possible") 
         return f"{what}: found {error.found}; expected {error.expected}. {cure}."
     return f"That did not work: {type(error).__name__}: {error}"
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-075
+# %% ../nbs/42_tuning.ipynb #42-tuning-077
 DOWNLOADS = {"yaml": "Request (.yaml)", "mot": "Motion (.mot)", "bvh": "Blender (.bvh)", "mp4": "Film (.mp4)",
              "html": "Report (.html)", "zip": "Everything (.zip)"}
 
@@ -626,7 +640,7 @@ def _check(stopped: Callable[[], bool]) -> None:
     if stopped():
         raise Cancelled
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-076
+# %% ../nbs/42_tuning.ipynb #42-tuning-078
 def _motion_file(found: Answer, wanted: Download, file: Path, stopped: Callable[[], bool]) -> None:
     "The motion as .mot, .bvh or .mp4."
     from bige.bvh import write_bvh
@@ -647,7 +661,7 @@ def _answer_files(found: Answer, folder: Path, stopped: Callable[[], bool]) -> N
 
     found.save(folder, extras=[still_wanted, write_pages, still_wanted])
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-077
+# %% ../nbs/42_tuning.ipynb #42-tuning-079
 def _zipped(folder: Path) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -655,7 +669,7 @@ def _zipped(folder: Path) -> bytes:
             archive.write(file, file.relative_to(folder.parent))
     return buffer.getvalue()
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-078
+# %% ../nbs/42_tuning.ipynb #42-tuning-080
 def noted_options(text: str) -> dict:
     "What the command in the first line of a saved request says: exercise, n, seed, load; {} without one."
     first = text.partition("\n")[0]
@@ -670,7 +684,7 @@ def noted_options(text: str) -> dict:
     numbers = {"n": said.get("-n", ""), "seed": said.get("--seed", "")}
     return found | {k: int(x) for k, x in numbers.items() if x.isdigit()}
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-080
+# %% ../nbs/42_tuning.ipynb #42-tuning-082
 def _request_file(request: Request, exercise: Exercise) -> tuple[str, bytes]:
     "The request as one file: constraints.yaml, or an archive where a model or a repetition belongs to it."
     text, buffer = request.yaml(exercise.plural), io.BytesIO()
@@ -684,14 +698,14 @@ def _request_file(request: Request, exercise: Exercise) -> tuple[str, bytes]:
             archive.write(path, name)
     return "request.zip", buffer.getvalue()
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-081
+# %% ../nbs/42_tuning.ipynb #42-tuning-083
 @patch
-def proofs_of(self: Tuner, request: Request) -> dict[str, Path]:
+def findings_of(self: Tuner, request: Request) -> dict[str, Path]:
     "Folders of the simulations of a request by the name that they have in the archive."
-    return {f"verified/sample_{i:02d}_{mode}": proof.folder
-            for (key, i, mode), proof in self.proofs.items() if key == request.key}
+    return {f"verified/sample_{i:02d}_{mode}": finding.folder
+            for (key, i, mode), finding in self.findings.items() if key == request.key}
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-082
+# %% ../nbs/42_tuning.ipynb #42-tuning-084
 @patch
 def make(self: Tuner, wanted: Download, stopped: Callable[[], bool] = lambda: False) -> tuple[str, bytes]:
     "Name and content of a file to download."
@@ -702,7 +716,7 @@ def make(self: Tuner, wanted: Download, stopped: Callable[[], bool] = lambda: Fa
         whole, file = Path(folder, self.exercise.plural), Path(folder, f"sample_{wanted.i:02d}.{wanted.what}")
         if wanted.what in ("html", "zip"):
             _answer_files(found, whole, stopped)
-            for place, made in self.proofs_of(wanted.request).items():
+            for place, made in self.findings_of(wanted.request).items():
                 shutil.copytree(made, whole / place)
             return (
                 (f"{whole.name}.zip", _zipped(whole))
@@ -712,7 +726,7 @@ def make(self: Tuner, wanted: Download, stopped: Callable[[], bool] = lambda: Fa
         _motion_file(found, wanted, file, stopped)
         return file.name, file.read_bytes()
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-089
+# %% ../nbs/42_tuning.ipynb #42-tuning-091
 @patch
 def keep(self: Tuner, name: str, content: bytes) -> Path:
     "Keep an uploaded file for this session, in a folder named after its content."
@@ -735,7 +749,7 @@ def keep_model(self: Tuner, name: str, content: bytes) -> Path:
         raise InputError(name, error.found, error.expected, error.cure) from None
     return path
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-092
+# %% ../nbs/42_tuning.ipynb #42-tuning-094
 def sized_skeleton(height_m: float, mass_kg: float) -> tuple[Skeleton, dict[str, np.ndarray]]:
     "The embedded skeleton stretched evenly to a height, with a mass; and the stretch (3,) of each body."
     from bige.calibration import scale_skeleton
@@ -766,7 +780,7 @@ def keep_sized(self: Tuner, height_m: float, mass_kg: float) -> Path:
         write_osim(skeleton, path, sizes)
     return path
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-095
+# %% ../nbs/42_tuning.ipynb #42-tuning-097
 RECORDINGS = (".mot", ".trc", ".c3d", ".zip")
 
 
@@ -779,7 +793,7 @@ class Repetitions:
     model: Path | None = None
     said: tuple[str, ...] = ()
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-097
+# %% ../nbs/42_tuning.ipynb #42-tuning-099
 SESSION_FILES = (".mot", ".trc", ".c3d", ".osim", ".yaml", ".yml")
 MOST_FILES, MOST_BYTES = 300, 200_000_000       # of an archive, and what it holds unpacked
 
@@ -808,7 +822,7 @@ def unpack_session(content: bytes, folder: Path, name: str) -> None:
     if not files:
         raise refuse("no file of a session", "OpenSimData/Kinematics/*.mot or MarkerData/*.trc")
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-098
+# %% ../nbs/42_tuning.ipynb #42-tuning-100
 def _trials_of(path: Path, mass_kg: float | None) -> list[Path]:
     "The .mot files of trials in a recording: its own, those of a session, or made by inverse kinematics."
     from bige.inverse_kinematics import ik_files
@@ -840,7 +854,7 @@ def _repetitions_in(path: Path, exercise: Exercise) -> tuple[list[Path], Path | 
     whole = len(files) == 1 and motion.duration <= MAX_REPETITION_S
     return [path] if whole else files, out / found.model if found.model else None
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-100
+# %% ../nbs/42_tuning.ipynb #42-tuning-102
 @patch
 def repetitions(self: Tuner, path: Path, mass_kg: float | None = None) -> Repetitions:
     "The repetitions in a recording that was kept; InputError where there is none of this exercise."
@@ -864,15 +878,17 @@ def repetitions(self: Tuner, path: Path, mass_kg: float | None = None) -> Repeti
     said = [str(w.message) for w in heard if issubclass(w.category, Suspicion)]
     return Repetitions(path.name, tuple(files), model, tuple(dict.fromkeys(said)))
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-103
+# %% ../nbs/42_tuning.ipynb #42-tuning-105
 def advice_words(found: Answer, i: int) -> list[str]:
     "What is different in motion `i` from where its search began, largest first."
     if found.changes:
         return [each["words"] for each in found.changes[i]]
     starts = found.guided.starts if found.guided else ()
-    return [c["words"] for c in changes(starts[i], found.motions[i], exercise=found.exercise)] if starts else []
+    if not starts:
+        return []
+    return [c["words"] for c in changes(starts[i], found.motions[i], exercise=found.exercise)]
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-106
+# %% ../nbs/42_tuning.ipynb #42-tuning-108
 SIMULATIONS = {"tracking": "Tracking simulation", "qp": "Static optimisation"}
 USUAL_S = {"tracking": 60.0, "qp": 6.0}         # of an idle core, for the bar of progress
 _WORKER = """import os, sys, threading
@@ -891,7 +907,7 @@ class Verification:
 
 
 @dataclass(frozen=True)
-class Proof:
+class Finding:
     """What a simulation said of a motion: `verdict`, the rows of the request with what was predicted and
     simulated (`request_rows`), the simulated motion with the activations that are compared, where its files
     lie, how long it took."""
@@ -904,11 +920,12 @@ class Proof:
     seconds: float
     reason: str | None = None
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-107
+# %% ../nbs/42_tuning.ipynb #42-tuning-109
 def _simulate_command(wanted: Verification, sample: Path) -> list[str]:
     "The words after `bige` that simulate a sample into its own folder."
     request = wanted.request
-    words = ["simulate", sample, "--mode", wanted.mode, "--exercise", request.exercise, "--out", sample.parent]
+    words = ["simulate", sample, "--mode", wanted.mode, "--exercise", request.exercise]
+    words += ["--out", sample.parent]
     words += ["--model", request.model] if request.model else []
     return [*map(str, words), *(["--load", request.load] if request.load else [])]
 
@@ -930,16 +947,16 @@ def run_beside(words: list[str], stopped: Callable[[], bool], tell: Callable[[fl
         reader.join()
     return "".join(said)
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-108
+# %% ../nbs/42_tuning.ipynb #42-tuning-110
 @patch
 def verify(self: Tuner, wanted: Verification, stopped: Callable[[], bool] = lambda: False,
-           tell: Callable[[float], None] = lambda seconds: None) -> Proof:
+           tell: Callable[[float], None] = lambda seconds: None) -> Finding:
     "The simulation of a motion, remembered. `tell(seconds)` while it runs."
     from bige.simulation import read_records
 
     key = wanted.request.key, wanted.i, wanted.mode
-    if key in self.proofs:
-        return self.proofs[key]
+    if key in self.findings:
+        return self.findings[key]
     since, found, name = time.monotonic(), self.answer(wanted.request), f"sample_{wanted.i:02d}"
     folder = self.folder / "simulations" / sha256(repr(key).encode()).hexdigest()[:12]
     folder.mkdir(parents=True, exist_ok=True)
@@ -953,22 +970,22 @@ def verify(self: Tuner, wanted: Verification, stopped: Callable[[], bool] = lamb
                   self.exercise)
     seen = simulated.motion and corrected_activations(simulated.motion, wanted.mode)
     rows = request_rows(found.constraints, found.motions[wanted.i], seen, found.carrying, row, self.exercise)
-    self.proofs[key] = Proof(wanted.mode, verdict(row), tuple(rows), seen, folder, time.monotonic() - since,
-                             row["reason"])
-    return self.proofs[key]
+    seconds = time.monotonic() - since
+    self.findings[key] = Finding(wanted.mode, verdict(row), tuple(rows), seen, folder, seconds, row["reason"])
+    return self.findings[key]
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-111
+# %% ../nbs/42_tuning.ipynb #42-tuning-113
 VERDICTS = {"proved": "holds in simulation", "request not satisfied": "does not hold in simulation",
-            "not dynamically consistent": "cannot be moved like this: gravity and the ground do not explain it",
+            "not dynamically consistent": "is not explained by gravity and the ground",
             "implausible": "leaves what was recorded", "not simulated": "could not be simulated"}
 
 
 @patch
-def proof_words(self: Tuner, proof: Proof, i: int) -> str:
+def finding_words(self: Tuner, finding: Finding, i: int) -> str:
     "A sentence on what a simulation said of motion `i`."
-    parts = [f"{SIMULATIONS[proof.mode]} of {self.exercise.title} {i + 1}: it {VERDICTS[proof.verdict]}"]
-    parts += [proof.reason] if proof.reason else []
-    for row in proof.rows:
+    parts = [f"{SIMULATIONS[finding.mode]} of {self.exercise.title} {i + 1}: it {VERDICTS[finding.verdict]}"]
+    parts += [finding.reason] if finding.reason else []
+    for row in finding.rows:
         if row["satisfied"] is False:
             away = with_unit(row["violation"], row["unit"])
             parts.append(f"{self.called(row['constraint'])} is off by {away} ({row['requested']} requested)")
@@ -976,10 +993,10 @@ def proof_words(self: Tuner, proof: Proof, i: int) -> str:
 
 
 @patch
-def simulated_words(self: Tuner, proof: Proof) -> dict[str, str]:
+def simulated_words(self: Tuner, finding: Finding) -> dict[str, str]:
     "What was simulated, by what each constraint is called: one value, or left and right."
     out = {}
-    for row in proof.rows:
+    for row in finding.rows:
         values = row.get("simulated") or {}
         shown = sorted(set(with_unit(x, row["unit"]) for x in values.values()))
         out[self.called(row["constraint"])] = " and ".join(shown)

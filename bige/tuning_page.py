@@ -21,19 +21,19 @@ from .exercises import Exercise, load_exercise, shipped_exercises
 from .external_load import read_load
 from .files import InputError
 from .guidance import batch_motions, select_motions
-from .motion import ACTIVATIONS, Motion, read_motion
+from .motion import ACTIVATIONS, MUSCLES, Motion, read_motion
 from .rendering import CSS_COLOURS, Drawable, drawable
 from .tables import table
 
 # %% auto #0
-__all__ = ['FILE_BYTES', 'SCENE_PX', 'PARTICIPANT', 'EACH_S', 'OWN', 'LOADS', 'MUSCLES', 'TITLE', 'LEGEND', 'OUTLINE', 'Sliders',
+__all__ = ['FILE_BYTES', 'SCENE_PX', 'PARTICIPANT', 'EACH_S', 'OWN', 'LOADS', 'TITLE', 'LEGEND', 'OUTLINE', 'Sliders',
            'slider_row', 'Curves', 'curve_sentence', 'Choice', 'Status', 'Opener', 'facts', 'advice', 'Page', 'page']
 
 # %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-004
-from .tuning import (DOWNLOADS, RECORDINGS, SIMULATIONS, USUAL_S, Cancelled, Download, History, Latest,
-                         Proof, Repetitions, Setting, Slider, SliderScale, Tuner, Verification, advice_words,
-                         command_line, error_message, noted_options, setting_of, with_setting, with_unit,
-                         without_slider)
+from .tuning import (DOWNLOADS, MUSCLES_IN_WORDS, RECORDINGS, SIMULATIONS, USUAL_S, Cancelled,
+                         Download, Finding, History, Latest, Repetitions, Setting, Slider, SliderScale, Tuner,
+                         Verification, advice_words, command_line, error_message, noted_options, setting_of,
+                         with_setting, with_unit, without_slider)
 from .viewer import asset_text, scene
 
 # %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-007
@@ -150,12 +150,12 @@ def _fact(row: Mapping, title: str, simulated: Mapping | None) -> str:
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
 # %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-023
-def facts(tuner: Tuner, found: Answer, i: int, proof: Proof | None = None, compared: bool = False) -> str:
+def facts(tuner: Tuner, found: Answer, i: int, finding: Finding | None = None, compared: bool = False) -> str:
     """HTML on motion `i`: its table of constraints with what was simulated, the motions side by side if they
     are `compared`, and the changes against the start of its search."""
     title = tuner.exercise.title
-    simulated = None if proof is None else tuner.simulated_words(proof)
-    heads = ["constraint", f"this {title}", *(["simulated"] if proof else []), "satisfied"]
+    simulated = None if finding is None else tuner.simulated_words(finding)
+    heads = ["constraint", f"this {title}", *(["simulated"] if finding else []), "satisfied"]
     head = "".join(f'<th scope="col">{text}</th>' for text in heads)
     rows = "".join(_fact(row, title, simulated) for row in tuner.rows(found, i))
     body = f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody>"
@@ -175,7 +175,6 @@ def advice(tuner: Tuner, found: Answer, i: int) -> str:
 SCENE_PX, PARTICIPANT, EACH_S = 480, "Participant (.osim)", 0.1
 OWN = f"Own repetition ({' '.join(RECORDINGS)})"
 LOADS = {"no load": None, "barbell": "barbell:{:g}", "two dumbbells": "dumbbells:2x{:g}", "vest": "vest:{:g}"}
-MUSCLES = list(dict.fromkeys(name.partition("/")[0][:-2] for name in ACTIVATIONS))
 
 
 class Page:
@@ -246,7 +245,8 @@ def _buttons(self: Page, request: Request) -> None:
 
 @patch
 def _inputs(self: Page, request: Request) -> None:
-    named = {load_exercise(name).title.capitalize(): name for name in (*shipped_exercises(), request.exercise)}
+    exercises = (*shipped_exercises(), request.exercise)
+    named = {load_exercise(name).title.capitalize(): name for name in exercises}
     self.exercise = _choose(list(named.items()), "Exercise", wide=210)
     self.n = _number(request.n, 1, 20, "Motions")
     self.seed = _number(request.seed, 0, 999_999, "Seed")
@@ -260,7 +260,8 @@ def _inputs(self: Page, request: Request) -> None:
     self.file = Opener(label="Open request (.yaml)", accept=".yaml,.yml")
     self.ghost = _choose(["nothing"], "Compare with", "a second motion, pale, at the same phase", 240)
     self.compare = w.Checkbox(description="Compare all", indent=False, layout={"width": "120px"})
-    self.muscle = _choose([("of the list", ""), *((m, m) for m in MUSCLES)], "Curve of muscle",
+    muscles = [(MUSCLES_IN_WORDS[m], m) for m in MUSCLES]
+    self.muscle = _choose([("of the list", ""), *muscles], "Curve of muscle",
                           "a further curve; or click the muscle in the figure", 230)
     self.mode = _choose([(label, mode) for mode, label in SIMULATIONS.items()], "Verify by", wide=250)
 
@@ -334,15 +335,15 @@ def _ghosts(self: Page, i: int) -> dict[str, Motion | None]:
         out["own repetition"] = read_motion(found.request.like)
     if found.guided and found.guided.starts:
         out["where it began"] = found.guided.starts[i]
-    proof = self._proof_of(i)
-    if proof and proof.motion:
-        out["simulated"] = proof.motion
+    finding = self._finding_of(i)
+    if finding and finding.motion:
+        out["simulated"] = finding.motion
     return out | {f"{title} {k + 1}": m for k, m in enumerate(found.motions) if k != i}
 
 
 @patch
-def _proof_of(self: Page, i: int) -> Proof | None:
-    return self.tuner_of(self.answered).proofs.get((self.answered.key, i, self.mode.value))
+def _finding_of(self: Page, i: int) -> Finding | None:
+    return self.tuner_of(self.answered).findings.get((self.answered.key, i, self.mode.value))
 
 # %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-041
 @patch
@@ -356,14 +357,14 @@ def show(self: Page) -> None:
         self.choice.options = [
             f"{k + 1} {'✓' if good else '✗ violated'}" for k, good in enumerate(found.satisfied)
         ]
-    proof = self._proof_of(i)
+    finding = self._finding_of(i)
     self._place(found, i)
     self.sliders.values = tuner.values(found, i)
-    panels = tuner.curves(found, i, filter(None, [self.muscle.value]), self.compare.value, proof)
+    panels = tuner.curves(found, i, filter(None, [self.muscle.value]), self.compare.value, finding)
     self.curves.panels = [panel | {"alt": curve_sentence(panel)} for panel in panels]
-    self.table.value = facts(tuner, found, i, proof, self.compare.value)
-    if proof:
-        self.said.say(tuner.proof_words(proof, i), "good" if proof.verdict == "proved" else "bad")
+    self.table.value = facts(tuner, found, i, finding, self.compare.value)
+    if finding:
+        self.said.say(tuner.finding_words(finding, i), "good" if finding.verdict == "proved" else "bad")
     elif not self.prover.active:
         self.said.say("Not simulated yet: what is shown is predicted.")
 
@@ -458,7 +459,7 @@ def prove(self: Page) -> None:
 
 
 @patch
-def _prove(self: Page, wanted: Verification, stopped) -> Proof:
+def _prove(self: Page, wanted: Verification, stopped) -> Finding:
     tuner, usual = self.tuner_of(wanted.request), USUAL_S[wanted.mode]
     what = f"{SIMULATIONS[wanted.mode]} of {tuner.exercise.title} {wanted.i + 1}"
 
@@ -471,13 +472,13 @@ def _prove(self: Page, wanted: Verification, stopped) -> Proof:
 
 # %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-052
 @patch
-def _proved(self: Page, wanted: Verification, proof: Proof) -> None:
+def _proved(self: Page, wanted: Verification, finding: Finding) -> None:
     here = self.answered and self.answered.key == wanted.request.key and self.choice.index == wanted.i
     if here and self.mode.value == wanted.mode:
         self.show()
-    words = self.tuner_of(wanted.request).proof_words(proof, wanted.i)
+    words = self.tuner_of(wanted.request).finding_words(finding, wanted.i)
     words += "" if here else " It is no longer on the screen: Undo brings it back."
-    self.said.say(words, "good" if proof.verdict == "proved" else "bad")
+    self.said.say(words, "good" if finding.verdict == "proved" else "bad")
 
 
 @patch
@@ -486,7 +487,7 @@ def _not_proved(self: Page, wanted: Verification, error: Exception) -> None:
 
 
 @patch
-def halt_proof(self: Page) -> None:
+def halt_simulation(self: Page) -> None:
     "End a simulation."
     if self.prover.active:
         self.prover.cancel()
@@ -548,8 +549,8 @@ def _layout(self: Page) -> w.Widget:
     steps = w.VBox([self.choice, _bar(self.undo, self.reset, self.fresh, self.compare)])
     looks = _bar(self.ghost, self.muscle).add_class("bige-looks")
     figure = w.VBox([state, self.stage, steps.add_class("bige-steps"), looks]).add_class("bige-figure")
-    proof = _bar(self.mode, self.verify, self.halt, self.said).add_class("bige-proof")
-    facts = w.VBox([proof, self.table, w.HTML(LEGEND), self.curves, w.HTML("<h2>Download</h2>"),
+    finding = _bar(self.mode, self.verify, self.halt, self.said).add_class("bige-finding")
+    facts = w.VBox([finding, self.table, w.HTML(LEGEND), self.curves, w.HTML("<h2>Download</h2>"),
                     _bar(*self.downloads.values())]).add_class("bige-facts")
     main = w.HBox([figure, facts]).add_class("bige-main")
     style = w.HTML(f"<style>{CSS_COLOURS}{asset_text('tuning/page.css')}</style>").add_class("bige-style")
@@ -570,7 +571,7 @@ def _wire(self: Page) -> None:
     self.sized.on_click(lambda _: self.use_size())
     self.prior.on_click(lambda _: self.change(like=None))
     self.verify.on_click(lambda _: self.prove())
-    self.halt.on_click(lambda _: self.halt_proof())
+    self.halt.on_click(lambda _: self.halt_simulation())
     on(self.exercise, lambda name: self.to_exercise(name))
     on(self.n, lambda n: self.change(n=n))
     on(self.seed, lambda seed: self.change(seed=seed))

@@ -179,7 +179,7 @@ def check_port(port: int) -> None:
 def launch(constraints: str | None = None, model: str | None = None, n: int = 5, seed: int = 0,
            port: int = 8866, browser: bool = True, *, exercise: str = "squat", load: str | None = None,
            like: str | None = None) -> None:
-    "Serve the tuning page to this account until interrupted. What is given is checked before anything starts."
+    "Serve the tuning page to this account until interrupted. Input is checked before anything starts."
     check_port(port)
     if load:
         from bige.external_load import read_load

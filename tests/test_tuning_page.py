@@ -1,4 +1,4 @@
-"""What the tuning page does beyond sliders: exercises, bodies, recordings, simulations; without and in a browser."""
+"""What the tuning page does beyond sliders: exercises, bodies, recordings, simulations."""
 
 import io
 import json
@@ -18,7 +18,7 @@ from bige.constraint_files import default_constraints
 from bige.exercises import shipped_exercises
 from bige.files import InputError
 from bige.markers import Markers, write_trc
-from bige.motion import COORDINATES, analytic_squat, example_squat, read_motion, write_motion
+from bige.motion import analytic_squat, example_squat, read_motion, write_motion
 from bige.skeleton import Skeleton
 from bige.tuning import (MOST_FILES, Cancelled, Download, Setting, Tuner, Verification, advice_words,
                          noted_options, setting_of, sized_skeleton, slider_value, sliders_of, unpack_session,
@@ -114,7 +114,7 @@ def test_predicted_curves_have_bands_and_recorded_ones_do_not(tuner):
     panels = {p["title"]: p for p in tuner.curves(tuner.answer(Request(n=2)), 0, ["bflh"], others=True)}
     assert [title for title, p in panels.items() if not p["predicted"]] == [
         "Knee flexion", "Hip flexion", "Ankle dorsiflexion", "Pelvis tilt"]
-    for title in ("Bflh", "Vastus medialis", "Knee load"):
+    for title in ("Biceps femoris, long head", "Vastus medialis", "Knee load"):
         p = panels[title]
         for side, y in p["lines"].items():
             low, high = map(np.array, p["band"][side])
@@ -207,22 +207,23 @@ def test_a_file_that_is_no_recording_is_one_named_error(tuner, name, data):
 
 def test_a_simulation_is_remembered_and_compared(tuner):
     seconds, wanted = [], Verification(Request(n=2), 1, "qp")
-    proof = tuner.verify(wanted, tell=seconds.append)
-    assert tuner.verify(wanted) is proof and seconds
-    (row,) = [r for r in proof.rows if r["constraint"].startswith("muscle_range")]
-    assert set(row["predicted"]) == set(row["simulated"]) and proof.verdict in (
+    finding = tuner.verify(wanted, tell=seconds.append)
+    assert tuner.verify(wanted) is finding and seconds
+    (row,) = [r for r in finding.rows if r["constraint"].startswith("muscle_range")]
+    assert set(row["predicted"]) == set(row["simulated"]) and finding.verdict in (
         "proved", "request not satisfied")
-    panels = {p["title"]: p for p in tuner.curves(tuner.answer(Request(n=2)), 1, proof=proof)}
+    panels = {p["title"]: p for p in tuner.curves(tuner.answer(Request(n=2)), 1, finding=finding)}
     peak = max(panels["Vastus medialis"]["simulated"]["left"])
     assert peak == pytest.approx(row["simulated"]["vasmed_l"], abs=0.02)
-    assert "squat 2: it" in tuner.proof_words(proof, 1) and tuner.simulated_words(proof)["Vastus medialis"]
+    assert "squat 2: it" in tuner.finding_words(finding, 1)
+    assert tuner.simulated_words(finding)["Vastus medialis"]
 
 
 def test_a_stopped_simulation_is_killed(tuner):
     told = []
     with pytest.raises(Cancelled):
         tuner.verify(Verification(Request(n=2), 0, "tracking"), lambda: len(told) > 2, told.append)
-    assert len(told) == 3 and len([p for p in tuner.proofs if p[2] == "tracking"]) == 0
+    assert len(told) == 3 and len([p for p in tuner.findings if p[2] == "tracking"]) == 0
 
 
 def test_a_simulation_that_fails_says_why(tuner):
@@ -239,8 +240,9 @@ def test_a_simulation_that_fails_says_why(tuner):
 
 # in a browser
 
+CHOOSER = ".bige input[type=file][accept='.mot,.trc,.c3d,.zip']"
 STATE = "document.querySelector('.bige-state .bige-status')"
-PROOF = "document.querySelector('.bige-proof .bige-status')"
+FINDING = "document.querySelector('.bige-finding .bige-status')"
 
 
 def opened(browser, served, width=1280, height=800):
@@ -275,9 +277,9 @@ def verified(page, how: str) -> str:
     """Press Verify; what the simulation says."""
     page.get_by_label("Verify by").select_option(how)
     page.get_by_role("button", name="Verify", exact=True).click()
-    page.wait_for_function(f"() => {PROOF}.innerText.includes('simulation') && {PROOF}.dataset.tone !== 'busy'"
-                           f" && {PROOF}.innerText.includes(': it ')", timeout=4 * PATIENCE_MS)
-    return page.locator(".bige-proof [role=status]").inner_text()
+    done = f"{FINDING}.dataset.tone !== 'busy' && {FINDING}.innerText.includes(': it ')"
+    page.wait_for_function(f"() => {done}", timeout=4 * PATIENCE_MS)
+    return page.locator(".bige-finding [role=status]").inner_text()
 
 
 def test_the_figure_stays_in_view_and_everything_fits_beside_it(page):
@@ -303,26 +305,26 @@ def test_verify_puts_the_simulated_value_beside(page):
     assert page.locator(".bige-curves .simulated").count() >= 6
     assert page.get_by_label("Compare with", exact=True).locator("option", has_text="simulated").count() == 1
     page.get_by_label("Compare with", exact=True).select_option("simulated")
-    page.wait_for_function("() => document.querySelector('.bige-viewer strong').innerText.includes('simulated')")
+    says(page, "document.querySelector('.bige-viewer strong')", "simulated")
     page.get_by_label("Compare with", exact=True).select_option("nothing")
 
 
 def test_a_simulation_runs_beside_the_sliders_and_can_be_stopped(page):
     page.get_by_label("Verify by").select_option("Tracking simulation")
     page.get_by_role("button", name="Verify", exact=True).click()
-    says(page, PROOF, "s so far")
+    says(page, FINDING, "s so far")
     release(page, "Depth, at most", 100)
     assert "squats satisfy" in status(page)
-    assert page.evaluate(f"() => {PROOF}.dataset.tone") == "busy"
+    assert page.evaluate(f"() => {FINDING}.dataset.tone") == "busy"
     page.get_by_role("button", name="Stop", exact=True).click()
-    says(page, PROOF, "stopped")
+    says(page, FINDING, "stopped")
     press(page, "Undo")
 
 
 def test_own_repetition_is_uploaded_advised_and_undone(page, recorded, tmp_path):
     (tmp_path / "rep1.mot").write_bytes(recorded)
     before, image = table(page), picture(page)
-    page.locator(".bige input[type=file][accept='.mot,.trc,.c3d,.zip']").set_input_files(tmp_path / "rep1.mot")
+    page.locator(CHOOSER).set_input_files(tmp_path / "rep1.mot")
     says(page, "document.querySelector('.bige-facts')", "Against your repetition")
     settled(page)
     assert page.get_by_role("button", name="rep1.mot", exact=True).is_visible() and table(page) != before
@@ -333,7 +335,7 @@ def test_own_repetition_is_uploaded_advised_and_undone(page, recorded, tmp_path)
 
 
 def test_a_file_that_is_no_recording_is_said_on_the_page(page, tmp_path):
-    kept, chooser = table(page), page.locator(".bige input[type=file][accept='.mot,.trc,.c3d,.zip']")
+    kept, chooser = table(page), page.locator(CHOOSER)
     for name, data in (("broken.zip", b"PK\3\4"), ("noise.c3d", b"\1" * 2000), ("words.mot", b"hello")):
         (tmp_path / name).write_bytes(data)
         chooser.set_input_files(tmp_path / name)
@@ -415,8 +417,8 @@ def test_two_tabs_do_not_disturb_each_other(page, browser, served):
 
 def test_on_a_phone_the_figure_comes_first_and_stays(browser, served):
     tab = opened(browser, served, 390, 844)
-    places = {name: tab.locator(name).first.bounding_box()["y"]
-              for name in (".bige-viewer canvas", ".bige-choice", ".bige-sliders", ".bige table", ".bige-curves")}
+    order = (".bige-viewer canvas", ".bige-choice", ".bige-sliders", ".bige table", ".bige-curves")
+    places = {name: tab.locator(name).first.bounding_box()["y"] for name in order}
     assert list(places) == sorted(places, key=places.get) and places[".bige-viewer canvas"] < 200
     assert tab.evaluate("() => document.documentElement.scrollWidth") <= 390
     tab.get_by_label("Depth", exact=True).scroll_into_view_if_needed()
