@@ -822,7 +822,22 @@ def unpack_session(content: bytes, folder: Path, name: str) -> None:
     if not files:
         raise refuse("no file of a session", "OpenSimData/Kinematics/*.mot or MarkerData/*.trc")
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-100
+# %% ../nbs/42_tuning.ipynb #42-tuning-101
+@patch
+def read_request(self: Tuner, name: str, content: bytes) -> tuple[str, dict[str, Path]]:
+    "The text of a saved request, and the files that belong to it: `model`, `like`."
+    if not name.lower().endswith(".zip"):
+        return content.decode(errors="replace"), {}
+    inside = self.keep(name, content).parent / "request"
+    unpack_session(content, inside, name)
+    if not (inside / "constraints.yaml").is_file():
+        raise InputError(name, "no constraints.yaml", "the archive of a saved request", "save the request again")
+    places = {"model": "*.osim", "like": "start/*.mot"}
+    found = {key: next(iter(sorted(inside.glob(place))), None) for key, place in places.items()}
+    text = (inside / "constraints.yaml").read_text(encoding="utf-8", errors="replace")
+    return text, {key: path for key, path in found.items() if path}
+
+# %% ../nbs/42_tuning.ipynb #42-tuning-103
 def _trials_of(path: Path, mass_kg: float | None) -> list[Path]:
     "The .mot files of trials in a recording: its own, those of a session, or made by inverse kinematics."
     from bige.inverse_kinematics import ik_files
@@ -854,7 +869,7 @@ def _repetitions_in(path: Path, exercise: Exercise) -> tuple[list[Path], Path | 
     whole = len(files) == 1 and motion.duration <= MAX_REPETITION_S
     return [path] if whole else files, out / found.model if found.model else None
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-102
+# %% ../nbs/42_tuning.ipynb #42-tuning-105
 @patch
 def repetitions(self: Tuner, path: Path, mass_kg: float | None = None) -> Repetitions:
     "The repetitions in a recording that was kept; InputError where there is none of this exercise."
@@ -878,7 +893,7 @@ def repetitions(self: Tuner, path: Path, mass_kg: float | None = None) -> Repeti
     said = [str(w.message) for w in heard if issubclass(w.category, Suspicion)]
     return Repetitions(path.name, tuple(files), model, tuple(dict.fromkeys(said)))
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-105
+# %% ../nbs/42_tuning.ipynb #42-tuning-108
 def advice_words(found: Answer, i: int) -> list[str]:
     "What is different in motion `i` from where its search began, largest first."
     if found.changes:
@@ -888,7 +903,7 @@ def advice_words(found: Answer, i: int) -> list[str]:
         return []
     return [c["words"] for c in changes(starts[i], found.motions[i], exercise=found.exercise)]
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-108
+# %% ../nbs/42_tuning.ipynb #42-tuning-111
 SIMULATIONS = {"tracking": "Tracking simulation", "qp": "Static optimisation"}
 USUAL_S = {"tracking": 60.0, "qp": 6.0}         # of an idle core, for the bar of progress
 _WORKER = """import os, sys, threading
@@ -920,7 +935,7 @@ class Finding:
     seconds: float
     reason: str | None = None
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-109
+# %% ../nbs/42_tuning.ipynb #42-tuning-112
 def _simulate_command(wanted: Verification, sample: Path) -> list[str]:
     "The words after `bige` that simulate a sample into its own folder."
     request = wanted.request
@@ -947,7 +962,7 @@ def run_beside(words: list[str], stopped: Callable[[], bool], tell: Callable[[fl
         reader.join()
     return "".join(said)
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-110
+# %% ../nbs/42_tuning.ipynb #42-tuning-113
 @patch
 def verify(self: Tuner, wanted: Verification, stopped: Callable[[], bool] = lambda: False,
            tell: Callable[[float], None] = lambda seconds: None) -> Finding:
@@ -974,7 +989,7 @@ def verify(self: Tuner, wanted: Verification, stopped: Callable[[], bool] = lamb
     self.findings[key] = Finding(wanted.mode, verdict(row), tuple(rows), seen, folder, seconds, row["reason"])
     return self.findings[key]
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-113
+# %% ../nbs/42_tuning.ipynb #42-tuning-116
 VERDICTS = {"proved": "holds in simulation", "request not satisfied": "does not hold in simulation",
             "not dynamically consistent": "is not explained by gravity and the ground",
             "implausible": "leaves what was recorded", "not simulated": "could not be simulated"}

@@ -139,7 +139,7 @@ def _fact(row: Mapping, title: str, simulated: Mapping | None) -> str:
         value, recorded = html.escape(row[f"this {title}"]), html.escape(row["recorded"])
         wide = 2 if simulated is None else 3
         return (f"<tr><td>{html.escape(row['constraint'])}</td>"
-                f'<td colspan="{wide}">{value} <i>kept low; recorded {recorded}</i></td></tr>')
+                f'<td colspan="{wide}">{value} <i>recorded {recorded}</i></td></tr>')
     where = f"{row['requested']}; recorded {row['recorded']}"
     about = [row["which is"]] if row["which is"] == "predicted" else []
     about += [f"in simulation {row['in simulation']}"] if row["in simulation"] else []
@@ -162,7 +162,8 @@ def facts(tuner: Tuner, found: Answer, i: int, finding: Finding | None = None, c
     out = f"<table><caption>{title.capitalize()} {i + 1} of {len(found)}</caption>{body}</table>"
     if compared:
         out += table(tuner.comparison(found), "html", f"All {tuner.exercise.plural} side by side")
-    return f"{out}{advice(tuner, found, i)}"
+    said = advice(tuner, found, i)
+    return said + out if found.request.like else out + said
 
 
 def advice(tuner: Tuner, found: Answer, i: int) -> str:
@@ -257,12 +258,12 @@ def _inputs(self: Page, request: Request) -> None:
     self.model = Opener(label=PARTICIPANT, accept=".osim")
     self.own = Opener(label=OWN, accept=",".join(RECORDINGS))
     self.repetition = _choose([], "Repetition", "of the recording")
-    self.file = Opener(label="Open request (.yaml)", accept=".yaml,.yml")
-    self.ghost = _choose(["nothing"], "Compare with", "a second motion, pale, at the same phase", 240)
+    self.file = Opener(label="Open request (.yaml)", accept=".yaml,.yml,.zip")
+    self.ghost = _choose(["nothing"], "Compare with", "a second motion, pale, at the same phase", 226)
     self.compare = w.Checkbox(description="Compare all", indent=False, layout={"width": "120px"})
     muscles = [(MUSCLES_IN_WORDS[m], m) for m in MUSCLES]
     self.muscle = _choose([("of the list", ""), *muscles], "Curve of muscle",
-                          "a further curve; or click the muscle in the figure", 230)
+                          "a further curve; or click the muscle in the figure", 222)
     self.mode = _choose([(label, mode) for mode, label in SIMULATIONS.items()], "Verify by", wide=250)
 
 
@@ -697,11 +698,12 @@ def _model(self: Page, name: str, content: bytes) -> dict:
 
 @patch
 def _request(self: Page, name: str, content: bytes) -> dict:
-    text = content.decode(errors="replace")
+    text, files = self.tuner.read_request(name, content)
     noted = noted_options(text)
     exercise = noted.setdefault("exercise", self.history.now.exercise)
     found = noted | {"constraints": parse_constraints(text, name, load_exercise(exercise))}
-    return found | ({"like": None} if exercise != self.history.now.exercise else {})
+    left = {"like": None} if files or exercise != self.history.now.exercise else {}
+    return found | left | ({"model": None} if files else {}) | files
 
 # %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-076
 @patch

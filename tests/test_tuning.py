@@ -676,7 +676,7 @@ def test_saved_yaml_makes_the_same_file_by_command(page, tmp_path):
 
 
 def test_a_file_opens_on_the_sliders_and_a_bad_one_says_why(page, tmp_path):
-    opener = page.locator(".bige input[type=file][accept='.yaml,.yml']")
+    opener = page.locator(".bige input[type=file][accept='.yaml,.yml,.zip']")
     (tmp_path / "mine.yaml").write_text(
         "constraints:\n  - {kind: thigh_angle, low: 70, high: 90}\n"
         "  - {kind: joint_centre, joint: knee, axis: right, high: 40 cm}\n"

@@ -86,6 +86,9 @@ def test_a_request_with_body_load_and_repetition_is_made_again_by_its_command(tm
         z.extractall(tmp_path)
     command = (tmp_path / "constraints.yaml").read_text().splitlines()[0].removeprefix("# bige ").split()
     subprocess.run([*BIGE, *command], cwd=tmp_path, check=True, timeout=600, capture_output=True)
+    text, files = page.read_request(name, archive)
+    assert noted_options(text) == {"exercise": "squat", "load": "barbell:20", "n": 2, "seed": 3}
+    assert files["like"].read_bytes() == repetition.read_bytes() and files["model"].name == request.model.name
     for i in range(2):
         made = (tmp_path / "squats" / f"sample_{i:02d}.mot").read_bytes()
         assert made == page.make(Download("mot", request, i))[1]
