@@ -831,7 +831,7 @@ def read_request(self: Tuner, name: str, content: bytes) -> tuple[str, dict[str,
     inside = self.keep(name, content).parent / "request"
     unpack_session(content, inside, name)
     if not (inside / "constraints.yaml").is_file():
-        raise InputError(name, "no constraints.yaml", "the archive of a saved request", "save the request again")
+        raise InputError(name, "no constraints.yaml", "the archive of a saved request", "save it again")
     places = {"model": "*.osim", "like": "start/*.mot"}
     found = {key: next(iter(sorted(inside.glob(place))), None) for key, place in places.items()}
     text = (inside / "constraints.yaml").read_text(encoding="utf-8", errors="replace")
