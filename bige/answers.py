@@ -244,7 +244,7 @@ def answer(request: Request, models: Models | None = None, progress: Progress | 
     person, load = read_person(request.model), read_load(request.load) if request.load else None
     models = models or Models.load(request.vqvae, request.surrogate, request.data, request.exercise, load)
     if models.load != load:
-        models = replace(models, load=load)
+        models = models.with_load(load)
     check_reach(request.constraints, models.bank)
     like = read_motion(request.like) if request.like else None
     content = _content(request.like, "a repetition (.mot)") if like else None

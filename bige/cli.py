@@ -1211,13 +1211,17 @@ def _render(motions: list[str], out: str, style: str, load: str | None, ghost: s
 @_verb("tune", "the tuning page in the browser: move sliders, see the motion, save files", _CONSTRAINTS,
        _option("-n", type=_count, default=5, metavar="N", help="how many motions (default 5)"),
        _option("--seed", type=_seed, default=0, metavar="N"),
+       _option("--like", metavar="REP.mot",
+               help="begin at this repetition; what to change stands beside the figure"),
+       _option("--load", metavar="LOAD", help="what the participant carries, as in bige simulate"),
        _option("--port", type=_port, default=8866, metavar="N",
                help="where the page is served on this machine (default 8866)"),
        _option("--no-browser", action="store_true", help="only serve the page"), _EXERCISE, _MODEL)
 def _tune(constraints: str | None, model: str | None, n: int, seed: int, port: int, no_browser: bool,
-          exercise: str | None) -> tuple[dict, str]:
+          exercise: str | None, load: str | None, like: str | None) -> tuple[dict, str]:
     from bige.tuning_server import launch
-    launch(constraints, model, n, seed, port, not no_browser, **_given(exercise=exercise))
+    launch(constraints, model, n, seed, port, not no_browser,
+           **_given(exercise=exercise, load=load, like=like))
     return {}, "the tuning page is closed"
 
 # %% ../nbs/43_command_line.ipynb #43-command-line-096

@@ -40,7 +40,7 @@ from .tables import count_text
 from .vqvae import load_vqvae, smoother
 
 # %% auto #0
-__all__ = ['APART_DEG', 'AT_ONCE', 'DRAWS', 'IMPLAUSIBLE_WEIGHT', 'TOLERANCE', 'OVERSTEP', 'MAX_STEP', 'LATENT_HZ',
+__all__ = ['APART_DEG', 'AT_ONCE', 'DRAWS', 'DRAWN', 'IMPLAUSIBLE_WEIGHT', 'TOLERANCE', 'OVERSTEP', 'MAX_STEP', 'LATENT_HZ',
            'RESIDUAL_CUTOFF_HZ', 'FULL_STEPS', 'Progress', 'SLOW_CUTOFF_HZ', 'LOAD_COLUMNS', 'METHODS', 'STARTS',
            'MAX_REPETITION_S', 'CHANGE_WORDS', 'Models', 'rate_of', 'one_thread', 'even_change', 'realise',
            'request_cost', 'slack', 'near_request', 'alternate_participants', 'different_first', 'choose_starts',
@@ -89,6 +89,11 @@ class Models:
         excursion = excursion_of(self.kinematics[own], self.exercise)
         return fit_prior(z[own], self.duration[own], excursion, z[n // 2 :] if even else None,
                          people=len(set(self.people)) or None)
+
+    @cached_property
+    def drawn(self) -> dict[tuple, tuple]:
+        "Samples that were drawn last, see `drawn_start`."
+        return {}
 
     @cached_property
     def digests(self) -> dict[str, str]:
@@ -170,6 +175,14 @@ _loaded = lru_cache(maxsize=8)(loaded_skeleton)
 def carrying(self: Models, skeleton: Skeleton) -> Skeleton:
     "The participant's skeleton with the models' load, if there is one."
     return _loaded(skeleton, self.load) if self.load else skeleton
+
+
+@patch
+def with_load(self: Models, load: ExternalLoad | None) -> Models:
+    "The same models for a participant who carries `load`; what they have computed already goes along."
+    other = replace(self, load=load)
+    vars(other).update({name: known for name, known in vars(self).items() if name not in vars(other)})
+    return other
 
 # %% ../nbs/32_guidance.ipynb #32-guidance-015
 @contextmanager
@@ -428,7 +441,24 @@ def start_at(models: Models, z: Tensor, duration: Tensor, skeleton: Skeleton) ->
 # %% ../nbs/32_guidance.ipynb #32-guidance-033
 AT_ONCE = 64  # motions handled together: limits the memory
 DRAWS = 6  # of samples, AT_ONCE for each 10 motions wanted
+DRAWN = 4  # of them remembered
 IMPLAUSIBLE_WEIGHT = 3.0  # of a margin beyond what was recorded, against the losses of a request
+
+
+@patch
+def drawn_start(self: Models, g: torch.Generator, limits_s: tuple[float | None, float | None],
+                skeleton: Skeleton) -> Start:
+    """The start of a search from AT_ONCE samples. The first of each seed are remembered: who changes a limit
+    keeps the seed, and the samples are the same."""
+    key = g.get_state().numpy().tobytes(), limits_s, skeleton, str(self.load)
+    if key not in self.drawn:
+        start = start_at(self, *draw_samples(self, AT_ONCE, g, limits_s), skeleton)
+        self.drawn[key] = start, g.get_state()
+        for old in list(self.drawn)[:-DRAWN]:
+            del self.drawn[old]
+    start, state = self.drawn[key]
+    g.set_state(state)
+    return start
 
 
 def sampled_start(models: Models, constraints: Sequence[Constraint], n: int, g: torch.Generator,
@@ -437,7 +467,7 @@ def sampled_start(models: Models, constraints: Sequence[Constraint], n: int, g: 
     limits_s, near = requested_durations(constraints, models.exercise), slack(constraints)
     parts, cost = [], torch.zeros(0)
     for _ in range(DRAWS * -(-n // 10)):
-        part = start_at(models, *draw_samples(models, AT_ONCE, g, limits_s), skeleton)
+        part = models.drawn_start(g, limits_s, skeleton)
         with torch.no_grad():
             far = request_cost(constraints, part.real)
             far = far + IMPLAUSIBLE_WEIGHT * implausibility(part.plausible, part.real)

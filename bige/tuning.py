@@ -7,9 +7,13 @@ from __future__ import annotations
 import io
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 import tempfile
 import threading
 import time
+import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -21,26 +25,31 @@ from fastcore.basics import patch
 from .answers import Answer, Request, answer, read_person
 
 # %% auto #0
-__all__ = ['ONE_CHANGE_S', 'REMEMBERED', 'DOWNLOADS', 'Slider', 'sliders_of', 'SliderScale', 'value_ranges', 'slider_ends',
-           'slider_scale', 'Setting', 'slider_index', 'setting_of', 'with_setting', 'without_slider', 'History',
-           'Cancelled', 'Latest', 'Tuner', 'batch_of', 'with_unit', 'curve_constraints', 'curve_values',
-           'limits_over_time', 'recorded_band', 'side_of', 'error_message', 'Download', 'command_line']
+__all__ = ['ONE_CHANGE_S', 'REMEMBERED', 'MUSCLES_IN_WORDS', 'LOAD_CURVES', 'DOWNLOADS', 'RECORDINGS', 'SESSION_FILES',
+           'MOST_FILES', 'MOST_BYTES', 'SIMULATIONS', 'USUAL_S', 'VERDICTS', 'Slider', 'sliders_of', 'SliderScale',
+           'value_ranges', 'slider_ends', 'slider_scale', 'slider_value', 'Setting', 'slider_index', 'setting_of',
+           'with_setting', 'without_slider', 'History', 'Cancelled', 'Latest', 'Tuner', 'batch_of', 'with_unit',
+           'band_words', 'curve_constraints', 'curve_values', 'limits_over_time', 'recorded_band', 'side_of',
+           'predicted_band', 'at_times', 'error_message', 'Download', 'command_line', 'noted_options', 'sized_skeleton',
+           'Repetitions', 'unpack_session', 'advice_words', 'Verification', 'Finding', 'run_beside']
 
 # %% ../nbs/42_tuning.ipynb #42-tuning-003
 from .constraint_files import AMOUNTS, ConstraintSet, quantities, read_constraint
 from .constraints import (PHASES, REQUEST_FIELDS, REQUIRED, Batch, Constraint, Kind, in_words,
-                              limited_values, metric, moment_frame)
+                              limited_values, metric, moment_frame, standard_deviations, times_sd)
 from .exercises import Exercise, load_exercise
-from .files import InputError, atomic_write
-from .guidance import Models
-from .motion import COORDINATES, Motion, write_motion
+from .external_load import read_load
+from .files import InputError, Suspicion, atomic_write
+from .guidance import LOAD_COLUMNS, MAX_REPETITION_S, Models, changes, one_thread
+from .motion import COORDINATES, MUSCLES, Motion, read_motion, write_motion
 from .reachability import reached
 from .rendering import drawable, write_mp4
 
 # %% ../nbs/42_tuning.ipynb #42-tuning-004
 from .report import curve_unit, write_pages
-from .skeleton import Skeleton
+from .skeleton import BODY_HEIGHT_M, BODY_MASS_KG, Marker, Skeleton
 from .tables import number_text
+from .verification import compare, corrected_activations, read_simulated, request_rows, verdict
 
 # %% ../nbs/42_tuning.ipynb #42-tuning-007
 @dataclass(frozen=True)
@@ -127,6 +136,12 @@ def slider_scale(slider: Slider, real: Batch) -> SliderScale:
                        to_step(min(most + quarter, last), np.ceil), usual)
 
 # %% ../nbs/42_tuning.ipynb #42-tuning-018
+def slider_value(slider: Slider, batch: Batch) -> float:
+    "The value of a slider's quantity in one motion, in its unit."
+    x = limited_values(slider.plain, batch) / slider.plain.per_unit
+    return float(x.max() if slider.ends == "high" else x.mean())
+
+# %% ../nbs/42_tuning.ipynb #42-tuning-020
 @dataclass(frozen=True)
 class Setting:
     "What a slider shows: on or off, and its limits in the unit of the constraint (None: no limit)."
@@ -149,7 +164,7 @@ def setting_of(slider: Slider, constraints: ConstraintSet) -> Setting:
     low, high = (None if x is None else round(x / c.per_unit, 6) for x in c.limits)
     return Setting((low, high) != (None, None) and c.weight > 0, low, high)
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-019
+# %% ../nbs/42_tuning.ipynb #42-tuning-021
 def with_setting(constraints: ConstraintSet, slider: Slider, wanted: Setting) -> ConstraintSet:
     "The set after moving a slider; InputError when it contradicts another constraint."
     entries, i = constraints.entries(), slider_index(slider, constraints)
@@ -165,17 +180,17 @@ def with_setting(constraints: ConstraintSet, slider: Slider, wanted: Setting) ->
     entries[at:at + 1] = new
     return ConstraintSet.from_entries(entries, "request", phases=constraints.phases)
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-022
+# %% ../nbs/42_tuning.ipynb #42-tuning-024
 def without_slider(constraints: ConstraintSet, sliders: Iterable[Slider]) -> list[str]:
     "Constraints in words that no slider shows: they come from a file, and stay."
     shown = {slider.plain.name for slider in sliders}
     return [f"{c.name}: {in_words(c)}" for c in constraints
             if c.name not in shown and not c.kind.natural and (*c.limits, c["goal"]) != (None, None, None)]
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-025
+# %% ../nbs/42_tuning.ipynb #42-tuning-027
 ONE_CHANGE_S = 1.
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-026
+# %% ../nbs/42_tuning.ipynb #42-tuning-028
 class History:
     "The requests so far; the last is the current one."
     def __init__(self, first: Request):
@@ -209,11 +224,11 @@ class History:
     def reset(self) -> Request:
         return self.change(**vars(self.first))
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-029
+# %% ../nbs/42_tuning.ipynb #42-tuning-031
 class Cancelled(Exception):
     "Raised by work that is no longer wanted."
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-030
+# %% ../nbs/42_tuning.ipynb #42-tuning-032
 class Latest:
     """A thread that does the newest of the jobs given to it.
 
@@ -238,7 +253,7 @@ class Latest:
             self.waiting = waiting
             self.changed.notify_all()
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-031
+# %% ../nbs/42_tuning.ipynb #42-tuning-033
 @patch
 def _run(self: Latest) -> None:
     while True:
@@ -250,7 +265,7 @@ def _run(self: Latest) -> None:
             self.waiting, self.busy = None, True
         self._do(job, lambda: self.ticket != ticket)
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-032
+# %% ../nbs/42_tuning.ipynb #42-tuning-034
 @patch
 def _do(self: Latest, job, stopped: Callable[[], bool]) -> None:
     try:
@@ -269,26 +284,38 @@ def active(self: Latest) -> bool:
     "Whether something is running or waiting."
     return self.busy or self.waiting is not None
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-033
+# %% ../nbs/42_tuning.ipynb #42-tuning-035
 @patch
 def wait(self: Latest, seconds: float = 60.) -> bool:
     "Wait until nothing is running or waiting; whether it came to that."
     with self.changed:
         return self.changed.wait_for(lambda: not self.active, seconds)
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-037
+# %% ../nbs/42_tuning.ipynb #42-tuning-039
 REMEMBERED = 20                                                  # answers
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-038
+# %% ../nbs/42_tuning.ipynb #42-tuning-040
 class Tuner:
     "Answers the requests of the page, all of one exercise. Nothing is loaded before the first."
     def __init__(self, exercise: Exercise | str = "squat"):
         self.exercise, self.sliders = load_exercise(exercise), sliders_of(exercise)
-        self.answers, self._usual, self._bands, self._folder = {}, {}, {}, None
+        self.answers, self.findings, self._usual, self._bands, self._loaded = {}, {}, {}, {}, {}
 
     @cached_property
     def models(self) -> Models:
         return Models.load(exercise=self.exercise)
+
+    @cached_property
+    def folder(self) -> Path:
+        "Where files of this session lie: models, repetitions, simulations. It goes with the tuner."
+        self._kept = tempfile.TemporaryDirectory(prefix="bige-tune-")
+        return Path(self._kept.name)
+
+    def models_for(self, load: str | None) -> Models:
+        "The models for a participant who carries a load, such as barbell:40."
+        if load and load not in self._loaded:
+            self._loaded[load] = self.models.with_load(read_load(load))
+        return self._loaded[load] if load else self.models
 
     @cached_property
     def scales(self) -> dict[str, SliderScale]:
@@ -298,20 +325,23 @@ class Tuner:
     def answer(self, request: Request, progress: Callable | None = None) -> Answer:
         "What `bige generate` makes of this request. `progress(step, satisfied, n)` may raise `Cancelled`."
         if request.key not in self.answers:
-            self.answers[request.key] = answer(request, self.models, progress)
+            self.answers[request.key] = answer(request, self.models_for(request.load), progress)
             for old in list(self.answers)[:-REMEMBERED]:
                 del self.answers[old]
         return self.answers[request.key]
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-041
+# %% ../nbs/42_tuning.ipynb #42-tuning-043
 def batch_of(motion: Motion, found: Answer) -> Batch:
     "One motion of an answer, to be evaluated."
     import torch
 
-    arrays = (
-        torch.tensor(x[None], dtype=torch.float32) for x in (motion.coordinates(), motion.activations())
-    )
-    return Batch(*arrays, found.skeleton, motion.rate_hz, exercise=found.exercise)
+    arrays = [motion.coordinates(), motion.activations()]
+    arrays += [motion.columns(LOAD_COLUMNS)] if motion.has(LOAD_COLUMNS) else []
+    q, a, *loads = (torch.tensor(x[None], dtype=torch.float32) for x in arrays)
+    return Batch(q, a, found.carrying, motion.rate_hz, exercise=found.exercise,
+                 loads=loads[0] if loads else None)
+
+
 _UNITS = {"deg": "°", "deg/s": " °/s", "m/s2": " m/s²", "": ""}
 
 
@@ -319,14 +349,20 @@ def with_unit(x: float, unit: str) -> str:
     "A value as it is written: three digits (0 for less than 0.0005) and its unit, with the degree sign."
     return number_text(x if abs(x) > 5e-4 else 0.0) + _UNITS.get(unit, f" {unit}")
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-042
+# %% ../nbs/42_tuning.ipynb #42-tuning-044
 @patch
 def label(self: Tuner, c: Constraint) -> str:
     "What a constraint is called on the page."
-    known = {slider.plain.name: slider.label for slider in self.sliders}
-    return known.get(c.name, c.name.replace("_", " ").capitalize())
+    return self.called(c.name)
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-043
+
+@patch
+def called(self: Tuner, name: str) -> str:
+    "The label of the slider of a constraint of this name, else its name in words."
+    known = {slider.plain.name: slider.label for slider in self.sliders}
+    return known.get(name, name.replace("_", " ").capitalize())
+
+# %% ../nbs/42_tuning.ipynb #42-tuning-045
 def _has_limits(c: Constraint) -> bool:
     return c.limits != (None, None)
 
@@ -342,10 +378,21 @@ def usual(self: Tuner, c: Constraint) -> str:
         self._usual[key] = f"{with_unit(low, '')} to {with_unit(high, c.unit)}"
     return self._usual[key]
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-044
+# %% ../nbs/42_tuning.ipynb #42-tuning-047
+def band_words(satisfaction: Mapping, unit: str) -> str:
+    "The band of a constraint's value in simulation and the probability of its limits; '' where not known."
+    if "band" not in satisfaction:
+        return ""
+    low, high = (with_unit(x, "") for x in satisfaction["band"])
+    holds = satisfaction.get("probability")
+    return f"{low} to {high}{_UNITS.get(unit, f' {unit}')}" + (
+        "" if holds is None else f", holds with {100 * holds:.0f} %")
+
+# %% ../nbs/42_tuning.ipynb #42-tuning-048
 @patch
 def rows(self: Tuner, found: Answer, i: int) -> list[dict]:
-    "One row a constraint for motion `i`: requested, value, satisfied (None: no limits), by how many, usual."
+    """One row a constraint for motion `i`: requested, value and what it is, satisfied (None: no limits), band
+    in simulation, by how many satisfied, recorded."""
     out, batch = [], batch_of(found.motions[i], found)
     for c in sorted(found.constraints, key=lambda c: not _has_limits(c)):
         if not c.weight or c.kind.natural and not _has_limits(c):
@@ -358,6 +405,8 @@ def rows(self: Tuner, found: Answer, i: int) -> list[dict]:
                 "constraint": self.label(c),
                 "requested": words,
                 f"this {self.exercise.title}": with_unit(value, c.unit),
+                "which is": "predicted" if c.kind.predicted else "of the motion",
+                "in simulation": band_words(found.satisfaction[i][c.name], c.unit),
                 "satisfied": each[i],
                 "by": f"{sum(each)} of {len(each)}" if _has_limits(c) else "",
                 "recorded": self.usual(c),
@@ -365,20 +414,61 @@ def rows(self: Tuner, found: Answer, i: int) -> list[dict]:
         )
     return out
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-047
-def curve_constraints(constraints: ConstraintSet, exercise: Exercise) -> dict[str, Constraint]:
-    "Curves to draw by title: those of the exercise, and other limited quantities with a value at each frame."
-    out = {}
-    for name, title in exercise.curves.items():
-        unit = curve_unit(name)
-        if unit == "N":
-            continue
-        entry = (
-            {"kind": "coordinate", "coordinate": name, "unit": {"°": "deg"}.get(unit, unit)}
-            if unit
-            else {"kind": "muscle", "muscle": name}
-        )
-        out[title[:1].upper() + title[1:]] = read_constraint(entry | {"target": 0}, title)
+# %% ../nbs/42_tuning.ipynb #42-tuning-051
+@patch
+def comparison(self: Tuner, found: Answer) -> list[dict]:
+    "One row a constraint, one column a motion."
+    each = [self.rows(found, i) for i in range(len(found))]
+    value = f"this {self.exercise.title}"
+    return [{"constraint": rows[0]["constraint"], "requested": rows[0]["requested"]}
+            | {str(k + 1): row[value] + ("" if row["satisfied"] is not False else " ✗")
+               for k, row in enumerate(rows)} for rows in zip(*each)]
+
+
+@patch
+def values(self: Tuner, found: Answer, i: int) -> dict[str, float]:
+    "What each slider's quantity is in motion `i`."
+    batch = batch_of(found.motions[i], found)
+    return {slider.key: slider_value(slider, batch) for slider in self.sliders}
+
+# %% ../nbs/42_tuning.ipynb #42-tuning-054
+_IN_WORDS = """
+adductor brevis|adductor longus|adductor magnus, distal|adductor magnus, ischial|
+adductor magnus, middle|adductor magnus, proximal|biceps femoris, long head|biceps femoris, short head|
+extensor digitorum longus|extensor hallucis longus|flexor digitorum longus|flexor hallucis longus|
+gastrocnemius, lateral|gastrocnemius, medial|gluteus maximus, superior|gluteus maximus, middle|
+gluteus maximus, inferior|gluteus medius, anterior|gluteus medius, middle|gluteus medius, posterior|
+gluteus minimus, anterior|gluteus minimus, middle|gluteus minimus, posterior|gracilis|iliacus|
+peroneus brevis|peroneus longus|piriformis|psoas|rectus femoris|sartorius|semimembranosus|
+semitendinosus|soleus|tensor fasciae latae|tibialis anterior|tibialis posterior|vastus intermedius|
+vastus lateralis|vastus medialis"""
+MUSCLES_IN_WORDS = dict(zip(MUSCLES, (name.strip() for name in _IN_WORDS.split("|"))))
+
+# %% ../nbs/42_tuning.ipynb #42-tuning-056
+LOAD_CURVES = {"hip": "Hip load", "tibiofemoral": "Knee load", "ankle": "Ankle load"}
+
+
+def _curve(what: str, title: str) -> Constraint | None:
+    "The curve of a coordinate, a muscle or a joint load; None of what the vocabulary does not know."
+    unit = curve_unit(what)
+    if what in LOAD_CURVES:
+        entry = {"kind": "joint_load", "joint": what, "at": "all"}
+    elif unit:
+        entry = {"kind": "coordinate", "coordinate": what, "unit": {"°": "deg"}.get(unit, unit)}
+    else:
+        entry = {"kind": "muscle", "muscle": what, "at": "all"}
+    return None if unit == "N" else read_constraint(entry | {"target": 0}, title)
+
+
+def curve_constraints(constraints: ConstraintSet, exercise: Exercise, loads: bool = False,
+                      muscles: Iterable[str] = ()) -> dict[str, Constraint]:
+    """Curves to draw by title: further `muscles` first, those of the exercise, joint loads where they are
+    known, and other limited quantities with a value at each frame."""
+    named = {name: MUSCLES_IN_WORDS[name] for name in muscles if name not in exercise.curves}
+    named |= dict(exercise.curves)
+    found = {title[:1].upper() + title[1:]: _curve(name, title) for name, title in named.items()}
+    out = {title: c for title, c in found.items() if c is not None}
+    out |= {title: _curve(joint, title) for joint, title in LOAD_CURVES.items() if loads}
     known = {part for c in out.values() for part in c.parts}
     for c in constraints:
         framewise = c.kind.signed and c["at"] is not None and _has_limits(c) and c["goal"] != "equal"
@@ -386,12 +476,12 @@ def curve_constraints(constraints: ConstraintSet, exercise: Exercise) -> dict[st
             out[c.name] = c
     return out
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-049
+# %% ../nbs/42_tuning.ipynb #42-tuning-058
 def curve_values(c: Constraint, batch: Batch) -> np.ndarray:
     "The quantity of a constraint at each frame, (B, T, components), in its unit."
     return (c.kind.value(batch, c) / c.per_unit).detach().numpy()
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-050
+# %% ../nbs/42_tuning.ipynb #42-tuning-059
 def limits_over_time(c: Constraint, constraints: ConstraintSet, batch: Batch) -> list[dict]:
     "Limits that a set puts on the quantity of `c`: low and high (None: open), and where they hold (frames)."
     out, last = [], batch.q.shape[1] - 1
@@ -407,7 +497,7 @@ def limits_over_time(c: Constraint, constraints: ConstraintSet, batch: Batch) ->
         out.append({"low": low, "high": high, "span": span})
     return out
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-054
+# %% ../nbs/42_tuning.ipynb #42-tuning-063
 def recorded_band(c: Constraint, real: Batch, n: int = 51) -> np.ndarray:
     "10th and 90th percentile (2, n) of the mean of both sides of recorded motions, over the repetition."
     x, (first, last) = curve_values(c, real).mean(-1), real.exercise.cycle(real.q)
@@ -418,41 +508,91 @@ def recorded_band(c: Constraint, real: Batch, n: int = 51) -> np.ndarray:
 
 def side_of(part: str) -> str:
     "'left', 'right' or 'both'."
-    return {"_l": "left", "_r": "right"}.get(part[-2:], "both")
+    return {"_l": "left", "_r": "right"}.get(part.removesuffix(" load")[-2:], "both")
 
 
 @patch
 def band(self: Tuner, c: Constraint) -> np.ndarray:
-    "`recorded_band` (2, n) of the reference set, remembered."
+    "`recorded_band` (2, n) of the reference set, remembered; (2, 0) of what recordings do not know."
     if c.parts not in self._bands:
-        self._bands[c.parts] = recorded_band(c, self.models.bank)
+        known = c.kind.predicted != "loads"
+        self._bands[c.parts] = recorded_band(c, self.models.bank) if known else np.zeros((2, 0))
     return self._bands[c.parts]
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-055
+# %% ../nbs/42_tuning.ipynb #42-tuning-065
 @patch
-def curves(self: Tuner, found: Answer, i: int) -> list[dict]:
-    "What the page draws of motion `i`, for each curve: title, unit, seconds, a line a side, limits, band."
-    batch, out = batch_of(found.motions[i], found), []
+def uncertainties(self: Tuner, found: Answer, i: int) -> dict:
+    "Predicted standard deviations of motion `i`: 'a' (1, T, 80), 'loads' (1, T, 9) body weights."
+    import torch
+
+    surrogate, m = self.models_for(found.request.load).surrogate, found.motions[i]
+    if not hasattr(surrogate, "with_uncertainty"):          # the published network
+        return {}
+    q = torch.tensor(m.coordinates()[None], dtype=torch.float32)
+    given = q, torch.tensor([m.rate_hz]).float(), found.skeleton, None, self.exercise, found.external_load
+    with one_thread(), torch.no_grad():
+        loads = surrogate.loads_with_uncertainty(*given)
+        known = {"loads": loads[1]} if loads else {}
+        return known | {"a": surrogate.with_uncertainty(*given)[1]}
+
+
+def predicted_band(c: Constraint, batch: Batch, sd: Mapping) -> np.ndarray | None:
+    "Ends of the band (2, T, components) around a predicted curve, in its unit; None where none is known."
+    s = standard_deviations(c, batch, sd[c.kind.predicted]) if sd.get(c.kind.predicted) is not None else None
+    if s is None:
+        return None
+    half, x = times_sd() * s[0].numpy() / c.per_unit, curve_values(c, batch)[0]
+    low, high = np.maximum(x - half, 0), x + half
+    return np.stack([low, np.minimum(high, 1) if c.kind.predicted == "a" else high])
+
+# %% ../nbs/42_tuning.ipynb #42-tuning-066
+@patch
+def curves(self: Tuner, found: Answer, i: int, muscles: Iterable[str] = (), others: bool = False,
+           finding: Finding | None = None) -> list[dict]:
+    """What the page draws of motion `i`, for each curve: title, unit, seconds, a line a side with its band,
+    limits, what is recorded; lines of the `others`; those of a simulation (`finding`)."""
+    motion = found.motions[i]
+    batch, sd, out = batch_of(motion, found), self.uncertainties(found, i), []
     first, last = (int(frame[0]) for frame in self.exercise.cycle(batch.q))
-    for title, c in curve_constraints(found.constraints, self.exercise).items():
-        lines = {
-            side_of(part): np.round(y, 4).tolist() for part, y in zip(c.parts, curve_values(c, batch)[0].T)
-        }
+    rest = [batch_of(m, found) for k, m in enumerate(found.motions) if others and k != i]
+    simulated = finding and finding.motion and batch_of(at_times(finding.motion, motion), found)
+    for title, c in curve_constraints(found.constraints, self.exercise, batch.loads is not None,
+                                      muscles).items():
+        band = predicted_band(c, batch, sd)
+        known = simulated and (c.kind.predicted != "loads" or simulated.loads is not None)
         out.append(
             {
                 "title": title if title != c.name else self.label(c),
                 "unit": with_unit(0, c.unit)[1:].strip(),
-                "seconds": found.motions[i].duration,
-                "lines": lines,
+                "seconds": motion.duration,
+                "lines": _sides(c, curve_values(c, batch)[0]),
                 "share": c.unit == "",
                 "limits": limits_over_time(c, found.constraints, batch),
                 "usual": np.round(self.band(c), 4).tolist(),
                 "cycle": [first, last],
+                "predicted": bool(c.kind.predicted),
+                "band": {} if band is None else {
+                    side: [low, high] for (side, low), high in
+                    zip(_sides(c, band[0]).items(), _sides(c, band[1]).values())},
+                "others": [_sides(c, curve_values(c, each)[0]) for each in rest],
+                "simulated": _sides(c, curve_values(c, simulated)[0]) if known else {},
             }
         )
     return out
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-060
+
+def _sides(c: Constraint, values: np.ndarray) -> dict[str, list]:
+    "A line a side of values (T, components)."
+    return {side_of(part): np.round(y, 4).tolist() for part, y in zip(c.parts, values.T)}
+
+
+def at_times(motion: Motion, of: Motion) -> Motion:
+    "A motion at the instants of another one, both from their begin."
+    t = motion.time - motion.time[0]
+    values = np.stack([np.interp(of.time - of.time[0], t, y) for y in motion.values.T], 1)
+    return Motion(of.time, values, motion.names)
+
+# %% ../nbs/42_tuning.ipynb #42-tuning-073
 @patch
 def message(self: Tuner, found: Answer) -> str:
     "One line on how the request went."
@@ -470,7 +610,7 @@ def message(self: Tuner, found: Answer) -> str:
         return f"Out of reach: {violated}."
     return f"{satisfied} of {n} {self.exercise.plural} satisfy every limit. {violated}."
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-061
+# %% ../nbs/42_tuning.ipynb #42-tuning-074
 def error_message(error: Exception, what: str = "Out of reach or not possible") -> str:
     "An error in words; `what` could not be had."
     if isinstance(error, InputError):
@@ -478,7 +618,7 @@ def error_message(error: Exception, what: str = "Out of reach or not possible") 
         return f"{what}: found {error.found}; expected {error.expected}. {cure}."
     return f"That did not work: {type(error).__name__}: {error}"
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-064
+# %% ../nbs/42_tuning.ipynb #42-tuning-077
 DOWNLOADS = {"yaml": "Request (.yaml)", "mot": "Motion (.mot)", "bvh": "Blender (.bvh)", "mp4": "Film (.mp4)",
              "html": "Report (.html)", "zip": "Everything (.zip)"}
 
@@ -492,7 +632,7 @@ class Download:
 
 
 def command_line(request: Request, exercise: Exercise) -> str:
-    "The command as typed beside the constraint file and the model."
+    "The command as typed beside the constraint file, the model and the folder of the repetition."
     return shlex.join(request.command(exercise.plural, Path()))
 
 
@@ -500,7 +640,7 @@ def _check(stopped: Callable[[], bool]) -> None:
     if stopped():
         raise Cancelled
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-065
+# %% ../nbs/42_tuning.ipynb #42-tuning-078
 def _motion_file(found: Answer, wanted: Download, file: Path, stopped: Callable[[], bool]) -> None:
     "The motion as .mot, .bvh or .mp4."
     from bige.bvh import write_bvh
@@ -521,7 +661,7 @@ def _answer_files(found: Answer, folder: Path, stopped: Callable[[], bool]) -> N
 
     found.save(folder, extras=[still_wanted, write_pages, still_wanted])
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-066
+# %% ../nbs/42_tuning.ipynb #42-tuning-079
 def _zipped(folder: Path) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -529,17 +669,55 @@ def _zipped(folder: Path) -> bytes:
             archive.write(file, file.relative_to(folder.parent))
     return buffer.getvalue()
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-067
+# %% ../nbs/42_tuning.ipynb #42-tuning-080
+def noted_options(text: str) -> dict:
+    "What the command in the first line of a saved request says: exercise, n, seed, load; {} without one."
+    first = text.partition("\n")[0]
+    if not first.startswith("# bige generate "):
+        return {}
+    try:
+        words = shlex.split(first[2:])
+    except ValueError:              # a person's own line
+        return {}
+    said = dict(zip(words, words[1:]))
+    found = {"exercise": said.get("--exercise", "squat"), "load": said.get("--load")}
+    numbers = {"n": said.get("-n", ""), "seed": said.get("--seed", "")}
+    return found | {k: int(x) for k, x in numbers.items() if x.isdigit()}
+
+# %% ../nbs/42_tuning.ipynb #42-tuning-082
+def _request_file(request: Request, exercise: Exercise) -> tuple[str, bytes]:
+    "The request as one file: constraints.yaml, or an archive where a model or a repetition belongs to it."
+    text, buffer = request.yaml(exercise.plural), io.BytesIO()
+    files = {Path(request.model).name: request.model} if request.model else {}
+    files |= {f"start/{Path(request.like).name}": request.like} if request.like else {}
+    if not files:
+        return "constraints.yaml", text.encode()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("constraints.yaml", text)
+        for name, path in files.items():
+            archive.write(path, name)
+    return "request.zip", buffer.getvalue()
+
+# %% ../nbs/42_tuning.ipynb #42-tuning-083
+@patch
+def findings_of(self: Tuner, request: Request) -> dict[str, Path]:
+    "Folders of the simulations of a request by the name that they have in the archive."
+    return {f"verified/sample_{i:02d}_{mode}": finding.folder
+            for (key, i, mode), finding in self.findings.items() if key == request.key}
+
+# %% ../nbs/42_tuning.ipynb #42-tuning-084
 @patch
 def make(self: Tuner, wanted: Download, stopped: Callable[[], bool] = lambda: False) -> tuple[str, bytes]:
     "Name and content of a file to download."
     if wanted.what == "yaml":
-        return "constraints.yaml", wanted.request.yaml(self.exercise.plural).encode()
+        return _request_file(wanted.request, self.exercise)
     found = replace(self.answer(wanted.request))  # a copy: saving says where, and the page keeps its own
     with tempfile.TemporaryDirectory() as folder:
         whole, file = Path(folder, self.exercise.plural), Path(folder, f"sample_{wanted.i:02d}.{wanted.what}")
         if wanted.what in ("html", "zip"):
             _answer_files(found, whole, stopped)
+            for place, made in self.findings_of(wanted.request).items():
+                shutil.copytree(made, whole / place)
             return (
                 (f"{whole.name}.zip", _zipped(whole))
                 if wanted.what == "zip"
@@ -548,23 +726,293 @@ def make(self: Tuner, wanted: Download, stopped: Callable[[], bool] = lambda: Fa
         _motion_file(found, wanted, file, stopped)
         return file.name, file.read_bytes()
 
-# %% ../nbs/42_tuning.ipynb #42-tuning-074
+# %% ../nbs/42_tuning.ipynb #42-tuning-091
 @patch
-def keep_model(self: Tuner, name: str, content: bytes) -> Path:
-    "Keep an uploaded model for this session; InputError when it is not one that we can use."
-    self._folder = self._folder or tempfile.TemporaryDirectory(prefix="bige-tune-")
-    safe = re.sub(r"[^\w.-]", "_", Path(name).name)[-80:].lstrip(".") or "model"
-    path = (
-        Path(self._folder.name)
-        / sha256(content).hexdigest()[:12]
-        / (safe if safe.endswith(".osim") else f"{safe}.osim")
-    )
+def keep(self: Tuner, name: str, content: bytes) -> Path:
+    "Keep an uploaded file for this session, in a folder named after its content."
+    safe = re.sub(r"[^\w.-]", "_", Path(name.replace("\\", "/")).name)[-80:].lstrip(".") or "file"
+    path = self.folder / sha256(content).hexdigest()[:12] / safe
     path.parent.mkdir(exist_ok=True)
     with atomic_write(path, "wb") as file:
         file.write(content)
+    return path
+
+
+@patch
+def keep_model(self: Tuner, name: str, content: bytes) -> Path:
+    "Keep an uploaded model for this session; InputError when it is not one that we can use."
+    path = self.keep(name if name.endswith(".osim") else f"{name}.osim", content)
     try:
         read_person(path).skeleton
     except InputError as error:
         path.unlink()
         raise InputError(name, error.found, error.expected, error.cure) from None
     return path
+
+# %% ../nbs/42_tuning.ipynb #42-tuning-094
+def sized_skeleton(height_m: float, mass_kg: float) -> tuple[Skeleton, dict[str, np.ndarray]]:
+    "The embedded skeleton stretched evenly to a height, with a mass; and the stretch (3,) of each body."
+    from bige.calibration import scale_skeleton
+
+    for value, (low, high), what, unit in ((height_m, BODY_HEIGHT_M, "height", "m"),
+                                           (mass_kg, BODY_MASS_KG, "mass", "kg")):
+        if not low <= value <= high:
+            raise InputError(f"the body {what}", f"{value:g} {unit}", f"{low:g} to {high:g} {unit}",
+                             "check the unit")
+    default = sized = Skeleton.default()
+    stretch, name = 1.0, f"person_{100 * height_m:.0f}cm_{mass_kg:g}kg"
+    for _ in range(3):              # soles keep their thickness, so the height is not quite proportional
+        stretch *= height_m / sized.body_height()
+        sizes = {body: np.full(3, stretch) for body in default.body_names}
+        markers = [Marker(m.name, m.body, m.location * stretch) for m in default.markers]
+        sized = scale_skeleton(default, sizes, mass_kg, markers, name)
+    return sized, sizes
+
+
+@patch
+def keep_sized(self: Tuner, height_m: float, mass_kg: float) -> Path:
+    "The file of a model with this height and mass."
+    from bige.inverse_kinematics import write_osim
+
+    skeleton, sizes = sized_skeleton(height_m, mass_kg)
+    path = self.folder / f"{skeleton.name}.osim"
+    if not path.is_file():
+        write_osim(skeleton, path, sizes)
+    return path
+
+# %% ../nbs/42_tuning.ipynb #42-tuning-097
+RECORDINGS = (".mot", ".trc", ".c3d", ".zip")
+
+
+@dataclass(frozen=True)
+class Repetitions:
+    "What an uploaded recording holds: files of one repetition each, the person's model, what looks wrong."
+
+    name: str
+    files: tuple[Path, ...]
+    model: Path | None = None
+    said: tuple[str, ...] = ()
+
+# %% ../nbs/42_tuning.ipynb #42-tuning-099
+SESSION_FILES = (".mot", ".trc", ".c3d", ".osim", ".yaml", ".yml")
+MOST_FILES, MOST_BYTES = 300, 200_000_000       # of an archive, and what it holds unpacked
+
+
+def unpack_session(content: bytes, folder: Path, name: str) -> None:
+    "The files of a session in an archive, below `folder`; InputError where the archive is none of a session."
+    def refuse(found: str, expected: str) -> InputError:
+        return InputError(name, found, expected, "pack the session folder OpenCapData_<id> alone")
+
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            files = [f for f in archive.infolist() if Path(f.filename).suffix.lower() in SESSION_FILES]
+            if len(files) > MOST_FILES or sum(f.file_size for f in files) > MOST_BYTES:
+                raise refuse(f"{len(files)} files, {sum(f.file_size for f in files) / 1e6:.0f} MB unpacked",
+                             f"at most {MOST_FILES} files and {MOST_BYTES / 1e6:.0f} MB")
+            for f in files:
+                parts = Path(f.filename.replace("\\", "/")).parts
+                if ".." in parts or Path(f.filename).is_absolute():
+                    raise refuse(f"the name {f.filename!r}", "names inside the folder")
+                path = folder.joinpath(*parts)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(f) as packed:
+                    path.write_bytes(packed.read(f.file_size))
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+        raise refuse(str(error) or "a broken archive", "an archive (.zip)") from None
+    if not files:
+        raise refuse("no file of a session", "OpenSimData/Kinematics/*.mot or MarkerData/*.trc")
+
+# %% ../nbs/42_tuning.ipynb #42-tuning-101
+@patch
+def read_request(self: Tuner, name: str, content: bytes) -> tuple[str, dict[str, Path]]:
+    "The text of a saved request, and the files that belong to it: `model`, `like`."
+    if not name.lower().endswith(".zip"):
+        return content.decode(errors="replace"), {}
+    inside = self.keep(name, content).parent / "request"
+    unpack_session(content, inside, name)
+    if not (inside / "constraints.yaml").is_file():
+        raise InputError(name, "no constraints.yaml", "the archive of a saved request", "save it again")
+    places = {"model": "*.osim", "like": "start/*.mot"}
+    found = {key: next(iter(sorted(inside.glob(place))), None) for key, place in places.items()}
+    text = (inside / "constraints.yaml").read_text(encoding="utf-8", errors="replace")
+    return text, {key: path for key, path in found.items() if path}
+
+# %% ../nbs/42_tuning.ipynb #42-tuning-103
+def _trials_of(path: Path, mass_kg: float | None) -> list[Path]:
+    "The .mot files of trials in a recording: its own, those of a session, or made by inverse kinematics."
+    from bige.inverse_kinematics import ik_files
+    from bige.markers import read_session
+
+    if path.suffix.lower() == ".mot":
+        return [path]
+    markers = [path]
+    if path.suffix.lower() == ".zip":
+        inside = path.parent / "session"
+        unpack_session(path.read_bytes(), inside, path.name)
+        roots = [p.parent for name in ("OpenSimData", "MarkerData") for p in sorted(inside.rglob(name))]
+        session = read_session(roots[0] if roots else inside)
+        if session.kinematics:
+            return list(session.kinematics.values())
+        markers = list(session.markers.values())
+    out = path.parent / "ik"
+    record = ik_files(markers, out, mass_kg=mass_kg)
+    return [out / trial["file"] for trial in record["trials"].values() if trial["file"]]
+
+
+def _repetitions_in(path: Path, exercise: Exercise) -> tuple[list[Path], Path | None]:
+    "The files of the repetitions of a trial, and the person's model."
+    from bige.segmentation import segment_file
+
+    out = path.parent / f"repetitions_{exercise.name}"
+    found, motion = segment_file(path, out, exercise=exercise), read_motion(path)
+    files = [out / f"{path.stem}_rep{k}.mot" for k in range(1, len(found.segments) + 1)]
+    whole = len(files) == 1 and motion.duration <= MAX_REPETITION_S
+    return [path] if whole else files, out / found.model if found.model else None
+
+# %% ../nbs/42_tuning.ipynb #42-tuning-105
+@patch
+def repetitions(self: Tuner, path: Path, mass_kg: float | None = None) -> Repetitions:
+    "The repetitions in a recording that was kept; InputError where there is none of this exercise."
+    if path.suffix.lower() not in RECORDINGS:
+        raise InputError(path.name, f"a name ending in {path.suffix or 'nothing'}", " or ".join(RECORDINGS),
+                         "export the recording as one of these")
+    files, model, errors = [], None, []
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always", Suspicion)
+        trials = _trials_of(path, mass_kg)
+        for trial in trials:
+            try:
+                own, body = _repetitions_in(trial, self.exercise)
+            except InputError as error:
+                errors.append(error)
+                continue
+            files, model = files + own, model or body
+    if not files:
+        raise errors[0] if errors else InputError(path.name, "no trial", "a trial with markers or angles",
+                                                  "export the recording again")
+    said = [str(w.message) for w in heard if issubclass(w.category, Suspicion)]
+    return Repetitions(path.name, tuple(files), model, tuple(dict.fromkeys(said)))
+
+# %% ../nbs/42_tuning.ipynb #42-tuning-108
+def advice_words(found: Answer, i: int) -> list[str]:
+    "What is different in motion `i` from where its search began, largest first."
+    if found.changes:
+        return [each["words"] for each in found.changes[i]]
+    starts = found.guided.starts if found.guided else ()
+    if not starts:
+        return []
+    return [c["words"] for c in changes(starts[i], found.motions[i], exercise=found.exercise)]
+
+# %% ../nbs/42_tuning.ipynb #42-tuning-111
+SIMULATIONS = {"tracking": "Tracking simulation", "qp": "Static optimisation"}
+USUAL_S = {"tracking": 60.0, "qp": 6.0}         # of an idle core, for the bar of progress
+_WORKER = """import os, sys, threading
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(1)), daemon=True).start()
+from bige.cli import main
+sys.exit(main())"""
+
+
+@dataclass(frozen=True)
+class Verification:
+    "A simulation of motion `i` of a request, by `mode`."
+
+    request: Request
+    i: int
+    mode: str = "tracking"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a simulation said of a motion: `verdict`, the rows of the request with what was predicted and
+    simulated (`request_rows`), the simulated motion with the activations that are compared, where its files
+    lie, how long it took."""
+
+    mode: str
+    verdict: str
+    rows: tuple[dict, ...]
+    motion: Motion | None
+    folder: Path
+    seconds: float
+    reason: str | None = None
+
+# %% ../nbs/42_tuning.ipynb #42-tuning-112
+def _simulate_command(wanted: Verification, sample: Path) -> list[str]:
+    "The words after `bige` that simulate a sample into its own folder."
+    request = wanted.request
+    words = ["simulate", sample, "--mode", wanted.mode, "--exercise", request.exercise]
+    words += ["--out", sample.parent]
+    words += ["--model", request.model] if request.model else []
+    return [*map(str, words), *(["--load", request.load] if request.load else [])]
+
+
+def run_beside(words: list[str], stopped: Callable[[], bool], tell: Callable[[float], None]) -> str:
+    "Run `bige` in a process of its own; what it said to the errors. `tell(seconds)` while it runs."
+    since = time.monotonic()
+    with subprocess.Popen([sys.executable, "-c", _WORKER, *words], stdin=subprocess.PIPE, text=True,
+                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        said = []
+        reader = threading.Thread(target=lambda: said.append(process.stderr.read()), daemon=True)
+        reader.start()
+        while process.poll() is None:
+            if stopped():
+                process.kill()
+                raise Cancelled
+            tell(time.monotonic() - since)
+            time.sleep(0.2)
+        reader.join()
+    return "".join(said)
+
+# %% ../nbs/42_tuning.ipynb #42-tuning-113
+@patch
+def verify(self: Tuner, wanted: Verification, stopped: Callable[[], bool] = lambda: False,
+           tell: Callable[[float], None] = lambda seconds: None) -> Finding:
+    "The simulation of a motion, remembered. `tell(seconds)` while it runs."
+    from bige.simulation import read_records
+
+    key = wanted.request.key, wanted.i, wanted.mode
+    if key in self.findings:
+        return self.findings[key]
+    since, found, name = time.monotonic(), self.answer(wanted.request), f"sample_{wanted.i:02d}"
+    folder = self.folder / "simulations" / sha256(repr(key).encode()).hexdigest()[:12]
+    folder.mkdir(parents=True, exist_ok=True)
+    write_motion(found.motions[wanted.i], folder / f"{name}.mot")
+    said = run_beside(_simulate_command(wanted, folder / f"{name}.mot"), stopped, tell)
+    if name not in (records := read_records(folder)):
+        lines = said.strip().splitlines()
+        raise RuntimeError(lines[-1].removeprefix("bige: ") if lines else "the simulation left nothing")
+    simulated = read_simulated(folder, name, records[name])
+    row = compare(found.motions[wanted.i], simulated, found.constraints, found.carrying, wanted.mode,
+                  self.exercise)
+    seen = simulated.motion and corrected_activations(simulated.motion, wanted.mode)
+    rows = request_rows(found.constraints, found.motions[wanted.i], seen, found.carrying, row, self.exercise)
+    seconds = time.monotonic() - since
+    self.findings[key] = Finding(wanted.mode, verdict(row), tuple(rows), seen, folder, seconds, row["reason"])
+    return self.findings[key]
+
+# %% ../nbs/42_tuning.ipynb #42-tuning-116
+VERDICTS = {"proved": "holds in simulation", "request not satisfied": "does not hold in simulation",
+            "not dynamically consistent": "is not explained by gravity and the ground",
+            "implausible": "leaves what was recorded", "not simulated": "could not be simulated"}
+
+
+@patch
+def finding_words(self: Tuner, finding: Finding, i: int) -> str:
+    "A sentence on what a simulation said of motion `i`."
+    parts = [f"{SIMULATIONS[finding.mode]} of {self.exercise.title} {i + 1}: it {VERDICTS[finding.verdict]}"]
+    parts += [finding.reason] if finding.reason else []
+    for row in finding.rows:
+        if row["satisfied"] is False:
+            away = with_unit(row["violation"], row["unit"])
+            parts.append(f"{self.called(row['constraint'])} is off by {away} ({row['requested']} requested)")
+    return "; ".join(parts).replace(" deg", "°") + "."
+
+
+@patch
+def simulated_words(self: Tuner, finding: Finding) -> dict[str, str]:
+    "What was simulated, by what each constraint is called: one value, or left and right."
+    out = {}
+    for row in finding.rows:
+        values = row.get("simulated") or {}
+        shown = sorted(set(with_unit(x, row["unit"]) for x in values.values()))
+        out[self.called(row["constraint"])] = " and ".join(shown)
+    return out

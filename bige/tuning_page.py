@@ -7,35 +7,46 @@ from __future__ import annotations
 import html
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 import anywidget
 import ipywidgets as w
 import traitlets as t
 from fastcore.basics import patch
-from .answers import Answer, Request
-from .constraint_files import parse_constraints, read_constraints
+import torch
+from .answers import Answer, Request, read_person
+from .constraint_files import default_constraints, parse_constraints, read_constraints
 from .constraints import TOLERANCES, UNITS
+from .exercises import Exercise, load_exercise, shipped_exercises
+from .external_load import read_load
 from .files import InputError
-from .guidance import changes
-from .rendering import CSS_COLOURS
+from .guidance import batch_motions, select_motions
+from .motion import ACTIVATIONS, MUSCLES, Motion, read_motion
+from .rendering import CSS_COLOURS, Drawable, drawable
 from .tables import table
-from .tuning import (DOWNLOADS, Cancelled, Download, History, Latest, Setting, Slider, SliderScale, Tuner,
-                         command_line, error_message, setting_of, with_setting, with_unit, without_slider)
-from .viewer import asset_text, scene
 
 # %% auto #0
-__all__ = ['FILE_BYTES', 'SCENE_PX', 'PARTICIPANT', 'EACH_S', 'TITLE', 'LEGEND', 'Sliders', 'slider_row', 'Curves',
-           'curve_sentence', 'Choice', 'Status', 'Opener', 'facts', 'Page', 'page']
+__all__ = ['FILE_BYTES', 'SCENE_PX', 'PARTICIPANT', 'EACH_S', 'OWN', 'LOADS', 'TITLE', 'LEGEND', 'OUTLINE', 'Sliders',
+           'slider_row', 'Curves', 'curve_sentence', 'Choice', 'Status', 'Opener', 'facts', 'advice', 'Page', 'page']
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-006
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-004
+from .tuning import (DOWNLOADS, MUSCLES_IN_WORDS, RECORDINGS, SIMULATIONS, USUAL_S, Cancelled,
+                         Download, Finding, History, Latest, Repetitions, Setting, Slider, SliderScale, Tuner,
+                         Verification, advice_words, command_line, error_message, noted_options, setting_of,
+                         with_setting, with_unit, without_slider)
+from .viewer import asset_text, scene
+
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-007
 class Sliders(anywidget.AnyWidget):
-    "The panel of sliders. `settings`: what they show; messages {key, on, low, high} say what was moved."
+    """The panel of sliders. `settings`: what they show; `values`: of the motion on the screen; messages {key,
+    on, low, high} say what was moved."""
 
     _esm = asset_text("tuning/sliders.js")
     sliders = t.List().tag(sync=True)
     settings = t.Dict().tag(sync=True)
+    values = t.Dict().tag(sync=True)
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-007
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-008
 def slider_row(slider: Slider, scale: SliderScale) -> dict:
     "What the browser needs to know of a slider."
     c = slider.plain
@@ -54,7 +65,7 @@ def slider_row(slider: Slider, scale: SliderScale) -> dict:
         "usual": list(scale.usual),
     }
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-010
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-011
 class Curves(anywidget.AnyWidget):
     "Small curves of one motion; the frame of the `scene` moves the vertical line."
 
@@ -62,7 +73,7 @@ class Curves(anywidget.AnyWidget):
     panels = t.List().tag(sync=True)
     scene = t.Instance(w.Widget, allow_none=True).tag(sync=True, **w.widget_serialization)
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-011
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-012
 def curve_sentence(panel: dict) -> str:
     "A sentence for those who do not see the curve."
     unit = {"°": "deg"}.get(panel["unit"], panel["unit"])
@@ -70,14 +81,17 @@ def curve_sentence(panel: dict) -> str:
         f"{'' if name == 'both' else name + ' '}from {with_unit(min(y), unit)} to {with_unit(max(y), unit)}"
         for name, y in panel["lines"].items()
     ]
-    sentence = f"{panel['title']} over time: {', '.join(lines)}"
+    what = "predicted, " if panel["predicted"] else ""
+    sentence = f"{panel['title']} over time: {what}{', '.join(lines)}"
+    if panel["simulated"]:
+        sentence += f"; simulated up to {with_unit(max(map(max, panel['simulated'].values())), unit)}"
     for limit in panel["limits"]:
         ends = [f"from {with_unit(limit['low'], unit)}"] if limit["low"] is not None else []
         ends += [f"up to {with_unit(limit['high'], unit)}"] if limit["high"] is not None else []
         sentence += f"; allowed {' '.join(ends)}"
     return sentence
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-014
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-015
 class Choice(anywidget.AnyWidget):
     "One of several motions."
 
@@ -86,7 +100,7 @@ class Choice(anywidget.AnyWidget):
     options = t.List().tag(sync=True)
     index = t.Int(0).tag(sync=True)
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-016
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-017
 class Status(anywidget.AnyWidget):
     "A line on what is going on: `tone` good, bad, busy or quiet; `share` done (0: unknown, None: idle)."
 
@@ -103,7 +117,7 @@ class Status(anywidget.AnyWidget):
         "Send a file to the browser."
         self.send({"download": name}, [content])
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-019
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-020
 FILE_BYTES = 32_000_000         # the server takes messages of little more
 
 
@@ -115,72 +129,154 @@ class Opener(anywidget.AnyWidget):
     label = t.Unicode().tag(sync=True)
     accept = t.Unicode().tag(sync=True)
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-021
-def facts(tuner: Tuner, found: Answer, i: int) -> str:
-    "HTML on motion `i`: its table of constraints, and the changes against the start of its search."
-    title = tuner.exercise.title
-    rows = table(tuner.rows(found, i), "html", f"{title.capitalize()} {i + 1} of {len(found)}")
-    starts = found.guided.starts if found.guided else ()
-    words = (
-        [c["words"] for c in changes(starts[i], found.motions[i], exercise=tuner.exercise)[:4]]
-        if starts
-        else []
-    )
-    said = html.escape("; ".join(words) or "no change of a degree or more")
-    return f"{rows}<h2>Against the {title} it began from</h2><p>{said[:1].upper() + said[1:]}.</p>"
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-022
+_TICKS = {True: '<span class="yes">✓ yes</span>', False: '<span class="no">✗ no</span>', None: ""}
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-024
+
+def _fact(row: Mapping, title: str, simulated: Mapping | None) -> str:
+    "One row of the table of constraints; of what is kept low one line."
+    if row["satisfied"] is None:
+        value, recorded = html.escape(row[f"this {title}"]), html.escape(row["recorded"])
+        wide = 2 if simulated is None else 3
+        return (f"<tr><td>{html.escape(row['constraint'])}</td>"
+                f'<td colspan="{wide}">{value} <i>recorded {recorded}</i></td></tr>')
+    where = f"{row['requested']}; recorded {row['recorded']}"
+    about = [row["which is"]] if row["which is"] == "predicted" else []
+    about += [f"in simulation {row['in simulation']}"] if row["in simulation"] else []
+    cells = [f"<b>{html.escape(row['constraint'])}</b><small>{html.escape(where)}</small>",
+             f"{html.escape(row[f'this {title}'])}<small>{html.escape('; '.join(about))}</small>"]
+    cells += [html.escape(simulated.get(row["constraint"], ""))] if simulated is not None else []
+    cells += [f"{_TICKS[row['satisfied']]}<small>{row['by']}</small>"]
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-023
+def facts(tuner: Tuner, found: Answer, i: int, finding: Finding | None = None, compared: bool = False) -> str:
+    """HTML on motion `i`: its table of constraints with what was simulated, the motions side by side if they
+    are `compared`, and the changes against the start of its search."""
+    title = tuner.exercise.title
+    simulated = None if finding is None else tuner.simulated_words(finding)
+    heads = ["constraint", f"this {title}", *(["simulated"] if finding else []), "satisfied"]
+    head = "".join(f'<th scope="col">{text}</th>' for text in heads)
+    rows = "".join(_fact(row, title, simulated) for row in tuner.rows(found, i))
+    body = f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody>"
+    out = f"<table><caption>{title.capitalize()} {i + 1} of {len(found)}</caption>{body}</table>"
+    if compared:
+        out += table(tuner.comparison(found), "html", f"All {tuner.exercise.plural} side by side")
+    said = advice(tuner, found, i)
+    return said + out if found.request.like else out + said
+
+
+def advice(tuner: Tuner, found: Answer, i: int) -> str:
+    "HTML on what is different from where the search of motion `i` began."
+    against = "your repetition" if found.request.like else f"the {tuner.exercise.title} it began from"
+    said = html.escape("; ".join(advice_words(found, i)[:4]) or "no change of a degree or more")
+    return f"<h2>Against {against}, at the bottom</h2><p>{said[:1].upper() + said[1:]}.</p>"
+
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-026
 SCENE_PX, PARTICIPANT, EACH_S = 480, "Participant (.osim)", 0.1
+OWN = f"Own repetition ({' '.join(RECORDINGS)})"
+LOADS = {"no load": None, "barbell": "barbell:{:g}", "two dumbbells": "dumbbells:2x{:g}", "vest": "vest:{:g}"}
 
 
 class Page:
-    "The tuning page: widgets, the history of requests, one thread for motions and one for files."
+    "The tuning page: widgets, the history of requests, and threads for motions, files and simulations."
     def __init__(self, request: Request | None = None, tuner: Tuner | None = None):
         request = request or Request(n=5)
-        self.tuner, self.history = tuner or Tuner(request.exercise), History(request)
-        self.found, self.answered, self.scene = None, None, None
-        self.status, self.sliders, self.curves = Status(), Sliders(), Curves()
-        self.choice = Choice(title=self.tuner.exercise.title.capitalize())
-        self.stage, self.table, self.more = w.VBox(), w.HTML(), w.HTML()
-        self.n = _number(request.n, 1, 20, self.tuner.exercise.plural.capitalize())
-        self.seed = _number(request.seed, 0, 999_999, "Seed")
-        self.model = Opener(label=PARTICIPANT, accept=".osim")
-        self.file = Opener(label="Open request (.yaml)", accept=".yaml,.yml")
-        self._buttons()
+        self.tuners, self.history = {request.exercise: tuner or Tuner(request.exercise)}, History(request)
+        self.found, self.answered, self.scene, self.recording = None, None, None, None
+        self.quiet, self.sliders_of, self.shown = False, request.exercise, None
+        self.status, self.sliders, self.curves, self.said = Status(), Sliders(), Curves(), Status()
+        self.choice, self.stage = Choice(), w.VBox([w.HTML(OUTLINE)]).add_class("bige-stage")
+        self.table, self.more, self.note = w.HTML(), w.HTML(), w.HTML()
+        self._buttons(request)
+        self._inputs(request)
         self.latest = Latest(self._answer, self._answered, self._failed)
         self.maker = Latest(self._make, self._made, self._failed)
+        self.reader = Latest(self._read, self._recorded, self._not_read)
+        self.prover = Latest(self._prove, self._proved, self._not_proved)
         self.widget = self._layout()
         self._wire()
         self.ask()
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-026
+    def tuner_of(self, request: Request) -> Tuner:
+        "Each exercise has its own, loaded when first needed."
+        if request.exercise not in self.tuners:
+            self.tuners[request.exercise] = Tuner(request.exercise)
+        return self.tuners[request.exercise]
+
+    @property
+    def tuner(self) -> Tuner:
+        return self.tuner_of(self.history.now)
+
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-028
 def _number(value: int, low: int, high: int, label: str) -> w.Widget:
     "A whole number with its label."
     return w.BoundedIntText(value=value, min=low, max=max(high, value), description=label,
                             layout={"width": "135px"}, style={"description_width": "55px"})
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-027
+
+def _amount(value: float, high: float, label: str, tooltip: str) -> w.Widget:
+    "A number from 0 with its label."
+    return w.BoundedFloatText(value=value, min=0, max=high, description=label, tooltip=tooltip,
+                              layout={"width": "150px"}, style={"description_width": "80px"})
+
+
+def _choose(options: Sequence, label: str, tooltip: str = "", wide: int = 200) -> w.Widget:
+    "One of several."
+    return w.Dropdown(options=options, description=label, tooltip=tooltip, layout={"width": f"{wide}px"},
+                      style={"description_width": "initial"})
+
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-029
 @patch
-def _buttons(self: Page) -> None:
-    plural = self.tuner.exercise.plural
+def _buttons(self: Page, request: Request) -> None:
+    plural = load_exercise(request.exercise).plural
     self.undo = w.Button(description="Undo", tooltip="back to the request before")
     self.reset = w.Button(description="Reset", tooltip="back to the first request")
     self.fresh = w.Button(description=f"Other {plural}", tooltip="the same request, the next seed")
     self.stop = w.Button(description="Cancel", tooltip="stop what is running")
     self.generic = w.Button(description="Shipped model", tooltip="leave the participant's own model")
+    self.sized = w.Button(description="Use height and mass", tooltip="the shipped model, stretched evenly")
+    self.prior = w.Button(description="Leave repetition", tooltip="start from samples again")
+    self.verify = w.Button(description="Verify", tooltip="simulate this motion, in the background")
+    self.halt = w.Button(description="Stop", tooltip="end the simulation without a result")
     self.downloads = {
         what: w.Button(description=label, tooltip=f"download {label}") for what, label in DOWNLOADS.items()
     }
 
 
-TITLE = """<h1>bige tune</h1>
-<p class="quiet">Move the sliders until the motion is what you want. The pale bands show what recorded
-participants do. Activations are predicted by a network, not measured.</p>"""
-LEGEND = """<h2>Curves</h2>
-<p class="quiet">Blue: left. Brown, dashed: right. Pale blue: recorded participants. Green: allowed.
-The upright line is the frame of the figure.</p>"""
+@patch
+def _inputs(self: Page, request: Request) -> None:
+    exercises = (*shipped_exercises(), request.exercise)
+    named = {load_exercise(name).title.capitalize(): name for name in exercises}
+    self.exercise = _choose(list(named.items()), "Exercise", wide=210)
+    self.n = _number(request.n, 1, 20, "Motions")
+    self.seed = _number(request.seed, 0, 999_999, "Seed")
+    self.height = _amount(0, 230, "Height (cm)", "of the participant; 0: not given")
+    self.mass = _amount(0, 250, "Mass (kg)", "of the participant; 0: not given")
+    self.load = _choose(list(LOADS), "Load", "what the participant carries", 160)
+    self.kg = _amount(20, 300, "Load (kg)", "of the barbell, the vest, or each dumbbell")
+    self.model = Opener(label=PARTICIPANT, accept=".osim")
+    self.own = Opener(label=OWN, accept=",".join(RECORDINGS))
+    self.repetition = _choose([], "Repetition", "of the recording")
+    self.file = Opener(label="Open request (.yaml)", accept=".yaml,.yml,.zip")
+    self.ghost = _choose(["nothing"], "Compare with", "a second motion, pale, at the same phase", 226)
+    self.compare = w.Checkbox(description="Compare all", indent=False, layout={"width": "120px"})
+    muscles = [(MUSCLES_IN_WORDS[m], m) for m in MUSCLES]
+    self.muscle = _choose([("of the list", ""), *muscles], "Curve of muscle",
+                          "a further curve; or click the muscle in the figure", 222)
+    self.mode = _choose([(label, mode) for mode, label in SIMULATIONS.items()], "Verify by", wide=250)
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-030
+
+TITLE = """<h1>bige tune</h1>
+<p class="quiet">Move the sliders until the motion is what you want. Pale bands: recorded participants.
+Activations and joint loads are predicted, not measured; Verify simulates them.</p>"""
+LEGEND = """<h2>Curves</h2>
+<p class="quiet">Blue: left. Brown, dashed: right. Around predicted ones the band of nine in ten simulated
+values; dotted: simulated. Pale blue: recorded participants. Green: allowed. The upright line is the moment of
+the figure; press on a curve to go there.</p>"""
+OUTLINE = """<div class="bige-outline" role="img" aria-label="The figure is being made"></div>"""
+
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-032
 @patch
 def _show_settings(self: Page) -> None:
     if not self.sliders.sliders:
@@ -196,10 +292,10 @@ def _show_settings(self: Page) -> None:
     )
     self.more.value = f"<h2>Further constraints, from the file</h2>{rest}" if rest else ""
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-033
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-035
 @patch
 def _answer(self: Page, request: Request, stopped) -> tuple[Answer, float]:
-    since, last = time.perf_counter(), [0.0]
+    since, last, tuner = time.perf_counter(), [0.0], self.tuner_of(request)
 
     def progress(step: int, satisfied: int, n: int) -> None:
         if stopped():
@@ -207,59 +303,130 @@ def _answer(self: Page, request: Request, stopped) -> tuple[Answer, float]:
         if time.perf_counter() - last[0] > EACH_S:
             last[0] = time.perf_counter()
             words = f"{satisfied} of {n} satisfy every limit …"
-            self.status.say(f"Looking for {self.tuner.exercise.plural}: {words}", "busy",
+            self.status.say(f"Looking for {tuner.exercise.plural}: {words}", "busy",
                             (satisfied + 0.5) / (n + 1))
 
     if not self.sliders.sliders:
         self.status.say("Loading the networks and the recorded participants …", "busy", 0.0)
-        self.sliders.sliders = [
-            slider_row(slider, self.tuner.scales[slider.key]) for slider in self.tuner.sliders
-        ]
+        rows = [slider_row(slider, tuner.scales[slider.key]) for slider in tuner.sliders]
+        if stopped():
+            raise Cancelled
+        self.sliders.sliders, self.sliders_of = rows, request.exercise
         self._show_settings()
-    return self.tuner.answer(request, progress), time.perf_counter() - since
+        self._show_recorded(request)
+    return tuner.answer(request, progress), time.perf_counter() - since
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-038
+
+@patch
+def _show_recorded(self: Page, request: Request) -> None:
+    "Until there is an answer of an exercise: a recorded repetition, on the skeleton of the request."
+    tuner, person = self.tuner_of(request), read_person(request.model)
+    motion = batch_motions(select_motions(tuner.models.bank, torch.tensor([0])))[0]
+    label = f"recorded {tuner.exercise.title}, until yours is ready"
+    self._stage(drawable(motion, person and person.skeleton, label, load=request.load,
+                         seat=tuner.exercise.seat), tuner.exercise)
+
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-040
+@patch
+def _ghosts(self: Page, i: int) -> dict[str, Motion | None]:
+    "What may stand behind motion `i`, by label."
+    found, title = self.found, self.tuner_of(self.answered).exercise.title
+    out = {"nothing": None}
+    if found.request.like:
+        out["own repetition"] = read_motion(found.request.like)
+    if found.guided and found.guided.starts:
+        out["where it began"] = found.guided.starts[i]
+    finding = self._finding_of(i)
+    if finding and finding.motion:
+        out["simulated"] = finding.motion
+    return out | {f"{title} {k + 1}": m for k, m in enumerate(found.motions) if k != i}
+
+
+@patch
+def _finding_of(self: Page, i: int) -> Finding | None:
+    return self.tuner_of(self.answered).findings.get((self.answered.key, i, self.mode.value))
+
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-041
 @patch
 def show(self: Page) -> None:
     "Put the chosen motion of the last answer on the screen."
     if (found := self.found) is None:
         return
-    i = min(self.choice.index, len(found) - 1)
+    i, tuner = min(self.choice.index, len(found) - 1), self.tuner_of(self.answered)
     with self.choice.hold_sync():
-        self.choice.index = i
+        self.choice.index, self.choice.title = i, tuner.exercise.title.capitalize()
         self.choice.options = [
-            f"{k + 1} {'✓' if good else '✗ violates a limit'}" for k, good in enumerate(found.satisfied)
+            f"{k + 1} {'✓' if good else '✗ violated'}" for k, good in enumerate(found.satisfied)
         ]
-    self._place(found.motions[i], found.skeleton)
-    self.curves.panels = [panel | {"alt": curve_sentence(panel)} for panel in self.tuner.curves(found, i)]
-    self.table.value = facts(self.tuner, found, i)
+    finding = self._finding_of(i)
+    self._place(found, i)
+    self.sliders.values = tuner.values(found, i)
+    panels = tuner.curves(found, i, filter(None, [self.muscle.value]), self.compare.value, finding)
+    self.curves.panels = [panel | {"alt": curve_sentence(panel)} for panel in panels]
+    self.table.value = facts(tuner, found, i, finding, self.compare.value)
+    if finding:
+        self.said.say(tuner.finding_words(finding, i), "good" if finding.verdict == "proved" else "bad")
+    elif not self.prover.active:
+        self.said.say("Not simulated yet: what is shown is predicted.")
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-039
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-042
 @patch
-def _place(self: Page, motion, skeleton) -> None:
-    "The motion in the scene; another skeleton needs another scene."
-    if self.scene is not None and self.shown is skeleton:
-        return self.scene.replace(motion, at=0)
-    self.scene = scene([motion], skeleton=skeleton, height=SCENE_PX, exercise=self.tuner.exercise)
-    self.shown = skeleton
-    self.scene.show(int(self.tuner.exercise.bottom(motion.coordinates())))
-    self.stage.children = [self.scene]
-    self.curves.scene = self.scene
+def _place(self: Page, found: Answer, i: int) -> None:
+    "Motion `i` in the scene, with its ghost; another skeleton needs another scene."
+    ghosts = self._ghosts(i)
+    kept = self.ghost.value if self.ghost.value in ghosts else "nothing"
+    if list(self.ghost.options) != list(ghosts):
+        before, self.quiet = self.quiet, True
+        self.ghost.options, self.ghost.value = list(ghosts), kept
+        self.quiet = before
+    self._stage(self._drawn(found, found.motions[i], ghosts[kept], kept), found.exercise)
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-041
+
+@patch
+def _stage(self: Page, shown: Drawable, exercise: Exercise) -> None:
+    "Put a motion into the scene, which is made for the first; a new exercise begins at its turning point."
+    if self.scene is None:
+        self.scene = scene([shown], height=SCENE_PX, exercise=exercise)
+        self.scene.on_msg(lambda _, said, __: self.picked(said))
+        self.stage.children, self.curves.scene = [self.scene], self.scene
+    new, self.scene.exercise = self.scene.exercise is not exercise, exercise
+    self.scene.replace(shown, at=0, label=shown.label)
+    if new or self.shown is None:
+        self.scene.show(int(exercise.bottom(shown.recording.coordinates())))
+    self.shown = exercise
+
+
+@patch
+def _drawn(self: Page, found: Answer, motion: Motion, ghost: Motion | None, label: str) -> Drawable:
+    "A motion as it is drawn, with its load, its seat and its ghost."
+    how = {"load": found.request.load, "seat": found.exercise.seat}
+    own = f"{found.exercise.title} {1 + min(self.choice.index, len(found) - 1)}"
+    shown = drawable(motion, found.skeleton, own, **how)
+    return shown if ghost is None else replace(shown, ghost=drawable(ghost, found.skeleton, label))
+
+
+@patch
+def picked(self: Page, said: Mapping) -> None:
+    "A muscle was clicked in the figure: show its curve."
+    at = said.get("picked")
+    if isinstance(at, int) and 0 <= at < len(ACTIVATIONS):
+        self.muscle.value = ACTIVATIONS[at].partition("/")[0][:-2]
+
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-044
 @patch
 def _answered(self: Page, request: Request, result: tuple[Answer, float]) -> None:
     (self.found, seconds), self.answered = result, request
     self.show()
     took = f" ({seconds:.1f} s)" if seconds > 0.05 else ""
-    self.status.say(self.tuner.message(self.found) + took, "good" if self.found.satisfied.all() else "bad")
+    words = self.tuner_of(request).message(self.found)
+    self.status.say(words + took, "good" if self.found.satisfied.all() else "bad")
 
 
 @patch
 def _failed(self: Page, job, error: Exception) -> None:
     self.status.say(error_message(error), "bad")
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-044
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-047
 @patch
 def download(self: Page, what: str) -> None:
     "Have a file made of the motion on the screen and of the request it answers."
@@ -271,53 +438,157 @@ def download(self: Page, what: str) -> None:
 
 @patch
 def _make(self: Page, wanted: Download, stopped) -> tuple[str, bytes]:
-    return self.tuner.make(wanted, stopped)
+    return self.tuner_of(wanted.request).make(wanted, stopped)
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-045
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-048
 @patch
 def _made(self: Page, wanted: Download, result: tuple[str, bytes]) -> None:
     name, content = result
     self.status.download(name, content)
-    command = command_line(wanted.request, self.tuner.exercise)
+    command = command_line(wanted.request, self.tuner_of(wanted.request).exercise)
     self.status.say(f"{name} is in your downloads. The same by command: {command}", "good")
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-048
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-051
+@patch
+def prove(self: Page) -> None:
+    "Have the motion on the screen simulated."
+    if self.found is None:
+        return
+    wanted = Verification(self.answered, min(self.choice.index, len(self.found) - 1), self.mode.value)
+    self.said.say("The simulation begins …", "busy", 0.0)
+    self.prover.submit(wanted)
+
+
+@patch
+def _prove(self: Page, wanted: Verification, stopped) -> Finding:
+    tuner, usual = self.tuner_of(wanted.request), USUAL_S[wanted.mode]
+    what = f"{SIMULATIONS[wanted.mode]} of {tuner.exercise.title} {wanted.i + 1}"
+
+    def tell(seconds: float) -> None:
+        if not stopped():
+            words = f"{what}: {seconds:.0f} s so far, usually {usual / 2:.0f} to {2 * usual:.0f}"
+            self.said.say(words, "busy", min(seconds / usual, 0.95))
+
+    return tuner.verify(wanted, stopped, tell)
+
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-052
+@patch
+def _proved(self: Page, wanted: Verification, finding: Finding) -> None:
+    here = self.answered and self.answered.key == wanted.request.key and self.choice.index == wanted.i
+    if here and self.mode.value == wanted.mode:
+        self.show()
+    words = self.tuner_of(wanted.request).finding_words(finding, wanted.i)
+    words += "" if here else " It is no longer on the screen: Undo brings it back."
+    self.said.say(words, "good" if finding.verdict == "proved" else "bad")
+
+
+@patch
+def _not_proved(self: Page, wanted: Verification, error: Exception) -> None:
+    self.said.say(error_message(error, "The simulation came to no result"), "bad")
+
+
+@patch
+def halt_simulation(self: Page) -> None:
+    "End a simulation."
+    if self.prover.active:
+        self.prover.cancel()
+        self.said.say("The simulation was stopped.")
+
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-055
+@patch
+def _own(self: Page, name: str, content: bytes) -> dict:
+    "Have a recording read; the request changes when this is done."
+    if Path(name).suffix.lower() not in RECORDINGS:
+        raise InputError(name, f"a name ending in {Path(name).suffix or 'nothing'}", " or ".join(RECORDINGS),
+                         "export the recording as one of these")
+    self.status.say(f"Reading {name} …", "busy", 0.0)
+    self.reader.submit((self.tuner, name, content, self.mass.value or None))
+    return {}
+
+
+@patch
+def _read(self: Page, job: tuple, stopped) -> Repetitions:
+    tuner, name, content, mass_kg = job
+    return tuner.repetitions(tuner.keep(name, content), mass_kg)
+
+
+@patch
+def _not_read(self: Page, job: tuple, error: Exception) -> None:
+    self.refuse(error, f"{job[1]} was not opened")
+
+
+@patch
+def _recorded(self: Page, job: tuple, found: Repetitions) -> None:
+    if job[0] is not self.tuner:        # the exercise was changed meanwhile
+        return
+    self.recording = found
+    said = "".join(f"<p>Suspicious: {html.escape(words)}</p>" for words in found.said)
+    self.note.value = f"<h2>{html.escape(found.name)}</h2>{said}" if said else ""
+    self.quiet = True
+    self.ghost.options = ["nothing", "own repetition"]
+    self.ghost.value, self.quiet = "own repetition", False
+    before = self.history.now.key
+    self.change(like=found.files[0], model=found.model or self.history.now.model)
+    if self.history.now.key == before:
+        self.ask()
+
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-057
+def _bar(*children: w.Widget) -> w.Widget:
+    return w.HBox(children, layout={"flex_flow": "row wrap"}).add_class("bige-bar")
+
+
 @patch
 def _layout(self: Page) -> w.Widget:
-    def bar(*children: w.Widget) -> w.Widget:
-        return w.HBox(children, layout={"flex_flow": "row wrap"}).add_class("bige-bar")
+    for line in (self.status, self.said):
+        line.layout.flex = "1 1 auto"
+    state = w.HBox([self.status, self.stop]).add_class("bige-state")
+    person = _bar(self.model, self.height, self.mass, self.sized, self.generic, self.load, self.kg)
+    begin = _bar(self.exercise, self.own, self.repetition, self.prior, self.n, self.seed, self.file)
+    title = w.HTML(TITLE).add_class("bige-title")
+    setup = w.VBox([title, begin, person, self.note]).add_class("bige-setup")
+    side = w.VBox([self.sliders, self.more]).add_class("bige-side")
+    steps = w.VBox([self.choice, _bar(self.undo, self.reset, self.fresh, self.compare)])
+    looks = _bar(self.ghost, self.muscle).add_class("bige-looks")
+    figure = w.VBox([state, self.stage, steps.add_class("bige-steps"), looks]).add_class("bige-figure")
+    finding = _bar(self.mode, self.verify, self.halt, self.said).add_class("bige-finding")
+    facts = w.VBox([finding, self.table, w.HTML(LEGEND), self.curves, w.HTML("<h2>Download</h2>"),
+                    _bar(*self.downloads.values())]).add_class("bige-facts")
+    main = w.HBox([figure, facts]).add_class("bige-main")
+    style = w.HTML(f"<style>{CSS_COLOURS}{asset_text('tuning/page.css')}</style>").add_class("bige-style")
+    return w.VBox([style, setup, side, main]).add_class("bige")
 
-    top = bar(self.undo, self.reset, self.fresh, self.n, self.seed, self.model, self.generic, self.file)
-    self.status.layout.flex = "1 1 auto"
-    state = w.HBox([self.status, self.stop], layout={"align_items": "center"})
-    side = w.VBox([w.HTML(TITLE), self.sliders, self.more], layout={"width": "340px", "flex": "0 0 auto"})
-    figure = w.VBox([self.stage, self.choice], layout={"flex": "1 1 480px", "min_width": "420px"})
-    facts = w.VBox([self.table, w.HTML("<h2>Download</h2>"), bar(*self.downloads.values())],
-                   layout={"flex": "1 1 400px", "min_width": "360px", "padding": "0 0 0 16px"})
-    both = w.HBox([figure, facts], layout={"flex_flow": "row wrap"})
-    main = w.VBox([top, state, both, w.HTML(LEGEND), self.curves],
-                  layout={"flex": "1 1 0", "min_width": "0", "padding": "0 0 0 16px"})
-    style = w.HTML(f"<style>{CSS_COLOURS}{asset_text('tuning/page.css')}</style>")
-    return w.VBox([style, w.HBox([side.add_class("bige-side"), main])]).add_class("bige")
-
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-049
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-058
 @patch
 def _wire(self: Page) -> None:
+    def on(widget: w.Widget, act: Callable) -> None:
+        widget.observe(lambda change: self.quiet or act(change.new), "value")
+
     self.sliders.on_msg(lambda _, moved, __: self.moved(moved))
     self.undo.on_click(lambda _: self.ask(self.history.undo()))
     self.reset.on_click(lambda _: self.ask(self.history.reset()))
     self.fresh.on_click(lambda _: self.change(seed=self.history.now.seed + 1))
     self.stop.on_click(lambda _: self.cancel())
     self.generic.on_click(lambda _: self.change(model=None))
-    self.n.observe(lambda change: self.change(n=change.new), "value")
-    self.seed.observe(lambda change: self.change(seed=change.new), "value")
+    self.sized.on_click(lambda _: self.use_size())
+    self.prior.on_click(lambda _: self.change(like=None))
+    self.verify.on_click(lambda _: self.prove())
+    self.halt.on_click(lambda _: self.halt_simulation())
+    on(self.exercise, lambda name: self.to_exercise(name))
+    on(self.n, lambda n: self.change(n=n))
+    on(self.seed, lambda seed: self.change(seed=seed))
+    on(self.load, lambda _: self.carry())
+    on(self.kg, lambda _: self.carry())
+    on(self.repetition, lambda file: file and self.change(like=file))
+    for widget in (self.ghost, self.compare, self.muscle, self.mode):
+        on(widget, lambda _: self.show())
     self.model.on_msg(lambda _, file, content: self.opened(self._model, file, content))
+    self.own.on_msg(lambda _, file, content: self.opened(self._own, file, content))
     self.file.on_msg(lambda _, file, content: self.opened(self._request, file, content))
     self.choice.observe(lambda _: self.show(), "index")
     for what, button in self.downloads.items():
         button.on_click(lambda _, what=what: self.download(what))
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-050
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-059
 @patch
 def change(self: Page, topic: str | None = None, **changes: object) -> None:
     "A new request, unless it is the one we have."
@@ -328,20 +599,47 @@ def change(self: Page, topic: str | None = None, **changes: object) -> None:
 
 @patch
 def ask(self: Page, request: Request | None = None) -> None:
-    "Show a request (None: the current one) on the sliders, and have it answered."
+    "Show a request (None: the current one) on the page, and have it answered."
     request = request or self.history.now
-    self.n.value, self.seed.value = request.n, request.seed
-    self.undo.disabled, self.generic.disabled = not self.history.can_undo, request.model is None
-    self.model.label = Path(request.model).name if request.model else PARTICIPANT
+    if self.sliders_of != request.exercise:
+        self.sliders.sliders = []
+    self._show_request(request)
     self._show_settings()
     self.status.say(f"Looking for {self.tuner.exercise.plural} …", "busy", 0.)
     self.latest.submit(request)
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-053
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-060
+@patch
+def _show_request(self: Page, request: Request) -> None:
+    "What stands in the fields: nothing is requested by it."
+    before, self.quiet = self.quiet, True
+    self.exercise.value, self.n.value, self.seed.value = request.exercise, request.n, request.seed
+    load = read_load(request.load) if request.load else None
+    kinds = {(text or "").partition(":")[0]: label for label, text in LOADS.items()}
+    self.load.value = kinds[load.kind if load else ""]
+    if load:
+        self.kg.value = load.piece_kg
+    files = [(f.name, f) for f in self.recording.files] if self.recording else []
+    if request.like and request.like not in [f for _, f in files]:
+        files = [(Path(request.like).name, request.like)]
+    self.repetition.options = files if request.like else []
+    if request.like:
+        self.repetition.value = request.like
+    self.repetition.layout.display = "" if request.like and len(files) > 1 else "none"
+    self.quiet = before
+    self.undo.disabled, self.generic.disabled = not self.history.can_undo, request.model is None
+    self.prior.disabled = request.like is None
+    self.model.label = Path(request.model).name if request.model else PARTICIPANT
+    self.own.label = Path(request.like).name if request.like else OWN
+    self.fresh.description = f"Other {load_exercise(request.exercise).plural}"
+
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-063
 @patch
 def moved(self: Page, to: dict) -> None:
     "A slider was moved."
-    slider = next(each for each in self.tuner.sliders if each.key == to["key"])
+    slider = next((each for each in self.tuner.sliders if each.key == to["key"]), None)
+    if slider is None:              # of the exercise before
+        return
     wanted = Setting(to["on"], to["low"], to["high"])
     try:
         self.change(slider.key, constraints=with_setting(self.history.now.constraints, slider, wanted))
@@ -355,17 +653,44 @@ def refuse(self: Page, error: Exception, *what: str) -> None:
     self._show_settings()
     self.status.say(error_message(error, *what), "bad")
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-058
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-068
 @patch
 def cancel(self: Page) -> None:
-    "Stop what is running; the last motions stay on the screen."
-    if not (self.latest.active or self.maker.active):
+    "Stop what is running, simulations apart; the last motions stay on the screen."
+    working = [each for each in (self.latest, self.maker, self.reader) if each.active]
+    if not working:
         return
-    self.latest.cancel()
-    self.maker.cancel()
+    for each in working:
+        each.cancel()
     self.status.say("Cancelled. The figure shows the last request that was answered.")
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-061
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-071
+@patch
+def to_exercise(self: Page, name: str) -> None:
+    "Another exercise, with its default request; a repetition of the one before is left."
+    self.note.value = ""
+    self.change(exercise=name, constraints=default_constraints(name), like=None)
+
+
+@patch
+def use_size(self: Page) -> None:
+    "A participant of the height and mass in the fields."
+    try:
+        self.change(model=self.tuner.keep_sized(self.height.value / 100, self.mass.value))
+    except InputError as error:
+        self.refuse(error, "No model was made")
+
+
+@patch
+def carry(self: Page) -> None:
+    "The load in the fields."
+    text = LOADS[self.load.value]
+    try:
+        self.change("load", load=text and str(read_load(text.format(self.kg.value))))
+    except InputError as error:
+        self.refuse(error, "The load stays as it was")
+
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-075
 @patch
 def _model(self: Page, name: str, content: bytes) -> dict:
     return {"model": self.tuner.keep_model(name, content)}
@@ -373,9 +698,14 @@ def _model(self: Page, name: str, content: bytes) -> dict:
 
 @patch
 def _request(self: Page, name: str, content: bytes) -> dict:
-    return {"constraints": parse_constraints(content.decode(errors="replace"), name, self.tuner.exercise)}
+    text, files = self.tuner.read_request(name, content)
+    noted = noted_options(text)
+    exercise = noted.setdefault("exercise", self.history.now.exercise)
+    found = noted | {"constraints": parse_constraints(text, name, load_exercise(exercise))}
+    left = {"like": None} if files or exercise != self.history.now.exercise else {}
+    return found | left | ({"model": None} if files else {}) | files
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-062
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-076
 @patch
 def opened(self: Page, read: Callable, file: Mapping, buffers: Sequence[memoryview]) -> None:
     "Take a file that the browser sent into the request. `file`: its name and size (bytes)."
@@ -388,11 +718,12 @@ def opened(self: Page, read: Callable, file: Mapping, buffers: Sequence[memoryvi
     except Exception as error:                                      # whatever a file may hold
         self.refuse(error, f"{name} was not opened")
 
-# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-064
+# %% ../nbs/B2_tuning_page.ipynb #b2-tuning-page-080
 def page(constraints: str | None = None, model: str | None = None, n: int = 5, seed: int = 0,
-         exercise: str = "squat") -> w.Widget:
-    "The tuning page as a widget. `constraints`: a YAML file; `model`: a participant's .osim file."
-    given = {"constraints": read_constraints(constraints, exercise)} if constraints else {}
-    return Page(
-        Request(n=n, seed=seed, exercise=exercise, model=Path(model) if model else None, **given)
-    ).widget
+         exercise: str = "squat", *, load: str | None = None, like: str | None = None) -> w.Widget:
+    """The tuning page as a widget. `constraints`: a YAML file; `model`: a participant's .osim file; `load`:
+    what is carried; `like`: a repetition to start from."""
+    given = read_constraints(constraints, exercise) if constraints else default_constraints(exercise)
+    files = {name: Path(path) if path else None for name, path in (("model", model), ("like", like))}
+    carried = load and str(read_load(load))
+    return Page(Request(given, n=n, seed=seed, exercise=exercise, load=carried, **files)).widget

@@ -177,9 +177,17 @@ def check_port(port: int) -> None:
 
 # %% ../nbs/B3_tuning_server.ipynb #b3-tuning-server-024
 def launch(constraints: str | None = None, model: str | None = None, n: int = 5, seed: int = 0,
-           port: int = 8866, browser: bool = True, *, exercise: str = "squat") -> None:
-    "Serve the tuning page to this account until interrupted. Files are checked before anything starts."
+           port: int = 8866, browser: bool = True, *, exercise: str = "squat", load: str | None = None,
+           like: str | None = None) -> None:
+    "Serve the tuning page to this account until interrupted. Input is checked before anything starts."
     check_port(port)
+    if load:
+        from bige.external_load import read_load
+        read_load(load)
+    if like:
+        from bige.guidance import one_repetition
+        from bige.motion import read_motion
+        one_repetition(read_motion(like), exercise)
     if constraints:
         from bige.constraint_files import read_constraints
         read_constraints(constraints, exercise)
@@ -187,6 +195,7 @@ def launch(constraints: str | None = None, model: str | None = None, n: int = 5,
         from bige.skeleton import Skeleton
         Skeleton.from_osim(model)
     files = {name: path and str(Path(path).resolve()) for name, path in
-             (("constraints", constraints), ("model", model))}
+             (("constraints", constraints), ("model", model), ("like", like))}
     with tempfile.TemporaryDirectory(prefix="bige-tune-") as folder:
-        serve(write_app(Path(folder), app_source(**files, n=n, seed=seed, exercise=exercise)), port, browser)
+        source = app_source(**files, n=n, seed=seed, exercise=exercise, load=load)
+        serve(write_app(Path(folder), source), port, browser)

@@ -104,7 +104,7 @@ class Figure {  // one person (or a cloud of markers) and how to stand at a shar
     this.matrices = new Float32Array(16 * (this.none + 1)); this.matrices.set([1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1], 16 * this.none);
     if (this.frames) { const f = this.mix(this.frames, 12 * this.none, share); for (let b = 0; b < this.none; b++) for (let r = 0; r < 3; r++) for (let c = 0; c < 4; c++) this.matrices[16 * b + 4 * c + r] = f[12 * b + 4 * r + c]; for (let b = 0; b < this.none; b++) this.matrices[16 * b + 15] = 1; }
     if (this.lines) {
-      const lines = this.mix(this.lines, this.muscles * S * 3, share, 1e-4), level = this.activations && this.mix(this.activations, this.muscles, share);
+      const lines = this.now = this.mix(this.lines, this.muscles * S * 3, share, 1e-4), level = this.activations && this.mix(this.activations, this.muscles, share);
       for (let m = 0; m < this.muscles; m++) {
         const line = lines.subarray(3 * S * m, 3 * S * (m + 1)); let length = 0;
         for (let i = 1; i < S; i++) length += Math.hypot(line[3 * i] - line[3 * i - 3], line[3 * i + 1] - line[3 * i - 2], line[3 * i + 2] - line[3 * i - 1]);
@@ -148,9 +148,10 @@ export function mount(el, scene, hooks = {}) {
     <div class="bar" role="group" aria-label="Playback"><button type="button" class="play"></button><input type="range" min="0" step="1" aria-label="Moment of the recording"><output></output>
     <label>Speed <select><option value="1">1×</option><option value=".5">½×</option><option value=".25">¼×</option></select></label>
     <label>View <select><option value="35,8">oblique</option><option value="0,4">right side</option><option value="90,4">front</option><option value="180,4">left side</option><option value="270,4">back</option></select></label>
+    <span class="layers" role="group" aria-label="Layers"><label><input type="checkbox" checked>Bones</label> <label><input type="checkbox" checked>Muscles</label> <label><input type="checkbox" checked>Ghost</label></span>
     <span class="key" role="img" aria-label="Colours: muscle activation from 0, pale yellow, to 1, dark red"><i>activation 0</i><b></b><i>1</i></span></div>
     <p class="help">Space: play or pause. Left and right arrow: a step. Home, End: first, last. Drag, or Shift with an arrow: turn. Wheel, or plus and minus: zoom.</p>`;
-  const $ = s => el.querySelector(s), canvas = $("canvas"), slider = $("input"), [speed, views] = el.querySelectorAll("select");
+  const $ = s => el.querySelector(s), canvas = $("canvas"), slider = $("input"), [speed, views] = el.querySelectorAll("select"), [bonesOn, musclesOn, ghostOn] = el.querySelectorAll(".layers input");
   const gl = canvas.getContext("webgl2", { antialias: true });
   if (!gl) { $(".words").textContent = "This browser shows no WebGL 2; the film (.mp4) shows the same."; return {}; }
   const at = program(gl), view = { turn: 35, tilt: 8, zoom: 1 };
@@ -160,7 +161,7 @@ export function mount(el, scene, hooks = {}) {
     figures = list.map(t => new Figure(gl, t, scene)); grounds = list.map(t => ground(gl, t, scene.colours));
     seconds = Math.max(...figures.map(t => t.seconds)); longest = figures.find(t => t.seconds === seconds); steps = longest.t.steps - 1;
     slider.max = steps; canvas.setAttribute("aria-label", list.map(t => t.words).join(" "));
-    $(".key").hidden = !figures.some(t => t.activations);
+    $(".key").hidden = !figures.some(t => t.activations); $(".layers").hidden = !figures.some(t => t.lines); ghostOn.parentElement.hidden = !figures.some(t => t.ghost);
     $(".words").innerHTML = list.map(() => `<div><strong></strong><em></em>${[0, .5, 1, 1.5].map(y => `<span>${y ? y + " m" : 0}</span>`).join("")}</div>`).join("");
     list.forEach((t, i) => $(".words").children[i].querySelector("strong").textContent = t.label + (t.ghost ? ` (pale: ${t.ghost.label})` : "")); dirty = true;
   };
@@ -175,9 +176,10 @@ export function mount(el, scene, hooks = {}) {
       const own = t === longest ? share : inPhase(longest.t.knots, t.t.knots, share);
       t.stand(own); t.ghost?.stand(inPhase(t.t.knots, t.ghost.t.knots, own)); gl.viewport(i * w, 0, w, H); gl.uniformMatrix4fv(at.view, false, m); gl.uniformMatrix4fv(at.bodies, false, t.matrices);
       gl.uniform1f(at.lit, 0); gl.uniform4f(at.flatTint, 0, 0, 0, 0); grounds[i].forEach(s => mark(s, 0)); if (t.path) mark(t.path, 0);
-      gl.uniform4f(at.flatTint, ...rgb(scene.colours.shadow).map(x => x / 255), 1); for (const s of [t.bones, t.solids, t.soft]) if (s) mark(s, 1);
-      gl.uniform1f(at.lit, 1); for (const s of [t.bones, t.solids, t.soft]) if (s) mark(s, 0);
-      if (t.ghost) {  // its nearest surface only: depth first, then colour
+      gl.uniform4f(at.flatTint, ...rgb(scene.colours.shadow).map(x => x / 255), 1); const shown = [bonesOn.checked && t.bones, t.solids, (musclesOn.checked || !t.lines) && t.soft].filter(Boolean); for (const s of shown) mark(s, 1);
+      gl.uniform1f(at.lit, 1); for (const s of shown) mark(s, 0);
+      t.camera = m;
+      if (t.ghost && ghostOn.checked) {  // its nearest surface only: depth first, then colour
         gl.uniformMatrix4fv(at.bodies, false, t.ghost.matrices); gl.uniform4f(at.ghost, ...rgb(scene.colours.ghost).map(x => x / 255), .5); gl.enable(gl.BLEND); gl.blendFuncSeparate(gl.SRC_ALPHA, gl.ONE_MINUS_SRC_ALPHA, gl.ONE, gl.ONE); gl.depthFunc(gl.LEQUAL);
         for (const on of [false, true]) { gl.colorMask(on, on, on, on); for (const s of [t.ghost.bones, t.ghost.soft]) if (s) mark(s, 0); }
         gl.disable(gl.BLEND); gl.depthFunc(gl.LESS); gl.uniform4f(at.ghost, 0, 0, 0, 0);
@@ -199,7 +201,21 @@ export function mount(el, scene, hooks = {}) {
   $(".play").onclick = () => play(!playing);
   slider.oninput = () => { play(false); go(slider.value / steps); };
   views.onchange = () => { [view.turn, view.tilt] = views.value.split(",").map(Number); view.zoom = 1; dirty = true; };
-  canvas.onpointerdown = e => canvas.setPointerCapture(e.pointerId);
+  for (const layer of [bonesOn, musclesOn, ghostOn]) layer.onchange = () => dirty = true;
+  let pressed = [0, 0];
+  const pick = e => {  // the muscle whose path is nearest to the pointer, within 12 pixels
+    const box = canvas.getBoundingClientRect(), w = box.width / figures.length, i = Math.min(Math.floor((e.clientX - box.left) / w), figures.length - 1), t = figures[i];
+    let best = 12, muscle = null;
+    if (!t?.now || !t.camera || !musclesOn.checked) return;
+    for (let k = 0; k < t.now.length / 3; k++) {
+      const p = [t.now[3 * k], t.now[3 * k + 1], t.now[3 * k + 2], 1], [x, y] = [0, 1].map(r => p.reduce((s, v, c) => s + v * t.camera[4 * c + r], 0));
+      const d = Math.hypot(e.clientX - box.left - i * w - w * (1 + x) / 2, e.clientY - box.top - box.height * (1 - y) / 2);
+      if (d < best) { best = d; muscle = Math.floor(k / t.samples); }
+    }
+    if (muscle !== null) hooks.pick?.(muscle);
+  };
+  canvas.onpointerdown = e => { canvas.setPointerCapture(e.pointerId); pressed = [e.clientX, e.clientY]; };
+  canvas.onpointerup = e => { if (Math.hypot(e.clientX - pressed[0], e.clientY - pressed[1]) < 4) pick(e); };
   const turn = (x, y) => { view.turn -= x; view.tilt = Math.min(Math.max(view.tilt + y, -5), 85); dirty = true; };
   canvas.onpointermove = e => e.buttons && turn(e.movementX * .4, e.movementY * .4);
   const zoom = k => { view.zoom = Math.min(Math.max(view.zoom * k, .4), 8); dirty = true; };
@@ -225,7 +241,7 @@ export default {
     const tell = () => { clearTimeout(later); later = null; model.save_changes(); };
     const frame = f => { if (f !== model.get("frame")) { model.set("frame", f); later ??= setTimeout(tell, TELL_MS); } };
     const playing = on => { if (on !== model.get("playing")) { model.set("playing", on); tell(); } };
-    const viewer = mount(box, { ...model.get("scene"), recordings: model.get("recordings") }, { frame, playing });
+    const viewer = mount(box, { ...model.get("scene"), recordings: model.get("recordings") }, { frame, playing, pick: m => model.send({ picked: m }) });
     if (start) viewer.show?.(start);
     model.on("change:recordings", () => viewer.set?.(model.get("recordings"))); model.on("change:frame", () => viewer.show?.(model.get("frame"))); model.on("change:playing", () => viewer.play?.(model.get("playing")));
     return () => { clearTimeout(later); viewer.stop?.(); };

@@ -18,12 +18,14 @@ function row(d, send) {
   on.type = "checkbox";
   name.append(on, " " + d.label);
   const thumbs = (d.ends === "both" ? ["low", "high"] : ["high"]).map(which => thumb(d, which));
-  const [low, high] = d.ends === "both" ? thumbs : [null, thumbs[0]], usual = make("div", "usual"), span = make("div", "span");
+  const [low, high] = d.ends === "both" ? thumbs : [null, thumbs[0]], usual = make("div", "usual"), span = make("div", "span"), now = make("div", "now"), value = make("span", "value"), scale = make("div", "scale");
   const part = v => 100 * (v - d.from) / (d.to - d.from);
   usual.style.left = part(d.usual[0]) + "%"; usual.style.width = part(d.usual[1]) - part(d.usual[0]) + "%";
   usual.title = "recorded participants";
-  track.append(usual, span, ...thumbs);
-  el.append(name, figures, make("div", "says", d.says), track);
+  const end = v => v.toFixed(digits(d.step)) + d.suffix;
+  now.hidden = true; scale.append(make("span", "", end(d.from)), value, make("span", "", end(d.to)));
+  track.append(usual, span, now, ...thumbs);
+  el.append(name, figures, make("div", "says", d.says), track, scale);
   const limits = () => [low && +low.value > d.from + d.step / 2 ? +low.value : null, +high.value < d.to - d.step / 2 ? +high.value : null];
   const paint = () => {
     const [a, b] = limits(), left = low ? part(+low.value) : 0;
@@ -44,7 +46,10 @@ function row(d, send) {
     x.onchange = tell;
   });
   on.onchange = () => { paint(); tell() };
-  return { el, set(s) {
+  return { el, mark(v) {
+    now.hidden = v === undefined; value.textContent = now.hidden ? "" : "now " + v.toFixed(digits(d.step)) + d.suffix;
+    if (!now.hidden) now.style.left = Math.min(Math.max(part(v), 0), 100) + "%";
+  }, set(s) {
     on.checked = s.on;
     if (low) low.value = s.on ? s.low ?? d.from : d.usual[0];
     high.value = s.on ? s.high ?? d.to : d.usual[1];
@@ -55,17 +60,21 @@ function render({ model, el }) {
   let all = {};
   el.classList.add("bige-sliders");
   const show = () => { for (const [key, s] of Object.entries(model.get("settings").sliders ?? {})) all[key]?.set(s) };
+  const mark = () => { for (const key in all) all[key].mark(model.get("values")[key]) };
   const build = () => {
     const groups = {};
     all = {}; el.replaceChildren();
+    if (!model.get("sliders").length) {
+      const wait = make("div", "bige-outline"); wait.setAttribute("role", "img"); wait.setAttribute("aria-label", "The sliders are being made"); el.append(wait);
+    }
     for (const d of model.get("sliders")) {
       if (!groups[d.group]) { groups[d.group] = make("fieldset"); groups[d.group].append(make("legend", "", d.group)); el.append(groups[d.group]) }
       all[d.key] = row(d, message => model.send(message));
       groups[d.group].append(all[d.key].el);
     }
-    show();
+    show(); mark();
   };
-  model.on("change:sliders", build); model.on("change:settings", show);
+  model.on("change:sliders", build); model.on("change:settings", show); model.on("change:values", mark);
   build();
 }
 export default { render };
