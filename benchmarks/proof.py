@@ -203,7 +203,8 @@ def advised(name: str, repetition: Path, model: Path, exercise: str, args) -> di
     text = f"constraints:\n  - {{kind: muscle, muscle: vasmed, high: {SHARE * peak:.3f}}}\n"
     wanted = Request(parse_constraints(text, exercise=exercise), 1, exercise=exercise, model=model,
                      like=repetition, verified="tracking")
-    row = {"participant": name, "repetition": repetition.stem, "limit": round(SHARE * peak, 3)}
+    row = {"participant": name, "repetition": repetition.stem,
+           "limit": round(float(SHARE * peak), 3)}
     try:
         found = advise(wanted, models, folder=args.work / "advice" / repetition.stem, jobs=args.jobs)
     except InputError as error:
@@ -234,6 +235,8 @@ def advice_table(rows: pd.DataFrame) -> None:
     "How many were proved, and how far the advice on repetitions of one participant differs."
     proved = rows[rows["verdict"] == "proved"]
     angles = ["hip_flexion", "knee_angle", "ankle_angle", "pelvis_tilt", "lumbar_extension"]
+    if proved.empty:
+        return print(f"none of {len(rows)} proved")
     apart = proved.groupby("participant")[angles].agg(lambda x: x.max() - x.min())
     print(f"{len(proved)} of {len(rows)} proved, {proved['simulations'].mean():.1f} simulations each")
     print("largest difference between repetitions (°):", apart.round(1).to_string(), sep="\n")

@@ -126,8 +126,10 @@ def _refused(candidate: Candidate, request: Request) -> InputError:
         return InputError(where, what, wanted, cure)
     rows = [r for r in last["request"] if r["satisfied"] is False]
     near = (f"{r['constraint']} is violated by {r['violation']:.3g} {r['unit']}".rstrip() for r in rows)
-    said = "; ".join(near)
-    return InputError(where, f"no small change that satisfies the request in {tried} simulations: {said}",
+    said = f"no small change that satisfies the request in {tried} simulation{'s' * (tried != 1)}"
+    if not tried:
+        said = "no slow change that is expected to satisfy the request"
+    return InputError(where, f"{said}: {'; '.join(near)}",
                       "limits that a small change of this repetition can satisfy", cure)
 
 
@@ -188,6 +190,7 @@ def advise(request: Request, models: Models | None = None, progress: Progress | 
     inputs = file_digests(models, person, content)
     own = read_motion(request.like)
     candidate = own_candidate(models, own, skeleton)
+    Path(folder).mkdir(parents=True, exist_ok=True)
     simulator = Simulator(Path(folder), request.verified, person and person.path, models.exercise,
                           request.load, jobs, cluster)
     before, anchor = _improve(models, request.constraints, candidate, simulator, progress)
