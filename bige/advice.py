@@ -48,7 +48,7 @@ def own_candidate(models: Models, own: Motion, skeleton: Skeleton, name: str = "
                     torch.zeros_like(start.latents), loads=real.loads)
     return Candidate(name, start, begun, search, begun)
 
-# %% ../nbs/35_advice.ipynb #35-advice-012
+# %% ../nbs/35_advice.ipynb #35-advice-014
 ALONE_STEPS = 25
 REACHED_DEG = 0.5  # how exactly a single change is reached
 
@@ -72,7 +72,7 @@ def alone(models: Models, anchor: Start, wanted: Sequence[Constraint]) -> Batch:
             batch = moved(models, anchor, torch.arange(1), found.residual)
             return expected_motions(anchor, batch, torch.arange(1))
 
-# %% ../nbs/35_advice.ipynb #35-advice-015
+# %% ../nbs/35_advice.ipynb #35-advice-017
 LEAST_DEG = 2.0  # of a line of advice
 
 
@@ -92,7 +92,7 @@ def removed(effects: Mapping[str, Mapping]) -> float:
 def lines_of_advice(models: Models, constraints: Sequence[Constraint], anchor: Start, before: Motion,
                     after: Motion) -> list[dict]:
     """What differs between two simulated repetitions, each line with its `effects` on the limits that were
-    violated: {constraint: {unit, before, alone, all}}, largest effect first."""
+    violated: {constraint: {unit, before, alone}}, largest effect first."""
     import torch
 
     exercise, rows = models.exercise, torch.arange(1)
@@ -109,7 +109,7 @@ def lines_of_advice(models: Models, constraints: Sequence[Constraint], anchor: S
         out.append(line | {"effects": effects})
     return sorted(out, key=lambda line: -removed(line["effects"]))
 
-# %% ../nbs/35_advice.ipynb #35-advice-018
+# %% ../nbs/35_advice.ipynb #35-advice-020
 MOST_TRIES = 4  # simulations after that of the recorded repetition
 
 
@@ -139,7 +139,7 @@ def _check(request: Request) -> None:
     if request.verified not in ("qp", "tracking"):
         raise InputError("--mode", repr(request.verified), "qp or tracking", "choose one of them")
 
-# %% ../nbs/35_advice.ipynb #35-advice-019
+# %% ../nbs/35_advice.ipynb #35-advice-021
 def _as_simulated(models: Models, start: Start, simulated: Motion) -> Start:
     "The start, for which its own simulated motion is plausible too: feet sink a little into the ground."
     seen = as_batch(simulated, models.carrying(start.skeleton), models.exercise)
@@ -170,7 +170,7 @@ def _improve(models: Models, constraints: Sequence[Constraint], candidate: Candi
             break
     return before, anchor
 
-# %% ../nbs/35_advice.ipynb #35-advice-020
+# %% ../nbs/35_advice.ipynb #35-advice-022
 def advise(request: Request, models: Models | None = None, progress: Progress | None = None, *,
            folder: Path | str, jobs: int | None = None, cluster: str | None = None) -> Answer:
     """The smallest change of the recorded repetition `request.like` that satisfies the request in simulation
@@ -208,7 +208,7 @@ def advise(request: Request, models: Models | None = None, progress: Progress | 
                   certificates=proof_certificates(proof, inputs | {"request": request_digest(request)}),
                   proposals=(candidate.proposed,), before=before)
 
-# %% ../nbs/35_advice.ipynb #35-advice-022
+# %% ../nbs/35_advice.ipynb #35-advice-024
 LEAST_SHARE = 0.05  # of the violation: lines that remove less are said to follow from the others
 
 

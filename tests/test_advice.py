@@ -1,5 +1,5 @@
-"""Advice for a recorded repetition: changes that are the same left and right, the gain of two simulations, and
-the whole loop with a simulation whose answer is known."""
+"""Advice for a recorded repetition: changes that are the same left and right, the gain of two simulations,
+and the whole loop with a simulation whose answer is known."""
 
 import json
 from dataclasses import replace
@@ -155,12 +155,13 @@ def test_what_no_small_change_satisfies_is_said(models, recorded, invented, tmp_
 
 def test_a_failed_simulation_is_said(models, recorded, monkeypatch, tmp_path):
     failed = Simulated({"status": "Failed", "reason": "an invented failure"})
-    monkeypatch.setattr(Simulator, "run", lambda self, motions, done=None: {m.source: failed for m in motions})
+    monkeypatch.setattr(Simulator, "run", lambda self, motions: {m.source: failed for m in motions})
     with pytest.raises(InputError, match="an invented failure"):
         advise(request(recorded), models, folder=tmp_path)
 
 
-@pytest.mark.parametrize("change, match", [(dict(like=None), "no repetition"), (dict(verified="soon"), "--mode")])
+@pytest.mark.parametrize("change, match",
+                         [(dict(like=None), "no repetition"), (dict(verified="soon"), "--mode")])
 def test_a_request_without_what_it_needs(recorded, change, match, tmp_path):
     with pytest.raises(InputError, match=match):
         advise(replace(request(recorded), **change), folder=tmp_path)
@@ -173,7 +174,8 @@ def test_a_line_as_a_request(models, recorded):
     assert all(c.kind.natural for c in natural)
     at = bottom_angles(own)
     for c, name in ((left, "knee_angle_l"), (right, "knee_angle_r")):
-        assert np.rad2deg(c.limits) == pytest.approx([at[name] - REACHED_DEG, at[name] + REACHED_DEG], abs=1e-3)
+        around = [at[name] - REACHED_DEG, at[name] + REACHED_DEG]
+        assert np.rad2deg(c.limits) == pytest.approx(around, abs=1e-3)
 
 
 def test_a_repetition_of_the_other_leg():

@@ -58,7 +58,7 @@ def test_keys_are_equal_where_motions_are():
 
 def test_the_command_makes_the_same_request(tmp_path):
     own = Request(default_constraints(), 3, 7, model=Path("/far/anna.osim"), like=Path("/far/rep.mot"),
-                  apart_deg=6.0, verified="qp", data=tmp_path / "data.npz")
+                  apart_deg=6.0, data=tmp_path / "data.npz")
     assert own.command("out") == [
         "bige",
         "generate",
@@ -70,8 +70,6 @@ def test_the_command_makes_the_same_request(tmp_path):
         "7",
         "--method",
         "guided",
-        "--verified",
-        "qp",
         "--apart",
         "6",
         "--like",
@@ -83,6 +81,10 @@ def test_the_command_makes_the_same_request(tmp_path):
         "--out",
         "out",
     ]
+    proved, advised = (replace(own, like=x, verified="qp").command() for x in (None, own.like))
+    assert proved[:2] == ["bige", "generate"] and proved[proved.index("--verified") + 1] == "qp"
+    assert advised[:3] == ["bige", "advise", "/far/rep.mot"] and advised[advised.index("--mode") + 1] == "qp"
+    assert not {"-n", "--like", "--verified", "--apart"} & set(advised)
     assert "--start" not in own.command()
     assert "--start recorded" in " ".join(replace(own, start="recorded").command())
     inside = own.command(folder=tmp_path / "squats")

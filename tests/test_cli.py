@@ -342,6 +342,7 @@ def test_generate_fills_the_folder(generated):
         "sample_02.mot",
         "metrics.json",
         "constraints.yaml",
+        "handout.pdf",
         "preview.png",
         "report.html",
     }
