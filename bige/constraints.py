@@ -46,7 +46,8 @@ class Batch:
 
     `drift` (B,): squared distance of the latent from known ones; `start` (B, T, 33): where the search
     began. `known`: a dictionary in which values of constraints are kept, for a batch that stays. `loads`
-    (B, T, 9): sizes of the joint contact forces in body weights, in the order of `JOINT_LOADS`."""
+    (B, T, 9): sizes of the joint contact forces in body weights, in the order of `JOINT_LOADS`. `simulated`:
+    a muscle's own peak is then what limits apply to, else also what lies around it."""
 
     q: Tensor
     a: Tensor
@@ -58,6 +59,7 @@ class Batch:
     moments: dict = field(default_factory=dict, repr=False)
     known: dict | None = field(default=None, repr=False)
     loads: Tensor | None = None
+    simulated: bool = False
 
     def __post_init__(self):
         rate = self.rate_hz if hasattr(self.rate_hz, "expand") else self.q.new_tensor(self.rate_hz)
@@ -354,7 +356,7 @@ def constraint_values(c: Constraint, batch: Batch, window: bool = False) -> Tens
 
 def _own_peaks(x: Tensor, batch: Batch, window: bool) -> Tensor:
     "Each component of x (B, T, C) at its own peak (B, 1, C), or in the window around it (B, W, C)."
-    if not window:
+    if not window or batch.simulated:
         return x.amax(1, keepdim=True)
     return x.gather(1, window_frames(batch, x.argmax(1)).transpose(1, 2))
 

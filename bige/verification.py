@@ -127,11 +127,12 @@ ALLOWED = {
 def evaluate_request(constraints: ConstraintSet, motion: Motion, skeleton: Skeleton,
                      allowed: dict | None = None, exercise: Exercise | str = "squat") -> dict:
     """For each constraint metric, unit, violation and whether its limits are satisfied (None without limits);
-    `allowed`: by unit. `skeleton`: with what the participant carries."""
+    of a muscle's peak the peak itself. `allowed`: by unit. `skeleton`: with what the participant carries."""
     import torch
 
     with one_thread(), torch.no_grad():
-        found = satisfaction(tuple(constraints), as_batch(motion, skeleton, exercise))[0]
+        batch = replace(as_batch(motion, skeleton, exercise), simulated=True)
+        found = satisfaction(tuple(constraints), batch)[0]
     for row in found.values():
         if row["satisfied"] is False:
             row["satisfied"] = row["violation"] <= (allowed or {}).get(row["unit"], 0)
