@@ -318,14 +318,14 @@ class Change:
     gain_loads: Tensor
 
     def expected(self, batch: Batch) -> Batch:
-        """What simulation is expected to make of motions near those that were simulated: peaks are as sharp as
-        there, so that limits apply to a peak itself."""
+        """What simulation is expected to make of motions near those that were simulated: peaks are as sharp
+        as there, so that limits apply to a peak itself."""
         a, loads = self.gain_a[:, None] * batch.a + self.a, batch.loads
         if loads is not None:
             loads = (self.gain_loads[:, None] * loads + self.loads).clamp(min=0)
         start = None if batch.start is None else batch.start + self.q
-        return replace(batch, q=batch.q + self.q, a=a.clamp(0, 1), loads=loads, start=start, moments={},
-                       simulated=bool(self.a.any()))
+        return replace(batch, q=batch.q + self.q, a=a.clamp(0, 1), loads=loads, start=start,
+                       moments={}, simulated=bool(self.a.any()))
 
 # %% ../nbs/32_guidance.ipynb #32-guidance-027
 def no_change(real: Batch) -> Change:
