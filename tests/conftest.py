@@ -2,6 +2,7 @@
 import importlib.util
 import os
 import re
+import shutil
 import signal
 import tempfile
 import time
@@ -88,6 +89,20 @@ BROWSER_FLAGS = [
     "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",
 ]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    "Chromium, driven by playwright; a module that needs it otherwise has a fixture of its own."
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if not chromium:
+        pytest.skip("needs chromium (apt-get install chromium)")
+    with playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=chromium, args=["--headless", *BROWSER_FLAGS],
+                                    timeout=90_000)
+        yield browser
+        browser.close()
 
 
 def with_activations(motion, level: float):

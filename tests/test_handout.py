@@ -1,12 +1,11 @@
 """The sheet says in plain words what the motion does, fits on one page, and is always the same."""
 
 import re
-import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import BROWSER_FLAGS, with_activations
+from conftest import with_activations
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from bige.answers import Answer, Request, answer
@@ -21,7 +20,6 @@ from bige.motion import analytic_squat, write_motion
 from bige.rendering import drawable
 from bige.report import render_files, write_pages
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 JARGON = re.compile(r"flexion|extension|activation|constraint|simulat|surrogate|sample|pelvis_|_[lr]\b"
                     r"|\bseed\b|phase|metric|vast|glut|coordinate|latent|predicted|°\s*C|\bnan\b|[{}]", re.I)
 
@@ -161,18 +159,6 @@ def test_the_recording_is_a_ghost_on_the_sheet(found, tmp_path):
 
 
 # on paper and on a phone
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    if not CHROMIUM:
-        pytest.skip("needs chromium (apt-get install chromium)")
-    with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=["--headless", *BROWSER_FLAGS],
-                                    timeout=90_000)
-        yield browser
-        browser.close()
 
 
 NINE = [{"words": f"bend the left knee less by {k}°"} for k in range(9)]

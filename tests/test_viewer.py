@@ -2,14 +2,12 @@
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from importlib.resources import files
 
 import numpy as np
 import pytest
-from conftest import BROWSER_FLAGS
 
 from bige.anatomy import PATH_SAMPLES
 from bige.exercises import load_exercise
@@ -20,8 +18,6 @@ from bige.rendering import COLOURS, FORCE_COLUMNS, drawable, rgb
 from bige.report import render_files
 from bige.viewer import (SEND_HZ, _as_text, describe_recording, packed, scene, scene_constants, viewer_page,
                          write_viewer_page)
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 def pushing(motion):
@@ -146,18 +142,6 @@ def test_importing_the_viewer_is_light():
 
 
 # in a browser
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    if not CHROMIUM:
-        pytest.skip("needs chromium (apt-get install chromium)")
-    with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=["--headless", *BROWSER_FLAGS],
-                                    timeout=90_000)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
