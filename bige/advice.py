@@ -182,7 +182,7 @@ def advise(request: Request, models: Models | None = None, progress: Progress | 
     person, load = read_person(request.model), read_load(request.load) if request.load else None
     models = models or Models.load(request.vqvae, request.surrogate, request.data, request.exercise, load)
     if models.load != load:
-        models = replace(models, load=load)
+        models = models.with_load(load)
     skeleton = person.skeleton if person else Skeleton.default()
     check_reach(request.constraints, models.bank)
     check_model(request.constraints, skeleton)

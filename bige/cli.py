@@ -995,27 +995,38 @@ def _generate(constraints: str | None, settings: list[str], exercise: str | None
 def _answer_one(request, out: str, force: bool, show: Callable[[str], None],
                 **how) -> tuple[dict, str, int]:
     "Answer a request into a folder, in place of a former answer there."
-    from bige.answers import answer, check_answer_folder, former_files, simulation_folder
-    from bige.files import output_folder
+    from bige.answers import answer, former_files
     from bige.motion import samples_of
-    from bige.report import write_pages
-    with output_folder(out) as folder:
-        if not force:
-            check_answer_folder(request, folder)
-        former = len({*samples_of(folder)} & {*former_files(folder)})
-        kept = simulation_folder(request, folder, force) if request.verified else None
-        show("loading the networks")
-        found = answer(request, progress=_progress_of(request, show), folder=kept, **how)
-        _INTERRUPT.check()              # a Ctrl-C that an import has swallowed: nothing is written yet
-        show("drawing the pictures and the report")
-        found.save(folder, [write_pages], force)
+    former, how = 0, how | {"progress": _progress_of(request, show)}
+    def answered(request, **how):
+        nonlocal former
+        former = len({*samples_of(out)} & {*former_files(out)})
+        return answer(request, **how)
+    found, record, page = _into_folder(request, out, force, show, "loading the networks", answered, **how)
     lines = [*_outcome(found)]
     if former:
         was = "was" if former == 1 else "were"
         lines.insert(1, f"{_plural(former, 'sample')} of a former run in {out} {was} replaced")
-    page = Path(out).resolve() / "report.html"
+    return record, "\n".join([*lines, page]), _too_few(found)
+
+def _into_folder(request, out: str, force: bool, show: Callable[[str], None], first: str, make: Callable,
+                 **how) -> tuple:
+    """What `make(request, folder=..., **how)` answers, written into a folder with its pages; its record, and
+    the line that says where they are."""
+    from bige.answers import check_answer_folder, simulation_folder
+    from bige.files import output_folder
+    from bige.report import write_pages
+    with output_folder(out) as folder:
+        if not force:
+            check_answer_folder(request, folder)
+        kept = simulation_folder(request, folder, force) if request.verified else None
+        show(first)
+        found = make(request, folder=kept, **how)
+        _INTERRUPT.check()              # a Ctrl-C that an import has swallowed: nothing is written yet
+        show("drawing the pictures and the report")
+        found.save(folder, [write_pages], force)
     record = {"folder": out, "report": str(Path(out) / "report.html"), **found.scores}
-    return record, "\n".join([*lines, f"report: {page}"]), _too_few(found)
+    return found, record, f"report: {Path(out).resolve() / 'report.html'}"
 
 def _progress_of(request, show: Callable[[str], None]) -> Callable[[int, int, int], None]:
     "What is said of a search, and of proofs with the time that is left."
@@ -1276,23 +1287,11 @@ def _advise(repetition: str, constraints: str | None, settings: list[str], exerc
 
 def _advise_one(request, out: str, force: bool, show: Callable[[str], None], **how) -> tuple[dict, str]:
     from bige.advice import advise, advice_text
-    from bige.answers import check_answer_folder, simulation_folder
-    from bige.files import output_folder
-    from bige.report import write_pages
     def count(simulations: int, proved: int, n: int) -> None:
         show(f"{_plural(simulations, 'simulation')}: {'proved' if proved else 'not proved yet'}")
-    with output_folder(out) as folder:
-        if not force:
-            check_answer_folder(request, folder)
-        kept = simulation_folder(request, folder, force)
-        show("loading the networks; then a simulation of the repetition as it was recorded")
-        found = advise(request, progress=count, folder=kept, **how)
-        _INTERRUPT.check()
-        show("drawing the pictures and the report")
-        found.save(folder, [write_pages], force)
-    page = Path(out).resolve() / "report.html"
-    record = {"folder": out, "report": str(Path(out) / "report.html"), **found.scores}
-    return record, f"{advice_text(found)}\nreport: {page}"
+    first = "loading the networks; then a simulation of the repetition as it was recorded"
+    found, record, page = _into_folder(request, out, force, show, first, advise, progress=count, **how)
+    return record, f"{advice_text(found)}\n{page}"
 
 # %% ../nbs/43_command_line.ipynb #43-command-line-101
 @_verb("verify", "simulate what bige generate made, and compare with the surrogate",
